@@ -1,0 +1,113 @@
+//! The operator's listener: health and metrics.
+//!
+//! Owns what is served there and in which form. Meant for loopback or a private network: it asks
+//! for no key. Refuses to know how requests are served.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::{Method, Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::openai::error::ApiError;
+use crate::runtime::Shared;
+
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What `/health` says, on both listeners.
+pub fn health() -> Value {
+    json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_seconds": clock::uptime().as_secs(),
+        "time": clock::now_rfc3339(),
+    })
+}
+
+/// The application behind the operator's listener.
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+impl Admin {
+    /// Reads from the shared state.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn metrics(&self, wants_json: bool) -> Response<Vec<u8>> {
+        let in_flight = self.shared.in_flight();
+        if wants_json {
+            let plain = self.shared.metrics.plain(in_flight);
+            return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
+        }
+        match self.shared.metrics.text(in_flight) {
+            Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),
+            Err(e) => {
+                log::error!("metrics could not be written: {e}");
+                refuse(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "server_error",
+                    "The metrics could not be written.".to_owned(),
+                )
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let path = request.uri.path();
+        let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
+        if !["/health", "/metrics"].contains(&path) {
+            let message = format!("Nothing is served at {path}; there are /health and /metrics.");
+            return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        }
+        if ![Method::GET, Method::HEAD].contains(&request.method) {
+            let message = format!("{path} does not take {}; use GET.", request.method);
+            let mut response = refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request_error",
+                message,
+            );
+            let allow = http::HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(ALLOW, allow);
+            return response;
+        }
+        match path {
+            "/health" => respond(StatusCode::OK, JSON, health().to_string().into_bytes()),
+            _ => self.metrics(accept.is_some_and(|accept| accept.starts_with(JSON.as_bytes()))),
+        }
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let content_type = http::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    let length = http::HeaderValue::from(response.body().len());
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_LENGTH, length);
+    response
+}
+
+fn refuse(status: StatusCode, kind: &'static str, message: String) -> Response<Vec<u8>> {
+    let error = ApiError {
+        status,
+        kind,
+        code: None,
+        param: None,
+        message,
+    };
+    respond(status, JSON, error.body())
+}

@@ -1,0 +1,142 @@
+//! What `tollgate check` prints: the configuration as it was understood.
+//!
+//! Owns the tables. Keys are masked, client keys are shown by fingerprint.
+
+use crate::config::{Config, Keys, Source, Upstream};
+
+/// Describes a configuration.
+pub fn describe(source: &Source, config: &Config) -> String {
+    let mut text = format!("{source}: ok\n\n");
+    let mut listeners = vec![row(&["LISTENER", "ADDRESS"])];
+    for listener in &config.server.listen {
+        let scheme = if listener.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let address = listener.address.value;
+        listeners.push(vec!["clients".to_owned(), format!("{scheme}://{address}")]);
+    }
+    if let Some(address) = &config.server.admin {
+        let address = format!("http://{}", address.value);
+        listeners.push(vec!["operator".to_owned(), address]);
+    }
+    for table in [
+        listeners,
+        upstreams(config),
+        models(config),
+        tenants(config),
+    ] {
+        text.push_str(&align(&table));
+        text.push('\n');
+    }
+    for line in config.not_in_force() {
+        text.push_str(&format!("not in force in this version: {line}\n"));
+    }
+    text.trim_end().to_owned()
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+fn upstreams(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&["UPSTREAM", "DIALECT", "SERVER", "WEIGHT", "KEYS"])];
+    for upstream in &config.upstreams {
+        let head = [
+            upstream.name.value.clone(),
+            upstream.dialect.name().to_owned(),
+        ];
+        let keys = describe_keys(upstream);
+        if upstream.servers.is_empty() {
+            table.push([&head[..], &row(&["built in", "1"]), &[keys]].concat());
+            continue;
+        }
+        for server in &upstream.servers {
+            let server = [server.url.to_string(), server.weight.to_string()];
+            table.push([&head[..], &server, std::slice::from_ref(&keys)].concat());
+        }
+    }
+    table
+}
+
+fn describe_keys(upstream: &Upstream) -> String {
+    match &upstream.keys {
+        Keys::Passthrough => "the client's own".to_owned(),
+        Keys::Own(keys) if keys.is_empty() => "none".to_owned(),
+        Keys::Own(keys) => {
+            let masked: Vec<String> = keys.iter().map(|key| key.masked()).collect();
+            masked.join(", ")
+        }
+    }
+}
+
+fn models(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&["MODEL", "TARGET", "ASKED FOR", "WEIGHT", "FALLBACK"])];
+    for rule in &config.models {
+        let fallback: Vec<&str> = rule.fallback.iter().map(|f| f.value.as_str()).collect();
+        for target in &rule.targets {
+            table.push(vec![
+                match rule.matcher.value.label() {
+                    all if all == "*" => "* (any other)".to_owned(),
+                    label => label,
+                },
+                target.upstream.value.clone(),
+                target
+                    .model
+                    .clone()
+                    .unwrap_or_else(|| "the same".to_owned()),
+                target.weight.to_string(),
+                match fallback.as_slice() {
+                    [] => "-".to_owned(),
+                    names => names.join(", "),
+                },
+            ]);
+        }
+    }
+    table
+}
+
+fn tenants(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS"])];
+    if config.tenants.is_empty() {
+        table.push(row(&["anybody on this machine", "none", "all"]));
+    }
+    for tenant in &config.tenants {
+        let keys: Vec<String> = tenant
+            .keys
+            .iter()
+            .map(|key| format!("{}…", key.value.fingerprint()))
+            .collect();
+        let models = tenant.models.as_ref().map(|names| {
+            let names: Vec<&str> = names.iter().map(|n| n.value.as_str()).collect();
+            names.join(", ")
+        });
+        table.push(vec![
+            tenant.id.value.clone(),
+            keys.join(", "),
+            models.unwrap_or_else(|| "all".to_owned()),
+        ]);
+    }
+    table
+}
+
+/// Pads each column to its widest cell.
+fn align(table: &[Vec<String>]) -> String {
+    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = table.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in table {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! The command line: what each command reads, prints and exits with.
+//!
+//! Owns flags, exit codes and the words of the demo; `check` prints the table. Everything that a
+//! person reads goes to stdout, problems and logs to stderr.
+
+mod check;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock;
+use crate::config::{Config, Problems, Source, Variables};
+use crate::observe::logging;
+use crate::server::{self, Listening};
+
+/// The configuration is wrong (`EX_USAGE`).
+const EXIT_CONFIG: u8 = 64;
+/// The configuration is right, and the process could not start.
+const EXIT_START: u8 = 1;
+
+/// A gateway for the OpenAI API.
+#[derive(Parser)]
+#[command(name = "tollgate", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve requests until SIGTERM or Ctrl-C
+    Run {
+        /// The configuration file
+        ///
+        /// Without it: what CONFIG_PATH names, ./tollgate.yaml, /etc/tollgate/tollgate.yaml, and
+        /// last the environment (OPENAI_API_KEY, OPENAI_BASE_URL, FORWARD_KEY, PORT).
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Listen on this port instead of the first listener's own; 0 takes any free one
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
+        /// Serve a built-in provider, with no configuration at all
+        #[arg(long, conflicts_with = "config")]
+        demo: bool,
+    },
+    /// Check the configuration and print what it amounts to
+    Check {
+        /// The configuration file; without it, the same places as `run`
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    clock::start();
+    let arguments = Arguments::parse();
+    let variables = match Variables::read() {
+        Ok(variables) => variables,
+        Err(message) => {
+            say_error(&message);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match arguments.command {
+        Command::Run { config, port, demo } => {
+            let source = match demo {
+                true => Source::Demo,
+                false => Source::find(config, &variables),
+            };
+            run(&source, port, &variables)
+        }
+        Command::Check { config } => check(&Source::find(config, &variables), &variables),
+    }
+}
+
+fn check(source: &Source, variables: &Variables) -> ExitCode {
+    match Config::load(source, variables) {
+        Ok(config) => {
+            say(&check::describe(source, &config));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
+    let mut config = match Config::load(source, variables) {
+        Ok(config) => config,
+        Err(problems) => return refuse(&problems),
+    };
+    if let (Some(port), Some(listener)) = (port, config.server.listen.first_mut()) {
+        listener.address.value.set_port(port);
+    }
+    let is_demo = *source == Source::Demo;
+    if is_demo {
+        // Prometheus itself listens on 9090 on many machines: the demo must not stumble over it.
+        let admin = config.server.admin.as_mut();
+        admin.into_iter().for_each(|a| a.value.set_port(0));
+    }
+    let _log = logging::start(config.server.log.level);
+    log::info!(
+        "tollgate {} with the configuration of {source}",
+        env!("CARGO_PKG_VERSION")
+    );
+    if config.tenants.is_empty() {
+        log::warn!("no client keys are configured: anybody on this machine may call, nobody else");
+    }
+    let outcome = server::run(&config, |listening| {
+        if is_demo {
+            say(&demo_banner(listening));
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            log::error!("{e}");
+            ExitCode::from(EXIT_START)
+        }
+    }
+}
+
+fn refuse(problems: &Problems) -> ExitCode {
+    say_error(problems.to_string().trim_end());
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn say(text: &str) {
+    // A reader that has gone away, as `head` does, is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn demo_banner(listening: &Listening) -> String {
+    let url = listening
+        .clients
+        .first()
+        .map(|(address, _)| format!("http://{address}"))
+        .unwrap_or_default();
+    let admin = match listening.admin {
+        Some(address) => format!("health and metrics   http://{address}/metrics\n"),
+        None => String::new(),
+    };
+    let curl = |path: &str, body: &str| {
+        format!(
+            "  curl -N {url}/v1{path} -H 'Authorization: Bearer tollgate-demo-key' \
+             -H 'Content-Type: application/json' -d '{body}'\n"
+        )
+    };
+    format!(
+        "\nTollgate's demo is listening on {url}, with a built-in provider behind it.\n\
+         key                  tollgate-demo-key\n\
+         models               echo, lorem, embed, fault-429, fault-500, fault-cut, fault-stall\n\
+         {admin}\n\
+         Watch an answer stream:\n{}\
+         Get one whole:\n{}\
+         See how an upstream that breaks in the middle is reported:\n{}\
+         \nAny OpenAI client works with OPENAI_BASE_URL={url}/v1 and OPENAI_API_KEY=tollgate-demo-key.\n\
+         Ctrl-C stops it. For your own providers, see conf/tollgate.yaml.\n",
+        curl(
+            "/chat/completions",
+            r#"{"model":"lorem","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
+        ),
+        curl(
+            "/chat/completions",
+            r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#
+        ),
+        curl(
+            "/chat/completions",
+            r#"{"model":"fault-cut","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
+        ),
+    )
+}

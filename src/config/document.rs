@@ -1,0 +1,391 @@
+//! Reading a YAML document while collecting every mistake in it.
+//!
+//! Owns positions, key paths, types, unknown keys and variable expansion. Refuses to know any key
+//! of Tollgate's: the section files ask for what they want. A reader that fails notes a problem
+//! and gives `None`, so that the sections go on and all mistakes are reported at once.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+use super::expand::{ExpandError, Variables, expand};
+use super::problem::{Problem, nearest};
+
+/// A configuration file of more than this is not read.
+pub const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// What every node of one document shares.
+pub struct Context<'a> {
+    source: String,
+    variables: &'a Variables,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Context<'a> {
+    /// Starts a reading of `source`, which is a file's path or `environment`.
+    pub fn new(source: impl Into<String>, variables: &'a Variables) -> Self {
+        Self {
+            source: source.into(),
+            variables,
+            problems: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Notes a mistake.
+    pub fn report(&self, place: &Place, message: impl Into<String>, hint: Option<String>) {
+        self.problems.borrow_mut().push(Problem {
+            source: self.source.clone(),
+            line: place.line,
+            path: place.path.clone(),
+            message: message.into(),
+            hint,
+        });
+    }
+
+    /// Everything that was noted, in the order of the file.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|p| p.line);
+        problems
+    }
+}
+
+/// Where a value stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line, counted from 1.
+    pub line: Option<usize>,
+    /// The path of keys.
+    pub path: String,
+}
+
+/// A value with the place where it stands, kept for checks that come after reading.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub place: Place,
+}
+
+/// One value of the document.
+#[derive(Clone)]
+pub struct Node<'a> {
+    context: &'a Context<'a>,
+    yaml: &'a MarkedYaml<'a>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Parses `text`, notes a syntax error, and hands the root to `read`.
+///
+/// `read` is not called when there is no document to read.
+pub fn with_root<T>(
+    context: &Context<'_>,
+    text: &str,
+    read: impl FnOnce(Node<'_>) -> Option<T>,
+) -> Option<T> {
+    let documents = match MarkedYaml::load_from_str(text) {
+        Ok(documents) => documents,
+        Err(e) => {
+            let place = Place {
+                line: Some(e.marker().line()),
+                path: String::new(),
+            };
+            context.report(&place, format!("not valid YAML: {}", e.info()), None);
+            return None;
+        }
+    };
+    match documents.as_slice() {
+        [root] if !is_null(root) => read(Node {
+            context,
+            yaml: root,
+            place: Place {
+                line: Some(root.span.start.line()),
+                path: String::new(),
+            },
+        }),
+        [] | [_] => {
+            let hint = "start from conf/tollgate.yaml".to_owned();
+            context.report(&Place::default(), "the file is empty", Some(hint));
+            None
+        }
+        _ => {
+            let hint = "keep one document, without `---` between sections".to_owned();
+            context.report(&Place::default(), "more than one YAML document", Some(hint));
+            None
+        }
+    }
+}
+
+fn is_null(yaml: &MarkedYaml<'_>) -> bool {
+    matches!(yaml.data, YamlData::Value(Scalar::Null))
+}
+
+impl<'a> Node<'a> {
+    /// Notes a mistake at this value.
+    pub fn report(&self, message: impl Into<String>, hint: Option<&str>) {
+        self.context
+            .report(&self.place, message, hint.map(str::to_owned));
+    }
+
+    /// Pairs a value with this node's place.
+    pub fn locate<T>(&self, value: T) -> Located<T> {
+        Located {
+            value,
+            place: self.place.clone(),
+        }
+    }
+
+    /// Whether the value is a mapping.
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.yaml.data, YamlData::Mapping(_))
+    }
+
+    /// Whether the value is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.yaml.data, YamlData::Sequence(_))
+    }
+
+    fn wrong_type(&self, wanted: &str) {
+        let found = match &self.yaml.data {
+            YamlData::Mapping(_) => "a mapping",
+            YamlData::Sequence(_) => "a list",
+            YamlData::Value(Scalar::Null) => "nothing",
+            YamlData::Value(Scalar::Boolean(_)) => "a boolean",
+            YamlData::Value(Scalar::Integer(_) | Scalar::FloatingPoint(_)) => "a number",
+            YamlData::Value(Scalar::String(_)) => "text",
+            _ => "something unreadable",
+        };
+        self.report(format!("expected {wanted}, found {found}"), None);
+    }
+
+    /// Text, with its variables expanded. Numbers and booleans are taken as they were written by
+    /// YAML's own rules, so that a model named `4` needs no quotes.
+    pub fn text(&self) -> Option<String> {
+        let raw = match &self.yaml.data {
+            YamlData::Value(Scalar::String(text)) => text.to_string(),
+            YamlData::Value(Scalar::Integer(number)) => number.to_string(),
+            YamlData::Value(Scalar::Boolean(flag)) => flag.to_string(),
+            _ => {
+                self.wrong_type("text");
+                return None;
+            }
+        };
+        match expand(&raw, self.context.variables) {
+            Ok(text) => Some(text),
+            Err(ExpandError::NotSet(name)) => {
+                self.report(
+                    format!("the environment variable {name} is not set"),
+                    Some(&format!(
+                        "set it, put it into .env, or give a default: ${{{name}:-…}}"
+                    )),
+                );
+                None
+            }
+            Err(ExpandError::Unclosed) => {
+                self.report("`${` without `}`", Some("write `$${` for a literal `${`"));
+                None
+            }
+        }
+    }
+
+    /// Text that must not be empty.
+    pub fn name(&self) -> Option<String> {
+        let text = self.text()?;
+        if text.trim().is_empty() {
+            self.report("must not be empty", None);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A whole number within bounds.
+    pub fn integer(&self, low: u64, high: u64) -> Option<u64> {
+        let parsed = match &self.yaml.data {
+            YamlData::Value(Scalar::Integer(number)) => u64::try_from(*number).ok(),
+            YamlData::Value(Scalar::String(_)) => self.text()?.trim().parse().ok(),
+            _ => None,
+        };
+        match parsed {
+            Some(number) if (low..=high).contains(&number) => Some(number),
+            _ => {
+                self.report(
+                    format!("expected a whole number from {low} to {high}"),
+                    None,
+                );
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Option<bool> {
+        let parsed = match &self.yaml.data {
+            YamlData::Value(Scalar::Boolean(flag)) => Some(*flag),
+            YamlData::Value(Scalar::String(_)) => self.text()?.trim().parse().ok(),
+            _ => None,
+        };
+        if parsed.is_none() {
+            self.report("expected true or false", None);
+        }
+        parsed
+    }
+
+    /// A length of time above zero, as in `250ms`, `3s`, `1m 30s`, `10m`.
+    pub fn duration(&self) -> Option<Duration> {
+        let text = self.text()?;
+        match humantime::parse_duration(text.trim()) {
+            Ok(duration) if !duration.is_zero() => Some(duration),
+            _ => {
+                self.report(
+                    format!("`{text}` is not a duration above zero"),
+                    Some("write it with its unit, as in 250ms, 3s or 10m"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A number of bytes above zero, as in `32MiB`, `500KB`, `1048576`.
+    pub fn bytes(&self) -> Option<usize> {
+        let text = self.text()?;
+        let parsed = text.trim().parse::<bytesize::ByteSize>().ok();
+        match parsed.and_then(|size| usize::try_from(size.as_u64()).ok()) {
+            Some(bytes) if bytes > 0 => Some(bytes),
+            _ => {
+                self.report(
+                    format!("`{text}` is not a size above zero"),
+                    Some("write it as in 32MiB or 500KB"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The values of a list.
+    pub fn list(&self) -> Option<Vec<Node<'a>>> {
+        let YamlData::Sequence(items) = &self.yaml.data else {
+            self.wrong_type("a list");
+            return None;
+        };
+        Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, yaml)| Node {
+                    context: self.context,
+                    yaml,
+                    place: Place {
+                        line: Some(yaml.span.start.line()),
+                        path: format!("{}[{index}]", self.place.path),
+                    },
+                })
+                .collect(),
+        )
+    }
+
+    /// A list of text; every entry that is not text is noted.
+    pub fn texts(&self) -> Option<Vec<Located<String>>> {
+        let items = self.list()?;
+        Some(
+            items
+                .iter()
+                .filter_map(|item| Some(item.locate(item.name()?)))
+                .collect(),
+        )
+    }
+
+    /// The entries of a mapping with names of the operator's choosing, in the order of the file.
+    pub fn entries(&self) -> Option<Vec<(String, Node<'a>)>> {
+        let YamlData::Mapping(mapping) = &self.yaml.data else {
+            self.wrong_type("a mapping");
+            return None;
+        };
+        let mut entries = Vec::with_capacity(mapping.len());
+        for (key, yaml) in mapping {
+            let key_node = Node {
+                context: self.context,
+                yaml: key,
+                place: Place {
+                    line: Some(key.span.start.line()),
+                    path: self.place.path.clone(),
+                },
+            };
+            let name = match &key.data {
+                YamlData::Value(Scalar::String(name)) => name.to_string(),
+                YamlData::Value(Scalar::Integer(number)) => number.to_string(),
+                YamlData::Value(Scalar::Boolean(flag)) => flag.to_string(),
+                _ => {
+                    key_node.report("a key must be text", None);
+                    continue;
+                }
+            };
+            let path = match self.place.path.as_str() {
+                "" => name.clone(),
+                above => format!("{above}.{name}"),
+            };
+            // A value that stands below its key is reported at the key: that is where one looks.
+            let place = Place {
+                line: key_node.place.line,
+                path,
+            };
+            entries.push((
+                name,
+                Node {
+                    context: self.context,
+                    yaml,
+                    place,
+                },
+            ));
+        }
+        Some(entries)
+    }
+
+    /// A mapping whose keys are ours: each is taken by name, what is left over is unknown.
+    pub fn section(&self) -> Option<Section<'a>> {
+        Some(Section {
+            node: self.clone(),
+            entries: self.entries()?,
+            known: Vec::new(),
+        })
+    }
+}
+
+/// A mapping being read key by key.
+pub struct Section<'a> {
+    node: Node<'a>,
+    entries: Vec<(String, Node<'a>)>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key, if it is there and not null.
+    pub fn take(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        let index = self.entries.iter().position(|(key, _)| key == name)?;
+        let (_, node) = self.entries.remove(index);
+        (!is_null(node.yaml)).then_some(node)
+    }
+
+    /// The value of a key that must be there.
+    pub fn require(&mut self, name: &'static str) -> Option<Node<'a>> {
+        let node = self.take(name);
+        if node.is_none() {
+            self.node.report(format!("`{name}` is missing"), None);
+        }
+        node
+    }
+
+    /// Notes a problem for each key that nobody took.
+    pub fn finish(self) {
+        for (key, node) in &self.entries {
+            let hint = match nearest(key, self.known.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            node.report("unknown key", Some(&hint));
+        }
+    }
+}

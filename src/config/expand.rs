@@ -1,0 +1,135 @@
+//! `${NAME}` and `${NAME:-default}` inside a parsed string.
+//!
+//! Owns the expansion and the set of variables that it reads. Works on values after YAML has been
+//! parsed, so no variable can change the shape of the document. `$${` stands for a literal `${`.
+//! Fails on a variable that is not set and has no default, and on a `${` without its `}`.
+
+use std::collections::HashMap;
+
+/// The variables that a configuration may name: those of the process, over those of `.env`.
+#[derive(Clone, Debug, Default)]
+pub struct Variables(HashMap<String, String>);
+
+impl Variables {
+    /// Reads the process environment and, beneath it, `.env` in the working directory.
+    ///
+    /// # Errors
+    /// A `.env` that exists and cannot be read or parsed, as text for the operator.
+    pub fn read() -> Result<Self, String> {
+        let mut values = HashMap::new();
+        match dotenvy::from_filename_iter(".env") {
+            Ok(entries) => {
+                for entry in entries {
+                    let (name, value) = entry.map_err(|e| format!(".env: {e}"))?;
+                    values.insert(name, value);
+                }
+            }
+            Err(e) if e.not_found() => {}
+            Err(e) => return Err(format!(".env: {e}")),
+        }
+        // A variable that is not UTF-8 cannot be meant by a configuration, which is.
+        values.extend(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+        );
+        Ok(Self(values))
+    }
+
+    /// The value of a variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        Self(
+            entries
+                .into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+        )
+    }
+}
+
+/// Why a string could not be expanded.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ExpandError {
+    /// The named variable is not set, or is empty, and no default is given.
+    NotSet(String),
+    /// A `${` without its `}`.
+    Unclosed,
+}
+
+/// Replaces each `${NAME}` and `${NAME:-default}` in `text`.
+///
+/// # Errors
+/// See [`ExpandError`].
+pub fn expand(text: &str, variables: &Variables) -> Result<String, ExpandError> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(before);
+        let (inside, tail) = after.split_once('}').ok_or(ExpandError::Unclosed)?;
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        match (variables.get(name), default) {
+            (Some(value), _) => out.push_str(value),
+            (None, Some(default)) => out.push_str(default),
+            (None, None) => return Err(ExpandError::NotSet(name.to_owned())),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars() -> Variables {
+        [("HOST", "a.example"), ("EMPTY", "")].into_iter().collect()
+    }
+
+    #[test]
+    fn variables_and_defaults_expand() {
+        assert_eq!(
+            expand("http://${HOST}/v1", &vars()),
+            Ok("http://a.example/v1".into())
+        );
+        assert_eq!(expand("${PORT:-8080}", &vars()), Ok("8080".into()));
+        assert_eq!(expand("${EMPTY:-x}", &vars()), Ok("x".into()));
+        assert_eq!(expand("${NONE:-}", &vars()), Ok(String::new()));
+        assert_eq!(expand("no variables", &vars()), Ok("no variables".into()));
+    }
+
+    #[test]
+    fn a_doubled_dollar_is_a_literal() {
+        assert_eq!(expand("$${HOST}", &vars()), Ok("${HOST}".into()));
+    }
+
+    #[test]
+    fn an_unset_variable_and_an_open_brace_are_errors() {
+        assert_eq!(
+            expand("${NONE}", &vars()),
+            Err(ExpandError::NotSet("NONE".into()))
+        );
+        assert_eq!(
+            expand("${EMPTY}", &vars()),
+            Err(ExpandError::NotSet("EMPTY".into()))
+        );
+        assert_eq!(expand("${HOST", &vars()), Err(ExpandError::Unclosed));
+    }
+}

@@ -1,0 +1,122 @@
+//! What the operator wrote.
+//!
+//! One file per section, each reading its own keys; `document` reads YAML with positions, `expand`
+//! fills in variables, `validate` checks what crosses sections, `sources` finds the file,
+//! `environment` turns a handful of variables into the same document. Refuses to know what runs:
+//! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
+
+mod document;
+mod environment;
+mod expand;
+mod health;
+mod models;
+mod problem;
+mod routes;
+mod server;
+mod sources;
+mod tenants;
+mod upstreams;
+mod validate;
+
+pub use document::{Located, Place};
+pub use expand::Variables;
+pub use models::{Matcher, ModelRule, Target};
+pub use problem::{Problem, Problems};
+pub use server::{Listener, Log, Server, Tls};
+pub use sources::Source;
+pub use tenants::Tenant;
+pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
+
+use document::{Context, Node};
+
+/// One configuration, read and found to be right.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Where we listen and how.
+    pub server: Server,
+    /// Provider accounts, in the order of the file.
+    pub upstreams: Vec<Upstream>,
+    /// Model rules, in the order of the file.
+    pub models: Vec<ModelRule>,
+    /// Forwarded prefixes.
+    pub routes: Vec<routes::Route>,
+    /// Tenants; empty when anybody on this machine may call.
+    pub tenants: Vec<Tenant>,
+}
+
+impl Config {
+    /// Reads a configuration from its source.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn load(source: &Source, variables: &Variables) -> Result<Self, Problems> {
+        let text = source.text(variables)?;
+        Self::parse(&source.to_string(), &text, variables)
+    }
+
+    /// Reads a configuration from its text; `name` is what problems call it.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Self, Problems> {
+        let context = Context::new(name, variables);
+        let config = document::with_root(&context, text, |root| read_root(&root));
+        if let Some(config) = &config {
+            validate::check(config, &context);
+        }
+        let problems = context.into_problems();
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// What is written and has no effect in this release, a line each.
+    pub fn not_in_force(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for upstream in self.upstreams.iter().filter(|u| u.health_check.is_some()) {
+            let name = &upstream.name.value;
+            lines.push(format!("upstreams.{name}.health_check"));
+        }
+        for rule in self.models.iter().filter(|r| !r.fallback.is_empty()) {
+            let label = rule.matcher.value.label();
+            lines.push(format!("models: the fallback of `{label}`"));
+        }
+        for tenant in self.tenants.iter().filter(|t| t.has_limits) {
+            lines.push(format!(
+                "tenants: limits and quota of `{}`",
+                tenant.id.value
+            ));
+        }
+        if !self.routes.is_empty() {
+            lines.push("routes".to_owned());
+        }
+        lines
+    }
+}
+
+fn read_root(root: &Node<'_>) -> Option<Config> {
+    let mut section = root.section()?;
+    let config = Config {
+        server: section
+            .take("server")
+            .map_or_else(Server::default, |n| server::read(&n)),
+        upstreams: section
+            .require("upstreams")
+            .map_or_else(Vec::new, |n| upstreams::read(&n)),
+        models: section
+            .require("models")
+            .map_or_else(Vec::new, |n| models::read(&n)),
+        routes: section
+            .take("routes")
+            .map_or_else(Vec::new, |n| routes::read(&n)),
+        tenants: section
+            .take("tenants")
+            .map_or_else(Vec::new, |n| tenants::read(&n)),
+    };
+    section.finish();
+    Some(config)
+}
+
+#[cfg(test)]
+mod tests;

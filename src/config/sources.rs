@@ -1,0 +1,85 @@
+//! Where a configuration comes from.
+//!
+//! Owns the order in which places are looked at, and reading a file within a bound. Refuses to
+//! know what the text means.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::document::MAX_FILE_BYTES;
+use super::environment;
+use super::expand::Variables;
+use super::problem::{Problem, Problems};
+
+/// The files that are looked for when none is named.
+const WELL_KNOWN: [&str; 2] = ["./tollgate.yaml", "/etc/tollgate/tollgate.yaml"];
+
+/// A place that holds a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The environment alone.
+    Environment,
+    /// The built-in demo.
+    Demo,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::Demo => f.write_str("demo"),
+        }
+    }
+}
+
+impl Source {
+    /// The named file; else what `CONFIG_PATH` names; else the first well-known file that exists;
+    /// else the environment.
+    pub fn find(named: Option<PathBuf>, variables: &Variables) -> Self {
+        let named = named.or_else(|| variables.get("CONFIG_PATH").map(PathBuf::from));
+        let file = named.or_else(|| {
+            let mut known = WELL_KNOWN.iter().map(Path::new);
+            known.find(|path| path.exists()).map(Path::to_path_buf)
+        });
+        file.map_or(Self::Environment, Self::File)
+    }
+
+    /// The text of the configuration.
+    pub(super) fn text(&self, variables: &Variables) -> Result<String, Problems> {
+        match self {
+            Self::File(path) => read_file(path).map_err(|message| self.problem(message, None)),
+            Self::Environment => environment::document(variables)
+                .map_err(|(message, hint)| self.problem(message, Some(hint))),
+            Self::Demo => Ok(environment::DEMO.to_owned()),
+        }
+    }
+
+    fn problem(&self, message: String, hint: Option<String>) -> Problems {
+        Problems(vec![Problem {
+            source: self.to_string(),
+            line: None,
+            path: String::new(),
+            message,
+            hint,
+        }])
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("cannot be read: {e}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("is larger than {} MiB", MAX_FILE_BYTES >> 20));
+    }
+    if bytes.is_empty() {
+        return Err("the file is empty (0 bytes): start from conf/tollgate.yaml".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|e| format!("is not UTF-8: {e}"))
+}

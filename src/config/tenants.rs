@@ -1,0 +1,144 @@
+//! The `tenants` section: whom client keys belong to, and what they may ask for.
+//!
+//! Owns its keys. `limits` and `quota` are read and checked here; they come into force with the
+//! release that brings the ledger, and until then a configuration that has them says so at start.
+
+use super::document::{Located, Node};
+use crate::secret::{KeyHash, Secret};
+
+/// One tenant.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its id.
+    pub id: Located<String>,
+    /// Its keys, as hashes.
+    pub keys: Vec<Located<KeyHash>>,
+    /// Names that it may ask for, `*` standing for any rest; `None` for all.
+    pub models: Option<Vec<Located<String>>>,
+    /// Whether `limits` or `quota` are written.
+    pub has_limits: bool,
+}
+
+/// Reads the section.
+pub fn read(node: &Node<'_>) -> Vec<Tenant> {
+    let tenants = node.list().unwrap_or_default();
+    tenants.iter().filter_map(read_tenant).collect()
+}
+
+fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
+    let mut section = node.section()?;
+    let id = section.require("id").and_then(|n| read_id(&n));
+    let keys = section.require("keys").map(|n| read_keys(&n));
+    let models = section.take("models").and_then(|n| read_models(&n));
+    let limits = section.take("limits");
+    let quota = section.take("quota");
+    if let Some(limits) = &limits {
+        read_limits(limits);
+    }
+    if let Some(quota) = &quota {
+        read_quota(quota);
+    }
+    section.finish();
+    Some(Tenant {
+        id: id?,
+        keys: keys?,
+        models,
+        has_limits: limits.is_some() || quota.is_some(),
+    })
+}
+
+fn read_id(node: &Node<'_>) -> Option<Located<String>> {
+    let id = node.name()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if id.len() > 64 || !id.chars().all(plain) {
+        node.report("an id has up to 64 letters, digits, `-`, `_` and `.`", None);
+        return None;
+    }
+    Some(node.locate(id))
+}
+
+fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
+    let Some(items) = node.list() else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        node.report("at least one key is needed", None);
+    }
+    items
+        .iter()
+        .filter_map(|item| Some(item.locate(read_key(item)?)))
+        .collect()
+}
+
+fn read_key(node: &Node<'_>) -> Option<KeyHash> {
+    let key = node.text()?;
+    if key.trim().is_empty() {
+        node.report("the key is empty", None);
+        return None;
+    }
+    let Some(hex) = key.strip_prefix("sha256:") else {
+        if key.len() > crate::auth::MAX_KEY_BYTES {
+            node.report("the key is longer than 256 bytes", None);
+            return None;
+        }
+        return Some(Secret::new(key).hash());
+    };
+    let hash = KeyHash::from_hex(hex);
+    if hash.is_none() {
+        node.report(
+            "expected 64 hexadecimal digits after sha256:",
+            Some("printf %s KEY | sha256sum"),
+        );
+    }
+    hash
+}
+
+fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let names = node.texts()?;
+    if names.is_empty() {
+        node.report(
+            "an empty list would allow nothing",
+            Some("leave `models` out to allow all"),
+        );
+    }
+    for name in &names {
+        if name.value.trim_end_matches('*').contains('*') {
+            node.report(
+                format!("`{}`: a `*` stands only at the end", name.value),
+                None,
+            );
+        }
+    }
+    Some(names)
+}
+
+fn read_limits(node: &Node<'_>) {
+    let Some(mut section) = node.section() else {
+        return;
+    };
+    for name in ["requests_per_minute", "tokens_per_minute", "concurrent"] {
+        if let Some(node) = section.take(name) {
+            node.integer(1, 1 << 53);
+        }
+    }
+    section.finish();
+}
+
+fn read_quota(node: &Node<'_>) {
+    let Some(mut section) = node.section() else {
+        return;
+    };
+    if let Some(node) = section.require("tokens") {
+        node.integer(1, 1 << 53);
+    }
+    if let Some(node) = section.require("per") {
+        let known = ["hour", "day", "week", "month"];
+        if node
+            .text()
+            .is_some_and(|per| !known.contains(&per.as_str()))
+        {
+            node.report("unknown period", Some("one of: hour, day, week, month"));
+        }
+    }
+    section.finish();
+}

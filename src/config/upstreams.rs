@@ -1,0 +1,378 @@
+//! The `upstreams` section: provider accounts.
+//!
+//! Owns its keys and defaults, and the form of a base URL. Refuses to resolve names or to connect.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::document::{Located, Node, Place};
+use super::health::{self, HealthCheck};
+use crate::openai::dialect::Dialect;
+use crate::secret::Secret;
+
+/// One provider account.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name, with its place.
+    pub name: Located<String>,
+    /// How it differs from api.openai.com.
+    pub dialect: Dialect,
+    /// Its servers; empty only for `dialect: demo`, whose server we start ourselves.
+    pub servers: Vec<Server>,
+    /// What it is asked with.
+    pub keys: Keys,
+    /// How long we wait for it.
+    pub timeouts: Timeouts,
+    /// Which HTTP versions are offered to it.
+    pub http2: bool,
+    /// Active health checks; read and checked, in force from the release that brings failover.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is.
+    pub url: BaseUrl,
+    /// Its share of the traffic against its siblings.
+    pub weight: u32,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// An upstream's credentials.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Ours, used in turn; may be empty for a server that asks for none.
+    Own(Vec<Secret>),
+    /// The client's own key is sent on.
+    Passthrough,
+}
+
+/// How long an upstream may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the start of an attempt to the first byte of a streamed answer.
+    pub first_token: Duration,
+    /// Between two reads of an answer that has begun.
+    pub idle: Duration,
+    /// For the whole request.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_token: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// The parts of a base URL that we connect with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// The host's name or address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The path before `/chat/completions`, without a slash at its end: `/v1`.
+    pub path: String,
+}
+
+impl BaseUrl {
+    /// Parses `http(s)://host[:port][/path]`. A URL with no path gets `/v1`, which is where
+    /// providers serve this API.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let url: http::Uri = text.trim().parse().map_err(|_| "not a URL")?;
+        let tls = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("must begin with http:// or https://"),
+        };
+        let authority = url.authority().ok_or("has no host")?;
+        if authority.as_str().contains('@') {
+            return Err("must not hold a user or password: use `keys`");
+        }
+        if url.query().is_some() {
+            return Err("must not have a query");
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        if host.is_empty() {
+            return Err("has no host");
+        }
+        let path = url.path().trim_end_matches('/');
+        Ok(Self {
+            tls,
+            host,
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            path: if path.is_empty() { "/v1" } else { path }.to_owned(),
+        })
+    }
+
+    /// The value of the `Host` header: with the port only where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for BaseUrl {
+    /// Cleartext at an address, under `/v1`.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            tls: false,
+            host: address.ip().to_string(),
+            port: address.port(),
+            path: "/v1".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
+    }
+}
+
+/// Reads the section.
+pub fn read(node: &Node<'_>) -> Vec<Upstream> {
+    let entries = node.entries().unwrap_or_default();
+    entries
+        .into_iter()
+        .filter_map(|(name, node)| read_upstream(name, &node))
+        .collect()
+}
+
+fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
+    let mut section = node.section()?;
+    let dialect = section
+        .take("dialect")
+        .and_then(|n| read_dialect(&n))
+        .unwrap_or_default();
+    let base_url = section.take("base_url");
+    let servers = section.take("servers");
+    let upstream = Upstream {
+        name: node.locate(name),
+        dialect,
+        servers: read_servers(node, dialect, base_url, servers),
+        keys: section
+            .take("keys")
+            .map_or(Keys::Own(Vec::new()), |n| read_keys(&n)),
+        timeouts: section
+            .take("timeouts")
+            .map_or_else(Timeouts::default, |n| read_timeouts(&n)),
+        http2: section.take("http2").and_then(|n| n.boolean()) == Some(true),
+        health_check: section.take("health_check").and_then(|n| health::read(&n)),
+    };
+    section.finish();
+    Some(upstream)
+}
+
+fn read_dialect(node: &Node<'_>) -> Option<Dialect> {
+    let text = node.name()?;
+    let dialect = Dialect::from_name(&text);
+    if dialect.is_none() {
+        let known: Vec<&str> = Dialect::names().collect();
+        node.report(
+            format!("unknown dialect `{text}`"),
+            Some(&format!("one of: {}", known.join(", "))),
+        );
+    }
+    dialect
+}
+
+fn read_servers(
+    upstream: &Node<'_>,
+    dialect: Dialect,
+    base_url: Option<Node<'_>>,
+    servers: Option<Node<'_>>,
+) -> Vec<Server> {
+    match (base_url, servers) {
+        (Some(_), Some(servers)) => {
+            servers.report("`base_url` and `servers` exclude each other", None);
+            Vec::new()
+        }
+        (Some(url), None) => read_url(&url)
+            .map(|parsed| Server {
+                url: parsed,
+                weight: 1,
+                place: url.place.clone(),
+            })
+            .into_iter()
+            .collect(),
+        (None, Some(list)) => {
+            let servers: Vec<Server> = list
+                .list()
+                .unwrap_or_default()
+                .iter()
+                .filter_map(read_server)
+                .collect();
+            if list.is_list() && servers.iter().all(|s| s.weight == 0) {
+                list.report(
+                    "at least one server needs a weight above 0",
+                    Some("- { url: \"http://10.0.0.11:8000/v1\", weight: 1 }"),
+                );
+            }
+            servers
+        }
+        (None, None) => {
+            if !dialect.has_built_in_server() {
+                upstream.report(
+                    "`base_url` is missing",
+                    Some("as in base_url: https://api.openai.com/v1, or list several `servers`"),
+                );
+            }
+            Vec::new()
+        }
+    }
+}
+
+fn read_server(node: &Node<'_>) -> Option<Server> {
+    if !node.is_mapping() {
+        return Some(Server {
+            url: read_url(node)?,
+            weight: 1,
+            place: node.place.clone(),
+        });
+    }
+    let mut section = node.section()?;
+    let url = section.require("url").and_then(|n| read_url(&n));
+    let weight = section.take("weight").map(|n| read_weight(&n));
+    section.finish();
+    Some(Server {
+        url: url?,
+        weight: weight.unwrap_or(Some(1))?,
+        place: node.place.clone(),
+    })
+}
+
+/// Reads a weight: a share from 0 to 1000.
+pub fn read_weight(node: &Node<'_>) -> Option<u32> {
+    node.integer(0, 1000).and_then(|w| u32::try_from(w).ok())
+}
+
+fn read_url(node: &Node<'_>) -> Option<BaseUrl> {
+    let text = node.name()?;
+    match BaseUrl::parse(&text) {
+        Ok(url) => Some(url),
+        Err(what) => {
+            // A URL that holds a password must not be echoed.
+            node.report(
+                format!("the URL {what}"),
+                Some("as in https://api.openai.com/v1"),
+            );
+            None
+        }
+    }
+}
+
+fn read_keys(node: &Node<'_>) -> Keys {
+    if !node.is_list() {
+        if node.text().as_deref() == Some("passthrough") {
+            return Keys::Passthrough;
+        }
+        node.report(
+            "expected a list of keys, or the word passthrough",
+            Some("keys: [\"${OPENAI_API_KEY}\"]"),
+        );
+        return Keys::Own(Vec::new());
+    }
+    let keys = node.list().unwrap_or_default();
+    Keys::Own(keys.iter().filter_map(read_key).collect())
+}
+
+fn read_key(node: &Node<'_>) -> Option<Secret> {
+    let key = node.text()?;
+    if key.trim().is_empty() {
+        node.report("the key is empty", None);
+        return None;
+    }
+    let sendable = http::HeaderValue::from_str(&key).is_ok_and(|_| key.trim() == key);
+    if !sendable {
+        node.report(
+            "the key has characters that no header can carry",
+            Some("look for a space or line break around it"),
+        );
+        return None;
+    }
+    Some(Secret::new(key))
+}
+
+fn read_timeouts(node: &Node<'_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let Some(mut section) = node.section() else {
+        return timeouts;
+    };
+    for (name, slot) in [
+        ("connect", &mut timeouts.connect),
+        ("first_token", &mut timeouts.first_token),
+        ("idle", &mut timeouts.idle),
+        ("total", &mut timeouts.total),
+    ] {
+        if let Some(duration) = section.take(name).and_then(|n| n.duration()) {
+            *slot = duration;
+        }
+    }
+    section.finish();
+    timeouts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_taken_apart() {
+        let url = BaseUrl::parse("https://api.openai.com/v1/").unwrap();
+        assert_eq!(
+            (url.tls, url.host.as_str(), url.port, url.path.as_str()),
+            (true, "api.openai.com", 443, "/v1")
+        );
+        assert_eq!(url.authority(), "api.openai.com");
+        assert_eq!(url.to_string(), "https://api.openai.com/v1");
+    }
+
+    #[test]
+    fn a_base_url_without_a_path_gets_v1() {
+        assert_eq!(BaseUrl::parse("http://10.0.0.11:8000").unwrap().path, "/v1");
+    }
+
+    #[test]
+    fn an_ipv6_host_keeps_its_brackets_in_the_authority_alone() {
+        let url = BaseUrl::parse("http://[::1]:8000/v1").unwrap();
+        assert_eq!(
+            (url.host.as_str(), url.authority().as_str()),
+            ("::1", "[::1]:8000")
+        );
+    }
+
+    #[test]
+    fn urls_that_cannot_be_meant_are_refused() {
+        for bad in [
+            "api.openai.com/v1",
+            "ftp://host/v1",
+            "https://user:pw@host/v1",
+            "https://host/v1?key=1",
+            "",
+        ] {
+            assert!(BaseUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

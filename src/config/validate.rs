@@ -1,0 +1,177 @@
+//! Checks that cross sections.
+//!
+//! Owns what must hold between names: that each reference leads somewhere, that nothing is said
+//! twice, that no fallback runs in a circle, that nobody can call from outside without a key.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+
+use super::document::{Context, Located};
+use super::problem::nearest;
+use super::{Config, Listener, Matcher};
+use crate::routing;
+
+/// Notes every problem that only the whole configuration shows.
+pub fn check(config: &Config, context: &Context<'_>) {
+    check_listeners(config, context);
+    check_references(config, context);
+    check_matchers(config, context);
+    check_fallbacks(config, context);
+    check_tenants(config, context);
+}
+
+fn check_listeners(config: &Config, context: &Context<'_>) {
+    let mut seen = HashSet::new();
+    let listeners = config.server.listen.iter().map(|l| &l.address);
+    for address in listeners.chain(config.server.admin.as_ref()) {
+        // Port 0 asks the system for any free port, so two of them differ.
+        if address.value.port() != 0 && !seen.insert(address.value) {
+            let message = format!("the address {} is listened on twice", address.value);
+            context.report(&address.place, message, None);
+        }
+    }
+    for listener in &config.server.listen {
+        check_listener(config, listener, context);
+    }
+}
+
+fn check_listener(config: &Config, listener: &Listener, context: &Context<'_>) {
+    let address = &listener.address;
+    if config.tenants.is_empty() && !address.value.ip().is_loopback() {
+        let hint = "add `tenants` with keys, or listen on 127.0.0.1";
+        context.report(
+            &address.place,
+            "without client keys, anybody who reaches this address could spend your money",
+            Some(hint.to_owned()),
+        );
+    }
+    let Some(tls) = &listener.tls else { return };
+    for file in [&tls.cert, &tls.key] {
+        if let Err(e) = File::open(&file.value) {
+            let message = format!("cannot read {}: {e}", file.value.display());
+            context.report(&file.place, message, None);
+        }
+    }
+}
+
+fn check_references(config: &Config, context: &Context<'_>) {
+    let known: Vec<&str> = config
+        .upstreams
+        .iter()
+        .map(|u| u.name.value.as_str())
+        .collect();
+    let targets = config.models.iter().flat_map(|r| &r.targets);
+    let named = targets
+        .map(|t| &t.upstream)
+        .chain(config.routes.iter().map(|r| &r.upstream));
+    for name in named {
+        if known.contains(&name.value.as_str()) {
+            continue;
+        }
+        let hint = match nearest(&name.value, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("upstreams are: {}", known.join(", ")),
+        };
+        let message = format!("no upstream is called `{}`", name.value);
+        context.report(&name.place, message, Some(hint));
+    }
+}
+
+fn check_matchers(config: &Config, context: &Context<'_>) {
+    let mut seen = HashSet::new();
+    for rule in &config.models {
+        let label = rule.matcher.value.label();
+        if !seen.insert(label.clone()) {
+            let message = format!("a rule for `{label}` stands above already");
+            let hint = "put all targets into one rule".to_owned();
+            context.report(&rule.matcher.place, message, Some(hint));
+        }
+    }
+}
+
+/// Each fallback must lead to a rule, and no chain of them back to where it began.
+fn check_fallbacks(config: &Config, context: &Context<'_>) {
+    let matchers: Vec<&Matcher> = config.models.iter().map(|r| &r.matcher.value).collect();
+    let index = routing::Index::new(matchers.iter().copied());
+    let mut edges: Vec<Vec<(usize, &Located<String>)>> = Vec::new();
+    for rule in &config.models {
+        let mut next = Vec::new();
+        for name in &rule.fallback {
+            match index.find(&name.value) {
+                Some(rule) => next.push((rule, name)),
+                None => {
+                    let message = format!("no rule serves the fallback `{}`", name.value);
+                    context.report(&name.place, message, None);
+                }
+            }
+        }
+        edges.push(next);
+    }
+    let mut state = vec![Visit::New; edges.len()];
+    for start in 0..edges.len() {
+        walk(start, &edges, &mut state, context);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    New,
+    Open,
+    Done,
+}
+
+/// Depth first, without recursion, since a chain may be as long as the file.
+fn walk(
+    start: usize,
+    edges: &[Vec<(usize, &Located<String>)>],
+    state: &mut [Visit],
+    context: &Context<'_>,
+) {
+    let mut path = vec![(start, 0usize)];
+    while let Some((rule, edge)) = path.last_mut() {
+        let Some(visit) = state.get_mut(*rule) else {
+            return;
+        };
+        if *edge == 0 && *visit == Visit::New {
+            *visit = Visit::Open;
+        } else if *edge == 0 {
+            path.pop();
+            continue;
+        }
+        match edges.get(*rule).and_then(|out| out.get(*edge)) {
+            Some((next, name)) => {
+                *edge += 1;
+                match state.get(*next) {
+                    Some(Visit::Open) => {
+                        let message = format!("the fallback `{}` runs in a circle", name.value);
+                        context.report(&name.place, message, None);
+                    }
+                    Some(Visit::New) => path.push((*next, 0)),
+                    _ => {}
+                }
+            }
+            None => {
+                *visit = Visit::Done;
+                path.pop();
+            }
+        }
+    }
+}
+
+fn check_tenants(config: &Config, context: &Context<'_>) {
+    let mut ids = HashSet::new();
+    let mut keys = HashMap::new();
+    for tenant in &config.tenants {
+        let id = &tenant.id;
+        if !ids.insert(id.value.as_str()) {
+            let message = format!("the tenant id `{}` is taken already", id.value);
+            context.report(&id.place, message, None);
+        }
+        for key in &tenant.keys {
+            if let Some(owner) = keys.insert(key.value, id.value.as_str()) {
+                let message = format!("this key belongs to the tenant `{owner}` already");
+                context.report(&key.place, message, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The second step: which endpoint, and who is calling.
+//!
+//! Owns the checks that need nothing but the request's header: framing, path, method, key, content
+//! type. Each refusal is a [`Failure`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::auth;
+use crate::openai::endpoint::Endpoint;
+use crate::secret;
+
+/// Refuses a request whose end could be read in two ways.
+pub fn check_framing(session: &Session) -> Result<(), Failure> {
+    let Some(http1) = session.as_downstream().as_http1() else {
+        return Ok(());
+    };
+    let raw = http1.get_headers_raw_bytes();
+    let bare = |at: usize| at == 0 || raw.get(at - 1) != Some(&b'\r');
+    if memchr::memchr_iter(b'\n', &raw).any(bare) {
+        return Err(Failure::Framing("a header line ends without CR"));
+    }
+    // Pingora drops the length when both are there; the raw header still has it.
+    let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
+    if chunked && has_content_length(&raw) {
+        return Err(Failure::Framing(
+            "both Content-Length and Transfer-Encoding are present",
+        ));
+    }
+    Ok(())
+}
+
+fn has_content_length(raw: &Bytes) -> bool {
+    let name = b"content-length";
+    raw.split(|byte| *byte == b'\n').any(|line| {
+        line.split_at_checked(name.len())
+            .is_some_and(|(head, rest)| {
+                head.eq_ignore_ascii_case(name) && rest.trim_ascii_start().starts_with(b":")
+            })
+    })
+}
+
+/// The endpoint that the request names, if it takes the method.
+pub fn endpoint<'p>(path: &'p str, method: &Method) -> Result<Endpoint<'p>, Failure> {
+    let endpoint = Endpoint::find(path).ok_or_else(|| Failure::UnknownPath {
+        method: method.clone(),
+        path: path.to_owned(),
+    })?;
+    let allowed = endpoint.method();
+    let reads_header_only = allowed == Method::GET && method == Method::HEAD;
+    if *method != allowed && !reads_header_only {
+        return Err(Failure::WrongMethod {
+            method: method.clone(),
+            allowed,
+            path: path.to_owned(),
+        });
+    }
+    Ok(endpoint)
+}
+
+/// Finds out who is calling.
+pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
+    if context.floods {
+        return Err(Failure::Flood);
+    }
+    let key = auth::key_of(headers);
+    match context.runtime.tenant(key) {
+        Some(tenant) => {
+            context.tenant = Some(Arc::clone(tenant));
+            Ok(())
+        }
+        None => Err(match key {
+            None => Failure::NoKey,
+            Some(key) => Failure::WrongKey {
+                masked: secret::mask(&String::from_utf8_lossy(key)),
+            },
+        }),
+    }
+}
+
+/// Refuses a body that is no plain JSON before any of it is read.
+pub fn check_content(headers: &HeaderMap) -> Result<(), Failure> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Failure::ContentEncoding);
+    }
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let media_type = content_type.as_bytes().split(|byte| *byte == b';').next();
+    let media_type = media_type.unwrap_or_default().trim_ascii();
+    let is_json = media_type.eq_ignore_ascii_case(b"application/json")
+        || media_type.to_ascii_lowercase().ends_with(b"+json");
+    match is_json {
+        true => Ok(()),
+        false => Err(Failure::ContentType(
+            String::from_utf8_lossy(media_type).into_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(name: &'static str, value: &'static str) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        check_content(&headers)
+    }
+
+    #[test]
+    fn json_in_its_forms_is_taken_and_nothing_else() {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/vnd.api+json",
+        ] {
+            assert!(content("content-type", good).is_ok(), "{good}");
+        }
+        for bad in ["multipart/form-data; boundary=x", "text/plain", ""] {
+            assert!(content("content-type", bad).is_err(), "{bad}");
+        }
+        assert!(content("content-encoding", "identity").is_ok());
+        assert!(content("content-encoding", "gzip").is_err());
+    }
+
+    #[test]
+    fn a_content_length_is_found_in_any_case_and_nowhere_else() {
+        let found = |raw: &'static str| has_content_length(&Bytes::from_static(raw.as_bytes()));
+        assert!(found("POST / HTTP/1.1\r\ncOntent-Length : 5\r\n\r\n"));
+        assert!(!found("POST / HTTP/1.1\r\nx-content-length: 5\r\n\r\n"));
+    }
+}

@@ -1,0 +1,111 @@
+//! What we say ourselves: errors, and the answers of our own endpoints.
+//!
+//! Owns writing them, and what becomes of a body that is still on its way: it is read and thrown
+//! away within a bound, then the connection is closed, so that the client can read the answer and
+//! nothing of the body is ever taken for a next request.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora_proxy::Session;
+
+use super::body;
+use super::context::Context;
+use super::failure::Failure;
+use super::headers::REQUEST_ID;
+
+/// How long, and for how many bytes, the rest of a refused body is read and thrown away.
+const LINGER: Duration = Duration::from_secs(3);
+const LINGER_BYTES: usize = 64 << 20;
+
+/// Answers with a failure; one that nobody waits for is only noted.
+pub async fn fail(
+    session: &mut Session,
+    context: &mut Context,
+    failure: &Failure,
+) -> pingora::Result<()> {
+    let error = failure.api_error();
+    context.error = Some(error.code.unwrap_or("invalid_request"));
+    if matches!(failure, Failure::ClientGone) {
+        session.set_keepalive(None);
+        return Ok(());
+    }
+    if matches!(failure, Failure::Framing(_)) {
+        session.set_keepalive(None);
+    }
+    let mut header = json_header(error.status, context)?;
+    if let Failure::WrongMethod { allowed, .. } = failure {
+        let methods = match *allowed {
+            Method::GET => "GET, HEAD",
+            _ => allowed.as_str(),
+        };
+        header.insert_header(ALLOW, methods)?;
+    }
+    if matches!(failure, Failure::Flood) {
+        header.insert_header(RETRY_AFTER, "1")?;
+    }
+    send(session, context, header, Bytes::from(error.body())).await?;
+    discard_body(session).await;
+    Ok(())
+}
+
+/// Answers 200 with JSON.
+pub async fn json(
+    session: &mut Session,
+    context: &mut Context,
+    value: &serde_json::Value,
+) -> pingora::Result<()> {
+    let header = json_header(StatusCode::OK, context)?;
+    send(session, context, header, Bytes::from(value.to_string())).await?;
+    discard_body(session).await;
+    Ok(())
+}
+
+fn json_header(status: StatusCode, context: &Context) -> pingora::Result<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(status, Some(6))?;
+    header.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
+    header.insert_header(REQUEST_ID, context.request_id.as_str())?;
+    Ok(header)
+}
+
+async fn send(
+    session: &mut Session,
+    context: &mut Context,
+    mut header: ResponseHeader,
+    body: Bytes,
+) -> pingora::Result<()> {
+    context.commit(header.status.as_u16());
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    let tasks = if session.req_header().method == Method::HEAD {
+        vec![HttpTask::Header(Box::new(header), true)]
+    } else {
+        context.bytes_out += body.len();
+        let header = HttpTask::Header(Box::new(header), false);
+        vec![header, HttpTask::Body(Some(body), true)]
+    };
+    session.write_response_tasks(tasks).await?;
+    Ok(())
+}
+
+/// Reads what is left of the request's body, within bounds. Pingora has marked the connection for
+/// closing when the answer was written before the body's end.
+async fn discard_body(session: &mut Session) {
+    // A client that waits for "100 Continue" has not begun to send, and will not now.
+    if session.is_body_done() || body::expects_continue(session) {
+        return;
+    }
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(chunk)) = session.downstream_session.read_request_body().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}

@@ -1,0 +1,90 @@
+//! What a request carries along its way.
+//!
+//! Owns the pinned snapshot, what has been learnt so far and the times taken. Each field is written
+//! by the one step that learns it and read by `finish`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ids;
+use crate::runtime::{InFlight, Rule, Runtime, Shared};
+use crate::tenants::Tenant;
+use crate::upstreams::Upstream;
+
+/// The state of one request.
+pub struct Context {
+    /// The snapshot that was current when the request came.
+    pub runtime: Arc<Runtime>,
+    /// Our id for the request.
+    pub request_id: String,
+    /// When its header had been read.
+    pub started: Instant,
+    /// Where it came from.
+    pub client: Option<IpAddr>,
+    /// Whether its address sends too much.
+    pub floods: bool,
+    /// The endpoint's name in metrics.
+    pub endpoint: &'static str,
+    /// Who is calling.
+    pub tenant: Option<Arc<Tenant>>,
+    /// The model that the client asked for.
+    pub model: Option<String>,
+    /// The rule that serves it.
+    pub rule: Option<Arc<Rule>>,
+    /// The model that the upstream is asked for.
+    pub sent_model: Option<String>,
+    /// The upstream.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The status that was committed to the client; 0 before that.
+    pub status: u16,
+    /// What went wrong, as its code.
+    pub error: Option<&'static str>,
+    /// Body bytes from the client.
+    pub bytes_in: usize,
+    /// Body bytes to the client.
+    pub bytes_out: usize,
+    /// From `started` to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// How much of `first_byte` was spent waiting for the client or the upstream.
+    pub waited: Duration,
+    /// Counts the request as being served.
+    _in_flight: InFlight,
+}
+
+impl Context {
+    /// Starts the life of a request.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            runtime: shared.pin(),
+            request_id: ids::request_id(),
+            started: Instant::now(),
+            client: None,
+            floods: false,
+            endpoint: crate::observe::metrics::OTHER,
+            tenant: None,
+            model: None,
+            rule: None,
+            sent_model: None,
+            upstream: None,
+            status: 0,
+            error: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            waited: Duration::ZERO,
+            _in_flight: shared.enter(),
+        }
+    }
+
+    /// Notes that the first byte of the answer goes to the client now: no attempt follows.
+    pub fn commit(&mut self, status: u16) {
+        self.status = status;
+        self.first_byte = Some(self.started.elapsed());
+    }
+
+    /// Whether an answer has begun.
+    pub fn is_committed(&self) -> bool {
+        self.status != 0
+    }
+}

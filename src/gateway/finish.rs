@@ -1,0 +1,65 @@
+//! The last step, on every path out: count, and one line in the log.
+//!
+//! Runs exactly once for each request, from Pingora's `logging`. Cannot fail.
+
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::failure::client_closed_request;
+use crate::observe::access::AccessLine;
+use crate::observe::masking;
+use crate::observe::metrics::Observation;
+use crate::runtime::Shared;
+
+/// Counts and logs a request that is over.
+pub fn finish(session: &Session, context: &Context, shared: &Shared) {
+    let total = context.started.elapsed();
+    let own = context.first_byte.map(|t| t.saturating_sub(context.waited));
+    let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
+    let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
+    let status = match context.status {
+        0 => client_closed_request().as_u16(),
+        status => status,
+    };
+    shared.metrics.observe(&Observation {
+        endpoint: context.endpoint,
+        rule,
+        upstream,
+        status,
+        total,
+        first_byte: context.first_byte,
+        own,
+        bytes_in: context.bytes_in,
+        bytes_out: context.bytes_out,
+        redirected: context.sent_model.is_some(),
+    });
+    let settings = &context.runtime.settings;
+    if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
+        return;
+    }
+    let request = session.req_header();
+    AccessLine {
+        request_id: &context.request_id,
+        client: match settings.mask_addresses {
+            true => context.client.map(masking::address),
+            false => context.client,
+        },
+        tenant: context.tenant.as_ref().map(|t| t.id.as_str()),
+        method: request.method.as_str(),
+        path: request.uri.path(),
+        model: context.model.as_deref(),
+        sent_model: context.sent_model.as_deref().or(match upstream {
+            Some(_) => context.model.as_deref(),
+            None => None,
+        }),
+        upstream,
+        status,
+        error: context.error,
+        bytes_in: context.bytes_in,
+        bytes_out: context.bytes_out,
+        total,
+        first_byte: context.first_byte,
+        own,
+    }
+    .write();
+}

@@ -1,0 +1,257 @@
+//! The sixth step: commit, and pass the answer on.
+//!
+//! Owns the moment of commit and what follows it. Bytes pass as they come: what is already there
+//! leaves in one write, and nothing waits for more. A stream that breaks ends with an error event
+//! when it stands between two events; otherwise the connection breaks as the upstream's did, so
+//! that a broken answer never looks complete.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::client::HttpSession;
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+
+use super::attempt::{self, Answer, Outgoing};
+use super::context::Context;
+use super::failure::{Cause, Failure, Phase, UpstreamFailure};
+use super::headers;
+use crate::runtime::Shared;
+
+/// What is gathered into one write, at most.
+const MAX_WRITE_BYTES: usize = 64 << 10;
+
+/// Passes an answer on to the client.
+pub async fn relay(
+    client: &mut Session,
+    context: &mut Context,
+    shared: &Shared,
+    outgoing: &Outgoing<'_>,
+    answer: Answer,
+) -> Result<(), Failure> {
+    let Answer {
+        session: mut upstream,
+        peer,
+        header,
+        first,
+    } = answer;
+    let mut boundary = EventBoundary::default();
+    let mut broken = None;
+    let version = client.req_header().version;
+    let own = headers::for_client(&header, version, &context.request_id).ok_or_else(unsendable)?;
+    // An event can be added only to a stream whose length has not been announced.
+    let takes_events = headers::is_event_stream(&own.headers)
+        && !own.headers.contains_key(http::header::CONTENT_LENGTH);
+    let mut tasks = vec![HttpTask::Header(Box::new(own), false)];
+    let mut next = first;
+    context.commit(header.status.as_u16());
+    loop {
+        let done = match gather(&mut upstream, next.take(), &mut tasks).await {
+            Ok(done) => done,
+            Err(e) => {
+                broken = Some(e);
+                false
+            }
+        };
+        for task in &tasks {
+            if let HttpTask::Body(Some(chunk), _) = task {
+                context.bytes_out += chunk.len();
+                boundary.pass(chunk);
+            }
+        }
+        if done {
+            tasks.push(HttpTask::Done);
+        }
+        let written = client
+            .write_response_tasks(std::mem::take(&mut tasks))
+            .await;
+        written.map_err(|_| Failure::ClientGone)?;
+        if done {
+            break;
+        }
+        let failure = match broken.take() {
+            Some(e) => cut(&e),
+            None => match read_more(client, &mut upstream, outgoing).await? {
+                Ok(chunk) => {
+                    next = chunk;
+                    continue;
+                }
+                Err(failure) => failure,
+            },
+        };
+        upstream.shutdown().await;
+        let failure = Failure::Upstream(failure);
+        if !takes_events || !boundary.is_between_events() {
+            return Err(failure);
+        }
+        return end_with_error(client, context, outgoing, &failure).await;
+    }
+    let idle = peer.http.options.idle_timeout;
+    shared
+        .connector
+        .release_http_session(upstream, &peer.http, idle)
+        .await;
+    Ok(())
+}
+
+/// Waits for the next bytes, within the upstream's timeouts and while the client is there.
+async fn read_more(
+    client: &mut Session,
+    upstream: &mut HttpSession,
+    outgoing: &Outgoing<'_>,
+) -> Result<Result<Option<Bytes>, UpstreamFailure>, Failure> {
+    let idle = outgoing.upstream.timeouts.idle;
+    let total = attempt::left(outgoing.deadline);
+    let (limit, phase) = match idle < total {
+        true => (idle, Phase::Idle),
+        false => (total, Phase::Total),
+    };
+    upstream.set_read_timeout(Some(limit));
+    tokio::select! {
+        biased;
+        read = upstream.read_response_body() => Ok(read.map_err(|e| match e.etype() {
+            ErrorType::ReadTimedout => attempt::failed(&e, phase),
+            _ => cut(&e),
+        })),
+        () = client_left(client) => Err(Failure::ClientGone),
+    }
+}
+
+/// Puts `first` and whatever is there already behind it into `tasks`. Tells whether the answer is
+/// complete; on an error what came before it is in `tasks`.
+async fn gather(
+    upstream: &mut HttpSession,
+    first: Option<Bytes>,
+    tasks: &mut Vec<HttpTask>,
+) -> pingora::Result<bool> {
+    let Some(first) = first else {
+        return Ok(true);
+    };
+    let mut gathered = first.len();
+    tasks.push(HttpTask::Body(Some(first), false));
+    // Nothing is waited for below, so no timer is needed.
+    upstream.set_read_timeout(None);
+    while gathered < MAX_WRITE_BYTES {
+        if upstream.response_done() {
+            return Ok(true);
+        }
+        match now_or_never(upstream.read_response_body()).await {
+            None => return Ok(false),
+            Some(Ok(None)) => return Ok(true),
+            Some(Ok(Some(chunk))) => {
+                gathered += chunk.len();
+                tasks.push(HttpTask::Body(Some(chunk), false));
+            }
+            Some(Err(e)) => return Err(e),
+        }
+    }
+    Ok(upstream.response_done())
+}
+
+/// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
+/// have read.
+async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn end_with_error(
+    client: &mut Session,
+    context: &mut Context,
+    outgoing: &Outgoing<'_>,
+    failure: &Failure,
+) -> Result<(), Failure> {
+    let error = failure.api_error();
+    if let Failure::Upstream(upstream) = failure {
+        log::warn!(
+            "{} upstream {}: {}",
+            context.request_id,
+            outgoing.upstream.name,
+            upstream.detail
+        );
+    }
+    context.error = error.code;
+    let event = Bytes::from(error.event(outgoing.endpoint.stream_error));
+    context.bytes_out += event.len();
+    let tasks = vec![HttpTask::Body(Some(event), false), HttpTask::Done];
+    let written = client.write_response_tasks(tasks).await;
+    written.map(drop).map_err(|_| Failure::ClientGone)
+}
+
+/// Returns when the client has gone.
+pub async fn client_left(client: &mut Session) {
+    let event = client.downstream_session.read_body_or_idle(true).await;
+    // Bytes after the request are a second one, sent before the first is answered. One byte of it
+    // has been eaten by looking, so the connection ends with this answer and the client asks anew.
+    let pipelined = matches!(&event, Err(e) if *e.etype() == ErrorType::ConnectError);
+    if pipelined {
+        client.set_keepalive(None);
+        std::future::pending::<()>().await;
+    }
+}
+
+fn cut(error: &Error) -> UpstreamFailure {
+    UpstreamFailure {
+        cause: Cause::Cut,
+        ..attempt::failed(error, Phase::Idle)
+    }
+}
+
+fn unsendable() -> Failure {
+    Failure::Upstream(UpstreamFailure {
+        cause: Cause::InvalidResponse,
+        detail: "its header cannot be written as HTTP".to_owned(),
+    })
+}
+
+/// Knows whether the bytes passed so far end with a complete event.
+#[derive(Default)]
+struct EventBoundary {
+    tail: [u8; 4],
+}
+
+impl EventBoundary {
+    fn pass(&mut self, chunk: &[u8]) {
+        for byte in chunk.iter().skip(chunk.len().saturating_sub(4)) {
+            self.tail.rotate_left(1);
+            let [.., last] = &mut self.tail;
+            *last = *byte;
+        }
+    }
+
+    fn is_between_events(&self) -> bool {
+        let tail = &self.tail;
+        *tail == [0; 4]
+            || tail.ends_with(b"\n\n")
+            || tail.ends_with(b"\r\r")
+            || tail.ends_with(b"\n\r\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_event_is_known_over_any_chunks() {
+        for (chunks, between) in [
+            (&["data: x\n", "\n"][..], true),
+            (&["data: x\r\n\r", "\n"], true),
+            (&["data: x\r", "\r"], true),
+            (&["data: x\n"], false),
+            (&["data: x\n\ndata"], false),
+            (&[], true),
+        ] {
+            let mut boundary = EventBoundary::default();
+            chunks.iter().for_each(|c| boundary.pass(c.as_bytes()));
+            assert_eq!(boundary.is_between_events(), between, "{chunks:?}");
+        }
+    }
+}

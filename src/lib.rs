@@ -1,0 +1,35 @@
+//! Tollgate: a gateway for the OpenAI API.
+//!
+//! One binary between applications and model providers. This page is the map; each file's first
+//! lines say what it owns. Imports point down only, and engines on one line do not know each other:
+//!
+//! ```text
+//! main → cli → server (listeners, services, signals)
+//!   gateway/   the edge: the only `impl ProxyHttp`, one file per step of a request
+//!   admin/     health and metrics        demo/   a provider in a box
+//!   runtime/   the immutable snapshot, and the shared state that outlives it
+//!   auth/  tenants/  routing/  upstreams/        engines
+//!   observe/   metrics, logging, masking
+//!   config/    what the operator wrote
+//!   openai/    the wire, without I/O
+//!   ids, secret, clock
+//! ```
+//!
+//! The way of a request is in [`gateway`]; `docs/architecture.md` draws it.
+
+pub mod admin;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod gateway;
+pub mod ids;
+pub mod observe;
+pub mod openai;
+pub mod routing;
+pub mod runtime;
+pub mod secret;
+pub mod server;
+pub mod tenants;
+pub mod upstreams;

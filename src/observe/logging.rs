@@ -1,0 +1,112 @@
+//! The log: where it goes, how a line looks, which levels pass.
+//!
+//! Lines go to stderr through a bounded queue and a thread of their own, so that a slow reader of
+//! the log never slows a request; at the bound lines are dropped, and the count of them is logged
+//! at the end. Pingora and the libraries under it print raw headers at debug and trace, the
+//! swapped key among them, so nothing but our own records passes below info.
+
+use std::io::Write;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
+use crate::clock;
+
+/// Lines that wait to be written, at most.
+const MAX_QUEUED_LINES: usize = 65_536;
+
+/// Keeps the log's thread; when dropped, what is queued is written out.
+pub struct LogGuard {
+    _worker: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let lines = self.dropped.dropped_lines();
+        if lines > 0 {
+            log::warn!("{lines} log lines were dropped because their reader was too slow");
+        }
+    }
+}
+
+/// Sets the log up; call it once. `RUST_LOG` goes before `level`.
+pub fn start(level: LevelFilter) -> LogGuard {
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_QUEUED_LINES)
+        .lossy(true)
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    let logger = env_logger::Builder::new()
+        .filter_level(level)
+        // At info it tells of each listener's end and of each service's start: ours say enough.
+        .filter_module("pingora", level.min(LevelFilter::Warn))
+        .parse_default_env()
+        .target(env_logger::Target::Pipe(Box::new(writer)))
+        .format(write_line)
+        .build();
+    log::set_max_level(logger.filter());
+    // A second call, as in tests that share a process, keeps the first log.
+    let _ = log::set_boxed_logger(Box::new(OwnBelowInfo(logger)));
+    LogGuard {
+        _worker: worker,
+        dropped,
+    }
+}
+
+fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{} {:5} {} {}",
+        clock::now_rfc3339(),
+        record.level(),
+        record.target(),
+        record.args()
+    )
+}
+
+/// Lets records below info pass only when they are ours, whatever `RUST_LOG` says.
+struct OwnBelowInfo(env_logger::Logger);
+
+fn is_ours(target: &str) -> bool {
+    target == "access" || target.split("::").next() == Some("tollgate")
+}
+
+impl Log for OwnBelowInfo {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        (metadata.level() <= LevelFilter::Info || is_ours(metadata.target()))
+            && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_records_pass_below_info() {
+        let logger = env_logger::Builder::new()
+            .filter_level(LevelFilter::Trace)
+            .build();
+        let logger = OwnBelowInfo(logger);
+        let enabled = |target, level| {
+            let metadata = Metadata::builder().target(target).level(level).build();
+            logger.enabled(&metadata)
+        };
+        assert!(enabled("tollgate::gateway", log::Level::Trace));
+        assert!(enabled("pingora_core::server", log::Level::Info));
+        assert!(!enabled("pingora_core::protocols", log::Level::Debug));
+        assert!(!enabled("tollgate_evil", log::Level::Debug));
+        assert!(!enabled("h2::codec", log::Level::Trace));
+    }
+}

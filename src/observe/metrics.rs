@@ -1,0 +1,266 @@
+//! Counters and histograms, in Prometheus form.
+//!
+//! Owns their names, labels and buckets; `docs/metrics.md` lists them. Label values come from the
+//! configuration and from our own tables alone, so their number is bounded by what the operator
+//! wrote. Refuses to know how a request is served.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+
+use crate::clock;
+
+/// From 1 ms to 10 min: an answer may take as long as a model thinks.
+const DURATION_BUCKETS: [f64; 16] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0,
+];
+/// From 10 µs to 100 ms: our own share.
+const OVERHEAD_BUCKETS: [f64; 11] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.01, 0.025, 0.1,
+];
+
+/// The label value for what the configuration does not name.
+pub const OTHER: &str = "other";
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    first_byte: HistogramVec,
+    overhead: HistogramVec,
+    received: IntCounterVec,
+    sent: IntCounterVec,
+    model_redirects: IntCounter,
+    in_flight: Gauge,
+    uptime: Gauge,
+    total_requests: IntCounter,
+    errors: IntCounter,
+}
+
+/// One finished request, as it is counted.
+pub struct Observation<'a> {
+    /// The endpoint's name.
+    pub endpoint: &'static str,
+    /// The model rule's label.
+    pub rule: Option<&'a str>,
+    /// The upstream's name.
+    pub upstream: Option<&'a str>,
+    /// The status that the client got; 499 when it left before any.
+    pub status: u16,
+    /// From the request's header to the end.
+    pub total: Duration,
+    /// From the request's header to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// Our own share of `first_byte`.
+    pub own: Option<Duration>,
+    /// Body bytes from the client.
+    pub bytes_in: usize,
+    /// Body bytes to the client.
+    pub bytes_out: usize,
+    /// Whether the upstream was asked for another model than the client named.
+    pub redirected: bool,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// A name is taken twice, which a test would have found.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let labels = ["endpoint", "rule", "upstream"];
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new("tollgate_requests_total", "Requests that were answered."),
+                &["endpoint", "rule", "upstream", "status"],
+            )?,
+            duration: histogram(
+                "tollgate_request_duration_seconds",
+                "From the request's header to the end of its answer.",
+                &DURATION_BUCKETS,
+                &labels,
+            )?,
+            first_byte: histogram(
+                "tollgate_time_to_first_byte_seconds",
+                "From the request's header to the first byte of its answer.",
+                &DURATION_BUCKETS,
+                &labels,
+            )?,
+            overhead: histogram(
+                "tollgate_overhead_seconds",
+                "Our own share of the time to the first byte: no waiting for client or upstream.",
+                &OVERHEAD_BUCKETS,
+                &["endpoint"],
+            )?,
+            received: IntCounterVec::new(
+                Opts::new("tollgate_request_bytes_total", "Body bytes from clients."),
+                &["endpoint"],
+            )?,
+            sent: IntCounterVec::new(
+                Opts::new("tollgate_response_bytes_total", "Body bytes to clients."),
+                &["endpoint"],
+            )?,
+            model_redirects: IntCounter::new(
+                "tollgate_model_redirects_total",
+                "Requests sent on under another model name than the client's.",
+            )?,
+            in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
+            uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
+            total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
+            errors: IntCounter::new("error_count", "Requests that ended in an error.")?,
+            registry,
+        };
+        metrics.register_all()?;
+        Ok(metrics)
+    }
+
+    /// `total_requests` and `errors` are left out: Prometheus has them as sums of `requests`.
+    fn register_all(&self) -> Result<(), prometheus::Error> {
+        let build = Gauge::with_opts(
+            Opts::new(
+                "tollgate_build_info",
+                "Always 1; the labels tell the build.",
+            )
+            .const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build.set(1.0);
+        let collectors: [Box<dyn Collector>; 10] = [
+            Box::new(build),
+            Box::new(self.requests.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.first_byte.clone()),
+            Box::new(self.overhead.clone()),
+            Box::new(self.received.clone()),
+            Box::new(self.sent.clone()),
+            Box::new(self.model_redirects.clone()),
+            Box::new(self.in_flight.clone()),
+            Box::new(self.uptime.clone()),
+        ];
+        for collector in collectors {
+            self.registry.register(collector)?;
+        }
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process))
+    }
+
+    /// Counts a finished request.
+    pub fn observe(&self, seen: &Observation<'_>) {
+        let labels = [
+            seen.endpoint,
+            seen.rule.unwrap_or(OTHER),
+            seen.upstream.unwrap_or(OTHER),
+        ];
+        let [endpoint, rule, upstream] = labels;
+        self.requests
+            .with_label_values(&[endpoint, rule, upstream, status_class(seen.status)])
+            .inc();
+        self.duration
+            .with_label_values(&labels)
+            .observe(seen.total.as_secs_f64());
+        if let Some(first_byte) = seen.first_byte {
+            self.first_byte
+                .with_label_values(&labels)
+                .observe(first_byte.as_secs_f64());
+        }
+        if let Some(own) = seen.own {
+            self.overhead
+                .with_label_values(&[endpoint])
+                .observe(own.as_secs_f64());
+        }
+        self.received
+            .with_label_values(&[endpoint])
+            .inc_by(seen.bytes_in as u64);
+        self.sent
+            .with_label_values(&[endpoint])
+            .inc_by(seen.bytes_out as u64);
+        if seen.redirected {
+            self.model_redirects.inc();
+        }
+        self.total_requests.inc();
+        if seen.status >= 400 {
+            self.errors.inc();
+        }
+    }
+
+    /// Everything, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// What the encoder says.
+    pub fn text(&self, in_flight: usize) -> Result<Vec<u8>, prometheus::Error> {
+        self.in_flight.set(in_flight as f64);
+        self.uptime.set(clock::uptime().as_secs_f64());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The plain counters, for a script without Prometheus.
+    pub fn plain(&self, in_flight: usize) -> serde_json::Value {
+        serde_json::json!({
+            "active_requests": in_flight,
+            "total_requests": self.total_requests.get(),
+            "error_count": self.errors.get(),
+            "uptime_seconds": clock::uptime().as_secs(),
+            "cpu_cores": std::thread::available_parallelism().map_or(1, usize::from),
+            "model_redirects": self.model_redirects.get(),
+        })
+    }
+}
+
+fn histogram(
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    HistogramVec::new(opts, labels)
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_in_both_forms() {
+        let metrics = Metrics::new().unwrap();
+        metrics.observe(&Observation {
+            endpoint: "chat_completions",
+            rule: Some("gpt-4o"),
+            upstream: None,
+            status: 502,
+            total: Duration::from_millis(20),
+            first_byte: Some(Duration::from_millis(10)),
+            own: Some(Duration::from_micros(30)),
+            bytes_in: 7,
+            bytes_out: 9,
+            redirected: true,
+        });
+        let text = String::from_utf8(metrics.text(3).unwrap()).unwrap();
+        for line in [
+            r#"tollgate_requests_total{endpoint="chat_completions",rule="gpt-4o",status="5xx",upstream="other"} 1"#,
+            r#"tollgate_response_bytes_total{endpoint="chat_completions"} 9"#,
+            "tollgate_requests_in_flight 3",
+            "tollgate_model_redirects_total 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        let plain = metrics.plain(3);
+        assert_eq!(plain["error_count"], 1);
+        assert_eq!(plain["active_requests"], 3);
+    }
+}

@@ -1,0 +1,316 @@
+//! What we read in a request's body, and the one thing that we change.
+//!
+//! Owns finding `model` and `stream` at the top level without building a tree, and replacing the
+//! bytes of the model's value while every other byte stays. Refuses what could be read in two
+//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Deeper nesting than this is refused before anything is allocated.
+pub const MAX_DEPTH: usize = 64;
+
+/// What a request says at its top level.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peek<'b> {
+    /// The model that is asked for.
+    pub model: Cow<'b, str>,
+    /// Where its JSON string stands in the body, quotes included.
+    pub model_range: Range<usize>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+}
+
+/// Why a body cannot be served.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not JSON; what the parser says.
+    NotJson(String),
+    /// JSON, but no object.
+    NotAnObject,
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// A key that we act on stands twice.
+    Duplicate(&'static str),
+    /// A key that differs from one that we act on by its case alone.
+    Shadowed(&'static str),
+    /// There is no `model`.
+    NoModel,
+    /// A key's value has the wrong type.
+    WrongType(&'static str, &'static str),
+}
+
+/// The keys that we act on.
+const ACTED_ON: [&str; 2] = ["model", "stream"];
+
+/// Reads what we need from a body.
+///
+/// # Errors
+/// See [`BodyError`].
+pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
+    check_depth(body)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let fields = deserializer
+        .deserialize_map(TopLevel)
+        .and_then(|fields| deserializer.end().map(|()| fields))
+        .map_err(|e| not_json(body, &e))?;
+    fields.read(body)
+}
+
+/// The body with the model's value replaced: what comes before it, the new value, the rest.
+pub fn rewritten_model(model: &str) -> Vec<u8> {
+    // A string always serialises.
+    serde_json::to_vec(model).unwrap_or_default()
+}
+
+fn not_json(body: &[u8], error: &serde_json::Error) -> BodyError {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if error.is_data() && first.is_some_and(|byte| *byte != b'{') {
+        return BodyError::NotAnObject;
+    }
+    BodyError::NotJson(error.to_string())
+}
+
+/// Counts brackets outside strings, skipping strings at the speed of `memchr`.
+fn check_depth(body: &[u8]) -> Result<(), BodyError> {
+    let mut depth = 0usize;
+    let mut rest = body;
+    loop {
+        let outside = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        let (structure, tail) = rest.split_at(outside);
+        for byte in structure {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > MAX_DEPTH {
+                return Err(BodyError::TooDeep);
+            }
+        }
+        let Some(string) = tail.get(1..) else {
+            return Ok(());
+        };
+        rest = after_string(string);
+    }
+}
+
+/// What follows the closing quote of a string whose opening quote has been passed.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let quote = rest.get(at) == Some(&b'"');
+        let step = if quote { 1 } else { 2 };
+        rest = rest.get(at + step..).unwrap_or_default();
+        if quote {
+            return rest;
+        }
+    }
+    &[]
+}
+
+/// The raw values of the keys that we act on.
+#[derive(Default)]
+struct Fields<'b> {
+    values: [Option<&'b RawValue>; ACTED_ON.len()],
+    duplicate: Option<&'static str>,
+    shadowed: Option<&'static str>,
+}
+
+struct TopLevel;
+
+impl<'b> Visitor<'b> for TopLevel {
+    type Value = Fields<'b>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Fields<'b>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Key(key)) = map.next_key::<Key<'b>>()? {
+            let acted_on = ACTED_ON.iter().zip(&mut fields.values);
+            match acted_on
+                .into_iter()
+                .find(|(name, _)| key.eq_ignore_ascii_case(name))
+            {
+                Some((name, value)) if key == *name => {
+                    if value.replace(map.next_value()?).is_some() {
+                        fields.duplicate = Some(*name);
+                    }
+                }
+                Some((name, _)) => {
+                    fields.shadowed = Some(*name);
+                    map.next_value::<IgnoredAny>()?;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// A key, borrowed unless it holds escapes.
+struct Key<'b>(Cow<'b, str>);
+
+impl<'b> serde::Deserialize<'b> for Key<'b> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'b> Visitor<'b> for Text {
+            type Value = Key<'b>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E: serde::de::Error>(self, v: &'b str) -> Result<Key<'b>, E> {
+                Ok(Key(Cow::Borrowed(v)))
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Key<'b>, E> {
+                Ok(Key(Cow::Owned(v.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'b> Fields<'b> {
+    fn read(self, body: &'b [u8]) -> Result<Peek<'b>, BodyError> {
+        if let Some(name) = self.duplicate {
+            return Err(BodyError::Duplicate(name));
+        }
+        if let Some(name) = self.shadowed {
+            return Err(BodyError::Shadowed(name));
+        }
+        let [model, stream] = self.values;
+        let model = model.ok_or(BodyError::NoModel)?.get();
+        let stream = match stream.map(RawValue::get) {
+            None | Some("false" | "null") => false,
+            Some("true") => true,
+            Some(_) => return Err(BodyError::WrongType("stream", "a boolean")),
+        };
+        // The raw value borrows from `body`, so the difference of addresses is its offset.
+        let start = model.as_ptr().addr() - body.as_ptr().addr();
+        let model_range = start..start + model.len();
+        let Key(model) =
+            serde_json::from_str(model).map_err(|_| BodyError::WrongType("model", "a string"))?;
+        Ok(Peek {
+            model,
+            model_range,
+            stream,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewrite(body: &str, model: &str) -> String {
+        let range = peek(body.as_bytes()).unwrap().model_range;
+        let mut out = body.as_bytes()[..range.start].to_vec();
+        out.extend(rewritten_model(model));
+        out.extend(&body.as_bytes()[range.end..]);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_top_level_is_read() {
+        let body = br#" {"messages":[{"model":"inner","stream":true}], "model" : "gpt-4o" }"#;
+        let peek = peek(body).unwrap();
+        assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", false));
+        assert_eq!(&body[peek.model_range], br#""gpt-4o""#);
+    }
+
+    #[test]
+    fn a_rewrite_changes_the_models_bytes_alone() {
+        let body = "{ \"a\":1.0e400,\"b\":\"\\u00e9\\ud83d\\ude00\",\n\"model\"\t:\"x\",\"c\":12345678901234567890.10}";
+        assert_eq!(rewrite(body, "y\"z"), body.replace("\"x\"", "\"y\\\"z\""));
+    }
+
+    #[test]
+    fn escaped_keys_and_values_mean_what_they_say() {
+        let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
+        assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", true));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for (body, error) in [
+            (
+                r#"{"model":"a","model":"b"}"#,
+                BodyError::Duplicate("model"),
+            ),
+            (
+                r#"{"model":"a","mod\u0065l":"b"}"#,
+                BodyError::Duplicate("model"),
+            ),
+            (
+                r#"{"model":"a","stream":true,"stream":false}"#,
+                BodyError::Duplicate("stream"),
+            ),
+            (r#"{"Model":"b","model":"a"}"#, BodyError::Shadowed("model")),
+            (
+                r#"{"model":"a","STREAM":true}"#,
+                BodyError::Shadowed("stream"),
+            ),
+        ] {
+            assert_eq!(peek(body.as_bytes()), Err(error), "{body}");
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_told_apart() {
+        for (body, error) in [
+            (r#"{"stream":true}"#, BodyError::NoModel),
+            (r#"{"model":4}"#, BodyError::WrongType("model", "a string")),
+            (
+                r#"{"model":null}"#,
+                BodyError::WrongType("model", "a string"),
+            ),
+            (
+                r#"{"model":"a","stream":"true"}"#,
+                BodyError::WrongType("stream", "a boolean"),
+            ),
+            (r#"["model"]"#, BodyError::NotAnObject),
+            (r#""model""#, BodyError::NotAnObject),
+            (" 4", BodyError::NotAnObject),
+        ] {
+            assert_eq!(peek(body.as_bytes()), Err(error), "{body}");
+        }
+        for body in [
+            "",
+            "{",
+            "{]",
+            "model",
+            r#"{"model":"a"} x"#,
+            r#"{"model":"a",}"#,
+        ] {
+            let result = peek(body.as_bytes());
+            assert!(
+                matches!(result, Err(BodyError::NotJson(_))),
+                "{body}: {result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_whatever_strings_hold() {
+        let nested = |depth: usize| {
+            format!(
+                r#"{{"model":"a","x":{}{}}}"#,
+                "[".repeat(depth),
+                "]".repeat(depth)
+            )
+        };
+        assert!(peek(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
+        assert_eq!(peek(nested(MAX_DEPTH).as_bytes()), Err(BodyError::TooDeep));
+        assert_eq!(peek(nested(100_000).as_bytes()), Err(BodyError::TooDeep));
+        let in_string = format!(r#"{{"model":"a","x":"\"{}\\"}}"#, "[".repeat(1000));
+        assert!(peek(in_string.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,158 @@
+//! What one configuration amounts to.
+//!
+//! A [`Runtime`] is an immutable snapshot: routing tables, upstreams, tenants, settings. Each
+//! request pins the one that was current when it came and keeps it to its end, so that a reload is
+//! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Refuses to know how requests
+//! are served.
+
+mod shared;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::auth::Keys;
+use crate::config::{Config, Matcher, ModelRule};
+use crate::routing::{Index, Target, Targets};
+use crate::tenants::Tenant;
+use crate::upstreams::Upstream;
+
+pub use shared::{InFlight, Shared};
+
+/// An immutable snapshot of the running configuration.
+#[derive(Debug)]
+pub struct Runtime {
+    /// Settings of the edge.
+    pub settings: Settings,
+    index: Index,
+    rules: Vec<Arc<Rule>>,
+    upstreams: Vec<Arc<Upstream>>,
+    keys: Keys,
+    tenants: Vec<Arc<Tenant>>,
+    /// Set when there are no client keys.
+    anonymous: Option<Arc<Tenant>>,
+}
+
+/// What the edge needs to know of the `server` section.
+#[derive(Debug)]
+pub struct Settings {
+    /// The largest request body that is read, in bytes.
+    pub max_body_bytes: usize,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Requests a second that one address may make.
+    pub flood_guard: Option<u32>,
+    /// Whether each request has its line in the log.
+    pub log_access: bool,
+    /// Whether clients' addresses lose their last part in logs.
+    pub mask_addresses: bool,
+}
+
+/// A model rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name in metrics and logs.
+    pub label: String,
+    /// The name that it answers, when it answers just one.
+    pub exact: Option<String>,
+    /// Who serves it.
+    pub targets: Targets,
+}
+
+impl Runtime {
+    /// Builds the snapshot. `demo` is where the built-in provider listens, if it does.
+    pub fn new(config: &Config, demo: Option<SocketAddr>) -> Self {
+        let server = &config.server;
+        let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(tenant).collect();
+        let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
+            let hashes = t.keys.iter();
+            hashes.map(move |key| (key.value, owner))
+        });
+        Self {
+            settings: Settings {
+                max_body_bytes: server.max_body_bytes,
+                trusted_proxies: server.trusted_proxies.clone(),
+                flood_guard: server.flood_guard,
+                log_access: server.log.access,
+                mask_addresses: server.log.mask,
+            },
+            index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
+            rules: config.models.iter().map(|r| rule(r, config)).collect(),
+            upstreams: config
+                .upstreams
+                .iter()
+                .map(|upstream| Arc::new(Upstream::new(upstream, demo)))
+                .collect(),
+            keys: Keys::new(keys),
+            anonymous: tenants.is_empty().then(|| Arc::new(Tenant::anonymous())),
+            tenants,
+        }
+    }
+
+    /// The tenant that a request's key belongs to; anybody where there are no client keys.
+    pub fn tenant(&self, key: Option<&[u8]>) -> Option<&Arc<Tenant>> {
+        if self.anonymous.is_some() {
+            return self.anonymous.as_ref();
+        }
+        self.tenants.get(self.keys.owner(key?)?)
+    }
+
+    /// The rule that serves a model.
+    pub fn rule(&self, model: &str) -> Option<&Arc<Rule>> {
+        self.rules.get(self.index.find(model)?)
+    }
+
+    /// Every rule, in the order of the file.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The upstream of a target.
+    pub fn upstream(&self, target: &Target) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(target.upstream)
+    }
+
+    /// Every upstream, in the order of the file.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// Looks up the names of all upstreams at once; a name that fails is logged.
+    pub async fn resolve_names(&self) {
+        let mut lookups = tokio::task::JoinSet::new();
+        for upstream in self.upstreams.iter().cloned() {
+            lookups.spawn(async move {
+                if let Err(e) = upstream.pool.resolve().await {
+                    log::warn!("upstream {}: a name was not resolved: {e}", upstream.name);
+                }
+            });
+        }
+        lookups.join_all().await;
+    }
+}
+
+fn tenant(written: &crate::config::Tenant) -> Arc<Tenant> {
+    let models = written.models.as_ref();
+    let names = models.map(|names| names.iter().map(|n| n.value.clone()).collect());
+    Arc::new(Tenant::new(written.id.value.clone(), names))
+}
+
+fn rule(written: &ModelRule, config: &Config) -> Arc<Rule> {
+    let matcher = &written.matcher.value;
+    let targets = written.targets.iter().filter_map(|target| {
+        let mut names = config.upstreams.iter().map(|u| &u.name.value);
+        // Validation has seen to it that the name is there.
+        let upstream = names.position(|name| *name == target.upstream.value)?;
+        let model = target.model.clone();
+        Some((Target { upstream, model }, target.weight))
+    });
+    Arc::new(Rule {
+        label: matcher.label(),
+        exact: match matcher {
+            Matcher::Exact(name) => Some(name.clone()),
+            Matcher::Prefix(_) | Matcher::Keyword(_) => None,
+        },
+        targets: Targets::new(targets.collect()),
+    })
+}

@@ -1,0 +1,107 @@
+//! State that outlives a snapshot.
+//!
+//! Owns the current snapshot's place, the upstream connections, the metrics, the count of requests
+//! in flight and the flood guard. Refuses to know any configuration but through a snapshot.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora_limits::rate::Rate;
+use tokio::sync::Notify;
+
+use super::Runtime;
+use crate::observe::metrics::Metrics;
+
+/// Idle upstream connections that are kept, over all upstreams.
+const IDLE_CONNECTIONS: usize = 1024;
+
+/// What all requests share.
+pub struct Shared {
+    current: ArcSwap<Runtime>,
+    /// Connections to upstreams, pooled by address.
+    pub connector: Connector,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    arrivals: Rate,
+    in_flight: AtomicUsize,
+    idle: Notify,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// Starts with a first snapshot.
+    ///
+    /// # Errors
+    /// The metrics could not be registered: a name is taken twice.
+    pub fn new(runtime: Runtime) -> Result<Arc<Self>, prometheus::Error> {
+        Ok(Arc::new(Self {
+            current: ArcSwap::from_pointee(runtime),
+            connector: Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS))),
+            metrics: Metrics::new()?,
+            arrivals: Rate::new(Duration::from_secs(1)),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// The current snapshot, to be kept for the life of a request.
+    pub fn pin(&self) -> Arc<Runtime> {
+        self.current.load_full()
+    }
+
+    /// Counts a request in; it is counted out when the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight(Arc::clone(self))
+    }
+
+    /// How many requests are being served.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether `address` has sent more than `limit` requests within this second. The count is an
+    /// estimate that errs upwards: right for a flood guard, not for a tenant's limit.
+    pub fn floods(&self, address: IpAddr, limit: u32) -> bool {
+        let seen = self.arrivals.observe(&address, 1);
+        u32::try_from(seen).is_ok_and(|seen| seen > limit)
+    }
+
+    /// Marks that the process is ending: from now on answers close their connections.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is ending.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until no request is in flight.
+    pub async fn drained(&self) {
+        loop {
+            let notified = self.idle.notified();
+            if self.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// A request being served.
+pub struct InFlight(Arc<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Secrets: provider keys and client keys, from parse to use.
+//!
+//! Owns the type that holds a key and the hash that stands for one. Refuses to know where keys
+//! come from or who they belong to. A value can only be read through [`Secret::expose`], so a
+//! reviewer finds each use; printing one in any way shows `[REDACTED]`.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// A key as it goes over the wire. Wiped from memory when dropped.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes ownership of a key.
+    pub fn new(value: String) -> Self {
+        Self(SecretString::from(value))
+    }
+
+    /// The key itself. Call it only where the key is put on the wire or hashed.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The SHA-256 of the key.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(self.expose().as_bytes())
+    }
+
+    /// Enough of the key to recognise it in a table, never enough to use it: `sk-p…`, or `…`
+    /// when the key is so short that four characters would give much of it away.
+    pub fn masked(&self) -> String {
+        mask(self.expose())
+    }
+}
+
+/// The SHA-256 of a key: what is stored and looked up instead of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Hashes the bytes of a key.
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// Reads 64 hexadecimal digits, as in `sha256:…` in the configuration.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0u8; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Writes the 64 hexadecimal digits that [`KeyHash::from_hex`] reads.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Compares in constant time, so that the answer's delay tells nothing about the stored hash.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// The first eight hexadecimal digits: names a key in logs and tables.
+    pub fn fingerprint(&self) -> String {
+        self.0.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// Shows the first four characters of a key of at least twelve, nothing of a shorter one.
+pub fn mask(key: &str) -> String {
+    if key.chars().count() < 12 {
+        return "…".to_owned();
+    }
+    let head: String = key.chars().take(4).collect();
+    format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_prints_its_value() {
+        let secret = Secret::new("sk-canary-0123456789".to_owned());
+        assert!(!format!("{secret:?}").contains("canary"));
+        assert_eq!(secret.masked(), "sk-c…");
+        assert_eq!(Secret::new("short".to_owned()).masked(), "…");
+    }
+
+    #[test]
+    fn a_hash_from_hex_matches_the_hash_of_the_key() {
+        let hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let hash = KeyHash::from_hex(hex).unwrap();
+        assert!(hash.matches(&KeyHash::of(b"test")));
+        assert!(!hash.matches(&KeyHash::of(b"Test")));
+        assert_eq!(hash.fingerprint(), "9f86d081");
+    }
+
+    #[test]
+    fn hex_of_the_wrong_length_or_alphabet_is_refused() {
+        assert!(KeyHash::from_hex("9f86").is_none());
+        assert!(KeyHash::from_hex(&"g".repeat(64)).is_none());
+        assert!(KeyHash::from_hex(&"é".repeat(32)).is_none());
+    }
+}

@@ -1,0 +1,210 @@
+//! The process: listeners, services, signals, the end.
+//!
+//! Owns the order in which things start and stop. `listeners` binds, `signals` waits for the
+//! operator. We drive Pingora's services on one runtime of our own rather than through its
+//! `Server`, which would sleep through the whole grace period at the end, panic on an address that
+//! is taken, and hide which port it got. Fails before the first request or not at all.
+
+mod listeners;
+mod signals;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::HttpServerOptions;
+use pingora::server::configuration::ServerConf;
+use pingora::services::listening::Service;
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use pingora_proxy::ProxyServiceBuilder;
+use tokio::sync::watch;
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::demo;
+use crate::gateway::Gateway;
+use crate::runtime::{Runtime, Shared};
+use listeners::{Bound, Sockets};
+
+/// Names of upstreams are looked up again after this.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// How long after the last answer its bytes may take to leave.
+const FLUSH: Duration = Duration::from_millis(50);
+
+/// Why the process could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be opened.
+    Listen(SocketAddr, std::io::Error),
+    /// A certificate or its key cannot be used.
+    Tls(String),
+    /// Something of ours is broken.
+    Internal(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, e) if e.kind() == std::io::ErrorKind::AddrInUse => write!(
+                f,
+                "cannot listen on {address}: another process does (stop it, or choose another \
+                 port: --port for clients, `server.admin` for the operator)"
+            ),
+            Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
+            Self::Tls(what) => write!(f, "TLS: {what}"),
+            Self::Internal(what) => write!(f, "internal: {what}"),
+        }
+    }
+}
+
+/// Where the process listens, once it does.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Where clients connect, with whether TLS is spoken.
+    pub clients: Vec<(SocketAddr, bool)>,
+    /// Where the operator's listener is.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Runs until a signal ends it. `announce` is called once everything listens.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.server.threads > 0 {
+        builder.worker_threads(config.server.threads);
+    }
+    let tokio = builder
+        .enable_all()
+        .thread_name("tollgate")
+        .build()
+        .map_err(|e| StartError::Internal(e.to_string()))?;
+    let outcome = tokio.block_on(serve(config, announce));
+    // What is left by now are idle connections and lookups.
+    tokio.shutdown_background();
+    outcome
+}
+
+async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
+    let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let mut sockets = Sockets::default();
+    let clients: Vec<Bound> = config
+        .server
+        .listen
+        .iter()
+        .map(|listener| sockets.bind(listener.address.value, listener.tls.as_ref()))
+        .collect::<Result<_, _>>()?;
+    let admin = match &config.server.admin {
+        Some(address) => Some(sockets.bind(address.value, None)?),
+        None => None,
+    };
+    let uses_demo = config
+        .upstreams
+        .iter()
+        .any(|u| u.dialect.has_built_in_server() && u.servers.is_empty());
+    let demo = match uses_demo {
+        true => Some(sockets.bind(SocketAddr::from(([127, 0, 0, 1], 0)), None)?),
+        false => None,
+    };
+
+    let runtime = Runtime::new(config, demo.as_ref().map(|bound| bound.address));
+    runtime.resolve_names().await;
+    let shared = Shared::new(runtime).map_err(|e| StartError::Internal(e.to_string()))?;
+    for line in config.not_in_force() {
+        log::warn!("{line}: read and checked, but not in force in this version");
+    }
+    let listening = Listening {
+        clients: clients.iter().map(|b| (b.address, b.is_tls())).collect(),
+        admin: admin.as_ref().map(|bound| bound.address),
+    };
+
+    let (stop, stopping) = watch::channel(false);
+    let fds = sockets.into_fds();
+    let start = |mut service: Box<dyn ServiceWithDependents>| {
+        let (ready, _) = watch::channel(false);
+        let (fds, stopping) = (Some(Arc::clone(&fds)), stopping.clone());
+        tokio::spawn(async move {
+            let ready = ServiceReadyNotifier::new(ready);
+            service.start_service(fds, stopping, 1, ready).await;
+        });
+    };
+    start(Box::new(gateway(&shared, clients)?));
+    if let Some(bound) = admin {
+        let mut service = Service::new("admin".to_owned(), Admin::new(Arc::clone(&shared)));
+        service.add_listener(bound.into_listener()?);
+        start(Box::new(service));
+    }
+    if let Some(bound) = demo {
+        let mut service = Service::new("demo".to_owned(), demo::Provider);
+        service.add_listener(bound.into_listener()?);
+        start(Box::new(service));
+    }
+    tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
+
+    log_listening(&listening);
+    announce(&listening);
+    end(signals, stop, &shared, config.server.shutdown_grace).await;
+    Ok(())
+}
+
+fn gateway(
+    shared: &Arc<Shared>,
+    clients: Vec<Bound>,
+) -> Result<impl ServiceWithDependents + use<>, StartError> {
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    let gateway = Gateway::new(Arc::clone(shared));
+    let mut service = ProxyServiceBuilder::new(&Arc::new(ServerConf::default()), gateway)
+        .name("gateway")
+        .server_options(options)
+        .build();
+    for bound in clients {
+        service.add_listener(bound.into_listener()?);
+    }
+    Ok(service)
+}
+
+async fn keep_names_fresh(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(RESOLVE_EVERY).await;
+        shared.pin().resolve_names().await;
+    }
+}
+
+fn log_listening(listening: &Listening) {
+    for (address, tls) in &listening.clients {
+        let scheme = if *tls { "https" } else { "http" };
+        log::info!("listening on {scheme}://{address}");
+    }
+    if let Some(address) = listening.admin {
+        log::info!("operator's listener on http://{address} (/health, /metrics)");
+    }
+}
+
+/// Waits for a signal, then for the requests in flight: no longer than `grace`, and no longer
+/// than a second signal takes to come.
+async fn end(
+    mut signals: signals::Signals,
+    stop: watch::Sender<bool>,
+    shared: &Shared,
+    grace: Duration,
+) {
+    let name = signals.next().await;
+    let in_flight = shared.in_flight();
+    log::info!("{name}: stopping, {in_flight} requests in flight have up to {grace:?}");
+    shared.start_draining();
+    // Closes the listeners and the connections that wait for a next request.
+    let _ = stop.send(true);
+    tokio::select! {
+        () = shared.drained() => tokio::time::sleep(FLUSH).await,
+        () = tokio::time::sleep(grace) => {
+            log::warn!("{} requests were cut off after {grace:?}", shared.in_flight());
+        }
+        name = signals.next() => {
+            log::warn!("{name} again: {} requests are cut off", shared.in_flight());
+        }
+    }
+    log::info!("stopped");
+}

@@ -1,0 +1,64 @@
+//! Whom client keys belong to, and which models they may ask for.
+//!
+//! Owns the tenant and its allow-list. Refuses to know how a caller was recognised.
+
+use std::collections::HashSet;
+
+/// A tenant of the running configuration.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its id, as in logs and metrics.
+    pub id: String,
+    allowed: Option<Allowed>,
+}
+
+#[derive(Debug, Default)]
+struct Allowed {
+    names: HashSet<String>,
+    prefixes: Vec<String>,
+}
+
+impl Tenant {
+    /// Takes the id and the allowed names, where `*` at the end stands for any rest; `None` for all.
+    pub fn new(id: String, models: Option<Vec<String>>) -> Self {
+        let allowed = models.map(|models| {
+            let mut allowed = Allowed::default();
+            for name in models {
+                match name.strip_suffix('*') {
+                    Some(prefix) => allowed.prefixes.push(prefix.to_owned()),
+                    None => drop(allowed.names.insert(name)),
+                }
+            }
+            allowed
+        });
+        Self { id, allowed }
+    }
+
+    /// Whoever calls a gateway that has no client keys.
+    pub fn anonymous() -> Self {
+        Self::new("anonymous".to_owned(), None)
+    }
+
+    /// Whether it may ask for `model`.
+    pub fn allows(&self, model: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| {
+            let mut prefixes = allowed.prefixes.iter();
+            allowed.names.contains(model) || prefixes.any(|p| model.starts_with(p.as_str()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_allows_its_names_and_prefixes_and_nothing_else() {
+        let tenant = Tenant::new("t".into(), Some(vec!["gpt-4o".into(), "deepseek-*".into()]));
+        assert!(tenant.allows("gpt-4o"));
+        assert!(tenant.allows("deepseek-chat"));
+        assert!(!tenant.allows("gpt-4o-mini"));
+        assert!(!tenant.allows("deepsee"));
+        assert!(Tenant::anonymous().allows("anything"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Provider accounts as they run: their servers, their keys, how they are connected to.
+//!
+//! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys. Owns
+//! what an upstream needs to be asked. Refuses to know what is asked, and why.
+
+mod keys;
+mod pool;
+
+use std::net::SocketAddr;
+
+use crate::config::{self, Timeouts};
+use crate::openai::dialect::Dialect;
+
+pub use keys::KeyRing;
+pub use pool::{Peer, Pool};
+
+/// One upstream of the running configuration.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name, as in the configuration, logs and metrics.
+    pub name: String,
+    /// How it differs from api.openai.com.
+    pub dialect: Dialect,
+    /// What it is asked with.
+    pub keys: KeyRing,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// Its servers.
+    pub pool: Pool,
+}
+
+impl Upstream {
+    /// Builds it from what the operator wrote. `built_in` is where the built-in provider listens,
+    /// for dialects that have one and an upstream that names no server.
+    pub fn new(written: &config::Upstream, built_in: Option<SocketAddr>) -> Self {
+        let mut servers: Vec<_> = written
+            .servers
+            .iter()
+            .map(|server| (server.url.clone(), server.weight))
+            .collect();
+        if servers.is_empty() {
+            servers.extend(built_in.map(|address| (config::BaseUrl::from(address), 1)));
+        }
+        Self {
+            name: written.name.value.clone(),
+            dialect: written.dialect,
+            keys: KeyRing::new(&written.keys),
+            timeouts: written.timeouts,
+            pool: Pool::new(servers, &written.timeouts, written.http2),
+        }
+    }
+}
