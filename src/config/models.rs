@@ -52,6 +52,12 @@ pub struct Target {
 /// Reads the section.
 pub fn read(node: &Node<'_>) -> Vec<ModelRule> {
     let rules = node.list().unwrap_or_default();
+    if node.is_list() && rules.is_empty() {
+        node.report(
+            "at least one rule is needed",
+            Some("- { match: gpt-4o, targets: [{ upstream: NAME }] }"),
+        );
+    }
     rules.iter().filter_map(read_rule).collect()
 }
 

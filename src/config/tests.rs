@@ -1,1 +1,346 @@
+//! The configuration as an operator would write it, right and wrong.
 
+use std::path::Path;
+
+use super::*;
+
+const DESIGN: &str = include_str!("../../tests/fixtures/design.yaml");
+
+fn variables() -> Variables {
+    [
+        ("OPENAI_API_KEY", "sk-openai"),
+        ("DEEPSEEK_API_KEY", "sk-deepseek"),
+        ("GEMINI_API_KEY", "sk-gemini"),
+        ("INTERNAL_KEY", "client-key"),
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let Err(problems) = Config::parse("t.yaml", text, &variables()) else {
+        return Vec::new();
+    };
+    problems.0.iter().map(ToString::to_string).collect()
+}
+
+/// A configuration that is right, with `upstreams` and `models` of its own.
+fn with(rest: &str) -> String {
+    format!(
+        "upstreams: {{ a: {{ base_url: http://a.example }} }}\n\
+         models: [{{ match: m, targets: [{{ upstream: a }}] }}]\n{rest}"
+    )
+}
+
+#[track_caller]
+fn assert_problem(text: &str, expected: &str) {
+    let found = problems(text);
+    assert!(
+        found.iter().any(|problem| problem.contains(expected)),
+        "expected `{expected}` in {found:#?}"
+    );
+}
+
+#[test]
+fn the_configuration_of_the_design_loads() {
+    // Its listener needs certificates that exist.
+    let cert = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let text = DESIGN
+        .replace("/etc/tollgate/tls/fullchain.pem", cert.to_str().unwrap())
+        .replace("/etc/tollgate/tls/privkey.pem", cert.to_str().unwrap());
+    let config = Config::parse("design.yaml", &text, &variables()).unwrap();
+    assert_eq!(config.server.max_body_bytes, 32 << 20);
+    assert_eq!(config.upstreams.len(), 4);
+    let vllm = &config.upstreams[1];
+    assert_eq!(vllm.servers[0].weight, 3);
+    assert_eq!(vllm.timeouts.first_token.as_secs(), 30);
+    assert_eq!(
+        config.models[1].matcher.value,
+        Matcher::Prefix("deepseek-".into())
+    );
+    assert_eq!(config.tenants[0].keys.len(), 2);
+    assert_eq!(config.not_in_force().len(), 4);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_told() {
+    assert_problem(
+        DESIGN,
+        "server.listen[1].tls.cert: cannot read /etc/tollgate",
+    );
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_line() {
+    let text = "\
+upstreams:
+  a:
+    basurl: http://a.example
+models:
+  - match: m
+    targets: [{ upstream: b, wieght: 1 }]
+tenants:
+  - id: t
+    keys: ['']
+";
+    let found = problems(text);
+    assert_eq!(
+        found,
+        [
+            "t.yaml:2: upstreams.a: `base_url` is missing (as in base_url: https://api.openai.com/v1, or list several `servers`)",
+            "t.yaml:3: upstreams.a.basurl: unknown key (did you mean `base_url`?)",
+            "t.yaml:6: models[0].targets[0].wieght: unknown key (did you mean `weight`?)",
+            "t.yaml:6: models[0].targets[0].upstream: no upstream is called `b` (did you mean `a`?)",
+            "t.yaml:9: tenants[0].keys[0]: the key is empty",
+        ]
+    );
+}
+
+#[test]
+fn wrong_types_say_what_was_expected() {
+    for (text, expected) in [
+        ("server: []", "server: expected a mapping, found a list"),
+        (
+            "server: { listen: 8080 }",
+            "server.listen: expected a list, found a number",
+        ),
+        (
+            "server: { listen: [8080] }",
+            "`8080` is not an address with a port",
+        ),
+        (
+            "server: { max_body: lots }",
+            "`lots` is not a size above zero",
+        ),
+        ("server: { max_body: 0 }", "`0` is not a size above zero"),
+        (
+            "server: { threads: many }",
+            "server.threads: expected a whole number from 0 to 1024",
+        ),
+        (
+            "server: { log: { mask: maybe } }",
+            "server.log.mask: expected true or false",
+        ),
+        (
+            "server: { log: { level: loud } }",
+            "server.log.level: unknown level",
+        ),
+        (
+            "server: { trusted_proxies: [nginx] }",
+            "`nginx` is not a network",
+        ),
+        (
+            "server: { shutdown_grace: 0s }",
+            "is not a duration above zero",
+        ),
+        ("tenants: {}", "tenants: expected a list, found a mapping"),
+        (
+            "tenants: [{ id: 'a b', keys: [k] }]",
+            "an id has up to 64 letters",
+        ),
+        (
+            "tenants: [{ id: t, keys: ['sha256:12'] }]",
+            "expected 64 hexadecimal digits",
+        ),
+        (
+            "tenants: [{ id: t, keys: [] }]",
+            "at least one key is needed",
+        ),
+        ("tenants: [{ id: t }]", "tenants[0]: `keys` is missing"),
+        (
+            "tenants: [{ id: t, keys: [k], models: [] }]",
+            "an empty list would allow nothing",
+        ),
+        (
+            "tenants: [{ id: t, keys: [k], models: ['a*b'] }]",
+            "a `*` stands only at the end",
+        ),
+        (
+            "routes: [{ prefix: x, upstream: a }]",
+            "a prefix begins with /",
+        ),
+    ] {
+        assert_problem(&with(text), expected);
+    }
+}
+
+#[test]
+fn upstreams_that_cannot_work_are_refused() {
+    for (upstream, expected) in [
+        ("{ base_url: a.example }", "the URL must begin with http"),
+        ("{ base_url: http://u:p@a.example }", "use `keys`"),
+        ("{ base_url: http://a, servers: [] }", "exclude each other"),
+        (
+            "{ servers: [{ url: http://a, weight: 0 }] }",
+            "at least one server needs a weight",
+        ),
+        ("{ servers: [{ weight: 1 }] }", "`url` is missing"),
+        (
+            "{ base_url: http://a, keys: [''] }",
+            "upstreams.a.keys[0]: the key is empty",
+        ),
+        (
+            "{ base_url: http://a, keys: [\"a\\nb\"] }",
+            "no header can carry",
+        ),
+        (
+            "{ base_url: http://a, keys: mine }",
+            "expected a list of keys",
+        ),
+        (
+            "{ base_url: http://a, keys: ['${NOT_SET_X}'] }",
+            "the environment variable NOT_SET_X is not set",
+        ),
+        (
+            "{ base_url: http://a, keys: ['${OPENAI_API_KEY'] }",
+            "`${` without `}`",
+        ),
+        (
+            "{ base_url: http://a, dialect: opanai }",
+            "unknown dialect `opanai`",
+        ),
+        (
+            "{ base_url: http://a, timeouts: { connect: 3 } }",
+            "`3` is not a duration",
+        ),
+        (
+            "{ base_url: http://a, health_check: { path: health } }",
+            "a path begins with /",
+        ),
+    ] {
+        let text = format!(
+            "upstreams: {{ a: {upstream} }}\nmodels: [{{ match: m, targets: [{{ upstream: a }}] }}]"
+        );
+        assert_problem(&text, expected);
+    }
+}
+
+#[test]
+fn a_key_is_never_in_a_message() {
+    let text =
+        with("tenants: [{ id: t, keys: [my-secret-key] }, { id: u, keys: [my-secret-key] }]");
+    let found = problems(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("this key belongs to the tenant `t` already"));
+    assert!(!found[0].contains("my-secret-key"));
+}
+
+#[test]
+fn model_rules_that_cannot_work_are_refused() {
+    for (models, expected) in [
+        ("[]", ""),
+        ("[{ match: m }]", "models[0]: `targets` is missing"),
+        (
+            "[{ match: m, targets: [] }]",
+            "at least one target is needed",
+        ),
+        (
+            "[{ match: m, targets: [{ upstream: a, weight: 0 }, { upstream: a, weight: 0 }] }]",
+            "models[0].targets: at least one target needs a weight above 0",
+        ),
+        (
+            "[{ match: { prefix: a, keyword: b }, targets: [{ upstream: a }] }]",
+            "expected one of",
+        ),
+        (
+            "[{ match: { prefix: '' }, targets: [{ upstream: a }] }]",
+            "must not be empty",
+        ),
+        (
+            "[{ match: m, targets: [{ upstream: a }] }, { match: m, targets: [{ upstream: a }] }]",
+            "models[1].match: a rule for `m` stands above already",
+        ),
+        (
+            "[{ match: m, targets: [{ upstream: a }], fallback: [gone] }]",
+            "no rule serves the fallback `gone`",
+        ),
+        (
+            "[{ match: m, targets: [{ upstream: a }], fallback: [n] },
+              { match: n, targets: [{ upstream: a }], fallback: [o] },
+              { match: o, targets: [{ upstream: a }], fallback: [m] }]",
+            "runs in a circle",
+        ),
+        (
+            "[{ match: m, targets: [{ upstream: a }], fallback: [m] }]",
+            "the fallback `m` runs in a circle",
+        ),
+    ] {
+        let text =
+            format!("upstreams: {{ a: {{ base_url: http://a.example }} }}\nmodels: {models}");
+        if expected.is_empty() {
+            assert_problem(&text, "models");
+        } else {
+            assert_problem(&text, expected);
+        }
+    }
+}
+
+#[test]
+fn fallbacks_that_meet_without_a_circle_are_fine() {
+    let rule = |name: &str, fallback: &str| {
+        format!("{{ match: {name}, targets: [{{ upstream: a }}], fallback: [{fallback}] }}")
+    };
+    let models = [
+        rule("a", "b, c"),
+        rule("b", "d"),
+        rule("c", "d"),
+        rule("d", ""),
+    ]
+    .join(", ");
+    let text = format!("upstreams: {{ a: {{ base_url: http://a.example }} }}\nmodels: [{models}]");
+    assert_eq!(problems(&text), [""; 0]);
+}
+
+#[test]
+fn tenants_and_listeners_that_clash_are_refused() {
+    for (rest, expected) in [
+        (
+            "tenants: [{ id: t, keys: [k1] }, { id: t, keys: [k2] }]",
+            "tenants[1].id: the tenant id `t` is taken already",
+        ),
+        (
+            "server: { listen: ['127.0.0.1:1', '127.0.0.1:1'] }",
+            "server.listen[1]: the address 127.0.0.1:1 is listened on twice",
+        ),
+        (
+            "server: { listen: ['127.0.0.1:1'], admin: '127.0.0.1:1' }",
+            "server.admin: the address 127.0.0.1:1 is listened on twice",
+        ),
+        (
+            "server: { listen: ['0.0.0.0:8080'] }",
+            "server.listen[0]: without client keys, anybody",
+        ),
+    ] {
+        assert_problem(&with(rest), expected);
+    }
+}
+
+#[test]
+fn documents_that_are_none_say_so() {
+    assert_problem("", "the file is empty");
+    assert_problem("# only a comment\n", "the file is empty");
+    assert_problem("a: [", "t.yaml:");
+    assert_problem("a: 1\na: 2\n", "not valid YAML");
+    assert_problem("- a\n", "expected a mapping, found a list");
+    assert_problem("a: 1\n---\nb: 2\n", "more than one YAML document");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_says_why() {
+    let folder = std::env::temp_dir().join(format!("tollgate-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let empty = folder.join("empty.yaml");
+    std::fs::write(&empty, "").unwrap();
+    let binary = folder.join("binary.yaml");
+    std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
+    for (path, expected) in [
+        (folder.join("gone.yaml"), "cannot be read"),
+        (empty, "0 bytes"),
+        (binary, "is not UTF-8"),
+        (folder.clone(), "cannot be read"),
+    ] {
+        let error = Config::load(&Source::File(path), &variables()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

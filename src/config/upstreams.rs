@@ -154,6 +154,12 @@ impl std::fmt::Display for BaseUrl {
 /// Reads the section.
 pub fn read(node: &Node<'_>) -> Vec<Upstream> {
     let entries = node.entries().unwrap_or_default();
+    if node.is_mapping() && entries.is_empty() {
+        node.report(
+            "at least one upstream is needed",
+            Some("openai: { base_url: https://api.openai.com/v1, keys: [\"${OPENAI_API_KEY}\"] }"),
+        );
+    }
     entries
         .into_iter()
         .filter_map(|(name, node)| read_upstream(name, &node))

@@ -31,11 +31,7 @@ pub async fn serve(
     };
     if let Failure::Upstream(upstream) = &failure {
         let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-        log::warn!(
-            "{} upstream {name}: {}",
-            context.request_id,
-            upstream.detail
-        );
+        upstream.log(&context.request_id, name);
     }
     if context.is_committed() {
         context.error = failure.api_error().code;

@@ -3,8 +3,6 @@
 //! The one place where failures become HTTP. Each has a message for the client, which names
 //! nothing of the provider's, and a detail for the operator. `docs/errors.md` lists them.
 
-use std::fmt;
-
 use http::{Method, StatusCode};
 
 use crate::openai::endpoint;
@@ -57,6 +55,13 @@ pub struct UpstreamFailure {
     pub detail: String,
 }
 
+impl UpstreamFailure {
+    /// Tells the operator.
+    pub fn log(&self, request_id: &str, upstream: &str) {
+        log::warn!("{request_id} upstream {upstream}: {}", self.detail);
+    }
+}
+
 /// Kinds of failures of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -106,9 +111,17 @@ impl Failure {
     /// What the client is told.
     pub fn api_error(&self) -> ApiError {
         match self {
-            Self::Framing(what) => bad_request(Some("invalid_framing"), None, format!("The request is malformed: {what}.")),
+            Self::Framing(what) => bad_request(
+                Some("invalid_framing"),
+                None,
+                format!("The request is malformed: {what}."),
+            ),
             Self::UnknownPath { method, path } => unknown_path(method, path),
-            Self::WrongMethod { method, allowed, path } => error(
+            Self::WrongMethod {
+                method,
+                allowed,
+                path,
+            } => error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 INVALID,
                 Some("method_not_allowed"),
@@ -120,63 +133,67 @@ impl Failure {
                 Some("rate_limit_exceeded"),
                 "Too many requests from your address. Please try again in 1s.".to_owned(),
             ),
-            Self::NoKey => error(
-                StatusCode::UNAUTHORIZED,
-                INVALID,
+            Self::NoKey => unauthorized(
                 None,
-                "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer YOUR_KEY.".to_owned(),
+                "You didn't provide an API key. Send it in the Authorization header: \
+                 Authorization: Bearer YOUR_KEY."
+                    .to_owned(),
             ),
-            Self::WrongKey { masked } => error(
-                StatusCode::UNAUTHORIZED,
-                INVALID,
+            Self::WrongKey { masked } => unauthorized(
                 Some("invalid_api_key"),
                 format!("Incorrect API key provided: {masked}."),
             ),
-            Self::ContentType(found) => error(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                INVALID,
-                Some("unsupported_content_type"),
-                format!("The Content-Type `{found}` is not supported here; send application/json."),
-            ),
-            Self::ContentEncoding => error(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                INVALID,
-                Some("unsupported_content_encoding"),
-                "Compressed request bodies are not supported; send the body without Content-Encoding.".to_owned(),
-            ),
-            Self::TooLarge { limit } => error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                INVALID,
-                Some("request_too_large"),
-                format!("The request body is larger than {limit} bytes."),
-            ),
-            Self::BodyTimeout => error(
-                StatusCode::REQUEST_TIMEOUT,
-                INVALID,
-                Some("request_timeout"),
-                "The request body did not arrive in time.".to_owned(),
-            ),
+            Self::ContentType(_)
+            | Self::ContentEncoding
+            | Self::TooLarge { .. }
+            | Self::BodyTimeout => self.unreadable_body(),
             Self::Body(cause) => body_error(cause),
             Self::UnknownModel { model } => ApiError {
-                status: StatusCode::NOT_FOUND,
-                kind: INVALID,
-                code: Some("model_not_found"),
                 param: Some("model"),
-                message: format!("The model `{model}` does not exist or you do not have access to it."),
+                ..error(
+                    StatusCode::NOT_FOUND,
+                    INVALID,
+                    Some("model_not_found"),
+                    format!("The model `{model}` does not exist or you do not have access to it."),
+                )
             },
             Self::Upstream(failure) => upstream_error(failure.cause),
-            Self::ClientGone => error(client_closed_request(), INVALID, Some("client_gone"), "The client closed the connection.".to_owned()),
+            Self::ClientGone => error(
+                client_closed_request(),
+                INVALID,
+                Some("client_gone"),
+                "The client closed the connection.".to_owned(),
+            ),
         }
     }
-}
 
-/// What the operator reads.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Upstream(failure) => f.write_str(&failure.detail),
-            other => f.write_str(&other.api_error().message),
-        }
+    /// What is said of a body that is not even read to its end.
+    fn unreadable_body(&self) -> ApiError {
+        let (status, code, message) = match self {
+            Self::ContentType(found) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_type",
+                format!("The Content-Type `{found}` is not supported here; send application/json."),
+            ),
+            Self::ContentEncoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_encoding",
+                "Compressed request bodies are not supported; send the body without \
+                 Content-Encoding."
+                    .to_owned(),
+            ),
+            Self::TooLarge { limit } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                format!("The request body is larger than {limit} bytes."),
+            ),
+            _ => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The request body did not arrive in time.".to_owned(),
+            ),
+        };
+        error(status, INVALID, Some(code), message)
     }
 }
 
@@ -209,6 +226,10 @@ fn bad_request(
         param,
         ..error(StatusCode::BAD_REQUEST, INVALID, code, message)
     }
+}
+
+fn unauthorized(code: Option<&'static str>, message: String) -> ApiError {
+    error(StatusCode::UNAUTHORIZED, INVALID, code, message)
 }
 
 fn unknown_path(method: &Method, path: &str) -> ApiError {

@@ -32,91 +32,100 @@ pub async fn relay(
     outgoing: &Outgoing<'_>,
     answer: Answer,
 ) -> Result<(), Failure> {
-    let Answer {
-        session: mut upstream,
-        peer,
-        header,
-        first,
-    } = answer;
-    let mut boundary = EventBoundary::default();
-    let mut broken = None;
+    let mut upstream = answer.session;
     let version = client.req_header().version;
-    let own = headers::for_client(&header, version, &context.request_id).ok_or_else(unsendable)?;
+    let header = headers::for_client(&answer.header, version, &context.request_id);
+    let header = header.ok_or_else(unsendable)?;
     // An event can be added only to a stream whose length has not been announced.
-    let takes_events = headers::is_event_stream(&own.headers)
-        && !own.headers.contains_key(http::header::CONTENT_LENGTH);
-    let mut tasks = vec![HttpTask::Header(Box::new(own), false)];
-    let mut next = first;
+    let takes_events = headers::is_event_stream(&header.headers)
+        && !header.headers.contains_key(http::header::CONTENT_LENGTH);
     context.commit(header.status.as_u16());
-    loop {
-        let done = match gather(&mut upstream, next.take(), &mut tasks).await {
-            Ok(done) => done,
-            Err(e) => {
-                broken = Some(e);
-                false
-            }
-        };
-        for task in &tasks {
-            if let HttpTask::Body(Some(chunk), _) = task {
-                context.bytes_out += chunk.len();
-                boundary.pass(chunk);
-            }
+    let header = HttpTask::Header(Box::new(header), false);
+    let mut passed = EventBoundary::default();
+    let passing = Passing {
+        client,
+        context,
+        upstream: &mut upstream,
+        boundary: &mut passed,
+    };
+    let Err(failure) = passing.run(outgoing, header, answer.first).await else {
+        let (peer, idle) = (&answer.peer.http, answer.peer.http.options.idle_timeout);
+        let connector = &shared.connector;
+        connector.release_http_session(upstream, peer, idle).await;
+        return Ok(());
+    };
+    upstream.shutdown().await;
+    match failure {
+        Failure::Upstream(failure) if takes_events && passed.is_between_events() => {
+            end_with_error(client, context, outgoing, failure).await
         }
-        if done {
-            tasks.push(HttpTask::Done);
-        }
-        let written = client
-            .write_response_tasks(std::mem::take(&mut tasks))
-            .await;
-        written.map_err(|_| Failure::ClientGone)?;
-        if done {
-            break;
-        }
-        let failure = match broken.take() {
-            Some(e) => cut(&e),
-            None => match read_more(client, &mut upstream, outgoing).await? {
-                Ok(chunk) => {
-                    next = chunk;
-                    continue;
-                }
-                Err(failure) => failure,
-            },
-        };
-        upstream.shutdown().await;
-        let failure = Failure::Upstream(failure);
-        if !takes_events || !boundary.is_between_events() {
-            return Err(failure);
-        }
-        return end_with_error(client, context, outgoing, &failure).await;
+        failure => Err(failure),
     }
-    let idle = peer.http.options.idle_timeout;
-    shared
-        .connector
-        .release_http_session(upstream, &peer.http, idle)
-        .await;
-    Ok(())
 }
 
-/// Waits for the next bytes, within the upstream's timeouts and while the client is there.
-async fn read_more(
-    client: &mut Session,
-    upstream: &mut HttpSession,
-    outgoing: &Outgoing<'_>,
-) -> Result<Result<Option<Bytes>, UpstreamFailure>, Failure> {
-    let idle = outgoing.upstream.timeouts.idle;
-    let total = attempt::left(outgoing.deadline);
-    let (limit, phase) = match idle < total {
-        true => (idle, Phase::Idle),
-        false => (total, Phase::Total),
-    };
-    upstream.set_read_timeout(Some(limit));
-    tokio::select! {
-        biased;
-        read = upstream.read_response_body() => Ok(read.map_err(|e| match e.etype() {
-            ErrorType::ReadTimedout => attempt::failed(&e, phase),
-            _ => cut(&e),
-        })),
-        () = client_left(client) => Err(Failure::ClientGone),
+/// An answer on its way.
+struct Passing<'a> {
+    client: &'a mut Session,
+    context: &'a mut Context,
+    upstream: &'a mut HttpSession,
+    boundary: &'a mut EventBoundary,
+}
+
+impl Passing<'_> {
+    /// Passes header and body on until the answer is complete.
+    async fn run(
+        mut self,
+        outgoing: &Outgoing<'_>,
+        header: HttpTask,
+        first: Option<Bytes>,
+    ) -> Result<(), Failure> {
+        let mut tasks = vec![header];
+        let mut next = first;
+        loop {
+            let gathered = gather(self.upstream, next, &mut tasks).await;
+            let complete = matches!(gathered, Ok(true));
+            self.write(std::mem::take(&mut tasks), complete).await?;
+            match gathered {
+                Ok(true) => return Ok(()),
+                Ok(false) => next = self.read(outgoing).await?,
+                Err(e) => return Err(Failure::Upstream(cut(&e))),
+            }
+        }
+    }
+
+    async fn write(&mut self, mut tasks: Vec<HttpTask>, complete: bool) -> Result<(), Failure> {
+        for task in &tasks {
+            if let HttpTask::Body(Some(chunk), _) = task {
+                self.context.bytes_out += chunk.len();
+                self.boundary.pass(chunk);
+            }
+        }
+        if complete {
+            tasks.push(HttpTask::Done);
+        }
+        let written = self.client.write_response_tasks(tasks).await;
+        written.map(drop).map_err(|_| Failure::ClientGone)
+    }
+
+    /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
+    async fn read(&mut self, outgoing: &Outgoing<'_>) -> Result<Option<Bytes>, Failure> {
+        let idle = outgoing.upstream.timeouts.idle;
+        let total = attempt::left(outgoing.deadline);
+        let (limit, phase) = match idle < total {
+            true => (idle, Phase::Idle),
+            false => (total, Phase::Total),
+        };
+        self.upstream.set_read_timeout(Some(limit));
+        tokio::select! {
+            biased;
+            read = self.upstream.read_response_body() => read.map_err(|e| {
+                Failure::Upstream(match e.etype() {
+                    ErrorType::ReadTimedout => attempt::failed(&e, phase),
+                    _ => cut(&e),
+                })
+            }),
+            () = client_left(self.client) => Err(Failure::ClientGone),
+        }
     }
 }
 
@@ -166,17 +175,10 @@ async fn end_with_error(
     client: &mut Session,
     context: &mut Context,
     outgoing: &Outgoing<'_>,
-    failure: &Failure,
+    failure: UpstreamFailure,
 ) -> Result<(), Failure> {
-    let error = failure.api_error();
-    if let Failure::Upstream(upstream) = failure {
-        log::warn!(
-            "{} upstream {}: {}",
-            context.request_id,
-            outgoing.upstream.name,
-            upstream.detail
-        );
-    }
+    failure.log(&context.request_id, &outgoing.upstream.name);
+    let error = Failure::Upstream(failure).api_error();
     context.error = error.code;
     let event = Bytes::from(error.event(outgoing.endpoint.stream_error));
     context.bytes_out += event.len();

@@ -173,13 +173,14 @@ async fn keep_names_fresh(shared: Arc<Shared>) {
     }
 }
 
+/// The clients' listeners come last: once they are told of, everything listens.
 fn log_listening(listening: &Listening) {
+    if let Some(address) = listening.admin {
+        log::info!("operator's listener on http://{address} (/health, /metrics)");
+    }
     for (address, tls) in &listening.clients {
         let scheme = if *tls { "https" } else { "http" };
         log::info!("listening on {scheme}://{address}");
-    }
-    if let Some(address) = listening.admin {
-        log::info!("operator's listener on http://{address} (/health, /metrics)");
     }
 }
 

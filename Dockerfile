@@ -1,0 +1,25 @@
+# Build:  docker build -t tollgate .
+# Run:    docker run -p 8080:8080 -e OPENAI_API_KEY -e FORWARD_KEY tollgate
+#         docker run -p 8080:8080 -v ./tollgate.yaml:/etc/tollgate/tollgate.yaml:ro tollgate
+# In the file, listen on 0.0.0.0:8080: a container's loopback cannot be reached from outside.
+
+FROM rust:1.95-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends cmake \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked
+
+FROM debian:bookworm-slim
+# The providers' certificates are checked against the system's list.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tollgate \
+    && install -d /etc/tollgate
+COPY --from=build /build/target/release/tollgate /usr/local/bin/tollgate
+USER 10001
+EXPOSE 8080
+ENTRYPOINT ["tollgate"]
+CMD ["run"]

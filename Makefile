@@ -1,0 +1,46 @@
+# Every target does its own set-up. `make help` lists them.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help run build release test bench lint doc clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Build, and start the demo: a gateway with a built-in provider
+	@tests/install.sh build
+	$(CARGO) run --locked --quiet -- run --demo
+
+build: ## Build for development
+	@tests/install.sh build
+	$(CARGO) build --locked
+
+release: ## Build for production (fat LTO: several minutes)
+	@tests/install.sh build
+	$(CARGO) build --locked --release
+
+test: ## Run every test, with the real servers and SDKs
+	@tests/install.sh test
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast; \
+	else \
+		$(CARGO) test --locked --no-fail-fast; \
+	fi
+
+bench: ## Measure against nginx and a bare pass-through, and write docs/benchmarks.md
+	@tests/install.sh test
+	$(CARGO) build --locked --release --bin tollgate --example passthrough
+	$(CARGO) bench --locked --bench gateway
+
+lint: ## Check format, lints and documentation
+	@tests/install.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+doc: ## Build the documentation of the code
+	@tests/install.sh build
+	$(CARGO) doc --locked --no-deps
+
+clean: ## Remove what was built
+	$(CARGO) clean

@@ -1,0 +1,299 @@
+//! What is printed, and what becomes `docs/benchmarks.md`.
+//!
+//! Owns the tables, the targets and the words around them. The page is written anew by each full
+//! run, so its words are edited here; what is said about memory stands in `memory.md`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::machine;
+use crate::rss::{Memory, STREAMS};
+use crate::scenario::{Scenario, Size};
+use crate::servers::{Kind, WORKERS};
+use crate::table::Table;
+use crate::turns::{Row, Turn};
+use crate::upstream::{EVENTS, PACE};
+
+/// Other programs that take more of the machine than this make figures doubtful.
+const QUIET: f64 = 0.05;
+/// Lines missing from an access log, when more than this share of them.
+const LINES_MAY_MISS: f64 = 0.001;
+
+/// All that was measured.
+#[derive(Default)]
+pub struct Report {
+    /// CPU by scenario.
+    pub scenarios: Vec<(Scenario, Vec<Row>)>,
+    /// Memory of open streams.
+    pub memory: Option<Vec<(Kind, Vec<Memory>)>>,
+}
+
+struct Target {
+    what: String,
+    limit: f64,
+    unit: &'static str,
+    measured: Option<f64>,
+}
+
+impl Report {
+    /// The tables and the targets.
+    pub fn results(&self) -> String {
+        let mut text = String::from("## Targets\n\n");
+        let _ = writeln!(text, "{}", self.targets());
+        for (scenario, rows) in &self.scenarios {
+            let _ = writeln!(text, "{}", section(scenario, rows));
+        }
+        if let Some(memory) = &self.memory {
+            let _ = writeln!(text, "{}", memory_section(memory));
+        }
+        text
+    }
+
+    /// Writes the page.
+    pub fn write_page(&self, size: Size) -> Result<(), String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
+        let page = self.page(size);
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder
+            .and_then(|()| std::fs::write(&path, page))
+            .map_err(|e| format!("docs/benchmarks.md: {e}"))
+    }
+
+    fn page(&self, size: Size) -> String {
+        let facts = machine::facts();
+        let facts: String = facts.iter().map(|fact| format!("- {fact}\n")).collect();
+        format!(
+            "# Benchmarks\n\n\
+             <!-- Written by `make bench` from benches/gateway/report.rs and memory.md. -->\n\n\
+             {introduction}\n\
+             {results}\
+             ## Where the memory of a stream sits\n\n\
+             {memory}\n\
+             ## How it is measured\n\n\
+             {method}\n\
+             ## The machine\n\n\
+             {facts}",
+            introduction = INTRODUCTION,
+            results = self.results(),
+            memory = include_str!("memory.md"),
+            method = method(size),
+        )
+    }
+
+    fn targets(&self) -> Table {
+        let mut table = Table::new(&["", "measured", "target", ""]);
+        let targets = [
+            self.ratio("json", Kind::Nginx, 2.2),
+            self.ratio("json", Kind::Passthrough, 1.05),
+            self.ratio("stream", Kind::Nginx, 2.0),
+            Target {
+                what: format!("memory of an open stream, {STREAMS} open"),
+                limit: 130.0,
+                unit: " KiB",
+                measured: self.stream_kib(Kind::Tollgate),
+            },
+        ];
+        for target in targets {
+            let Target { limit, unit, .. } = target;
+            let (measured, verdict) = match target.measured {
+                Some(measured) if measured <= limit => (number(measured), "met"),
+                Some(measured) => (number(measured), "**not met**"),
+                None => ("–".to_owned(), "not measured"),
+            };
+            table.add(vec![
+                target.what,
+                format!("{measured}{unit}"),
+                format!("≤ {}{unit}", number(limit)),
+                verdict.to_owned(),
+            ]);
+        }
+        table
+    }
+
+    fn ratio(&self, name: &str, against: Kind, limit: f64) -> Target {
+        let found = self.scenarios.iter().find(|(s, _)| s.name == name);
+        let cpu = |kind| found.and_then(|(_, rows)| cpu_of(rows, kind));
+        let title = found.map_or(name, |(scenario, _)| scenario.title);
+        Target {
+            what: format!("{title}: CPU against {}", against.title()),
+            limit,
+            unit: "×",
+            measured: cpu(Kind::Tollgate).zip(cpu(against)).map(|(a, b)| a / b),
+        }
+    }
+
+    fn stream_kib(&self, kind: Kind) -> Option<f64> {
+        let rows = self.memory.as_ref()?;
+        let (_, memories) = rows.iter().find(|(k, _)| *k == kind)?;
+        Some(median(memories.iter().map(Memory::per_stream_kib)))
+    }
+}
+
+const INTRODUCTION: &str = "\
+What Tollgate costs for one request, beside nginx `proxy_pass` and beside a Pingora proxy that does
+nothing. Tollgate does more than either: it checks the tenant's key, reads the whole request, finds
+and rewrites the model's name, puts the provider's key in place of the client's, and counts it all
+in its metrics. Only figures of one run can be compared with each other: absolute times differ
+between machines, and between two days on one machine. In brackets: how many times nginx's figure.
+";
+
+fn method(size: Size) -> String {
+    let (rounds, turn_s) = (size.rounds, size.turn.as_secs_f64());
+    let (pace_ms, each) = (PACE.as_millis(), size.streams_each);
+    let memory_rounds = size.memory_rounds;
+    format!(
+        "\
+`make bench` builds with the release profile, runs `cargo bench --bench gateway`, and writes this
+page; it takes about five minutes beyond the build and needs nginx. `cargo bench --bench gateway --
+--quick` takes about one and only prints; `-- --only json,big,stream,rss` picks some.
+
+Client, servers and upstream are on one machine and talk over 127.0.0.1 without TLS. Each server has
+{WORKERS} workers: nginx {WORKERS} processes, the others {WORKERS} threads. All keep connections to the
+upstream alive, and nginx buffers no answers. The upstream answers at once, with about 600 bytes of
+JSON, or with a stream of {EVENTS} events of about 200 bytes, {pace_ms} ms apart, each written by itself.
+The load is a closed loop over keep-alive connections, and every answer is checked: its status and
+every byte of its JSON, or its stream's length and end.
+
+Servers take turns, {rounds} rounds of them; a turn opens connections, warms up, and measures for {turn_s} s or
+for {each} streams on each connection. A figure is the median of the rounds; the range beside CPU is
+its lowest and highest. CPU is user and system time of the server's processes as the scheduler
+counts it (`/proc/PID/task/*/schedstat`), the client's and the upstream's not included, divided by
+the requests that were answered. Peak memory is the sum of `VmHWM`. The rate is what this machine
+gives when client, server and upstream share its cores, and says little by itself.
+
+For the memory of a stream, {STREAMS} streams are opened through a new process that has been warmed up;
+when each has had its first events, the growth of `VmRSS` is divided by their number: the median of
+{memory_rounds} processes. The kernel's socket buffers are not in it.
+"
+    )
+}
+
+fn section(scenario: &Scenario, rows: &[Row]) -> String {
+    let mut text = format!("## {}\n\n", scenario.title);
+    let latency = scenario.latency_of;
+    let _ = writeln!(
+        text,
+        "{} connections; latency {latency}.\n",
+        scenario.connections
+    );
+    let mut table = Table::new(&[
+        "",
+        "CPU µs/request",
+        "range",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "peak RSS MiB",
+    ]);
+    let nginx = &rows[0];
+    for row in rows {
+        let against = |value: fn(&Row) -> f64| beside(value(row), value(nginx));
+        let cpu = row.turns.iter().map(|turn| turn.cpu_us);
+        let (low, high) = (
+            cpu.clone().fold(f64::MAX, f64::min),
+            cpu.fold(0.0, f64::max),
+        );
+        table.add(vec![
+            row.kind.title().to_owned(),
+            against(|row| of(row, |turn| turn.cpu_us)),
+            format!("{}–{}", number(low), number(high)),
+            against(|row| of(row, |turn| turn.rate)),
+            against(|row| of(row, |turn| turn.p50_ms)),
+            against(|row| of(row, |turn| turn.p99_ms)),
+            against(|row| row.peak_kib as f64 / 1024.0),
+        ]);
+    }
+    let _ = write!(text, "{table}");
+    for note in notes(scenario, rows) {
+        let _ = write!(text, "\n{note}\n");
+    }
+    text
+}
+
+fn notes(scenario: &Scenario, rows: &[Row]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if scenario.name == "stream" {
+        let per_event = rows.iter().map(|row| {
+            let cpu = of(row, |turn| turn.cpu_us) / EVENTS as f64;
+            format!("{} {}", row.kind.title(), number(cpu))
+        });
+        let per_event: Vec<String> = per_event.collect();
+        notes.push(format!(
+            "A request is a whole stream. CPU µs for each event: {}.",
+            per_event.join(", ")
+        ));
+    }
+    let turns = || rows.iter().flat_map(|row| &row.turns);
+    let lost = turns().map(|turn| turn.lines_lost).fold(0.0, f64::max);
+    if lost > LINES_MAY_MISS {
+        notes.push(format!(
+            "Up to {:.1} % of the access log's lines were dropped: its writer was too slow.",
+            lost * 100.0
+        ));
+    }
+    let others = turns().map(|turn| turn.others).fold(0.0, f64::max);
+    if others > QUIET {
+        notes.push(format!(
+            "The machine was not quiet: other programs took up to {:.0} % of it.",
+            others * 100.0
+        ));
+    }
+    notes
+}
+
+fn memory_section(rows: &[(Kind, Vec<Memory>)]) -> String {
+    let mut table = Table::new(&["", "before MiB", "open MiB", "KiB/stream", "range"]);
+    let per_stream = |memories: &[Memory]| median(memories.iter().map(Memory::per_stream_kib));
+    let nginx = per_stream(&rows[0].1);
+    for (kind, memories) in rows {
+        let mebibytes = |kib: fn(&Memory) -> u64| {
+            let kib = memories.iter().map(|memory| kib(memory) as f64);
+            number(median(kib) / 1024.0)
+        };
+        let all = memories.iter().map(Memory::per_stream_kib);
+        let (low, high) = (
+            all.clone().fold(f64::MAX, f64::min),
+            all.fold(0.0, f64::max),
+        );
+        table.add(vec![
+            kind.title().to_owned(),
+            mebibytes(|memory| memory.before_kib),
+            mebibytes(|memory| memory.open_kib),
+            beside(per_stream(memories), nginx),
+            format!("{}–{}", number(low), number(high)),
+        ]);
+    }
+    format!("## Memory of {STREAMS} open streams\n\n{table}")
+}
+
+fn cpu_of(rows: &[Row], kind: Kind) -> Option<f64> {
+    let row = rows.iter().find(|row| row.kind == kind)?;
+    Some(of(row, |turn| turn.cpu_us))
+}
+
+fn of(row: &Row, value: fn(&Turn) -> f64) -> f64 {
+    median(row.turns.iter().map(value))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+fn beside(value: f64, nginx: f64) -> String {
+    format!("{} ({:.2})", number(value), value / nginx)
+}
+
+/// Three digits or more.
+fn number(value: f64) -> String {
+    match value {
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
+}

@@ -1,0 +1,340 @@
+//! The servers that are compared: started, found ready, and ended by their process ids.
+//!
+//! Owns their configurations, which give each the same number of workers and the same work. A
+//! server that does not start says why, with the end of its log. Whatever ends the benchmark, each
+//! server is ended when its value is dropped.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::cpu::{Processes, children};
+use crate::scenario::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
+
+/// Worker threads, or processes, of each server.
+pub const WORKERS: usize = 2;
+/// A server that is not ready by then has failed.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// A server that has not ended by then is killed.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
+/// A free port may be taken by somebody else before we use it.
+const STARTS: usize = 3;
+
+/// A server that is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// nginx with `proxy_pass`.
+    Nginx,
+    /// `examples/passthrough`.
+    Passthrough,
+    /// Tollgate without access log.
+    Tollgate,
+    /// Tollgate with its access log going to a file.
+    TollgateLogging,
+}
+
+impl Kind {
+    /// All, in the order of the tables.
+    pub const ALL: [Self; 4] = [
+        Self::Nginx,
+        Self::Passthrough,
+        Self::Tollgate,
+        Self::TollgateLogging,
+    ];
+
+    /// The row's name.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx `proxy_pass`",
+            Self::Passthrough => "bare Pingora pass-through",
+            Self::Tollgate => "tollgate",
+            Self::TollgateLogging => "tollgate, access log",
+        }
+    }
+
+    fn file_stem(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Passthrough => "passthrough",
+            Self::Tollgate => "tollgate",
+            Self::TollgateLogging => "tollgate-logging",
+        }
+    }
+}
+
+/// A directory for configurations and logs, removed when dropped.
+pub struct Workbench {
+    directory: PathBuf,
+}
+
+impl Workbench {
+    /// Makes one.
+    pub fn new() -> Result<Self, String> {
+        let name = format!("tollgate-bench-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        Ok(Self { directory })
+    }
+}
+
+impl Drop for Workbench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A server that runs.
+pub struct Server {
+    /// Which one.
+    pub kind: Kind,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    log: PathBuf,
+    running: Running,
+}
+
+/// A process that is ended when dropped.
+struct Running {
+    kind: Kind,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one and waits until it accepts connections.
+    pub fn start(kind: Kind, bench: &Workbench, upstream: u16) -> Result<Self, String> {
+        let mut last = String::new();
+        for _ in 0..STARTS {
+            match Self::try_start(kind, bench, upstream) {
+                Ok(server) => return Ok(server),
+                Err(e) => last = e,
+            }
+        }
+        Err(format!("{} does not start: {last}", kind.title()))
+    }
+
+    fn try_start(kind: Kind, bench: &Workbench, upstream: u16) -> Result<Self, String> {
+        let directory = &bench.directory;
+        let log = directory.join(format!("{}.log", kind.file_stem()));
+        // Appending, so that the log can be emptied while it is written.
+        let _ = fs::remove_file(&log);
+        let stderr = File::options().create(true).append(true).open(&log);
+        let stderr = stderr.map_err(|e| format!("{}: {e}", log.display()))?;
+        let port = free_port()?;
+        let mut command = command(kind, directory, port, upstream)?;
+        let child = command
+            .env_clear()
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+        let mut server = Self {
+            kind,
+            port,
+            log,
+            running: Running { kind, child },
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> Processes {
+        Processes::of(self.running.child.id())
+    }
+
+    /// How many lines of the access log have been written since the last call. Empties the log.
+    pub fn access_lines(&self) -> Result<usize, String> {
+        let log = fs::read(&self.log).map_err(|e| e.to_string())?;
+        let emptied = File::options().write(true).open(&self.log);
+        let emptied = emptied.and_then(|file| file.set_len(0));
+        emptied.map_err(|e| format!("the access log: {e}"))?;
+        Ok(memchr::memmem::find_iter(&log, b" access id=").count())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let started = Instant::now();
+        while started.elapsed() < READY_WITHIN {
+            let ended = self.running.child.try_wait().map_err(|e| e.to_string())?;
+            if let Some(status) = ended {
+                return Err(format!("it ended with {status}: {}", self.log_end()));
+            }
+            if self.is_ready() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Err(format!("not within {READY_WITHIN:?}: {}", self.log_end()))
+    }
+
+    fn is_ready(&mut self) -> bool {
+        if matches!(self.kind, Kind::Tollgate | Kind::TollgateLogging) {
+            match announced_port(&self.log) {
+                Some(port) => self.port = port,
+                None => return false,
+            }
+        }
+        let workers = match self.kind {
+            Kind::Nginx => children(self.running.child.id()).len(),
+            _ => WORKERS,
+        };
+        workers == WORKERS && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    fn log_end(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let pids = Processes::of(self.child.id());
+        // Pingora would wait through its grace period.
+        if self.kind != Kind::Passthrough {
+            signal("TERM", self.child.id());
+            let started = Instant::now();
+            while started.elapsed() < ENDED_WITHIN {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                sleep(Duration::from_millis(10));
+            }
+        }
+        for child in pids.pids().iter().skip(1) {
+            signal("KILL", *child);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let script = format!("kill -{name} {pid}");
+    let _ = Command::new("sh").arg("-c").arg(script).status();
+}
+
+/// Reads the port from `listening on http://127.0.0.1:PORT`.
+fn announced_port(log: &Path) -> Option<u16> {
+    let log = fs::read_to_string(log).ok()?;
+    let (_, address) = log.split_once(" listening on http://127.0.0.1:")?;
+    address.lines().next()?.trim().parse().ok()
+}
+
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| e.to_string())?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    Ok(address.port())
+}
+
+fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Command, String> {
+    let file = |extension: &str| directory.join(format!("{}.{extension}", kind.file_stem()));
+    let write = |path: &Path, text: String| {
+        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    match kind {
+        Kind::Nginx => {
+            let path = file("conf");
+            write(&path, nginx_configuration(directory, port, upstream))?;
+            let mut command = Command::new(nginx_program());
+            command.arg("-p").arg(directory).arg("-c").arg(path);
+            Ok(command)
+        }
+        Kind::Passthrough => {
+            let mut command = Command::new(passthrough_program()?);
+            command.args([port, upstream, WORKERS as u16].map(|n| n.to_string()));
+            Ok(command)
+        }
+        Kind::Tollgate | Kind::TollgateLogging => {
+            let path = file("yaml");
+            let logs = kind == Kind::TollgateLogging;
+            write(&path, tollgate_configuration(upstream, logs))?;
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            command.arg("run").arg("-c").arg(path);
+            Ok(command)
+        }
+    }
+}
+
+/// nginx, which many distributions keep out of a user's path.
+pub fn nginx_program() -> &'static str {
+    let usual = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"];
+    let found = usual.into_iter().find(|path| Path::new(path).exists());
+    found.unwrap_or("nginx")
+}
+
+fn passthrough_program() -> Result<PathBuf, String> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_tollgate")).with_file_name("examples");
+    let path = beside.join("passthrough");
+    match path.exists() {
+        true => Ok(path),
+        false => Err("build it first: cargo build --release --example passthrough".to_owned()),
+    }
+}
+
+fn nginx_configuration(directory: &Path, port: u16, upstream: u16) -> String {
+    let directory = directory.display();
+    format!(
+        "daemon off;
+worker_processes {WORKERS};
+pid {directory}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 16384; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    client_max_body_size 64m;
+    client_body_buffer_size 2m;
+    keepalive_requests 100000000;
+    upstream provider {{
+        server 127.0.0.1:{upstream};
+        keepalive 128;
+        keepalive_requests 100000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://provider;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"
+    )
+}
+
+fn tollgate_configuration(upstream: u16, logs: bool) -> String {
+    format!(
+        "server:
+  listen: [{{ address: \"127.0.0.1:0\" }}]
+  admin: 127.0.0.1:0
+  threads: {WORKERS}
+  max_body: 64MiB
+  log: {{ access: {logs} }}
+upstreams:
+  provider:
+    base_url: http://127.0.0.1:{upstream}/v1
+    keys: [{PROVIDER_KEY}]
+models:
+  - match: {MODEL}
+    targets: [{{ upstream: provider, model: {SENT_MODEL} }}]
+tenants:
+  - id: bench
+    keys: [{TENANT_KEY}]
+"
+    )
+}

@@ -1,0 +1,242 @@
+//! The provider's stand-in: a static server that costs as little as it can.
+//!
+//! Owns what it answers: a small JSON, a paced event stream, or a stream that stays open until it
+//! is told to end; which of them is said at the very beginning of a request's body. Runs inside the
+//! benchmark, so its CPU is nobody's row. A request that it cannot read gets a 400, which ends the
+//! benchmark.
+
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use memchr::memmem;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::wire::{LAST_EVENT, content_length};
+
+/// Events of a stream, without the last, `[DONE]`.
+pub const EVENTS: usize = 100;
+/// Between two events of a stream.
+pub const PACE: Duration = Duration::from_millis(6);
+/// Events that a stream gives before it stays open.
+pub const EVENTS_BEFORE_HOLD: usize = 3;
+
+/// How much of a body is looked at.
+const LOOKED_AT_BYTES: usize = 256;
+const BUFFER_BYTES: usize = 64 << 10;
+/// What a provider's answer carries besides its type and length.
+const HEADERS: &str = "date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+    server: cloudflare\r\n\
+    openai-organization: bench\r\n\
+    openai-processing-ms: 321\r\n\
+    openai-version: 2020-10-01\r\n\
+    x-ratelimit-limit-requests: 10000\r\n\
+    x-ratelimit-remaining-requests: 9999\r\n\
+    x-ratelimit-remaining-tokens: 29999945\r\n\
+    x-request-id: req_4f1c2a9b8d7e6f5a4b3c2d1e0f9a8b7c\r\n";
+const JSON: &str = r#"{"id":"chatcmpl-BmKzVb4yT2hQ8sXw1nRc","object":"chat.completion","created":1767225600,"model":"gpt-4o-2024-11-20","choices":[{"index":0,"message":{"role":"assistant","content":"A reverse proxy takes requests in place of the servers behind it, and hands their answers back as though they were its own.","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":231,"completion_tokens":27,"total_tokens":258,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0}},"service_tier":"default","system_fingerprint":"fp_b7faba9ef5"}"#;
+
+/// The upstream, while it runs.
+pub struct Upstream {
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    json: Bytes,
+    stream_head: Bytes,
+    events: Vec<Bytes>,
+    end: Bytes,
+    /// Ends the streams that are held open, each time something is sent.
+    release: watch::Sender<()>,
+    is_watched: AtomicBool,
+    seen: Mutex<String>,
+}
+
+impl Upstream {
+    /// Starts it on a free port.
+    pub async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared::new());
+        let serving = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let shared = Arc::clone(&serving);
+                // A connection that breaks is missed by the client at the other end.
+                tokio::spawn(async move { serve(socket, &shared).await });
+            }
+        });
+        Ok(Self { port, shared })
+    }
+
+    /// The JSON body.
+    pub fn json() -> Bytes {
+        Bytes::from_static(JSON.as_bytes())
+    }
+
+    /// The bytes of a stream of so many events and its end.
+    pub fn stream_bytes(events: usize) -> usize {
+        (0..events).map(|n| event(n).len()).sum::<usize>() + LAST_EVENT.len()
+    }
+
+    /// Ends the streams that are held open.
+    pub fn release(&self) {
+        self.shared.release.send_replace(());
+    }
+
+    /// Notes what arrives from now on, or no longer.
+    pub fn watch(&self, watched: bool) {
+        self.shared.is_watched.store(watched, Ordering::Release);
+    }
+
+    /// The head of the last request that was noted, and the beginning of its body.
+    pub fn seen(&self) -> String {
+        self.shared.seen.lock().clone()
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        let length = JSON.len();
+        let end = [chunk(LAST_EVENT), b"0\r\n\r\n".to_vec()].concat();
+        Self {
+            json: Bytes::from(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                 content-length: {length}\r\n{HEADERS}\r\n{JSON}"
+            )),
+            stream_head: Bytes::from(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+                 transfer-encoding: chunked\r\n{HEADERS}\r\n"
+            )),
+            events: (0..EVENTS)
+                .map(|n| Bytes::from(chunk(event(n).as_bytes())))
+                .collect(),
+            end: Bytes::from(end),
+            release: watch::Sender::new(()),
+            is_watched: AtomicBool::new(false),
+            seen: Mutex::default(),
+        }
+    }
+}
+
+/// About 200 bytes, as a chat model sends them for each token.
+fn event(number: usize) -> String {
+    let mut text = String::from(
+        r#"data: {"id":"chatcmpl-BmKzVb4yT2hQ8sXw1nRc","object":"chat.completion.chunk","created":1767225600,"model":"gpt-4o-2024-11-20","choices":[{"index":0,"delta":{"content":" word"#,
+    );
+    let _ = write!(text, "{number:03}");
+    text.push_str("\"},\"finish_reason\":null}]}\n\n");
+    text
+}
+
+fn chunk(payload: &[u8]) -> Vec<u8> {
+    let size = format!("{:x}\r\n", payload.len());
+    [size.as_bytes(), payload, b"\r\n"].concat()
+}
+
+/// What a request asks for.
+enum Asked {
+    Json,
+    Stream,
+    Hold,
+    Unreadable,
+}
+
+async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Some(asked) = read_request(&mut socket, &mut buffer, shared).await? {
+        match asked {
+            Asked::Json => socket.write_all(&shared.json).await?,
+            Asked::Stream => {
+                let mut due = Instant::now();
+                socket.write_all(&shared.stream_head).await?;
+                for event in &shared.events {
+                    socket.write_all(event).await?;
+                    due += PACE;
+                    tokio::time::sleep_until(due).await;
+                }
+                socket.write_all(&shared.end).await?;
+            }
+            Asked::Hold => {
+                let mut released = shared.release.subscribe();
+                socket.write_all(&shared.stream_head).await?;
+                for event in shared.events.iter().take(EVENTS_BEFORE_HOLD) {
+                    socket.write_all(event).await?;
+                }
+                // The sender lives as long as `shared`.
+                let _ = released.changed().await;
+                socket.write_all(&shared.end).await?;
+            }
+            Asked::Unreadable => {
+                let refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+                return socket.write_all(refusal).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole request; `None` when the connection ends.
+async fn read_request(
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+    shared: &Shared,
+) -> io::Result<Option<Asked>> {
+    let mut filled = 0;
+    let head = loop {
+        if filled == buffer.len() {
+            return Ok(Some(Asked::Unreadable));
+        }
+        match socket.read(&mut buffer[filled..]).await? {
+            0 => return Ok(None),
+            read => filled += read,
+        }
+        if let Some(at) = memmem::find(&buffer[..filled], b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let Ok(Some(length)) = content_length(&buffer[..head]) else {
+        return Ok(Some(Asked::Unreadable));
+    };
+    let looked_at = head + length.min(LOOKED_AT_BYTES);
+    while filled < looked_at {
+        match socket.read(&mut buffer[filled..]).await? {
+            0 => return Ok(None),
+            read => filled += read,
+        }
+    }
+    if shared.is_watched.load(Ordering::Acquire) {
+        *shared.seen.lock() = String::from_utf8_lossy(&buffer[..looked_at]).into_owned();
+    }
+    let asked = asked(&buffer[..head], &buffer[head..looked_at]);
+    let mut left = (head + length).saturating_sub(filled);
+    while left > 0 {
+        match socket.read(buffer).await? {
+            0 => return Ok(None),
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(Some(asked))
+}
+
+fn asked(head: &[u8], body: &[u8]) -> Asked {
+    let says = |what: &[u8]| memmem::find(body, what).is_some();
+    if !head.starts_with(b"POST /v1/chat/completions ") {
+        return Asked::Unreadable;
+    }
+    match (says(br#""stream":true"#), says(br#""user":"hold""#)) {
+        (true, true) => Asked::Hold,
+        (true, false) => Asked::Stream,
+        (false, _) => Asked::Json,
+    }
+}

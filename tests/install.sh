@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Installs what the build or the tests need and this machine lacks. Does nothing when all is there.
+#   tests/install.sh build   what compiling needs
+#   tests/install.sh test    that, and the real servers, clients and SDKs of the tests
+# System packages go in with apt when we may install; otherwise one line says what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+need() { # command, package
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || packages+=("$2")
+}
+
+need cmake cmake
+need cc build-essential
+if [ "${1:-build}" = test ]; then
+  need nginx nginx
+  need curl curl
+  need openssl openssl
+  need node nodejs
+  need npm npm
+  python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+  sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+      sudo=(sudo -n)
+    else
+      sudo=(none)
+    fi
+  fi
+  if [ "${sudo[0]:-}" = none ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing: ${packages[*]} (install them with: sudo apt-get install ${packages[*]})" >&2
+    # Without these nothing compiles; without the others their tests say SKIP.
+    command -v cmake >/dev/null 2>&1 && command -v cc >/dev/null 2>&1 || exit 1
+  else
+    echo "installing: ${packages[*]}"
+    # nginx would start a server of its own on port 80.
+    export DEBIAN_FRONTEND=noninteractive
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  fi
+fi
+
+[ "${1:-build}" = test ] || exit 0
+
+# The SDKs go into a folder of the tests' own. The stamp changes when a version does.
+home="${TOLLGATE_TEST_ENV:-target/test-env}"
+mkdir -p "$home"
+if python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
+  if ! cmp -s tests/sdk/requirements.txt "$home/requirements.txt"; then
+    echo "installing the Python SDK"
+    python3 -m venv "$home/venv"
+    "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
+    cp tests/sdk/requirements.txt "$home/requirements.txt"
+  fi
+fi
+if command -v npm >/dev/null 2>&1; then
+  if ! cmp -s tests/sdk/package.json "$home/node/package.json" || [ ! -d "$home/node/node_modules/openai" ]; then
+    echo "installing the Node SDK"
+    mkdir -p "$home/node"
+    cp tests/sdk/package.json "$home/node/package.json"
+    npm --prefix "$home/node" install --silent --no-audit --no-fund --no-package-lock
+  fi
+fi

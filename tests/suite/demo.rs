@@ -1,0 +1,65 @@
+//! The demo, as a newcomer meets it.
+
+use std::process::Command;
+
+use crate::support::gateway::{BINARY, Folder, Gateway};
+use crate::support::tools;
+
+fn demo() -> Gateway {
+    let mut command = Command::new(BINARY);
+    command.args(["run", "--demo", "--port", "0"]);
+    Gateway::spawn(command, Folder::new())
+}
+
+#[test]
+fn its_curl_lines_work_when_pasted() {
+    let Some(_) = tools::require(&["curl"], "curl") else {
+        return;
+    };
+    let gateway = demo();
+    gateway.output().wait_for("Ctrl-C stops it");
+    let text = gateway.output().text();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|l| l.trim().starts_with("curl "))
+        .collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    let outputs: Vec<String> = lines
+        .iter()
+        .map(|line| tools::run(Command::new("sh").arg("-c").arg(line)))
+        .collect();
+    assert!(outputs[0].contains("consequat.") && outputs[0].ends_with("data: [DONE]\n\n"));
+    let whole: serde_json::Value = serde_json::from_str(&outputs[1]).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["content"], "hello");
+    assert!(outputs[2].contains("upstream_cut") && !outputs[2].contains("[DONE]"));
+}
+
+#[tokio::test]
+async fn its_faults_are_what_they_are_called() {
+    let gateway = demo();
+    let post = async |model: &str, stream: bool| {
+        let body = format!(r#"{{"model":"{model}","stream":{stream},"messages":[]}}"#);
+        let mut client = gateway.connect().await;
+        let request = crate::support::client::post("/v1/chat/completions", "", &body)
+            .replace(crate::support::CLIENT_KEY, "tollgate-demo-key");
+        client.send(request).await;
+        client
+    };
+    let limited = post("fault-429", false).await.response().await;
+    limited.assert_error(429, "requests", Some("rate_limit_exceeded"), None);
+    assert_eq!(limited.header("retry-after"), Some("1"));
+    let broken = post("fault-500", true).await.response().await;
+    assert_eq!(
+        (broken.status, &broken.json()["error"]["type"]),
+        (500, &"server_error".into())
+    );
+    let cut = post("fault-cut", false).await.response().await;
+    assert!(!cut.complete);
+    let mut stalled = post("fault-stall", true).await;
+    assert_eq!(stalled.head().await.0, 200);
+    assert!(stalled.chunk().await.is_some());
+    stalled.leave();
+    gateway.access_line(
+        "model=fault-stall sent=fault-stall upstream=demo status=200 error=client_gone",
+    );
+}

@@ -1,0 +1,264 @@
+//! Every error that we make ourselves has OpenAI's form, and `docs/errors.md` tells of it.
+
+use std::fmt::Write as _;
+
+use crate::support::client::{Client, Response, post};
+use crate::support::gateway::{Gateway, config};
+use crate::support::upstream::Upstream;
+use crate::support::{CLIENT_KEY, chat, streamed_chat};
+
+const INVALID: &str = "invalid_request_error";
+
+async fn started() -> (Upstream, Gateway) {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    (upstream, gateway)
+}
+
+async fn raw(gateway: &Gateway, request: &str) -> (Response, Client) {
+    let mut client = gateway.connect().await;
+    client.send(request).await;
+    (client.response().await, client)
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_served() {
+    let (upstream, gateway) = started().await;
+    let deep = format!(
+        r#"{{"model":"gpt-4o","x":{}1{}}}"#,
+        "[".repeat(64),
+        "]".repeat(64)
+    );
+    let very_deep = format!(r#"{{"model":"gpt-4o","x":{}"#, "[".repeat(100_000));
+    for (body, code, param) in [
+        ("not json", None, None),
+        (r#"{"model":"gpt-4o""#, None, None),
+        (r#"["model"]"#, None, None),
+        ("{}", Some("missing_required_parameter"), Some("model")),
+        (r#"{"model":4}"#, Some("invalid_type"), Some("model")),
+        (
+            r#"{"model":["gpt-4o"]}"#,
+            Some("invalid_type"),
+            Some("model"),
+        ),
+        (
+            r#"{"model":"gpt-4o","stream":"yes"}"#,
+            Some("invalid_type"),
+            Some("stream"),
+        ),
+        (
+            r#"{"model":"a","model":"b"}"#,
+            Some("duplicate_parameter"),
+            Some("model"),
+        ),
+        (
+            r#"{"model":"a","Model":"b"}"#,
+            Some("unknown_parameter"),
+            Some("model"),
+        ),
+        (deep.as_str(), Some("nesting_too_deep"), None),
+        (very_deep.as_str(), Some("nesting_too_deep"), None),
+    ] {
+        let response = gateway.post("/v1/chat/completions", body).await;
+        response.assert_error(400, INVALID, code, param);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn models_that_are_not_there_and_models_that_are_not_allowed_look_alike() {
+    let (upstream, gateway) = started().await;
+    for model in ["unheard-of", "forbidden", "missing"] {
+        let response = gateway.post("/v1/chat/completions", &chat(model)).await;
+        response.assert_error(404, INVALID, Some("model_not_found"), Some("model"));
+        let message = response.json()["error"]["message"].clone();
+        let expected =
+            format!("The model `{model}` does not exist or you do not have access to it.");
+        assert_eq!(message, serde_json::Value::from(expected));
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn paths_that_are_not_ours_say_what_was_probably_meant() {
+    let (_upstream, gateway) = started().await;
+    for path in [
+        "/",
+        "/v1",
+        "/v1/nothing",
+        "/v1/chat/completions/",
+        "/metrics",
+        "/V1/models",
+    ] {
+        let response = gateway.post(path, &chat("gpt-4o")).await;
+        response.assert_error(404, INVALID, None, None);
+    }
+    let response = gateway.post("/chat/completions", &chat("gpt-4o")).await;
+    response.assert_error(404, INVALID, None, None);
+    assert!(
+        response
+            .text()
+            .contains("Did you mean /v1/chat/completions?")
+    );
+}
+
+#[tokio::test]
+async fn wrong_methods_say_which_is_right() {
+    let (_upstream, gateway) = started().await;
+    let get = gateway.get("/v1/chat/completions").await;
+    get.assert_error(405, INVALID, Some("method_not_allowed"), None);
+    assert_eq!(get.header("allow"), Some("POST"));
+    let post = gateway.post("/v1/models", "{}").await;
+    post.assert_error(405, INVALID, Some("method_not_allowed"), None);
+    assert_eq!(post.header("allow"), Some("GET, HEAD"));
+}
+
+#[tokio::test]
+async fn without_the_right_key_nobody_comes_in() {
+    let (upstream, gateway) = started().await;
+    let request = post("/v1/chat/completions", "", &chat("gpt-4o"));
+    let without = request.replace(&format!("authorization: Bearer {CLIENT_KEY}\r\n"), "");
+    let (response, _) = raw(&gateway, &without).await;
+    response.assert_error(401, INVALID, None, None);
+    let long = "k".repeat(257);
+    for wrong in ["wrong-key-0123456789", "k", &long, "' OR 1=1 --"] {
+        let (response, _) = raw(&gateway, &request.replace(CLIENT_KEY, wrong)).await;
+        response.assert_error(401, INVALID, Some("invalid_api_key"), None);
+        assert!(!response.text().contains("0123456789"), "the key is masked");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn content_that_is_not_plain_json_is_refused() {
+    let (upstream, gateway) = started().await;
+    let request = post("/v1/chat/completions", "", &chat("gpt-4o"));
+    for content_type in [
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/xml",
+    ] {
+        let request = request.replace("application/json", content_type);
+        let (response, _) = raw(&gateway, &request).await;
+        response.assert_error(415, INVALID, Some("unsupported_content_type"), None);
+    }
+    for encoding in ["gzip", "br", "deflate, gzip"] {
+        let header = format!("content-encoding: {encoding}\r\n");
+        let request = post("/v1/chat/completions", &header, &chat("gpt-4o"));
+        let (response, _) = raw(&gateway, &request).await;
+        response.assert_error(415, INVALID, Some("unsupported_content_encoding"), None);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn framing_that_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+    let (upstream, gateway) = started().await;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {CLIENT_KEY}\r\n"
+    );
+    let smuggled = post("/v1/chat/completions", "", &chat("gpt-4o"));
+    let both =
+        format!("{head}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}");
+    let bare_line_feed = format!("{head}x-a: b\ncontent-length: 0\r\n\r\n");
+    for request in [both, bare_line_feed] {
+        let (response, mut client) = raw(&gateway, &request).await;
+        response.assert_error(400, INVALID, Some("invalid_framing"), None);
+        assert!(client.is_closed().await);
+    }
+    let bad_chunk = format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n");
+    let (response, mut client) = raw(&gateway, &bad_chunk).await;
+    response.assert_error(400, INVALID, Some("invalid_framing"), None);
+    assert!(client.is_closed().await);
+    // What Pingora itself refuses has no body, and the connection ends all the same.
+    for malformed in [
+        format!("{head}x-a: b\r\n folded: c\r\ncontent-length: 0\r\n\r\n"),
+        format!("{head}x-a: \0\r\ncontent-length: 0\r\n\r\n"),
+        format!("{head}content-length: 5\r\ncontent-length: 6\r\n\r\nhello"),
+        "POST http://other/v1/models HTTP/1.1\r\nhost: g\r\ncontent-length: 0\r\n\r\n".to_owned(),
+    ] {
+        let (response, mut client) = raw(&gateway, &malformed).await;
+        assert_eq!(response.status, 400, "{malformed:?}");
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_address_that_floods_is_slowed_down() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", "flood_guard: 5");
+    let gateway = Gateway::start(&yaml);
+    let mut refused = None;
+    // The guard counts by the second: within 20 requests at least one second sees more than 5.
+    for _ in 0..20 {
+        let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+        if response.status == 429 {
+            refused = Some(response);
+            break;
+        }
+    }
+    let refused = refused.expect("20 requests at once are more than 5 a second");
+    refused.assert_error(429, "requests", Some("rate_limit_exceeded"), None);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn head_gets_a_header_alone() {
+    let (_upstream, gateway) = started().await;
+    let mut client = gateway.connect().await;
+    client
+        .send("HEAD /health HTTP/1.1\r\nhost: g\r\n\r\n")
+        .await;
+    let (status, headers) = client.head().await;
+    assert_eq!(status, 200);
+    let length = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    assert!(length.is_some_and(|(_, length)| length.parse::<usize>().unwrap() > 50));
+    assert_eq!(
+        client.get("/health").await.status,
+        200,
+        "the connection goes on"
+    );
+}
+
+#[tokio::test]
+async fn every_error_code_is_documented() {
+    let source = include_str!("../../src/gateway/failure.rs");
+    let docs =
+        std::fs::read_to_string(crate::support::tools::root().join("docs/errors.md")).unwrap();
+    let mut missing = String::new();
+    for piece in source
+        .split("Some(\"")
+        .skip(1)
+        .chain(source.split("\"upstream_").skip(1))
+    {
+        let code = piece.split('"').next().unwrap();
+        let is_code = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        if is_code && !docs.contains(code) {
+            let _ = writeln!(missing, "{code}");
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "docs/errors.md does not tell of:\n{missing}"
+    );
+}
+
+#[tokio::test]
+async fn an_upstreams_own_error_passes_as_it_is() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        let body = r#"{"error":{"message":"slow down","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
+        reply.json_with("429 Too Many Requests", "retry-after: 7\r\n", body).await;
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+        let response = gateway.post("/v1/chat/completions", &body).await;
+        response.assert_error(429, "tokens", Some("rate_limit_exceeded"), None);
+        assert_eq!(response.header("retry-after"), Some("7"));
+    }
+    assert_eq!(upstream.requests(), 2, "it is not asked again");
+}

@@ -1,0 +1,161 @@
+//! Which headers pass: an allow-list towards the upstream, a strip-list towards the client.
+
+use crate::support::client::post;
+use crate::support::gateway::Gateway;
+use crate::support::upstream::Upstream;
+use crate::support::{PROVIDER_KEY, chat};
+
+#[tokio::test]
+async fn only_what_is_allowed_reaches_the_upstream() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let headers = "accept: application/json\r\nopenai-beta: assistants=v2\r\n\
+        idempotency-key: once\r\ntraceparent: 00-1\r\n\
+        cookie: a=b\r\nx-forwarded-for: 1.2.3.4\r\nx-real-ip: 1.2.3.4\r\nforwarded: for=1\r\n\
+        openai-organization: org-1\r\nx-api-key: other\r\nte: trailers\r\nkeep-alive: 5\r\n\
+        accept-encoding: gzip, br\r\norigin: http://x\r\nx-anything: y\r\n";
+    let mut client = gateway.connect().await;
+    client
+        .send(post(
+            "/v1/chat/completions?a=1&key=k&b=2",
+            headers,
+            &chat("gpt-4o"),
+        ))
+        .await;
+    assert_eq!(client.response().await.status, 200);
+    let seen = upstream.request().await;
+    let mut names: Vec<String> = seen
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "content-length",
+            "content-type",
+            "host",
+            "idempotency-key",
+            "openai-beta",
+            "traceparent",
+        ]
+    );
+    assert_eq!(seen.header("accept-encoding"), ["identity"]);
+    assert_eq!(seen.header("host"), [upstream.address.to_string()]);
+    assert_eq!(seen.path, "/v1/chat/completions?a=1&b=2");
+}
+
+#[tokio::test]
+async fn a_client_cannot_nominate_the_providers_key_away() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let headers = "connection: authorization, openai-beta, content-length\r\nopenai-beta: x\r\n";
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", headers, &chat("gpt-4o")))
+        .await;
+    assert_eq!(client.response().await.status, 200);
+    let seen = upstream.request().await;
+    assert_eq!(
+        seen.header("authorization"),
+        [format!("Bearer {PROVIDER_KEY}")]
+    );
+    assert!(seen.header("openai-beta").is_empty());
+    assert!(!seen.body.is_empty());
+}
+
+#[tokio::test]
+async fn what_tells_of_the_account_does_not_reach_the_client() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        let headers = "openai-organization: org-secret\r\nx-request-id: req_theirs\r\n\
+            x-ratelimit-limit-tokens: 100\r\nset-cookie: __cf_bm=1\r\ncf-ray: 1\r\n\
+            server: cloudflare\r\nalt-svc: h3\r\nstrict-transport-security: x\r\n\
+            x-ms-region: eu\r\nopenai-processing-ms: 12\r\nopenai-version: 2020-10-01\r\n\
+            keep-alive: timeout=5\r\n";
+        reply.json_with("200 OK", headers, "{}").await;
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    let mut names: Vec<String> = response
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "connection",
+            "content-length",
+            "content-type",
+            "date",
+            "openai-processing-ms",
+            "openai-version",
+            "x-request-id",
+        ]
+    );
+    let id = response.header("x-request-id").unwrap();
+    assert!(id.starts_with("req_") && id != "req_theirs");
+    let line = gateway.access_line(id);
+    assert!(line.contains("tenant=tester"), "{line}");
+}
+
+#[tokio::test]
+async fn the_access_line_tells_the_whole_way() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let body = chat("gpt-4o");
+    gateway.post("/v1/chat/completions", &body).await;
+    let line = gateway.access_line("model=gpt-4o");
+    for field in [
+        "client=127.0.0.1",
+        "tenant=tester",
+        "method=POST",
+        "path=/v1/chat/completions",
+        "sent=gpt-4o-2024-11-20",
+        "upstream=far",
+        "status=200",
+        "error=-",
+        "out=2",
+        &format!("in={}", body.len()),
+    ] {
+        assert!(
+            line.contains(&format!(" {field} ")),
+            "{field} is not in {line}"
+        );
+    }
+    for field in [" ms=", " first_ms=", " own_ms="] {
+        let (_, rest) = line.split_once(field).unwrap();
+        let number = rest.split(' ').next().unwrap();
+        assert!(number.parse::<f64>().is_ok(), "{field}{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_address_comes_from_a_trusted_proxy_alone_and_is_masked() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = crate::support::gateway::config(upstream.address, "", "");
+    let trusting = yaml.replace(
+        "log: { mask: false }",
+        "log: { mask: true }\n  trusted_proxies: [127.0.0.1]",
+    );
+    for (yaml, client) in [
+        (&yaml, "client=127.0.0.1 "),
+        (&trusting, "client=203.0.113.0 "),
+    ] {
+        let gateway = Gateway::start(yaml);
+        let mut connection = gateway.connect().await;
+        let headers = "x-forwarded-for: 9.9.9.9, 203.0.113.77\r\n";
+        connection
+            .send(post("/v1/chat/completions", headers, &chat("gpt-4o")))
+            .await;
+        assert_eq!(connection.response().await.status, 200);
+        gateway.access_line(client);
+    }
+}

@@ -1,0 +1,32 @@
+//! Tollgate, through its real binary: script the upstream, act as the client, assert on what both
+//! saw. One crate, so that it links once; each module is one promise of the gateway.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+mod bodies;
+mod command_line;
+mod curl;
+mod demo;
+mod errors;
+mod examples;
+mod exchange;
+mod headers;
+mod metrics;
+mod models;
+mod nginx;
+mod sdk;
+mod shutdown;
+mod streams;
+mod timeouts;
+mod tls;
+mod upstream_failures;

@@ -1,0 +1,161 @@
+//! Health and metrics, as an operator reads them.
+
+use crate::support::client::Client;
+use crate::support::gateway::Gateway;
+use crate::support::upstream::Upstream;
+use crate::support::{chat, soon};
+
+#[tokio::test]
+async fn health_is_told_on_both_listeners() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    for health in [
+        gateway.get("/health").await,
+        gateway.get_admin("/health").await,
+    ] {
+        let body = health.json();
+        assert_eq!((health.status, &body["status"]), (200, &"ok".into()));
+        assert_eq!(body["pid"], gateway.pid());
+        assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+        assert!(body["uptime_seconds"].is_u64());
+        assert!(body["time"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_the_configuration_names() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let body = chat("gpt-4o");
+    for _ in 0..3 {
+        gateway.post("/v1/chat/completions", &body).await;
+    }
+    gateway.post("/v1/embeddings", &chat("same-x")).await;
+    gateway
+        .post("/v1/chat/completions", &chat("made-up-by-a-client"))
+        .await;
+    gateway.post("/made/up/by/a/client", "{}").await;
+    let total = metrics_with(&gateway, "total_requests", 6).await;
+    assert_eq!(total["error_count"], 2);
+    assert_eq!(total["model_redirects"], 3);
+    assert_eq!(total["active_requests"], 0);
+    assert!(total["cpu_cores"].as_u64().unwrap() >= 1);
+    assert!(total["uptime_seconds"].is_u64());
+    let response = gateway.get_admin("/metrics").await;
+    assert!(
+        response
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    let text = response.text();
+    let chat_labels = r#"endpoint="chat_completions",rule="gpt-4o""#;
+    let bytes = 3 * body.len() + chat("made-up-by-a-client").len();
+    for line in [
+        format!(r#"tollgate_requests_total{{{chat_labels},status="2xx",upstream="far"}} 3"#),
+        r#"tollgate_requests_total{endpoint="embeddings",rule="same-*",status="2xx",upstream="far"} 1"#.to_owned(),
+        r#"tollgate_requests_total{endpoint="chat_completions",rule="other",status="4xx",upstream="other"} 1"#.to_owned(),
+        r#"tollgate_requests_total{endpoint="other",rule="other",status="4xx",upstream="other"} 1"#.to_owned(),
+        format!(r#"tollgate_request_duration_seconds_count{{{chat_labels},upstream="far"}} 3"#),
+        format!(r#"tollgate_time_to_first_byte_seconds_count{{{chat_labels},upstream="far"}} 3"#),
+        format!(r#"tollgate_request_bytes_total{{endpoint="chat_completions"}} {bytes}"#),
+        "tollgate_requests_in_flight 0".to_owned(),
+        format!(r#"tollgate_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("tollgate_overhead_seconds_bucket"));
+    assert!(!text.contains("made-up"), "a client's words are no labels");
+}
+
+/// The counters, once `name` has reached `count`: a request is counted just after its last byte.
+async fn metrics_with(gateway: &Gateway, name: &str, count: u64) -> serde_json::Value {
+    let admin = gateway.admin.unwrap();
+    let reached = async {
+        loop {
+            let mut client = Client::connect(admin).await;
+            client
+                .send("GET /metrics HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n")
+                .await;
+            let body = client.response().await.json();
+            if body[name].as_u64().unwrap() >= count {
+                return body;
+            }
+        }
+    };
+    soon(name, reached).await
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_counted_while_they_are() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.event("one").await;
+        reply.wait_for_close().await;
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = gateway.connect().await;
+        let body = crate::support::streamed_chat("gpt-4o");
+        client
+            .send(crate::support::client::post(
+                "/v1/chat/completions",
+                "",
+                &body,
+            ))
+            .await;
+        client.head().await;
+        clients.push(client);
+    }
+    assert!(
+        gateway
+            .get_admin("/metrics")
+            .await
+            .text()
+            .contains("tollgate_requests_in_flight 3")
+    );
+    drop(clients);
+    metrics_with(&gateway, "total_requests", 3).await;
+    let text = gateway.get_admin("/metrics").await;
+    assert!(text.text().contains("tollgate_requests_in_flight 0"));
+}
+
+#[tokio::test]
+async fn the_operators_listener_serves_nothing_else() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let mut client = Client::connect(gateway.admin.unwrap()).await;
+    let unknown = client.get("/v1/models").await;
+    assert_eq!(unknown.status, 404);
+    assert_eq!(unknown.json()["error"]["type"], "invalid_request_error");
+    let mut client = Client::connect(gateway.admin.unwrap()).await;
+    let post = client.post("/metrics", "{}").await;
+    assert_eq!(
+        (post.status, post.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+}
+
+#[tokio::test]
+async fn every_metric_is_documented() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    let text = gateway.get_admin("/metrics").await;
+    let docs =
+        std::fs::read_to_string(crate::support::tools::root().join("docs/metrics.md")).unwrap();
+    for line in text
+        .text()
+        .lines()
+        .filter_map(|l| l.strip_prefix("# TYPE tollgate_"))
+    {
+        let name = line.split(' ').next().unwrap();
+        assert!(
+            docs.contains(&format!("tollgate_{name}")),
+            "tollgate_{name} is not documented"
+        );
+    }
+}

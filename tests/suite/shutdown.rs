@@ -1,0 +1,111 @@
+//! A signal ends the process: at once when idle, after the requests in flight otherwise.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use crate::support::client::post;
+use crate::support::gateway::{Gateway, config};
+use crate::support::upstream::Upstream;
+use crate::support::{chat, streamed_chat};
+
+#[tokio::test]
+async fn an_idle_process_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let upstream = Upstream::answering("{}").await;
+        let mut gateway = Gateway::before(&upstream);
+        // A connection that is kept alive, with nothing on its way, holds nobody up.
+        let mut client = gateway.connect().await;
+        assert_eq!(
+            client
+                .post("/v1/chat/completions", &chat("gpt-4o"))
+                .await
+                .status,
+            200
+        );
+        let started = Instant::now();
+        gateway.signal(signal);
+        assert!(gateway.wait().success());
+        // Far from the 30 s that requests in flight would have.
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(client.is_closed().await);
+    }
+}
+
+fn held_stream(step: &Arc<Semaphore>) -> impl Future<Output = Upstream> + use<> {
+    let step = Arc::clone(step);
+    Upstream::start(move |_, mut reply| {
+        let step = Arc::clone(&step);
+        async move {
+            reply.begin_stream().await;
+            reply.event("one").await;
+            step.acquire().await.unwrap().forget();
+            reply.event("two").await;
+            reply.end_stream().await;
+            reply
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_stream_in_flight_is_finished_first() {
+    let step = Arc::new(Semaphore::new(0));
+    let upstream = held_stream(&step).await;
+    let mut gateway = Gateway::before(&upstream);
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
+        .await;
+    client.head().await;
+    client.chunk().await.unwrap();
+    gateway.signal("TERM");
+    gateway
+        .output()
+        .wait_for("1 requests in flight have up to 30s");
+    assert!(gateway.is_running());
+    let refused = tokio::net::TcpStream::connect(gateway.address).await;
+    // The listener closes with the signal; a connection that was queued before is closed unread.
+    if let Ok(mut late) = refused {
+        let mut byte = [0];
+        let read = tokio::io::AsyncReadExt::read(&mut late, &mut byte).await;
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
+    step.add_permits(1);
+    assert_eq!(client.chunk().await.as_deref(), Some("data: two\n\n"));
+    assert_eq!(client.chunk().await.as_deref(), Some(""));
+    assert!(gateway.wait().success());
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_end_is_cut_after_the_grace() {
+    let upstream = held_stream(&Arc::new(Semaphore::new(0))).await;
+    let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", "shutdown_grace: 300ms");
+    let mut gateway = Gateway::start(&yaml);
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
+        .await;
+    client.head().await;
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    gateway
+        .output()
+        .wait_for("1 requests were cut off after 300ms");
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait() {
+    let upstream = held_stream(&Arc::new(Semaphore::new(0))).await;
+    let mut gateway = Gateway::before(&upstream);
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
+        .await;
+    client.head().await;
+    gateway.signal("TERM");
+    gateway.output().wait_for("SIGTERM: stopping");
+    gateway.signal("INT");
+    assert!(gateway.wait().success());
+    gateway.output().wait_for("SIGINT again");
+}

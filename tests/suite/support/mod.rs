@@ -1,0 +1,40 @@
+//! What every test needs: a provider's far end, scripted over a socket; the real binary; a client
+//! that sees bytes. Nothing here stands in for a part of ours.
+
+pub mod client;
+pub mod gateway;
+pub mod tools;
+pub mod upstream;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long anything may take before a test gives up. Only a failing test waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a client presents to the gateway in the tests.
+pub const CLIENT_KEY: &str = "client-key-canary-7f3a";
+/// What the gateway presents to an upstream in the tests.
+pub const PROVIDER_KEY: &str = "provider-key-canary-91bc";
+/// A prompt that must never be seen in any output.
+pub const PROMPT: &str = "canary-prompt-d41d";
+
+/// Waits for something that must happen.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
+    }
+}
+
+/// A chat request for a model.
+pub fn chat(model: &str) -> String {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#)
+}
+
+/// A streamed chat request for a model.
+pub fn streamed_chat(model: &str) -> String {
+    format!(
+        r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#
+    )
+}

@@ -1,0 +1,57 @@
+//! Programs of others that tests use: found, or the test says why it is skipped.
+//!
+//! With `TOLLGATE_REQUIRE_ALL=1` a missing program is a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The first of these programs that is there.
+pub fn program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from))
+        .collect();
+    let mut candidates = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |f| f.join(name)));
+    candidates.find(|candidate| candidate.is_file())
+}
+
+/// Says that a test is skipped, or fails where nothing may be.
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var("TOLLGATE_REQUIRE_ALL").as_deref() != Ok("1"),
+        "a test would be skipped: {why}"
+    );
+    println!("SKIP {why}");
+}
+
+/// A program that the test needs, or `None` when the test is to be skipped.
+pub fn require(names: &[&str], package: &str) -> Option<PathBuf> {
+    let found = program(names);
+    if found.is_none() {
+        skip(&format!("{} is missing (apt install {package})", names[0]));
+    }
+    found
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a command to its end and gives what it said; fails with both outputs when it fails.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} failed with {}:\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
