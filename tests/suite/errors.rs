@@ -249,7 +249,7 @@ async fn every_error_code_is_documented() {
 #[tokio::test]
 async fn an_upstreams_own_error_passes_as_it_is() {
     let upstream = Upstream::start(|_, mut reply| async move {
-        let body = r#"{"error":{"message":"slow down","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
+        let body = r#"{"error":{"message":"Please slow down.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
         reply.json_with("429 Too Many Requests", "retry-after: 7\r\n", body).await;
         reply
     })

@@ -8,29 +8,49 @@ use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, chat};
 
+/// A certificate for localhost, and the authority that vouches for it.
 struct Certificate {
+    authority: PathBuf,
     cert: PathBuf,
     key: PathBuf,
 }
 
 fn certificate(folder: &Folder) -> Certificate {
-    let (cert, key) = (folder.0.join("cert.pem"), folder.0.join("key.pem"));
-    run(Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+    let path = |name: &str| folder.0.join(name);
+    let (authority, authority_key) = (path("ca.pem"), path("ca-key.pem"));
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let request = |subject: &str, key: &PathBuf| {
+        let mut command = Command::new("openssl");
+        command
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ])
+            .args(["-nodes", "-days", "2", "-subj", subject, "-keyout"])
+            .arg(key);
+        command
+    };
+    run(request("/CN=tests", &authority_key)
+        .arg("-out")
+        .arg(&authority));
+    run(request("/CN=localhost", &key)
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(&key)
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-CA")
+        .arg(&authority)
+        .arg("-CAkey")
+        .arg(&authority_key)
         .arg("-out")
         .arg(&cert));
-    Certificate { cert, key }
+    Certificate {
+        authority,
+        cert,
+        key,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +59,11 @@ async fn clients_connect_over_tls_with_both_versions() {
         return;
     };
     let folder = Folder::new();
-    let Certificate { cert, key } = certificate(&folder);
+    let Certificate {
+        authority,
+        cert,
+        key,
+    } = certificate(&folder);
     let upstream = Upstream::answering("{\"ok\":1}").await;
     let tls = format!(
         "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]",
@@ -52,7 +76,7 @@ async fn clients_connect_over_tls_with_both_versions() {
         let mut command = Command::new("curl");
         command
             .args(["-sS", "-i", version, "--max-time", "20", "--cacert"])
-            .arg(&cert)
+            .arg(&authority)
             .args(["-H", &format!("Authorization: Bearer {CLIENT_KEY}")])
             .args([
                 "-H",
@@ -107,7 +131,11 @@ async fn an_upstream_is_asked_over_tls_and_its_certificate_is_checked() {
         return;
     };
     let folder = Folder::new();
-    let Certificate { cert, key } = certificate(&folder);
+    let Certificate {
+        authority,
+        cert,
+        key,
+    } = certificate(&folder);
     let far = crate::nginx::Nginx::start(&nginx, |port| {
         format!(
             "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};
@@ -123,7 +151,7 @@ async fn an_upstream_is_asked_over_tls_and_its_certificate_is_checked() {
     response.assert_error(502, "server_error", Some("upstream_tls"), None);
     // Its certificate is among those that the machine trusts: taken.
     let gateway = Gateway::start_with(&yaml, |command| {
-        command.env("SSL_CERT_FILE", &cert);
+        command.env("SSL_CERT_FILE", &authority);
     });
     let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
     assert_eq!(
