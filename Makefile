@@ -1,6 +1,8 @@
 # Every target does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+TEST_ENV := $(or $(TOLLGATE_TEST_ENV),target/test-env)
+TEST_RUNNER = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .PHONY: help run build release test bench lint doc clean
 
@@ -21,11 +23,9 @@ release: ## Build for production (fat LTO: several minutes)
 
 test: ## Run every test, with the real servers and SDKs
 	@tests/install.sh test
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --no-fail-fast; \
-	else \
-		$(CARGO) test --locked --no-fail-fast; \
-	fi
+	@rm -f $(TEST_ENV)/skipped
+	$(CARGO) $(TEST_RUNNER) --locked --no-fail-fast
+	@cat $(TEST_ENV)/skipped 2>/dev/null || true
 
 bench: ## Measure against nginx and a bare pass-through, and write docs/benchmarks.md
 	@tests/install.sh test

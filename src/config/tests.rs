@@ -97,6 +97,7 @@ tenants:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn wrong_types_say_what_was_expected() {
     for (text, expected) in [
         ("server: []", "server: expected a mapping, found a list"),

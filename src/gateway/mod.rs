@@ -4,7 +4,7 @@
 //! open → admit → body → plan → attempt → relay → finish
 //! ```
 //!
-//! [`exchange`] walks that way and reads like it. `context` is what a request carries along,
+//! `exchange` walks that way and reads like it. `context` is what a request carries along,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
 //! a request is served.

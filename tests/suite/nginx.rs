@@ -49,7 +49,7 @@ impl Nginx {
                  uwsgi_temp_path {prefix}/uwsgi; scgi_temp_path {prefix}/scgi;\n{http}\n}}"
             ),
         );
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .arg("-p")
             .arg(&folder.0)
             .arg("-c")
@@ -59,21 +59,21 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let mut nginx = Self {
+            child,
+            _folder: folder,
+            address,
+        };
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if child.try_wait().unwrap().is_some() {
+            if nginx.child.try_wait().unwrap().is_some() {
                 return None;
             }
             if std::net::TcpStream::connect(address).is_ok() {
-                return Some(Self {
-                    child,
-                    _folder: folder,
-                    address,
-                });
+                return Some(nginx);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = child.kill();
         None
     }
 }

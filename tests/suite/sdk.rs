@@ -2,11 +2,10 @@
 //!
 //! `make test` installs them; the scripts in `tests/sdk` do the asking and the asserting.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::gateway::{Gateway, config};
-use crate::support::tools::{require, root, run, skip};
+use crate::support::tools::{require, root, run, skip, test_environment};
 use crate::support::upstream::{Received, Reply, Upstream};
 use crate::support::{CLIENT_KEY, PROMPT};
 
@@ -161,11 +160,6 @@ fn ask(gateway: &Gateway, mut command: Command) {
         .env("PROMPT", PROMPT);
     let said = tokio::task::block_in_place(|| run(&mut command));
     assert!(said.trim_end().ends_with("all good"), "{said}");
-}
-
-fn test_environment() -> PathBuf {
-    let target = std::env::var_os("TOLLGATE_TEST_ENV").map(PathBuf::from);
-    target.unwrap_or_else(|| root().join("target/test-env"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
