@@ -117,7 +117,8 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            log::error!("{e}");
+            // Said even where the log is turned off.
+            say_error(&format!("tollgate: {e}"));
             ExitCode::from(EXIT_START)
         }
     }

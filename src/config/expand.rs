@@ -5,6 +5,10 @@
 //! Fails on a variable that is not set and has no default, and on a `${` without its `}`.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+
+/// Read beneath the environment, from the working directory.
+const DOT_ENV: &str = ".env";
 
 /// The variables that a configuration may name: those of the process, over those of `.env`.
 #[derive(Clone, Debug, Default)]
@@ -17,15 +21,14 @@ impl Variables {
     /// A `.env` that exists and cannot be read or parsed, as text for the operator.
     pub fn read() -> Result<Self, String> {
         let mut values = HashMap::new();
-        match dotenvy::from_filename_iter(".env") {
-            Ok(entries) => {
-                for entry in entries {
-                    let (name, value) = entry.map_err(|e| format!(".env: {e}"))?;
-                    values.insert(name, value);
-                }
-            }
-            Err(e) if e.not_found() => {}
-            Err(e) => return Err(format!(".env: {e}")),
+        let text = match std::fs::read_to_string(DOT_ENV) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(format!("{DOT_ENV}: cannot be read: {e}")),
+        };
+        for entry in dotenvy::from_read_iter(text.as_bytes()) {
+            let (name, value) = entry.map_err(|e| dot_env_problem(&text, &e))?;
+            values.insert(name, value);
         }
         // A variable that is not UTF-8 cannot be meant by a configuration, which is.
         values.extend(
@@ -42,6 +45,19 @@ impl Variables {
             .map(String::as_str)
             .filter(|v| !v.is_empty())
     }
+}
+
+/// Names what is wrong with `.env`, without the line itself: it may hold a key.
+fn dot_env_problem(text: &str, error: &dotenvy::Error) -> String {
+    let at = match error {
+        dotenvy::Error::LineParse(line, _) => text.find(line.as_str()).unwrap_or_default(),
+        _ => 0,
+    };
+    let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    format!(
+        "{DOT_ENV}:{line}: the line cannot be parsed (write NAME=value, and quote a value that \
+         has spaces)"
+    )
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version};
 use pingora_proxy::Session;
 
 use super::context::Context;
@@ -26,8 +26,12 @@ pub fn check_framing(session: &Session) -> Result<(), Failure> {
     if memchr::memchr_iter(b'\n', &raw).any(bare) {
         return Err(Failure::Framing("a header line ends without CR"));
     }
+    let header = session.req_header();
+    if header.version == Version::HTTP_11 && !header.headers.contains_key(HOST) {
+        return Err(Failure::Framing("the Host header is missing"));
+    }
     // Pingora drops the length when both are there; the raw header still has it.
-    let chunked = session.req_header().headers.contains_key(TRANSFER_ENCODING);
+    let chunked = header.headers.contains_key(TRANSFER_ENCODING);
     if chunked && has_content_length(&raw) {
         return Err(Failure::Framing(
             "both Content-Length and Transfer-Encoding are present",

@@ -2,15 +2,16 @@
 //!
 //! Owns one attempt: connect, send header and body, read the answer's header and its first bytes,
 //! all within the upstream's timeouts, and given up when the client leaves. Nothing has gone to the
-//! client when it fails. A request is sent again only when a pooled connection turned out to be
-//! closed before the request's header could be written: then the upstream has seen nothing.
+//! client when it fails. Another connection is tried only when no byte of the request has been sent:
+//! an address cannot be reached, or a pooled connection turned out to be closed.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
@@ -23,12 +24,12 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::request;
 use crate::runtime::Shared;
 use crate::upstreams::{KeyRing, Peer, Upstream};
-use std::sync::Arc;
 
 /// A rewritten body up to this size is copied together, so that it leaves in one write.
 const ONE_WRITE_BYTES: usize = 16 << 10;
-/// Stale pooled connections that are given up on before we say that the upstream is gone.
-const MAX_STALE_CONNECTIONS: usize = 3;
+/// Connections that are tried before we say that the upstream is gone: pooled ones that turn out to
+/// be closed, and addresses that cannot be reached. None of them has seen any of the request.
+const MAX_CONNECTIONS: usize = 3;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -87,10 +88,11 @@ pub async fn run(
     let started = Instant::now();
     let mut waited = Duration::ZERO;
     let attempt = async {
-        let connection = connect_and_send(shared, outgoing, &request, authorization).await?;
+        let connection =
+            connect_and_send(shared, outgoing, &request, authorization, &mut waited).await?;
         let waiting = Instant::now();
         let answer = first_bytes(connection, outgoing, started).await;
-        waited = waiting.elapsed();
+        waited += waiting.elapsed();
         answer
     };
     let outcome = tokio::select! {
@@ -110,12 +112,15 @@ struct Connection {
 async fn connect_and_send(
     shared: &Shared,
     outgoing: &Outgoing<'_>,
-    request: &pingora::http::RequestHeader,
+    request: &RequestHeader,
     authorization: Option<HeaderValue>,
+    waited: &mut Duration,
 ) -> Result<Connection, UpstreamFailure> {
     let body_bytes = outgoing.body.iter().map(Bytes::len).sum();
-    for _ in 0..MAX_STALE_CONNECTIONS {
-        let peer = outgoing.upstream.pool.choose().ok_or_else(unresolved)?;
+    let pool = &outgoing.upstream.pool;
+    let mut failure = unresolved();
+    for _ in 0..MAX_CONNECTIONS {
+        let peer = pool.choose().ok_or_else(unresolved)?;
         let header = headers::for_upstream(
             request,
             outgoing.endpoint,
@@ -124,23 +129,28 @@ async fn connect_and_send(
             body_bytes,
         )
         .ok_or_else(unsendable)?;
-        let (mut session, reused) = shared
-            .connector
-            .get_http_session(&peer.http)
-            .await
-            .map_err(|e| failed(&e, Phase::Connect))?;
+        let connecting = Instant::now();
+        let connected = shared.connector.get_http_session(&peer.http).await;
+        *waited += connecting.elapsed();
+        let (mut session, reused) = match connected {
+            Ok(connected) => connected,
+            Err(e) => {
+                failure = failed(&e, Phase::Connect);
+                match pool.has_several_addresses() {
+                    true => continue,
+                    false => break,
+                }
+            }
+        };
         match session.write_request_header(Box::new(header)).await {
-            Ok(()) => {}
-            Err(_) if reused => continue,
-            Err(e) => return Err(failed(&e, Phase::Total)),
+            Ok(()) => return send_body(Connection { session, peer }, &outgoing.body).await,
+            Err(e) => failure = failed(&e, Phase::Total),
         }
-        let connection = Connection { session, peer };
-        return send_body(connection, &outgoing.body).await;
+        if !reused {
+            break;
+        }
     }
-    Err(UpstreamFailure {
-        cause: Cause::Reset,
-        detail: "every pooled connection was closed already".to_owned(),
-    })
+    Err(failure)
 }
 
 async fn send_body(
@@ -249,6 +259,9 @@ pub fn failed(error: &Error, phase: Phase) -> UpstreamFailure {
         _ => Cause::Reset,
     };
     let detail = match cause {
+        Cause::Timeout(_) if *error.etype() == E::WriteTimedout => {
+            "it took nothing of the request for too long".to_owned()
+        }
         Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
         // What an upstream sent in place of HTTP may hold anything: only its kind is told.
         Cause::InvalidResponse => format!("invalid response: {}", error.etype().as_str()),

@@ -3,6 +3,8 @@
 //! Owns reading it. Refuses to know what is in it. A body of one read is taken as it is, without a
 //! copy; a longer one is gathered.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::ErrorType;
@@ -50,12 +52,18 @@ fn declared_length(session: &Session) -> Option<usize> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
+/// A client that sends nothing of its body for this long is given up.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(31);
+
 async fn next(session: &mut Session) -> Result<Option<Bytes>, Failure> {
-    let read = session.downstream_session.read_request_body().await;
-    read.map_err(|e| match e.etype() {
-        ErrorType::ReadTimedout => Failure::BodyTimeout,
-        // A chunk that cannot be parsed: where the next request begins is unknown.
-        ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
-        _ => Failure::ClientGone,
-    })
+    let reading = session.downstream_session.read_request_body();
+    // Over HTTP/1 the session's own timeout strikes first; over HTTP/2 Pingora has none.
+    let read = tokio::time::timeout(CHUNK_TIMEOUT, reading).await;
+    read.map_err(|_| Failure::BodyTimeout)?
+        .map_err(|e| match e.etype() {
+            ErrorType::ReadTimedout => Failure::BodyTimeout,
+            // A chunk that cannot be parsed: where the next request begins is unknown.
+            ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
+            _ => Failure::ClientGone,
+        })
 }

@@ -32,6 +32,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
         bytes_in: context.bytes_in,
         bytes_out: context.bytes_out,
         redirected: context.sent_model.is_some(),
+        broken: context.error.filter(|_| (200..400).contains(&status)),
     });
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {

@@ -35,6 +35,7 @@ pub struct Metrics {
     received: IntCounterVec,
     sent: IntCounterVec,
     model_redirects: IntCounter,
+    broken: IntCounterVec,
     in_flight: Gauge,
     uptime: Gauge,
     total_requests: IntCounter,
@@ -63,6 +64,8 @@ pub struct Observation<'a> {
     pub bytes_out: usize,
     /// Whether the upstream was asked for another model than the client named.
     pub redirected: bool,
+    /// Why the answer broke after it had begun.
+    pub broken: Option<&'static str>,
 }
 
 impl Metrics {
@@ -108,6 +111,13 @@ impl Metrics {
                 "tollgate_model_redirects_total",
                 "Requests sent on under another model name than the client's.",
             )?,
+            broken: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_answers_broken_total",
+                    "Answers that had begun and were not completed, by cause.",
+                ),
+                &["endpoint", "rule", "upstream", "cause"],
+            )?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
             total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
@@ -128,7 +138,7 @@ impl Metrics {
             .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1.0);
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
@@ -137,6 +147,7 @@ impl Metrics {
             Box::new(self.received.clone()),
             Box::new(self.sent.clone()),
             Box::new(self.model_redirects.clone()),
+            Box::new(self.broken.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
@@ -180,8 +191,13 @@ impl Metrics {
         if seen.redirected {
             self.model_redirects.inc();
         }
+        if let Some(cause) = seen.broken {
+            self.broken
+                .with_label_values(&[endpoint, rule, upstream, cause])
+                .inc();
+        }
         self.total_requests.inc();
-        if seen.status >= 400 {
+        if seen.status >= 400 || seen.broken.is_some() {
             self.errors.inc();
         }
     }
@@ -249,6 +265,7 @@ mod tests {
             bytes_in: 7,
             bytes_out: 9,
             redirected: true,
+            broken: None,
         });
         let text = String::from_utf8(metrics.text(3).unwrap()).unwrap();
         for line in [

@@ -1,10 +1,11 @@
 //! The process: listeners, services, signals, the end.
 //!
-//! Owns the order in which things start and stop. `listeners` binds, `signals` waits for the
-//! operator. We drive Pingora's services on one runtime of our own rather than through its
+//! Owns the order in which things start and stop. `listeners` binds, `door` lets clients in,
+//! `signals` waits for the operator. We drive Pingora's services on one runtime of our own rather than through its
 //! `Server`, which would sleep through the whole grace period at the end, panic on an address that
 //! is taken, and hide which port it got. Fails before the first request or not at all.
 
+mod door;
 mod listeners;
 mod signals;
 
@@ -13,18 +14,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::HttpServerOptions;
-use pingora::server::configuration::ServerConf;
+use pingora::apps::ServerApp;
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use pingora_proxy::ProxyServiceBuilder;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::demo;
-use crate::gateway::Gateway;
 use crate::runtime::{Runtime, Shared};
+use door::Door;
 use listeners::{Bound, Sockets};
 
 /// Names of upstreams are looked up again after this.
@@ -130,17 +129,10 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
             service.start_service(fds, stopping, 1, ready).await;
         });
     };
-    start(Box::new(gateway(&shared, clients)?));
-    if let Some(bound) = admin {
-        let mut service = Service::new("admin".to_owned(), Admin::new(Arc::clone(&shared)));
-        service.add_listener(bound.into_listener()?);
-        start(Box::new(service));
-    }
-    if let Some(bound) = demo {
-        let mut service = Service::new("demo".to_owned(), demo::Provider);
-        service.add_listener(bound.into_listener()?);
-        start(Box::new(service));
-    }
+    let admin_app = Admin::new(Arc::clone(&shared));
+    start(Box::new(service("clients", clients, Door::new(&shared))?));
+    start(Box::new(service("admin", admin, admin_app)?));
+    start(Box::new(service("demo", demo, demo::Provider)?));
     tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
 
     log_listening(&listening);
@@ -149,18 +141,14 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     Ok(())
 }
 
-fn gateway(
-    shared: &Arc<Shared>,
-    clients: Vec<Bound>,
-) -> Result<impl ServiceWithDependents + use<>, StartError> {
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    let gateway = Gateway::new(Arc::clone(shared));
-    let mut service = ProxyServiceBuilder::new(&Arc::new(ServerConf::default()), gateway)
-        .name("gateway")
-        .server_options(options)
-        .build();
-    for bound in clients {
+/// An application on its sockets; on none it has nothing to do.
+fn service<A: ServerApp + Send + Sync + 'static>(
+    name: &str,
+    sockets: impl IntoIterator<Item = Bound>,
+    app: A,
+) -> Result<Service<A>, StartError> {
+    let mut service = Service::new(name.to_owned(), app);
+    for bound in sockets {
         service.add_listener(bound.into_listener()?);
     }
     Ok(service)

@@ -4,19 +4,17 @@
 //! balancer. A name that cannot be resolved keeps its last addresses; with none ever found the pool
 //! is empty and [`Pool::choose`] gives `None`.
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::upstreams::peer::HttpPeer;
-use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::selection::RoundRobin;
-use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
+use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer, discovery};
 
 use crate::config::{BaseUrl, Timeouts};
 
@@ -43,33 +41,17 @@ pub struct Peer {
 /// The servers of one upstream.
 pub struct Pool {
     servers: Vec<Server>,
-    /// Addresses of names that were looked up, by the server's position.
     balancer: LoadBalancer<RoundRobin>,
-    found: Arc<Found>,
-    peers: ArcSwap<HashMap<SocketAddr, Arc<Peer>>>,
     timeouts: Timeouts,
     http2: bool,
 }
 
 struct Server {
     url: BaseUrl,
-    weight: u32,
-    addresses: ArcSwap<Vec<SocketAddr>>,
-}
-
-/// What the balancer discovers: the addresses that were found last.
-#[derive(Default)]
-struct Found(ArcSwap<BTreeSet<Backend>>);
-
-/// The balancer owns a box, we keep a handle: both lead to the same addresses.
-struct Discovery(Arc<Found>);
-
-#[async_trait]
-impl ServiceDiscovery for Discovery {
-    async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
-        let found = BTreeSet::clone(&self.0.0.load());
-        Ok((found, HashMap::new()))
-    }
+    /// Its addresses; none before its name has been resolved.
+    peers: ArcSwap<Vec<Arc<Peer>>>,
+    /// Whose turn it is among them.
+    next: AtomicUsize,
 }
 
 impl std::fmt::Debug for Pool {
@@ -82,33 +64,47 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// Takes servers with their weights. No address is known before [`Pool::resolve`].
     pub fn new(servers: Vec<(BaseUrl, u32)>, timeouts: &Timeouts, http2: bool) -> Self {
-        let found = Arc::new(Found::default());
-        let backends = Backends::new(Box::new(Discovery(Arc::clone(&found))));
-        let servers = servers.into_iter().map(|(url, weight)| Server {
+        let backends = servers.iter().enumerate();
+        let backends = backends.filter_map(|(seat, (_, weight))| backend(seat, *weight));
+        let discovery = discovery::Static::new(backends.collect());
+        let servers = servers.into_iter().map(|(url, _)| Server {
             url,
-            weight,
-            addresses: ArcSwap::default(),
+            peers: ArcSwap::default(),
+            next: AtomicUsize::new(0),
         });
         Self {
             servers: servers.collect(),
-            balancer: LoadBalancer::from_backends(backends),
-            found,
-            peers: ArcSwap::default(),
+            balancer: LoadBalancer::from_backends(Backends::new(discovery)),
             timeouts: *timeouts,
             http2,
         }
     }
 
-    /// The next server's address, by weight.
+    /// The next server by weight, at the next of its addresses.
     pub fn choose(&self) -> Option<Arc<Peer>> {
-        let peers = self.peers.load();
-        let mut only = peers.values();
-        if let (Some(peer), None) = (only.next(), only.next()) {
-            return Some(Arc::clone(peer));
+        if let [only] = self.servers.as_slice() {
+            return only.peer();
         }
+        let is_known = |backend: &Backend, _healthy| {
+            let server = self.seated(backend);
+            server.is_some_and(|server| !server.peers.load().is_empty())
+        };
         // The key is for consistent hashing, which this selection does not do.
-        let backend = self.balancer.select(b"", peers.len())?;
-        peers.get(backend.addr.as_inet()?).cloned()
+        let backend = self
+            .balancer
+            .select_with(b"", self.servers.len() * 2, is_known)?;
+        self.seated(&backend)?.peer()
+    }
+
+    fn seated(&self, backend: &Backend) -> Option<&Server> {
+        self.servers
+            .get(usize::from(backend.addr.as_inet()?.port()))
+    }
+
+    /// Whether a connection that failed may be tried again at another address.
+    pub fn has_several_addresses(&self) -> bool {
+        let known = self.servers.iter().map(|server| server.peers.load().len());
+        known.sum::<usize>() > 1
     }
 
     /// Looks every name up again and takes over what was found.
@@ -119,43 +115,24 @@ impl Pool {
         let mut failures = Vec::new();
         for server in &self.servers {
             match lookup(&server.url).await {
-                Ok(addresses) => server.addresses.store(Arc::new(addresses)),
+                Ok(addresses) => {
+                    let peers = addresses.into_iter();
+                    let peers = peers.filter_map(|address| self.peer_at(&server.url, address));
+                    server.peers.store(Arc::new(peers.map(Arc::new).collect()));
+                }
                 Err(e) => failures.push(format!("{}: {e}", server.url.host)),
             }
         }
-        self.publish().await;
+        if let Err(e) = self.balancer.update().await {
+            failures.push(format!("the load balancer: {e}"));
+        }
         match failures.as_slice() {
             [] => Ok(()),
             _ => Err(failures.join("; ")),
         }
     }
 
-    async fn publish(&self) {
-        let mut peers = HashMap::new();
-        let mut backends = BTreeSet::new();
-        for server in self.servers.iter().filter(|s| s.weight > 0) {
-            for address in server.addresses.load().iter() {
-                let Some(peer) = self.peer(server, *address) else {
-                    continue;
-                };
-                peers.insert(*address, Arc::new(peer));
-                backends.insert(Backend {
-                    addr: PingoraAddr::Inet(*address),
-                    // A weight is at most 1000.
-                    weight: usize::try_from(server.weight).unwrap_or(1),
-                    ext: Extensions::new(),
-                });
-            }
-        }
-        self.peers.store(Arc::new(peers));
-        self.found.0.store(Arc::new(backends));
-        if let Err(e) = self.balancer.update().await {
-            log::error!("the load balancer did not take over new addresses: {e}");
-        }
-    }
-
-    fn peer(&self, server: &Server, address: SocketAddr) -> Option<Peer> {
-        let url = &server.url;
+    fn peer_at(&self, url: &BaseUrl, address: SocketAddr) -> Option<Peer> {
         let mut http = HttpPeer::new(address, url.tls, url.host.clone());
         let options = &mut http.options;
         options.connection_timeout = Some(self.timeouts.connect);
@@ -176,6 +153,28 @@ impl Pool {
     }
 }
 
+impl Server {
+    fn peer(&self) -> Option<Arc<Peer>> {
+        let peers = self.peers.load();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        peers.get(turn.checked_rem(peers.len())?).cloned()
+    }
+}
+
+/// Pingora's balancer knows a server by its address and weight alone, and takes two of the same
+/// for one. Two servers may share an address, and one may have several, so it is given seats: the
+/// server's position, as a port of the unspecified address.
+fn backend(seat: usize, weight: u32) -> Option<Backend> {
+    let seat = u16::try_from(seat).ok()?;
+    (weight > 0).then(|| Backend {
+        addr: PingoraAddr::Inet(SocketAddr::from(([0, 0, 0, 0], seat))),
+        // A weight is at most 1000.
+        weight: usize::try_from(weight).unwrap_or(1),
+        ext: Extensions::new(),
+    })
+}
+
+/// The addresses of a URL's host: those of the family that the system prefers.
 async fn lookup(url: &BaseUrl) -> Result<Vec<SocketAddr>, String> {
     if let Ok(ip) = url.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, url.port)]);
@@ -186,14 +185,20 @@ async fn lookup(url: &BaseUrl) -> Result<Vec<SocketAddr>, String> {
         Ok(Err(e)) => return Err(e.to_string()),
         Err(_) => return Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
     };
-    if found.is_empty() {
-        return Err("the name has no address".to_owned());
+    match found.first() {
+        Some(first) => {
+            let preferred = first.is_ipv4();
+            let of_family = found.iter().filter(|a| a.is_ipv4() == preferred);
+            Ok(of_family.copied().collect())
+        }
+        None => Err("the name has no address".to_owned()),
     }
-    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn pool(servers: &[(&str, u32)]) -> Pool {
@@ -205,23 +210,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_are_chosen_by_weight() {
+    async fn servers_are_chosen_by_weight_even_at_one_address() {
         let pool = pool(&[
-            ("http://127.0.0.1:1001/v1", 3),
-            ("http://127.0.0.1:1002/v1", 1),
-            ("http://127.0.0.1:1003/v1", 0),
+            ("http://127.0.0.1:1001/three", 3),
+            ("http://127.0.0.1:1001/one", 1),
+            ("http://127.0.0.1:1003/none", 0),
         ]);
         assert!(pool.choose().is_none(), "nothing is resolved yet");
         pool.resolve().await.unwrap();
         let mut counts: HashMap<String, u32> = HashMap::new();
         for _ in 0..400 {
             let peer = pool.choose().unwrap();
-            let authority = peer.authority.to_str().unwrap().to_owned();
-            *counts.entry(authority).or_default() += 1;
+            *counts.entry(peer.base_path.clone()).or_default() += 1;
         }
-        assert_eq!(counts.get("127.0.0.1:1001"), Some(&300));
-        assert_eq!(counts.get("127.0.0.1:1002"), Some(&100));
-        assert_eq!(counts.len(), 2);
+        let expected = [("/three".to_owned(), 300), ("/one".to_owned(), 100)];
+        assert_eq!(counts, expected.into());
     }
 
     #[tokio::test]

@@ -109,6 +109,20 @@ fn the_configuration_is_looked_for_in_its_order() {
 }
 
 #[test]
+fn a_broken_line_of_dot_env_is_named_without_its_value() {
+    let folder = Folder::new();
+    folder.write(
+        ".env",
+        format!("A=1\nOPENAI_API_KEY={PROVIDER_KEY} and more\n"),
+    );
+    let output = tollgate(&folder, &["check"], &[]);
+    let (out, err) = said(&output);
+    assert_eq!((output.status.code(), out.as_str()), (Some(64), ""));
+    assert!(err.contains(".env:2: the line cannot be parsed"), "{err}");
+    assert_no_secret(&err);
+}
+
+#[test]
 fn version_and_help_are_there() {
     let folder = Folder::new();
     let (out, _) = said(&tollgate(&folder, &["--version"], &[]));

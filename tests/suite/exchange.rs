@@ -226,6 +226,32 @@ tenants: [{{ id: t, keys: ['{CLIENT_KEY}'] }}]",
 }
 
 #[tokio::test]
+async fn an_address_that_cannot_be_reached_is_passed_over() {
+    let upstream = Upstream::answering("{}").await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let gateway = Gateway::start(&format!(
+        "server: {{ listen: ['127.0.0.1:0'], admin: '127.0.0.1:0' }}
+upstreams:
+  pool: {{ servers: ['http://{nobody}/v1', 'http://{}/v1'] }}
+models: [{{ match: m, targets: [{{ upstream: pool }}] }}]
+tenants: [{{ id: t, keys: ['{CLIENT_KEY}'] }}]",
+        upstream.address
+    ));
+    for _ in 0..6 {
+        assert_eq!(
+            gateway
+                .post("/v1/chat/completions", &chat("m"))
+                .await
+                .status,
+            200
+        );
+    }
+    assert_eq!(upstream.requests(), 6);
+}
+
+#[tokio::test]
 async fn several_servers_share_the_traffic_by_weight() {
     let (one, two) = (
         Upstream::answering("{}").await,

@@ -87,6 +87,28 @@ async fn metrics_with(gateway: &Gateway, name: &str, count: u64) -> serde_json::
 }
 
 #[tokio::test]
+async fn answers_that_break_are_counted_by_cause() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.event("one").await;
+        reply.close();
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    gateway
+        .post("/v1/completions", &crate::support::streamed_chat("gpt-4o"))
+        .await;
+    assert_eq!(
+        metrics_with(&gateway, "total_requests", 1).await["error_count"],
+        1
+    );
+    let text = gateway.get_admin("/metrics").await;
+    let line = r#"tollgate_answers_broken_total{cause="upstream_cut",endpoint="completions",rule="gpt-4o",upstream="far"} 1"#;
+    assert!(text.text().contains(line), "{}", text.text());
+}
+
+#[tokio::test]
 async fn requests_in_flight_are_counted_while_they_are() {
     let upstream = Upstream::start(|_, mut reply| async move {
         reply.begin_stream().await;
