@@ -11,7 +11,7 @@ help: ## Show this list
 
 run: ## Build, and start the demo: a gateway with a built-in provider
 	@tests/install.sh build
-	$(CARGO) run --locked --quiet -- run --demo
+	$(CARGO) run --locked -- run --demo
 
 build: ## Build for development
 	@tests/install.sh build

@@ -11,11 +11,9 @@ use crate::rss::{Memory, STREAMS};
 use crate::scenario::{Scenario, Size};
 use crate::servers::{Kind, WORKERS};
 use crate::table::Table;
-use crate::turns::{Row, Turn};
+use crate::turns::{QUIET, Row, Turn};
 use crate::upstream::{EVENTS, PACE};
 
-/// Other programs that take more of the machine than this make figures doubtful.
-const QUIET: f64 = 0.05;
 /// Lines missing from an access log, when more than this share of them.
 const LINES_MAY_MISS: f64 = 0.001;
 
@@ -95,14 +93,18 @@ impl Report {
         ];
         for target in targets {
             let Target { limit, unit, .. } = target;
-            let (measured, verdict) = match target.measured {
-                Some(measured) if measured <= limit => (number(measured), "met"),
-                Some(measured) => (number(measured), "**not met**"),
-                None => ("–".to_owned(), "not measured"),
+            // A run may have left some out.
+            let Some(measured) = target.measured else {
+                continue;
+            };
+            let verdict = if measured <= limit {
+                "met"
+            } else {
+                "**not met**"
             };
             table.add(vec![
                 target.what,
-                format!("{measured}{unit}"),
+                format!("{}{unit}", number(measured)),
                 format!("≤ {}{unit}", number(limit)),
                 verdict.to_owned(),
             ]);
@@ -112,13 +114,14 @@ impl Report {
 
     fn ratio(&self, name: &str, against: Kind, limit: f64) -> Target {
         let found = self.scenarios.iter().find(|(s, _)| s.name == name);
-        let cpu = |kind| found.and_then(|(_, rows)| cpu_of(rows, kind));
         let title = found.map_or(name, |(scenario, _)| scenario.title);
+        let row = |kind| found.and_then(|(_, rows)| rows.iter().find(|row| row.kind == kind));
+        let rows = row(Kind::Tollgate).zip(row(against));
         Target {
             what: format!("{title}: CPU against {}", against.title()),
             limit,
             unit: "×",
-            measured: cpu(Kind::Tollgate).zip(cpu(against)).map(|(a, b)| a / b),
+            measured: rows.map(|(row, other)| times(row, other, |turn| turn.cpu_us)),
         }
     }
 
@@ -143,9 +146,13 @@ fn method(size: Size) -> String {
     let memory_rounds = size.memory_rounds;
     format!(
         "\
-`make bench` builds with the release profile, runs `cargo bench --bench gateway`, and writes this
-page; it takes about five minutes beyond the build and needs nginx. `cargo bench --bench gateway --
---quick` takes about one and only prints; `-- --only json,big,stream,rss` picks some.
+```sh
+make bench                                              # writes this page: five minutes and the build
+cargo bench --bench gateway -- --quick                  # one minute, prints only
+cargo bench --bench gateway -- --only json,big          # some of json, big, stream, rss
+```
+
+It builds with the release profile and needs nginx.
 
 Client, servers and upstream are on one machine and talk over 127.0.0.1 without TLS. Each server has
 {WORKERS} workers: nginx {WORKERS} processes, the others {WORKERS} threads. All keep connections to the
@@ -156,10 +163,12 @@ every byte of its JSON, or its stream's length and end.
 
 Servers take turns, {rounds} rounds of them; a turn opens connections, warms up, and measures for {turn_s} s or
 for {each} streams on each connection. A figure is the median of the rounds; the range beside CPU is
-its lowest and highest. CPU is user and system time of the server's processes as the scheduler
-counts it (`/proc/PID/task/*/schedstat`), the client's and the upstream's not included, divided by
-the requests that were answered. Peak memory is the sum of `VmHWM`. The rate is what this machine
-gives when client, server and upstream share its cores, and says little by itself.
+its lowest and highest, and a ratio is the median of the ratios within each round. Rounds during
+which other programs were busy are repeated, up to {rounds} of them. CPU is user and system time of the
+server's processes as the scheduler counts it (`/proc/PID/task/*/schedstat`), the client's and the
+upstream's not included, divided by the requests that were answered. Peak memory is the sum of
+`VmHWM`. The rate is what this machine gives when client, server and upstream share its cores, and
+says little by itself.
 
 For the memory of a stream, {STREAMS} streams are opened through a new process that has been warmed up;
 when each has had its first events, the growth of `VmRSS` is divided by their number: the median of
@@ -187,7 +196,13 @@ fn section(scenario: &Scenario, rows: &[Row]) -> String {
     ]);
     let nginx = &rows[0];
     for row in rows {
-        let against = |value: fn(&Row) -> f64| beside(value(row), value(nginx));
+        let figure = |value: fn(&Turn) -> f64| {
+            let times = times(row, nginx, value);
+            format!(
+                "{} ({times:.2})",
+                number(median(row.turns.iter().map(value)))
+            )
+        };
         let cpu = row.turns.iter().map(|turn| turn.cpu_us);
         let (low, high) = (
             cpu.clone().fold(f64::MAX, f64::min),
@@ -195,12 +210,12 @@ fn section(scenario: &Scenario, rows: &[Row]) -> String {
         );
         table.add(vec![
             row.kind.title().to_owned(),
-            against(|row| of(row, |turn| turn.cpu_us)),
+            figure(|turn| turn.cpu_us),
             format!("{}–{}", number(low), number(high)),
-            against(|row| of(row, |turn| turn.rate)),
-            against(|row| of(row, |turn| turn.p50_ms)),
-            against(|row| of(row, |turn| turn.p99_ms)),
-            against(|row| row.peak_kib as f64 / 1024.0),
+            figure(|turn| turn.rate),
+            figure(|turn| turn.p50_ms),
+            figure(|turn| turn.p99_ms),
+            beside(row.peak_kib as f64 / 1024.0, nginx.peak_kib as f64 / 1024.0),
         ]);
     }
     let _ = write!(text, "{table}");
@@ -214,7 +229,7 @@ fn notes(scenario: &Scenario, rows: &[Row]) -> Vec<String> {
     let mut notes = Vec::new();
     if scenario.name == "stream" {
         let per_event = rows.iter().map(|row| {
-            let cpu = of(row, |turn| turn.cpu_us) / EVENTS as f64;
+            let cpu = median(row.turns.iter().map(|turn| turn.cpu_us)) / EVENTS as f64;
             format!("{} {}", row.kind.title(), number(cpu))
         });
         let per_event: Vec<String> = per_event.collect();
@@ -266,13 +281,11 @@ fn memory_section(rows: &[(Kind, Vec<Memory>)]) -> String {
     format!("## Memory of {STREAMS} open streams\n\n{table}")
 }
 
-fn cpu_of(rows: &[Row], kind: Kind) -> Option<f64> {
-    let row = rows.iter().find(|row| row.kind == kind)?;
-    Some(of(row, |turn| turn.cpu_us))
-}
-
-fn of(row: &Row, value: fn(&Turn) -> f64) -> f64 {
-    median(row.turns.iter().map(value))
+/// How many times `other`'s figure: the median of the rounds' ratios, so that what disturbs one
+/// round disturbs both sides of its ratio.
+fn times(row: &Row, other: &Row, value: fn(&Turn) -> f64) -> f64 {
+    let pairs = row.turns.iter().zip(&other.turns);
+    median(pairs.map(|(turn, other)| value(turn) / value(other)))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -36,10 +36,10 @@ pub struct Size {
 impl Size {
     /// About five minutes.
     pub const FULL: Self = Self {
-        rounds: 5,
+        rounds: 9,
         memory_rounds: 3,
-        turn: Duration::from_millis(4_000),
-        streams_each: 5,
+        turn: Duration::from_millis(2_000),
+        streams_each: 2,
     };
     /// About one minute.
     pub const QUICK: Self = Self {
@@ -74,7 +74,7 @@ pub const NAMES: [&str; 4] = ["json", "big", "stream", "rss"];
 /// The scenarios that measure CPU.
 pub fn all(size: Size) -> [Scenario; 3] {
     let json = Expected::Json(Upstream::json());
-    let warm_up = Until::Elapsed(Duration::from_millis(400));
+    let warm_up = Until::Elapsed(Duration::from_millis(300));
     let measured = Until::Elapsed(size.turn);
     [
         Scenario {
@@ -82,7 +82,7 @@ pub fn all(size: Size) -> [Scenario; 3] {
             title: "1 KB request, JSON answer",
             latency_of: "to the answer's end",
             connections: 32,
-            call: call(&messages(6, 100), "", json.clone()),
+            call: call(&messages(6, 128), "", json.clone()),
             warm_up,
             measured,
         },
@@ -101,7 +101,7 @@ pub fn all(size: Size) -> [Scenario; 3] {
             latency_of: "to the first byte",
             connections: 100,
             call: call(
-                &messages(6, 100),
+                &messages(6, 128),
                 r#""stream":true,"#,
                 Expected::Events(Upstream::stream_bytes(EVENTS)),
             ),
@@ -120,7 +120,7 @@ pub fn all(size: Size) -> [Scenario; 3] {
 /// A stream that stays open until the upstream is told to end it.
 pub fn held_stream() -> Arc<Call> {
     let events = Expected::Events(Upstream::stream_bytes(EVENTS_BEFORE_HOLD));
-    call(&messages(6, 100), r#""stream":true,"user":"hold","#, events)
+    call(&messages(6, 128), r#""stream":true,"user":"hold","#, events)
 }
 
 fn call(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {

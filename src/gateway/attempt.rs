@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, ErrorType};
@@ -79,17 +78,20 @@ pub async fn run(
     shared: &Shared,
     outgoing: &Outgoing<'_>,
 ) -> Result<Answer, Failure> {
-    let request = client.req_header().clone();
+    let request = client.req_header();
     let client_key = match outgoing.upstream.keys {
         KeyRing::Passthrough => auth::key_of(&request.headers),
         KeyRing::Own { .. } => None,
     };
     let authorization = outgoing.upstream.keys.authorization(client_key);
+    let body_bytes = outgoing.body.iter().map(Bytes::len).sum();
+    let header = headers::for_upstream(request, authorization, body_bytes);
+    let header = header.ok_or_else(|| Failure::Upstream(unsendable()))?;
+    let path = headers::target_path(request, outgoing.endpoint);
     let started = Instant::now();
     let mut waited = Duration::ZERO;
     let attempt = async {
-        let connection =
-            connect_and_send(shared, outgoing, &request, authorization, &mut waited).await?;
+        let connection = connect_and_send(shared, outgoing, &header, &path, &mut waited).await?;
         let waiting = Instant::now();
         let answer = first_bytes(connection, outgoing, started).await;
         waited += waiting.elapsed();
@@ -112,25 +114,17 @@ struct Connection {
 async fn connect_and_send(
     shared: &Shared,
     outgoing: &Outgoing<'_>,
-    request: &RequestHeader,
-    authorization: Option<HeaderValue>,
+    header: &RequestHeader,
+    path: &str,
     waited: &mut Duration,
 ) -> Result<Connection, UpstreamFailure> {
-    let body_bytes = outgoing.body.iter().map(Bytes::len).sum();
     let pool = &outgoing.upstream.pool;
     let mut failure = unresolved();
     for _ in 0..MAX_CONNECTIONS {
         let peer = pool.choose().ok_or_else(unresolved)?;
-        let header = headers::for_upstream(
-            request,
-            outgoing.endpoint,
-            &peer,
-            authorization.clone(),
-            body_bytes,
-        )
-        .ok_or_else(unsendable)?;
+        let header = headers::address(header.clone(), path, &peer).ok_or_else(unsendable)?;
         let connecting = Instant::now();
-        let connected = shared.connector.get_http_session(&peer.http).await;
+        let connected = shared.connector.connect(&peer).await;
         *waited += connecting.elapsed();
         let (mut session, reused) = match connected {
             Ok(connected) => connected,

@@ -52,18 +52,23 @@ fn declared_length(session: &Session) -> Option<usize> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
-/// A client that sends nothing of its body for this long is given up.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(31);
+/// Over HTTP/1 the session has a timeout for each read, set in `open`; over HTTP/2 Pingora has none.
+const HTTP2_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn next(session: &mut Session) -> Result<Option<Bytes>, Failure> {
+    let is_http2 = session.is_http2();
     let reading = session.downstream_session.read_request_body();
-    // Over HTTP/1 the session's own timeout strikes first; over HTTP/2 Pingora has none.
-    let read = tokio::time::timeout(CHUNK_TIMEOUT, reading).await;
-    read.map_err(|_| Failure::BodyTimeout)?
-        .map_err(|e| match e.etype() {
-            ErrorType::ReadTimedout => Failure::BodyTimeout,
-            // A chunk that cannot be parsed: where the next request begins is unknown.
-            ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
-            _ => Failure::ClientGone,
-        })
+    let read = match is_http2 {
+        true => {
+            let read = tokio::time::timeout(HTTP2_READ_TIMEOUT, reading).await;
+            read.map_err(|_| Failure::BodyTimeout)?
+        }
+        false => reading.await,
+    };
+    read.map_err(|e| match e.etype() {
+        ErrorType::ReadTimedout => Failure::BodyTimeout,
+        // A chunk that cannot be parsed: where the next request begins is unknown.
+        ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
+        _ => Failure::ClientGone,
+    })
 }

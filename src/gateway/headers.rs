@@ -76,17 +76,14 @@ const STRIPPED_PREFIXES: [&str; 6] = [
     "x-ratelimit-",
 ];
 
-/// Builds the header for an upstream. `None` when a part of it cannot go over the wire.
+/// Builds the header for an upstream, but for what depends on the server that is asked: see
+/// [`address`]. `None` when a part of it cannot go over the wire.
 pub fn for_upstream(
     client: &RequestHeader,
-    exchange: &Exchange,
-    peer: &Peer,
     authorization: Option<HeaderValue>,
     body_bytes: usize,
 ) -> Option<RequestHeader> {
-    let path = target_path(client, exchange, peer);
-    let mut header = RequestHeader::build_no_case("POST", path.as_bytes(), Some(16)).ok()?;
-    header.insert_header(HOST, peer.authority.clone()).ok()?;
+    let mut header = RequestHeader::build_no_case("POST", b"/", Some(16)).ok()?;
     for (name, value) in &client.headers {
         let forwarded = FORWARDED.binary_search(&name.as_str()).is_ok();
         if forwarded && !is_nominated(&client.headers, name) {
@@ -111,9 +108,17 @@ pub fn for_upstream(
     Some(header)
 }
 
-/// The upstream's base path, the endpoint's own, and the query without any key in it.
-fn target_path(client: &RequestHeader, exchange: &Exchange, peer: &Peer) -> String {
-    let mut path = format!("{}{}", peer.base_path, exchange.path);
+/// Addresses a header to a server. `None` when its path cannot go over the wire.
+pub fn address(mut header: RequestHeader, path: &str, peer: &Peer) -> Option<RequestHeader> {
+    let path = [peer.base_path.as_str(), path].concat();
+    header.set_raw_path(path.as_bytes()).ok()?;
+    header.insert_header(HOST, peer.authority.clone()).ok()?;
+    Some(header)
+}
+
+/// The endpoint's own path, and the client's query without any key in it.
+pub fn target_path(client: &RequestHeader, exchange: &Exchange) -> String {
+    let mut path = exchange.path.to_owned();
     let carries_key = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         ["key", "api_key", "api-key"].contains(&name)
@@ -136,26 +141,25 @@ fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     nominated.any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
-/// Builds the header for the client from the upstream's; `version` is the client's. `None` when it
+/// Makes the upstream's header one for the client, whose HTTP `version` it is. `None` when it
 /// cannot go over the wire.
 pub fn for_client(
-    upstream: &ResponseHeader,
+    mut header: ResponseHeader,
     version: Version,
     request_id: &str,
 ) -> Option<ResponseHeader> {
-    let size = upstream.headers.len() + 3;
-    let mut header = ResponseHeader::build_no_case(upstream.status, Some(size)).ok()?;
-    for (name, value) in &upstream.headers {
-        if !is_stripped(name.as_str()) && *name != REQUEST_ID {
-            header.append_header(name.clone(), value.clone()).ok()?;
-        }
+    let names = header.headers.keys();
+    let stripped: Vec<HeaderName> = names.filter(|n| is_stripped(n.as_str())).cloned().collect();
+    for name in &stripped {
+        header.remove_header(name);
     }
-    if version == Version::HTTP_11 && !upstream.headers.contains_key(CONTENT_LENGTH) {
+    header.set_version(Version::HTTP_11);
+    if version == Version::HTTP_11 && !header.headers.contains_key(CONTENT_LENGTH) {
         // Without a length only the last chunk tells a complete answer from a cut one.
         let chunked = HeaderValue::from_static("chunked");
         header.insert_header(TRANSFER_ENCODING, chunked).ok()?;
     }
-    if is_event_stream(&upstream.headers) {
+    if is_event_stream(&header.headers) {
         header
             .insert_header(ACCEL_BUFFERING, HeaderValue::from_static("no"))
             .ok()?;

@@ -34,7 +34,7 @@ pub async fn relay(
 ) -> Result<(), Failure> {
     let mut upstream = answer.session;
     let version = client.req_header().version;
-    let header = headers::for_client(&answer.header, version, &context.request_id);
+    let header = headers::for_client(answer.header, version, &context.request_id);
     let header = header.ok_or_else(unsendable)?;
     // An event can be added only to a stream whose length has not been announced.
     let takes_events = headers::is_event_stream(&header.headers)
@@ -49,9 +49,7 @@ pub async fn relay(
         boundary: &mut passed,
     };
     let Err(failure) = passing.run(outgoing, header, answer.first).await else {
-        let (peer, idle) = (&answer.peer.http, answer.peer.http.options.idle_timeout);
-        let connector = &shared.connector;
-        connector.release_http_session(upstream, peer, idle).await;
+        shared.connector.release(upstream, &answer.peer).await;
         return Ok(());
     };
     upstream.shutdown().await;

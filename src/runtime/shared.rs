@@ -9,16 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
 use super::Runtime;
 use crate::observe::metrics::Metrics;
-
-/// Idle upstream connections that are kept, over all upstreams.
-const IDLE_CONNECTIONS: usize = 1024;
+use crate::upstreams::Connector;
 
 /// What all requests share.
 pub struct Shared {
@@ -41,7 +37,7 @@ impl Shared {
     pub fn new(runtime: Runtime) -> Result<Arc<Self>, prometheus::Error> {
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
-            connector: Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS))),
+            connector: Connector::default(),
             metrics: Metrics::new()?,
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),

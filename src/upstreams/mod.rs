@@ -1,8 +1,9 @@
 //! Provider accounts as they run: their servers, their keys, how they are connected to.
 //!
-//! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys. Owns
-//! what an upstream needs to be asked. Refuses to know what is asked, and why.
+//! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys,
+//! `connector` keeps the connections. Owns what an upstream needs to be asked. Refuses to know what is asked, and why.
 
+mod connector;
 mod keys;
 mod pool;
 
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use crate::config::{self, Timeouts};
 use crate::openai::dialect::Dialect;
 
+pub use connector::Connector;
 pub use keys::KeyRing;
 pub use pool::{Peer, Pool};
 

@@ -22,8 +22,6 @@ use crate::config::{BaseUrl, Timeouts};
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection is closed after this.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// A write to an upstream that moves nothing for this long has failed.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many addresses of one name are used.
 const MAX_ADDRESSES_PER_NAME: usize = 16;
 
@@ -36,6 +34,8 @@ pub struct Peer {
     pub authority: HeaderValue,
     /// The path before the endpoint's own.
     pub base_path: String,
+    /// Whether HTTP/2 is offered to it.
+    pub http2: bool,
 }
 
 /// The servers of one upstream.
@@ -137,7 +137,6 @@ impl Pool {
         let options = &mut http.options;
         options.connection_timeout = Some(self.timeouts.connect);
         options.total_connection_timeout = Some(self.timeouts.connect);
-        options.write_timeout = Some(WRITE_TIMEOUT);
         options.idle_timeout = Some(IDLE_CONNECTION);
         if self.http2 {
             // Over TLS the server chooses; in cleartext both sides must know beforehand.
@@ -149,6 +148,7 @@ impl Pool {
             http,
             authority: HeaderValue::from_str(&url.authority()).ok()?,
             base_path: url.path.clone(),
+            http2: self.http2,
         })
     }
 }

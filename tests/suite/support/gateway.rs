@@ -144,7 +144,7 @@ impl Gateway {
     pub fn spawn(mut command: Command, folder: Folder) -> Self {
         command
             .current_dir(&folder.0)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", "trace,pingora=trace,h2=trace,rustls=trace")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
