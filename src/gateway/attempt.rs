@@ -22,10 +22,8 @@ use crate::auth;
 use crate::openai::endpoint::Exchange;
 use crate::openai::request;
 use crate::runtime::Shared;
-use crate::upstreams::{KeyRing, Peer, Upstream};
+use crate::upstreams::{KeyRing, NotSent, Peer, Upstream};
 
-/// A rewritten body up to this size is copied together, so that it leaves in one write.
-const ONE_WRITE_BYTES: usize = 16 << 10;
 /// Connections that are tried before we say that the upstream is gone: pooled ones that turn out to
 /// be closed, and addresses that cannot be reached. None of them has seen any of the request.
 const MAX_CONNECTIONS: usize = 3;
@@ -64,11 +62,7 @@ pub fn parts(body: &Bytes, model: Range<usize>, sent: Option<&str>) -> Vec<Bytes
         return vec![body.clone()];
     };
     let name = Bytes::from(request::rewritten_model(sent));
-    let pieces = [body.slice(..model.start), name, body.slice(model.end..)];
-    match body.len() <= ONE_WRITE_BYTES {
-        true => vec![Bytes::from(pieces.concat())],
-        false => pieces.into(),
-    }
+    vec![body.slice(..model.start), name, body.slice(model.end..)]
 }
 
 /// Asks the upstream.
@@ -91,9 +85,9 @@ pub async fn run(
     let started = Instant::now();
     let mut waited = Duration::ZERO;
     let attempt = async {
-        let connection = connect_and_send(shared, outgoing, &header, &path, &mut waited).await?;
+        let asked = connect_and_send(shared, outgoing, &header, &path, &mut waited).await?;
         let waiting = Instant::now();
-        let answer = first_bytes(connection, outgoing, started).await;
+        let answer = first_bytes(asked, outgoing, started).await;
         waited += waiting.elapsed();
         answer
     };
@@ -106,7 +100,8 @@ pub async fn run(
     outcome
 }
 
-struct Connection {
+/// A request on its way, and whom it went to.
+struct Asked {
     session: HttpSession,
     peer: Arc<Peer>,
 }
@@ -117,7 +112,7 @@ async fn connect_and_send(
     header: &RequestHeader,
     path: &str,
     waited: &mut Duration,
-) -> Result<Connection, UpstreamFailure> {
+) -> Result<Asked, UpstreamFailure> {
     let pool = &outgoing.upstream.pool;
     let mut failure = unresolved();
     for _ in 0..MAX_CONNECTIONS {
@@ -126,8 +121,8 @@ async fn connect_and_send(
         let connecting = Instant::now();
         let connected = shared.connector.connect(&peer).await;
         *waited += connecting.elapsed();
-        let (mut session, reused) = match connected {
-            Ok(connected) => connected,
+        let connection = match connected {
+            Ok(connection) => connection,
             Err(e) => {
                 failure = failed(&e, Phase::Connect);
                 match pool.has_several_addresses() {
@@ -136,47 +131,35 @@ async fn connect_and_send(
                 }
             }
         };
-        match session.write_request_header(Box::new(header)).await {
-            Ok(()) => return send_body(Connection { session, peer }, &outgoing.body).await,
-            Err(e) => failure = failed(&e, Phase::Total),
-        }
-        if !reused {
-            break;
+        match connection.send(header, &outgoing.body).await {
+            Ok(session) => return Ok(Asked { session, peer }),
+            Err(not_sent) if not_sent.unseen => failure = failed(&not_sent.error, Phase::Total),
+            Err(not_sent) => return early_answer(*not_sent, peer).await,
         }
     }
     Err(failure)
 }
 
-async fn send_body(
-    mut connection: Connection,
-    body: &[Bytes],
-) -> Result<Connection, UpstreamFailure> {
-    let session = &mut connection.session;
-    let sent = async {
-        for (index, piece) in body.iter().enumerate() {
-            let last = index + 1 == body.len();
-            session.write_request_body(piece.clone(), last).await?;
-        }
-        session.finish_request_body().await
-    };
-    let Err(refused) = sent.await else {
-        return Ok(connection);
-    };
-    // It may have answered before it had read all, and closed: then the answer says why.
-    connection.session.set_read_timeout(Some(EARLY_ANSWER));
-    match connection.session.read_response_header().await {
-        Ok(()) => Ok(connection),
-        Err(_) => Err(failed(&refused, Phase::Total)),
+/// An upstream may answer before it has read the whole request, and close: then its answer says
+/// why, where the connection only says that it broke.
+async fn early_answer(not_sent: NotSent, peer: Arc<Peer>) -> Result<Asked, UpstreamFailure> {
+    let NotSent {
+        error, mut session, ..
+    } = not_sent;
+    session.set_read_timeout(Some(EARLY_ANSWER));
+    match session.read_response_header().await {
+        Ok(()) => Ok(Asked { session, peer }),
+        Err(_) => Err(failed(&error, Phase::Total)),
     }
 }
 
 /// Waits for the answer's header and its first bytes.
 async fn first_bytes(
-    mut connection: Connection,
+    mut asked: Asked,
     outgoing: &Outgoing<'_>,
     started: Instant,
 ) -> Result<Answer, UpstreamFailure> {
-    let session = &mut connection.session;
+    let session = &mut asked.session;
     // A whole answer comes when it is complete, so only a stream can be late with its first token.
     let first_token = started + outgoing.upstream.timeouts.first_token;
     let (until, phase) = match outgoing.stream && first_token < outgoing.deadline {
@@ -203,8 +186,8 @@ async fn first_bytes(
         }
     };
     Ok(Answer {
-        session: connection.session,
-        peer: connection.peer,
+        session: asked.session,
+        peer: asked.peer,
         header,
         first,
     })

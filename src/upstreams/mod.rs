@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use crate::config::{self, Timeouts};
 use crate::openai::dialect::Dialect;
 
-pub use connector::Connector;
+pub use connector::{Connection, Connector, NotSent};
 pub use keys::KeyRing;
 pub use pool::{Peer, Pool};
 
