@@ -7,5 +7,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages, which would back a connection's mostly empty buffers in
+    // full: measured, 119 instead of 67 KiB for each open stream. Where the kernel cannot turn
+    // them off, memory is all that is lost.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     tollgate::cli::main()
 }
