@@ -11,7 +11,7 @@ use crate::rss::{Memory, STREAMS};
 use crate::scenario::{Scenario, Size};
 use crate::servers::{Kind, WORKERS};
 use crate::table::Table;
-use crate::turns::{QUIET, Row, Turn};
+use crate::turns::{QUIET, Row, Turn, repeated};
 use crate::upstream::{EVENTS, PACE};
 
 /// Lines missing from an access log, when more than this share of them.
@@ -143,7 +143,7 @@ between machines, and between two days on one machine. In brackets: how many tim
 fn method(size: Size) -> String {
     let (rounds, turn_s) = (size.rounds, size.turn.as_secs_f64());
     let (pace_ms, each) = (PACE.as_millis(), size.streams_each);
-    let memory_rounds = size.memory_rounds;
+    let (repeated, memory_rounds) = (repeated(size.rounds), size.memory_rounds);
     format!(
         "\
 ```sh
@@ -164,11 +164,13 @@ every byte of its JSON, or its stream's length and end.
 Servers take turns, {rounds} rounds of them; a turn opens connections, warms up, and measures for {turn_s} s or
 for {each} streams on each connection. A figure is the median of the rounds; the range beside CPU is
 its lowest and highest, and a ratio is the median of the ratios within each round. Rounds during
-which other programs were busy are repeated, up to {rounds} of them. CPU is user and system time of the
+which other programs were busy are repeated, up to {repeated} of them. CPU is user and system time of the
 server's processes as the scheduler counts it (`/proc/PID/task/*/schedstat`), the client's and the
 upstream's not included, divided by the requests that were answered. Peak memory is the sum of
 `VmHWM`. The rate is what this machine gives when client, server and upstream share its cores, and
-says little by itself.
+says little by itself. nginx's CPU for 1 MB falls on one of two levels, by whether its allocator
+gives the body's buffer back to the kernel after each request and has every page of it faulted in
+again: look at the range before the ratio.
 
 For the memory of a stream, {STREAMS} streams are opened through a new process that has been warmed up;
 when each has had its first events, the growth of `VmRSS` is divided by their number: the median of

@@ -6,7 +6,7 @@
 //! them, and measures. Also proves beforehand that each server does the work that its row claims.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cpu::{Processes, machine_busy};
 use crate::load;
@@ -17,6 +17,11 @@ use crate::wire::Client;
 
 /// A round is repeated when other programs took more of the machine than this share of it.
 pub const QUIET: f64 = 0.05;
+
+/// How many rounds may be repeated.
+pub fn repeated(rounds: usize) -> usize {
+    rounds / 3
+}
 
 /// Lines of an access log that wait in their queue are written by then.
 const LOG_SETTLES: Duration = Duration::from_millis(300);
@@ -63,8 +68,8 @@ pub async fn run(
     }
     let mut all = Vec::new();
     let mut quiet = 0;
-    // At most twice as many as are wanted; of those the quietest count.
-    while quiet < rounds && all.len() < 2 * rounds {
+    // The quietest of them count.
+    while quiet < rounds && all.len() < rounds + repeated(rounds) {
         let round = take_round(&servers, scenario, all.len()).await?;
         if disturbance(&round) <= QUIET {
             quiet += 1;
@@ -123,6 +128,7 @@ async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String>
     }
     let processes = server.processes();
     let own = Processes::of(std::process::id());
+    let started = Instant::now();
     let (busy, own_before, before) = (machine_busy(), own.cpu_time(), processes.cpu_time());
     let (clients, measured) = load::drive(clients, &scenario.call, scenario.measured).await?;
     if logs {
@@ -131,22 +137,22 @@ async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String>
     }
     let cpu = processes.cpu_time().since(&before);
     let ours = cpu + own.cpu_time().since(&own_before);
-    let others = (machine_busy() - busy).saturating_sub(ours);
+    let others = (machine_busy() - busy).saturating_sub(ours).as_secs_f64();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let others = others / (started.elapsed().as_secs_f64() * cores as f64);
     drop(clients);
     let requests = measured.requests as f64;
     let lines_lost = match logs {
         true => (1.0 - server.access_lines()? as f64 / requests).max(0.0),
         false => 0.0,
     };
-    let elapsed = measured.elapsed.as_secs_f64();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     Ok(Turn {
         kind: server.kind,
         cpu_us: cpu.as_secs_f64() * 1e6 / requests,
-        rate: requests / elapsed,
+        rate: requests / measured.elapsed.as_secs_f64(),
         p50_ms: measured.latency(0.50).as_secs_f64() * 1e3,
         p99_ms: measured.latency(0.99).as_secs_f64() * 1e3,
-        others: others.as_secs_f64() / (elapsed * cores),
+        others,
         lines_lost,
     })
 }
