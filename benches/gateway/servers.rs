@@ -68,15 +68,24 @@ impl Kind {
 /// A directory for configurations and logs, removed when dropped.
 pub struct Workbench {
     directory: PathBuf,
+    /// Held while we run: two benchmarks at once would measure each other.
+    _lock: File,
 }
 
 impl Workbench {
-    /// Makes one.
+    /// Makes one, unless another benchmark runs on this machine.
     pub fn new() -> Result<Self, String> {
+        let lock = std::env::temp_dir().join("tollgate-bench.lock");
+        let lock = File::create(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
+        lock.try_lock()
+            .map_err(|e| format!("another benchmark is running: {e}"))?;
         let name = format!("tollgate-bench-{}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-        Ok(Self { directory })
+        Ok(Self {
+            directory,
+            _lock: lock,
+        })
     }
 }
 
