@@ -62,7 +62,7 @@ pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
     fields.read(body)
 }
 
-/// The body with the model's value replaced: what comes before it, the new value, the rest.
+/// A model's name as the JSON string that takes the place of the client's.
 pub fn rewritten_model(model: &str) -> Vec<u8> {
     // A string always serialises.
     serde_json::to_vec(model).unwrap_or_default()

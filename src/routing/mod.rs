@@ -102,11 +102,6 @@ impl Targets {
     pub fn get(&self, position: usize) -> Option<&Target> {
         self.targets.get(position)
     }
-
-    /// All targets.
-    pub fn all(&self) -> &[Target] {
-        &self.targets
-    }
 }
 
 /// Smooth weighted round robin, written out once: each turn every target gains its weight, the

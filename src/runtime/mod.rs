@@ -113,11 +113,6 @@ impl Runtime {
         self.upstreams.get(target.upstream)
     }
 
-    /// Every upstream, in the order of the file.
-    pub fn upstreams(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
-    }
-
     /// Looks up the names of all upstreams at once; a name that fails is logged.
     pub async fn resolve_names(&self) {
         let mut lookups = tokio::task::JoinSet::new();
