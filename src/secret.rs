@@ -68,6 +68,12 @@ impl KeyHash {
         self.0.ct_eq(&other.0).into()
     }
 
+    /// The first 64 bits: a place on a ring, the same on every machine and in every release.
+    pub fn head(&self) -> u64 {
+        let head = self.0.first_chunk().copied().unwrap_or_default();
+        u64::from_be_bytes(head)
+    }
+
     /// The first eight hexadecimal digits: names a key in logs and tables.
     pub fn fingerprint(&self) -> String {
         self.0.iter().take(4).map(|b| format!("{b:02x}")).collect()

@@ -14,9 +14,9 @@ use crate::secret::KeyHash;
 pub const MAX_KEY_BYTES: usize = 256;
 
 /// The headers that carry a key besides `Authorization`.
-const KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];
+const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
 
-/// Finds the key of a request: `Authorization: Bearer`, else `api-key`, else `x-api-key`.
+/// Finds the key of a request: `Authorization: Bearer`, else one of [`KEY_HEADERS`], in their order.
 pub fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;
@@ -68,6 +68,7 @@ mod tests {
             ("authorization", "bearer  k1 "),
             ("api-key", "k1"),
             ("x-api-key", "k1"),
+            ("x-goog-api-key", "k1"),
         ] {
             assert_eq!(key_of(&headers(name, value)), Some(&b"k1"[..]), "{name}");
         }

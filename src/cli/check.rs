@@ -2,7 +2,7 @@
 //!
 //! Owns the tables. Keys are masked, client keys are shown by fingerprint.
 
-use crate::config::{Config, Keys, Source, Upstream};
+use crate::config::{self, Config, Keys, Source, Upstream};
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {
@@ -45,7 +45,7 @@ fn upstreams(config: &Config) -> Vec<Vec<String>> {
     for upstream in &config.upstreams {
         let head = [
             upstream.name.value.clone(),
-            upstream.dialect.name().to_owned(),
+            upstream.dialect.name.to_owned(),
         ];
         let keys = describe_keys(upstream);
         if upstream.servers.is_empty() {
@@ -53,7 +53,11 @@ fn upstreams(config: &Config) -> Vec<Vec<String>> {
             continue;
         }
         for server in &upstream.servers {
-            let server = [server.url.to_string(), server.weight.to_string()];
+            let url = config::BaseUrl {
+                path: upstream.base_path(&server.url).to_owned(),
+                ..server.url.clone()
+            };
+            let server = [url.to_string(), server.weight.to_string()];
             table.push([&head[..], &server, std::slice::from_ref(&keys)].concat());
         }
     }

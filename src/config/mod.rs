@@ -5,6 +5,7 @@
 //! `environment` turns a handful of variables into the same document. Refuses to know what runs:
 //! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
 
+mod dialect;
 mod document;
 mod environment;
 mod expand;
@@ -22,7 +23,8 @@ pub use document::{Located, Place};
 pub use expand::Variables;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};
-pub use server::{Listener, Log, Server, Tls};
+pub use routes::Route;
+pub use server::{Forms, Listener, Log, Passthrough, Server, Tls, WebSocket};
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
@@ -39,7 +41,7 @@ pub struct Config {
     /// Model rules, in the order of the file.
     pub models: Vec<ModelRule>,
     /// Forwarded prefixes.
-    pub routes: Vec<routes::Route>,
+    pub routes: Vec<Route>,
     /// Tenants; empty when anybody on this machine may call.
     pub tenants: Vec<Tenant>,
 }
@@ -87,9 +89,6 @@ impl Config {
                 "tenants: limits and quota of `{}`",
                 tenant.id.value
             ));
-        }
-        if !self.routes.is_empty() {
-            lines.push("routes".to_owned());
         }
         lines
     }

@@ -1,9 +1,12 @@
 //! The `routes` section: other services, forwarded by path prefix.
 //!
-//! Owns its keys. Forwarding itself comes with the tunnel; until then a configuration that has
-//! routes loads, and says at start that they are not in force yet.
+//! Owns its keys, and which prefixes are free to be used. Refuses to know how a request is
+//! forwarded.
 
 use super::document::{Located, Node};
+
+/// First segments that the gateway serves itself.
+const OURS: [&str; 2] = ["v1", "health"];
 
 /// One forwarded prefix.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ fn read_route(node: &Node<'_>) -> Option<Route> {
     let mut section = node.section()?;
     let prefix = section
         .require("prefix")
-        .and_then(|n| Some(n.locate(n.name()?)));
+        .and_then(|n| Some(n.locate(n.name()?.trim_end_matches('/').to_owned())));
     let upstream = section
         .require("upstream")
         .and_then(|n| Some(n.locate(n.name()?)));
@@ -33,11 +36,26 @@ fn read_route(node: &Node<'_>) -> Option<Route> {
         prefix: prefix?,
         upstream: upstream?,
     };
-    if !route.prefix.value.starts_with('/') || route.prefix.value.len() < 2 {
+    check_prefix(&route.prefix.value, node);
+    Some(route)
+}
+
+fn check_prefix(prefix: &str, node: &Node<'_>) {
+    let mut segments = prefix.split('/').skip(1);
+    let plain = |segment: &str| {
+        let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        !matches!(segment, "" | "." | "..") && segment.chars().all(unreserved)
+    };
+    if !prefix.starts_with('/') || !segments.clone().all(plain) {
         node.report(
-            "a prefix begins with / and goes on",
+            "a prefix is one or more plain path segments",
             Some("as in prefix: /gemini"),
         );
     }
-    Some(route)
+    if segments.next().is_some_and(|first| OURS.contains(&first)) {
+        node.report(
+            format!("`{prefix}` is taken by the gateway itself"),
+            Some("as in prefix: /gemini"),
+        );
+    }
 }

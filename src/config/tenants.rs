@@ -4,6 +4,7 @@
 //! release that brings the ledger, and until then a configuration that has them says so at start.
 
 use super::document::{Located, Node};
+use super::server::{Passthrough, read_passthrough};
 use crate::secret::{KeyHash, Secret};
 
 /// One tenant.
@@ -15,6 +16,10 @@ pub struct Tenant {
     pub keys: Vec<Located<KeyHash>>,
     /// Names that it may ask for, `*` standing for any rest; `None` for all.
     pub models: Option<Vec<Located<String>>>,
+    /// Its own way for requests that no rule serves; `None` for the server's.
+    pub passthrough: Option<Passthrough>,
+    /// Whether it may make keys of the provider's; `None` for what the server says.
+    pub allow_ephemeral_keys: Option<bool>,
     /// Whether `limits` or `quota` are written.
     pub has_limits: bool,
 }
@@ -30,6 +35,12 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
     let id = section.require("id").and_then(|n| read_id(&n));
     let keys = section.require("keys").map(|n| read_keys(&n));
     let models = section.take("models").and_then(|n| read_models(&n));
+    let passthrough = section
+        .take("passthrough")
+        .and_then(|n| read_passthrough(&n));
+    let allow_ephemeral_keys = section
+        .take("allow_ephemeral_keys")
+        .and_then(|n| n.boolean());
     let limits = section.take("limits");
     let quota = section.take("quota");
     if let Some(limits) = &limits {
@@ -43,6 +54,8 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
         id: id?,
         keys: keys?,
         models,
+        passthrough,
+        allow_ephemeral_keys,
         has_limits: limits.is_some() || quota.is_some(),
     })
 }

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::dialect;
 use super::document::{Located, Node, Place};
 use super::health::{self, HealthCheck};
 use crate::openai::dialect::Dialect;
@@ -27,6 +28,16 @@ pub struct Upstream {
     pub http2: bool,
     /// Active health checks; read and checked, in force from the release that brings failover.
     pub health_check: Option<HealthCheck>,
+}
+
+impl Upstream {
+    /// Where the API stands on a server: the URL's own path, else the dialect's.
+    pub fn base_path<'a>(&'a self, url: &'a BaseUrl) -> &'a str {
+        match url.path.as_str() {
+            "" => &self.dialect.base_path,
+            path => path,
+        }
+    }
 }
 
 /// One address of an upstream.
@@ -82,13 +93,12 @@ pub struct BaseUrl {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The path before `/chat/completions`, without a slash at its end: `/v1`.
+    /// The path that was written, without a slash at its end; empty for none.
     pub path: String,
 }
 
 impl BaseUrl {
-    /// Parses `http(s)://host[:port][/path]`. A URL with no path gets `/v1`, which is where
-    /// providers serve this API.
+    /// Parses `http(s)://host[:port][/path]`.
     ///
     /// # Errors
     /// What is wrong, for the operator.
@@ -110,12 +120,11 @@ impl BaseUrl {
         if host.is_empty() {
             return Err("has no host");
         }
-        let path = url.path().trim_end_matches('/');
         Ok(Self {
             tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            path: if path.is_empty() { "/v1" } else { path }.to_owned(),
+            path: url.path().trim_end_matches('/').to_owned(),
         })
     }
 
@@ -133,13 +142,13 @@ impl BaseUrl {
 }
 
 impl From<SocketAddr> for BaseUrl {
-    /// Cleartext at an address, under `/v1`.
+    /// Cleartext at an address.
     fn from(address: SocketAddr) -> Self {
         Self {
             tls: false,
             host: address.ip().to_string(),
             port: address.port(),
-            path: "/v1".to_owned(),
+            path: String::new(),
         }
     }
 }
@@ -170,14 +179,14 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     let mut section = node.section()?;
     let dialect = section
         .take("dialect")
-        .and_then(|n| read_dialect(&n))
+        .and_then(|n| dialect::read(&n))
         .unwrap_or_default();
     let base_url = section.take("base_url");
     let servers = section.take("servers");
     let upstream = Upstream {
         name: node.locate(name),
+        servers: read_servers(node, &dialect, base_url, servers),
         dialect,
-        servers: read_servers(node, dialect, base_url, servers),
         keys: section
             .take("keys")
             .map_or(Keys::Own(Vec::new()), |n| read_keys(&n)),
@@ -191,22 +200,9 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     Some(upstream)
 }
 
-fn read_dialect(node: &Node<'_>) -> Option<Dialect> {
-    let text = node.name()?;
-    let dialect = Dialect::from_name(&text);
-    if dialect.is_none() {
-        let known: Vec<&str> = Dialect::names().collect();
-        node.report(
-            format!("unknown dialect `{text}`"),
-            Some(&format!("one of: {}", known.join(", "))),
-        );
-    }
-    dialect
-}
-
 fn read_servers(
     upstream: &Node<'_>,
-    dialect: Dialect,
+    dialect: &Dialect,
     base_url: Option<Node<'_>>,
     servers: Option<Node<'_>>,
 ) -> Vec<Server> {
@@ -239,7 +235,7 @@ fn read_servers(
             servers
         }
         (None, None) => {
-            if !dialect.has_built_in_server() {
+            if !dialect.has_built_in_server {
                 upstream.report(
                     "`base_url` is missing",
                     Some("as in base_url: https://api.openai.com/v1, or list several `servers`"),
@@ -277,6 +273,13 @@ pub fn read_weight(node: &Node<'_>) -> Option<u32> {
 fn read_url(node: &Node<'_>) -> Option<BaseUrl> {
     let text = node.name()?;
     match BaseUrl::parse(&text) {
+        Ok(url) if url.path.contains("/openai/deployments/") => {
+            node.report(
+                "the URL names a deployment",
+                Some("end it at the host, and name deployments as the `model` of targets"),
+            );
+            None
+        }
         Ok(url) => Some(url),
         Err(what) => {
             // A URL that holds a password must not be echoed.
@@ -353,11 +356,6 @@ mod tests {
         );
         assert_eq!(url.authority(), "api.openai.com");
         assert_eq!(url.to_string(), "https://api.openai.com/v1");
-    }
-
-    #[test]
-    fn a_base_url_without_a_path_gets_v1() {
-        assert_eq!(BaseUrl::parse("http://10.0.0.11:8000").unwrap().path, "/v1");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs::File;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Matcher};
+use super::{Config, Listener, Matcher, Passthrough};
 use crate::routing;
 
 /// Notes every problem that only the whole configuration shows.
@@ -18,6 +18,7 @@ pub fn check(config: &Config, context: &Context<'_>) {
     check_matchers(config, context);
     check_fallbacks(config, context);
     check_tenants(config, context);
+    check_routes(config, context);
 }
 
 fn check_listeners(config: &Config, context: &Context<'_>) {
@@ -61,9 +62,15 @@ fn check_references(config: &Config, context: &Context<'_>) {
         .map(|u| u.name.value.as_str())
         .collect();
     let targets = config.models.iter().flat_map(|r| &r.targets);
+    let tenants = config.tenants.iter().filter_map(|t| t.passthrough.as_ref());
+    let homes = tenants.chain([&config.server.passthrough]);
     let named = targets
         .map(|t| &t.upstream)
-        .chain(config.routes.iter().map(|r| &r.upstream));
+        .chain(config.routes.iter().map(|r| &r.upstream))
+        .chain(homes.filter_map(|home| match home {
+            Passthrough::To(upstream) => Some(upstream),
+            Passthrough::Off => None,
+        }));
     for name in named {
         if known.contains(&name.value.as_str()) {
             continue;
@@ -172,6 +179,16 @@ fn check_tenants(config: &Config, context: &Context<'_>) {
                 let message = format!("this key belongs to the tenant `{owner}` already");
                 context.report(&key.place, message, None);
             }
+        }
+    }
+}
+
+fn check_routes(config: &Config, context: &Context<'_>) {
+    let mut seen = HashSet::new();
+    for prefix in config.routes.iter().map(|route| &route.prefix) {
+        if !seen.insert(prefix.value.as_str()) {
+            let message = format!("a route for `{}` stands above already", prefix.value);
+            context.report(&prefix.place, message, None);
         }
     }
 }

@@ -11,9 +11,9 @@ use http::{HeaderMap, Method, Version};
 use pingora_proxy::Session;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Failure, Unreadable};
 use crate::auth;
-use crate::openai::endpoint::Endpoint;
+use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
 
 /// Refuses a request whose end could be read in two ways.
@@ -70,10 +70,14 @@ pub fn endpoint<'p>(path: &'p str, method: &Method) -> Result<Endpoint<'p>, Fail
 
 /// Finds out who is calling.
 pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
+    key(auth::key_of(headers), context)
+}
+
+/// Finds out whose key it is.
+pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
     if context.floods {
         return Err(Failure::Flood);
     }
-    let key = auth::key_of(headers);
     match context.runtime.tenant(key) {
         Some(tenant) => {
             context.tenant = Some(Arc::clone(tenant));
@@ -88,52 +92,81 @@ pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure>
     }
 }
 
-/// Refuses a body that is no plain JSON before any of it is read.
-pub fn check_content(headers: &HeaderMap) -> Result<(), Failure> {
+/// What a body is, by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// JSON, or nothing said.
+    Json,
+    /// A form.
+    Form,
+}
+
+/// Refuses a body that the endpoint does not take before any of it is read.
+pub fn content(headers: &HeaderMap, endpoint: &Exchange) -> Result<Content, Failure> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(Failure::ContentEncoding);
+        return Err(Failure::Unreadable(Unreadable::ContentEncoding));
     }
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
+        return Ok(Content::Json);
     };
     let media_type = content_type.as_bytes().split(|byte| *byte == b';').next();
     let media_type = media_type.unwrap_or_default().trim_ascii();
-    let is_json = media_type.eq_ignore_ascii_case(b"application/json")
-        || media_type.to_ascii_lowercase().ends_with(b"+json");
-    match is_json {
-        true => Ok(()),
-        false => Err(Failure::ContentType(
-            String::from_utf8_lossy(media_type).into_owned(),
-        )),
+    if media_type.eq_ignore_ascii_case(b"application/json")
+        || media_type.to_ascii_lowercase().ends_with(b"+json")
+    {
+        return Ok(Content::Json);
     }
+    if endpoint.takes_form && media_type.eq_ignore_ascii_case(b"multipart/form-data") {
+        return Ok(Content::Form);
+    }
+    Err(Failure::Unreadable(Unreadable::ContentType {
+        found: String::from_utf8_lossy(media_type).into_owned(),
+        takes: match endpoint.takes_form {
+            true => "multipart/form-data",
+            false => "application/json",
+        },
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn content(name: &'static str, value: &'static str) -> Result<(), Failure> {
+    fn of(path: &str, name: &'static str, value: &'static str) -> Result<Content, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        check_content(&headers)
+        let Some(Endpoint::Exchange(endpoint)) = Endpoint::find(path) else {
+            panic!("{path} is no exchange");
+        };
+        content(&headers, endpoint)
     }
 
     #[test]
-    fn json_in_its_forms_is_taken_and_nothing_else() {
-        for good in [
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            "application/vnd.api+json",
-        ] {
-            assert!(content("content-type", good).is_ok(), "{good}");
+    fn json_in_its_forms_is_taken_everywhere_and_forms_where_they_belong() {
+        let (chat, speech) = ("/v1/chat/completions", "/v1/audio/transcriptions");
+        for path in [chat, speech] {
+            for good in [
+                "application/json",
+                "Application/JSON; charset=utf-8",
+                "application/vnd.api+json",
+            ] {
+                assert_eq!(
+                    of(path, "content-type", good).unwrap(),
+                    Content::Json,
+                    "{good}"
+                );
+            }
+            for bad in ["text/plain", ""] {
+                assert!(of(path, "content-type", bad).is_err(), "{bad}");
+            }
+            assert!(of(path, "content-encoding", "identity").is_ok());
+            assert!(of(path, "content-encoding", "gzip").is_err());
         }
-        for bad in ["multipart/form-data; boundary=x", "text/plain", ""] {
-            assert!(content("content-type", bad).is_err(), "{bad}");
-        }
-        assert!(content("content-encoding", "identity").is_ok());
-        assert!(content("content-encoding", "gzip").is_err());
+        let form = "multipart/form-data; boundary=x";
+        assert!(of(chat, "content-type", form).is_err());
+        assert_eq!(of(speech, "content-type", form).unwrap(), Content::Form);
     }
 
     #[test]

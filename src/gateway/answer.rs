@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -38,15 +38,8 @@ pub async fn fail(
         session.set_keepalive(None);
     }
     let mut header = json_header(error.status, context)?;
-    if let Failure::WrongMethod { allowed, .. } = failure {
-        let methods = match *allowed {
-            Method::GET => "GET, HEAD",
-            _ => allowed.as_str(),
-        };
-        header.insert_header(ALLOW, methods)?;
-    }
-    if matches!(failure, Failure::Flood) {
-        header.insert_header(RETRY_AFTER, "1")?;
+    if let Some((name, value)) = failure.header() {
+        header.insert_header(name, value.to_owned())?;
     }
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;

@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::ErrorType;
 use pingora_proxy::Session;
 
-use super::failure::Failure;
+use super::failure::{Failure, Unreadable};
 
 /// What is set aside at once for a body that does not announce its length.
 const FIRST_CAPACITY: usize = 64 << 10;
@@ -19,7 +19,7 @@ const FIRST_CAPACITY: usize = 64 << 10;
 pub async fn read(session: &mut Session, limit: usize) -> Result<Bytes, Failure> {
     let declared = declared_length(session);
     if declared.is_some_and(|length| length > limit) {
-        return Err(Failure::TooLarge { limit });
+        return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
     }
     if expects_continue(session) && session.write_continue_response().await.is_err() {
         return Err(Failure::ClientGone);
@@ -38,7 +38,7 @@ pub async fn read(session: &mut Session, limit: usize) -> Result<Bytes, Failure>
             None => return Ok(body.freeze()),
         }
     }
-    Err(Failure::TooLarge { limit })
+    Err(Failure::Unreadable(Unreadable::TooLarge { limit }))
 }
 
 /// Whether the client waits for a word from us before it sends its body.
@@ -61,12 +61,12 @@ async fn next(session: &mut Session) -> Result<Option<Bytes>, Failure> {
     let read = match is_http2 {
         true => {
             let read = tokio::time::timeout(HTTP2_READ_TIMEOUT, reading).await;
-            read.map_err(|_| Failure::BodyTimeout)?
+            read.map_err(|_| Failure::Unreadable(Unreadable::Timeout))?
         }
         false => reading.await,
     };
     read.map_err(|e| match e.etype() {
-        ErrorType::ReadTimedout => Failure::BodyTimeout,
+        ErrorType::ReadTimedout => Failure::Unreadable(Unreadable::Timeout),
         // A chunk that cannot be parsed: where the next request begins is unknown.
         ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
         _ => Failure::ClientGone,

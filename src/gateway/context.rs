@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::tunnel::Tunnel;
 use crate::ids;
-use crate::runtime::{InFlight, Rule, Runtime, Shared};
+use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub model: Option<String>,
     /// The rule that serves it.
     pub rule: Option<Arc<Rule>>,
+    /// The route that the request is forwarded by.
+    pub route: Option<Arc<Route>>,
     /// The model that the upstream is asked for.
     pub sent_model: Option<String>,
     /// The upstream.
@@ -46,6 +49,8 @@ pub struct Context {
     pub bytes_out: usize,
     /// From `started` to the first byte of the answer.
     pub first_byte: Option<Duration>,
+    /// The request's way through, where its body is not read.
+    pub tunnel: Option<Box<Tunnel>>,
     /// How much of `first_byte` was spent waiting for the client or the upstream.
     pub waited: Duration,
     /// Counts the request as being served.
@@ -65,6 +70,7 @@ impl Context {
             tenant: None,
             model: None,
             rule: None,
+            route: None,
             sent_model: None,
             upstream: None,
             status: 0,
@@ -72,6 +78,7 @@ impl Context {
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,
+            tunnel: None,
             waited: Duration::ZERO,
             _in_flight: shared.enter(),
         }

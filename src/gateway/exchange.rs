@@ -1,74 +1,39 @@
 //! The way of one exchanged request, from its header to the end of its answer.
 //!
-//! Owns the order of the steps and what becomes of a failure: before the commit it is answered,
-//! after it the stream says so or the connection breaks.
+//! Owns the order of the steps.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::{Error, ErrorType};
+use bytes::Bytes;
+use http::HeaderValue;
 use pingora_proxy::Session;
 
-use super::attempt::{self, Outgoing};
+use super::attempt::{self, Outgoing, Terms};
 use super::context::Context;
-use super::failure::Failure;
-use super::{admit, answer, body, own, plan, relay};
-use crate::openai::endpoint::{Endpoint, Exchange};
+use super::failure::{Failure, UpstreamFailure};
+use super::headers::{self, Body};
+use super::{admit, body, plan, relay};
+use crate::auth;
+use crate::openai::endpoint::Exchange;
 use crate::openai::request;
 use crate::runtime::Shared;
+use crate::upstreams::{Turn, Upstream};
 
-/// Serves one request. `Ok(true)` tells Pingora that it has been answered.
-///
-/// # Errors
-/// The answer had begun and could not be ended: Pingora drops the connection.
+/// The type of a body whose type the client has not said.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Serves one request that we read.
 pub async fn serve(
-    session: &mut Session,
-    context: &mut Context,
-    shared: &Arc<Shared>,
-) -> pingora::Result<bool> {
-    let Err(failure) = walk(session, context, shared).await else {
-        return Ok(true);
-    };
-    if let Failure::Upstream(upstream) = &failure {
-        let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-        upstream.log(&context.request_id, name);
-    }
-    if context.is_committed() {
-        context.error = failure.api_error().code;
-        return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
-    }
-    answer::fail(session, context, &failure).await?;
-    Ok(true)
-}
-
-async fn walk(
-    session: &mut Session,
-    context: &mut Context,
-    shared: &Arc<Shared>,
-) -> Result<(), Failure> {
-    admit::check_framing(session)?;
-    let header = session.req_header();
-    let path = header.uri.path().to_owned();
-    let endpoint = admit::endpoint(&path, &header.method)?;
-    context.endpoint = endpoint.name();
-    match endpoint {
-        Endpoint::Exchange(endpoint) => exchange(session, context, shared, endpoint).await,
-        own => {
-            let sent = own::serve(session, context, &own).await?;
-            sent.map_err(|_| Failure::ClientGone)
-        }
-    }
-}
-
-async fn exchange(
     session: &mut Session,
     context: &mut Context,
     shared: &Arc<Shared>,
     endpoint: &'static Exchange,
 ) -> Result<(), Failure> {
+    context.endpoint = endpoint.name;
     let headers = &session.req_header().headers;
     admit::caller(headers, context)?;
-    admit::check_content(headers)?;
+    let content = admit::content(headers, endpoint)?;
 
     let waiting = Instant::now();
     let body = body::read(session, context.runtime.settings.max_body_bytes).await?;
@@ -77,13 +42,42 @@ async fn exchange(
 
     let peek = request::peek(&body).map_err(Failure::Body)?;
     let upstream = plan::plan(context, &peek.model)?;
-    let outgoing = Outgoing {
-        endpoint,
+    let terms = Terms {
         upstream: &upstream,
         deadline: context.started + upstream.timeouts.total,
         stream: peek.stream,
-        body: attempt::parts(&body, peek.model_range, context.sent_model.as_deref()),
+        stream_error: endpoint.stream_error,
     };
-    let answer = attempt::run(session, context, shared, &outgoing).await?;
-    relay::relay(session, context, shared, &outgoing, answer).await
+    let body = attempt::parts(&body, peek.model_range, context.sent_model.as_deref());
+    let outgoing = outgoing(session, context, endpoint, &upstream, body)?;
+    let answer = attempt::run(session, context, shared, &terms, &outgoing).await?;
+    relay::relay(session, context, shared, &terms, answer).await
+}
+
+fn outgoing(
+    session: &Session,
+    context: &Context,
+    endpoint: &Exchange,
+    upstream: &Upstream,
+    body: Vec<Bytes>,
+) -> Result<Outgoing, Failure> {
+    let request = session.req_header();
+    let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
+    let turn = match endpoint.is_stored {
+        true => Turn::Of(tenant),
+        false => Turn::Next,
+    };
+    let credential = upstream.credential(turn, || auth::key_of(&request.headers));
+    let announced = Body {
+        length: body.iter().map(Bytes::len).sum(),
+        content_type: &JSON,
+    };
+    let header = headers::for_exchange(request, upstream, credential, &announced);
+    let query = headers::query(request, &[]);
+    let model = context.sent_model.as_deref().or(context.model.as_deref());
+    Ok(Outgoing {
+        header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
+        target: upstream.dialect.target(endpoint.path, &query, model),
+        body,
+    })
 }

@@ -16,6 +16,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
     let total = context.started.elapsed();
     let own = context.first_byte.map(|t| t.saturating_sub(context.waited));
     let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
+    let route = context.route.as_ref().map(|route| route.prefix.as_str());
     let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
     let status = match context.status {
         0 => client_closed_request().as_u16(),
@@ -23,7 +24,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
     };
     shared.metrics.observe(&Observation {
         endpoint: context.endpoint,
-        rule,
+        rule: rule.or(route),
         upstream,
         status,
         total,
@@ -32,7 +33,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
         bytes_in: context.bytes_in,
         bytes_out: context.bytes_out,
         redirected: context.sent_model.is_some(),
-        broken: context.error.filter(|_| (200..400).contains(&status)),
+        broken: context.error.filter(|_| (100..400).contains(&status)),
     });
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {

@@ -1,10 +1,13 @@
 //! The edge: the only `ProxyHttp`, one file per step of a request's way.
 //!
 //! ```text
-//! open → admit → body → plan → attempt → relay → finish
+//! open → serve ─┬ exchange:  admit → body → plan → attempt → relay ─┬→ finish
+//!               ├ tunnel:    admit → Pingora carries both bodies ───┤
+//!               ├ websocket: admit → plan → bytes both ways ────────┤
+//!               └ own:       health, models ────────────────────────┘
 //! ```
 //!
-//! `exchange` walks that way and reads like it. `context` is what a request carries along,
+//! `serve` is the fork, and the three ways read like it. `context` is what a request carries along,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
 //! a request is served.
@@ -22,13 +25,19 @@ mod open;
 mod own;
 mod plan;
 mod relay;
+mod serve;
+mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::Error;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::runtime::Shared;
@@ -71,29 +80,83 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<bool> {
-        exchange::serve(session, context, &self.shared).await
+        serve::serve(session, context, &self.shared).await
     }
 
-    /// Only the tunnel comes here, and no path leads into it yet.
+    // From here to `fail_to_proxy`: the tunnel.
+
     async fn upstream_peer(
         &self,
         _session: &mut Session,
-        _context: &mut Context,
+        context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        Error::e_explain(ErrorType::InternalError, "no path is tunnelled")
+        tunnel::peer(context)
     }
 
-    /// Reached when an answer that had begun could not be ended: the connection is dropped without
-    /// a proper end, so that nobody takes the answer for complete.
-    async fn fail_to_proxy(
+    fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _error: &Error,
-        _context: &mut Context,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        tunnel::unconnected(context, error)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        header: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        tunnel::head(header, context)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.bytes_in += body.as_ref().map_or(0, Bytes::len);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        header: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        tunnel::commit(session, header, context)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        context.bytes_out += body.as_ref().map_or(0, Bytes::len);
+        Ok(None)
+    }
+
+    /// Reached by the tunnel, and when an answer that had begun could not be ended: then the
+    /// connection is dropped without a proper end, so that nobody takes the answer for complete.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
     ) -> FailToProxy {
-        FailToProxy {
-            error_code: 0,
-            can_reuse_downstream: false,
+        match context.tunnel {
+            Some(_) => tunnel::fail(session, error, context).await,
+            None => FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            },
         }
     }
 

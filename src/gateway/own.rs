@@ -22,7 +22,8 @@ pub async fn serve(
     session: &mut Session,
     context: &mut Context,
     endpoint: &Endpoint<'_>,
-) -> Result<pingora::Result<()>, Failure> {
+) -> Result<(), Failure> {
+    context.endpoint = endpoint.name();
     let value = match endpoint {
         Endpoint::Models => {
             admit::caller(&session.req_header().headers, context)?;
@@ -35,7 +36,8 @@ pub async fn serve(
         }
         Endpoint::Health | Endpoint::Exchange(_) => admin::health(),
     };
-    Ok(answer::json(session, context, &value).await)
+    let sent = answer::json(session, context, &value).await;
+    sent.map_err(|_| Failure::ClientGone)
 }
 
 fn models(context: &Context) -> Value {

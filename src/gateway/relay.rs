@@ -10,12 +10,12 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::Bytes;
+use pingora::ErrorType;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
-use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
-use super::attempt::{self, Answer, Outgoing};
+use super::attempt::{self, Answer, Terms};
 use super::context::Context;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
@@ -29,12 +29,11 @@ pub async fn relay(
     client: &mut Session,
     context: &mut Context,
     shared: &Shared,
-    outgoing: &Outgoing<'_>,
+    terms: &Terms<'_>,
     answer: Answer,
 ) -> Result<(), Failure> {
     let mut upstream = answer.session;
-    let version = client.req_header().version;
-    let header = headers::for_client(answer.header, version, &context.request_id);
+    let header = headers::for_client(answer.header, client.req_header(), &context.request_id);
     let header = header.ok_or_else(unsendable)?;
     // An event can be added only to a stream whose length has not been announced.
     let takes_events = headers::is_event_stream(&header.headers)
@@ -48,14 +47,14 @@ pub async fn relay(
         upstream: &mut upstream,
         boundary: &mut passed,
     };
-    let Err(failure) = passing.run(outgoing, header, answer.first).await else {
+    let Err(failure) = passing.run(terms, header, answer.first).await else {
         shared.connector.release(upstream, &answer.peer).await;
         return Ok(());
     };
     upstream.shutdown().await;
     match failure {
         Failure::Upstream(failure) if takes_events && passed.is_between_events() => {
-            end_with_error(client, context, outgoing, failure).await
+            end_with_error(client, context, terms, failure).await
         }
         failure => Err(failure),
     }
@@ -73,7 +72,7 @@ impl Passing<'_> {
     /// Passes header and body on until the answer is complete.
     async fn run(
         mut self,
-        outgoing: &Outgoing<'_>,
+        terms: &Terms<'_>,
         header: HttpTask,
         first: Option<Bytes>,
     ) -> Result<(), Failure> {
@@ -85,8 +84,8 @@ impl Passing<'_> {
             self.write(std::mem::take(&mut tasks), complete).await?;
             match gathered {
                 Ok(true) => return Ok(()),
-                Ok(false) => next = self.read(outgoing).await?,
-                Err(e) => return Err(Failure::Upstream(cut(&e))),
+                Ok(false) => next = self.read(terms).await?,
+                Err(e) => return Err(Failure::Upstream(UpstreamFailure::cut(&e))),
             }
         }
     }
@@ -106,9 +105,9 @@ impl Passing<'_> {
     }
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
-    async fn read(&mut self, outgoing: &Outgoing<'_>) -> Result<Option<Bytes>, Failure> {
-        let idle = outgoing.upstream.timeouts.idle;
-        let total = attempt::left(outgoing.deadline);
+    async fn read(&mut self, terms: &Terms<'_>) -> Result<Option<Bytes>, Failure> {
+        let idle = terms.upstream.timeouts.idle;
+        let total = attempt::left(terms.deadline);
         let (limit, phase) = match idle < total {
             true => (idle, Phase::Idle),
             false => (total, Phase::Total),
@@ -118,8 +117,8 @@ impl Passing<'_> {
             biased;
             read = self.upstream.read_response_body() => read.map_err(|e| {
                 Failure::Upstream(match e.etype() {
-                    ErrorType::ReadTimedout => attempt::failed(&e, phase),
-                    _ => cut(&e),
+                    ErrorType::ReadTimedout => UpstreamFailure::read(&e, phase),
+                    _ => UpstreamFailure::cut(&e),
                 })
             }),
             () = client_left(self.client) => Err(Failure::ClientGone),
@@ -172,13 +171,13 @@ async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
 async fn end_with_error(
     client: &mut Session,
     context: &mut Context,
-    outgoing: &Outgoing<'_>,
+    terms: &Terms<'_>,
     failure: UpstreamFailure,
 ) -> Result<(), Failure> {
-    failure.log(&context.request_id, &outgoing.upstream.name);
+    failure.log(&context.request_id, &terms.upstream.name);
     let error = Failure::Upstream(failure).api_error();
     context.error = error.code;
-    let event = Bytes::from(error.event(outgoing.endpoint.stream_error));
+    let event = Bytes::from(error.event(terms.stream_error));
     context.bytes_out += event.len();
     let tasks = vec![HttpTask::Body(Some(event), false), HttpTask::Done];
     let written = client.write_response_tasks(tasks).await;
@@ -194,13 +193,6 @@ pub async fn client_left(client: &mut Session) {
     if pipelined {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
-    }
-}
-
-fn cut(error: &Error) -> UpstreamFailure {
-    UpstreamFailure {
-        cause: Cause::Cut,
-        ..attempt::failed(error, Phase::Idle)
     }
 }
 

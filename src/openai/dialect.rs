@@ -1,39 +1,131 @@
 //! How an upstream differs from api.openai.com, as data.
 //!
-//! Owns each dialect's traits. Nothing elsewhere asks which vendor it talks to.
+//! Owns each dialect's traits and what they mean for a request: where the API stands on a server,
+//! the path of an operation, the header that carries the key. A provider that is shaped like OpenAI
+//! needs no row here: `openai_compatible` and the operator's own settings say what is different.
+//! Nothing elsewhere asks which vendor it talks to.
 
-/// A named set of differences.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dialect(&'static Traits);
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-#[derive(Debug, PartialEq, Eq)]
-struct Traits {
-    name: &'static str,
-    built_in_server: bool,
+use super::edit::Edits;
+
+/// The differences of one upstream.
+#[derive(Clone, Debug)]
+pub struct Dialect {
+    /// Its name, as in the configuration.
+    pub name: &'static str,
+    /// Whether its server is part of this binary, so that no `base_url` is needed.
+    pub has_built_in_server: bool,
+    /// Where the API stands on a server whose URL has no path.
+    pub base_path: String,
+    /// The header that carries the key.
+    pub key_header: HeaderName,
+    /// What stands before the key in it: `Bearer `, or nothing.
+    pub key_prefix: String,
+    /// Headers that each request gets.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The version to ask for, where the path names the deployment instead of the body its model.
+    pub api_version: Option<String>,
+    /// What is changed in each JSON request.
+    pub edits: Edits,
+    /// Whether its errors lack keys that clients read, so that they are filled in.
+    pub fills_in_errors: bool,
 }
 
-static DIALECTS: [Traits; 2] = [
+/// A row of the table: a dialect before the operator's settings.
+struct Traits {
+    name: &'static str,
+    has_built_in_server: bool,
+    base_path: &'static str,
+    /// The base path once an `api_version` is given; `None` where there is no such setting.
+    versioned_base_path: Option<&'static str>,
+    key_header: HeaderName,
+    key_prefix: &'static str,
+    fills_in_errors: bool,
+}
+
+const OPENAI: Traits = Traits {
+    name: "openai",
+    has_built_in_server: false,
+    base_path: "/v1",
+    versioned_base_path: None,
+    key_header: AUTHORIZATION,
+    key_prefix: BEARER,
+    fills_in_errors: false,
+};
+
+static DIALECTS: [Traits; 4] = [
+    OPENAI,
     Traits {
-        name: "openai",
-        built_in_server: false,
+        name: "azure",
+        base_path: "/openai/v1",
+        versioned_base_path: Some("/openai"),
+        key_header: HeaderName::from_static("api-key"),
+        key_prefix: "",
+        fills_in_errors: true,
+        ..OPENAI
+    },
+    Traits {
+        name: "openai_compatible",
+        ..OPENAI
     },
     Traits {
         name: "demo",
-        built_in_server: true,
+        has_built_in_server: true,
+        ..OPENAI
     },
 ];
 
-impl Default for &'static Traits {
+/// What stands before a key in `Authorization`.
+const BEARER: &str = "Bearer ";
+
+/// The operations that stand below a deployment in the versioned scheme.
+const OF_A_DEPLOYMENT: [&str; 8] = [
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/audio/transcriptions",
+    "/audio/translations",
+    "/audio/speech",
+    "/images/generations",
+    "/images/edits",
+];
+
+/// What a deployment's name keeps as it is within a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+impl Default for Dialect {
     fn default() -> Self {
-        let [openai, ..] = &DIALECTS;
-        openai
+        Self::from(&OPENAI)
+    }
+}
+
+impl From<&Traits> for Dialect {
+    fn from(traits: &Traits) -> Self {
+        Self {
+            name: traits.name,
+            has_built_in_server: traits.has_built_in_server,
+            base_path: traits.base_path.to_owned(),
+            key_header: traits.key_header.clone(),
+            key_prefix: traits.key_prefix.to_owned(),
+            headers: Vec::new(),
+            api_version: None,
+            edits: Edits::default(),
+            fills_in_errors: traits.fills_in_errors,
+        }
     }
 }
 
 impl Dialect {
     /// The dialect that the configuration calls by this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        DIALECTS.iter().find(|d| d.name == name).map(Self)
+        DIALECTS.iter().find(|d| d.name == name).map(Self::from)
     }
 
     /// Every name, in the order in which they are documented.
@@ -41,13 +133,150 @@ impl Dialect {
         DIALECTS.iter().map(|d| d.name)
     }
 
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.0.name
+    /// Turns to the scheme whose paths name a deployment and a version. `None` where the dialect
+    /// has no such scheme.
+    pub fn with_version(mut self, version: String) -> Option<Self> {
+        let traits = DIALECTS.iter().find(|d| d.name == self.name)?;
+        self.base_path = traits.versioned_base_path?.to_owned();
+        self.api_version = Some(version);
+        Some(self)
     }
 
-    /// Whether its server is part of this binary, so that no `base_url` is needed.
-    pub fn has_built_in_server(self) -> bool {
-        self.0.built_in_server
+    /// Sends the key in another header: bare, but for `Authorization`, where it is a bearer's.
+    pub fn set_key_header(&mut self, name: HeaderName) {
+        self.key_prefix = match name == AUTHORIZATION {
+            true => BEARER.to_owned(),
+            false => String::new(),
+        };
+        self.key_header = name;
+    }
+
+    /// The header value that carries `key`, marked so that nothing prints it; `None` when the key
+    /// has bytes that no header can carry.
+    pub fn credential(&self, key: &[u8]) -> Option<HeaderValue> {
+        let value = [self.key_prefix.as_bytes(), key].concat();
+        let mut value = HeaderValue::from_bytes(&value).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// The path and query, below the base path, at which an operation such as `/chat/completions`
+    /// is asked. `query` is the client's; `model` is what the upstream is asked for.
+    pub fn target(&self, operation: &str, query: &str, model: Option<&str>) -> String {
+        let mut target = String::with_capacity(operation.len() + query.len() + 64);
+        match (&self.api_version, model) {
+            (Some(_), Some(model)) if OF_A_DEPLOYMENT.contains(&operation) => {
+                target.push_str("/deployments/");
+                target.extend(utf8_percent_encode(model, SEGMENT));
+                target.push_str(operation);
+            }
+            _ => target.push_str(operation),
+        }
+        self.add_query(target, query)
+    }
+
+    /// The path and query at which a realtime socket for `model` is opened.
+    pub fn socket_target(&self, operation: &str, query: &str, model: Option<&str>) -> String {
+        let mut query = query.to_owned();
+        if let Some(model) = model {
+            let name = match self.api_version {
+                Some(_) => "deployment",
+                None => "model",
+            };
+            let separator = if query.is_empty() { "" } else { "&" };
+            query.push_str(separator);
+            query.push_str(name);
+            query.push('=');
+            query.extend(utf8_percent_encode(model, SEGMENT));
+        }
+        self.add_query(operation.to_owned(), &query)
+    }
+
+    fn add_query(&self, mut target: String, query: &str) -> String {
+        let mut separator = '?';
+        let mut add = |pair: &str| {
+            target.push(separator);
+            target.push_str(pair);
+            separator = '&';
+        };
+        match &self.api_version {
+            None if query.is_empty() => {}
+            None => add(query),
+            Some(version) => {
+                let others = query.split('&').filter(|pair| !pair.is_empty());
+                others
+                    .filter(|pair| !pair.starts_with("api-version="))
+                    .for_each(&mut add);
+                add(&format!("api-version={version}"));
+            }
+        }
+        target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn azure(version: &str) -> Dialect {
+        let azure = Dialect::from_name("azure").unwrap();
+        azure.with_version(version.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn the_path_names_the_deployment_where_a_version_is_given() {
+        let azure = azure("2024-10-21");
+        assert_eq!(azure.base_path, "/openai");
+        for (operation, query, target) in [
+            (
+                "/chat/completions",
+                "",
+                "/deployments/my-gpt/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                "/responses",
+                "a=b&api-version=1",
+                "/responses?a=b&api-version=2024-10-21",
+            ),
+        ] {
+            assert_eq!(azure.target(operation, query, Some("my-gpt")), target);
+        }
+        let odd = azure.target("/embeddings", "", Some("a/b c"));
+        assert!(
+            odd.starts_with("/deployments/a%2Fb%20c/embeddings?"),
+            "{odd}"
+        );
+    }
+
+    #[test]
+    fn elsewhere_the_path_is_the_operation_s_own() {
+        let openai = Dialect::default();
+        assert_eq!(openai.target("/files", "", None), "/files");
+        assert_eq!(openai.target("/files", "a=1", Some("m")), "/files?a=1");
+        let v1 = Dialect::from_name("azure").unwrap();
+        assert_eq!(v1.base_path, "/openai/v1");
+        assert_eq!(v1.target("/embeddings", "", Some("m")), "/embeddings");
+        assert!(openai.with_version("1".into()).is_none());
+    }
+
+    #[test]
+    fn a_socket_s_model_is_in_its_query() {
+        let target = Dialect::default().socket_target("/realtime", "x=1", Some("gpt realtime"));
+        assert_eq!(target, "/realtime?x=1&model=gpt%20realtime");
+        let target = azure("v").socket_target("/realtime", "", Some("mine"));
+        assert_eq!(target, "/realtime?deployment=mine&api-version=v");
+    }
+
+    #[test]
+    fn a_key_goes_where_the_dialect_says_and_never_prints() {
+        let mut dialect = Dialect::from_name("azure").unwrap();
+        let value = dialect.credential(b"secret").unwrap();
+        assert_eq!(
+            (dialect.key_header.as_str(), &value),
+            ("api-key", &"secret".parse().unwrap())
+        );
+        assert!(!format!("{value:?}").contains("secret"));
+        dialect.set_key_header(AUTHORIZATION);
+        assert_eq!(dialect.credential(b"k").unwrap(), "Bearer k");
     }
 }

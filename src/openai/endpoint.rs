@@ -1,9 +1,12 @@
 //! The paths that we serve.
 //!
-//! Owns which path is which endpoint and which methods it takes. Decided once, from the path as it
-//! was sent: nothing is rebuilt or normalised. Unknown paths give `None`.
+//! Owns which path is which endpoint and which methods it takes, which paths open a socket, and
+//! which hand out keys of the provider's. Decided once, from the path as it was sent: nothing is
+//! rebuilt or normalised, and a path that others might normalise is refused. Unknown paths give
+//! `None`.
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 /// Something that a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,12 @@ pub struct Exchange {
     pub path: &'static str,
     /// How an answer of this endpoint tells, in a stream, that something broke.
     pub stream_error: StreamError,
+    /// Whether its body may be a form.
+    pub takes_form: bool,
+    /// Whether `stop` words are among its fields.
+    pub takes_stop: bool,
+    /// Whether what it makes is kept by the account that made it, to be asked for by its id.
+    pub is_stored: bool,
 }
 
 /// The form of an error within a stream.
@@ -38,6 +47,18 @@ pub enum StreamError {
     Event,
 }
 
+/// A path at which a WebSocket is opened.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its name in metrics.
+    pub name: &'static str,
+    /// The path under `/v1`.
+    pub path: &'static str,
+    /// Whether the model is named in its query and nowhere else. Otherwise it may also be named in
+    /// the messages, which are not read.
+    pub model_in_query: bool,
+}
+
 const PREFIX: &str = "/v1";
 const MODELS: &str = "/v1/models";
 const HEALTH: &str = "/health";
@@ -47,22 +68,66 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
         name,
         path,
         stream_error: StreamError::Data,
+        takes_form: false,
+        takes_stop: false,
+        is_stored: false,
     }
 }
 
-static EXCHANGES: [Exchange; 8] = [
-    exchange("chat_completions", "/chat/completions"),
-    exchange("completions", "/completions"),
-    exchange("embeddings", "/embeddings"),
+const fn form(name: &'static str, path: &'static str) -> Exchange {
+    Exchange {
+        takes_form: true,
+        ..exchange(name, path)
+    }
+}
+
+const fn completions(name: &'static str, path: &'static str) -> Exchange {
+    Exchange {
+        takes_stop: true,
+        ..exchange(name, path)
+    }
+}
+
+const fn responses(name: &'static str, path: &'static str) -> Exchange {
     Exchange {
         stream_error: StreamError::Event,
-        ..exchange("responses", "/responses")
-    },
+        is_stored: true,
+        ..exchange(name, path)
+    }
+}
+
+static EXCHANGES: [Exchange; 14] = [
+    completions("chat_completions", "/chat/completions"),
+    completions("completions", "/completions"),
+    exchange("embeddings", "/embeddings"),
+    responses("responses", "/responses"),
+    responses("responses_input_tokens", "/responses/input_tokens"),
+    responses("responses_compact", "/responses/compact"),
     exchange("moderations", "/moderations"),
     exchange("images_generations", "/images/generations"),
+    form("images_edits", "/images/edits"),
+    form("images_variations", "/images/variations"),
     exchange("audio_speech", "/audio/speech"),
+    form("audio_transcriptions", "/audio/transcriptions"),
+    form("audio_translations", "/audio/translations"),
     exchange("rerank", "/rerank"),
 ];
+
+static SOCKETS: [Socket; 2] = [
+    Socket {
+        name: "realtime",
+        path: "/realtime",
+        model_in_query: true,
+    },
+    Socket {
+        name: "responses_socket",
+        path: "/responses",
+        model_in_query: false,
+    },
+];
+
+/// Paths, below `/v1`, whose answers hold keys of the provider's or control calls made with them.
+const HAND_OUT_KEYS: [&str; 2] = ["/realtime/", "/chatkit/sessions"];
 
 impl<'p> Endpoint<'p> {
     /// The endpoint at a path, without its query.
@@ -99,6 +164,36 @@ impl<'p> Endpoint<'p> {
             Self::Health => "health",
         }
     }
+}
+
+impl Socket {
+    /// The socket that is opened at a path.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        let rest = path.strip_prefix(PREFIX)?;
+        SOCKETS.iter().find(|socket| socket.path == rest)
+    }
+}
+
+/// What a path below `/v1` asks for, `/v1` left out.
+pub fn operation(path: &str) -> Option<&str> {
+    path.strip_prefix(PREFIX)
+        .filter(|rest| rest.starts_with('/'))
+}
+
+/// Whether a path can be read in one way only: the upstream may decode and shorten it before it
+/// decides what is asked for, and must come to what we have come to.
+pub fn is_plain(path: &str) -> bool {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let within = decoded.trim_end_matches('/').split('/').skip(1);
+    let odd = |segment: &str| matches!(segment, "" | "." | "..");
+    !decoded.contains(['\\', '\0']) && !within.into_iter().any(odd)
+}
+
+/// Whether an operation hands out keys of the provider's, which bypass us.
+pub fn hands_out_keys(operation: &str) -> bool {
+    let decoded = percent_decode_str(operation).decode_utf8_lossy();
+    let lower = decoded.to_ascii_lowercase();
+    HAND_OUT_KEYS.iter().any(|path| lower.starts_with(path))
 }
 
 /// The path that was probably meant by one that we do not serve.
@@ -143,5 +238,51 @@ mod tests {
             assert_eq!(Endpoint::find(path), None, "{path}");
         }
         assert_eq!(suggestion("/nothing"), None);
+    }
+
+    #[test]
+    fn a_socket_is_opened_at_its_path_alone() {
+        assert_eq!(Socket::find("/v1/realtime").unwrap().name, "realtime");
+        assert!(!Socket::find("/v1/responses").unwrap().model_in_query);
+        assert_eq!(Socket::find("/v1/chat/completions"), None);
+        assert_eq!(Socket::find("/realtime"), None);
+    }
+
+    #[test]
+    fn a_path_that_could_be_shortened_is_not_plain() {
+        for plain in [
+            "/v1/files",
+            "/v1/files/",
+            "/v1/a..b/c.d",
+            "/v1/models/org%2Fname",
+        ] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for odd in [
+            "/v1/files/../x",
+            "/v1/./x",
+            "/v1//x",
+            "/v1/%2e%2E/x",
+            "/v1/a%2f..%2fx",
+            "/v1/a\\x",
+            "/v1/a%5cx",
+            "/v1/a%00",
+        ] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_hands_out_keys_is_known_however_it_is_written() {
+        for path in [
+            "/realtime/client_secrets",
+            "/realtime/calls/",
+            "/Realtime/%63alls",
+            "/chatkit/sessions",
+        ] {
+            assert!(hands_out_keys(path), "{path}");
+        }
+        assert!(!hands_out_keys("/files"));
+        assert!(!hands_out_keys("/realtime"));
     }
 }

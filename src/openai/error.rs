@@ -54,6 +54,15 @@ impl ApiError {
         })
     }
 
+    /// The message that reports it over a WebSocket.
+    pub fn socket_event(&self) -> Vec<u8> {
+        to_json(&serde_json::json!({
+            "type": "error",
+            "status": self.status.as_u16(),
+            "error": self.parts(),
+        }))
+    }
+
     /// The event that reports it after a stream has begun.
     pub fn event(&self, form: StreamError) -> Vec<u8> {
         let (head, json): (&[u8], _) = match form {

@@ -4,6 +4,10 @@
 //! form, `dialect` says how providers differ. Refuses to know Pingora, sockets or configuration.
 
 pub mod dialect;
+pub mod edit;
 pub mod endpoint;
 pub mod error;
+pub mod form;
 pub mod request;
+pub mod rewrite;
+pub mod websocket;

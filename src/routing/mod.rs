@@ -2,12 +2,16 @@
 //!
 //! Owns precedence (exact beats the longest prefix, prefix beats keyword, keywords go in file
 //! order) and the weighted choice. Refuses to know what an upstream is: a target holds its index.
-//! An unknown name gives `None`.
+//! An unknown name gives `None`. `prefixes` does the same for paths.
+
+mod prefixes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Matcher;
+
+pub use prefixes::Prefixes;
 
 /// Finds the rule for a name. The work does not grow with the number of exact or prefix rules;
 /// keyword rules are searched in turn.

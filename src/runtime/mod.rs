@@ -13,8 +13,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::auth::Keys;
-use crate::config::{Config, Matcher, ModelRule};
-use crate::routing::{Index, Target, Targets};
+use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
@@ -27,6 +27,8 @@ pub struct Runtime {
     pub settings: Settings,
     index: Index,
     rules: Vec<Arc<Rule>>,
+    prefixes: Prefixes,
+    routes: Vec<Arc<Route>>,
     upstreams: Vec<Arc<Upstream>>,
     keys: Keys,
     tenants: Vec<Arc<Tenant>>,
@@ -47,6 +49,8 @@ pub struct Settings {
     pub log_access: bool,
     /// Whether clients' addresses lose their last part in logs.
     pub mask_addresses: bool,
+    /// How long sockets live.
+    pub websocket: config::WebSocket,
 }
 
 /// A model rule.
@@ -60,11 +64,26 @@ pub struct Rule {
     pub targets: Targets,
 }
 
+/// A forwarded prefix.
+#[derive(Debug)]
+pub struct Route {
+    /// The prefix: its name in metrics.
+    pub prefix: String,
+    /// The upstream's position.
+    upstream: usize,
+}
+
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does.
     pub fn new(config: &Config, demo: Option<SocketAddr>) -> Self {
         let server = &config.server;
-        let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(tenant).collect();
+        let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
+        let anonymous = || {
+            Tenant::anonymous().at_home(
+                home(&server.passthrough, config),
+                server.allow_ephemeral_keys,
+            )
+        };
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
@@ -76,16 +95,23 @@ impl Runtime {
                 flood_guard: server.flood_guard,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
+                websocket: server.websocket,
             },
             index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
             rules: config.models.iter().map(|r| rule(r, config)).collect(),
+            prefixes: Prefixes::new(config.routes.iter().map(|r| r.prefix.value.as_str())),
+            routes: config
+                .routes
+                .iter()
+                .filter_map(|r| route(r, config))
+                .collect(),
             upstreams: config
                 .upstreams
                 .iter()
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo)))
                 .collect(),
             keys: Keys::new(keys),
-            anonymous: tenants.is_empty().then(|| Arc::new(Tenant::anonymous())),
+            anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
     }
@@ -113,6 +139,18 @@ impl Runtime {
         self.upstreams.get(target.upstream)
     }
 
+    /// The upstream that has a tenant's objects.
+    pub fn home(&self, tenant: &Tenant) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(tenant.home?)
+    }
+
+    /// The route for a path, the upstream that it leads to, and the path behind its prefix.
+    pub fn route<'p>(&self, path: &'p str) -> Option<(&Arc<Route>, &Arc<Upstream>, &'p str)> {
+        let (position, rest) = self.prefixes.find(path)?;
+        let route = self.routes.get(position)?;
+        Some((route, self.upstreams.get(route.upstream)?, rest))
+    }
+
     /// Looks up the names of all upstreams at once; a name that fails is logged.
     pub async fn resolve_names(&self) {
         let mut lookups = tokio::task::JoinSet::new();
@@ -127,18 +165,44 @@ impl Runtime {
     }
 }
 
-fn tenant(written: &crate::config::Tenant) -> Arc<Tenant> {
+fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
     let models = written.models.as_ref();
     let names = models.map(|names| names.iter().map(|n| n.value.clone()).collect());
-    Arc::new(Tenant::new(written.id.value.clone(), names))
+    let passthrough = written.passthrough.as_ref();
+    let server = &config.server;
+    let tenant = Tenant::new(written.id.value.clone(), names).at_home(
+        home(passthrough.unwrap_or(&server.passthrough), config),
+        written
+            .allow_ephemeral_keys
+            .unwrap_or(server.allow_ephemeral_keys),
+    );
+    Arc::new(tenant)
+}
+
+fn home(passthrough: &Passthrough, config: &Config) -> Option<usize> {
+    match passthrough {
+        Passthrough::Off => None,
+        Passthrough::To(name) => position(&name.value, config),
+    }
+}
+
+/// The position of the upstream with this name. Validation has seen to it that there is one.
+fn position(name: &str, config: &Config) -> Option<usize> {
+    let mut names = config.upstreams.iter().map(|u| u.name.value.as_str());
+    names.position(|known| known == name)
+}
+
+fn route(written: &config::Route, config: &Config) -> Option<Arc<Route>> {
+    Some(Arc::new(Route {
+        prefix: written.prefix.value.clone(),
+        upstream: position(&written.upstream.value, config)?,
+    }))
 }
 
 fn rule(written: &ModelRule, config: &Config) -> Arc<Rule> {
     let matcher = &written.matcher.value;
     let targets = written.targets.iter().filter_map(|target| {
-        let mut names = config.upstreams.iter().map(|u| &u.name.value);
-        // Validation has seen to it that the name is there.
-        let upstream = names.position(|name| *name == target.upstream.value)?;
+        let upstream = position(&target.upstream.value, config)?;
         let model = target.model.clone();
         Some((Target { upstream, model }, target.weight))
     });

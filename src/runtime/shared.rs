@@ -27,6 +27,7 @@ pub struct Shared {
     in_flight: AtomicUsize,
     idle: Notify,
     draining: AtomicBool,
+    drain: Notify,
 }
 
 impl Shared {
@@ -43,6 +44,7 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
             draining: AtomicBool::new(false),
+            drain: Notify::new(),
         }))
     }
 
@@ -72,6 +74,18 @@ impl Shared {
     /// Marks that the process is ending: from now on answers close their connections.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.drain.notify_waiters();
+    }
+
+    /// Waits until the process is ending.
+    pub async fn draining(&self) {
+        loop {
+            let notified = self.drain.notified();
+            if self.is_draining() {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Whether the process is ending.

@@ -102,7 +102,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     let uses_demo = config
         .upstreams
         .iter()
-        .any(|u| u.dialect.has_built_in_server() && u.servers.is_empty());
+        .any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
     let demo = match uses_demo {
         true => Some(sockets.bind(SocketAddr::from(([127, 0, 0, 1], 0)), None)?),
         false => None,

@@ -1,6 +1,7 @@
-//! Whom client keys belong to, and which models they may ask for.
+//! Whom client keys belong to, and what they may ask for.
 //!
-//! Owns the tenant and its allow-list. Refuses to know how a caller was recognised.
+//! Owns the tenant, its allow-list and its home: the upstream that has its objects. Refuses to know
+//! how a caller was recognised.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,11 @@ use std::collections::HashSet;
 pub struct Tenant {
     /// Its id, as in logs and metrics.
     pub id: String,
+    /// The position of the upstream that its files, batches and stored answers live in; `None`
+    /// where it has none.
+    pub home: Option<usize>,
+    /// Whether it may have keys of the provider's made.
+    pub allows_ephemeral_keys: bool,
     allowed: Option<Allowed>,
 }
 
@@ -31,12 +37,31 @@ impl Tenant {
             }
             allowed
         });
-        Self { id, allowed }
+        Self {
+            id,
+            home: None,
+            allows_ephemeral_keys: false,
+            allowed,
+        }
     }
 
     /// Whoever calls a gateway that has no client keys.
     pub fn anonymous() -> Self {
         Self::new("anonymous".to_owned(), None)
+    }
+
+    /// Gives it a home, and says whether it may have keys made there.
+    pub fn at_home(self, home: Option<usize>, allows_ephemeral_keys: bool) -> Self {
+        Self {
+            home,
+            allows_ephemeral_keys,
+            ..self
+        }
+    }
+
+    /// Whether it may ask for every model.
+    pub fn allows_all(&self) -> bool {
+        self.allowed.is_none()
     }
 
     /// Whether it may ask for `model`.

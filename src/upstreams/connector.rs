@@ -86,6 +86,18 @@ impl Connector {
         Ok(Connection { wire, reused })
     }
 
+    /// A new connection to `peer` that speaks HTTP/1 whatever else the peer speaks: a WebSocket is
+    /// opened over it.
+    ///
+    /// # Errors
+    /// What Pingora says of a connection that could not be made.
+    pub async fn connect_http1(&self, peer: &Peer) -> Result<Box<Http1Session>> {
+        let mut http1 = peer.http.clone();
+        http1.options.set_http_version(1, 1);
+        let stream = Box::pin(self.http1.new_stream(&http1)).await?;
+        Ok(Box::new(Http1Session::new(stream)))
+    }
+
     /// Takes back a connection whose answer has been read to its end.
     pub async fn release(&self, session: HttpSession, peer: &Peer) {
         let idle = peer.http.options.idle_timeout;

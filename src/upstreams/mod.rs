@@ -9,11 +9,13 @@ mod pool;
 
 use std::net::SocketAddr;
 
+use http::HeaderValue;
+
 use crate::config::{self, Timeouts};
 use crate::openai::dialect::Dialect;
 
 pub use connector::{Connection, Connector, NotSent};
-pub use keys::KeyRing;
+pub use keys::{KeyRing, Turn};
 pub use pool::{Peer, Pool};
 
 /// One upstream of the running configuration.
@@ -45,10 +47,27 @@ impl Upstream {
         }
         Self {
             name: written.name.value.clone(),
-            dialect: written.dialect,
-            keys: KeyRing::new(&written.keys),
+            keys: KeyRing::new(&written.keys, &written.dialect),
             timeouts: written.timeouts,
-            pool: Pool::new(servers, &written.timeouts, written.http2),
+            pool: Pool::new(
+                servers,
+                &written.dialect.base_path,
+                &written.timeouts,
+                written.http2,
+            ),
+            dialect: written.dialect.clone(),
+        }
+    }
+
+    /// The value of the dialect's key header; the client's key is asked for where it is sent on.
+    pub fn credential<'k>(
+        &self,
+        turn: Turn<'_>,
+        client_key: impl FnOnce() -> Option<&'k [u8]>,
+    ) -> Option<HeaderValue> {
+        match self.keys {
+            KeyRing::Passthrough => self.dialect.credential(client_key()?),
+            KeyRing::Own { .. } => self.keys.choose(turn).cloned(),
         }
     }
 }

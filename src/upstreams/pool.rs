@@ -32,8 +32,10 @@ pub struct Peer {
     pub http: HttpPeer,
     /// The `Host` header.
     pub authority: HeaderValue,
-    /// The path before the endpoint's own.
+    /// The path before an operation of the API.
     pub base_path: String,
+    /// The path of the server's URL, before that of a forwarded request.
+    pub url_path: String,
     /// Whether HTTP/2 is offered to it.
     pub http2: bool,
 }
@@ -41,6 +43,8 @@ pub struct Peer {
 /// The servers of one upstream.
 pub struct Pool {
     servers: Vec<Server>,
+    /// Where the API stands on a server whose URL has no path.
+    default_path: String,
     balancer: LoadBalancer<RoundRobin>,
     timeouts: Timeouts,
     http2: bool,
@@ -63,7 +67,12 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// Takes servers with their weights. No address is known before [`Pool::resolve`].
-    pub fn new(servers: Vec<(BaseUrl, u32)>, timeouts: &Timeouts, http2: bool) -> Self {
+    pub fn new(
+        servers: Vec<(BaseUrl, u32)>,
+        default_path: &str,
+        timeouts: &Timeouts,
+        http2: bool,
+    ) -> Self {
         let backends = servers.iter().enumerate();
         let backends = backends.filter_map(|(seat, (_, weight))| backend(seat, *weight));
         let discovery = discovery::Static::new(backends.collect());
@@ -74,6 +83,7 @@ impl Pool {
         });
         Self {
             servers: servers.collect(),
+            default_path: default_path.to_owned(),
             balancer: LoadBalancer::from_backends(Backends::new(discovery)),
             timeouts: *timeouts,
             http2,
@@ -147,7 +157,11 @@ impl Pool {
         Some(Peer {
             http,
             authority: HeaderValue::from_str(&url.authority()).ok()?,
-            base_path: url.path.clone(),
+            base_path: match url.path.as_str() {
+                "" => self.default_path.clone(),
+                path => path.to_owned(),
+            },
+            url_path: url.path.clone(),
             http2: self.http2,
         })
     }
@@ -206,7 +220,7 @@ mod tests {
             .iter()
             .map(|(url, weight)| (BaseUrl::parse(url).unwrap(), *weight))
             .collect();
-        Pool::new(servers, &Timeouts::default(), false)
+        Pool::new(servers, "/v1", &Timeouts::default(), false)
     }
 
     #[tokio::test]

@@ -187,6 +187,14 @@ impl Gateway {
         Client::connect(self.admin.unwrap()).await.get(path).await
     }
 
+    /// Its memory in use, in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
+    }
+
     /// Everything that it said.
     pub fn output(&self) -> &Output {
         &self.output

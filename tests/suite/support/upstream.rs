@@ -217,6 +217,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<Received> {
         .first()
         .map_or(0, |v| v.parse().unwrap());
     let mut body = buffer.split_off(head_len);
+    if request.header("transfer-encoding") == ["chunked"] {
+        request.body = read_chunks(stream, body).await?;
+        return Some(request);
+    }
     let read = body.len();
     body.resize(length, 0);
     stream
@@ -225,6 +229,29 @@ async fn read_request(stream: &mut TcpStream) -> Option<Received> {
         .ok()?;
     request.body = body;
     Some(request)
+}
+
+async fn read_chunks(stream: &mut TcpStream, mut buffer: Vec<u8>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        if let Ok(httparse::Status::Complete((start, length))) = httparse::parse_chunk_size(&buffer)
+        {
+            let end = start + usize::try_from(length).unwrap();
+            if buffer.len() >= end + 2 {
+                body.extend_from_slice(&buffer[start..end]);
+                buffer.drain(..end + 2);
+                match length {
+                    0 => return Some(body),
+                    _ => continue,
+                }
+            }
+        }
+        let mut chunk = [0; 16 << 10];
+        match stream.read(&mut chunk).await {
+            Ok(n) if n > 0 => buffer.extend_from_slice(&chunk[..n]),
+            _ => return None,
+        }
+    }
 }
 
 fn parse_head(buffer: &[u8]) -> Option<(Received, usize)> {

@@ -1,0 +1,254 @@
+//! Whatever can go wrong on a request's way, and what is said about it.
+//!
+//! The one place where failures become HTTP. Each has a message for the client, which names
+//! nothing of the provider's, and a detail for the operator. `docs/errors.md` lists them. `body`
+//! has those of bodies, `upstream` those of upstreams.
+
+mod body;
+mod upstream;
+
+use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderName, Method, StatusCode};
+
+use crate::openai::endpoint;
+use crate::openai::error::ApiError;
+use crate::openai::form::FormError;
+use crate::openai::request::BodyError;
+
+pub use body::Unreadable;
+pub use upstream::{Cause, Phase, UpstreamFailure};
+
+/// Why a request was not served.
+#[derive(Debug)]
+pub enum Failure {
+    /// The end of the request could be read in two ways.
+    Framing(&'static str),
+    /// No endpoint of ours.
+    UnknownPath { method: Method, path: String },
+    /// An endpoint of ours, asked with a method that it does not take.
+    WrongMethod {
+        method: Method,
+        allowed: Method,
+        path: String,
+    },
+    /// A path that the upstream might read as another one.
+    AmbiguousPath,
+    /// A path that hands out keys of the provider's.
+    HandsOutKeys { path: String },
+    /// A WebSocket at a path that opens none.
+    NoSocketHere { path: String },
+    /// A path that opens WebSockets, asked without one.
+    SocketNeeded { path: String },
+    /// A WebSocket that is not opened as RFC 6455 has it.
+    Handshake(&'static str),
+    /// A WebSocket of another version than 13.
+    SocketVersion,
+    /// The query does not name a model.
+    NoModelInQuery,
+    /// The address sends more than the flood guard lets through.
+    Flood,
+    /// No key at all.
+    NoKey,
+    /// A key that is nobody's.
+    WrongKey { masked: String },
+    /// The body could not be read to its end.
+    Unreadable(Unreadable),
+    /// The body cannot be served.
+    Body(BodyError),
+    /// The form cannot be served.
+    Form(FormError),
+    /// No rule serves the model, or the tenant may not ask for it.
+    UnknownModel { model: String },
+    /// The upstream did not answer properly.
+    Upstream(UpstreamFailure),
+    /// The client left: there is nobody to tell.
+    ClientGone,
+}
+
+const INVALID: &str = "invalid_request_error";
+
+impl Failure {
+    /// What the client is told.
+    pub fn api_error(&self) -> ApiError {
+        match self {
+            Self::Framing(what) => bad_request(
+                Some("invalid_framing"),
+                None,
+                format!("The request is malformed: {what}."),
+            ),
+            Self::UnknownPath { .. }
+            | Self::WrongMethod { .. }
+            | Self::AmbiguousPath
+            | Self::HandsOutKeys { .. } => self.of_path(),
+            Self::NoSocketHere { .. }
+            | Self::SocketNeeded { .. }
+            | Self::Handshake(_)
+            | Self::SocketVersion
+            | Self::NoModelInQuery => self.of_socket(),
+            Self::Flood => error(
+                StatusCode::TOO_MANY_REQUESTS,
+                "requests",
+                Some("rate_limit_exceeded"),
+                "Too many requests from your address. Please try again in 1s.".to_owned(),
+            ),
+            Self::NoKey => unauthorized(
+                None,
+                "You didn't provide an API key. Send it in the Authorization header: \
+                 Authorization: Bearer YOUR_KEY."
+                    .to_owned(),
+            ),
+            Self::WrongKey { masked } => unauthorized(
+                Some("invalid_api_key"),
+                format!("Incorrect API key provided: {masked}."),
+            ),
+            Self::Unreadable(cause) => body::unreadable(cause),
+            Self::Body(cause) => body::json(cause),
+            Self::Form(cause) => body::form(cause),
+            Self::UnknownModel { model } => ApiError {
+                param: Some("model"),
+                ..error(
+                    StatusCode::NOT_FOUND,
+                    INVALID,
+                    Some("model_not_found"),
+                    format!("The model `{model}` does not exist or you do not have access to it."),
+                )
+            },
+            Self::Upstream(failure) => upstream::api_error(failure.cause),
+            Self::ClientGone => error(
+                client_closed_request(),
+                INVALID,
+                Some("client_gone"),
+                "The client closed the connection.".to_owned(),
+            ),
+        }
+    }
+
+    fn of_path(&self) -> ApiError {
+        match self {
+            Self::WrongMethod {
+                method,
+                allowed,
+                path,
+            } => error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                INVALID,
+                Some("method_not_allowed"),
+                format!("{path} does not take {method}; use {allowed}."),
+            ),
+            Self::HandsOutKeys { path } => error(
+                StatusCode::FORBIDDEN,
+                INVALID,
+                Some("ephemeral_keys_not_allowed"),
+                format!(
+                    "{path} hands out keys of the provider's, which is not allowed here; open the \
+                     realtime WebSocket with your own key."
+                ),
+            ),
+            Self::UnknownPath { method, path } => unknown_path(method, path),
+            _ => bad_request(
+                Some("invalid_path"),
+                None,
+                "The path has empty, `.` or `..` segments, or a backslash; send it without."
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn of_socket(&self) -> ApiError {
+        let refused = |code, message| bad_request(Some(code), None, message);
+        let upgrade =
+            |code, message| error(StatusCode::UPGRADE_REQUIRED, INVALID, Some(code), message);
+        match self {
+            Self::NoSocketHere { path } => refused(
+                "websocket_not_supported",
+                format!("{path} does not open a WebSocket."),
+            ),
+            Self::SocketNeeded { path } => upgrade(
+                "websocket_required",
+                format!("{path} is opened as a WebSocket, not asked as a request."),
+            ),
+            Self::Handshake(what) => refused(
+                "invalid_handshake",
+                format!("The WebSocket cannot be opened: {what}."),
+            ),
+            Self::SocketVersion => upgrade(
+                "unsupported_websocket_version",
+                "Only version 13 of the WebSocket protocol is spoken here.".to_owned(),
+            ),
+            _ => bad_request(
+                Some("missing_required_parameter"),
+                Some("model"),
+                "Missing required query parameter: 'model'.".to_owned(),
+            ),
+        }
+    }
+
+    /// What the answer's header says besides.
+    pub fn header(&self) -> Option<(HeaderName, &str)> {
+        match self {
+            Self::WrongMethod { allowed, .. } if *allowed == Method::GET => {
+                Some((ALLOW, "GET, HEAD"))
+            }
+            Self::WrongMethod { allowed, .. } => Some((ALLOW, allowed.as_str())),
+            Self::SocketNeeded { .. } => Some((UPGRADE, "websocket")),
+            Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, "13")),
+            Self::Flood => Some((RETRY_AFTER, "1")),
+            _ => None,
+        }
+    }
+
+    /// For the operator: what the client is not told.
+    pub fn log(&self, request_id: &str, upstream: &str) {
+        match self {
+            Self::Upstream(failure) => failure.log(request_id, upstream),
+            Self::Unreadable(Unreadable::NoRoom(what)) => {
+                log::error!("{request_id} a form could not be kept in a file: {what}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// nginx's status for a client that left; it is never sent, only logged and counted.
+pub fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+fn error(
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    message: String,
+) -> ApiError {
+    ApiError {
+        status,
+        kind,
+        code,
+        param: None,
+        message,
+    }
+}
+
+fn bad_request(
+    code: Option<&'static str>,
+    param: Option<&'static str>,
+    message: String,
+) -> ApiError {
+    ApiError {
+        param,
+        ..error(StatusCode::BAD_REQUEST, INVALID, code, message)
+    }
+}
+
+fn unauthorized(code: Option<&'static str>, message: String) -> ApiError {
+    error(StatusCode::UNAUTHORIZED, INVALID, code, message)
+}
+
+fn unknown_path(method: &Method, path: &str) -> ApiError {
+    let hint = match endpoint::suggestion(path) {
+        Some(meant) => format!(" Did you mean {meant}?"),
+        None => String::new(),
+    };
+    let message = format!("Invalid URL ({method} {path}).{hint}");
+    error(StatusCode::NOT_FOUND, INVALID, None, message)
+}

@@ -1,0 +1,129 @@
+//! What the client sees of an answer's header.
+//!
+//! A strip-list: what tells of the provider's account, of its edge, or of a connection that is not
+//! the client's stays with us.
+
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::REQUEST_ID;
+
+/// Tells nginx not to hold a stream back.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What an upstream says that is not for the client. The request's id is: ours takes its place.
+fn is_stripped(name: &str) -> bool {
+    matches!(
+        name,
+        "access-control-allow-credentials"
+            | "access-control-allow-headers"
+            | "access-control-allow-methods"
+            | "access-control-allow-origin"
+            | "access-control-expose-headers"
+            | "access-control-max-age"
+            | "alt-svc"
+            | "anthropic-organization-id"
+            | "connection"
+            | "keep-alive"
+            | "nel"
+            | "openai-organization"
+            | "openai-project"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "report-to"
+            | "request-id"
+            | "server"
+            | "set-cookie"
+            | "strict-transport-security"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "x-request-id"
+    ) || STRIPPED_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+const STRIPPED_PREFIXES: [&str; 6] = [
+    "anthropic-ratelimit-",
+    "apim-",
+    "cf-",
+    "proxy-",
+    "x-ms-",
+    "x-ratelimit-",
+];
+
+/// Makes the upstream's header one for the client and its `request`. `None` when it cannot go over
+/// the wire.
+pub fn for_client(
+    mut header: ResponseHeader,
+    request: &RequestHeader,
+    request_id: &str,
+) -> Option<ResponseHeader> {
+    let names = header.headers.keys();
+    let stripped: Vec<HeaderName> = names.filter(|n| is_stripped(n.as_str())).cloned().collect();
+    for name in &stripped {
+        header.remove_header(name);
+    }
+    header.set_version(Version::HTTP_11);
+    let has_length = header.headers.contains_key(CONTENT_LENGTH);
+    if request.version == Version::HTTP_11 && !has_length && has_body(&header, request) {
+        // Without a length only the last chunk tells a complete answer from a cut one.
+        let chunked = HeaderValue::from_static("chunked");
+        header.insert_header(TRANSFER_ENCODING, chunked).ok()?;
+    }
+    if is_event_stream(&header.headers) {
+        header
+            .insert_header(ACCEL_BUFFERING, HeaderValue::from_static("no"))
+            .ok()?;
+        if !header.headers.contains_key(CACHE_CONTROL) {
+            header
+                .insert_header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+                .ok()?;
+        }
+    }
+    header
+        .insert_header(REQUEST_ID, HeaderValue::from_str(request_id).ok()?)
+        .ok()?;
+    Some(header)
+}
+
+fn has_body(answer: &ResponseHeader, request: &RequestHeader) -> bool {
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+    request.method != Method::HEAD && !bodiless.contains(&answer.status)
+}
+
+/// Whether an answer is a stream of events.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let head = value.as_bytes().get(..17);
+        head.is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_the_account_is_stripped() {
+        for name in [
+            "openai-organization",
+            "x-ratelimit-limit-tokens",
+            "cf-ray",
+            "set-cookie",
+        ] {
+            assert!(is_stripped(name), "{name}");
+        }
+        for name in [
+            "content-type",
+            "openai-processing-ms",
+            "content-disposition",
+        ] {
+            assert!(!is_stripped(name), "{name}");
+        }
+    }
+}

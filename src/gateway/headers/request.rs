@@ -1,0 +1,285 @@
+//! What an upstream sees of a request's header.
+//!
+//! Where we read the request, and for the API as a whole, an allow-list: what is not named here
+//! stays with us. Where another service is forwarded to, whose headers we cannot know, a list of
+//! what is withheld: the client's credentials, what is about its connection to us, and what tells
+//! of its network. The dialect's own headers and the provider's key are set last, so that nothing a
+//! client sends can remove or replace them.
+
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+
+use crate::upstreams::{Peer, Upstream};
+
+/// What a client may say to an upstream.
+fn is_forwarded(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "anthropic-beta"
+            | "anthropic-version"
+            | "baggage"
+            | "content-type"
+            | "conversation_id"
+            | "idempotency-key"
+            | "openai-beta"
+            | "session_id"
+            | "thread-id"
+            | "traceparent"
+            | "tracestate"
+            | "x-client-request-id"
+            | "x-session-affinity"
+    )
+}
+
+/// What it may say besides where neither the request nor its answer is read.
+fn is_forwarded_unread(name: &str) -> bool {
+    is_forwarded(name)
+        || matches!(
+            name,
+            "accept-encoding"
+                | "accept-language"
+                | "content-disposition"
+                | "content-encoding"
+                | "content-language"
+                | "content-md5"
+                | "if-match"
+                | "if-modified-since"
+                | "if-none-match"
+                | "if-range"
+                | "if-unmodified-since"
+                | "range"
+        )
+}
+
+/// What another service does not see.
+fn is_withheld(name: &str) -> bool {
+    const PREFIXES: [&str; 6] = [
+        "cf-",
+        "proxy-",
+        "sec-",
+        "x-forwarded-",
+        "x-stainless-",
+        "x-tollgate-",
+    ];
+    matches!(
+        name,
+        "api-key"
+            | "authorization"
+            | "connection"
+            | "content-length"
+            | "cookie"
+            | "expect"
+            | "forwarded"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "openai-organization"
+            | "openai-project"
+            | "origin"
+            | "referer"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "true-client-ip"
+            | "upgrade"
+            | "via"
+            | "x-api-key"
+            | "x-goog-api-key"
+            | "x-real-ip"
+            | "x-request-id"
+    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The body that a header announces.
+pub struct Body<'a> {
+    /// Its length in bytes.
+    pub length: usize,
+    /// Its type, where the client has not said it.
+    pub content_type: &'a HeaderValue,
+}
+
+/// The header of an exchanged request, but for what depends on the server that is asked: see
+/// [`address`]. `None` when a part of it cannot go over the wire.
+pub fn for_exchange(
+    client: &RequestHeader,
+    upstream: &Upstream,
+    credential: Option<HeaderValue>,
+    body: &Body<'_>,
+) -> Option<RequestHeader> {
+    let mut header = build(&Method::POST, client, is_forwarded, upstream, credential)?;
+    if !header.headers.contains_key(CONTENT_TYPE) {
+        header
+            .insert_header(CONTENT_TYPE, body.content_type.clone())
+            .ok()?;
+    }
+    // We must be able to read what comes back.
+    header
+        .insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+        .ok()?;
+    header
+        .insert_header(CONTENT_LENGTH, HeaderValue::from(body.length))
+        .ok()?;
+    Some(header)
+}
+
+/// The header of a tunnelled request, its body framed as the client frames it. `is_api` tells the
+/// API from another service.
+pub fn for_tunnel(
+    client: &RequestHeader,
+    upstream: &Upstream,
+    credential: Option<HeaderValue>,
+    is_api: bool,
+) -> Option<RequestHeader> {
+    let passes = |name: &str| match is_api {
+        true => is_forwarded_unread(name),
+        false => !is_withheld(name),
+    };
+    let mut header = build(&client.method, client, passes, upstream, credential)?;
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+        if let Some(value) = client.headers.get(&name) {
+            header.insert_header(name, value.clone()).ok()?;
+        }
+    }
+    Some(header)
+}
+
+/// The header that opens a WebSocket at an upstream. `protocols` are the subprotocols offered.
+pub fn for_socket(
+    client: &RequestHeader,
+    upstream: &Upstream,
+    credential: Option<HeaderValue>,
+    protocols: &str,
+) -> Option<RequestHeader> {
+    let mut header = build(&Method::GET, client, is_forwarded, upstream, credential)?;
+    header.remove_header(&CONTENT_TYPE);
+    header.insert_header(CONNECTION, "Upgrade").ok()?;
+    header.insert_header(UPGRADE, "websocket").ok()?;
+    header.insert_header(SEC_WEBSOCKET_VERSION, "13").ok()?;
+    let key = client.headers.get(SEC_WEBSOCKET_KEY)?.clone();
+    header.insert_header(SEC_WEBSOCKET_KEY, key).ok()?;
+    if !protocols.is_empty() {
+        header
+            .insert_header(SEC_WEBSOCKET_PROTOCOL, protocols)
+            .ok()?;
+    }
+    Some(header)
+}
+
+fn build(
+    method: &Method,
+    client: &RequestHeader,
+    passes: impl Fn(&str) -> bool,
+    upstream: &Upstream,
+    credential: Option<HeaderValue>,
+) -> Option<RequestHeader> {
+    let mut header = RequestHeader::build_no_case(method.clone(), b"/", Some(16)).ok()?;
+    for (name, value) in &client.headers {
+        if passes(name.as_str()) && !is_nominated(&client.headers, name) {
+            header.append_header(name.clone(), value.clone()).ok()?;
+        }
+    }
+    let dialect = &upstream.dialect;
+    for (name, value) in &dialect.headers {
+        header.insert_header(name.clone(), value.clone()).ok()?;
+    }
+    if let Some(credential) = credential {
+        header
+            .insert_header(dialect.key_header.clone(), credential)
+            .ok()?;
+    }
+    Some(header)
+}
+
+/// Addresses a header to a path of a server. `None` when the path cannot go over the wire.
+pub fn address(mut header: RequestHeader, path: &str, peer: &Peer) -> Option<RequestHeader> {
+    header.set_raw_path(path.as_bytes()).ok()?;
+    header.insert_header(HOST, peer.authority.clone()).ok()?;
+    Some(header)
+}
+
+/// The client's query without any key in it, and without the pairs that `left_out` names.
+pub fn query(client: &RequestHeader, left_out: &[&str]) -> String {
+    let query = client.uri.query().unwrap_or_default();
+    let kept = query.split('&').filter(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let carries_key = ["key", "api_key", "api-key"].contains(&name);
+        !pair.is_empty() && !carries_key && !left_out.contains(&name)
+    });
+    let mut out = String::new();
+    for pair in kept {
+        let separator = if out.is_empty() { "" } else { "&" };
+        out.push_str(separator);
+        out.push_str(pair);
+    }
+    out
+}
+
+/// The value of a name in the client's query, decoded.
+pub fn value(client: &RequestHeader, name: &str) -> Option<String> {
+    let mut pairs = client
+        .uri
+        .query()?
+        .split('&')
+        .filter_map(|p| p.split_once('='));
+    let (_, value) = pairs.find(|(found, _)| *found == name)?;
+    let spaced = value.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced);
+    Some(decoded.decode_utf8().ok()?.into_owned())
+}
+
+/// Whether the client's `Connection` header says that `name` is for us alone.
+fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let values = headers.get_all(CONNECTION).into_iter();
+    let mut nominated = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    nominated.any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_pass_a_header_that_it_nominates() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", "close, OpenAI-Beta".parse().unwrap());
+        assert!(is_nominated(
+            &headers,
+            &HeaderName::from_static("openai-beta")
+        ));
+        assert!(!is_nominated(&headers, &HeaderName::from_static("accept")));
+    }
+
+    #[test]
+    fn another_service_sees_everything_but_credentials_and_connections() {
+        for name in ["x-goog-upload-offset", "user-agent", "range", "x-custom"] {
+            assert!(!is_withheld(name), "{name}");
+        }
+        for name in [
+            "authorization",
+            "cookie",
+            "x-forwarded-for",
+            "sec-fetch-mode",
+        ] {
+            assert!(is_withheld(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_query_loses_its_keys_and_what_is_left_out() {
+        let request = |uri: &str| RequestHeader::build("GET", uri.as_bytes(), None).unwrap();
+        let full = request("/x?a=1&key=K&b=&api_key=K&model=m&&c");
+        assert_eq!(query(&full, &[]), "a=1&b=&model=m&c");
+        assert_eq!(query(&full, &["model"]), "a=1&b=&c");
+        assert_eq!(query(&request("/x"), &[]), "");
+        let named = request("/x?model=gpt%2D4o+x&model=other");
+        assert_eq!(value(&named, "model").as_deref(), Some("gpt-4o x"));
+        assert_eq!(value(&named, "call_id"), None);
+    }
+}

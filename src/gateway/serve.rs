@@ -1,0 +1,89 @@
+//! Which way a request goes, and what becomes of one that cannot be served.
+//!
+//! Owns the fork: a socket, the exchange, an endpoint of our own, or the tunnel; decided once, from
+//! the method and the path as they were sent. Before the commit a failure is answered, after it the
+//! connection breaks, unless the stream itself could say so.
+
+use std::sync::Arc;
+
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{admit, answer, exchange, own, tunnel, websocket};
+use crate::openai::endpoint::Endpoint;
+use crate::runtime::Shared;
+
+/// What is left for Pingora to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nothing: the request has been answered.
+    Answered,
+    /// To carry the request to the upstream that `tunnel` has chosen.
+    Tunnel,
+}
+
+/// Serves one request. `Ok(true)` tells Pingora that it has been answered.
+///
+/// # Errors
+/// The answer had begun and could not be ended: Pingora drops the connection.
+pub async fn serve(
+    session: &mut Session,
+    context: &mut Context,
+    shared: &Arc<Shared>,
+) -> pingora::Result<bool> {
+    match choose(session, context, shared).await {
+        Ok(way) => Ok(way == Way::Answered),
+        Err(failure) => {
+            refuse(session, context, &failure).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// Answers with a failure, or breaks off an answer that has begun.
+///
+/// # Errors
+/// The answer had begun, or the client has gone.
+pub async fn refuse(
+    session: &mut Session,
+    context: &mut Context,
+    failure: &Failure,
+) -> pingora::Result<()> {
+    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
+    failure.log(&context.request_id, name);
+    if context.is_committed() {
+        context.error = failure.api_error().code;
+        return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
+    }
+    answer::fail(session, context, failure).await
+}
+
+async fn choose(
+    session: &mut Session,
+    context: &mut Context,
+    shared: &Arc<Shared>,
+) -> Result<Way, Failure> {
+    admit::check_framing(session)?;
+    let header = session.req_header();
+    let path = header.uri.path().to_owned();
+    if websocket::is_asked_for(header) {
+        websocket::serve(session, context, shared, &path).await?;
+        return Ok(Way::Answered);
+    }
+    match admit::endpoint(&path, &header.method) {
+        Ok(Endpoint::Exchange(endpoint)) => {
+            exchange::serve(session, context, shared, endpoint).await?;
+            Ok(Way::Answered)
+        }
+        Ok(own) => {
+            own::serve(session, context, &own).await?;
+            Ok(Way::Answered)
+        }
+        Err(refusal) => {
+            tunnel::enter(session, context, &path, refusal).await?;
+            Ok(Way::Tunnel)
+        }
+    }
+}

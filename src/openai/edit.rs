@@ -1,0 +1,542 @@
+//! Changes to a request's body, at its top level.
+//!
+//! Owns leaving out, renaming, setting and adding fields; what is not touched passes byte for
+//! byte, for no tree is built. Refuses to know which target wants which change, and looks below
+//! the top level only into the list of `stop`. Fails where the body is no object, where a key is
+//! not text, and beyond [`MAX_FIELDS`] fields.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Error};
+
+/// More fields than this are refused: they are listed in memory, and no API knows a hundred.
+pub const MAX_FIELDS: usize = 4096;
+
+/// What a target wants changed in a request's body; empty for nearly all.
+///
+/// The changes are made in the order `default`, `set`, `stop`, `drop`, `rename`, and within each
+/// in the order of its list. So all but `rename` speak of the client's names, and a field that
+/// was added can still be renamed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edits {
+    /// Fields that are left out.
+    pub drop: Vec<String>,
+    /// Fields that get another name: (from, to). A field that has that name already, and says
+    /// more than null, wins: then the one that was to be renamed is left out.
+    pub rename: Vec<(String, String)>,
+    /// Fields that are set, whatever the client said: (name, JSON value).
+    pub set: Vec<(String, serde_json::Value)>,
+    /// Fields that are added where the client said nothing (absent, or null).
+    pub default: Vec<(String, serde_json::Value)>,
+    /// Words added to `stop`, save those that it has. A `stop` that is neither a string nor an
+    /// array stays as it is, for the upstream to refuse.
+    pub stop: Vec<String>,
+}
+
+impl Edits {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Rewrites a body, whose top level must be an object (the caller has validated it with
+    /// `peek`). `model` replaces the model's name where given. What is added goes to the end.
+    ///
+    /// # Errors
+    /// The body is no such object, or has more than [`MAX_FIELDS`] fields.
+    pub fn apply(&self, body: &[u8], model: Option<&str>) -> Result<Vec<u8>, Error> {
+        let mut fields = Fields::read(body)?;
+        if let Some(model) = model {
+            let model = serde_json::to_vec(model)?;
+            for field in fields.named("model") {
+                field.value = Cow::Owned(model.clone());
+            }
+        }
+        for (name, value) in &self.default {
+            if !fields.says(name) {
+                fields.set(name, value)?;
+            }
+        }
+        for (name, value) in &self.set {
+            fields.set(name, value)?;
+        }
+        if !self.stop.is_empty() {
+            fields.add_stop(&self.stop)?;
+        }
+        for name in &self.drop {
+            fields.remove(name);
+        }
+        for (from, to) in &self.rename {
+            fields.rename(from, to)?;
+        }
+        Ok(fields.write())
+    }
+}
+
+/// One field, the client's or ours.
+struct Field<'b> {
+    /// Its name, without escapes.
+    name: Cow<'b, str>,
+    /// Its key as written, quotes included.
+    key: Cow<'b, [u8]>,
+    /// The colon, with the whitespace around it.
+    colon: &'b [u8],
+    /// Its value as written.
+    value: Cow<'b, [u8]>,
+}
+
+/// The fields of a body in their order; a name may stand there more than once.
+struct Fields<'b>(Vec<Field<'b>>);
+
+impl<'b> Fields<'b> {
+    fn read(body: &'b [u8]) -> Result<Self, Error> {
+        let mut deserializer = Deserializer::from_slice(body);
+        let fields = deserializer.deserialize_map(TopLevel(body))?;
+        deserializer.end()?;
+        Ok(fields)
+    }
+
+    fn named(&mut self, name: &str) -> impl Iterator<Item = &mut Field<'b>> {
+        self.0.iter_mut().filter(move |field| field.name == name)
+    }
+
+    /// Whether a field of this name says more than null.
+    fn says(&self, name: &str) -> bool {
+        let mut fields = self.0.iter();
+        fields.any(|field| field.name == name && *field.value != *b"null")
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|field| field.name != name);
+    }
+
+    /// Puts one field in the place of all that have its name.
+    fn set(&mut self, name: &'b str, value: &impl Serialize) -> Result<(), Error> {
+        self.remove(name);
+        self.0.push(Field {
+            name: Cow::Borrowed(name),
+            key: Cow::Owned(serde_json::to_vec(name)?),
+            colon: b":",
+            value: Cow::Owned(serde_json::to_vec(value)?),
+        });
+        Ok(())
+    }
+
+    fn add_stop(&mut self, words: &[String]) -> Result<(), Error> {
+        if !self.says("stop") {
+            return self.set("stop", &words);
+        }
+        for field in self.named("stop") {
+            if let Some(list) = with_words(&field.value, words)? {
+                field.value = Cow::Owned(list);
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &'b str) -> Result<(), Error> {
+        if from == to || self.named(from).next().is_none() {
+            return Ok(());
+        }
+        if self.says(to) {
+            self.remove(from);
+            return Ok(());
+        }
+        // What is left of that name is null, and no name should come out twice.
+        self.remove(to);
+        let key = serde_json::to_vec(to)?;
+        for field in self.named(from) {
+            field.name = Cow::Borrowed(to);
+            field.key = Cow::Owned(key.clone());
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let parts = |field: &'_ Field<'_>| field.key.len() + field.colon.len() + field.value.len();
+        let length: usize = self.0.iter().map(|field| parts(field) + 1).sum();
+        let mut out = Vec::with_capacity(length + 2);
+        out.push(b'{');
+        for (nth, field) in self.0.iter().enumerate() {
+            if nth > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&field.key);
+            out.extend_from_slice(field.colon);
+            out.extend_from_slice(&field.value);
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// The list that `stop` becomes with our words, or nothing where it stays as it is. The client's
+/// own elements keep their bytes.
+fn with_words(stop: &[u8], words: &[String]) -> Result<Option<Vec<u8>>, Error> {
+    let elements = match stop {
+        [b'"', ..] => stop,
+        [b'[', elements @ .., b']'] => elements,
+        _ => return Ok(None),
+    };
+    let mut list = [b"[", elements, b"]"].concat();
+    let missing = Deserializer::from_slice(&list).deserialize_seq(Missing(words))?;
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    list.pop();
+    if !elements.trim_ascii().is_empty() {
+        list.push(b',');
+    }
+    let ours = serde_json::to_vec(&missing)?;
+    list.extend_from_slice(ours.strip_prefix(b"[").unwrap_or_default());
+    Ok(Some(list))
+}
+
+/// Reads the fields of the body that it holds.
+struct TopLevel<'b>(&'b [u8]);
+
+impl<'b> Visitor<'b> for TopLevel<'b> {
+    type Value = Fields<'b>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    /// `serde_json` gives keys as raw values too. Both borrow from the body, so the difference of
+    /// addresses is their offset, and what stands between them is the colon.
+    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Fields<'b>, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((key, value)) = map.next_entry::<&'b RawValue, &'b RawValue>()? {
+            if fields.len() == MAX_FIELDS {
+                let refusal = format_args!("more than {MAX_FIELDS} fields");
+                return Err(A::Error::custom(refusal));
+            }
+            let (key, value) = (key.get(), value.get());
+            let offset = |text: &str| text.as_ptr().addr() - self.0.as_ptr().addr();
+            let colon = self.0.get(offset(key) + key.len()..offset(value));
+            let Text(name) = serde_json::from_str(key).map_err(A::Error::custom)?;
+            fields.push(Field {
+                name,
+                key: Cow::Borrowed(key.as_bytes()),
+                colon: colon.unwrap_or(b":"),
+                value: Cow::Borrowed(value.as_bytes()),
+            });
+        }
+        Ok(Fields(fields))
+    }
+}
+
+/// Finds those of our words that a list does not have, without keeping the list.
+struct Missing<'w>(&'w [String]);
+
+impl<'b, 'w> Visitor<'b> for Missing<'w> {
+    type Value = Vec<&'w str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Vec<&'w str>, A::Error> {
+        let mut missing: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        while let Some(element) = list.next_element::<&RawValue>()? {
+            // What is no string, or no text, is none of our words.
+            let element = Some(element.get()).filter(|element| element.starts_with('"'));
+            if let Some(Ok(Text(word))) = element.map(serde_json::from_str) {
+                missing.retain(|ours| *ours != word);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// What a JSON string says, borrowed unless it holds escapes.
+#[derive(Deserialize)]
+struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn apply(edits: &Edits, body: &str) -> String {
+        String::from_utf8(edits.apply(body.as_bytes(), None).unwrap()).unwrap()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn dropping(dropped: &[&str]) -> Edits {
+        Edits {
+            drop: names(dropped),
+            ..Edits::default()
+        }
+    }
+
+    fn renaming(renamed: &[(&str, &str)]) -> Edits {
+        let owned = |&(from, to): &(&str, &str)| (from.to_owned(), to.to_owned());
+        Edits {
+            rename: renamed.iter().map(owned).collect(),
+            ..Edits::default()
+        }
+    }
+
+    fn setting(name: &str, value: serde_json::Value) -> Edits {
+        Edits {
+            set: vec![(name.to_owned(), value)],
+            ..Edits::default()
+        }
+    }
+
+    fn defaulting(name: &str, value: serde_json::Value) -> Edits {
+        Edits {
+            default: vec![(name.to_owned(), value)],
+            ..Edits::default()
+        }
+    }
+
+    fn stopping(words: &[&str]) -> Edits {
+        Edits {
+            stop: names(words),
+            ..Edits::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_touched_keeps_its_bytes() {
+        let members = [
+            r#""model" : "x""#,
+            "\"a\"\t:\r\n1.0e400",
+            r#""\u0062":12345678901234567890.10"#,
+            r#""c":[ 1 , {"drop" :1,"drop":2} ]"#,
+            r#""é":"\u00e9\ud83d\ude00 \ud800 é""#,
+            r#""":null"#,
+        ];
+        let body = format!(" {{ {} \n}} ", members.join(" ,\n"));
+        let expected = format!("{{{}}}", members.join(","));
+        assert_eq!(apply(&dropping(&["drop"]), &body), expected);
+        assert_eq!(apply(&Edits::default(), &body), expected);
+    }
+
+    #[test]
+    fn the_model_is_replaced_where_it_stands() {
+        let edits = Edits::default();
+        let body = br#"{"a":{"model":1},"mod\u0065l" : "x","b":2}"#;
+        assert_eq!(
+            edits.apply(body, Some("y\"z")).unwrap(),
+            br#"{"a":{"model":1},"mod\u0065l" : "y\"z","b":2}"#
+        );
+        assert_eq!(edits.apply(b"{}", Some("y")).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn dropped_fields_are_left_out_each_time_they_occur() {
+        for (body, expected) in [
+            (r#"{"a":1,"b":2,"c":3}"#, r#"{"b":2}"#),
+            (r#"{"a":1,"b":2,"\u0061":3}"#, r#"{"b":2}"#),
+            (r#"{"a":1,"A":2}"#, r#"{"A":2}"#),
+            (r#"{ "a" : 1 }"#, "{}"),
+            ("{ }", "{}"),
+        ] {
+            assert_eq!(apply(&dropping(&["a", "c"]), body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_field_keeps_its_place_and_all_but_its_name() {
+        for (body, expected) in [
+            (r#"{"a" : 1.0e400,"b":2}"#, r#"{"z" : 1.0e400,"b":2}"#),
+            (r#"{"\u0061":1,"b":2,"a":3}"#, r#"{"z":1,"b":2,"z":3}"#),
+            (r#"{"b":2}"#, r#"{"b":2}"#),
+        ] {
+            assert_eq!(apply(&renaming(&[("a", "z")]), body), expected, "{body}");
+        }
+        assert_eq!(
+            apply(&renaming(&[("a", "\"")]), r#"{"a":1}"#),
+            r#"{"\"":1}"#
+        );
+    }
+
+    #[test]
+    fn a_field_that_has_the_new_name_wins_unless_it_is_null() {
+        for (body, expected) in [
+            (r#"{"a":1,"z":2}"#, r#"{"z":2}"#),
+            (r#"{"z":2,"b":0,"a":1}"#, r#"{"z":2,"b":0}"#),
+            (r#"{"z":null,"a":1}"#, r#"{"z":1}"#),
+            (r#"{"z":null,"z":2,"a":1}"#, r#"{"z":null,"z":2}"#),
+            (r#"{"z":null,"a":null}"#, r#"{"z":null}"#),
+            (r#"{"z":null}"#, r#"{"z":null}"#),
+        ] {
+            assert_eq!(apply(&renaming(&[("a", "z")]), body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn renames_follow_one_another() {
+        let body = r#"{"a":1,"b":2}"#;
+        for (renamed, expected) in [
+            ([("a", "z"), ("b", "z")], r#"{"z":1}"#),
+            ([("b", "c"), ("a", "b")], r#"{"b":1,"c":2}"#),
+            ([("a", "a"), ("x", "b")], body),
+        ] {
+            let fields = apply(&renaming(&renamed), body);
+            let fields: serde_json::Value = serde_json::from_str(&fields).unwrap();
+            assert_eq!(
+                fields,
+                serde_json::from_str::<serde_json::Value>(expected).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn a_set_field_takes_the_place_of_all_of_its_name() {
+        let edits = setting("t", json!({"x": [1, "é"]}));
+        for (body, expected) in [
+            ("{}", r#"{"t":{"x":[1,"é"]}}"#),
+            (
+                r#"{"t":1,"a":2,"\u0074":3}"#,
+                r#"{"a":2,"t":{"x":[1,"é"]}}"#,
+            ),
+        ] {
+            assert_eq!(apply(&edits, body), expected, "{body}");
+        }
+        assert_eq!(
+            apply(&setting("t", json!(null)), r#"{"t":1}"#),
+            r#"{"t":null}"#
+        );
+    }
+
+    #[test]
+    fn a_default_is_for_what_the_client_did_not_say() {
+        for (body, expected) in [
+            (r#"{"a":1}"#, r#"{"a":1,"t":0.5}"#),
+            (r#"{"t": null ,"a":1}"#, r#"{"a":1,"t":0.5}"#),
+            (r#"{"t":false}"#, r#"{"t":false}"#),
+            (r#"{"t":"null"}"#, r#"{"t":"null"}"#),
+            (r#"{"t":1,"t":null}"#, r#"{"t":1,"t":null}"#),
+        ] {
+            assert_eq!(
+                apply(&defaulting("t", json!(0.5)), body),
+                expected,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn our_stop_words_join_those_of_the_client() {
+        for (body, expected) in [
+            ("{}", r#"{"stop":["a","\n"]}"#),
+            (r#"{"stop":null,"x":1}"#, r#"{"x":1,"stop":["a","\n"]}"#),
+            (
+                r#"{"stop" : "é","x":1}"#,
+                r#"{"stop" : ["é","a","\n"],"x":1}"#,
+            ),
+            (r#"{"stop":""}"#, r#"{"stop":["","a","\n"]}"#),
+            (r#"{"stop":"a"}"#, r#"{"stop":["a","\n"]}"#),
+            (r#"{"stop":[]}"#, r#"{"stop":["a","\n"]}"#),
+            (r#"{"stop":[ ]}"#, r#"{"stop":[ "a","\n"]}"#),
+            (
+                r#"{"stop":[ "b" ,"c" ]}"#,
+                r#"{"stop":[ "b" ,"c" ,"a","\n"]}"#,
+            ),
+            (
+                r#"{"stop":["\u0061","\u0062"]}"#,
+                r#"{"stop":["\u0061","\u0062","\n"]}"#,
+            ),
+            (r#"{"stop":["\n", "a"]}"#, r#"{"stop":["\n", "a"]}"#),
+            (
+                r#"{"stop":[1.0e400,["a"]]}"#,
+                r#"{"stop":[1.0e400,["a"],"a","\n"]}"#,
+            ),
+            (r#"{"stop":"\ud800"}"#, r#"{"stop":["\ud800","a","\n"]}"#),
+            (
+                r#"{"stop":"x","stop":[]}"#,
+                r#"{"stop":["x","a","\n"],"stop":["a","\n"]}"#,
+            ),
+            (r#"{"stop":7}"#, r#"{"stop":7}"#),
+            (r#"{"stop":{"a":1}}"#, r#"{"stop":{"a":1}}"#),
+            (r#"{"stop":true}"#, r#"{"stop":true}"#),
+        ] {
+            assert_eq!(apply(&stopping(&["a", "\n"]), body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn changes_are_made_in_their_order() {
+        let edits = Edits {
+            drop: names(&["max_tokens", "b"]),
+            rename: vec![("max_completion_tokens".into(), "max_tokens".into())],
+            set: vec![("a".into(), json!(1)), ("b".into(), json!(2))],
+            default: vec![
+                ("max_completion_tokens".into(), json!(256)),
+                ("a".into(), json!(0)),
+            ],
+            stop: names(&["end"]),
+        };
+        assert!(!edits.is_empty() && Edits::default().is_empty());
+        for (body, expected) in [
+            (
+                r#"{"model":"x","max_tokens":9}"#,
+                r#"{"model":"y","max_tokens":256,"a":1,"stop":["end"]}"#,
+            ),
+            (
+                r#"{"stop":"s","max_completion_tokens":8,"model":"x","a":5}"#,
+                r#"{"stop":["s","end"],"max_tokens":8,"model":"y","a":1}"#,
+            ),
+        ] {
+            let out = edits.apply(body.as_bytes(), Some("y")).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_fails() {
+        let edits = dropping(&["a"]);
+        let bodies: [&[u8]; 12] = [
+            b"",
+            b"null",
+            b"[1]",
+            br#""a""#,
+            b"{",
+            br#"{"a":1,}"#,
+            br#"{"a":1} x"#,
+            br#"{a:1}"#,
+            br#"{1:1}"#,
+            br#"{"\ud800":1}"#,
+            b"{\"\xff\":1}",
+            b"{\"a\":\"\xff\"}",
+        ];
+        for body in bodies {
+            let result = edits.apply(body, None);
+            assert!(result.is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn the_number_of_fields_is_bounded() {
+        let body = |fields: usize| format!("{{{}}}", vec![r#""":0"#; fields].join(","));
+        let most = body(MAX_FIELDS);
+        assert_eq!(apply(&dropping(&["a"]), &most), most);
+        let error = dropping(&["a"]).apply(body(MAX_FIELDS + 1).as_bytes(), None);
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("more than 4096 fields")
+        );
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let body = format!(r#"{{"a":{nested},"stop":{nested}}}"#);
+        let inner = &nested[..nested.len() - 1];
+        let expected = format!(r#"{{"a":{nested},"stop":{inner},"w"]}}"#);
+        assert_eq!(apply(&stopping(&["w"]), &body), expected);
+    }
+}

@@ -1,0 +1,782 @@
+//! Changes to an answer: the model's name that it carries, and a text before its first output.
+//!
+//! Owns finding the places in a JSON answer or in a stream's events, and writing there; every
+//! other byte passes as it came, for no tree is built. Refuses to know why something is changed,
+//! or whether the status calls for it. Never fails: what is not of the known shape passes
+//! unchanged, and so does an event beyond [`MAX_EVENT_BYTES`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A longer event passes as it comes, without being held.
+pub const MAX_EVENT_BYTES: usize = 8 << 20;
+
+/// As many choices of an answer can have a prefix; those beyond pass unchanged.
+const MAX_CHOICES: usize = 128;
+
+/// May stand at the start of a stream, and belongs to no line.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What is to be changed in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrites {
+    /// The model's name that it carries instead of the upstream's.
+    pub model: Option<String>,
+    /// Text before the first output of each choice.
+    pub prefix: Option<String>,
+}
+
+impl Rewrites {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// A whole JSON answer, changed; `None` when nothing in it is to be changed or it is not JSON
+    /// of the known shape (then it passes as it came).
+    pub fn whole(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let mut patches = Patches::default();
+        Editor::new(self).edit(body, body, &mut patches);
+        (!patches.is_empty()).then(|| patches.apply(body))
+    }
+}
+
+/// Rewrites a stream of events as it passes.
+pub struct StreamRewriter {
+    editor: Editor,
+    framing: Framing,
+    /// The beginning of an event, at most [`MAX_EVENT_BYTES`] long.
+    held: Vec<u8>,
+    /// The event at hand is too long, and its beginning has been passed on.
+    passing: bool,
+    /// The stream's first event is behind us.
+    begun: bool,
+}
+
+impl StreamRewriter {
+    /// A rewriter for one stream, from its first byte.
+    pub fn new(rewrites: Rewrites) -> Self {
+        Self {
+            editor: Editor::new(&rewrites),
+            framing: Framing::LineStart,
+            held: Vec::new(),
+            passing: false,
+            begun: false,
+        }
+    }
+
+    /// Takes the next bytes, gives what can be passed on: whole events only. Empty when an event
+    /// is not yet complete.
+    ///
+    /// Nothing is copied where a chunk begins with an event and none is changed.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
+        let Some(first) = self.framing.event_end(&chunk) else {
+            return self.hold(chunk);
+        };
+        let mut end = self.held.len() + first;
+        let bytes = self.join(chunk);
+        let mut done = 0;
+        let mut patches = Patches::default();
+        loop {
+            let event = bytes.get(done..end).unwrap_or_default();
+            self.edit(event, &bytes, &mut patches);
+            done = end;
+            let rest = bytes.get(done..).unwrap_or_default();
+            match self.framing.event_end(rest) {
+                Some(more) => end += more,
+                None => break,
+            }
+        }
+        // Of an event that has just begun nothing is passed on, or all when it is too long.
+        done += self.hold(bytes.slice(done..)).len();
+        let bytes = bytes.slice(..done);
+        if patches.is_empty() {
+            return bytes;
+        }
+        Bytes::from(patches.apply(&bytes))
+    }
+
+    /// The stream has ended: what is left, as it came.
+    pub fn finish(&mut self) -> Bytes {
+        self.join(Bytes::new())
+    }
+
+    /// Keeps bytes in which no event ends, or gives back what is to be passed on if the event
+    /// gets too long.
+    fn hold(&mut self, bytes: Bytes) -> Bytes {
+        self.passing |= self.held.len() + bytes.len() > MAX_EVENT_BYTES;
+        if self.passing {
+            return self.join(bytes);
+        }
+        self.held.extend_from_slice(&bytes);
+        Bytes::new()
+    }
+
+    /// What was held, and then these bytes.
+    fn join(&mut self, bytes: Bytes) -> Bytes {
+        if self.held.is_empty() {
+            return bytes;
+        }
+        self.held.extend_from_slice(&bytes);
+        Bytes::from(mem::take(&mut self.held))
+    }
+
+    fn edit(&mut self, event: &[u8], whole: &[u8], patches: &mut Patches) {
+        let first = !mem::replace(&mut self.begun, true);
+        let passed = mem::take(&mut self.passing);
+        if passed || event.len() > MAX_EVENT_BYTES {
+            return;
+        }
+        let marked = event.strip_prefix(BYTE_ORDER_MARK).filter(|_| first);
+        if let Some(data) = only_data_line(marked.unwrap_or(event)) {
+            self.editor.edit(data, whole, patches);
+        }
+    }
+}
+
+/// Where in a stream we are, so that it can come in any pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// Within a line.
+    Line,
+    /// At the start of a line.
+    LineStart,
+    /// The same, but after a CR: a LF still belongs to it.
+    AfterCr,
+    /// The same, after the CR that has ended an event.
+    AfterLastCr,
+}
+
+impl Framing {
+    /// Where the first event in these bytes, which follow those of the last call, has its end.
+    ///
+    /// A CR ends an event at once. A LF that belongs to it counts as an event of its own, so
+    /// that it need not be waited for, and makes no difference if it comes late.
+    fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(length) = memchr::memchr2(b'\r', b'\n', rest) else {
+                *self = Self::Line;
+                return None;
+            };
+            at += length + 1;
+            let cr = rest.get(length) == Some(&b'\r');
+            let blank = length == 0
+                && match self {
+                    Self::Line => false,
+                    Self::AfterCr => cr,
+                    Self::LineStart | Self::AfterLastCr => true,
+                };
+            *self = match (cr, blank) {
+                (true, true) => Self::AfterLastCr,
+                (true, false) => Self::AfterCr,
+                (false, _) => Self::LineStart,
+            };
+            if blank {
+                return Some(at);
+            }
+        }
+        None
+    }
+}
+
+/// What the one `data:` line of an event holds; nothing if there are none or several.
+fn only_data_line(event: &[u8]) -> Option<&[u8]> {
+    let mut only = None;
+    let mut start = 0;
+    for end in memchr::memchr2_iter(b'\r', b'\n', event) {
+        let line = event.get(start..end)?;
+        start = end + 1;
+        let data = match line.strip_prefix(b"data") {
+            Some([]) => &[],
+            Some([b':', data @ ..]) => data,
+            _ => continue,
+        };
+        if only.replace(data).is_some() {
+            return None;
+        }
+    }
+    only
+}
+
+/// Finds what is to be changed, over all events of one answer.
+struct Editor {
+    /// The model's name as a JSON string.
+    model: Option<Bytes>,
+    /// The prefix as a JSON string without its closing quote: takes the place of an opening one.
+    prefix: Option<Bytes>,
+    /// The choices that have had their prefix, at most [`MAX_CHOICES`].
+    prefixed: Vec<u64>,
+}
+
+impl Editor {
+    fn new(rewrites: &Rewrites) -> Self {
+        // A string always serialises.
+        let json = |text: &String| serde_json::to_vec(text).unwrap_or_default();
+        let open = |text: &String| {
+            let mut json = json(text);
+            json.pop();
+            json
+        };
+        Self {
+            model: rewrites.model.as_ref().map(json).map(Bytes::from),
+            prefix: rewrites.prefix.as_ref().map(open).map(Bytes::from),
+            prefixed: Vec::new(),
+        }
+    }
+
+    /// Notes what is to be changed in `json`, which is a part of `whole`.
+    fn edit(&mut self, json: &[u8], whole: &[u8], patches: &mut Patches) {
+        let Ok(text) = str::from_utf8(json) else {
+            return;
+        };
+        let Ok(Object(answer)) = serde_json::from_str::<Object<Answer<'_>>>(text) else {
+            return;
+        };
+        // What was read borrows from `whole`, so the difference of addresses is its offset.
+        let range = |text: &str| {
+            let start = text.as_ptr().addr() - whole.as_ptr().addr();
+            start..start + text.len()
+        };
+        if let Some(ours) = &self.model {
+            for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
+                patches.add(range(theirs), ours);
+            }
+        }
+        let Some(prefix) = &self.prefix else {
+            return;
+        };
+        for choice in &answer.choices {
+            let index = choice.index.unwrap_or_default();
+            let Some(output) = choice.output().map(range) else {
+                continue;
+            };
+            if self.prefixed.len() < MAX_CHOICES && !self.prefixed.contains(&index) {
+                self.prefixed.push(index);
+                patches.add(output.start..output.start + 1, prefix);
+            }
+        }
+    }
+}
+
+/// Ranges of bytes, and what takes their place.
+#[derive(Default)]
+struct Patches(Vec<(Range<usize>, Bytes)>);
+
+impl Patches {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, range: Range<usize>, with: &Bytes) {
+        self.0.push((range, with.clone()));
+    }
+
+    fn apply(mut self, bytes: &[u8]) -> Vec<u8> {
+        self.0.sort_unstable_by_key(|(range, _)| range.start);
+        let added: usize = self.0.iter().map(|(_, with)| with.len()).sum();
+        let mut out = Vec::with_capacity(bytes.len() + added);
+        let mut done = 0;
+        for (range, with) in &self.0 {
+            out.extend_from_slice(bytes.get(done..range.start).unwrap_or_default());
+            out.extend_from_slice(with);
+            done = range.end;
+        }
+        out.extend_from_slice(bytes.get(done..).unwrap_or_default());
+        out
+    }
+}
+
+/// What we read of an answer, or of an event: of chats, completions, embeddings and responses.
+#[derive(Deserialize)]
+struct Answer<'b> {
+    #[serde(borrow)]
+    model: Option<&'b RawValue>,
+    #[serde(borrow)]
+    response: Option<Object<Response<'b>>>,
+    #[serde(borrow, default, deserialize_with = "choices")]
+    choices: Vec<Choice<'b>>,
+}
+
+#[derive(Deserialize)]
+struct Response<'b> {
+    #[serde(borrow)]
+    model: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'b> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    delta: Option<Object<Message<'b>>>,
+    #[serde(borrow)]
+    message: Option<Object<Message<'b>>>,
+    #[serde(borrow)]
+    text: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'b> {
+    #[serde(borrow)]
+    content: Option<&'b RawValue>,
+}
+
+impl<'b> Answer<'b> {
+    /// The names of models in it. An empty one names none: Azure's filter has events of its own.
+    fn models(&self) -> impl Iterator<Item = &'b str> {
+        let inner = self.response.as_ref().and_then(|Object(inner)| inner.model);
+        [self.model, inner].into_iter().flatten().filter_map(string)
+    }
+}
+
+impl<'b> Choice<'b> {
+    /// The JSON string that holds its output, if that is not empty.
+    fn output(&self) -> Option<&'b str> {
+        let content = |message: &Option<Object<Message<'b>>>| message.as_ref()?.0.content;
+        let places = [content(&self.delta), content(&self.message), self.text];
+        places.into_iter().flatten().find_map(string)
+    }
+}
+
+/// A value's bytes if it is a string and not empty.
+fn string(value: &RawValue) -> Option<&str> {
+    let json = value.get();
+    (json.starts_with('"') && json != "\"\"").then_some(json)
+}
+
+/// Reads the first [`MAX_CHOICES`] choices.
+fn choices<'b, D: Deserializer<'b>>(deserializer: D) -> Result<Vec<Choice<'b>>, D::Error> {
+    struct List;
+    impl<'b> Visitor<'b> for List {
+        type Value = Vec<Choice<'b>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array or null")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+        fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut choices = Vec::new();
+            while choices.len() < MAX_CHOICES
+                && let Some(Object(choice)) = list.next_element()?
+            {
+                choices.push(choice);
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(choices)
+        }
+    }
+    deserializer.deserialize_any(List)
+}
+
+/// A JSON object: a derived struct alone could be read from an array as well.
+struct Object<T>(T);
+
+impl<'b, T: Deserialize<'b>> Deserialize<'b> for Object<T> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'b, T: Deserialize<'b>> Visitor<'b> for Members<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'b>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewrites(model: Option<&str>, prefix: Option<&str>) -> Rewrites {
+        Rewrites {
+            model: model.map(str::to_owned),
+            prefix: prefix.map(str::to_owned),
+        }
+    }
+
+    fn both() -> Rewrites {
+        rewrites(Some("ours"), Some("> \"hi\"\n"))
+    }
+
+    /// What comes of a whole answer; the empty string where it stays.
+    fn whole(rewrites: &Rewrites, body: &str) -> String {
+        let out = rewrites.whole(body.as_bytes()).unwrap_or_default();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// What comes of a stream that is cut at these places.
+    fn stream(rewrites: &Rewrites, input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Vec<u8> {
+        let mut rewriter = StreamRewriter::new(rewrites.clone());
+        let mut out = Vec::new();
+        let mut start = 0;
+        for end in cuts.into_iter().chain([input.len()]) {
+            out.extend(rewriter.push(Bytes::copy_from_slice(&input[start..end])));
+            start = end;
+        }
+        out.extend(rewriter.finish());
+        out
+    }
+
+    /// Checks a stream whole, in two pieces cut anywhere, and byte by byte.
+    fn check(rewrites: &Rewrites, input: &[u8], expected: &[u8]) {
+        let shown = String::from_utf8_lossy(input);
+        let check = |cuts: &[usize]| {
+            let out = stream(rewrites, input, cuts.iter().copied());
+            let (out, expected) = (
+                String::from_utf8_lossy(&out),
+                String::from_utf8_lossy(expected),
+            );
+            assert_eq!(out, expected, "{shown:?} cut at {cuts:?}");
+        };
+        check(&[]);
+        (0..=input.len()).for_each(|cut| check(&[cut]));
+        check(&(1..input.len()).collect::<Vec<_>>());
+    }
+
+    fn unchanged(input: &[u8]) {
+        check(&both(), input, input);
+    }
+
+    #[test]
+    fn a_whole_answer_carries_our_model_and_keeps_its_other_bytes() {
+        for (body, expected) in [
+            (
+                r#" {"id" : "a", "model" :"up\u002d1","x":[1.0e400,{"model":"up"}],"é":"\ud800"} "#,
+                r#" {"id" : "a", "model" :"a\"b","x":[1.0e400,{"model":"up"}],"é":"\ud800"} "#,
+            ),
+            (
+                r#"{"data":[{"embedding":[0.10]}],"mod\u0065l":"up"}"#,
+                r#"{"data":[{"embedding":[0.10]}],"mod\u0065l":"a\"b"}"#,
+            ),
+            (
+                r#"{"type":"x","response":{"id":1,"model":"up"},"model":"up"}"#,
+                r#"{"type":"x","response":{"id":1,"model":"a\"b"},"model":"a\"b"}"#,
+            ),
+        ] {
+            assert_eq!(whole(&rewrites(Some("a\"b"), None), body), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_output_of_each_choice_gets_the_prefix() {
+        for (body, expected) in [
+            (
+                r#"{"choices":[{"message":{"role":"a","content" : "x"}}]}"#,
+                r#"{"choices":[{"message":{"role":"a","content" : "> \"hi\"\nx"}}]}"#,
+            ),
+            (
+                r#"{"choices":[{"index":1,"text":"\u0078"},{"text":"y","index":0}]}"#,
+                r#"{"choices":[{"index":1,"text":"> \"hi\"\n\u0078"},{"text":"> \"hi\"\ny","index":0}]}"#,
+            ),
+            (
+                r#"{"choices":[{"text":"x"},{"index":0,"text":"y"}],"model":"up"}"#,
+                r#"{"choices":[{"text":"> \"hi\"\nx"},{"index":0,"text":"y"}],"model":"ours"}"#,
+            ),
+            (
+                r#"{"model":"up","choices":[{"message":{"reasoning_content":"r","content":"x"}}]}"#,
+                r#"{"model":"ours","choices":[{"message":{"reasoning_content":"r","content":"> \"hi\"\nx"}}]}"#,
+            ),
+        ] {
+            assert_eq!(whole(&both(), body), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_such_places_passes() {
+        for body in [
+            r#"{"choices":[{"message":{"content":null,"tool_calls":[]}}]}"#,
+            r#"{"choices":[{"message":{"content":""}},{"text":""},{"text":null},{}]}"#,
+            r#"{"choices":[{"message":{"content":[{"type":"text","text":"x"}]}}]}"#,
+            r#"{"choices":[{"message":null,"delta":null,"index":null}]}"#,
+            r#"{"choices":[{"message":{"reasoning_content":"x"}}]}"#,
+            r#"{"choices":[],"model":""}"#,
+            r#"{"choices":null,"model":null,"response":null}"#,
+            r#"{"model":4}"#,
+            r#"{"model":["up"]}"#,
+            r#"{"model":"ours"}"#,
+            r#"{"error":{"message":"model up"}}"#,
+        ] {
+            assert_eq!(whole(&both(), body), "", "{body}");
+        }
+        let body = r#"{"model":"up","choices":[{"text":"x"}]}"#;
+        assert_eq!(whole(&Rewrites::default(), body), "");
+        assert!(Rewrites::default().is_empty() && !both().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_of_the_known_shape_passes() {
+        let bodies: [&[u8]; 21] = [
+            b"",
+            b"up",
+            b"\"model\"",
+            br#"["up",null,[]]"#,
+            br#"{"model":"up""#,
+            br#"{"model":"up",}"#,
+            br#"{"model":"up"} x"#,
+            b"\xEF\xBB\xBF{\"model\":\"up\"}",
+            b"{\"model\":\"up\xff\"}",
+            b"{\"model\":\"up\",\"x\":\"\xff\"}",
+            br#"{"model":"up","model":"up"}"#,
+            br#"{"model":"up","mod\u0065l":"up"}"#,
+            br#"{"model":"up","choices":{}}"#,
+            br#"{"model":"up","choices":"x"}"#,
+            br#"{"model":"up","choices":[7]}"#,
+            br#"{"model":"up","choices":[[0,{"content":"x"},null,null]]}"#,
+            br#"{"model":"up","choices":[{"delta":["x"]}]}"#,
+            br#"{"model":"up","choices":[{"text":"x","text":"y"}]}"#,
+            br#"{"model":"up","choices":[{"index":-1,"text":"x"}]}"#,
+            br#"{"model":"up","choices":[{"index":18446744073709551616,"text":"x"}]}"#,
+            br#"{"model":"up","response":"x"}"#,
+        ];
+        for body in bodies {
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(both().whole(body), None, "{shown}");
+            unchanged(&[b"data: ", body, b"\n\n"].concat());
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_no_string_does_not_keep_the_prefix_away() {
+        assert_eq!(
+            whole(
+                &both(),
+                r#"{"model":4,"choices":[{"index":18446744073709551615,"text":"x"}]}"#
+            ),
+            r#"{"model":4,"choices":[{"index":18446744073709551615,"text":"> \"hi\"\nx"}]}"#
+        );
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let body = |model: &str| {
+            format!(r#"{{"x":{nested},"model":"{model}","choices":[{{"text":{nested}}}]}}"#)
+        };
+        assert_eq!(whole(&both(), &body("up")), body("ours"));
+        let unclosed = format!(r#"{{"model":"up","choices":{}"#, "[{\"a\":".repeat(100_000));
+        assert_eq!(whole(&both(), &unclosed), "");
+    }
+
+    #[test]
+    fn the_number_of_prefixed_choices_is_bounded() {
+        let choice = |index: usize, text: &str| format!(r#"{{"index":{index},"text":"{text}"}}"#);
+        let body = |text: &dyn Fn(usize) -> &'static str| {
+            let choices: Vec<_> = (0..MAX_CHOICES + 9)
+                .map(|nth| choice(nth, text(nth)))
+                .collect();
+            format!(r#"{{"choices":[{}]}}"#, choices.join(","))
+        };
+        let plain = body(&|_| "x");
+        let expected = body(&|nth| if nth < MAX_CHOICES { "> x" } else { "x" });
+        assert_eq!(whole(&rewrites(None, Some("> ")), &plain), expected);
+
+        let event =
+            |nth: usize, text: &str| format!("data: {{\"choices\":[{}]}}\n\n", choice(nth, text));
+        let input: String = (0..MAX_CHOICES + 9).map(|nth| event(nth, "x")).collect();
+        let text = |nth: usize| if nth < MAX_CHOICES { "> x" } else { "x" };
+        let expected: String = (0..MAX_CHOICES + 9)
+            .map(|nth| event(nth, text(nth)))
+            .collect();
+        let out = stream(&rewrites(None, Some("> ")), input.as_bytes(), []);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// A chat with two choices, as lines without their ends; and what is to come of it.
+    const CHAT: [(&str, &str); 22] = [
+        (
+            ": welcome {\"model\":\"up\"}",
+            ": welcome {\"model\":\"up\"}",
+        ),
+        ("", ""),
+        (
+            r#"data: {"model":"","choices":[],"prompt_filter_results":[]}"#,
+            r#"data: {"model":"","choices":[],"prompt_filter_results":[]}"#,
+        ),
+        ("", ""),
+        ("event:x", "event:x"),
+        (
+            r#"data:{"model":"up","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]} "#,
+            r#"data:{"model":"ours","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]} "#,
+        ),
+        ("id: 1", "id: 1"),
+        ("", ""),
+        (
+            r#"data: {"choices":[{"delta":{"reasoning_content":"é"}}], "model": "up"}"#,
+            r#"data: {"choices":[{"delta":{"reasoning_content":"é"}}], "model": "ours"}"#,
+        ),
+        ("", ""),
+        (
+            r#"data: {"model":"up","choices":[{"delta":{"content" : "a"}},{"index":1,"delta":{"content":null}}]}"#,
+            r#"data: {"model":"ours","choices":[{"delta":{"content" : "> \"hi\"\na"}},{"index":1,"delta":{"content":null}}]}"#,
+        ),
+        ("", ""),
+        ("", ""),
+        (
+            r#"data: {"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"c"}}],"model":"up"}"#,
+            r#"data: {"choices":[{"index":1,"delta":{"content":"> \"hi\"\nb"}},{"index":0,"delta":{"content":"c"}}],"model":"ours"}"#,
+        ),
+        ("", ""),
+        (r#"data: {"model":"up","#, r#"data: {"model":"up","#),
+        (r#"data: "choices":[]}"#, r#"data: "choices":[]}"#),
+        ("", ""),
+        ("data: [DONE]", "data: [DONE]"),
+        ("", ""),
+        (
+            r#"data: {"model":"up","usage":{}}"#,
+            r#"data: {"model":"ours","usage":{}}"#,
+        ),
+        ("", ""),
+    ];
+
+    /// The chat with line ends that take turns.
+    fn chat(ends: &[&str]) -> (String, String) {
+        let (mut input, mut expected) = (String::new(), String::new());
+        for ((line, rewritten), end) in CHAT.into_iter().zip(ends.iter().cycle()) {
+            // A LF here would belong to the CR before.
+            let joins = line.is_empty() && input.ends_with('\r') && *end == "\n";
+            let end = if joins { "\r" } else { end };
+            input.extend([line, end]);
+            expected.extend([rewritten, end]);
+        }
+        (input, expected)
+    }
+
+    #[test]
+    fn a_stream_is_the_same_however_it_is_cut_and_its_lines_end() {
+        let cycles: [&[&str]; 6] = [
+            &["\n"],
+            &["\r\n"],
+            &["\r"],
+            &["\n", "\r\n", "\r"],
+            &["\r", "\r\n"],
+            &["\r\n", "\n", "\n", "\r", "\r"],
+        ];
+        for ends in cycles {
+            let (input, expected) = chat(ends);
+            check(&both(), input.as_bytes(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_stream_of_a_response_carries_our_model() {
+        let event = |model: &str| {
+            format!(
+                "event: response.created\ndata: {{\"type\":\"response.created\",\
+                 \"response\":{{\"id\":\"r\",\"model\":\"{model}\"}},\"sequence_number\":0}}\n\n\
+                 event: response.output_text.delta\ndata: {{\"delta\":\"x\",\"sequence_number\":1}}\n\n"
+            )
+        };
+        check(&both(), event("up").as_bytes(), event("ours").as_bytes());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_known_at_the_start_alone() {
+        check(
+            &both(),
+            b"\xEF\xBB\xBFdata: {\"model\":\"up\"}\r\n\r\n",
+            b"\xEF\xBB\xBFdata: {\"model\":\"ours\"}\r\n\r\n",
+        );
+        unchanged(b"\n\xEF\xBB\xBFdata: {\"model\":\"up\"}\n\n");
+        check(
+            &both(),
+            b"\xEF\xBB\xBF\r\rdata:{\"model\":\"up\"}\n\n",
+            b"\xEF\xBB\xBF\r\rdata:{\"model\":\"ours\"}\n\n",
+        );
+    }
+
+    #[test]
+    fn what_is_no_event_of_one_json_line_passes() {
+        let inputs: [&[u8]; 12] = [
+            b"",
+            b"\n\r\r\n\n\r",
+            b"data\ndata: {\"model\":\"up\"}\n\n",
+            b"data: {\"model\":\"up\"}\ndata\n\n",
+            b"data: {\"model\":\"up\"}\ndata: {\"model\":\"up\"}\r\n\r\n",
+            b"data\n\n",
+            b"data:\n\n",
+            b"Data: {\"model\":\"up\"}\n\n",
+            b" data: {\"model\":\"up\"}\n\n",
+            b"database: {\"model\":\"up\"}\n\n",
+            b"data: {\"model\":\"up\xe2\x82\"}\r\r",
+            b"data: [DONE] {\"model\":\"up\"}\n\n",
+        ];
+        inputs.into_iter().for_each(unchanged);
+    }
+
+    #[test]
+    fn an_event_that_is_not_complete_waits_and_at_the_end_passes_as_it_came() {
+        let mut rewriter = StreamRewriter::new(both());
+        let mut push = |text: &'static str| rewriter.push(Bytes::from_static(text.as_bytes()));
+        assert_eq!(push("data: {\"model\""), "");
+        assert_eq!(push(":\"up\"}\r\n"), "");
+        assert_eq!(push("\r"), "data: {\"model\":\"ours\"}\r\n\r");
+        assert_eq!(push("\ndata: {\"mo"), "\n");
+        assert_eq!(push("del\":\"up\"}\n"), "");
+        assert_eq!(rewriter.finish(), "data: {\"model\":\"up\"}\n");
+        assert_eq!(rewriter.finish(), "");
+    }
+
+    #[test]
+    fn nothing_is_copied_where_nothing_changes() {
+        let chunk = Bytes::from_static(b": a\n\ndata: {\"model\":\"ours\"}\n\ndata");
+        let mut rewriter = StreamRewriter::new(both());
+        let out = rewriter.push(chunk.clone());
+        assert_eq!(out.as_ptr(), chunk.as_ptr());
+        assert_eq!(out, chunk[..chunk.len() - 4]);
+        assert_eq!(rewriter.finish(), "data");
+    }
+
+    /// An event of so many bytes.
+    fn long_event(bytes: usize, model: &str, end: &str) -> Vec<u8> {
+        let start = format!("data: {{\"model\":\"{model}\",\"x\":\"");
+        let fill = "x".repeat(bytes - start.len() - "\"}".len() - end.len());
+        [&start, &fill, "\"}", end].concat().into_bytes()
+    }
+
+    #[test]
+    fn an_event_beyond_the_bound_passes_as_it_comes() {
+        let next = b"data: {\"model\":\"up\"}\n\n";
+        let changed = b"data: {\"model\":\"ours\"}\n\n";
+        for end in ["\n\n", "\r\r"] {
+            let input = long_event(MAX_EVENT_BYTES, "up", end);
+            let expected = long_event(MAX_EVENT_BYTES + 2, "ours", end);
+            let longer = long_event(MAX_EVENT_BYTES + 1, "up", end);
+            let input = [&input, &longer, &b"\n"[..], next].concat();
+            let expected = [&expected, &longer, &b"\n"[..], changed].concat();
+            for size in [input.len(), MAX_EVENT_BYTES, 99_991] {
+                let cuts = (size..input.len()).step_by(size);
+                let out = stream(&both(), &input, cuts);
+                assert!(out == expected, "{end:?} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut rewriter = StreamRewriter::new(both());
+        let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+        for nth in 0..32 {
+            let out = rewriter.push(chunk.clone());
+            assert!(rewriter.held.len() <= MAX_EVENT_BYTES);
+            match nth {
+                0..8 => assert_eq!(out.len(), 0),
+                8 => assert_eq!(out.len(), MAX_EVENT_BYTES + chunk.len()),
+                _ => assert_eq!(out.as_ptr(), chunk.as_ptr()),
+            }
+        }
+        assert_eq!(rewriter.held.capacity(), 0);
+    }
+}

@@ -1,0 +1,326 @@
+//! What we read and write of a WebSocket ourselves.
+//!
+//! Owns its opening as RFC 6455 has it, the subprotocols in which browsers send a key, the frames
+//! that we send, and where one frame ends and the next begins. Refuses to know what is in a
+//! message: bytes pass as they come.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use http::{HeaderMap, HeaderName};
+use sha1::{Digest, Sha1};
+
+/// The subprotocol of the realtime API, and the only one that is ever chosen.
+pub const REALTIME: &str = "realtime";
+/// What stands before a key among the subprotocols.
+const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
+/// Subprotocols that name the client's account: as with headers, that is no matter of the
+/// provider's.
+const ACCOUNT_PROTOCOLS: [&str; 2] = ["openai-organization.", "openai-project."];
+/// What RFC 6455 has the server add to the client's key.
+const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// A control frame holds no more than this.
+const MAX_CONTROL_BYTES: usize = 125;
+
+/// Why a socket is closed, as its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// It has been open, or idle, for too long.
+    GoingAway = 1001,
+    /// The other side broke off.
+    Broken = 1011,
+    /// The gateway ends; the client may come back at once.
+    Restart = 1012,
+    /// The key is not ours: what the realtime API says of it.
+    Unauthorized = 3000,
+}
+
+/// Why a socket cannot be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// Another version than 13.
+    Version,
+    /// Not as RFC 6455 has it; what is wrong.
+    Malformed(&'static str),
+}
+
+/// Checks what RFC 6455 asks of a client's header.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn check(headers: &HeaderMap) -> Result<(), OpenError> {
+    if !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(OpenError::Malformed(
+            "the Connection header does not say `Upgrade`",
+        ));
+    }
+    match headers.get(SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "13" => {}
+        Some(_) => return Err(OpenError::Version),
+        None => return Err(OpenError::Malformed("Sec-WebSocket-Version is missing")),
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(OpenError::Malformed("there must be one Sec-WebSocket-Key"));
+    };
+    match STANDARD.decode(key.as_bytes()) {
+        Ok(nonce) if nonce.len() == 16 => Ok(()),
+        _ => Err(OpenError::Malformed(
+            "Sec-WebSocket-Key is not 16 bytes in base64",
+        )),
+    }
+}
+
+/// Whether one of a header's comma-separated values is `token`, in any case.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter();
+    let mut tokens = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// The `Sec-WebSocket-Accept` for a client's key.
+pub fn accept(key: &[u8]) -> String {
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_SUFFIX);
+    STANDARD.encode(digest.finalize())
+}
+
+/// The subprotocols that a client offers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Offer<'h> {
+    /// The key among them.
+    pub key: Option<&'h str>,
+    /// Whether `realtime` is among them, and so may be chosen.
+    pub has_realtime: bool,
+    /// What the upstream may see of them.
+    pub forwarded: Vec<&'h str>,
+}
+
+impl<'h> Offer<'h> {
+    /// Reads `Sec-WebSocket-Protocol`.
+    pub fn read(headers: &'h HeaderMap) -> Self {
+        let mut offer = Self::default();
+        let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+        let protocols = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
+        for protocol in protocols.map(str::trim).filter(|p| !p.is_empty()) {
+            if let Some(key) = protocol.strip_prefix(KEY_PROTOCOL) {
+                offer.key = offer.key.or(Some(key));
+            } else if !ACCOUNT_PROTOCOLS.iter().any(|p| protocol.starts_with(p)) {
+                offer.has_realtime |= protocol == REALTIME;
+                offer.forwarded.push(protocol);
+            }
+        }
+        offer
+    }
+}
+
+/// The frame with which a server closes a socket.
+pub fn close_frame(close: Close, reason: &str) -> Vec<u8> {
+    let code = (close as u16).to_be_bytes();
+    let mut cut = reason.len().min(MAX_CONTROL_BYTES - code.len());
+    while !reason.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let reason = reason.get(..cut).unwrap_or_default().as_bytes();
+    frame(0x8, &[&code, reason].concat())
+}
+
+/// A server's text message of one frame.
+pub fn text_frame(text: &[u8]) -> Vec<u8> {
+    frame(0x1, text)
+}
+
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..=125), _) => frame.push(length),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Follows the frames of one direction, to know where one ends and whether the last was a close.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// The bytes of a frame's header so far; 14 at most.
+    header: [u8; 14],
+    header_bytes: usize,
+    /// What is left of the payload of the frame whose header has been read.
+    payload_left: u64,
+    /// Whether a close frame has passed.
+    closed: bool,
+    /// How many frames have begun.
+    count: u64,
+}
+
+impl Frames {
+    /// Takes the next bytes.
+    pub fn pass(&mut self, mut bytes: &[u8]) {
+        loop {
+            let skipped = bytes
+                .len()
+                .min(usize::try_from(self.payload_left).unwrap_or(usize::MAX));
+            self.payload_left -= skipped as u64;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let Some((byte, rest)) = bytes.split_first() else {
+                return;
+            };
+            bytes = rest;
+            if let Some(slot) = self.header.get_mut(self.header_bytes) {
+                *slot = *byte;
+            }
+            self.header_bytes += 1;
+            if let Some(length) = self.payload_bytes() {
+                self.closed |= self.header.first().is_some_and(|first| first & 0x0f == 0x8);
+                self.count += 1;
+                self.payload_left = length;
+                self.header_bytes = 0;
+            }
+        }
+    }
+
+    /// The length of the payload, once the header is complete.
+    fn payload_bytes(&self) -> Option<u64> {
+        let [_, second, rest @ ..] = &self.header;
+        let mask_bytes = if second & 0x80 == 0 { 0 } else { 4 };
+        let (length_bytes, short) = match second & 0x7f {
+            126 => (2, None),
+            127 => (8, None),
+            length => (0, Some(u64::from(length))),
+        };
+        if self.header_bytes < 2 + length_bytes + mask_bytes {
+            return None;
+        }
+        let long = rest.iter().take(length_bytes);
+        Some(short.unwrap_or_else(|| long.fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
+    }
+
+    /// Whether the bytes so far end with a whole frame, so that one of ours may follow.
+    pub fn is_between(&self) -> bool {
+        self.payload_left == 0 && self.header_bytes == 0
+    }
+
+    /// Whether a close frame has passed: nothing may follow it.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// How many frames have passed, or begun to.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(entries: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in entries {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    const VERSION: (&str, &str) = ("sec-websocket-version", "13");
+    const UPGRADE: (&str, &str) = ("connection", "keep-alive, Upgrade");
+
+    #[test]
+    fn the_accept_of_the_rfcs_example() {
+        assert_eq!(accept(KEY.1.as_bytes()), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn an_opening_is_held_to_the_rfc() {
+        assert_eq!(check(&headers(&[KEY, VERSION, UPGRADE])), Ok(()));
+        let old = ("sec-websocket-version", "8");
+        assert_eq!(
+            check(&headers(&[KEY, old, UPGRADE])),
+            Err(OpenError::Version)
+        );
+        for bad in [
+            &[KEY, VERSION][..],
+            &[KEY, UPGRADE],
+            &[VERSION, UPGRADE],
+            &[KEY, KEY, VERSION, UPGRADE],
+            &[("sec-websocket-key", "c2hvcnQ="), VERSION, UPGRADE],
+            &[("sec-websocket-key", "?"), VERSION, UPGRADE],
+        ] {
+            let outcome = check(&headers(bad));
+            assert!(matches!(outcome, Err(OpenError::Malformed(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_taken_out_of_the_subprotocols() {
+        let offered = headers(&[
+            (
+                "sec-websocket-protocol",
+                "realtime, openai-insecure-api-key.k1",
+            ),
+            (
+                "sec-websocket-protocol",
+                "openai-project.p,openai-beta.realtime-v1",
+            ),
+        ]);
+        let offer = Offer::read(&offered);
+        assert_eq!(offer.key, Some("k1"));
+        assert!(offer.has_realtime);
+        assert_eq!(offer.forwarded, ["realtime", "openai-beta.realtime-v1"]);
+        assert_eq!(Offer::read(&HeaderMap::new()), Offer::default());
+    }
+
+    #[test]
+    fn a_close_frame_is_short_whatever_its_reason() {
+        assert_eq!(
+            close_frame(Close::Unauthorized, "no"),
+            b"\x88\x04\x0b\xb8no"
+        );
+        let long = close_frame(Close::GoingAway, &"é".repeat(100));
+        assert_eq!((long[0], usize::from(long[1])), (0x88, long.len() - 2));
+        assert!(long.len() <= 127 && std::str::from_utf8(&long[4..]).is_ok());
+    }
+
+    #[test]
+    fn frames_are_told_apart_over_any_chunks() {
+        let masked = [b"\x81\x83abcd".as_slice(), b"xyz"].concat();
+        let stream = [
+            text_frame(b""),
+            text_frame(&[7; 125]),
+            text_frame(&[7; 126]),
+            text_frame(&[7; 70_000]),
+            masked,
+        ]
+        .concat();
+        let ends = [2, 129, 259, 70_269, 70_278];
+        for size in [1, 2, 3, 1000, 100_000] {
+            let mut frames = Frames::default();
+            let mut seen = 0;
+            for chunk in stream.chunks(size) {
+                frames.pass(chunk);
+                seen += chunk.len();
+                assert_eq!(
+                    frames.is_between(),
+                    ends.contains(&seen),
+                    "{seen} by {size}"
+                );
+            }
+            assert_eq!((frames.count(), frames.is_closed()), (5, false));
+            frames.pass(&close_frame(Close::Restart, ""));
+            assert!(frames.is_closed() && frames.is_between());
+        }
+    }
+}
