@@ -71,6 +71,12 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
+/// What stands between the commas of a list, trimmed; empty pieces do not count.
+pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = text.split(',').map(str::trim);
+    pieces.filter(|piece| !piece.is_empty())
+}
+
 /// Why a string could not be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ExpandError {

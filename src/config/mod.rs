@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod expand;
 mod health;
+mod keys;
 mod models;
 mod problem;
 mod routes;

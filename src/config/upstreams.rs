@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::document::{Located, Node, Place};
 use super::health::{self, HealthCheck};
+use super::keys;
 use crate::openai::dialect::Dialect;
 use crate::secret::Secret;
 
@@ -300,25 +301,22 @@ fn read_keys(node: &Node<'_>) -> Keys {
         );
         return Keys::Own(Vec::new());
     }
-    let keys = node.list().unwrap_or_default();
-    Keys::Own(keys.iter().filter_map(read_key).collect())
+    let keys = keys::read(&node.list().unwrap_or_default(), parse_key);
+    Keys::Own(keys.into_iter().map(|key| key.value).collect())
 }
 
-fn read_key(node: &Node<'_>) -> Option<Secret> {
-    let key = node.text()?;
-    if key.trim().is_empty() {
-        node.report("the key is empty", None);
-        return None;
-    }
-    let sendable = http::HeaderValue::from_str(&key).is_ok_and(|_| key.trim() == key);
-    if !sendable {
-        node.report(
+/// Takes a provider key as it is.
+///
+/// # Errors
+/// It cannot be sent in a header.
+pub fn parse_key(key: &str) -> Result<Secret, keys::Fault> {
+    match http::HeaderValue::from_str(key) {
+        Ok(_) => Ok(Secret::new(key.to_owned())),
+        Err(_) => Err((
             "the key has characters that no header can carry",
-            Some("look for a space or line break around it"),
-        );
-        return None;
+            "look for a line break in it, or for a letter that is not ASCII",
+        )),
     }
-    Some(Secret::new(key))
 }
 
 fn read_timeouts(node: &Node<'_>) -> Timeouts {
