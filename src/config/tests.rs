@@ -198,6 +198,10 @@ fn upstreams_that_cannot_work_are_refused() {
             "the environment variable NOT_SET_X is not set",
         ),
         (
+            "{ base_url: http://a, keys: ['${OPENAI_API_KEY[1]}'] }",
+            "the environment variable OPENAI_API_KEY[1] is not set",
+        ),
+        (
             "{ base_url: http://a, keys: ['${OPENAI_API_KEY'] }",
             "`${` without `}`",
         ),
