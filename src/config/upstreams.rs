@@ -89,12 +89,13 @@ pub struct BaseUrl {
 
 impl BaseUrl {
     /// Parses `http(s)://host[:port][/path]`. A URL with no path gets `/v1`, which is where
-    /// providers serve this API.
+    /// providers serve this API. An endpoint at its end, which is what people copy from a
+    /// provider's page, is left out: `/v1/chat/completions` is `/v1`.
     ///
     /// # Errors
     /// What is wrong, for the operator.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let url: http::Uri = text.trim().parse().map_err(|_| "not a URL")?;
+        let url: http::Uri = text.trim().parse().map_err(|_| "is not a URL")?;
         let tls = match url.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -111,12 +112,15 @@ impl BaseUrl {
         if host.is_empty() {
             return Err("has no host");
         }
-        let path = url.path().trim_end_matches('/');
+        let path = match url.path().trim_end_matches('/') {
+            "" => "/v1",
+            path => without_endpoint(path),
+        };
         Ok(Self {
             tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            path: if path.is_empty() { "/v1" } else { path }.to_owned(),
+            path: path.to_owned(),
         })
     }
 
@@ -131,6 +135,14 @@ impl BaseUrl {
             (_, port) => format!("{host}:{port}"),
         }
     }
+}
+
+fn without_endpoint(path: &str) -> &str {
+    let Some(path) = path.strip_suffix("/completions") else {
+        return path;
+    };
+    let path = path.strip_suffix("/chat").unwrap_or(path);
+    path.trim_end_matches('/')
 }
 
 impl From<SocketAddr> for BaseUrl {
@@ -356,6 +368,22 @@ mod tests {
     #[test]
     fn a_base_url_without_a_path_gets_v1() {
         assert_eq!(BaseUrl::parse("http://10.0.0.11:8000").unwrap().path, "/v1");
+    }
+
+    #[test]
+    fn an_endpoint_at_the_end_is_left_out() {
+        for (text, path) in [
+            ("https://a.example/v1/chat/completions", "/v1"),
+            ("https://a.example/v1/chat/completions/", "/v1"),
+            ("https://a.example/v1/completions", "/v1"),
+            ("https://a.example/api//chat/completions", "/api"),
+            // Written without /v1, it is served without.
+            ("https://a.example/chat/completions", ""),
+            ("https://a.example/v1/chat", "/v1/chat"),
+            ("https://a.example/autocompletions", "/autocompletions"),
+        ] {
+            assert_eq!(BaseUrl::parse(text).unwrap().path, path, "{text}");
+        }
     }
 
     #[test]
