@@ -83,6 +83,11 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
+/// Text that [`expand`] gives back as it is.
+pub fn escape(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
 /// What stands between the commas of a list, trimmed; empty pieces do not count.
 pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let pieces = text.split(',').map(str::trim);
@@ -171,6 +176,9 @@ mod tests {
     #[test]
     fn a_doubled_dollar_is_a_literal() {
         assert_eq!(expand("$${HOST}", &vars()), Ok("${HOST}".into()));
+        for text in ["${HOST}", "$${HOST}", "$$", "a ${ b"] {
+            assert_eq!(expand(&escape(text), &vars()), Ok(text.into()));
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the operator wrote.
 //!
 //! One file per section, each reading its own keys; `document` reads YAML with positions, `expand`
-//! fills in variables, `validate` checks what crosses sections, `sources` finds the file,
-//! `environment` turns a handful of variables into the same document. Refuses to know what runs:
+//! fills in variables, `validate` checks what crosses sections, `sources` finds the file;
+//! `environment` reads what a handful of variables say, and `quick_start` writes the document that
+//! they amount to. Refuses to know what runs:
 //! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
 
 mod document;
@@ -12,6 +13,7 @@ mod health;
 mod keys;
 mod models;
 mod problem;
+mod quick_start;
 mod routes;
 mod server;
 mod sources;
@@ -23,6 +25,7 @@ pub use document::{Located, Place};
 pub use expand::Variables;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};
+pub use quick_start::QuickStart;
 pub use server::{Listener, Log, Server, Tls};
 pub use sources::Source;
 pub use tenants::Tenant;
@@ -43,6 +46,8 @@ pub struct Config {
     pub routes: Vec<routes::Route>,
     /// Tenants; empty when anybody on this machine may call.
     pub tenants: Vec<Tenant>,
+    /// What the document was made from, when the environment stands in for a file.
+    pub quick_start: Option<QuickStart>,
 }
 
 impl Config {
@@ -51,8 +56,12 @@ impl Config {
     /// # Errors
     /// Every mistake in it.
     pub fn load(source: &Source, variables: &Variables) -> Result<Self, Problems> {
-        let text = source.text(variables)?;
-        Self::parse(&source.to_string(), &text, variables)
+        let (text, quick_start) = source.read(variables)?;
+        let config = Self::parse(&source.to_string(), &text, variables)?;
+        Ok(Self {
+            quick_start,
+            ..config
+        })
     }
 
     /// Reads a configuration from its text; `name` is what problems call it.
@@ -92,6 +101,8 @@ impl Config {
         if !self.routes.is_empty() {
             lines.push("routes".to_owned());
         }
+        let variables = self.quick_start.iter().flat_map(|q| &q.not_in_force);
+        lines.extend(variables.map(|name| (*name).to_owned()));
         lines
     }
 }
@@ -114,6 +125,7 @@ fn read_root(root: &Node<'_>) -> Option<Config> {
         tenants: section
             .take("tenants")
             .map_or_else(Vec::new, |n| tenants::read(&n)),
+        quick_start: None,
     };
     section.finish();
     Some(config)
