@@ -1,12 +1,14 @@
 //! What `tollgate check` prints: the configuration as it was understood.
 //!
-//! Owns the tables. Keys are masked, client keys are shown by fingerprint.
+//! Owns the tables, and the frame of the document that goes before them where nobody has written
+//! one. Keys are masked, client keys are shown by fingerprint.
 
-use crate::config::{self, Config, Keys, Source, Upstream};
+use crate::config::{self, Config, Keys, QuickStart, Source, Upstream};
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {
-    let mut text = format!("{source}: ok\n\n");
+    let mut text = config.quick_start.as_ref().map_or_else(String::new, file);
+    text.push_str(&format!("{source}: ok\n\n"));
     let mut listeners = vec![row(&["LISTENER", "ADDRESS"])];
     for listener in &config.server.listen {
         let scheme = if listener.tls.is_some() {
@@ -34,6 +36,16 @@ pub fn describe(source: &Source, config: &Config) -> String {
         text.push_str(&format!("not in force in this version: {line}\n"));
     }
     text.trim_end().to_owned()
+}
+
+/// What can be saved as a file: all of it is YAML, the line of dashes too.
+fn file(quick_start: &QuickStart) -> String {
+    format!(
+        "# The environment amounts to this file. To go on from there, save it as tollgate.yaml, down to\n\
+         # the line of dashes. It holds no key: they stay in their variables.\n\n\
+         {}\n# ---------------------------- end of tollgate.yaml ----------------------------\n\n",
+        quick_start.document()
+    )
 }
 
 fn row(cells: &[&str]) -> Vec<String> {

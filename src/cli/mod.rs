@@ -36,7 +36,9 @@ enum Command {
         /// The configuration file
         ///
         /// Without it: what CONFIG_PATH names, ./tollgate.yaml, /etc/tollgate/tollgate.yaml, and
-        /// last the environment (OPENAI_API_KEY, OPENAI_BASE_URL, FORWARD_KEY, PORT).
+        /// last the environment: OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or
+        /// UPSTREAM_API_URL, FORWARD_KEY, PORT, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with
+        /// EXTRA_ROUTE_PREFIX. `tollgate check` prints the file that they amount to.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Listen on this port instead of the first listener's own; 0 takes any free one
@@ -49,6 +51,8 @@ enum Command {
     /// Check the configuration and print what it amounts to
     Check {
         /// The configuration file; without it, the same places as `run`
+        ///
+        /// If that is the environment, the file that it amounts to is printed first.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

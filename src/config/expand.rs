@@ -1,6 +1,6 @@
-//! `${NAME}` and `${NAME:-default}` inside a parsed string.
+//! `${NAME}`, `${NAME[0]}` and `${NAME:-default}` inside a parsed string.
 //!
-//! Owns the expansion and the set of variables that it reads. Works on values after YAML has been
+//! Owns the expansion, the set of variables that it reads, and what a list in a variable is. Works on values after YAML has been
 //! parsed, so no variable can change the shape of the document. `$${` stands for a literal `${`.
 //! Fails on a variable that is not set and has no default, and on a `${` without its `}`.
 
@@ -45,6 +45,18 @@ impl Variables {
             .map(String::as_str)
             .filter(|v| !v.is_empty())
     }
+
+    /// What `NAME` or `NAME[n]` stands for: a variable, or the place `n`, counted from 0, of one
+    /// that holds a list. A place that is empty keeps its number and counts as not set: whoever
+    /// names places relies on what stands in which.
+    fn look_up(&self, reference: &str) -> Option<&str> {
+        let place = reference.strip_suffix(']').and_then(|r| r.split_once('['));
+        let Some((name, place)) = place else {
+            return self.get(reference);
+        };
+        let text = self.get(name)?.split(',').nth(place.parse().ok()?)?.trim();
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// Names what is wrong with `.env`, without the line itself: it may hold a key.
@@ -71,16 +83,28 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
+/// Text that [`expand`] gives back as it is.
+pub fn escape(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+/// What stands between the commas of a list, trimmed; empty pieces do not count.
+pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = text.split(',').map(str::trim);
+    pieces.filter(|piece| !piece.is_empty())
+}
+
 /// Why a string could not be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ExpandError {
-    /// The named variable is not set, or is empty, and no default is given.
+    /// The named variable, or the place `NAME[n]` of one, is not set or empty, and no default is
+    /// given.
     NotSet(String),
     /// A `${` without its `}`.
     Unclosed,
 }
 
-/// Replaces each `${NAME}` and `${NAME:-default}` in `text`.
+/// Replaces each `${NAME}`, `${NAME[n]}` and `${NAME:-default}` in `text`.
 ///
 /// # Errors
 /// See [`ExpandError`].
@@ -100,7 +124,7 @@ pub fn expand(text: &str, variables: &Variables) -> Result<String, ExpandError> 
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        match (variables.get(name), default) {
+        match (variables.look_up(name), default) {
             (Some(value), _) => out.push_str(value),
             (None, Some(default)) => out.push_str(default),
             (None, None) => return Err(ExpandError::NotSet(name.to_owned())),
@@ -132,8 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn places_of_a_list_expand() {
+        let vars: Variables = [("LIST", "a, b,,d ,"), ("ONE", "x")].into_iter().collect();
+        assert_eq!(expand("${LIST[0]}-${LIST[1]}", &vars), Ok("a-b".into()));
+        assert_eq!(expand("${LIST[3]}", &vars), Ok("d".into()));
+        assert_eq!(expand("${ONE[0]}", &vars), Ok("x".into()));
+        assert_eq!(expand("${LIST[2]:-e}", &vars), Ok("e".into()));
+        assert_eq!(expand("${NONE[0]:-e}", &vars), Ok("e".into()));
+        for missing in [
+            "LIST[2]", "LIST[9]", "ONE[1]", "NONE[0]", "LIST[x]", "LIST[]",
+        ] {
+            assert_eq!(
+                expand(&format!("${{{missing}}}"), &vars),
+                Err(ExpandError::NotSet(missing.into()))
+            );
+        }
+    }
+
+    #[test]
     fn a_doubled_dollar_is_a_literal() {
         assert_eq!(expand("$${HOST}", &vars()), Ok("${HOST}".into()));
+        for text in ["${HOST}", "$${HOST}", "$$", "a ${ b"] {
+            assert_eq!(expand(&escape(text), &vars()), Ok(text.into()));
+        }
     }
 
     #[test]

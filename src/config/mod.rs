@@ -1,8 +1,9 @@
 //! What the operator wrote.
 //!
 //! One file per section, each reading its own keys; `document` reads YAML with positions, `expand`
-//! fills in variables, `validate` checks what crosses sections, `sources` finds the file,
-//! `environment` turns a handful of variables into the same document. Refuses to know what runs:
+//! fills in variables, `validate` checks what crosses sections, `sources` finds the file;
+//! `environment` reads what a handful of variables say, and `quick_start` writes the document that
+//! they amount to. Refuses to know what runs:
 //! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
 
 mod dialect;
@@ -10,8 +11,10 @@ mod document;
 mod environment;
 mod expand;
 mod health;
+mod keys;
 mod models;
 mod problem;
+mod quick_start;
 mod routes;
 mod server;
 mod sources;
@@ -23,6 +26,7 @@ pub use document::{Located, Place};
 pub use expand::Variables;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};
+pub use quick_start::QuickStart;
 pub use routes::Route;
 pub use server::{Forms, Listener, Log, Passthrough, Server, Tls, WebSocket};
 pub use sources::Source;
@@ -44,6 +48,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Tenants; empty when anybody on this machine may call.
     pub tenants: Vec<Tenant>,
+    /// What the document was made from, when the environment stands in for a file.
+    pub quick_start: Option<QuickStart>,
 }
 
 impl Config {
@@ -52,8 +58,12 @@ impl Config {
     /// # Errors
     /// Every mistake in it.
     pub fn load(source: &Source, variables: &Variables) -> Result<Self, Problems> {
-        let text = source.text(variables)?;
-        Self::parse(&source.to_string(), &text, variables)
+        let (text, quick_start) = source.read(variables)?;
+        let config = Self::parse(&source.to_string(), &text, variables)?;
+        Ok(Self {
+            quick_start,
+            ..config
+        })
     }
 
     /// Reads a configuration from its text; `name` is what problems call it.
@@ -90,6 +100,8 @@ impl Config {
                 tenant.id.value
             ));
         }
+        let variables = self.quick_start.iter().flat_map(|q| &q.not_in_force);
+        lines.extend(variables.map(|name| (*name).to_owned()));
         lines
     }
 }
@@ -112,6 +124,7 @@ fn read_root(root: &Node<'_>) -> Option<Config> {
         tenants: section
             .take("tenants")
             .map_or_else(Vec::new, |n| tenants::read(&n)),
+        quick_start: None,
     };
     section.finish();
     Some(config)

@@ -11,7 +11,8 @@ pub struct Problem {
     pub source: String,
     /// The line, counted from 1, where a file has one.
     pub line: Option<usize>,
-    /// The key's path, as in `models[0].targets[1].upstream`; empty for the whole document.
+    /// The key's path, as in `models[0].targets[1].upstream`; a variable's
+    /// name, where the environment stands in for a file; empty for the whole document.
     pub path: String,
     /// What is wrong.
     pub message: String,

@@ -11,6 +11,7 @@ use super::document::MAX_FILE_BYTES;
 use super::environment;
 use super::expand::Variables;
 use super::problem::{Problem, Problems};
+use super::quick_start::QuickStart;
 
 /// The files that are looked for when none is named.
 const WELL_KNOWN: [&str; 2] = ["./tollgate.yaml", "/etc/tollgate/tollgate.yaml"];
@@ -48,24 +49,28 @@ impl Source {
         file.map_or(Self::Environment, Self::File)
     }
 
-    /// The text of the configuration.
-    pub(super) fn text(&self, variables: &Variables) -> Result<String, Problems> {
+    /// The text of the configuration, and what it was made from if nobody wrote it.
+    pub(super) fn read(
+        &self,
+        variables: &Variables,
+    ) -> Result<(String, Option<QuickStart>), Problems> {
         match self {
-            Self::File(path) => read_file(path).map_err(|message| self.problem(message, None)),
-            Self::Environment => environment::document(variables)
-                .map_err(|(message, hint)| self.problem(message, Some(hint))),
-            Self::Demo => Ok(environment::DEMO.to_owned()),
+            Self::File(path) => match read_file(path) {
+                Ok(text) => Ok((text, None)),
+                Err(message) => Err(Problems(vec![Problem {
+                    source: self.to_string(),
+                    line: None,
+                    path: String::new(),
+                    message,
+                    hint: None,
+                }])),
+            },
+            Self::Environment => {
+                let quick_start = environment::read(variables)?;
+                Ok((quick_start.document(), Some(quick_start)))
+            }
+            Self::Demo => Ok((environment::DEMO.to_owned(), None)),
         }
-    }
-
-    fn problem(&self, message: String, hint: Option<String>) -> Problems {
-        Problems(vec![Problem {
-            source: self.to_string(),
-            line: None,
-            path: String::new(),
-            message,
-            hint,
-        }])
     }
 }
 

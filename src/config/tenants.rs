@@ -4,6 +4,7 @@
 //! release that brings the ledger, and until then a configuration that has them says so at start.
 
 use super::document::{Located, Node};
+use super::keys;
 use super::server::{Passthrough, read_passthrough};
 use crate::secret::{KeyHash, Secret};
 
@@ -77,33 +78,25 @@ fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
     if items.is_empty() {
         node.report("at least one key is needed", None);
     }
-    items
-        .iter()
-        .filter_map(|item| Some(item.locate(read_key(item)?)))
-        .collect()
+    keys::read(&items, parse_key)
 }
 
-fn read_key(node: &Node<'_>) -> Option<KeyHash> {
-    let key = node.text()?;
-    if key.trim().is_empty() {
-        node.report("the key is empty", None);
-        return None;
-    }
-    let Some(hex) = key.strip_prefix("sha256:") else {
-        if key.len() > crate::auth::MAX_KEY_BYTES {
-            node.report("the key is longer than 256 bytes", None);
-            return None;
-        }
-        return Some(Secret::new(key).hash());
-    };
-    let hash = KeyHash::from_hex(hex);
-    if hash.is_none() {
-        node.report(
+/// Takes a client key, or the `sha256:` of one, as its hash.
+///
+/// # Errors
+/// No client could present it, or the hash is none.
+pub fn parse_key(key: &str) -> Result<KeyHash, keys::Fault> {
+    match key.strip_prefix("sha256:") {
+        Some(hex) => KeyHash::from_hex(hex).ok_or((
             "expected 64 hexadecimal digits after sha256:",
-            Some("printf %s KEY | sha256sum"),
-        );
+            "printf %s KEY | sha256sum",
+        )),
+        None if key.len() > crate::auth::MAX_KEY_BYTES => Err((
+            "the key is longer than 256 bytes",
+            "take a shorter one, or separate several with commas",
+        )),
+        None => Ok(Secret::new(key.to_owned()).hash()),
     }
-    hash
 }
 
 fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {

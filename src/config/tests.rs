@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::secret::Secret;
 
 const DESIGN: &str = include_str!("../../tests/fixtures/design.yaml");
 
@@ -185,12 +186,20 @@ fn upstreams_that_cannot_work_are_refused() {
             "no header can carry",
         ),
         (
+            "{ base_url: http://a, keys: [\"a,b\\u0007\"] }",
+            "no header can carry",
+        ),
+        (
             "{ base_url: http://a, keys: mine }",
             "expected a list of keys",
         ),
         (
             "{ base_url: http://a, keys: ['${NOT_SET_X}'] }",
             "the environment variable NOT_SET_X is not set",
+        ),
+        (
+            "{ base_url: http://a, keys: ['${OPENAI_API_KEY[1]}'] }",
+            "the environment variable OPENAI_API_KEY[1] is not set",
         ),
         (
             "{ base_url: http://a, keys: ['${OPENAI_API_KEY'] }",
@@ -214,6 +223,57 @@ fn upstreams_that_cannot_work_are_refused() {
         );
         assert_problem(&text, expected);
     }
+}
+
+#[test]
+fn an_entry_may_hold_several_keys() {
+    let hash = Secret::new("client-3".to_owned()).hash();
+    let variables: Variables = [
+        ("PROVIDER", "sk-1, sk-2,,sk-3 ,".to_owned()),
+        (
+            "CLIENTS",
+            format!("client-1,\nclient-2, sha256:{}", hash.to_hex()),
+        ),
+    ]
+    .into_iter()
+    .collect();
+    let text = "\
+upstreams: { a: { base_url: http://a.example, keys: ['${PROVIDER}', ' sk-4'] } }
+models: [{ match: m, targets: [{ upstream: a }] }]
+tenants: [{ id: t, keys: ['${CLIENTS}'] }]
+";
+    let config = Config::parse("t.yaml", text, &variables).unwrap();
+    let Keys::Own(keys) = &config.upstreams[0].keys else {
+        unreachable!("{:?}", config.upstreams[0].keys);
+    };
+    let keys: Vec<&str> = keys.iter().map(Secret::expose).collect();
+    assert_eq!(keys, ["sk-1", "sk-2", "sk-3", "sk-4"]);
+    let clients = &config.tenants[0].keys;
+    let expected = ["client-1", "client-2", "client-3"].map(|k| Secret::new(k.to_owned()).hash());
+    let clients: Vec<_> = clients.iter().map(|key| key.value).collect();
+    assert_eq!(clients, expected);
+}
+
+#[test]
+fn each_key_of_an_entry_is_checked_as_one_of_its_own() {
+    let long = "k".repeat(257);
+    for (keys, expected) in [
+        (" , ,", "tenants[0].keys[0]: the key is empty"),
+        (&*format!("ok,{long}"), "longer than 256 bytes"),
+        ("ok,sha256:12", "expected 64 hexadecimal digits"),
+        ("same,same", "this key belongs to the tenant `t` already"),
+    ] {
+        assert_problem(
+            &with(&format!("tenants: [{{ id: t, keys: ['{keys}'] }}]")),
+            expected,
+        );
+    }
+    // Together they are longer than one key may be.
+    let fine = ["a", "b", "c"].map(|k| k.repeat(200)).join(",");
+    assert_eq!(
+        problems(&with(&format!("tenants: [{{ id: t, keys: ['{fine}'] }}]"))),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::dialect;
 use super::document::{Located, Node, Place};
 use super::health::{self, HealthCheck};
+use super::keys;
 use crate::openai::dialect::Dialect;
 use crate::secret::Secret;
 
@@ -98,12 +99,13 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Parses `http(s)://host[:port][/path]`.
+    /// Parses `http(s)://host[:port][/path]`. An endpoint at its end, which is what people copy from
+    /// a provider's page, is left out: `/v1/chat/completions` is `/v1`.
     ///
     /// # Errors
     /// What is wrong, for the operator.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let url: http::Uri = text.trim().parse().map_err(|_| "not a URL")?;
+        let url: http::Uri = text.trim().parse().map_err(|_| "is not a URL")?;
         let tls = match url.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -124,7 +126,7 @@ impl BaseUrl {
             tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            path: url.path().trim_end_matches('/').to_owned(),
+            path: without_endpoint(url.path().trim_end_matches('/')).to_owned(),
         })
     }
 
@@ -139,6 +141,14 @@ impl BaseUrl {
             (_, port) => format!("{host}:{port}"),
         }
     }
+}
+
+fn without_endpoint(path: &str) -> &str {
+    let Some(path) = path.strip_suffix("/completions") else {
+        return path;
+    };
+    let path = path.strip_suffix("/chat").unwrap_or(path);
+    path.trim_end_matches('/')
 }
 
 impl From<SocketAddr> for BaseUrl {
@@ -303,25 +313,22 @@ fn read_keys(node: &Node<'_>) -> Keys {
         );
         return Keys::Own(Vec::new());
     }
-    let keys = node.list().unwrap_or_default();
-    Keys::Own(keys.iter().filter_map(read_key).collect())
+    let keys = keys::read(&node.list().unwrap_or_default(), parse_key);
+    Keys::Own(keys.into_iter().map(|key| key.value).collect())
 }
 
-fn read_key(node: &Node<'_>) -> Option<Secret> {
-    let key = node.text()?;
-    if key.trim().is_empty() {
-        node.report("the key is empty", None);
-        return None;
-    }
-    let sendable = http::HeaderValue::from_str(&key).is_ok_and(|_| key.trim() == key);
-    if !sendable {
-        node.report(
+/// Takes a provider key as it is.
+///
+/// # Errors
+/// It cannot be sent in a header.
+pub fn parse_key(key: &str) -> Result<Secret, keys::Fault> {
+    match http::HeaderValue::from_str(key) {
+        Ok(_) => Ok(Secret::new(key.to_owned())),
+        Err(_) => Err((
             "the key has characters that no header can carry",
-            Some("look for a space or line break around it"),
-        );
-        return None;
+            "look for a line break in it, or for a letter that is not ASCII",
+        )),
     }
-    Some(Secret::new(key))
 }
 
 fn read_timeouts(node: &Node<'_>) -> Timeouts {
@@ -356,6 +363,21 @@ mod tests {
         );
         assert_eq!(url.authority(), "api.openai.com");
         assert_eq!(url.to_string(), "https://api.openai.com/v1");
+    }
+
+    #[test]
+    fn an_endpoint_at_the_end_is_left_out() {
+        for (text, path) in [
+            ("https://a.example/v1/chat/completions", "/v1"),
+            ("https://a.example/v1/chat/completions/", "/v1"),
+            ("https://a.example/v1/completions", "/v1"),
+            ("https://a.example/api//chat/completions", "/api"),
+            ("https://a.example/chat/completions", ""),
+            ("https://a.example/v1/chat", "/v1/chat"),
+            ("https://a.example/autocompletions", "/autocompletions"),
+        ] {
+            assert_eq!(BaseUrl::parse(text).unwrap().path, path, "{text}");
+        }
     }
 
     #[test]

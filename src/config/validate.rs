@@ -177,7 +177,8 @@ fn check_tenants(config: &Config, context: &Context<'_>) {
         for key in &tenant.keys {
             if let Some(owner) = keys.insert(key.value, id.value.as_str()) {
                 let message = format!("this key belongs to the tenant `{owner}` already");
-                context.report(&key.place, message, None);
+                let hint = "write each key once".to_owned();
+                context.report(&key.place, message, Some(hint));
             }
         }
     }

@@ -21,6 +21,11 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// A file of the machine's own would be found before the environment is asked.
+fn machine_has_a_file() -> bool {
+    std::path::Path::new("/etc/tollgate/tollgate.yaml").exists()
+}
+
 #[test]
 fn check_prints_what_the_configuration_amounts_to_without_its_keys() {
     let folder = Folder::new();
@@ -68,8 +73,7 @@ fn the_configuration_is_looked_for_in_its_order() {
     let named = named.to_str().unwrap();
     let nothing = tollgate(&folder, &["check"], &[]);
     let (_, err) = said(&nothing);
-    // A file of the machine's own, at /etc/tollgate, would be found here.
-    if !std::path::Path::new("/etc/tollgate/tollgate.yaml").exists() {
+    if !machine_has_a_file() {
         assert_eq!(nothing.status.code(), Some(64));
         assert!(
             err.contains("OPENAI_API_KEY") && err.contains("--demo"),
@@ -77,7 +81,7 @@ fn the_configuration_is_looked_for_in_its_order() {
         );
         let key = [("OPENAI_API_KEY", "sk-x")];
         let (out, _) = said(&tollgate(&folder, &["check"], &key));
-        assert!(out.starts_with("environment: ok"), "{out}");
+        assert!(out.contains("\nenvironment: ok\n"), "{out}");
         folder.write(
             ".env",
             "OPENAI_BASE_URL=http://10.9.8.7:1/v1\nFORWARD_KEY=a,b\n",
@@ -176,14 +180,17 @@ async fn the_environment_alone_is_enough() {
     let mut command = Command::new(BINARY);
     command
         .args(["run", "--port", "0"])
-        .env("CONFIG_PATH", "")
+        .env_clear()
         .env("OPENAI_API_KEY", PROVIDER_KEY)
+        .env("LOG_CHAT", "true")
         .env("OPENAI_BASE_URL", format!("http://{}/v1", upstream.address))
         .env("FORWARD_KEY", format!("other-key,{CLIENT_KEY}"));
-    if std::path::Path::new("/etc/tollgate/tollgate.yaml").exists() {
+    if machine_has_a_file() {
         return;
     }
     let gateway = Gateway::spawn(command, folder);
+    let told = gateway.output().wait_for("LOG_CHAT: ");
+    assert!(told.contains("not in force in this version"), "{told}");
     assert_eq!(
         gateway
             .post("/v1/chat/completions", &chat("any-model"))
@@ -196,4 +203,143 @@ async fn the_environment_alone_is_enough() {
         seen.header("authorization"),
         [format!("Bearer {PROVIDER_KEY}")]
     );
+}
+
+/// The file that `check` prints for an environment, and what it says of it.
+fn file_of(folder: &Folder, environment: &[(&str, &str)]) -> (String, String) {
+    let (out, err) = said(&tollgate(folder, &["check"], environment));
+    assert_eq!(err, "", "{environment:?}");
+    assert_no_secret(&out);
+    let (file, tables) = out.split_once("environment: ok").unwrap();
+    let last = file.lines().rfind(|line| !line.is_empty()).unwrap();
+    assert!(
+        last.starts_with("# ---") && last.contains(" end of tollgate.yaml "),
+        "{out}"
+    );
+    (file.to_owned(), tables.to_owned())
+}
+
+#[test]
+fn what_the_environment_amounts_to_can_be_saved() {
+    if machine_has_a_file() {
+        return;
+    }
+    let folder = Folder::new();
+    let keys = format!("{PROVIDER_KEY}, {PROVIDER_KEY}-2");
+    let urls = "http://10.0.0.1:8000, http://10.0.0.2/api/chat/completions";
+    let [key, keys, url, urls, clients, extra, prefix] = [
+        ("OPENAI_API_KEY", PROVIDER_KEY),
+        ("OPENAI_KEYS", &*keys),
+        ("OPENAI_BASE_URL", "https://a.example/v1/"),
+        ("UPSTREAM_API_URL", urls),
+        ("FORWARD_KEY", CLIENT_KEY),
+        ("EXTRA_BASE_URL", "http://10.0.0.3/v1"),
+        ("EXTRA_ROUTE_PREFIX", "other"),
+    ];
+    for environment in [
+        &[key][..],
+        &[keys, clients, ("PORT", "0")],
+        &[urls],
+        &[keys, urls, clients],
+        &[keys, url, extra, prefix],
+        &[urls, clients, extra, prefix],
+    ] {
+        let (file, tables) = file_of(&folder, environment);
+        let saved = folder.write("saved.yaml", &file);
+        let saved = saved.to_str().unwrap();
+        let (again, err) = said(&tollgate(&folder, &["check", "-c", saved], environment));
+        assert_eq!(err, "", "{file}");
+        assert_eq!(again, format!("{saved}: ok{tables}"));
+    }
+}
+
+/// Starts the gateway with the file that an environment amounts to, and with any free ports.
+fn start_saved(environment: &[(&str, &str)]) -> Gateway {
+    let environment = [environment, &[("PORT", "0")]].concat();
+    let (file, _) = file_of(&Folder::new(), &environment);
+    let yaml = file.replace("server:\n", "server:\n  admin: 127.0.0.1:0\n");
+    Gateway::start_with(&yaml, |command| {
+        command.env_clear().envs(environment);
+    })
+}
+
+#[tokio::test]
+async fn each_key_of_the_environment_goes_to_its_own_url() {
+    if machine_has_a_file() {
+        return;
+    }
+    let first = Upstream::answering("{}").await;
+    let second = Upstream::answering("{}").await;
+    let (a, b) = (first.address, second.address);
+    let gateway = start_saved(&[
+        (
+            "OPENAI_KEYS",
+            &format!("{PROVIDER_KEY}-1, {PROVIDER_KEY}-2"),
+        ),
+        (
+            "UPSTREAM_API_URL",
+            &format!("http://{a}, http://{b}/chat/completions/"),
+        ),
+        ("FORWARD_KEY", &format!("other-key,{CLIENT_KEY}")),
+    ]);
+    for _ in 0..2 {
+        let answer = gateway
+            .post("/v1/chat/completions", &chat("any-model"))
+            .await;
+        assert_eq!(answer.status, 200);
+    }
+    for (upstream, path, key) in [
+        (first, "/v1/chat/completions", "1"),
+        (second, "/v1/chat/completions", "2"),
+    ] {
+        let seen = upstream.request().await;
+        assert_eq!(seen.path, path);
+        let expected = format!("Bearer {PROVIDER_KEY}-{key}");
+        assert_eq!(seen.header("authorization"), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn the_clients_own_key_is_sent_on_only_where_it_is_not_ours() {
+    if machine_has_a_file() {
+        return;
+    }
+    let upstream = Upstream::answering("{}").await;
+    let url = format!("http://{}", upstream.address);
+    let own = format!("Bearer {CLIENT_KEY}");
+    for (more, expected) in [
+        (&[][..], &[own.as_str()][..]),
+        (&[("FORWARD_KEY", CLIENT_KEY)], &[]),
+    ] {
+        let gateway = start_saved(&[&[("OPENAI_BASE_URL", url.as_str())], more].concat());
+        let answer = gateway
+            .post("/v1/chat/completions", &chat("any-model"))
+            .await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(upstream.request().await.header("authorization"), expected);
+    }
+}
+
+#[test]
+fn every_mistake_of_the_environment_is_told_under_its_name() {
+    if machine_has_a_file() {
+        return;
+    }
+    let folder = Folder::new();
+    let environment = [
+        ("OPENAI_API_KEY", PROVIDER_KEY),
+        ("OPENAI_KEYS", CLIENT_KEY),
+        ("OPENAI_BASE_URL", "a.example"),
+        ("PORT", "eighty"),
+    ];
+    for command in ["check", "run"] {
+        let output = tollgate(&folder, &[command], &environment);
+        let (out, err) = said(&output);
+        assert_eq!((output.status.code(), out.as_str()), (Some(64), ""));
+        assert_no_secret(&err);
+        assert_eq!(err.lines().count(), 3, "{err}");
+        for (name, _) in &environment[1..] {
+            assert!(err.contains(name), "{name} is not in\n{err}");
+        }
+    }
 }

@@ -1,0 +1,261 @@
+//! The configuration of somebody who has not written one, as the document that they would write.
+//!
+//! Owns the shape and the words of that document, which the ordinary reader takes from there, so
+//! that there is one way in. Refuses to know where its values come from: `environment` does. Keys
+//! are named by their variables, so the document holds no secret.
+
+use super::expand;
+
+/// What is served, and to whom.
+#[derive(Clone, Debug)]
+pub struct QuickStart {
+    /// The port that clients connect to.
+    pub port: u16,
+    /// Provider accounts, each of which serves any model; never empty.
+    pub providers: Vec<Account>,
+    /// Other services, each with the prefix of its paths.
+    pub extras: Vec<(String, Account)>,
+    /// The variable that holds the client keys; without one, only this machine is served.
+    pub client_keys: Option<&'static str>,
+    /// Variables that are set and have no effect in this version.
+    pub not_in_force: Vec<&'static str>,
+}
+
+/// A provider account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its servers' base URLs; never empty.
+    pub urls: Vec<String>,
+    /// What it is asked with.
+    pub keys: Credential,
+}
+
+/// Where the key of a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The variable `NAME`, or its place `NAME[n]`.
+    Variable(String),
+    /// The client.
+    Client,
+    /// Nowhere: none is sent.
+    None,
+}
+
+impl QuickStart {
+    /// The document, in YAML.
+    pub fn document(&self) -> String {
+        let sections = [
+            Some(self.server()),
+            Some(self.upstreams()),
+            Some(self.models()),
+            self.routes(),
+            self.tenants(),
+        ];
+        sections
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn server(&self) -> String {
+        let port = self.port;
+        let mut text = match self.client_keys {
+            Some(_) => format!("server:\n  listen: [\"0.0.0.0:{port}\"]\n"),
+            None => format!(
+                "server:\n  \
+                 # This machine only: any other address needs client keys, under `tenants`.\n  \
+                 listen: [\"127.0.0.1:{port}\"]\n"
+            ),
+        };
+        // Objects live in the account that made them: with several it would be a guess whose.
+        if let [_] = self.providers.as_slice() {
+            text.push_str(
+                "  # What no rule serves goes there as it is: files, batches, stored answers.\n  \
+                 passthrough: openai\n",
+            );
+        }
+        text
+    }
+
+    fn upstreams(&self) -> String {
+        let mut text = "upstreams:\n".to_owned();
+        if self.providers.len() > 1 {
+            text.push_str("  # Each key goes to the URL in its place, and to no other.\n");
+        }
+        let extras = self.extras.iter().map(|(_, account)| account);
+        let accounts = self.providers.iter().chain(extras);
+        for (name, account) in self
+            .provider_names()
+            .chain(self.extra_names())
+            .zip(accounts)
+        {
+            text.push_str(&format!("  {name}:\n"));
+            account.write(&mut text);
+        }
+        text
+    }
+
+    fn models(&self) -> String {
+        let mut text = "models:\n  \
+             # Any model, by the name that the client asks for.\n  \
+             - match: \"*\"\n    targets:\n"
+            .to_owned();
+        for name in self.provider_names() {
+            text.push_str(&format!("      - {{ upstream: {name} }}\n"));
+        }
+        text
+    }
+
+    fn routes(&self) -> Option<String> {
+        let prefixes = self.extras.iter().map(|(prefix, _)| quoted(prefix));
+        let routes: String = prefixes
+            .zip(self.extra_names())
+            .map(|(prefix, name)| format!("  - {{ prefix: {prefix}, upstream: {name} }}\n"))
+            .collect();
+        (!routes.is_empty()).then(|| format!("routes:\n{routes}"))
+    }
+
+    fn tenants(&self) -> Option<String> {
+        let keys = self.client_keys?;
+        Some(format!(
+            "tenants:\n  - id: default\n    keys: [\"${{{keys}}}\"]\n"
+        ))
+    }
+
+    fn provider_names(&self) -> impl Iterator<Item = String> {
+        names("openai", self.providers.len())
+    }
+
+    fn extra_names(&self) -> impl Iterator<Item = String> {
+        names("extra", self.extras.len())
+    }
+}
+
+impl Account {
+    fn write(&self, text: &mut String) {
+        match self.urls.as_slice() {
+            [only] => text.push_str(&format!("    base_url: {}\n", quoted(only))),
+            several => {
+                text.push_str("    servers:\n");
+                for url in several {
+                    text.push_str(&format!("      - {}\n", quoted(url)));
+                }
+            }
+        }
+        text.push_str(&match &self.keys {
+            Credential::Variable(name) => format!("    keys: [\"${{{name}}}\"]\n"),
+            Credential::Client => {
+                "    keys: passthrough   # the client's own key is sent on\n".to_owned()
+            }
+            Credential::None => {
+                "    keys: []   # none is sent; if the provider asks for one, name it here\n"
+                    .to_owned()
+            }
+        });
+    }
+}
+
+/// `openai` for one, `openai-1`, `openai-2` and so on for several.
+fn names(name: &'static str, count: usize) -> impl Iterator<Item = String> {
+    (1..=count).map(move |number| match count {
+        1 => name.to_owned(),
+        _ => format!("{name}-{number}"),
+    })
+}
+
+/// Text between quotes, as the reader gives it back. A string of JSON is one of YAML, too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(expand::escape(text)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(urls: &[&str], keys: Credential) -> Account {
+        let urls = urls.iter().map(|&url| url.to_owned()).collect();
+        Account { urls, keys }
+    }
+
+    #[test]
+    fn the_smallest_document() {
+        let quick_start = QuickStart {
+            port: 8080,
+            providers: vec![account(&["https://a.example/v1"], Credential::Client)],
+            extras: Vec::new(),
+            client_keys: None,
+            not_in_force: Vec::new(),
+        };
+        let expected = r#"server:
+  # This machine only: any other address needs client keys, under `tenants`.
+  listen: ["127.0.0.1:8080"]
+  # What no rule serves goes there as it is: files, batches, stored answers.
+  passthrough: openai
+
+upstreams:
+  openai:
+    base_url: "https://a.example/v1"
+    keys: passthrough   # the client's own key is sent on
+
+models:
+  # Any model, by the name that the client asks for.
+  - match: "*"
+    targets:
+      - { upstream: openai }
+"#;
+        assert_eq!(quick_start.document(), expected);
+    }
+
+    #[test]
+    fn the_largest_document() {
+        let key = |place| Credential::Variable(format!("OPENAI_KEYS[{place}]"));
+        let quick_start = QuickStart {
+            port: 80,
+            providers: vec![
+                account(&["https://a.example/v1"], key(0)),
+                account(&["http://b.example", "http://c.example"], key(1)),
+            ],
+            extras: vec![("/x".to_owned(), account(&["http://d"], Credential::None))],
+            client_keys: Some("FORWARD_KEY"),
+            not_in_force: Vec::new(),
+        };
+        let expected = r#"server:
+  listen: ["0.0.0.0:80"]
+
+upstreams:
+  # Each key goes to the URL in its place, and to no other.
+  openai-1:
+    base_url: "https://a.example/v1"
+    keys: ["${OPENAI_KEYS[0]}"]
+  openai-2:
+    servers:
+      - "http://b.example"
+      - "http://c.example"
+    keys: ["${OPENAI_KEYS[1]}"]
+  extra:
+    base_url: "http://d"
+    keys: []   # none is sent; if the provider asks for one, name it here
+
+models:
+  # Any model, by the name that the client asks for.
+  - match: "*"
+    targets:
+      - { upstream: openai-1 }
+      - { upstream: openai-2 }
+
+routes:
+  - { prefix: "/x", upstream: extra }
+
+tenants:
+  - id: default
+    keys: ["${FORWARD_KEY}"]
+"#;
+        assert_eq!(quick_start.document(), expected);
+    }
+
+    #[test]
+    fn quoted_text_can_be_nothing_but_a_value() {
+        assert_eq!(quoted("a\"b\\c\n${D}"), r#""a\"b\\c\n$${D}""#);
+    }
+}
