@@ -12,6 +12,7 @@ mod environment;
 mod expand;
 mod health;
 mod keys;
+mod manners;
 mod models;
 mod problem;
 mod quick_start;
@@ -24,6 +25,7 @@ mod validate;
 
 pub use document::{Located, Place};
 pub use expand::Variables;
+pub use manners::Manners;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};
 pub use quick_start::QuickStart;

@@ -25,6 +25,7 @@ mod open;
 mod own;
 mod plan;
 mod relay;
+mod rewriting;
 mod serve;
 mod tunnel;
 mod websocket;

@@ -28,6 +28,7 @@ use super::headers::REQUEST_ID;
 use super::{admit, headers, plan, relay};
 use crate::auth;
 use crate::openai::endpoint::{Socket, StreamError};
+use crate::openai::rewrite::Rewrites;
 use crate::openai::websocket::{self, Close, Frames, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
@@ -107,7 +108,7 @@ fn choose(
                 "its messages may name any model, and your key is for some only",
             ));
         }
-        return plan::plan(context, &model);
+        return plan::plan(context, &model).map(|plan| plan.upstream);
     }
     // A call is an object of the account that made it.
     let is_call = headers::value(request, "call_id").is_some()
@@ -244,6 +245,7 @@ async fn decline(
 ) -> Result<(), Failure> {
     let terms = Terms {
         stream_error: StreamError::Data,
+        rewrites: Rewrites::default(),
         upstream,
         deadline: context.started + upstream.timeouts.total,
         stream: false,

@@ -5,6 +5,7 @@
 //! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Refuses to know how requests
 //! are served.
 
+mod manners;
 mod shared;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
+pub use manners::Manners;
 pub use shared::{InFlight, Shared};
 
 /// An immutable snapshot of the running configuration.
@@ -49,6 +51,8 @@ pub struct Settings {
     pub log_access: bool,
     /// Whether clients' addresses lose their last part in logs.
     pub mask_addresses: bool,
+    /// How forms are read.
+    pub forms: config::Forms,
     /// How long sockets live.
     pub websocket: config::WebSocket,
 }
@@ -62,6 +66,15 @@ pub struct Rule {
     pub exact: Option<String>,
     /// Who serves it.
     pub targets: Targets,
+    /// What each target wants changed, by its position.
+    manners: Vec<Manners>,
+}
+
+impl Rule {
+    /// What the target at a position wants changed.
+    pub fn manners(&self, position: usize) -> Option<&Manners> {
+        self.manners.get(position)
+    }
 }
 
 /// A forwarded prefix.
@@ -95,6 +108,7 @@ impl Runtime {
                 flood_guard: server.flood_guard,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
+                forms: server.forms.clone(),
                 websocket: server.websocket,
             },
             index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
@@ -201,17 +215,20 @@ fn route(written: &config::Route, config: &Config) -> Option<Arc<Route>> {
 
 fn rule(written: &ModelRule, config: &Config) -> Arc<Rule> {
     let matcher = &written.matcher.value;
-    let targets = written.targets.iter().filter_map(|target| {
+    let read = written.targets.iter().filter_map(|target| {
         let upstream = position(&target.upstream.value, config)?;
+        let manners = Manners::new(&target.manners, &config.upstreams.get(upstream)?.dialect);
         let model = target.model.clone();
-        Some((Target { upstream, model }, target.weight))
+        Some(((Target { upstream, model }, target.weight), manners))
     });
+    let (targets, manners) = read.unzip();
     Arc::new(Rule {
         label: matcher.label(),
         exact: match matcher {
             Matcher::Exact(name) => Some(name.clone()),
             Matcher::Prefix(_) | Matcher::Keyword(_) => None,
         },
-        targets: Targets::new(targets.collect()),
+        targets: Targets::new(targets),
+        manners,
     })
 }

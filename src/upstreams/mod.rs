@@ -5,6 +5,7 @@
 
 mod connector;
 mod keys;
+mod payload;
 mod pool;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::openai::dialect::Dialect;
 
 pub use connector::{Connection, Connector, NotSent};
 pub use keys::{KeyRing, Turn};
+pub use payload::Payload;
 pub use pool::{Peer, Pool};
 
 /// One upstream of the running configuration.
