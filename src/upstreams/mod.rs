@@ -3,6 +3,7 @@
 //! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys,
 //! `connector` keeps the connections. Owns what an upstream needs to be asked. Refuses to know what is asked, and why.
 
+mod catalogue;
 mod connector;
 mod keys;
 mod payload;
@@ -14,7 +15,9 @@ use http::HeaderValue;
 
 use crate::config::{self, Timeouts};
 use crate::openai::dialect::Dialect;
+use catalogue::Catalogue;
 
+pub use catalogue::Listed;
 pub use connector::{Connection, Connector, NotSent};
 pub use keys::{KeyRing, Turn};
 pub use payload::Payload;
@@ -33,6 +36,7 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Its servers.
     pub pool: Pool,
+    catalogue: Catalogue,
 }
 
 impl Upstream {
@@ -58,6 +62,7 @@ impl Upstream {
                 written.http2,
             ),
             dialect: written.dialect.clone(),
+            catalogue: Catalogue::default(),
         }
     }
 

@@ -24,6 +24,15 @@ enum Piece {
     File(Arc<File>, Range<u64>),
 }
 
+impl Piece {
+    fn memory(&self) -> Option<&Bytes> {
+        match self {
+            Self::Memory(bytes) => Some(bytes),
+            Self::File(..) => None,
+        }
+    }
+}
+
 impl Payload {
     /// Adds bytes.
     pub fn push(&mut self, bytes: Bytes) {
@@ -51,12 +60,8 @@ impl Payload {
 
     /// Its bytes, where all of them are in memory.
     pub fn in_memory(&self) -> Option<impl Iterator<Item = &Bytes>> {
-        let bytes = |piece| match piece {
-            &Piece::Memory(ref bytes) => Some(bytes),
-            Piece::File(..) => None,
-        };
-        let all = self.0.iter().all(|piece| bytes(piece).is_some());
-        all.then(|| self.0.iter().filter_map(bytes))
+        let all = self.0.iter().all(|piece| piece.memory().is_some());
+        all.then(|| self.0.iter().filter_map(Piece::memory))
     }
 
     /// Walks its bytes.
