@@ -2,9 +2,9 @@
 //!
 //! Owns getting a connection, writing a request to it, and taking it back. Two things are done
 //! differently from Pingora's own connector, both measured (see `docs/benchmarks.md`). A pooled
-//! HTTP/1 connection, which nearly every request gets, is taken on a way of its own: the future
-//! that can also connect and shake hands is tens of kilobytes, would be moved from step to step
-//! with each request and kept by each open stream. And a short request leaves in one write, header
+//! HTTP/1 connection, which nearly every request gets, is taken from a pool of our own (`idle`),
+//! on a way of its own: the future that can also connect and shake hands is tens of kilobytes,
+//! would be moved from step to step with each request and kept by each open stream. And a short request leaves in one write, header
 //! and body together, where Pingora flushes between them.
 
 use std::time::Duration;
@@ -17,15 +17,18 @@ use pingora::listeners::DEFAULT_L4_WRITE_BUFFER_SIZE;
 use pingora::protocols::Stream;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::{HttpSession as Http1Session, http_req_header_to_wire};
-use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::io::AsyncWriteExt;
 
+use super::idle::Idle;
 use super::payload::Chunks;
+use super::pool::IDLE_CONNECTION;
 use super::{Payload, Peer};
 
-/// Idle connections that are kept, over all upstreams, for each version of HTTP.
+/// Idle connections of HTTP/2 that are kept, over all upstreams.
 const IDLE_CONNECTIONS: usize = 1024;
+/// Idle connections are looked through this often.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 /// A write to an upstream that moves nothing for this long has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request up to this size leaves in one write.
@@ -34,6 +37,7 @@ const ONE_WRITE_BYTES: u64 = 16 << 10;
 /// Opens and keeps connections.
 pub struct Connector {
     http1: TransportConnector,
+    idle: Idle,
     any: AnyConnector,
 }
 
@@ -63,6 +67,7 @@ impl Default for Connector {
         let options = ConnectorOptions::new(IDLE_CONNECTIONS);
         Self {
             http1: TransportConnector::new(Some(options.clone())),
+            idle: Idle::default(),
             any: AnyConnector::new(Some(options)),
         }
     }
@@ -79,7 +84,7 @@ impl Connector {
             let wire = Wire::Any(Box::new(session));
             return Ok(Connection { wire, reused });
         }
-        let (stream, reused) = match self.http1.reused_stream(&peer.http).await {
+        let (stream, reused) = match self.idle.take(peer.key) {
             Some(stream) => (stream, true),
             None => (Box::pin(self.http1.new_stream(&peer.http)).await?, false),
         };
@@ -101,16 +106,25 @@ impl Connector {
 
     /// Takes back a connection whose answer has been read to its end.
     pub async fn release(&self, session: HttpSession, peer: &Peer) {
-        let idle = peer.http.options.idle_timeout;
         match session {
             HttpSession::H1(mut session) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
-                    let key = peer.http.reuse_hash();
-                    self.http1.release_stream(stream, key, idle);
+                    self.idle.put(peer.key, stream, IDLE_CONNECTION);
                 }
             }
-            other => self.any.release_http_session(other, &peer.http, idle).await,
+            other => {
+                let idle = Some(IDLE_CONNECTION);
+                self.any.release_http_session(other, &peer.http, idle).await;
+            }
+        }
+    }
+
+    /// Closes idle connections whose time has come, from time to time.
+    pub async fn tend(&self) {
+        loop {
+            tokio::time::sleep(TEND_EVERY).await;
+            self.idle.tend();
         }
     }
 }

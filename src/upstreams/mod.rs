@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod connector;
+mod idle;
 mod keys;
 mod payload;
 mod pool;
