@@ -86,10 +86,7 @@ pub async fn enter(
         asked: Instant::now(),
         upstream,
     }));
-    if body::expects_continue(session) && session.write_continue_response().await.is_err() {
-        return Err(Failure::ClientGone);
-    }
-    Ok(())
+    body::invite(session).await
 }
 
 fn find(
