@@ -72,6 +72,30 @@ fn a_certificate_that_cannot_be_read_is_told() {
 }
 
 #[test]
+fn a_folder_for_forms_that_cannot_be_written_is_told() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let gone = Path::new("/nowhere/forms");
+    for dir in [file.as_path(), gone] {
+        let text = with(&format!(
+            "server: {{ forms: {{ dir: '{}' }} }}",
+            dir.display()
+        ));
+        let expected = format!(
+            "t.yaml:3: server.forms.dir: {} is not a folder that can be written: ",
+            dir.display()
+        );
+        assert_problem(&text, &expected);
+        assert_problem(&text, "(make it, and let the user write to it");
+    }
+    let there = std::env::temp_dir();
+    let text = with(&format!(
+        "server: {{ forms: {{ dir: '{}' }} }}",
+        there.display()
+    ));
+    assert_eq!(problems(&text), [""; 0]);
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_its_line() {
     let text = "\
 upstreams:
