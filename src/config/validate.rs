@@ -16,6 +16,7 @@ use crate::routing;
 pub fn check(config: &Config, context: &Context<'_>) {
     check_listeners(config, context);
     check_forms(config, context);
+    check_versions(config, context);
     check_references(config, context);
     check_matchers(config, context);
     check_fallbacks(config, context);
@@ -67,6 +68,22 @@ fn check_forms(config: &Config, context: &Context<'_>) {
         let message = format!("{folder} is not a folder that can be written: {e}");
         let hint = "make it, and let the user write to it that Tollgate runs as";
         context.report(&dir.place, message, Some(hint.to_owned()));
+    }
+}
+
+/// A version asks for the scheme whose paths name deployments, and these stand elsewhere.
+fn check_versions(config: &Config, context: &Context<'_>) {
+    let upstreams = config.upstreams.iter();
+    let versioned = upstreams.filter(|upstream| upstream.dialect.api_version.is_some());
+    for server in versioned.flat_map(|upstream| &upstream.servers) {
+        if server.url.path.ends_with("/openai/v1") {
+            let hint = "leave `api_version` out, or end the URL at the host";
+            context.report(
+                &server.place,
+                "the API at this URL has no versions",
+                Some(hint.to_owned()),
+            );
+        }
     }
 }
 
