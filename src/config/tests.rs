@@ -250,6 +250,7 @@ fn upstreams_that_cannot_work_are_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn dialects_that_cannot_work_are_refused() {
     for (dialect, expected) in [
         (
