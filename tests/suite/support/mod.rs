@@ -2,6 +2,7 @@
 //! that sees bytes. Nothing here stands in for a part of ours.
 
 pub mod client;
+pub mod form;
 pub mod gateway;
 pub mod tools;
 pub mod upstream;
@@ -25,6 +26,16 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
     }
+}
+
+/// Waits for what no event tells of.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let asking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, asking).await;
 }
 
 /// A chat request for a model.
