@@ -100,18 +100,22 @@ fn choose(
     let runtime = Arc::clone(&context.runtime);
     let tenant = context.tenant.clone();
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
-    if let Some(model) = headers::value(request, "model") {
-        let allows_any = tenant.as_ref().is_some_and(|t| t.allows_all());
-        if !socket.model_in_query && home.is_none() && !allows_any {
-            return Err(Failure::Handshake(
+    let is_call = headers::value(request, "call_id").is_some();
+    if !is_call && let Some(model) = headers::value(request, "model") {
+        let upstream = plan::plan(context, &model)?;
+        let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));
+        let allows_any = tenant.is_some_and(|t| t.allows_all());
+        return match socket.model_in_query || is_home || allows_any {
+            true => Ok(upstream),
+            false => Err(Failure::Handshake(
                 "its messages may name any model, and your key is for some only",
-            ));
-        }
-        return plan::plan(context, &model);
+            )),
+        };
     }
-    // A call is an object of the account that made it.
-    let is_call = headers::value(request, "call_id").is_some()
-        && tenant.as_ref().is_some_and(|t| t.allows_ephemeral_keys);
+    // A call is an object of the account that made it, whatever model it is with.
+    if is_call && !tenant.is_some_and(|t| t.allows_ephemeral_keys && home.is_some()) {
+        return Err(Failure::Handshake("your key is not for calls"));
+    }
     match home {
         Some(home) if is_call || !socket.model_in_query => {
             context.upstream = Some(Arc::clone(home));
@@ -135,7 +139,8 @@ fn opening(
     protocols: &str,
 ) -> Result<Opening, Failure> {
     let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
-    let turn = match socket.model_in_query {
+    // What is kept by the account that made it must be found there again.
+    let turn = match socket.model_in_query && context.model.is_some() {
         true => Turn::Next,
         false => Turn::Of(tenant),
     };
