@@ -27,6 +27,7 @@ use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::REQUEST_ID;
 use super::{admit, headers, plan, relay};
 use crate::auth;
+use crate::config::Timeouts;
 use crate::openai::endpoint::{Socket, StreamError};
 use crate::openai::websocket::{self, Close, Frames, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
@@ -73,6 +74,7 @@ pub async fn serve(
     let (session, peer) = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
+            agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
             let passing = Passing::new(client, context, shared, session);
             passing.run().await
@@ -164,7 +166,6 @@ async fn open(
     opening: Opening,
 ) -> Result<(Box<Upstream1>, Arc<Peer>), Failure> {
     let started = Instant::now();
-    let timeouts = &upstream.timeouts;
     let mut failure = UpstreamFailure::unresolved();
     for _ in 0..attempt::MAX_CONNECTIONS {
         let peer = upstream.pool.choose();
@@ -182,20 +183,47 @@ async fn open(
                 }
             }
         };
-        session.read_timeout = Some(timeouts.first_token);
-        session.write_timeout = Some(timeouts.connect);
-        let failed = |e: Box<pingora::Error>| {
-            Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken))
-        };
-        session
-            .write_request_header(Box::new(header))
+        ask(&mut session, header, &upstream.timeouts)
             .await
-            .map_err(failed)?;
-        session.read_response().await.map_err(failed)?;
+            .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken)))?;
         context.waited += started.elapsed();
         return Ok((session, peer));
     }
     Err(Failure::Upstream(failure))
+}
+
+/// Writes the opening, and reads what is answered to it.
+async fn ask(
+    session: &mut Upstream1,
+    header: RequestHeader,
+    timeouts: &Timeouts,
+) -> pingora::Result<()> {
+    session.write_timeout = Some(timeouts.connect);
+    session.write_request_header(Box::new(header)).await?;
+    let until = Instant::now() + timeouts.first_token;
+    // Hints may come before the answer.
+    let is_hint =
+        |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    while session.get_status().is_none_or(is_hint) {
+        session.read_timeout = Some(attempt::left(until));
+        session.read_response().await?;
+    }
+    Ok(())
+}
+
+/// Refuses an upstream that has opened something, but not what was asked for.
+fn agrees(session: &Upstream1, request: &RequestHeader) -> Result<(), Failure> {
+    let said = session.get_header(SEC_WEBSOCKET_ACCEPT);
+    match session.was_upgraded() && said.is_some_and(|said| *said == accept_of(request)) {
+        true => Ok(()),
+        false => Err(Failure::Upstream(UpstreamFailure::disagrees())),
+    }
+}
+
+/// The `Sec-WebSocket-Accept` for a request; the upstream got the client's own key.
+fn accept_of(request: &RequestHeader) -> String {
+    let key = request.headers.get(SEC_WEBSOCKET_KEY);
+    websocket::accept(key.map_or(b"", |key| key.as_bytes()))
 }
 
 /// Tells the client that the socket is open.
@@ -208,9 +236,7 @@ async fn accept(
         let mut header = ResponseHeader::build_no_case(StatusCode::SWITCHING_PROTOCOLS, Some(5))?;
         header.insert_header(CONNECTION, "Upgrade")?;
         header.insert_header(UPGRADE, "websocket")?;
-        let key = client.req_header().headers.get(SEC_WEBSOCKET_KEY);
-        let key = key.map_or(&b""[..], |key| key.as_bytes());
-        header.insert_header(SEC_WEBSOCKET_ACCEPT, websocket::accept(key))?;
+        header.insert_header(SEC_WEBSOCKET_ACCEPT, accept_of(client.req_header()))?;
         if has_realtime {
             header.insert_header(SEC_WEBSOCKET_PROTOCOL, REALTIME)?;
         }
