@@ -1,14 +1,13 @@
 //! WebSockets: the way through for the realtime API and for responses over a socket.
 //!
-//! Owns opening one on both sides with the key swapped and the model in the query rewritten, and
-//! passing bytes both ways until either side closes, nothing has passed for too long, the socket
-//! has been open for too long, or the process ends. Driven here and not by Pingora's proxy, which
-//! has no hook that could end a socket. Messages are not read; frames are told apart, so that a
-//! close of ours never falls into the middle of a message.
+//! Owns opening one on both sides, with the key swapped and the model in the query rewritten;
+//! `passing` has what follows. Driven here and not by Pingora's proxy, which has no hook that could
+//! end a socket. What is not opened is answered, a wrong key over the socket itself.
 
-use std::future::Future;
+mod passing;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
@@ -29,12 +28,10 @@ use super::{admit, headers, plan, relay};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::endpoint::{Socket, StreamError};
-use crate::openai::websocket::{self, Close, Frames, Offer, OpenError, REALTIME};
+use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
-
-/// A client that has been told to close gets this long to do so.
-const LINGER: Duration = Duration::from_secs(2);
+use passing::ClientEnd;
 
 /// Whether a request asks for a WebSocket. Another `Upgrade` is an offer that we decline by taking
 /// no notice, as RFC 9110 allows.
@@ -76,8 +73,8 @@ pub async fn serve(
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
             agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
-            let passing = Passing::new(client, context, shared, session);
-            passing.run().await
+            passing::run(client, context, shared, *session).await;
+            Ok(())
         }
         _ => decline(client, context, shared, &upstream, session, peer).await,
     }
@@ -261,7 +258,10 @@ async fn refuse(
     context.error = Some(error.code.unwrap_or("no_api_key"));
     let event = websocket::text_frame(&error.socket_event());
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
-    close_with(client, context, [event, close].concat()).await
+    let frames = Bytes::from([event, close].concat());
+    context.bytes_out += frames.len();
+    passing::farewell(&ClientEnd::new(client), frames).await;
+    Ok(())
 }
 
 /// Passes on the answer of an upstream that does not open the socket.
@@ -296,160 +296,4 @@ async fn decline(
         first,
     };
     relay::relay(client, context, shared, &terms, answer).await
-}
-
-/// An open socket.
-struct Passing<'a> {
-    client: &'a mut Session,
-    context: &'a mut Context,
-    shared: &'a Shared,
-    upstream: Box<Upstream1>,
-    /// What has passed towards the client.
-    frames: Frames,
-    opened: Instant,
-    last: Instant,
-}
-
-/// Why bytes no longer pass.
-enum End {
-    /// The client has closed, properly or not.
-    Client,
-    /// The upstream has.
-    Upstream,
-    /// We do.
-    Ours(Close, &'static str),
-}
-
-impl<'a> Passing<'a> {
-    fn new(
-        client: &'a mut Session,
-        context: &'a mut Context,
-        shared: &'a Shared,
-        mut upstream: Box<Upstream1>,
-    ) -> Self {
-        client.set_read_timeout(None);
-        upstream.read_timeout = None;
-        upstream.maybe_upgrade_body_writer();
-        let now = Instant::now();
-        Self {
-            client,
-            context,
-            shared,
-            upstream,
-            frames: Frames::default(),
-            opened: now,
-            last: now,
-        }
-    }
-
-    async fn run(mut self) -> Result<(), Failure> {
-        let end = self.pass().await;
-        self.upstream.shutdown().await;
-        let (close, reason) = match end {
-            End::Client => return Ok(()),
-            End::Ours(close, reason) => (close, reason),
-            End::Upstream => (Close::Broken, "the upstream broke off"),
-        };
-        if self.frames.is_closed() {
-            // The upstream has said so itself: the client answers, and closes.
-            return close_with(self.client, self.context, Vec::new()).await;
-        }
-        self.context.error = Some(match close {
-            Close::Broken => "upstream_cut",
-            Close::Restart => "restart",
-            _ => "socket_timeout",
-        });
-        // In the middle of a frame a close of ours would be taken for a part of it.
-        let frame = match self.frames.is_between() {
-            true => websocket::close_frame(close, reason),
-            false => Vec::new(),
-        };
-        close_with(self.client, self.context, frame).await
-    }
-
-    /// Passes bytes both ways until something ends it.
-    async fn pass(&mut self) -> End {
-        let limits = self.context.runtime.settings.websocket;
-        let end = self.opened + limits.total;
-        let watch = tokio::time::sleep_until((self.last + limits.idle).min(end).into());
-        let mut watch = std::pin::pin!(watch);
-        let draining = self.shared.draining();
-        let mut draining = std::pin::pin!(draining);
-        loop {
-            let passed = tokio::select! {
-                read = self.client.downstream_session.read_request_body() => match read {
-                    Ok(Some(bytes)) => self.up(bytes).await,
-                    _ => Err(End::Client),
-                },
-                read = self.upstream.read_body_bytes() => match read {
-                    Ok(Some(bytes)) => self.down(bytes).await,
-                    _ => Err(End::Upstream),
-                },
-                () = &mut watch => {
-                    let idle = self.last + limits.idle;
-                    watch.as_mut().reset(idle.min(end).into());
-                    match Instant::now() {
-                        now if now >= end => {
-                            Err(End::Ours(Close::GoingAway, "the socket was open for too long"))
-                        }
-                        now if now >= idle => {
-                            Err(End::Ours(Close::GoingAway, "the socket was idle for too long"))
-                        }
-                        _ => Ok(()),
-                    }
-                }
-                () = &mut draining => Err(End::Ours(Close::Restart, "the gateway restarts")),
-            };
-            if let Err(end) = passed {
-                return end;
-            }
-        }
-    }
-
-    async fn up(&mut self, bytes: Bytes) -> Result<(), End> {
-        self.last = Instant::now();
-        self.context.bytes_in += bytes.len();
-        let written = self.upstream.write_body(&bytes).await;
-        written.map(drop).map_err(|_| End::Upstream)
-    }
-
-    async fn down(&mut self, bytes: Bytes) -> Result<(), End> {
-        self.last = Instant::now();
-        self.context.bytes_out += bytes.len();
-        self.frames.pass(&bytes);
-        let task = HttpTask::UpgradedBody(Some(bytes), false);
-        let written = self.client.write_response_tasks(vec![task]).await;
-        written.map(drop).map_err(|_| End::Client)
-    }
-}
-
-/// Sends the last frames, and waits a moment for the client to close: a connection that is closed
-/// with something unread is reset, and the client might never see why.
-async fn close_with(
-    client: &mut Session,
-    context: &mut Context,
-    frames: Vec<u8>,
-) -> Result<(), Failure> {
-    let farewell = async {
-        if !frames.is_empty() {
-            context.bytes_out += frames.len();
-            let task = HttpTask::UpgradedBody(Some(Bytes::from(frames)), false);
-            client.write_response_tasks(vec![task]).await.ok()?;
-        }
-        while client
-            .downstream_session
-            .read_request_body()
-            .await
-            .ok()?
-            .is_some()
-        {}
-        Some(())
-    };
-    within(LINGER, farewell).await;
-    Ok(())
-}
-
-async fn within<T>(limit: Duration, future: impl Future<Output = Option<T>>) {
-    // Whether the client was quick enough or not, it is over.
-    let _ = tokio::time::timeout(limit, future).await;
 }
