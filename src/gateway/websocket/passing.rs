@@ -176,11 +176,13 @@ async fn silence(passed: &Notify, limit: Duration) {
     while timeout(limit, passed.notified()).await.is_ok() {}
 }
 
-/// Sends the last frames, and waits a moment for the client to close: a connection that is closed
-/// with something unread is reset, and the client might never see why.
+/// Sends the last frames and the end, since clients wait for a server to be the first to end the
+/// connection. Then gives the client a moment to close: a connection that is closed with something
+/// unread is reset, and the client might never see why.
 pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) {
     let farewell = async {
         if client.write(frames).await.is_ok() {
+            client.end().await;
             while client.read().await.is_some() {}
         }
     };
@@ -221,5 +223,15 @@ impl<'a> ClientEnd<'a> {
             written.poll(cx)
         });
         written.await.map(drop)
+    }
+
+    /// Says that nothing more will be written.
+    async fn end(&self) {
+        poll_fn(|cx| {
+            let mut session = self.0.lock();
+            let ended = pin!(session.downstream_session.shutdown());
+            ended.poll(cx)
+        })
+        .await;
     }
 }
