@@ -73,8 +73,7 @@ pub async fn serve(
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
             agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
-            passing::run(client, context, shared, *session).await;
-            Ok(())
+            passing::run(client, context, shared, *session).await
         }
         _ => decline(client, context, shared, &upstream, session, peer).await,
     }
@@ -260,8 +259,7 @@ async fn refuse(
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
     let frames = Bytes::from([event, close].concat());
     context.bytes_out += frames.len();
-    passing::farewell(&ClientEnd::new(client), frames).await;
-    Ok(())
+    passing::farewell(&ClientEnd::new(client), frames).await
 }
 
 /// Passes on the answer of an upstream that does not open the socket.

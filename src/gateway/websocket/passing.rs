@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::gateway::context::Context;
+use crate::gateway::failure::Failure;
 use crate::gateway::relay;
 use crate::openai::websocket::{self, Close, Frames};
 use crate::runtime::Shared;
@@ -34,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Why bytes no longer pass.
 enum End {
-    /// The client has closed, properly or not.
+    /// The client has ended its connection.
     Client,
     /// The upstream has.
     Upstream,
@@ -48,7 +49,7 @@ pub async fn run(
     context: &mut Context,
     shared: &Shared,
     mut upstream: Upstream1,
-) {
+) -> Result<(), Failure> {
     client.set_read_timeout(None);
     upstream.read_timeout = None;
     // What came with the answer would be lost with the session.
@@ -59,25 +60,24 @@ pub async fn run(
     let mut passing = Passing {
         client: &client,
         context,
-        frames: Frames::default(),
+        to_client: Frames::default(),
+        to_upstream: Frames::default(),
     };
     let early = BytesMut::from(early.unwrap_or_default());
     let end = passing.pass(shared, (reader, &mut writer), early).await;
-    let farewell = passing.farewell_for(end);
+    let last = passing.last_frame(end);
     let let_go = timeout(LINGER, writer.shutdown());
-    // Whether they were quick enough or not, it is over.
-    let _ = match farewell {
-        Some(frame) => tokio::join!(let_go, self::farewell(&client, frame)).0,
-        None => let_go.await,
-    };
+    // Whether the upstream was quick enough or not, it is over.
+    let (_, taken) = tokio::join!(let_go, farewell(&client, last));
+    taken
 }
 
 /// An open socket.
 struct Passing<'a> {
     client: &'a ClientEnd<'a>,
     context: &'a mut Context,
-    /// What has passed towards the client.
-    frames: Frames,
+    to_client: Frames,
+    to_upstream: Frames,
 }
 
 impl Passing<'_> {
@@ -91,7 +91,8 @@ impl Passing<'_> {
         let Self {
             client,
             context,
-            frames,
+            to_client,
+            to_upstream,
         } = self;
         let limits = context.runtime.settings.websocket;
         let (bytes_in, bytes_out) = (&mut context.bytes_in, &mut context.bytes_out);
@@ -100,6 +101,7 @@ impl Passing<'_> {
             while let Some(bytes) = client.read().await {
                 passed.notify_one();
                 *bytes_in += bytes.len();
+                to_upstream.pass(&bytes);
                 match timeout(WRITE_TIMEOUT, write(writer, &bytes)).await {
                     Ok(Ok(())) => {}
                     // What it said before it closed is still to be read.
@@ -115,7 +117,7 @@ impl Passing<'_> {
                 if !bytes.is_empty() {
                     passed.notify_one();
                     *bytes_out += bytes.len();
-                    frames.pass(&bytes);
+                    to_client.pass(&bytes);
                     if client.write(bytes).await.is_err() {
                         return End::Client;
                     }
@@ -140,29 +142,28 @@ impl Passing<'_> {
         }
     }
 
-    /// What is sent last, and notes why. `None` when there is nobody to tell.
-    fn farewell_for(&mut self, end: End) -> Option<Bytes> {
-        let (close, reason) = match end {
-            End::Client => return None,
-            End::Ours(close, reason) => (close, reason),
-            End::Upstream => (Close::Broken, "the upstream broke off"),
-        };
-        if self.frames.is_closed() {
-            // The upstream has said so itself: the client answers, and closes.
-            return Some(Bytes::new());
+    /// What is sent to the client last. Notes why it had to be, where nobody has closed properly.
+    fn last_frame(&mut self, end: End) -> Bytes {
+        if self.to_client.is_closed() || self.to_upstream.is_closed() {
+            return Bytes::new();
         }
-        self.context.error = Some(match close {
-            Close::Broken => "upstream_cut",
-            Close::Restart => "restart",
-            _ => "socket_timeout",
-        });
-        // In the middle of a frame a close of ours would be taken for a part of it.
-        let frame = match self.frames.is_between() {
-            true => websocket::close_frame(close, reason),
-            false => Vec::new(),
+        let (error, close, reason) = match end {
+            End::Client => ("client_gone", None, ""),
+            End::Upstream => (
+                "upstream_cut",
+                Some(Close::Broken),
+                "the upstream broke off",
+            ),
+            End::Ours(close @ Close::Restart, reason) => ("restart", Some(close), reason),
+            End::Ours(close, reason) => ("socket_timeout", Some(close), reason),
         };
+        self.context.error = Some(error);
+        // In the middle of a frame a close of ours would be taken for a part of it.
+        let close = close.filter(|_| self.to_client.is_between());
+        let frame = close.map(|close| websocket::close_frame(close, reason));
+        let frame = Bytes::from(frame.unwrap_or_default());
         self.context.bytes_out += frame.len();
-        Some(Bytes::from(frame))
+        frame
     }
 }
 
@@ -179,14 +180,21 @@ async fn silence(passed: &Notify, limit: Duration) {
 /// Sends the last frames and the end, since clients wait for a server to be the first to end the
 /// connection. Then gives the client a moment to close: a connection that is closed with something
 /// unread is reset, and the client might never see why.
-pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) {
+///
+/// # Errors
+/// The client did not take them: the connection must be dropped, for whoever tried to end it
+/// properly would wait for ever.
+pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) -> Result<(), Failure> {
+    let mut taken = Err(Failure::ClientGone);
     let farewell = async {
         if client.write(frames).await.is_ok() {
             client.end().await;
+            taken = Ok(());
             while client.read().await.is_some() {}
         }
     };
     let _ = timeout(LINGER, farewell).await;
+    taken
 }
 
 /// The client's end. One direction reads from it while the other writes to it: Pingora's session
