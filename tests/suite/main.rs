@@ -32,3 +32,4 @@ mod timeouts;
 mod tls;
 mod tunnel;
 mod upstream_failures;
+mod websocket;
