@@ -3,7 +3,7 @@
 //! Owns the tables, and the frame of the document that goes before them where nobody has written
 //! one. Keys are masked, client keys are shown by fingerprint.
 
-use crate::config::{self, Config, Keys, QuickStart, Source, Upstream};
+use crate::config::{self, Config, Keys, Passthrough, QuickStart, Source, Upstream};
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {
@@ -27,10 +27,14 @@ pub fn describe(source: &Source, config: &Config) -> String {
         listeners,
         upstreams(config),
         models(config),
+        routes(config),
         tenants(config),
     ] {
-        text.push_str(&align(&table));
-        text.push('\n');
+        // A table of nothing but its head would say nothing.
+        if table.len() > 1 {
+            text.push_str(&align(&table));
+            text.push('\n');
+        }
     }
     for line in config.not_in_force() {
         text.push_str(&format!("not in force in this version: {line}\n"));
@@ -113,10 +117,25 @@ fn models(config: &Config) -> Vec<Vec<String>> {
     table
 }
 
+fn routes(config: &Config) -> Vec<Vec<String>> {
+    let routes = config.routes.iter();
+    let rows = routes.map(|route| row(&[&route.prefix.value, &route.upstream.value]));
+    [row(&["ROUTE", "UPSTREAM"])]
+        .into_iter()
+        .chain(rows)
+        .collect()
+}
+
 fn tenants(config: &Config) -> Vec<Vec<String>> {
-    let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS"])];
+    let of_server = &config.server.passthrough;
+    let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS", "PASSTHROUGH"])];
     if config.tenants.is_empty() {
-        table.push(row(&["anybody on this machine", "none", "all"]));
+        table.push(row(&[
+            "anybody on this machine",
+            "none",
+            "all",
+            home(of_server),
+        ]));
     }
     for tenant in &config.tenants {
         let keys: Vec<String> = tenant
@@ -132,9 +151,17 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
             tenant.id.value.clone(),
             keys.join(", "),
             models.unwrap_or_else(|| "all".to_owned()),
+            home(tenant.passthrough.as_ref().unwrap_or(of_server)).to_owned(),
         ]);
     }
     table
+}
+
+fn home(passthrough: &Passthrough) -> &str {
+    match passthrough {
+        Passthrough::Off => "off",
+        Passthrough::To(upstream) => &upstream.value,
+    }
 }
 
 /// Pads each column to its widest cell.

@@ -5,6 +5,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::document::Node;
+use super::manners::check_field;
 use crate::openai::dialect::Dialect;
 
 /// Headers that are part of how a request is written, and so are ours alone.
@@ -44,12 +45,20 @@ pub fn read(node: &Node<'_>) -> Option<Dialect> {
     }
     if let Some(node) = section.take("drop") {
         let names = node.texts().unwrap_or_default();
+        names
+            .iter()
+            .for_each(|name| check_field(&name.value, &node));
         read.edits.drop = names.into_iter().map(|name| name.value).collect();
     }
     if let Some(node) = section.take("rename") {
         let entries = node.entries().unwrap_or_default().into_iter();
         read.edits.rename = entries
-            .filter_map(|(from, node)| Some((from, node.name()?)))
+            .filter_map(|(from, node)| {
+                let to = node.name()?;
+                check_field(&from, &node);
+                check_field(&to, &node);
+                Some((from, to))
+            })
             .collect();
     }
     section.finish();

@@ -12,6 +12,7 @@ mod environment;
 mod expand;
 mod health;
 mod keys;
+mod manners;
 mod models;
 mod problem;
 mod quick_start;
@@ -21,17 +22,20 @@ mod sources;
 mod tenants;
 mod upstreams;
 mod validate;
+mod ways;
 
 pub use document::{Located, Place};
 pub use expand::Variables;
+pub use manners::Manners;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};
 pub use quick_start::QuickStart;
 pub use routes::Route;
-pub use server::{Forms, Listener, Log, Passthrough, Server, Tls, WebSocket};
+pub use server::{Listener, Log, Server, Tls};
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
+pub use ways::{Forms, Passthrough, WebSocket};
 
 use document::{Context, Node};
 

@@ -3,6 +3,7 @@
 //! Owns its keys. Refuses to know whether the upstreams that it names exist: `validate` does.
 
 use super::document::{Located, Node};
+use super::manners::{self, Manners};
 use super::upstreams::read_weight;
 
 /// One model rule.
@@ -47,6 +48,8 @@ pub struct Target {
     pub model: Option<String>,
     /// Its share against its siblings.
     pub weight: u32,
+    /// What it wants changed in requests and answers.
+    pub manners: Manners,
 }
 
 /// Reads the section.
@@ -124,10 +127,12 @@ fn read_target(node: &Node<'_>) -> Option<Target> {
         .and_then(|n| Some(n.locate(n.name()?)));
     let model = section.take("model").and_then(|n| n.name());
     let weight = section.take("weight").map(|n| read_weight(&n));
+    let manners = manners::read(&mut section);
     section.finish();
     Some(Target {
         upstream: upstream?,
         model,
         weight: weight.unwrap_or(Some(1))?,
+        manners,
     })
 }

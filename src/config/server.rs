@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::document::{Located, Node, Place};
+use super::ways::{self, Forms, Passthrough, WebSocket};
 
 /// The `server` section.
 #[derive(Clone, Debug)]
@@ -39,36 +40,6 @@ pub struct Server {
     pub forms: Forms,
     /// How long sockets live.
     pub websocket: WebSocket,
-}
-
-/// Where requests below `/v1` go that are not read: files, batches, what is yet to be invented.
-#[derive(Clone, Debug, Default)]
-pub enum Passthrough {
-    /// Nowhere: 404.
-    #[default]
-    Off,
-    /// To this upstream.
-    To(Located<String>),
-}
-
-/// The `server.forms` section.
-#[derive(Clone, Debug)]
-pub struct Forms {
-    /// The largest form that is read, in bytes.
-    pub max_bytes: usize,
-    /// A larger one waits in a file instead of in memory.
-    pub in_memory_bytes: usize,
-    /// Where such files are made; `None` for the system's own place.
-    pub dir: Option<Located<PathBuf>>,
-}
-
-/// The `server.websocket` section.
-#[derive(Clone, Copy, Debug)]
-pub struct WebSocket {
-    /// A socket on which nothing passes for this long is closed.
-    pub idle: Duration,
-    /// A socket is closed after this.
-    pub total: Duration,
 }
 
 /// One address to listen on.
@@ -121,15 +92,8 @@ impl Default for Server {
             passthrough: Passthrough::Off,
             allow_ephemeral_keys: false,
             models_ttl: Duration::from_secs(300),
-            forms: Forms {
-                max_bytes: 128 << 20,
-                in_memory_bytes: 1 << 20,
-                dir: None,
-            },
-            websocket: WebSocket {
-                idle: Duration::from_secs(600),
-                total: Duration::from_secs(2 * 3600),
-            },
+            forms: Forms::default(),
+            websocket: WebSocket::default(),
         }
     }
 }
@@ -187,64 +151,9 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(node) = section.take("log") {
         read_log(&node, &mut server.log);
     }
-    if let Some(passthrough) = section
-        .take("passthrough")
-        .and_then(|n| read_passthrough(&n))
-    {
-        server.passthrough = passthrough;
-    }
-    if let Some(allow) = section.take("allow_ephemeral_keys") {
-        server.allow_ephemeral_keys = allow.boolean().unwrap_or_default();
-    }
-    if let Some(ttl) = section.take("models_ttl").and_then(|n| n.duration()) {
-        server.models_ttl = ttl;
-    }
-    if let Some(node) = section.take("forms") {
-        read_forms(&node, &mut server.forms);
-    }
-    if let Some(node) = section.take("websocket") {
-        read_websocket(&node, &mut server.websocket);
-    }
+    ways::read(&mut section, &mut server);
     section.finish();
     server
-}
-
-/// Reads `passthrough: UPSTREAM` or `passthrough: off`.
-pub fn read_passthrough(node: &Node<'_>) -> Option<Passthrough> {
-    let name = node.name()?;
-    Some(match name.as_str() {
-        "off" | "false" => Passthrough::Off,
-        _ => Passthrough::To(node.locate(name)),
-    })
-}
-
-fn read_forms(node: &Node<'_>, forms: &mut Forms) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    if let Some(bytes) = section.take("max").and_then(|n| n.bytes()) {
-        forms.max_bytes = bytes;
-    }
-    if let Some(bytes) = section.take("in_memory").and_then(|n| n.bytes()) {
-        forms.in_memory_bytes = bytes;
-    }
-    if let Some(dir) = section.take("dir").and_then(|n| read_file_path(&n)) {
-        forms.dir = Some(dir);
-    }
-    section.finish();
-}
-
-fn read_websocket(node: &Node<'_>, websocket: &mut WebSocket) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    if let Some(idle) = section.take("idle").and_then(|n| n.duration()) {
-        websocket.idle = idle;
-    }
-    if let Some(total) = section.take("total").and_then(|n| n.duration()) {
-        websocket.total = total;
-    }
-    section.finish();
 }
 
 fn read_listener(node: &Node<'_>) -> Option<Listener> {
@@ -280,7 +189,8 @@ fn read_tls(node: &Node<'_>) -> Option<Tls> {
     })
 }
 
-fn read_file_path(node: &Node<'_>) -> Option<Located<PathBuf>> {
+/// Reads the path of a file or folder.
+pub fn read_file_path(node: &Node<'_>) -> Option<Located<PathBuf>> {
     Some(node.locate(PathBuf::from(node.name()?)))
 }
 

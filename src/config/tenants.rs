@@ -5,7 +5,7 @@
 
 use super::document::{Located, Node};
 use super::keys;
-use super::server::{Passthrough, read_passthrough};
+use super::ways::{Passthrough, read_passthrough};
 use crate::secret::{KeyHash, Secret};
 
 /// One tenant.

@@ -10,12 +10,29 @@ use sha2::{Digest, Sha256};
 
 use crate::{clock, ids};
 
+/// Every model that it plays.
+const MODELS: [&str; 7] = [
+    "echo",
+    "lorem",
+    "embed",
+    "fault-429",
+    "fault-500",
+    "fault-cut",
+    "fault-stall",
+];
 const LOREM: &str = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod \
 tempor incididunt ut labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud \
 exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat.";
 
 /// The length of an embedding.
 const DIMENSIONS: usize = 16;
+
+/// The list of its models.
+pub fn models() -> String {
+    let entry = |id| json!({"id": id, "object": "model", "created": 0, "owned_by": "demo"});
+    let data: Vec<Value> = MODELS.into_iter().map(entry).collect();
+    json!({"object": "list", "data": data}).to_string()
+}
 
 /// What a model does wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

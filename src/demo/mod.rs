@@ -63,6 +63,9 @@ async fn read_body(session: &mut ServerSession) -> Option<Vec<u8>> {
 
 /// Answers one request; `None` breaks the connection.
 async fn answer(session: &mut ServerSession, path: &str, body: &[u8]) -> Option<()> {
+    if path == "/v1/models" {
+        return whole(session, StatusCode::OK, answers::models()).await;
+    }
     let asked = match Asked::read(path, body) {
         Ok(asked) => asked,
         Err((status, message)) => {

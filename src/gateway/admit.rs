@@ -137,10 +137,10 @@ mod tests {
     fn of(path: &str, name: &'static str, value: &'static str) -> Result<Content, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        let Some(Endpoint::Exchange(endpoint)) = Endpoint::find(path) else {
-            panic!("{path} is no exchange");
-        };
-        content(&headers, endpoint)
+        match Endpoint::find(path) {
+            Some(Endpoint::Exchange(endpoint)) => content(&headers, endpoint),
+            other => unreachable!("{path} is {other:?}"),
+        }
     }
 
     #[test]

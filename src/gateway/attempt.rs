@@ -5,7 +5,6 @@
 //! client when it fails. Another connection is tried only when no byte of the request has been sent:
 //! an address cannot be reached, or a pooled connection turned out to be closed.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,9 @@ use super::context::Context;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::{headers, relay};
 use crate::openai::endpoint::StreamError;
-use crate::openai::request;
+use crate::openai::rewrite::Rewrites;
 use crate::runtime::Shared;
-use crate::upstreams::{NotSent, Peer, Upstream};
+use crate::upstreams::{NotSent, Payload, Peer, Upstream};
 
 /// Connections that are tried before we say that the upstream is gone: pooled ones that turn out to
 /// be closed, and addresses that cannot be reached. None of them has seen any of the request.
@@ -34,8 +33,8 @@ pub struct Outgoing {
     pub header: RequestHeader,
     /// The path below the API's, with its query.
     pub target: String,
-    /// The body, in the pieces in which it is written.
-    pub body: Vec<Bytes>,
+    /// The body.
+    pub payload: Payload,
 }
 
 /// What is expected of the answer.
@@ -48,6 +47,8 @@ pub struct Terms<'a> {
     pub stream: bool,
     /// How a stream tells that something broke.
     pub stream_error: StreamError,
+    /// What is changed in it.
+    pub rewrites: Rewrites,
 }
 
 /// An answer that has begun.
@@ -62,22 +63,13 @@ pub struct Answer {
     pub first: Option<Bytes>,
 }
 
-/// The body in pieces: as it came, or with the model's bytes replaced.
-pub fn parts(body: &Bytes, model: Range<usize>, sent: Option<&str>) -> Vec<Bytes> {
-    let Some(sent) = sent else {
-        return vec![body.clone()];
-    };
-    let name = Bytes::from(request::rewritten_model(sent));
-    vec![body.slice(..model.start), name, body.slice(model.end..)]
-}
-
 /// Asks the upstream.
 pub async fn run(
     client: &mut Session,
     context: &mut Context,
     shared: &Shared,
     terms: &Terms<'_>,
-    outgoing: &Outgoing,
+    outgoing: Outgoing,
 ) -> Result<Answer, Failure> {
     let started = Instant::now();
     let mut waited = Duration::ZERO;
@@ -106,7 +98,7 @@ struct Asked {
 async fn connect_and_send(
     shared: &Shared,
     upstream: &Upstream,
-    outgoing: &Outgoing,
+    outgoing: Outgoing,
     waited: &mut Duration,
 ) -> Result<Asked, UpstreamFailure> {
     let pool = &upstream.pool;
@@ -129,7 +121,7 @@ async fn connect_and_send(
                 }
             }
         };
-        match connection.send(header, &outgoing.body).await {
+        match connection.send(header, &outgoing.payload).await {
             Ok(session) => return Ok(Asked { session, peer }),
             Err(not_sent) if not_sent.unseen => {
                 failure = UpstreamFailure::read(&not_sent.error, Phase::Total)

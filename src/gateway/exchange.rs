@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::HeaderValue;
 use pingora_proxy::Session;
 
@@ -15,10 +14,18 @@ use super::failure::{Failure, UpstreamFailure};
 use super::headers::{self, Body};
 use super::{admit, body, plan, relay};
 use crate::auth;
+use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
-use crate::openai::request;
 use crate::runtime::Shared;
-use crate::upstreams::{Turn, Upstream};
+use crate::upstreams::{Payload, Turn, Upstream};
+
+static NO_EDITS: Edits = Edits {
+    drop: Vec::new(),
+    rename: Vec::new(),
+    set: Vec::new(),
+    default: Vec::new(),
+    stop: Vec::new(),
+};
 
 /// The type of a body whose type the client has not said.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -36,21 +43,25 @@ pub async fn serve(
     let content = admit::content(headers, endpoint)?;
 
     let waiting = Instant::now();
-    let body = body::read(session, context.runtime.settings.max_body_bytes).await?;
+    let body = body::read(session, content, &context.runtime.settings).await?;
     context.waited += waiting.elapsed();
     context.bytes_in = body.len();
 
-    let peek = request::peek(&body).map_err(Failure::Body)?;
-    let upstream = plan::plan(context, &peek.model)?;
+    let plan = plan::plan(context, &body.model)?;
+    let manners = plan.manners();
+    let edits = manners.map_or(&NO_EDITS, |manners| manners.edits(endpoint));
+    let payload = body.payload(context.sent_model.as_deref(), edits)?;
     let terms = Terms {
-        upstream: &upstream,
-        deadline: context.started + upstream.timeouts.total,
-        stream: peek.stream,
+        upstream: &plan.upstream,
+        deadline: context.started + plan.upstream.timeouts.total,
+        stream: body.stream,
         stream_error: endpoint.stream_error,
+        rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
     };
-    let body = attempt::parts(&body, peek.model_range, context.sent_model.as_deref());
-    let outgoing = outgoing(session, context, endpoint, &upstream, body)?;
-    let answer = attempt::run(session, context, shared, &terms, &outgoing).await?;
+    // The body's own copy, and its file, are let go once they have been sent.
+    drop(body);
+    let outgoing = outgoing(session, context, endpoint, &plan.upstream, payload)?;
+    let answer = attempt::run(session, context, shared, &terms, outgoing).await?;
     relay::relay(session, context, shared, &terms, answer).await
 }
 
@@ -59,7 +70,7 @@ fn outgoing(
     context: &Context,
     endpoint: &Exchange,
     upstream: &Upstream,
-    body: Vec<Bytes>,
+    payload: Payload,
 ) -> Result<Outgoing, Failure> {
     let request = session.req_header();
     let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
@@ -69,7 +80,7 @@ fn outgoing(
     };
     let credential = upstream.credential(turn, || auth::key_of(&request.headers));
     let announced = Body {
-        length: body.iter().map(Bytes::len).sum(),
+        length: payload.len(),
         content_type: &JSON,
     };
     let header = headers::for_exchange(request, upstream, credential, &announced);
@@ -78,6 +89,6 @@ fn outgoing(
     Ok(Outgoing {
         header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
         target: upstream.dialect.target(endpoint.path, &query, model),
-        body,
+        payload,
     })
 }

@@ -1,7 +1,7 @@
 //! The sixth step: commit, and pass the answer on.
 //!
 //! Owns the moment of commit and what follows it. Bytes pass as they come: what is already there
-//! leaves in one write, and nothing waits for more. A stream that breaks ends with an error event
+//! leaves in one write, and nothing waits for more but what `rewriting` has to see whole. A stream that breaks ends with an error event
 //! when it stands between two events; otherwise the connection breaks as the upstream's did, so
 //! that a broken answer never looks complete.
 
@@ -19,6 +19,7 @@ use super::attempt::{self, Answer, Terms};
 use super::context::Context;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
+use super::rewriting::Rewriting;
 use crate::runtime::Shared;
 
 /// What is gathered into one write, at most.
@@ -30,9 +31,10 @@ pub async fn relay(
     context: &mut Context,
     shared: &Shared,
     terms: &Terms<'_>,
-    answer: Answer,
+    mut answer: Answer,
 ) -> Result<(), Failure> {
     let mut upstream = answer.session;
+    let rewriting = Rewriting::new(terms, &mut answer.header);
     let header = headers::for_client(answer.header, client.req_header(), &context.request_id);
     let header = header.ok_or_else(unsendable)?;
     // An event can be added only to a stream whose length has not been announced.
@@ -45,6 +47,7 @@ pub async fn relay(
         client,
         context,
         upstream: &mut upstream,
+        rewriting,
         boundary: &mut passed,
     };
     let Err(failure) = passing.run(terms, header, answer.first).await else {
@@ -65,6 +68,7 @@ struct Passing<'a> {
     client: &'a mut Session,
     context: &'a mut Context,
     upstream: &'a mut HttpSession,
+    rewriting: Rewriting,
     boundary: &'a mut EventBoundary,
 }
 
@@ -91,14 +95,25 @@ impl Passing<'_> {
     }
 
     async fn write(&mut self, mut tasks: Vec<HttpTask>, complete: bool) -> Result<(), Failure> {
-        for task in &tasks {
+        for task in &mut tasks {
             if let HttpTask::Body(Some(chunk), _) = task {
+                *chunk = self.rewriting.push(std::mem::take(chunk));
                 self.context.bytes_out += chunk.len();
                 self.boundary.pass(chunk);
             }
         }
         if complete {
+            let last = self.rewriting.finish();
+            self.context.bytes_out += last.len();
+            tasks.push(HttpTask::Body(Some(last), false));
+        }
+        // What waits for the rest of its event leaves nothing to be sent.
+        tasks.retain(|task| !matches!(task, HttpTask::Body(Some(chunk), _) if chunk.is_empty()));
+        if complete {
             tasks.push(HttpTask::Done);
+        }
+        if tasks.is_empty() {
+            return Ok(());
         }
         let written = self.client.write_response_tasks(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)

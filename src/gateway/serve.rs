@@ -11,7 +11,8 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, own, tunnel, websocket};
+use super::{admit, answer, exchange, models, tunnel, websocket};
+use crate::admin;
 use crate::openai::endpoint::Endpoint;
 use crate::runtime::Shared;
 
@@ -79,7 +80,20 @@ async fn choose(
             Ok(Way::Answered)
         }
         Ok(own) => {
-            own::serve(session, context, &own).await?;
+            context.endpoint = own.name();
+            let value = match own {
+                Endpoint::Health | Endpoint::Exchange(_) => admin::health(),
+                Endpoint::Models => {
+                    admit::caller(&session.req_header().headers, context)?;
+                    models::list(context, shared).await
+                }
+                Endpoint::Model(id) => {
+                    admit::caller(&session.req_header().headers, context)?;
+                    models::retrieve(context, shared, id).await?
+                }
+            };
+            let sent = answer::json(session, context, &value).await;
+            sent.map_err(|_| Failure::ClientGone)?;
             Ok(Way::Answered)
         }
         Err(refusal) => {

@@ -142,6 +142,12 @@ impl Dialect {
         Some(self)
     }
 
+    /// Whether its list of models has the names that are asked for. Where the path names a
+    /// deployment, the list is of what deployments could be made of.
+    pub fn lists_models(&self) -> bool {
+        self.api_version.is_none()
+    }
+
     /// Sends the key in another header: bare, but for `Authorization`, where it is a bearer's.
     pub fn set_key_header(&mut self, name: HeaderName) {
         self.key_prefix = match name == AUTHORIZATION {

@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::endpoint::StreamError;
 
@@ -83,6 +84,48 @@ impl ApiError {
     }
 }
 
+/// Gives an upstream's error the four keys that clients read, and leaves what else it says; `None`
+/// for what is no error in any form that we know. A provider's own name for what the client calls a
+/// model is nobody's business but ours.
+pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
+    let mut answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut error = match answer.remove("error") {
+        Some(Value::Object(error)) => error,
+        // What stands in front of the API says it without an envelope.
+        _ => answer,
+    };
+    let said = error.get("message").and_then(Value::as_str)?.to_owned();
+    let code = error
+        .get("code")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let (kind, usual) = match status {
+        StatusCode::TOO_MANY_REQUESTS => ("requests", Some("rate_limit_exceeded")),
+        _ if status.is_server_error() => ("server_error", None),
+        _ => ("invalid_request_error", None),
+    };
+    let (code, param, message) = match code {
+        "DeploymentNotFound" => (
+            Some("model_not_found"),
+            Some("model"),
+            "The model does not exist or you do not have access to it.".to_owned(),
+        ),
+        // The status once more.
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => (usual, None, said),
+        code => (Some(code), None, said),
+    };
+    let code = Value::from(code);
+    error.insert("code".to_owned(), code);
+    error.insert("message".to_owned(), Value::from(message));
+    for (key, value) in [("type", Value::from(kind)), ("param", Value::from(param))] {
+        let there = error.get(key).is_some_and(|value| !value.is_null());
+        if !there {
+            error.insert(key.to_owned(), value);
+        }
+    }
+    Some(to_json(&serde_json::json!({ "error": error })))
+}
+
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     // Serialising strings and options into memory has no way to fail.
     serde_json::to_vec(value).unwrap_or_default()
@@ -112,6 +155,48 @@ mod tests {
             "code": "model_not_found",
         }});
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn an_error_that_lacks_keys_gets_them_and_keeps_the_rest() {
+        let filled = |status: u16, body: &str| {
+            let filled = fill_in(StatusCode::from_u16(status).unwrap(), body.as_bytes())?;
+            let mut answer: Value = serde_json::from_slice(&filled).unwrap();
+            Some(answer["error"].take())
+        };
+        let unauthorized = filled(401, r#"{"error":{"code":"401","message":"Access denied"}}"#);
+        let expected = serde_json::json!({
+            "message": "Access denied", "type": "invalid_request_error",
+            "param": null, "code": null,
+        });
+        assert_eq!(unauthorized, Some(expected.clone()));
+        let bare = filled(401, r#"{"statusCode":401,"message":"Access denied"}"#).unwrap();
+        assert_eq!(
+            (&bare["type"], &bare["code"]),
+            (&expected["type"], &Value::Null)
+        );
+        let missing = r#"{"error":{"code":"DeploymentNotFound","message":"deployment secret-1"}}"#;
+        let missing = filled(404, missing).unwrap();
+        assert_eq!(
+            (&missing["code"], &missing["param"]),
+            (&"model_not_found".into(), &"model".into())
+        );
+        assert!(!missing.to_string().contains("secret-1"));
+        let limited = filled(429, r#"{"error":{"code":"429","message":"slow"}}"#).unwrap();
+        assert_eq!(
+            (&limited["code"], &limited["type"]),
+            (&"rate_limit_exceeded".into(), &"requests".into())
+        );
+        let filtered = r#"{"error":{"message":"no","type":null,"param":"prompt","code":"content_filter","innererror":{"x":1}}}"#;
+        let filtered = filled(400, filtered).unwrap();
+        assert_eq!(
+            (&filtered["code"], &filtered["param"]),
+            (&"content_filter".into(), &"prompt".into())
+        );
+        assert_eq!(filtered["innererror"]["x"], 1);
+        for other in ["<html>", "[]", "{}", r#"{"error":"text"}"#] {
+            assert_eq!(filled(500, other), None, "{other}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod error;
 pub mod form;
+pub mod models;
 pub mod request;
 pub mod rewrite;
 pub mod websocket;

@@ -5,10 +5,12 @@
 //! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Refuses to know how requests
 //! are served.
 
+mod manners;
 mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -18,6 +20,7 @@ use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
+pub use manners::Manners;
 pub use shared::{InFlight, Shared};
 
 /// An immutable snapshot of the running configuration.
@@ -30,6 +33,8 @@ pub struct Runtime {
     prefixes: Prefixes,
     routes: Vec<Arc<Route>>,
     upstreams: Vec<Arc<Upstream>>,
+    /// The positions of those that serve many models by the names that they give them.
+    many: Vec<usize>,
     keys: Keys,
     tenants: Vec<Arc<Tenant>>,
     /// Set when there are no client keys.
@@ -49,6 +54,10 @@ pub struct Settings {
     pub log_access: bool,
     /// Whether clients' addresses lose their last part in logs.
     pub mask_addresses: bool,
+    /// How long a list of an upstream's models is taken for fresh.
+    pub models_ttl: Duration,
+    /// How forms are read.
+    pub forms: config::Forms,
     /// How long sockets live.
     pub websocket: config::WebSocket,
 }
@@ -62,6 +71,23 @@ pub struct Rule {
     pub exact: Option<String>,
     /// Who serves it.
     pub targets: Targets,
+    /// What each target wants changed, by its position.
+    manners: Vec<Manners>,
+    /// The upstreams that are asked for whatever name the client gives.
+    passes_to: Vec<usize>,
+    passes_all: bool,
+}
+
+impl Rule {
+    /// Whether each of its targets is asked for whatever name the client gives.
+    pub fn passes_all(&self) -> bool {
+        self.passes_all
+    }
+
+    /// What the target at a position wants changed.
+    pub fn manners(&self, position: usize) -> Option<&Manners> {
+        self.manners.get(position)
+    }
 }
 
 /// A forwarded prefix.
@@ -84,6 +110,7 @@ impl Runtime {
                 server.allow_ephemeral_keys,
             )
         };
+        let rules: Vec<Arc<Rule>> = config.models.iter().map(|r| rule(r, config)).collect();
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
@@ -95,10 +122,13 @@ impl Runtime {
                 flood_guard: server.flood_guard,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
+                models_ttl: server.models_ttl,
+                forms: server.forms.clone(),
                 websocket: server.websocket,
             },
             index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
-            rules: config.models.iter().map(|r| rule(r, config)).collect(),
+            many: many(&rules, config),
+            rules,
             prefixes: Prefixes::new(config.routes.iter().map(|r| r.prefix.value.as_str())),
             routes: config
                 .routes
@@ -132,6 +162,18 @@ impl Runtime {
     /// Every rule, in the order of the file.
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// The upstreams that serve many models by the names that they give them, with their positions.
+    pub fn many(&self) -> impl Iterator<Item = (usize, &Arc<Upstream>)> {
+        let upstreams = self.upstreams.iter().enumerate();
+        upstreams.filter(|(position, _)| self.many.contains(position))
+    }
+
+    /// Whether the rule for a model asks the upstream at this position for it by that name.
+    pub fn passes(&self, model: &str, position: usize) -> bool {
+        let rule = self.rule(model).filter(|rule| rule.exact.is_none());
+        rule.is_some_and(|rule| rule.passes_to.contains(&position))
     }
 
     /// The upstream of a target.
@@ -199,19 +241,42 @@ fn route(written: &config::Route, config: &Config) -> Option<Arc<Route>> {
     }))
 }
 
+/// The upstreams whose lists tell what rules for many names serve. One that is asked with the
+/// client's own key has none of its own to be asked with.
+fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
+    let rules = rules.iter().filter(|rule| rule.exact.is_none());
+    let mut positions: Vec<usize> = rules.flat_map(|rule| rule.passes_to.clone()).collect();
+    positions.sort_unstable();
+    positions.dedup();
+    positions.retain(|position| {
+        let upstream = config.upstreams.get(*position);
+        upstream.is_some_and(|upstream| {
+            matches!(upstream.keys, config::Keys::Own(_)) && upstream.dialect.lists_models()
+        })
+    });
+    positions
+}
+
 fn rule(written: &ModelRule, config: &Config) -> Arc<Rule> {
     let matcher = &written.matcher.value;
-    let targets = written.targets.iter().filter_map(|target| {
+    let read = written.targets.iter().filter_map(|target| {
         let upstream = position(&target.upstream.value, config)?;
+        let manners = Manners::new(&target.manners, &config.upstreams.get(upstream)?.dialect);
         let model = target.model.clone();
-        Some((Target { upstream, model }, target.weight))
+        Some(((Target { upstream, model }, target.weight), manners))
     });
+    let (targets, manners): (Vec<(Target, u32)>, Vec<Manners>) = read.unzip();
+    let unnamed = targets.iter().filter(|(target, _)| target.model.is_none());
+    let passes_to: Vec<usize> = unnamed.map(|(target, _)| target.upstream).collect();
     Arc::new(Rule {
         label: matcher.label(),
         exact: match matcher {
             Matcher::Exact(name) => Some(name.clone()),
             Matcher::Prefix(_) | Matcher::Keyword(_) => None,
         },
-        targets: Targets::new(targets.collect()),
+        targets: Targets::new(targets),
+        manners,
+        passes_all: passes_to.len() == written.targets.len(),
+        passes_to,
     })
 }

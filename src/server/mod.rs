@@ -134,6 +134,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     start(Box::new(service("admin", admin, admin_app)?));
     start(Box::new(service("demo", demo, demo::Provider)?));
     tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
+    tokio::spawn(tend_connections(Arc::clone(&shared)));
 
     log_listening(&listening);
     announce(&listening);
@@ -159,6 +160,10 @@ async fn keep_names_fresh(shared: Arc<Shared>) {
         tokio::time::sleep(RESOLVE_EVERY).await;
         shared.pin().resolve_names().await;
     }
+}
+
+async fn tend_connections(shared: Arc<Shared>) {
+    shared.connector.tend().await;
 }
 
 /// The clients' listeners come last: once they are told of, everything listens.

@@ -2,9 +2,9 @@
 //!
 //! Owns getting a connection, writing a request to it, and taking it back. Two things are done
 //! differently from Pingora's own connector, both measured (see `docs/benchmarks.md`). A pooled
-//! HTTP/1 connection, which nearly every request gets, is taken on a way of its own: the future
-//! that can also connect and shake hands is tens of kilobytes, would be moved from step to step
-//! with each request and kept by each open stream. And a short request leaves in one write, header
+//! HTTP/1 connection, which nearly every request gets, is taken from a pool of our own (`idle`),
+//! on a way of its own: the future that can also connect and shake hands is tens of kilobytes,
+//! would be moved from step to step with each request and kept by each open stream. And a short request leaves in one write, header
 //! and body together, where Pingora flushes between them.
 
 use std::time::Duration;
@@ -17,22 +17,27 @@ use pingora::listeners::DEFAULT_L4_WRITE_BUFFER_SIZE;
 use pingora::protocols::Stream;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::{HttpSession as Http1Session, http_req_header_to_wire};
-use pingora::upstreams::peer::Peer as _;
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::io::AsyncWriteExt;
 
-use super::Peer;
+use super::idle::Idle;
+use super::payload::Chunks;
+use super::pool::IDLE_CONNECTION;
+use super::{Payload, Peer};
 
-/// Idle connections that are kept, over all upstreams, for each version of HTTP.
+/// Idle connections of HTTP/2 that are kept, over all upstreams.
 const IDLE_CONNECTIONS: usize = 1024;
+/// Idle connections are looked through this often.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 /// A write to an upstream that moves nothing for this long has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request up to this size leaves in one write.
-const ONE_WRITE_BYTES: usize = 16 << 10;
+const ONE_WRITE_BYTES: u64 = 16 << 10;
 
 /// Opens and keeps connections.
 pub struct Connector {
     http1: TransportConnector,
+    idle: Idle,
     any: AnyConnector,
 }
 
@@ -62,6 +67,7 @@ impl Default for Connector {
         let options = ConnectorOptions::new(IDLE_CONNECTIONS);
         Self {
             http1: TransportConnector::new(Some(options.clone())),
+            idle: Idle::default(),
             any: AnyConnector::new(Some(options)),
         }
     }
@@ -78,7 +84,7 @@ impl Connector {
             let wire = Wire::Any(Box::new(session));
             return Ok(Connection { wire, reused });
         }
-        let (stream, reused) = match self.http1.reused_stream(&peer.http).await {
+        let (stream, reused) = match self.idle.take(peer.key) {
             Some(stream) => (stream, true),
             None => (Box::pin(self.http1.new_stream(&peer.http)).await?, false),
         };
@@ -100,29 +106,38 @@ impl Connector {
 
     /// Takes back a connection whose answer has been read to its end.
     pub async fn release(&self, session: HttpSession, peer: &Peer) {
-        let idle = peer.http.options.idle_timeout;
         match session {
             HttpSession::H1(mut session) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
-                    let key = peer.http.reuse_hash();
-                    self.http1.release_stream(stream, key, idle);
+                    self.idle.put(peer.key, stream, IDLE_CONNECTION);
                 }
             }
-            other => self.any.release_http_session(other, &peer.http, idle).await,
+            other => {
+                let idle = Some(IDLE_CONNECTION);
+                self.any.release_http_session(other, &peer.http, idle).await;
+            }
+        }
+    }
+
+    /// Closes idle connections whose time has come, from time to time.
+    pub async fn tend(&self) {
+        loop {
+            tokio::time::sleep(TEND_EVERY).await;
+            self.idle.tend();
         }
     }
 }
 
 impl Connection {
-    /// Sends a request; `body` is in the pieces in which it lies in memory.
+    /// Sends a request.
     ///
     /// # Errors
     /// See [`NotSent`].
     pub async fn send(
         self,
         header: RequestHeader,
-        body: &[Bytes],
+        body: &Payload,
     ) -> std::result::Result<HttpSession, Box<NotSent>> {
         let (session, sent) = match self.wire {
             Wire::Http1(mut stream) => {
@@ -155,7 +170,7 @@ struct Failed {
 async fn send_http1(
     stream: &mut Stream,
     header: &RequestHeader,
-    body: &[Bytes],
+    body: &Payload,
 ) -> std::result::Result<(), Failed> {
     let Some(mut head) = http_req_header_to_wire(header) else {
         return Err(Failed {
@@ -163,39 +178,46 @@ async fn send_http1(
             began: false,
         });
     };
-    let mut pieces: Vec<&[u8]> = Vec::with_capacity(1 + body.len());
-    let body_bytes: usize = body.iter().map(Bytes::len).sum();
-    let in_one = head.len() + body_bytes <= ONE_WRITE_BYTES;
-    if in_one {
-        body.iter().for_each(|piece| head.extend_from_slice(piece));
-    }
-    pieces.push(&head);
-    if !in_one {
-        pieces.extend(body.iter().map(AsRef::<[u8]>::as_ref));
-    }
     let mut accepted = 0;
-    let written = write(stream, &pieces, &mut accepted).await;
-    written.map_err(|error| Failed {
+    let written = async {
+        let total = head.len() as u64 + body.len();
+        if total <= ONE_WRITE_BYTES
+            && let Some(pieces) = body.in_memory()
+        {
+            pieces.for_each(|piece| head.extend_from_slice(piece));
+            write(stream, &head, &mut accepted).await?;
+        } else {
+            write(stream, &head, &mut accepted).await?;
+            let mut chunks = body.chunks();
+            while let Some(chunk) = read(&mut chunks).await? {
+                write(stream, &chunk, &mut accepted).await?;
+            }
+        }
+        in_time(stream.flush()).await
+    };
+    written.await.map_err(|error| Failed {
         error,
         // What is no longer than the stream's own buffer has not left it yet.
         began: accepted > DEFAULT_L4_WRITE_BUFFER_SIZE,
     })
 }
 
-/// Writes pieces and flushes, as long as each write moves within [`WRITE_TIMEOUT`].
-async fn write(stream: &mut Stream, pieces: &[&[u8]], accepted: &mut usize) -> Result<()> {
-    for piece in pieces {
-        let mut left = *piece;
-        while !left.is_empty() {
-            let written = in_time(stream.write(left)).await?;
-            if written == 0 {
-                return Error::e_explain(ErrorType::WriteError, "the connection takes no more");
-            }
-            *accepted += written;
-            left = left.get(written..).unwrap_or_default();
+/// Writes bytes, as long as each write moves within [`WRITE_TIMEOUT`].
+async fn write(stream: &mut Stream, mut left: &[u8], accepted: &mut usize) -> Result<()> {
+    while !left.is_empty() {
+        let written = in_time(stream.write(left)).await?;
+        if written == 0 {
+            return Error::e_explain(ErrorType::WriteError, "the connection takes no more");
         }
+        *accepted += written;
+        left = left.get(written..).unwrap_or_default();
     }
-    in_time(stream.flush()).await
+    Ok(())
+}
+
+async fn read(chunks: &mut Chunks<'_>) -> Result<Option<Bytes>> {
+    let chunk = chunks.next().await;
+    chunk.or_err(ErrorType::FileReadError, "a body that waits in a file")
 }
 
 async fn in_time<T>(io: impl Future<Output = std::io::Result<T>>) -> Result<T> {
@@ -208,14 +230,14 @@ async fn in_time<T>(io: impl Future<Output = std::io::Result<T>>) -> Result<T> {
 async fn send_any(
     session: &mut HttpSession,
     header: RequestHeader,
-    body: &[Bytes],
+    body: &Payload,
 ) -> std::result::Result<(), Failed> {
     let failed = |began| move |error| Failed { error, began };
     let headed = session.write_request_header(Box::new(header)).await;
     headed.map_err(failed(false))?;
-    for (index, piece) in body.iter().enumerate() {
-        let last = index + 1 == body.len();
-        let written = session.write_request_body(piece.clone(), last).await;
+    let mut chunks = body.chunks();
+    while let Some(chunk) = read(&mut chunks).await.map_err(failed(true))? {
+        let written = session.write_request_body(chunk, false).await;
         written.map_err(failed(true))?;
     }
     session.finish_request_body().await.map_err(failed(true))

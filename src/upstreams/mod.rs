@@ -3,8 +3,11 @@
 //! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys,
 //! `connector` keeps the connections. Owns what an upstream needs to be asked. Refuses to know what is asked, and why.
 
+mod catalogue;
 mod connector;
+mod idle;
 mod keys;
+mod payload;
 mod pool;
 
 use std::net::SocketAddr;
@@ -13,9 +16,12 @@ use http::HeaderValue;
 
 use crate::config::{self, Timeouts};
 use crate::openai::dialect::Dialect;
+use catalogue::Catalogue;
 
+pub use catalogue::Listed;
 pub use connector::{Connection, Connector, NotSent};
 pub use keys::{KeyRing, Turn};
+pub use payload::Payload;
 pub use pool::{Peer, Pool};
 
 /// One upstream of the running configuration.
@@ -31,6 +37,7 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Its servers.
     pub pool: Pool,
+    catalogue: Catalogue,
 }
 
 impl Upstream {
@@ -56,6 +63,7 @@ impl Upstream {
                 written.http2,
             ),
             dialect: written.dialect.clone(),
+            catalogue: Catalogue::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer, discovery};
 
@@ -21,7 +21,7 @@ use crate::config::{BaseUrl, Timeouts};
 /// A name lookup that takes longer than this has failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection is closed after this.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// How many addresses of one name are used.
 const MAX_ADDRESSES_PER_NAME: usize = 16;
 
@@ -30,6 +30,8 @@ const MAX_ADDRESSES_PER_NAME: usize = 16;
 pub struct Peer {
     /// What Pingora connects with.
     pub http: HttpPeer,
+    /// Names what it leads to: connections of one key are interchangeable.
+    pub key: u64,
     /// The `Host` header.
     pub authority: HeaderValue,
     /// The path before an operation of the API.
@@ -155,6 +157,7 @@ impl Pool {
             options.max_h2_streams = 100;
         }
         Some(Peer {
+            key: http.reuse_hash(),
             http,
             authority: HeaderValue::from_str(&url.authority()).ok()?,
             base_path: match url.path.as_str() {

@@ -323,13 +323,9 @@ async fn answers_without_a_body_have_none() {
 #[tokio::test]
 async fn a_home_that_is_down_or_breaks_off_is_told_apart() {
     let upstream = Upstream::start(|request, mut reply| async move {
-        match request.path.as_str() {
-            "/v1/files/cut" => {
-                reply
-                    .raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
-                    .await;
-            }
-            _ => {}
+        if request.path == "/v1/files/cut" {
+            let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+            reply.raw(half).await;
         }
         reply.close();
         reply

@@ -101,7 +101,7 @@ fn is_withheld(name: &str) -> bool {
 /// The body that a header announces.
 pub struct Body<'a> {
     /// Its length in bytes.
-    pub length: usize,
+    pub length: u64,
     /// Its type, where the client has not said it.
     pub content_type: &'a HeaderValue,
 }

@@ -28,6 +28,7 @@ use super::{admit, headers, plan, relay};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::endpoint::{Socket, StreamError};
+use crate::openai::rewrite::Rewrites;
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
@@ -100,7 +101,7 @@ fn choose(
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
-        let upstream = plan::plan(context, &model)?;
+        let upstream = plan::plan(context, &model)?.upstream;
         let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));
         let allows_any = tenant.is_some_and(|t| t.allows_all());
         return match socket.model_in_query || is_home || allows_any {
@@ -273,6 +274,7 @@ async fn decline(
 ) -> Result<(), Failure> {
     let terms = Terms {
         stream_error: StreamError::Data,
+        rewrites: Rewrites::default(),
         upstream,
         deadline: context.started + upstream.timeouts.total,
         stream: false,

@@ -1,0 +1,69 @@
+//! What a target wants changed in requests and answers.
+//!
+//! Owns the keys `stop`, `special_prefix`, `body` and `response_model`, and which fields of a
+//! request are nobody's to change. Refuses to know how a body is edited.
+
+use serde_json::Value;
+
+use super::document::{Node, Section};
+
+/// A target's manners; nearly always the plain ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manners {
+    /// Words added to the request's `stop`.
+    pub stop: Vec<String>,
+    /// Text put before the first output of an answer.
+    pub special_prefix: Option<String>,
+    /// Fields that are set, whatever the client says.
+    pub set: Vec<(String, Value)>,
+    /// Fields that are added where the client says nothing.
+    pub default: Vec<(String, Value)>,
+    /// Whether an answer carries the model's name as the client asked for it.
+    pub answers_as_requested: bool,
+}
+
+/// Reads the keys that belong here.
+pub fn read(section: &mut Section<'_>) -> Manners {
+    let mut manners = Manners::default();
+    if let Some(words) = section.take("stop").and_then(|n| n.texts()) {
+        manners.stop = words.into_iter().map(|word| word.value).collect();
+    }
+    if let Some(prefix) = section.take("special_prefix").and_then(|n| n.text()) {
+        manners.special_prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+    }
+    if let Some(mut body) = section.take("body").and_then(|n| n.section()) {
+        manners.set = body.take("set").map(|n| fields(&n)).unwrap_or_default();
+        manners.default = body.take("default").map(|n| fields(&n)).unwrap_or_default();
+        body.finish();
+    }
+    if let Some(node) = section.take("response_model") {
+        match node.text().as_deref() {
+            Some("requested") => manners.answers_as_requested = true,
+            Some("upstream") | None => {}
+            Some(_) => node.report(
+                "expected requested or upstream",
+                Some("whose name of the model an answer carries"),
+            ),
+        }
+    }
+    manners
+}
+
+fn fields(node: &Node<'_>) -> Vec<(String, Value)> {
+    let entries = node.entries().unwrap_or_default().into_iter();
+    let fields = entries.filter_map(|(name, node)| {
+        check_field(&name, &node);
+        Some((name, node.json()?))
+    });
+    fields.collect()
+}
+
+/// Notes a field that decides where a request goes, or how its answer is read.
+pub fn check_field(name: &str, node: &Node<'_>) {
+    let hint = match name {
+        "model" => "name it as the `model` of a target",
+        "stream" => "it is the client's to ask for a stream",
+        _ => return,
+    };
+    node.report(format!("`{name}` cannot be changed here"), Some(hint));
+}

@@ -1,0 +1,175 @@
+//! The third step: the request's body, whole and bounded, and what it asks for.
+//!
+//! Owns reading it and, once it is known who is asked, what of it is sent. A JSON body of one read
+//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms.
+
+mod form;
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::ErrorType;
+use pingora_proxy::Session;
+
+use super::admit::Content;
+use super::failure::{Failure, Unreadable};
+use crate::openai::edit::Edits;
+use crate::openai::request::{self, BodyError};
+use crate::runtime::Settings;
+use crate::upstreams::Payload;
+
+/// What is set aside at once for a body that does not announce its length.
+const FIRST_CAPACITY: usize = 64 << 10;
+
+/// A request's body.
+#[derive(Debug)]
+pub struct Body {
+    /// The model that it asks for.
+    pub model: String,
+    /// Whether it asks for a stream.
+    pub stream: bool,
+    /// Where the model's name stands; in JSON, with its quotes.
+    model_range: Range<u64>,
+    is_form: bool,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Memory(Bytes),
+    File(Arc<File>, u64),
+}
+
+impl Body {
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        match &self.held {
+            Held::Memory(bytes) => bytes.len(),
+            Held::File(_, length) => usize::try_from(*length).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What is sent: the body as it came, but for the model's name where `model` replaces it, and
+    /// in JSON for what `edits` change.
+    pub fn payload(&self, model: Option<&str>, edits: &Edits) -> Result<Payload, Failure> {
+        if let (Held::Memory(bytes), false, false) = (&self.held, self.is_form, edits.is_empty()) {
+            let edited = edits.apply(bytes, model);
+            let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
+            return Ok(Payload::from(Bytes::from(edited)));
+        }
+        let length = self.len() as u64;
+        let Some(model) = model else {
+            return Ok(self.slice(Payload::default(), 0..length));
+        };
+        let name = match self.is_form {
+            true => model.as_bytes().to_vec(),
+            false => request::rewritten_model(model),
+        };
+        let Range { start, end } = self.model_range;
+        let mut payload = self.slice(Payload::default(), 0..start);
+        payload.push(Bytes::from(name));
+        Ok(self.slice(payload, end..length))
+    }
+
+    fn slice(&self, mut payload: Payload, range: Range<u64>) -> Payload {
+        match &self.held {
+            Held::Memory(bytes) => {
+                let within =
+                    |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+                payload.push(bytes.slice(within(range.start)..within(range.end)));
+            }
+            Held::File(file, _) => payload.push_file(Arc::clone(file), range),
+        }
+        payload
+    }
+}
+
+/// Reads a whole body, and what it asks for.
+pub async fn read(
+    session: &mut Session,
+    content: Content,
+    settings: &Settings,
+) -> Result<Body, Failure> {
+    if content == Content::Form {
+        return form::read(session, &settings.forms).await;
+    }
+    let bytes = gather(session, settings.max_body_bytes).await?;
+    let peek = request::peek(&bytes).map_err(Failure::Body)?;
+    let Range { start, end } = peek.model_range;
+    Ok(Body {
+        model: peek.model.into_owned(),
+        stream: peek.stream,
+        model_range: start as u64..end as u64,
+        is_form: false,
+        held: Held::Memory(bytes),
+    })
+}
+
+/// Reads the whole body into memory, of `limit` bytes at most.
+async fn gather(session: &mut Session, limit: usize) -> Result<Bytes, Failure> {
+    let declared = begin(session, limit).await?;
+    let Some(first) = next(session).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() <= limit && session.is_body_done() {
+        return Ok(first);
+    }
+    let mut body = BytesMut::with_capacity(declared.unwrap_or(FIRST_CAPACITY).max(first.len()));
+    body.extend_from_slice(&first);
+    while body.len() <= limit {
+        match next(session).await? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => return Ok(body.freeze()),
+        }
+    }
+    Err(Failure::Unreadable(Unreadable::TooLarge { limit }))
+}
+
+/// Refuses a body that announces more than `limit`, and bids the client go on where it waits for
+/// that. Gives the announced length.
+async fn begin(session: &mut Session, limit: usize) -> Result<Option<usize>, Failure> {
+    let declared = declared_length(session);
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
+    }
+    if expects_continue(session) && session.write_continue_response().await.is_err() {
+        return Err(Failure::ClientGone);
+    }
+    Ok(declared)
+}
+
+/// Whether the client waits for a word from us before it sends its body.
+pub fn expects_continue(session: &Session) -> bool {
+    let expect = session.req_header().headers.get(EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn declared_length(session: &Session) -> Option<usize> {
+    let value = session.req_header().headers.get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.trim().parse().ok()
+}
+
+/// Over HTTP/1 the session has a timeout for each read, set in `open`; over HTTP/2 Pingora has none.
+const HTTP2_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+async fn next(session: &mut Session) -> Result<Option<Bytes>, Failure> {
+    let is_http2 = session.is_http2();
+    let reading = session.downstream_session.read_request_body();
+    let read = match is_http2 {
+        true => {
+            let read = tokio::time::timeout(HTTP2_READ_TIMEOUT, reading).await;
+            read.map_err(|_| Failure::Unreadable(Unreadable::Timeout))?
+        }
+        false => reading.await,
+    };
+    read.map_err(|e| match e.etype() {
+        ErrorType::ReadTimedout => Failure::Unreadable(Unreadable::Timeout),
+        // A chunk that cannot be parsed: where the next request begins is unknown.
+        ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
+        _ => Failure::ClientGone,
+    })
+}

@@ -1,0 +1,159 @@
+//! The models that an upstream says it has.
+//!
+//! Owns asking it, with its own key, and how long what it said is believed. One asks at a time;
+//! whoever comes meanwhile waits for the same answer. An upstream that does not answer is not asked
+//! again for a while, and what it said last stays in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
+use pingora::http::RequestHeader;
+use tokio::sync::Semaphore;
+
+use super::{Connector, Payload, Turn, Upstream};
+use crate::openai::models::{self, Model};
+
+/// Where the list is asked for.
+const OPERATION: &str = "/models";
+/// An upstream that takes longer than this for its list has failed.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// One that has failed is asked again after this.
+const PAUSE: Duration = Duration::from_secs(30);
+/// A longer list is not read.
+const MAX_LIST_BYTES: usize = 8 << 20;
+
+/// What one upstream has said.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// The last list that it gave.
+    listed: ArcSwapOption<Listed>,
+    /// When it last failed to give one.
+    failed: ArcSwapOption<Instant>,
+    turn: Semaphore,
+}
+
+/// A list of models.
+#[derive(Debug)]
+pub struct Listed {
+    models: Vec<Model>,
+    positions: HashMap<String, usize>,
+    at: Instant,
+}
+
+impl Listed {
+    fn new(models: Vec<Model>) -> Self {
+        let named = models.iter().enumerate();
+        Self {
+            positions: named.map(|(n, model)| (model.id.clone(), n)).collect(),
+            models,
+            at: Instant::now(),
+        }
+    }
+
+    /// Every model, in the upstream's order.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The model with this id.
+    pub fn find(&self, id: &str) -> Option<&Model> {
+        self.models.get(*self.positions.get(id)?)
+    }
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            listed: ArcSwapOption::empty(),
+            failed: ArcSwapOption::empty(),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl Catalogue {
+    /// What need not be asked for: a list not older than `ttl`, or the last one of an upstream that
+    /// has just failed.
+    fn known(&self, ttl: Duration) -> Option<Option<Arc<Listed>>> {
+        let listed = self.listed.load_full();
+        let is_fresh = listed.as_ref().is_some_and(|l| l.at.elapsed() < ttl);
+        let failed = self.failed.load();
+        let has_failed = failed.as_ref().is_some_and(|at| at.elapsed() < PAUSE);
+        (is_fresh || has_failed).then_some(listed)
+    }
+}
+
+impl Upstream {
+    /// The models that it has, as it said within `ttl`, or longer ago where it no longer answers;
+    /// `None` where it has never said.
+    pub async fn models(&self, connector: &Connector, ttl: Duration) -> Option<Arc<Listed>> {
+        let catalogue = &self.catalogue;
+        if let Some(known) = catalogue.known(ttl) {
+            return known;
+        }
+        // Never closed, so always acquired.
+        let _turn = catalogue.turn.acquire().await.ok()?;
+        if let Some(known) = catalogue.known(ttl) {
+            return known;
+        }
+        match tokio::time::timeout(PATIENCE, self.ask_for_models(connector)).await {
+            Ok(Ok(models)) => {
+                let listed = Arc::new(Listed::new(models));
+                catalogue.listed.store(Some(Arc::clone(&listed)));
+                return Some(listed);
+            }
+            Ok(Err(what)) => log::warn!("upstream {}: its models are unknown: {what}", self.name),
+            Err(_) => log::warn!(
+                "upstream {}: its models are unknown: no answer within {PATIENCE:?}",
+                self.name
+            ),
+        }
+        catalogue.failed.store(Some(Arc::new(Instant::now())));
+        catalogue.listed.load_full()
+    }
+
+    async fn ask_for_models(&self, connector: &Connector) -> Result<Vec<Model>, String> {
+        let peer = self.pool.choose().ok_or("no name could be resolved")?;
+        let path = [&peer.base_path, OPERATION].concat();
+        let build = || {
+            let mut header = RequestHeader::build_no_case("GET", path.as_bytes(), Some(6)).ok()?;
+            header.insert_header(HOST, peer.authority.clone()).ok()?;
+            let json = HeaderValue::from_static("application/json");
+            header.insert_header(ACCEPT, json).ok()?;
+            let identity = HeaderValue::from_static("identity");
+            header.insert_header(ACCEPT_ENCODING, identity).ok()?;
+            for (name, value) in &self.dialect.headers {
+                header.insert_header(name.clone(), value.clone()).ok()?;
+            }
+            if let Some(credential) = self.credential(Turn::Next, || None) {
+                let name = self.dialect.key_header.clone();
+                header.insert_header(name, credential).ok()?;
+            }
+            Some(header)
+        };
+        let header = build().ok_or("the request cannot be written as HTTP")?;
+        let said = |e: Box<pingora::Error>| e.to_string().replace('\n', " ");
+        let connection = connector.connect(&peer).await.map_err(said)?;
+        let sent = connection.send(header, &Payload::default()).await;
+        let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
+        session.read_response_header().await.map_err(said)?;
+        let status = session.response_header().map(|header| header.status);
+        if status != Some(http::StatusCode::OK) {
+            let status = status.map_or(0, |status| status.as_u16());
+            return Err(format!("it answered with status {status}"));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = session.read_response_body().await.map_err(said)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_LIST_BYTES {
+                return Err(format!("its list is longer than {MAX_LIST_BYTES} bytes"));
+            }
+        }
+        connector.release(session, &peer).await;
+        models::read(&body).ok_or_else(|| "what it answered is no list".to_owned())
+    }
+}
