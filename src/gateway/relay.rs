@@ -174,7 +174,7 @@ async fn gather(
 
 /// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
 /// have read.
-async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+pub async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),

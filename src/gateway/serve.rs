@@ -55,7 +55,8 @@ pub async fn refuse(
     let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
     failure.log(&context.request_id, name);
     if context.is_committed() {
-        context.error = failure.api_error().code;
+        // What was noted first is the cause.
+        context.error = context.error.or(failure.api_error().code);
         return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
     }
     answer::fail(session, context, failure).await

@@ -39,3 +39,4 @@ mod timeouts;
 mod tls;
 mod tunnel;
 mod upstream_failures;
+mod websocket;

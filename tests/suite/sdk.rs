@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use crate::support::gateway::{Gateway, config};
+use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::tools::{require, root, run, skip, test_environment};
 use crate::support::upstream::{Received, Reply, Upstream};
 use crate::support::{CLIENT_KEY, PROMPT};
@@ -153,46 +153,69 @@ async fn responses(stream: bool, reply: &mut Reply) {
     reply.end_stream().await;
 }
 
-fn ask(gateway: &Gateway, mut command: Command) {
+/// Runs a script of `tests/sdk` against the API at `base`.
+pub fn ask(mut command: Command, base: &str) {
     command
-        .env("OPENAI_BASE_URL", format!("http://{}/v1", gateway.address))
+        .env("OPENAI_BASE_URL", base)
         .env("OPENAI_API_KEY", CLIENT_KEY)
         .env("PROMPT", PROMPT);
     let said = tokio::task::block_in_place(|| run(&mut command));
     assert!(said.trim_end().ends_with("all good"), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdk_works_unchanged() {
+/// A script for Python, where its SDK is installed.
+pub fn python(script: &str) -> Option<Command> {
     let python = test_environment().join("venv/bin/python");
     if !python.exists() {
-        return skip("the Python SDK is not installed (make test installs it)");
+        skip("the Python SDK is not installed (make test installs it)");
+        return None;
     }
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/sdk").join(script));
+    Some(command)
+}
+
+/// A script for Node, where its SDK is installed, to be run from `folder`.
+pub fn node(script: &str, folder: &Folder) -> Option<Command> {
+    let node = require(&["node"], "nodejs")?;
+    let modules = test_environment().join("node/node_modules");
+    if !modules.join("openai").exists() {
+        skip("the Node SDK is not installed (make test installs it)");
+        return None;
+    }
+    // Modules are looked for beside the script.
+    let copy = folder.0.join(script);
+    std::fs::copy(root().join("tests/sdk").join(script), &copy).unwrap();
+    std::os::unix::fs::symlink(modules, folder.0.join("node_modules")).unwrap();
+    let mut command = Command::new(&node);
+    // What browsers have is behind a flag in Node 20, and no longer known by later ones.
+    let has_socket = run(Command::new(node).args(["-p", "typeof WebSocket"]));
+    if has_socket.trim() == "undefined" {
+        command.arg("--experimental-websocket");
+    }
+    command.arg(copy);
+    Some(command)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_works_unchanged() {
+    let Some(command) = python("check.py") else {
+        return;
+    };
     let upstream = provider().await;
     let gateway = Gateway::start(&config(upstream.address, "", ""));
-    let mut command = Command::new(python);
-    command.arg(root().join("tests/sdk/check.py"));
-    ask(&gateway, command);
+    ask(command, &format!("http://{}/v1", gateway.address));
     upstream.closed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_unchanged() {
-    let Some(node) = require(&["node"], "nodejs") else {
+    let folder = Folder::new();
+    let Some(command) = node("check.mjs", &folder) else {
         return;
     };
-    let modules = test_environment().join("node/node_modules");
-    if !modules.join("openai").exists() {
-        return skip("the Node SDK is not installed (make test installs it)");
-    }
     let upstream = provider().await;
     let gateway = Gateway::start(&config(upstream.address, "", ""));
-    // Modules are looked for beside the script, so it runs from where they are installed.
-    let script = gateway.folder().0.join("check.mjs");
-    std::fs::copy(root().join("tests/sdk/check.mjs"), &script).unwrap();
-    std::os::unix::fs::symlink(modules, gateway.folder().0.join("node_modules")).unwrap();
-    let mut command = Command::new(node);
-    command.arg(script);
-    ask(&gateway, command);
+    ask(command, &format!("http://{}/v1", gateway.address));
     upstream.closed().await;
 }

@@ -68,6 +68,14 @@ impl UpstreamFailure {
         }
     }
 
+    /// It has agreed to something else than what was asked for.
+    pub fn disagrees() -> Self {
+        Self {
+            cause: Cause::InvalidResponse,
+            detail: "it agreed to something else than this WebSocket".to_owned(),
+        }
+    }
+
     /// The answer had begun when `error` struck.
     pub fn cut(error: &Error) -> Self {
         Self {

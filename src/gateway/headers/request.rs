@@ -15,6 +15,9 @@ use pingora::http::RequestHeader;
 
 use crate::upstreams::{Peer, Upstream};
 
+/// Pairs of a query in which clients send their key.
+const KEYS_IN_QUERY: [&str; 3] = ["key", "api_key", "api-key"];
+
 /// What a client may say to an upstream.
 fn is_forwarded(name: &str) -> bool {
     matches!(
@@ -206,9 +209,9 @@ pub fn address(mut header: RequestHeader, path: &str, peer: &Peer) -> Option<Req
 pub fn query(client: &RequestHeader, left_out: &[&str]) -> String {
     let query = client.uri.query().unwrap_or_default();
     let kept = query.split('&').filter(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let carries_key = ["key", "api_key", "api-key"].contains(&name);
-        !pair.is_empty() && !carries_key && !left_out.contains(&name)
+        let name = name_of(pair);
+        let mut withheld = KEYS_IN_QUERY.iter().chain(left_out);
+        !pair.is_empty() && !withheld.any(|withheld| name.eq_ignore_ascii_case(withheld))
     });
     let mut out = String::new();
     for pair in kept {
@@ -221,15 +224,20 @@ pub fn query(client: &RequestHeader, left_out: &[&str]) -> String {
 
 /// The value of a name in the client's query, decoded.
 pub fn value(client: &RequestHeader, name: &str) -> Option<String> {
-    let mut pairs = client
-        .uri
-        .query()?
-        .split('&')
-        .filter_map(|p| p.split_once('='));
-    let (_, value) = pairs.find(|(found, _)| *found == name)?;
-    let spaced = value.replace('+', " ");
+    let mut pairs = client.uri.query()?.split('&');
+    let (_, value) = pairs.find(|pair| name_of(pair) == name)?.split_once('=')?;
+    Some(decoded(value))
+}
+
+/// The name of a pair as the upstream reads it, however it is written.
+fn name_of(pair: &str) -> String {
+    decoded(pair.split('=').next().unwrap_or_default())
+}
+
+fn decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
     let decoded = percent_encoding::percent_decode_str(&spaced);
-    Some(decoded.decode_utf8().ok()?.into_owned())
+    decoded.decode_utf8_lossy().into_owned()
 }
 
 /// Whether the client's `Connection` header says that `name` is for us alone.
@@ -281,5 +289,13 @@ mod tests {
         let named = request("/x?model=gpt%2D4o+x&model=other");
         assert_eq!(value(&named, "model").as_deref(), Some("gpt-4o x"));
         assert_eq!(value(&named, "call_id"), None);
+    }
+
+    #[test]
+    fn a_name_in_a_query_is_known_however_it_is_written() {
+        let uri = b"/x?mod%65l=a&MODEL=b&k%65y=K&Api_Key=K&model&b=1";
+        let odd = RequestHeader::build("GET", uri, None).unwrap();
+        assert_eq!(query(&odd, &["model"]), "b=1");
+        assert_eq!(value(&odd, "model").as_deref(), Some("a"));
     }
 }

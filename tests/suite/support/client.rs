@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::websocket::Side;
 use super::{CLIENT_KEY, soon};
 
 /// One connection.
@@ -199,6 +200,12 @@ impl Client {
         !read && self.buffer.is_empty()
     }
 
+    /// The connection itself, with nothing read ahead.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty());
+        self.stream
+    }
+
     /// Says nothing more, as a program does that has been ended.
     pub fn leave(self) {
         drop(self);
@@ -220,6 +227,18 @@ impl Client {
         assert!(self.buffer.is_empty());
         assert!(soon("a write of the gateway", self.read()).await);
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
+    }
+}
+
+impl Side for Client {
+    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            if !soon("more from the gateway", self.read()).await {
+                return None;
+            }
+        }
+        let rest = self.buffer.split_off(length);
+        Some(std::mem::replace(&mut self.buffer, rest))
     }
 }
 

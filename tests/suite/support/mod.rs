@@ -1,11 +1,13 @@
 //! What every test needs: a provider's far end, scripted over a socket; the real binary; a client
 //! that sees bytes. Nothing here stands in for a part of ours.
 
+pub mod certificate;
 pub mod client;
 pub mod form;
 pub mod gateway;
 pub mod tools;
 pub mod upstream;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::soon;
+use super::websocket::Side;
 
 /// A request as the upstream saw it.
 #[derive(Clone, Debug)]
@@ -98,12 +99,54 @@ impl Reply {
         self.closing = true;
     }
 
+    /// The connection itself.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Waits until the gateway closes the connection.
     pub async fn wait_for_close(&mut self) {
         let mut buffer = [0; 1024];
         while matches!(self.stream.read(&mut buffer).await, Ok(n) if n > 0) {}
         let _ = self.closed.send(());
         self.closing = true;
+    }
+}
+
+impl Side for Reply {
+    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let read = self.stream.read_exact(&mut bytes);
+        soon("more from the gateway", read).await.ok()?;
+        Some(bytes)
+    }
+}
+
+/// An upstream whose end of each connection the test holds in its own hands.
+pub struct Listener {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    pub async fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { listener, address }
+    }
+
+    /// The next connection, and the request that came over it.
+    pub async fn accept(&self) -> (Received, Reply) {
+        let accepted = soon("a connection to the upstream", self.listener.accept()).await;
+        let (mut stream, _) = accepted.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let request = soon("a request at the upstream", read_request(&mut stream)).await;
+        let reply = Reply {
+            stream,
+            closing: false,
+            closed: mpsc::unbounded_channel().0,
+        };
+        (request.unwrap(), reply)
     }
 }
 

@@ -1,14 +1,13 @@
 //! WebSockets: the way through for the realtime API and for responses over a socket.
 //!
-//! Owns opening one on both sides with the key swapped and the model in the query rewritten, and
-//! passing bytes both ways until either side closes, nothing has passed for too long, the socket
-//! has been open for too long, or the process ends. Driven here and not by Pingora's proxy, which
-//! has no hook that could end a socket. Messages are not read; frames are told apart, so that a
-//! close of ours never falls into the middle of a message.
+//! Owns opening one on both sides, with the key swapped and the model in the query rewritten;
+//! `passing` has what follows. Driven here and not by Pingora's proxy, which has no hook that could
+//! end a socket. What is not opened is answered, a wrong key over the socket itself.
 
-use std::future::Future;
+mod passing;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
@@ -27,14 +26,13 @@ use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::REQUEST_ID;
 use super::{admit, headers, plan, relay};
 use crate::auth;
+use crate::config::Timeouts;
 use crate::openai::endpoint::{Socket, StreamError};
 use crate::openai::rewrite::Rewrites;
-use crate::openai::websocket::{self, Close, Frames, Offer, OpenError, REALTIME};
+use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
-
-/// A client that has been told to close gets this long to do so.
-const LINGER: Duration = Duration::from_secs(2);
+use passing::ClientEnd;
 
 /// Whether a request asks for a WebSocket. Another `Upgrade` is an offer that we decline by taking
 /// no notice, as RFC 9110 allows.
@@ -74,9 +72,9 @@ pub async fn serve(
     let (session, peer) = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
+            agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
-            let passing = Passing::new(client, context, shared, session);
-            passing.run().await
+            passing::run(client, context, shared, *session).await
         }
         _ => decline(client, context, shared, &upstream, session, peer).await,
     }
@@ -101,18 +99,22 @@ fn choose(
     let runtime = Arc::clone(&context.runtime);
     let tenant = context.tenant.clone();
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
-    if let Some(model) = headers::value(request, "model") {
-        let allows_any = tenant.as_ref().is_some_and(|t| t.allows_all());
-        if !socket.model_in_query && home.is_none() && !allows_any {
-            return Err(Failure::Handshake(
+    let is_call = headers::value(request, "call_id").is_some();
+    if !is_call && let Some(model) = headers::value(request, "model") {
+        let upstream = plan::plan(context, &model)?.upstream;
+        let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));
+        let allows_any = tenant.is_some_and(|t| t.allows_all());
+        return match socket.model_in_query || is_home || allows_any {
+            true => Ok(upstream),
+            false => Err(Failure::Handshake(
                 "its messages may name any model, and your key is for some only",
-            ));
-        }
-        return plan::plan(context, &model).map(|plan| plan.upstream);
+            )),
+        };
     }
-    // A call is an object of the account that made it.
-    let is_call = headers::value(request, "call_id").is_some()
-        && tenant.as_ref().is_some_and(|t| t.allows_ephemeral_keys);
+    // A call is an object of the account that made it, whatever model it is with.
+    if is_call && !tenant.is_some_and(|t| t.allows_ephemeral_keys && home.is_some()) {
+        return Err(Failure::Handshake("your key is not for calls"));
+    }
     match home {
         Some(home) if is_call || !socket.model_in_query => {
             context.upstream = Some(Arc::clone(home));
@@ -136,7 +138,8 @@ fn opening(
     protocols: &str,
 ) -> Result<Opening, Failure> {
     let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
-    let turn = match socket.model_in_query {
+    // What is kept by the account that made it must be found there again.
+    let turn = match socket.model_in_query && context.model.is_some() {
         true => Turn::Next,
         false => Turn::Of(tenant),
     };
@@ -160,7 +163,6 @@ async fn open(
     opening: Opening,
 ) -> Result<(Box<Upstream1>, Arc<Peer>), Failure> {
     let started = Instant::now();
-    let timeouts = &upstream.timeouts;
     let mut failure = UpstreamFailure::unresolved();
     for _ in 0..attempt::MAX_CONNECTIONS {
         let peer = upstream.pool.choose();
@@ -178,20 +180,47 @@ async fn open(
                 }
             }
         };
-        session.read_timeout = Some(timeouts.first_token);
-        session.write_timeout = Some(timeouts.connect);
-        let failed = |e: Box<pingora::Error>| {
-            Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken))
-        };
-        session
-            .write_request_header(Box::new(header))
+        ask(&mut session, header, &upstream.timeouts)
             .await
-            .map_err(failed)?;
-        session.read_response().await.map_err(failed)?;
+            .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken)))?;
         context.waited += started.elapsed();
         return Ok((session, peer));
     }
     Err(Failure::Upstream(failure))
+}
+
+/// Writes the opening, and reads what is answered to it.
+async fn ask(
+    session: &mut Upstream1,
+    header: RequestHeader,
+    timeouts: &Timeouts,
+) -> pingora::Result<()> {
+    session.write_timeout = Some(timeouts.connect);
+    session.write_request_header(Box::new(header)).await?;
+    let until = Instant::now() + timeouts.first_token;
+    // Hints may come before the answer.
+    let is_hint =
+        |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    while session.get_status().is_none_or(is_hint) {
+        session.read_timeout = Some(attempt::left(until));
+        session.read_response().await?;
+    }
+    Ok(())
+}
+
+/// Refuses an upstream that has opened something, but not what was asked for.
+fn agrees(session: &Upstream1, request: &RequestHeader) -> Result<(), Failure> {
+    let said = session.get_header(SEC_WEBSOCKET_ACCEPT);
+    match session.was_upgraded() && said.is_some_and(|said| *said == accept_of(request)) {
+        true => Ok(()),
+        false => Err(Failure::Upstream(UpstreamFailure::disagrees())),
+    }
+}
+
+/// The `Sec-WebSocket-Accept` for a request; the upstream got the client's own key.
+fn accept_of(request: &RequestHeader) -> String {
+    let key = request.headers.get(SEC_WEBSOCKET_KEY);
+    websocket::accept(key.map_or(b"", |key| key.as_bytes()))
 }
 
 /// Tells the client that the socket is open.
@@ -204,9 +233,7 @@ async fn accept(
         let mut header = ResponseHeader::build_no_case(StatusCode::SWITCHING_PROTOCOLS, Some(5))?;
         header.insert_header(CONNECTION, "Upgrade")?;
         header.insert_header(UPGRADE, "websocket")?;
-        let key = client.req_header().headers.get(SEC_WEBSOCKET_KEY);
-        let key = key.map_or(&b""[..], |key| key.as_bytes());
-        header.insert_header(SEC_WEBSOCKET_ACCEPT, websocket::accept(key))?;
+        header.insert_header(SEC_WEBSOCKET_ACCEPT, accept_of(client.req_header()))?;
         if has_realtime {
             header.insert_header(SEC_WEBSOCKET_PROTOCOL, REALTIME)?;
         }
@@ -231,7 +258,9 @@ async fn refuse(
     context.error = Some(error.code.unwrap_or("no_api_key"));
     let event = websocket::text_frame(&error.socket_event());
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
-    close_with(client, context, [event, close].concat()).await
+    let frames = Bytes::from([event, close].concat());
+    context.bytes_out += frames.len();
+    passing::farewell(&ClientEnd::new(client), frames).await
 }
 
 /// Passes on the answer of an upstream that does not open the socket.
@@ -267,160 +296,4 @@ async fn decline(
         first,
     };
     relay::relay(client, context, shared, &terms, answer).await
-}
-
-/// An open socket.
-struct Passing<'a> {
-    client: &'a mut Session,
-    context: &'a mut Context,
-    shared: &'a Shared,
-    upstream: Box<Upstream1>,
-    /// What has passed towards the client.
-    frames: Frames,
-    opened: Instant,
-    last: Instant,
-}
-
-/// Why bytes no longer pass.
-enum End {
-    /// The client has closed, properly or not.
-    Client,
-    /// The upstream has.
-    Upstream,
-    /// We do.
-    Ours(Close, &'static str),
-}
-
-impl<'a> Passing<'a> {
-    fn new(
-        client: &'a mut Session,
-        context: &'a mut Context,
-        shared: &'a Shared,
-        mut upstream: Box<Upstream1>,
-    ) -> Self {
-        client.set_read_timeout(None);
-        upstream.read_timeout = None;
-        upstream.maybe_upgrade_body_writer();
-        let now = Instant::now();
-        Self {
-            client,
-            context,
-            shared,
-            upstream,
-            frames: Frames::default(),
-            opened: now,
-            last: now,
-        }
-    }
-
-    async fn run(mut self) -> Result<(), Failure> {
-        let end = self.pass().await;
-        self.upstream.shutdown().await;
-        let (close, reason) = match end {
-            End::Client => return Ok(()),
-            End::Ours(close, reason) => (close, reason),
-            End::Upstream => (Close::Broken, "the upstream broke off"),
-        };
-        if self.frames.is_closed() {
-            // The upstream has said so itself: the client answers, and closes.
-            return close_with(self.client, self.context, Vec::new()).await;
-        }
-        self.context.error = Some(match close {
-            Close::Broken => "upstream_cut",
-            Close::Restart => "restart",
-            _ => "socket_timeout",
-        });
-        // In the middle of a frame a close of ours would be taken for a part of it.
-        let frame = match self.frames.is_between() {
-            true => websocket::close_frame(close, reason),
-            false => Vec::new(),
-        };
-        close_with(self.client, self.context, frame).await
-    }
-
-    /// Passes bytes both ways until something ends it.
-    async fn pass(&mut self) -> End {
-        let limits = self.context.runtime.settings.websocket;
-        let end = self.opened + limits.total;
-        let watch = tokio::time::sleep_until((self.last + limits.idle).min(end).into());
-        let mut watch = std::pin::pin!(watch);
-        let draining = self.shared.draining();
-        let mut draining = std::pin::pin!(draining);
-        loop {
-            let passed = tokio::select! {
-                read = self.client.downstream_session.read_request_body() => match read {
-                    Ok(Some(bytes)) => self.up(bytes).await,
-                    _ => Err(End::Client),
-                },
-                read = self.upstream.read_body_bytes() => match read {
-                    Ok(Some(bytes)) => self.down(bytes).await,
-                    _ => Err(End::Upstream),
-                },
-                () = &mut watch => {
-                    let idle = self.last + limits.idle;
-                    watch.as_mut().reset(idle.min(end).into());
-                    match Instant::now() {
-                        now if now >= end => {
-                            Err(End::Ours(Close::GoingAway, "the socket was open for too long"))
-                        }
-                        now if now >= idle => {
-                            Err(End::Ours(Close::GoingAway, "the socket was idle for too long"))
-                        }
-                        _ => Ok(()),
-                    }
-                }
-                () = &mut draining => Err(End::Ours(Close::Restart, "the gateway restarts")),
-            };
-            if let Err(end) = passed {
-                return end;
-            }
-        }
-    }
-
-    async fn up(&mut self, bytes: Bytes) -> Result<(), End> {
-        self.last = Instant::now();
-        self.context.bytes_in += bytes.len();
-        let written = self.upstream.write_body(&bytes).await;
-        written.map(drop).map_err(|_| End::Upstream)
-    }
-
-    async fn down(&mut self, bytes: Bytes) -> Result<(), End> {
-        self.last = Instant::now();
-        self.context.bytes_out += bytes.len();
-        self.frames.pass(&bytes);
-        let task = HttpTask::UpgradedBody(Some(bytes), false);
-        let written = self.client.write_response_tasks(vec![task]).await;
-        written.map(drop).map_err(|_| End::Client)
-    }
-}
-
-/// Sends the last frames, and waits a moment for the client to close: a connection that is closed
-/// with something unread is reset, and the client might never see why.
-async fn close_with(
-    client: &mut Session,
-    context: &mut Context,
-    frames: Vec<u8>,
-) -> Result<(), Failure> {
-    let farewell = async {
-        if !frames.is_empty() {
-            context.bytes_out += frames.len();
-            let task = HttpTask::UpgradedBody(Some(Bytes::from(frames)), false);
-            client.write_response_tasks(vec![task]).await.ok()?;
-        }
-        while client
-            .downstream_session
-            .read_request_body()
-            .await
-            .ok()?
-            .is_some()
-        {}
-        Some(())
-    };
-    within(LINGER, farewell).await;
-    Ok(())
-}
-
-async fn within<T>(limit: Duration, future: impl Future<Output = Option<T>>) {
-    // Whether the client was quick enough or not, it is over.
-    let _ = tokio::time::timeout(limit, future).await;
 }
