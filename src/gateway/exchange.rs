@@ -58,9 +58,10 @@ pub async fn serve(
         stream_error: endpoint.stream_error,
         rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
     };
+    let kept = endpoint.is_stored || body.store;
     // The body's own copy, and its file, are let go once they have been sent.
     drop(body);
-    let outgoing = outgoing(session, context, endpoint, &plan.upstream, payload)?;
+    let outgoing = outgoing(session, context, endpoint, &plan.upstream, payload, kept)?;
     let answer = attempt::run(session, context, shared, &terms, outgoing).await?;
     relay::relay(session, context, shared, &terms, answer).await
 }
@@ -71,10 +72,11 @@ fn outgoing(
     endpoint: &Exchange,
     upstream: &Upstream,
     payload: Payload,
+    kept: bool,
 ) -> Result<Outgoing, Failure> {
     let request = session.req_header();
     let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
-    let turn = match endpoint.is_stored {
+    let turn = match kept {
         true => Turn::Of(tenant),
         false => Turn::Next,
     };

@@ -34,7 +34,8 @@ pub struct Exchange {
     pub takes_form: bool,
     /// Whether `stop` words are among its fields.
     pub takes_stop: bool,
-    /// Whether what it makes is kept by the account that made it, to be asked for by its id.
+    /// Whether what it makes is kept by the account that made it, to be asked for by its id, also
+    /// where the request does not say so.
     pub is_stored: bool,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Owns finding `model` and `stream` at the top level without building a tree, and replacing the
 //! bytes of the model's value while every other byte stays. Refuses what could be read in two
-//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`].
+//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. `store` is
+//! looked at besides, and nothing is refused for it: it only tells which account to ask.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,6 +25,8 @@ pub struct Peek<'b> {
     pub model_range: Range<usize>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// Whether the answer is to be kept, so that it can be asked for by its id.
+    pub store: bool,
 }
 
 /// Why a body cannot be served.
@@ -117,6 +120,7 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 #[derive(Default)]
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
+    store: bool,
     duplicate: Option<&'static str>,
     shadowed: Option<&'static str>,
 }
@@ -146,6 +150,9 @@ impl<'b> Visitor<'b> for TopLevel {
                 Some((name, _)) => {
                     fields.shadowed = Some(*name);
                     map.next_value::<IgnoredAny>()?;
+                }
+                None if key == "store" => {
+                    fields.store = map.next_value::<&RawValue>()?.get() == "true";
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -202,6 +209,7 @@ impl<'b> Fields<'b> {
             model,
             model_range,
             stream,
+            store: self.store,
         })
     }
 }
@@ -236,6 +244,19 @@ mod tests {
     fn escaped_keys_and_values_mean_what_they_say() {
         let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
         assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", true));
+    }
+
+    #[test]
+    fn nothing_is_refused_for_what_store_says() {
+        for (value, store) in [
+            ("true", true),
+            ("false", false),
+            ("null", false),
+            ("4", false),
+        ] {
+            let body = format!(r#"{{"model":"a","store":{value},"metadata":{{"store":true}}}}"#);
+            assert_eq!(peek(body.as_bytes()).unwrap().store, store, "{value}");
+        }
     }
 
     #[test]

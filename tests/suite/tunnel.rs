@@ -128,13 +128,20 @@ async fn a_tenant_always_reaches_the_same_account() {
             accounts.insert(upstream.request().await.header("authorization")[0].to_owned());
         }
         // What is stored there by an exchange is found there again.
-        let mut client = gateway.connect().await;
-        let body = r#"{"model":"gpt-4o","input":"x"}"#;
-        client
-            .send(request("POST", "/v1/responses", "", body).replace(CLIENT_KEY, &key))
-            .await;
-        assert_eq!(client.response().await.status, 200);
-        accounts.insert(upstream.request().await.header("authorization")[0].to_owned());
+        for (path, body) in [
+            ("/v1/responses", r#"{"model":"gpt-4o","input":"x"}"#),
+            (
+                "/v1/chat/completions",
+                r#"{"model":"gpt-4o","store":true,"messages":[]}"#,
+            ),
+        ] {
+            let mut client = gateway.connect().await;
+            client
+                .send(request("POST", path, "", body).replace(CLIENT_KEY, &key))
+                .await;
+            assert_eq!(client.response().await.status, 200);
+            accounts.insert(upstream.request().await.header("authorization")[0].to_owned());
+        }
         assert_eq!(accounts.len(), 1, "tenant {tenant}: {accounts:?}");
         seen.extend(accounts);
     }

@@ -42,6 +42,7 @@ pub async fn read(session: &mut Session, limits: &Forms) -> Result<Body, Failure
         model: form.model,
         model_range: form.model_range,
         stream: form.stream,
+        store: false,
         is_form: true,
         held: store.finish().await.map_err(no_room)?,
     })

@@ -32,6 +32,8 @@ pub struct Body {
     pub model: String,
     /// Whether it asks for a stream.
     pub stream: bool,
+    /// Whether it asks that the answer be kept.
+    pub store: bool,
     /// Where the model's name stands; in JSON, with its quotes.
     model_range: Range<u64>,
     is_form: bool,
@@ -103,6 +105,7 @@ pub async fn read(
     Ok(Body {
         model: peek.model.into_owned(),
         stream: peek.stream,
+        store: peek.store,
         model_range: start as u64..end as u64,
         is_form: false,
         held: Held::Memory(bytes),
