@@ -44,7 +44,10 @@ for await (const event of await client.responses.create({ model: "gpt-4o", input
 assert.equal(types.at(-1), "response.completed");
 const ids = [];
 for await (const model of client.models.list()) ids.push(model.id);
-assert.deepEqual(ids, ["gpt-4o"]);
+assert.deepEqual(ids, ["gpt-4o", "same-listed"]);
+assert.equal((await client.models.retrieve("same-listed")).owned_by, "them");
+const counted = await client.responses.inputTokens.count({ model: "gpt-4o", input: prompt });
+assert.equal(counted.input_tokens, 3);
 
 // A body of 20 MB.
 const large = await client.chat.completions.create({

@@ -47,8 +47,9 @@ assert client.responses.create(model="gpt-4o", input=PROMPT).output_text == "ans
 events = list(client.responses.create(model="gpt-4o", input=PROMPT, stream=True))
 assert [e.type for e in events][-1] == "response.completed", events
 assert client.moderations.create(model="gpt-4o", input=PROMPT).results[0].flagged is False
-assert [m.id for m in client.models.list()] == ["gpt-4o"]
-assert client.models.retrieve("gpt-4o").id == "gpt-4o"
+assert [m.id for m in client.models.list()] == ["gpt-4o", "same-listed"]
+assert client.models.retrieve("same-listed").owned_by == "them"
+assert client.responses.input_tokens.count(model="gpt-4o", input=PROMPT).input_tokens == 3
 
 # A body of 20 MB.
 large = client.chat.completions.create(

@@ -1,16 +1,13 @@
-//! The official OpenAI SDKs, unchanged but for their base URL.
-//!
-//! `make test` installs them; the scripts in `tests/sdk` do the asking and the asserting.
+//! The provider of `check`: the endpoints whose bodies are read, whole and streamed, and its failures.
 
-use std::process::Command;
-
-use crate::support::gateway::{Folder, Gateway, config};
-use crate::support::tools::{require, root, run, skip, test_environment};
 use crate::support::upstream::{Received, Reply, Upstream};
-use crate::support::{CLIENT_KEY, PROMPT};
+
+/// What the provider lists: one model for everyone, one that a rule answers by its own name, and one
+/// that the tests' tenant may not ask for.
+const MODELS: &str = r#"{"object":"list","data":[{"id":"same-listed","object":"model","created":7,"owned_by":"them"},{"id":"gpt-4o","object":"model","created":7,"owned_by":"them"},{"id":"forbidden","object":"model","created":7,"owned_by":"them"}]}"#;
 
 /// A provider that answers as OpenAI does, as far as the scripts ask.
-async fn provider() -> Upstream {
+pub async fn provider() -> Upstream {
     Upstream::start(|request, mut reply| async move {
         answer(&request, &mut reply).await;
         reply
@@ -19,6 +16,9 @@ async fn provider() -> Upstream {
 }
 
 async fn answer(request: &Received, reply: &mut Reply) {
+    if request.path == "/v1/models" {
+        return reply.json("200 OK", MODELS).await;
+    }
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
     let model = body["model"].as_str().unwrap();
     let stream = body["stream"] == true;
@@ -61,6 +61,14 @@ async fn answer(request: &Received, reply: &mut Reply) {
                 r#"{{"object":"list","model":"m","data":[{{"object":"embedding","index":0,"embedding":{data}}}],"usage":{{"prompt_tokens":1,"total_tokens":1}}}}"#
             );
             reply.json("200 OK", &body).await;
+        }
+        ("/v1/responses/input_tokens", _) => {
+            reply
+                .json(
+                    "200 OK",
+                    r#"{"object":"response.input_tokens","input_tokens":3}"#,
+                )
+                .await;
         }
         ("/v1/responses", _) => responses(stream, reply).await,
         ("/v1/moderations", _) => {
@@ -151,71 +159,4 @@ async fn responses(stream: bool, reply: &mut Reply) {
         reply.chunk(&event).await;
     }
     reply.end_stream().await;
-}
-
-/// Runs a script of `tests/sdk` against the API at `base`.
-pub fn ask(mut command: Command, base: &str) {
-    command
-        .env("OPENAI_BASE_URL", base)
-        .env("OPENAI_API_KEY", CLIENT_KEY)
-        .env("PROMPT", PROMPT);
-    let said = tokio::task::block_in_place(|| run(&mut command));
-    assert!(said.trim_end().ends_with("all good"), "{said}");
-}
-
-/// A script for Python, where its SDK is installed.
-pub fn python(script: &str) -> Option<Command> {
-    let python = test_environment().join("venv/bin/python");
-    if !python.exists() {
-        skip("the Python SDK is not installed (make test installs it)");
-        return None;
-    }
-    let mut command = Command::new(python);
-    command.arg(root().join("tests/sdk").join(script));
-    Some(command)
-}
-
-/// A script for Node, where its SDK is installed, to be run from `folder`.
-pub fn node(script: &str, folder: &Folder) -> Option<Command> {
-    let node = require(&["node"], "nodejs")?;
-    let modules = test_environment().join("node/node_modules");
-    if !modules.join("openai").exists() {
-        skip("the Node SDK is not installed (make test installs it)");
-        return None;
-    }
-    // Modules are looked for beside the script.
-    let copy = folder.0.join(script);
-    std::fs::copy(root().join("tests/sdk").join(script), &copy).unwrap();
-    std::os::unix::fs::symlink(modules, folder.0.join("node_modules")).unwrap();
-    let mut command = Command::new(&node);
-    // What browsers have is behind a flag in Node 20, and no longer known by later ones.
-    let has_socket = run(Command::new(node).args(["-p", "typeof WebSocket"]));
-    if has_socket.trim() == "undefined" {
-        command.arg("--experimental-websocket");
-    }
-    command.arg(copy);
-    Some(command)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdk_works_unchanged() {
-    let Some(command) = python("check.py") else {
-        return;
-    };
-    let upstream = provider().await;
-    let gateway = Gateway::start(&config(upstream.address, "", ""));
-    ask(command, &format!("http://{}/v1", gateway.address));
-    upstream.closed().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_node_sdk_works_unchanged() {
-    let folder = Folder::new();
-    let Some(command) = node("check.mjs", &folder) else {
-        return;
-    };
-    let upstream = provider().await;
-    let gateway = Gateway::start(&config(upstream.address, "", ""));
-    ask(command, &format!("http://{}/v1", gateway.address));
-    upstream.closed().await;
 }
