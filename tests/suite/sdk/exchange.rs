@@ -4,7 +4,7 @@ use crate::support::upstream::{Received, Reply, Upstream};
 
 /// What the provider lists: one model for everyone, one that a rule answers by its own name, and one
 /// that the tests' tenant may not ask for.
-const MODELS: &str = r#"{"object":"list","data":[{"id":"same-listed","object":"model","created":7,"owned_by":"them"},{"id":"gpt-4o","object":"model","created":7,"owned_by":"them"},{"id":"forbidden","object":"model","created":7,"owned_by":"them"}]}"#;
+pub const MODELS: &str = r#"{"object":"list","data":[{"id":"same-listed","object":"model","created":7,"owned_by":"them"},{"id":"gpt-4o","object":"model","created":7,"owned_by":"them"},{"id":"forbidden","object":"model","created":7,"owned_by":"them"}]}"#;
 
 /// A provider that answers as OpenAI does, as far as the scripts ask.
 pub async fn provider() -> Upstream {

@@ -1,15 +1,26 @@
 //! The official OpenAI SDKs, unchanged but for their base URL.
 //!
 //! `make test` installs them; the scripts in `tests/sdk` do the asking, and assert on what an
-//! application sees. The provider's end is scripted here: `exchange` answers `check`.
+//! application sees. The provider's end is scripted here: `exchange` answers `check`, `store`
+//! answers `objects`, and `seen` asserts on what reached it.
 
+mod answer;
 mod exchange;
+mod form;
+mod place;
+mod samples;
+mod seen;
+mod store;
 
 use std::process::Command;
+use std::sync::Arc;
 
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::tools::{require, root, run, skip, test_environment};
-use crate::support::{CLIENT_KEY, PROMPT};
+use crate::support::upstream::Upstream;
+use crate::support::{CLIENT_KEY, PROMPT, PROVIDER_KEY};
+use samples::Samples;
+use store::Store;
 
 /// Runs a script of `tests/sdk` against the API at `base`.
 pub fn ask(mut command: Command, base: &str) {
@@ -55,6 +66,33 @@ pub fn node(script: &str, folder: &Folder) -> Option<Command> {
     Some(command)
 }
 
+/// Runs a script in `folder` against a provider that keeps what it is given, each key's for itself,
+/// with a gateway that has several keys and a home for every tenant. Asserts that the provider saw
+/// `operations` among others.
+async fn keep(script: Option<Command>, folder: &Folder, operations: &[&str]) {
+    let Some(mut script) = script else { return };
+    let samples = Samples::write(folder);
+    let store = Arc::new(Store::new(samples.clone()));
+    let upstream = Upstream::start(move |request, mut reply| {
+        let store = Arc::clone(&store);
+        async move {
+            store.answer(&request, &mut reply).await;
+            reply
+        }
+    })
+    .await;
+    let keys: Vec<String> = (0..8).map(|n| format!("'{PROVIDER_KEY}-{n}'")).collect();
+    let yaml = config(upstream.address, "", "")
+        .replace(&format!("'{PROVIDER_KEY}'"), &keys.join(", "))
+        .replace("server:\n", "server:\n  passthrough: far\n");
+    let gateway = Gateway::start(&yaml);
+    script.current_dir(&folder.0);
+    ask(script, &format!("http://{}/v1", gateway.address));
+    // Each script leaves something early, and the upstream is let go.
+    upstream.closed().await;
+    seen::check(&upstream, &samples, operations).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_unchanged() {
     let Some(command) = python("check.py") else {
@@ -76,4 +114,17 @@ async fn the_node_sdk_works_unchanged() {
     let gateway = Gateway::start(&config(upstream.address, "", ""));
     ask(command, &format!("http://{}/v1", gateway.address));
     upstream.closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_python_sdk_stores_is_found_again() {
+    let folder = Folder::new();
+    keep(python("objects.py"), &folder, &seen::OBJECTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_node_sdk_stores_is_found_again() {
+    let folder = Folder::new();
+    let operations = [&seen::OBJECTS[..], &["POST /files, in chunks"]].concat();
+    keep(node("objects.mjs", &folder), &folder, &operations).await;
 }
