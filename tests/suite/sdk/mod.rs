@@ -1,12 +1,13 @@
 //! The official OpenAI SDKs, unchanged but for their base URL.
 //!
 //! `make test` installs them; the scripts in `tests/sdk` do the asking, and assert on what an
-//! application sees. The provider's end is scripted here: `exchange` answers `check`, `store`
-//! answers `objects`, and `seen` asserts on what reached it.
+//! application sees. The provider's end is scripted here: `exchange` answers `check`, `store` and
+//! `media` answer `objects` and `media`, and `seen` asserts on what reached them.
 
 mod answer;
 mod exchange;
 mod form;
+mod media;
 mod place;
 mod samples;
 mod seen;
@@ -84,7 +85,10 @@ async fn keep(script: Option<Command>, folder: &Folder, operations: &[&str]) {
     let keys: Vec<String> = (0..8).map(|n| format!("'{PROVIDER_KEY}-{n}'")).collect();
     let yaml = config(upstream.address, "", "")
         .replace(&format!("'{PROVIDER_KEY}'"), &keys.join(", "))
-        .replace("server:\n", "server:\n  passthrough: far\n");
+        .replace(
+            "server:\n",
+            "server:\n  passthrough: far\n  forms: { max: 24MiB }\n",
+        );
     let gateway = Gateway::start(&yaml);
     script.current_dir(&folder.0);
     ask(script, &format!("http://{}/v1", gateway.address));
@@ -127,4 +131,18 @@ async fn what_the_node_sdk_stores_is_found_again() {
     let folder = Folder::new();
     let operations = [&seen::OBJECTS[..], &["POST /files, in chunks"]].concat();
     keep(node("objects.mjs", &folder), &folder, &operations).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_images_pass_through_the_python_sdk() {
+    let folder = Folder::new();
+    keep(python("media.py"), &folder, &seen::MEDIA).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_images_pass_through_the_node_sdk() {
+    let folder = Folder::new();
+    let file_first = ["POST /audio/transcriptions, the file first"];
+    let operations = [&seen::MEDIA[..], &file_first].concat();
+    keep(node("media.mjs", &folder), &folder, &operations).await;
 }

@@ -67,6 +67,16 @@ pub const OBJECTS: [&str; 54] = [
     "POST /vector_stores/*/files",
 ];
 
+/// What the scripts `media` ask for.
+pub const MEDIA: [&str; 6] = [
+    "POST /audio/speech",
+    "POST /audio/transcriptions",
+    "POST /audio/translations",
+    "POST /images/edits",
+    "POST /images/generations",
+    "POST /images/variations",
+];
+
 /// What `gpt-4o` is called at the provider.
 const MODEL: &str = "gpt-4o-2024-11-20";
 

@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, merge};
-use super::exchange;
 use super::form::{self, Part};
 use super::place::{FILE, Kind, Place};
 use super::samples::Samples;
+use super::{exchange, media};
 use crate::support::upstream::{Received, Reply};
 
 /// `{"id":"file-gzip","object":"file"}`, compressed.
@@ -73,8 +73,8 @@ impl Store {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let path = path.strip_prefix("/v1/").unwrap();
         let models = || Answer::bytes("application/json", exchange::MODELS);
-        let answer = (path == "models")
-            .then(models)
+        let answer = media::answer(path, request, &self.samples)
+            .or_else(|| (path == "models").then(models))
             .or_else(|| self.odd_file(path, request))
             .or_else(|| {
                 let place = Place::find(path)?;
