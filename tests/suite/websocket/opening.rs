@@ -221,7 +221,7 @@ async fn a_connection_that_has_been_used_can_become_a_socket() {
     let upstream = Listener::bind().await;
     let gateway = Gateway::start(&config(upstream.address, "", ""));
     let mut client = gateway.connect().await;
-    assert_eq!(client.get("/v1/models").await.status, 200);
+    assert_eq!(client.get("/health").await.status, 200);
     client.send(keyed(REALTIME, "")).await;
     let (_, mut far) = upstream.accept().await;
     far.raw([OPENED.as_bytes(), &frame(TEXT, b"hello")].concat())
