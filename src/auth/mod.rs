@@ -16,7 +16,7 @@ pub const MAX_KEY_BYTES: usize = 256;
 /// The headers that carry a key besides `Authorization`.
 const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
 
-/// Finds the key of a request: `Authorization: Bearer`, else one of [`KEY_HEADERS`], in their order.
+/// Finds the key of a request: `Authorization: Bearer`, else one of `KEY_HEADERS`, in their order.
 pub fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;

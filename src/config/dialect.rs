@@ -34,7 +34,7 @@ pub fn read(node: &Node<'_>) -> Option<Dialect> {
     if let Some(name) = section.take("key_header").and_then(|n| header_name(&n)) {
         read.set_key_header(name);
     }
-    if let Some(prefix) = section.take("key_prefix").and_then(|n| n.text()) {
+    if let Some(prefix) = section.take("key_prefix").and_then(|n| carried(&n)) {
         read.key_prefix = prefix;
     }
     if let Some(node) = section.take("headers") {
@@ -115,15 +115,22 @@ fn headers(node: &Node<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let entries = node.entries().unwrap_or_default().into_iter();
     let read = entries.filter_map(|(name, node)| {
         let name = sendable(&node, &name)?;
-        let Ok(mut value) = HeaderValue::from_str(&node.text()?) else {
-            node.report("the value has characters that no header can carry", None);
-            return None;
-        };
+        let mut value = HeaderValue::from_str(&carried(&node)?).ok()?;
         // It may be a key.
         value.set_sensitive(true);
         Some((name, value))
     });
     read.collect()
+}
+
+/// Text that a header can carry.
+fn carried(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    if HeaderValue::from_str(&text).is_err() {
+        node.report("the value has characters that no header can carry", None);
+        return None;
+    }
+    Some(text)
 }
 
 fn path_prefix(node: &Node<'_>) -> Option<String> {

@@ -72,6 +72,30 @@ fn a_certificate_that_cannot_be_read_is_told() {
 }
 
 #[test]
+fn a_folder_for_forms_that_cannot_be_written_is_told() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let gone = Path::new("/nowhere/forms");
+    for dir in [file.as_path(), gone] {
+        let text = with(&format!(
+            "server: {{ forms: {{ dir: '{}' }} }}",
+            dir.display()
+        ));
+        let expected = format!(
+            "t.yaml:3: server.forms.dir: {} is not a folder that can be written: ",
+            dir.display()
+        );
+        assert_problem(&text, &expected);
+        assert_problem(&text, "(make it, and let the user write to it");
+    }
+    let there = std::env::temp_dir();
+    let text = with(&format!(
+        "server: {{ forms: {{ dir: '{}' }} }}",
+        there.display()
+    ));
+    assert_eq!(problems(&text), [""; 0]);
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_its_line() {
     let text = "\
 upstreams:
@@ -222,6 +246,154 @@ fn upstreams_that_cannot_work_are_refused() {
             "upstreams: {{ a: {upstream} }}\nmodels: [{{ match: m, targets: [{{ upstream: a }}] }}]"
         );
         assert_problem(&text, expected);
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn dialects_that_cannot_work_are_refused() {
+    for (dialect, expected) in [
+        (
+            "azur",
+            "dialect: unknown dialect `azur` (one of: openai, azure,",
+        ),
+        ("{ key_header: x }", "dialect: `name` is missing"),
+        (
+            "{ name: openai, api_version: 2024-10-21 }",
+            "dialect.api_version: only the dialect azure has an `api_version`",
+        ),
+        (
+            "{ name: azure, api_version: 'v=1&x' }",
+            "dialect.api_version: not a version (as in api_version: 2024-10-21)",
+        ),
+        (
+            "{ name: azure, apiversion: x }",
+            "dialect.apiversion: unknown key (did you mean `api_version`?)",
+        ),
+        (
+            "{ name: openai, key_header: Host }",
+            "dialect.key_header: `host` is set by the gateway itself",
+        ),
+        (
+            "{ name: openai, key_header: 'a b' }",
+            "dialect.key_header: `a b` is not a header's name",
+        ),
+        (
+            "{ name: openai, key_prefix: \"a\\nb\" }",
+            "dialect.key_prefix: the value has characters that no header can carry",
+        ),
+        (
+            "{ name: openai, headers: { Content-Length: 5 } }",
+            "dialect.headers.Content-Length: `content-length` is set by the gateway itself",
+        ),
+        (
+            "{ name: openai, headers: { x: \"s3cret\\n\" } }",
+            "dialect.headers.x: the value has characters that no header can carry",
+        ),
+        (
+            "{ name: openai, headers: { x: '${NOT_SET_X}' } }",
+            "dialect.headers.x: the environment variable NOT_SET_X is not set",
+        ),
+        (
+            "{ name: openai, headers: [x] }",
+            "dialect.headers: expected a mapping, found a list",
+        ),
+        (
+            "{ name: openai, path_prefix: api/v3 }",
+            "dialect.path_prefix: `api/v3` is not a path (as in path_prefix: /api/v3, or \"\" for none)",
+        ),
+        ("{ name: openai, path_prefix: '/a?b' }", "is not a path"),
+        (
+            "{ name: openai, drop: [a, model] }",
+            "dialect.drop: `model` cannot be changed here (name it as the `model` of a target)",
+        ),
+        (
+            "{ name: openai, rename: { a: stream } }",
+            "dialect.rename.a: `stream` cannot be changed here (it is the client's to ask for a stream)",
+        ),
+        (
+            "{ name: openai, rename: { model: a } }",
+            "dialect.rename.model: `model` cannot be changed here",
+        ),
+    ] {
+        let text = format!(
+            "upstreams: {{ a: {{ base_url: http://a, dialect: {dialect} }} }}\n\
+             models: [{{ match: m, targets: [{{ upstream: a }}] }}]"
+        );
+        assert_problem(&text, expected);
+        assert!(!problems(&text).concat().contains("s3cret"));
+    }
+}
+
+#[test]
+fn urls_that_fit_no_scheme_of_azures_are_refused() {
+    for (url, dialect, expected) in [
+        (
+            "https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=1",
+            "azure",
+            "the URL names a deployment (end it at the host, write `api_version`",
+        ),
+        (
+            "https://r.openai.azure.com/openai/v1/",
+            "{ name: azure, api_version: 2024-10-21 }",
+            "the API at this URL has no versions (leave `api_version` out",
+        ),
+    ] {
+        let upstream = format!("{{ base_url: '{url}', dialect: {dialect} }}");
+        let text = format!(
+            "upstreams: {{ a: {upstream} }}\nmodels: [{{ match: m, targets: [{{ upstream: a }}] }}]"
+        );
+        assert_problem(
+            &text,
+            &format!("t.yaml:1: upstreams.a.base_url: {expected}"),
+        );
+    }
+}
+
+#[test]
+fn manners_that_cannot_be_meant_are_refused() {
+    for (manners, expected) in [
+        (
+            "body: { set: { model: x } }",
+            "body.set.model: `model` cannot be changed here (name it as the `model` of a target)",
+        ),
+        (
+            "body: { default: { stream: true } }",
+            "body.default.stream: `stream` cannot be changed here (it is the client's to ask",
+        ),
+        (
+            "body: { sets: { a: 1 } }",
+            "body.sets: unknown key (did you mean `set`?)",
+        ),
+        ("body: [a]", "body: expected a mapping, found a list"),
+        (
+            "body: { set: [a] }",
+            "body.set: expected a mapping, found a list",
+        ),
+        (
+            "body: { set: { a: '${NOT_SET_X}' } }",
+            "body.set.a: the environment variable NOT_SET_X is not set",
+        ),
+        (
+            "response_model: mine",
+            "response_model: expected requested or upstream (whose name of the model",
+        ),
+        ("stop: END", "stop: expected a list, found text"),
+        ("stop: ['']", "stop[0]: must not be empty"),
+        (
+            "special_prefix: [a]",
+            "special_prefix: expected text, found a list",
+        ),
+        (
+            "specialprefix: a",
+            "specialprefix: unknown key (did you mean `special_prefix`?)",
+        ),
+    ] {
+        let text = format!(
+            "upstreams: {{ a: {{ base_url: http://a }} }}\n\
+             models: [{{ match: m, targets: [{{ upstream: a, {manners} }}] }}]"
+        );
+        assert_problem(&text, &format!("t.yaml:2: models[0].targets[0].{expected}"));
     }
 }
 

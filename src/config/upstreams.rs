@@ -282,14 +282,18 @@ pub fn read_weight(node: &Node<'_>) -> Option<u32> {
 
 fn read_url(node: &Node<'_>) -> Option<BaseUrl> {
     let text = node.name()?;
+    // Azure shows one with a query, which is not what has to be mended.
+    if text.contains("/openai/deployments/") {
+        node.report(
+            "the URL names a deployment",
+            Some(
+                "end it at the host, write `api_version` under `dialect`, and name deployments as \
+                 the `model` of targets",
+            ),
+        );
+        return None;
+    }
     match BaseUrl::parse(&text) {
-        Ok(url) if url.path.contains("/openai/deployments/") => {
-            node.report(
-                "the URL names a deployment",
-                Some("end it at the host, and name deployments as the `model` of targets"),
-            );
-            None
-        }
         Ok(url) => Some(url),
         Err(what) => {
             // A URL that holds a password must not be echoed.

@@ -1,7 +1,8 @@
 //! Checks that cross sections.
 //!
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is said
-//! twice, that no fallback runs in a circle, that nobody can call from outside without a key.
+//! twice, that no fallback runs in a circle, that nobody can call from outside without a key; and
+//! that the files and folders are there.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,6 +15,8 @@ use crate::routing;
 /// Notes every problem that only the whole configuration shows.
 pub fn check(config: &Config, context: &Context<'_>) {
     check_listeners(config, context);
+    check_forms(config, context);
+    check_versions(config, context);
     check_references(config, context);
     check_matchers(config, context);
     check_fallbacks(config, context);
@@ -51,6 +54,35 @@ fn check_listener(config: &Config, listener: &Listener, context: &Context<'_>) {
         if let Err(e) = File::open(&file.value) {
             let message = format!("cannot read {}: {e}", file.value.display());
             context.report(&file.place, message, None);
+        }
+    }
+}
+
+fn check_forms(config: &Config, context: &Context<'_>) {
+    let Some(dir) = &config.server.forms.dir else {
+        return;
+    };
+    // Made as for a form: nothing else tells whether one can be.
+    if let Err(e) = tempfile::tempfile_in(&dir.value) {
+        let folder = dir.value.display();
+        let message = format!("{folder} is not a folder that can be written: {e}");
+        let hint = "make it, and let the user write to it that Tollgate runs as";
+        context.report(&dir.place, message, Some(hint.to_owned()));
+    }
+}
+
+/// A version asks for the scheme whose paths name deployments, and these stand elsewhere.
+fn check_versions(config: &Config, context: &Context<'_>) {
+    let upstreams = config.upstreams.iter();
+    let versioned = upstreams.filter(|upstream| upstream.dialect.api_version.is_some());
+    for server in versioned.flat_map(|upstream| &upstream.servers) {
+        if server.url.path.ends_with("/openai/v1") {
+            let hint = "leave `api_version` out, or end the URL at the host";
+            context.report(
+                &server.place,
+                "the API at this URL has no versions",
+                Some(hint.to_owned()),
+            );
         }
     }
 }

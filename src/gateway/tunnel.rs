@@ -86,10 +86,7 @@ pub async fn enter(
         asked: Instant::now(),
         upstream,
     }));
-    if body::expects_continue(session) && session.write_continue_response().await.is_err() {
-        return Err(Failure::ClientGone);
-    }
-    Ok(())
+    body::invite(session).await
 }
 
 fn find(
@@ -126,6 +123,10 @@ fn find(
         return Err(refusal);
     };
     check_path(path)?;
+    // What is asked for a model is read, or it does not pass: the tenant may not have every model.
+    if endpoint::is_disguised(path) || upstream.dialect.names_deployment(operation) {
+        return Err(refusal);
+    }
     if endpoint::hands_out_keys(operation) && !tenant.allows_ephemeral_keys {
         let path = path.to_owned();
         return Err(Failure::HandsOutKeys { path });

@@ -7,7 +7,7 @@
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::edit::Edits;
 
@@ -181,6 +181,13 @@ impl Dialect {
         self.add_query(target, query)
     }
 
+    /// Whether an operation, as a client writes it, names a deployment, and so what only a model's
+    /// rule may choose.
+    pub fn names_deployment(&self, operation: &str) -> bool {
+        let decoded = percent_decode_str(operation).decode_utf8_lossy();
+        self.api_version.is_some() && decoded.to_ascii_lowercase().starts_with("/deployments/")
+    }
+
     /// The path and query at which a realtime socket for `model` is opened.
     pub fn socket_target(&self, operation: &str, query: &str, model: Option<&str>) -> String {
         let mut query = query.to_owned();
@@ -263,6 +270,15 @@ mod tests {
         assert_eq!(v1.base_path, "/openai/v1");
         assert_eq!(v1.target("/embeddings", "", Some("m")), "/embeddings");
         assert!(openai.with_version("1".into()).is_none());
+    }
+
+    #[test]
+    fn an_operation_that_names_a_deployment_is_known_however_it_is_written() {
+        for operation in ["/deployments/x/embeddings", "/De%70loyments%2Fx"] {
+            assert!(azure("v").names_deployment(operation), "{operation}");
+            assert!(!Dialect::default().names_deployment(operation));
+        }
+        assert!(!azure("v").names_deployment("/files/deployments/x"));
     }
 
     #[test]

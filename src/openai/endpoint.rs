@@ -189,6 +189,15 @@ pub fn is_plain(path: &str) -> bool {
     !decoded.contains(['\\', '\0']) && !within.into_iter().any(odd)
 }
 
+/// Whether a path is that of an exchange, written in another way: where the upstream decodes it, or
+/// makes no difference of case or of a slash at the end, it would serve there what we have not read.
+pub fn is_disguised(path: &str) -> bool {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let lower = decoded.to_ascii_lowercase();
+    let plain = lower.trim_end_matches('/');
+    plain != path && matches!(Endpoint::find(plain), Some(Endpoint::Exchange(_)))
+}
+
 /// Whether an operation hands out keys of the provider's, which bypass us.
 pub fn hands_out_keys(operation: &str) -> bool {
     let decoded = percent_decode_str(operation).decode_utf8_lossy();
@@ -269,6 +278,26 @@ mod tests {
             "/v1/a%00",
         ] {
             assert!(!is_plain(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_an_exchange_is_known_however_it_is_written() {
+        for path in [
+            "/v1/chat/completions/",
+            "/v1/Chat/Completions",
+            "/v1/chat%2fcompletion%73",
+            "/%761/embeddings",
+        ] {
+            assert!(is_disguised(path), "{path}");
+        }
+        for path in [
+            "/v1/chat/completions",
+            "/v1/chat/completions/chatcmpl-1",
+            "/v1/models/",
+            "/v1/files%2F",
+        ] {
+            assert!(!is_disguised(path), "{path}");
         }
     }
 

@@ -105,11 +105,15 @@ pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
         _ => ("invalid_request_error", None),
     };
     let (code, param, message) = match code {
-        "DeploymentNotFound" => (
-            Some("model_not_found"),
-            Some("model"),
-            "The model does not exist or you do not have access to it.".to_owned(),
-        ),
+        "DeploymentNotFound" => {
+            // Whatever else it says may name the deployment again.
+            error.clear();
+            (
+                Some("model_not_found"),
+                Some("model"),
+                "The model does not exist or you do not have access to it.".to_owned(),
+            )
+        }
         // The status once more.
         number if number.bytes().all(|byte| byte.is_ascii_digit()) => (usual, None, said),
         code => (Some(code), None, said),
@@ -175,7 +179,7 @@ mod tests {
             (&bare["type"], &bare["code"]),
             (&expected["type"], &Value::Null)
         );
-        let missing = r#"{"error":{"code":"DeploymentNotFound","message":"deployment secret-1"}}"#;
+        let missing = r#"{"error":{"code":"DeploymentNotFound","message":"deployment secret-1","details":["secret-1"]}}"#;
         let missing = filled(404, missing).unwrap();
         assert_eq!(
             (&missing["code"], &missing["param"]),

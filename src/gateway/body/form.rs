@@ -24,10 +24,10 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Reads a form, within the bounds that the operator has set.
 pub async fn read(session: &mut Session, limits: &Forms) -> Result<Body, Failure> {
-    super::begin(session, limits.max_bytes).await?;
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
     let mut scanner = Scanner::new(content_type).map_err(Failure::Form)?;
+    super::begin(session, limits.max_bytes).await?;
     let mut store = Store::default();
     while let Some(chunk) = super::next(session).await? {
         scanner.push(&chunk).map_err(Failure::Form)?;

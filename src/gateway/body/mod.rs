@@ -136,13 +136,22 @@ async fn begin(session: &mut Session, limit: usize) -> Result<Option<usize>, Fai
     if declared.is_some_and(|length| length > limit) {
         return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
     }
-    if expects_continue(session) && session.write_continue_response().await.is_err() {
-        return Err(Failure::ClientGone);
-    }
+    invite(session).await?;
     Ok(declared)
 }
 
-/// Whether the client waits for a word from us before it sends its body.
+/// Bids a client go on that waits for that. From then on it waits no more, and its header says so:
+/// whoever refuses the body later must know that it is on its way.
+pub async fn invite(session: &mut Session) -> Result<(), Failure> {
+    if !expects_continue(session) {
+        return Ok(());
+    }
+    session.req_header_mut().remove_header(&EXPECT);
+    let written = session.write_continue_response().await;
+    written.map_err(|_| Failure::ClientGone)
+}
+
+/// Whether the client still waits for a word from us before it sends its body.
 pub fn expects_continue(session: &Session) -> bool {
     let expect = session.req_header().headers.get(EXPECT);
     expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))

@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod client;
+pub mod form;
 pub mod gateway;
 pub mod tools;
 pub mod upstream;
@@ -27,6 +28,16 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
     }
+}
+
+/// Waits for what no event tells of.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let asking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, asking).await;
 }
 
 /// A chat request for a model.
