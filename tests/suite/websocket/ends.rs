@@ -235,6 +235,35 @@ async fn a_client_that_takes_nothing_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn what_is_on_its_way_at_the_end_is_not_torn() {
+    let (upstream, gateway) = pair().await;
+    let (mut client, mut far) = open(&gateway, &upstream).await;
+    let flood = async {
+        for n in 0..u32::MAX {
+            far.raw(frame(TEXT, &n.to_be_bytes().repeat(20_000))).await;
+        }
+    };
+    // Until nothing is taken any more, in the middle of some frame.
+    let _held_up = tokio::time::timeout(Duration::from_secs(1), flood).await;
+    gateway.signal("TERM");
+    gateway.output().wait_for("SIGTERM: stopping");
+    let mut next: u32 = 0;
+    while let Some(frame) = client.frame().await {
+        if frame.opcode == CLOSE {
+            assert_eq!(frame.close_code(), 1012);
+            assert!(client.is_closed().await);
+            break;
+        }
+        assert!(
+            frame.payload == next.to_be_bytes().repeat(20_000),
+            "{next} is torn"
+        );
+        next += 1;
+    }
+    assert!(next > 0);
+}
+
+#[tokio::test]
 async fn an_upstream_that_takes_nothing_does_not_hold_up_the_end() {
     let (upstream, mut gateway) = pair().await;
     let (client, _far) = open(&gateway, &upstream).await;

@@ -153,6 +153,36 @@ async fn a_key_is_taken_from_where_clients_put_it() {
 }
 
 #[tokio::test]
+async fn a_client_s_own_key_is_sent_on_where_it_is_to_be() {
+    let upstream = Listener::bind().await;
+    let keys = format!("keys: ['{PROVIDER_KEY}']");
+    let yaml = config(upstream.address, "", "").replace(&keys, "keys: passthrough");
+    let gateway = Gateway::start(&yaml);
+    let key = format!("sec-websocket-protocol: openai-insecure-api-key.{CLIENT_KEY}\r\n");
+    let seen = seen_of(&gateway, &upstream, opening(REALTIME, &key)).await;
+    assert_eq!(
+        seen.header("authorization"),
+        [format!("Bearer {CLIENT_KEY}")]
+    );
+    assert!(seen.header("sec-websocket-protocol").is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_passed_over() {
+    let upstream = Listener::bind().await;
+    let nobody = Listener::bind().await.address;
+    let one = format!("base_url: 'http://{}/v1'", upstream.address);
+    let two = format!(
+        "servers: ['http://{nobody}/v1', 'http://{}/v1']",
+        upstream.address
+    );
+    let gateway = Gateway::start(&config(upstream.address, "", "").replace(&one, &two));
+    for _ in 0..4 {
+        seen_of(&gateway, &upstream, keyed(REALTIME, "")).await;
+    }
+}
+
+#[tokio::test]
 async fn without_client_keys_anybody_may_open_one() {
     let upstream = Listener::bind().await;
     let yaml = config(upstream.address, "", "");
