@@ -44,11 +44,11 @@ impl Measured {
     }
 }
 
-/// Opens keep-alive connections.
-pub async fn connect(port: u16, connections: usize) -> Result<Vec<Client>, String> {
+/// Opens keep-alive connections for a call.
+pub async fn connect(port: u16, connections: usize, call: &Call) -> Result<Vec<Client>, String> {
     let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
-        clients.push(Client::connect(port).await?);
+        clients.push(Client::connect(port, call).await?);
     }
     Ok(clients)
 }
@@ -106,14 +106,12 @@ async fn repeat(
 ) -> Result<(Client, Vec<Duration>), String> {
     let started = Instant::now();
     let mut latencies = Vec::new();
-    loop {
+    let is_over = |count: usize| match until {
+        Until::Elapsed(limit) => started.elapsed() >= limit,
+        Until::Each { requests, .. } => count >= requests as usize,
+    };
+    while !is_over(latencies.len()) {
         latencies.push(client.exchange(call).await?);
-        let is_over = match until {
-            Until::Elapsed(limit) => started.elapsed() >= limit,
-            Until::Each { requests, .. } => latencies.len() >= requests as usize,
-        };
-        if is_over {
-            return Ok((client, latencies));
-        }
     }
+    Ok((client, latencies))
 }

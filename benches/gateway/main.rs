@@ -7,13 +7,15 @@
 //! turns      one scenario over all servers, in turns     rss   the memory of open streams
 //! servers    nginx, the pass-through, tollgate           upstream   the provider's stand-in
 //! load       the closed loop                             wire  HTTP/1.1 as it speaks it
-//! cpu        what processes cost                         machine   what it was measured on
-//! report     the tables and `docs/benchmarks.md`         table
+//! cpu        what processes cost                         socket    WebSockets
+//! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
+//! table
 //! ```
 //!
-//! `cargo bench --bench gateway -- [--quick] [--only json,big,stream,rss]`. Everything happens on
-//! 127.0.0.1 and is bounded in count and time. A wrong answer, or a server that does not start,
-//! ends the run with an error; a target that is missed does not.
+//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, big, stream,
+//! upload, download, websocket and rss. Everything happens on 127.0.0.1 and is bounded in count and
+//! time. A wrong answer, or a server that does not start, ends the run with an error; a target that
+//! is missed does not.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +36,7 @@ mod report;
 mod rss;
 mod scenario;
 mod servers;
+mod socket;
 mod table;
 mod turns;
 mod upstream;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use crate::machine;
 use crate::rss::{Memory, STREAMS};
-use crate::scenario::{Scenario, Size};
-use crate::servers::{Kind, WORKERS};
+use crate::scenario::{NAMES, Scenario, Size, Unit};
+use crate::servers::{Kind, NGINX_FASTEST, PINGORA_BUFFER, WORKERS};
 use crate::table::Table;
 use crate::turns::{QUIET, Row, Turn, repeated};
 use crate::upstream::{EVENTS, PACE};
@@ -28,9 +28,31 @@ pub struct Report {
 
 struct Target {
     what: String,
-    limit: f64,
+    bound: Bound,
     unit: &'static str,
     measured: Option<f64>,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn holds(self, measured: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => measured <= limit,
+            Self::AtLeast(limit) => measured >= limit,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::AtMost(limit) => format!("≤ {}", number(limit)),
+            Self::AtLeast(limit) => format!("≥ {}", number(limit)),
+        }
+    }
 }
 
 impl Report {
@@ -81,23 +103,26 @@ impl Report {
     fn targets(&self) -> Table {
         let mut table = Table::new(&["", "measured", "target", ""]);
         let targets = [
-            self.ratio("json", Kind::Nginx, 2.2),
-            self.ratio("json", Kind::Passthrough, 1.05),
-            self.ratio("stream", Kind::Nginx, 2.0),
+            self.cpu("json", Kind::Nginx, 2.2),
+            self.cpu("json", Kind::Passthrough, 1.05),
+            self.cpu("stream", Kind::Nginx, 2.0),
+            self.throughput("upload", 0.8),
+            self.throughput("download", 0.8),
+            self.cpu("websocket", Kind::Nginx, 2.0),
             Target {
                 what: format!("memory of an open stream, {STREAMS} open"),
-                limit: 130.0,
+                bound: Bound::AtMost(130.0),
                 unit: " KiB",
                 measured: self.stream_kib(Kind::Tollgate),
             },
         ];
         for target in targets {
-            let Target { limit, unit, .. } = target;
+            let Target { bound, unit, .. } = target;
             // A run may have left some out.
             let Some(measured) = target.measured else {
                 continue;
             };
-            let verdict = if measured <= limit {
+            let verdict = if bound.holds(measured) {
                 "met"
             } else {
                 "**not met**"
@@ -105,24 +130,41 @@ impl Report {
             table.add(vec![
                 target.what,
                 format!("{}{unit}", number(measured)),
-                format!("≤ {}{unit}", number(limit)),
+                format!("{}{unit}", bound.text()),
                 verdict.to_owned(),
             ]);
         }
         table
     }
 
-    fn ratio(&self, name: &str, against: Kind, limit: f64) -> Target {
-        let found = self.scenarios.iter().find(|(s, _)| s.name == name);
-        let title = found.map_or(name, |(scenario, _)| scenario.title);
-        let row = |kind| found.and_then(|(_, rows)| rows.iter().find(|row| row.kind == kind));
-        let rows = row(Kind::Tollgate).zip(row(against));
+    fn cpu(&self, name: &str, against: Kind, limit: f64) -> Target {
+        let (title, rows) = self.rows(name, against);
         Target {
             what: format!("{title}: CPU against {}", against.title()),
-            limit,
+            bound: Bound::AtMost(limit),
             unit: "×",
             measured: rows.map(|(row, other)| times(row, other, |turn| turn.cpu_us)),
         }
+    }
+
+    fn throughput(&self, name: &str, limit: f64) -> Target {
+        let against = Kind::Nginx;
+        let (title, rows) = self.rows(name, against);
+        Target {
+            what: format!("{title}: bytes per CPU second against {}", against.title()),
+            bound: Bound::AtLeast(limit),
+            unit: "×",
+            measured: rows.map(|(row, other)| times(row, other, gib_per_cpu_s)),
+        }
+    }
+
+    /// A scenario's title, and the rows of tollgate and of another, if it was run.
+    fn rows<'a>(&'a self, name: &'a str, other: Kind) -> (&'a str, Option<(&'a Row, &'a Row)>) {
+        let Some((scenario, rows)) = self.scenarios.iter().find(|(s, _)| s.name == name) else {
+            return (name, None);
+        };
+        let row = |kind| rows.iter().find(|row| row.kind == kind);
+        (scenario.title, row(Kind::Tollgate).zip(row(other)))
     }
 
     fn stream_kib(&self, kind: Kind) -> Option<f64> {
@@ -136,7 +178,8 @@ const INTRODUCTION: &str = "\
 What Tollgate costs for one request, beside nginx `proxy_pass` and beside a Pingora proxy that does
 nothing. Tollgate does more than either: it checks the tenant's key, reads the whole request, finds
 and rewrites the model's name, puts the provider's key in place of the client's, and counts it all
-in its metrics. Only figures of one run can be compared with each other: absolute times differ
+in its metrics. What passes through the tunnel or a WebSocket it does not read, but the key is
+checked and swapped there, too, and of a WebSocket it knows where each frame ends. Only figures of one run can be compared with each other: absolute times differ
 between machines, and between two days on one machine. In brackets: how many times nginx's figure.
 ";
 
@@ -144,12 +187,13 @@ fn method(size: Size) -> String {
     let (rounds, turn_s) = (size.rounds, size.turn.as_secs_f64());
     let (pace_ms, each) = (PACE.as_millis(), size.streams_each);
     let (repeated, memory_rounds) = (repeated(size.rounds), size.memory_rounds);
+    let names = NAMES.join(", ");
     format!(
         "\
 ```sh
-make bench                                              # writes this page: five minutes and the build
-cargo bench --bench gateway -- --quick                  # one minute, prints only
-cargo bench --bench gateway -- --only json,big          # some of json, big, stream, rss
+make bench                                              # writes this page: nine minutes and the build
+cargo bench --bench gateway -- --quick                  # two minutes, prints only
+cargo bench --bench gateway -- --only json,big          # some of {names}
 ```
 
 It builds with the release profile and needs nginx.
@@ -159,7 +203,7 @@ Client, servers and upstream are on one machine and talk over 127.0.0.1 without 
 upstream alive, and nginx buffers no answers. The upstream answers at once, with about 600 bytes of
 JSON, or with a stream of {EVENTS} events of about 200 bytes, {pace_ms} ms apart, each written by itself.
 The load is a closed loop over keep-alive connections, and every answer is checked: its status and
-every byte of its JSON, or its stream's length and end.
+every byte of its JSON or of its echo, or the length of its stream or file, and the stream's end.
 
 Servers take turns, {rounds} rounds of them; a turn opens connections, warms up, and measures for {turn_s} s or
 for {each} streams on each connection. A figure is the median of the rounds; the range beside CPU is
@@ -172,6 +216,14 @@ says little by itself. nginx's CPU for 1 MB falls on one of two levels, by wheth
 gives the body's buffer back to the kernel after each request and has every page of it faulted in
 again: look at the range before the ratio.
 
+A file goes through the tunnel alone, over one connection, from memory and into none; one has gone
+through before the first turn. nginx buffers no requests there either. It is compared as it moves
+the most bytes per CPU second: with buffers of {NGINX_FASTEST} (`client_body_buffer_size`,
+`proxy_buffer_size`). With its own, of 16k and 4k, a file costs it up to twice as much on the way up
+and five times as much on the way down, and with `proxy_buffering on` it wins nothing by buffers as
+large. Pingora's are of {PINGORA_BUFFER}, for which nginx has a row, too. Over a WebSocket, each
+message is one text frame, which the client masks and the upstream does not.
+
 For the memory of a stream, {STREAMS} streams are opened through a new process that has been warmed up;
 when each has had its first events, the growth of `VmRSS` is divided by their number: the median of
 {memory_rounds} processes. The kernel's socket buffers are not in it.
@@ -179,46 +231,62 @@ when each has had its first events, the growth of `VmRSS` is divided by their nu
     )
 }
 
+/// A column that is measured in each turn: its head and its figure.
+type Column = (&'static str, fn(&Turn) -> f64);
+
+/// What a scenario's table shows, CPU first.
+fn columns(unit: Unit) -> &'static [Column] {
+    match unit {
+        Unit::Request => &[
+            ("CPU µs/request", |turn| turn.cpu_us),
+            ("requests/s", |turn| turn.rate),
+            ("p50 ms", |turn| turn.p50_ms),
+            ("p99 ms", |turn| turn.p99_ms),
+        ],
+        Unit::RoundTrip => &[
+            ("CPU µs/round trip", |turn| turn.cpu_us),
+            ("round trips/s", |turn| turn.rate),
+            ("p50 ms", |turn| turn.p50_ms),
+            ("p99 ms", |turn| turn.p99_ms),
+        ],
+        Unit::Gibibyte => &[
+            ("CPU ms/GiB", |turn| turn.cpu_us / 1e3),
+            ("GiB/CPU s", gib_per_cpu_s),
+            ("GiB/s", |turn| turn.rate),
+        ],
+    }
+}
+
+fn gib_per_cpu_s(turn: &Turn) -> f64 {
+    1e6 / turn.cpu_us
+}
+
 fn section(scenario: &Scenario, rows: &[Row]) -> String {
     let mut text = format!("## {}\n\n", scenario.title);
-    let latency = scenario.latency_of;
-    let _ = writeln!(
-        text,
-        "{} connections; latency {latency}.\n",
-        scenario.connections
-    );
-    let mut table = Table::new(&[
-        "",
-        "CPU µs/request",
-        "range",
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "peak RSS MiB",
-    ]);
+    let (count, remark) = (scenario.connections, scenario.remark);
+    let plural = if count == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{count} connection{plural}; {remark}.\n");
+    let columns = columns(scenario.unit);
+    let mut heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    heads.insert(0, "");
+    heads.insert(2, "range");
+    heads.push("peak RSS MiB");
+    let mut table = Table::new(&heads);
     let nginx = &rows[0];
     for row in rows {
-        let figure = |value: fn(&Turn) -> f64| {
+        let mut cells = vec![row.kind.title().to_owned()];
+        for (_, value) in columns {
             let times = times(row, nginx, value);
-            format!(
-                "{} ({times:.2})",
-                number(median(row.turns.iter().map(value)))
-            )
-        };
-        let cpu = row.turns.iter().map(|turn| turn.cpu_us);
-        let (low, high) = (
-            cpu.clone().fold(f64::MAX, f64::min),
-            cpu.fold(0.0, f64::max),
-        );
-        table.add(vec![
-            row.kind.title().to_owned(),
-            figure(|turn| turn.cpu_us),
-            format!("{}–{}", number(low), number(high)),
-            figure(|turn| turn.rate),
-            figure(|turn| turn.p50_ms),
-            figure(|turn| turn.p99_ms),
-            beside(row.peak_kib as f64 / 1024.0, nginx.peak_kib as f64 / 1024.0),
-        ]);
+            let median = number(median(row.turns.iter().map(value)));
+            cells.push(format!("{median} ({times:.2})"));
+        }
+        let cpu = row.turns.iter().map(columns[0].1);
+        let low = cpu.clone().fold(f64::MAX, f64::min);
+        let high = cpu.fold(0.0, f64::max);
+        cells.insert(2, format!("{}–{}", number(low), number(high)));
+        let mebibytes = |row: &Row| row.peak_kib as f64 / 1024.0;
+        cells.push(beside(mebibytes(row), mebibytes(nginx)));
+        table.add(cells);
     }
     let _ = write!(text, "{table}");
     for note in notes(scenario, rows) {
@@ -285,7 +353,7 @@ fn memory_section(rows: &[(Kind, Vec<Memory>)]) -> String {
 
 /// How many times `other`'s figure: the median of the rounds' ratios, so that what disturbs one
 /// round disturbs both sides of its ratio.
-fn times(row: &Row, other: &Row, value: fn(&Turn) -> f64) -> f64 {
+fn times(row: &Row, other: &Row, value: impl Fn(&Turn) -> f64) -> f64 {
     let pairs = row.turns.iter().zip(&other.turns);
     median(pairs.map(|(turn, other)| value(turn) / value(other)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::load::{self, Until};
+use crate::load;
 use crate::scenario::{self, Size};
 use crate::servers::{Kind, Server, Workbench};
 use crate::upstream::Upstream;
@@ -16,9 +16,6 @@ use crate::wire::{Begun, Call, Client, Expected};
 
 /// Streams that are open at once.
 pub const STREAMS: usize = 2_000;
-/// The servers that are compared; an access log makes no difference here.
-pub const KINDS: [Kind; 3] = [Kind::Nginx, Kind::Passthrough, Kind::Tollgate];
-
 /// How many are opened side by side: a burst of all would measure the queue of `accept`.
 const OPENED_AT_ONCE: usize = 100;
 /// From the last stream's first event until the memory is read.
@@ -41,13 +38,13 @@ impl Memory {
     }
 }
 
-/// Measures each of [`KINDS`] so many times.
+/// Measures each server so many times.
 pub async fn run(
     size: Size,
     bench: &Workbench,
     upstream: &Upstream,
 ) -> Result<Vec<(Kind, Vec<Memory>)>, String> {
-    let mut rows: Vec<(Kind, Vec<Memory>)> = KINDS.map(|kind| (kind, Vec::new())).into();
+    let mut rows: Vec<(Kind, Vec<Memory>)> = Kind::SILENT.map(|kind| (kind, Vec::new())).into();
     for _ in 0..size.memory_rounds {
         for (kind, memories) in &mut rows {
             let memory = measure(*kind, bench, upstream).await;
@@ -60,16 +57,9 @@ pub async fn run(
 async fn measure(kind: Kind, bench: &Workbench, upstream: &Upstream) -> Result<Memory, String> {
     let server = Server::start(kind, bench, upstream.port)?;
     for scenario in scenario::all(Size::QUICK) {
-        if scenario.name != "big" {
-            let clients = load::connect(server.port, 32).await?;
-            let until = match &scenario.call.expected {
-                Expected::Json(_) => scenario.warm_up,
-                Expected::Events(_) => Until::Each {
-                    requests: 1,
-                    spread: Duration::ZERO,
-                },
-            };
-            load::drive(clients, &scenario.call, until).await?;
+        if ["json", "stream"].contains(&scenario.name) {
+            let clients = load::connect(server.port, 32, &scenario.call).await?;
+            load::drive(clients, &scenario.call, scenario.warm_up).await?;
         }
     }
     tokio::time::sleep(SETTLES).await;
@@ -99,8 +89,8 @@ async fn open(port: u16, call: &Arc<Call>) -> Result<Vec<(Client, Begun)>, Strin
         for _ in 0..OPENED_AT_ONCE {
             let call = Arc::clone(call);
             tasks.spawn(async move {
-                let mut client = Client::connect(port).await?;
-                let begun = client.begin(&call.request).await?;
+                let mut client = Client::connect(port, &call).await?;
+                let begun = client.begin(&call).await?;
                 Ok::<_, String>((client, begun))
             });
         }

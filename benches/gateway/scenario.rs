@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::load::Until;
-use crate::upstream::{EVENTS, EVENTS_BEFORE_HOLD, PACE, Upstream};
+use crate::servers::Kind;
+use crate::socket;
+use crate::upstream::{EVENTS, EVENTS_BEFORE_HOLD, FILE_BYTES, PACE, Upstream};
 use crate::wire::{Call, Expected};
 
 /// The key of the tenant, which clients send.
@@ -19,6 +21,12 @@ pub const PROVIDER_KEY: &str = "sk-provider-9f8e7d6c5b4a3f2e1d0c9b8a7f6e5d4c";
 pub const MODEL: &str = "gpt-4o";
 /// The model that tollgate asks for in its place.
 pub const SENT_MODEL: &str = "gpt-4o-2024-11-20";
+
+/// What goes over a WebSocket at a time.
+const MESSAGE_BYTES: usize = 1 << 10;
+const KEEP_ALIVE: &str = "keep-alive";
+/// Before the measurement of what is short.
+const WARM_UP: Until = Until::Elapsed(Duration::from_millis(300));
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -34,14 +42,14 @@ pub struct Size {
 }
 
 impl Size {
-    /// About five minutes.
+    /// About eight minutes.
     pub const FULL: Self = Self {
         rounds: 9,
         memory_rounds: 3,
         turn: Duration::from_millis(2_000),
         streams_each: 2,
     };
-    /// About one minute.
+    /// About two minutes.
     pub const QUICK: Self = Self {
         rounds: 3,
         memory_rounds: 1,
@@ -56,86 +64,199 @@ pub struct Scenario {
     pub name: &'static str,
     /// Its name in the report.
     pub title: &'static str,
-    /// What the latencies are the latencies of.
-    pub latency_of: &'static str,
+    /// What is said about it beside its connections.
+    pub remark: &'static str,
+    /// What the figures are the figures of.
+    pub unit: Unit,
+    /// The servers that are compared.
+    pub kinds: &'static [Kind],
     /// Connections that are kept alive.
     pub connections: usize,
     /// The request and its answer.
     pub call: Arc<Call>,
+    /// How a request names a model, if it does.
+    pub names: Option<fn(&str) -> String>,
     /// Before the measurement.
     pub warm_up: Until,
     /// The measurement.
     pub measured: Until,
 }
 
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests and their answers.
+    Request,
+    /// Messages and their echoes.
+    RoundTrip,
+    /// Files, which have a gibibyte each.
+    Gibibyte,
+}
+
 /// The names of all scenarios, the memory of streams among them.
-pub const NAMES: [&str; 4] = ["json", "big", "stream", "rss"];
+pub const NAMES: [&str; 7] = [
+    "json",
+    "big",
+    "stream",
+    "upload",
+    "download",
+    "websocket",
+    "rss",
+];
 
 /// The scenarios that measure CPU.
-pub fn all(size: Size) -> [Scenario; 3] {
-    let json = Expected::Json(Upstream::json());
-    let warm_up = Until::Elapsed(Duration::from_millis(300));
-    let measured = Until::Elapsed(size.turn);
+pub fn all(size: Size) -> [Scenario; 6] {
+    let [json, big] = whole_answers(size);
+    let [upload, download] = files();
+    [json, big, stream(size), upload, download, websocket(size)]
+}
+
+fn whole_answers(size: Size) -> [Scenario; 2] {
+    let json = |name, title, connections, messages: String| Scenario {
+        name,
+        title,
+        remark: "latency to the answer's end",
+        unit: Unit::Request,
+        kinds: &Kind::ALL,
+        connections,
+        call: chat(&messages, "", Expected::Json(Upstream::json())),
+        names: Some(model_in_json),
+        warm_up: WARM_UP,
+        measured: Until::Elapsed(size.turn),
+    };
     [
-        Scenario {
-            name: "json",
-            title: "1 KB request, JSON answer",
-            latency_of: "to the answer's end",
-            connections: 32,
-            call: call(&messages(6, 128), "", json.clone()),
-            warm_up,
-            measured,
-        },
-        Scenario {
-            name: "big",
-            title: "1 MB request, JSON answer",
-            latency_of: "to the answer's end",
-            connections: 8,
-            call: call(&messages(50, 20_800), "", json),
-            warm_up,
-            measured,
-        },
-        Scenario {
-            name: "stream",
-            title: "Stream of 100 events",
-            latency_of: "to the first byte",
-            connections: 100,
-            call: call(
-                &messages(6, 128),
-                r#""stream":true,"#,
-                Expected::Events(Upstream::stream_bytes(EVENTS)),
-            ),
-            warm_up: Until::Each {
-                requests: 1,
-                spread: Duration::ZERO,
-            },
-            measured: Until::Each {
-                requests: size.streams_each,
-                spread: PACE * EVENTS as u32,
-            },
-        },
+        json("json", "1 KB request, JSON answer", 32, messages(6, 128)),
+        json("big", "1 MB request, JSON answer", 8, messages(50, 20_800)),
     ]
+}
+
+fn stream(size: Size) -> Scenario {
+    let events = Expected::Events(Upstream::stream_bytes(EVENTS));
+    Scenario {
+        name: "stream",
+        title: "Stream of 100 events",
+        remark: "latency to the first byte",
+        unit: Unit::Request,
+        kinds: &Kind::ALL,
+        connections: 100,
+        call: chat(&messages(6, 128), r#""stream":true,"#, events),
+        names: Some(model_in_json),
+        warm_up: Until::Each {
+            requests: 1,
+            spread: Duration::ZERO,
+        },
+        measured: Until::Each {
+            requests: size.streams_each,
+            spread: PACE * EVENTS as u32,
+        },
+    }
+}
+
+/// What passes unread, one file at a time. The proof that it does is all the warming up.
+fn files() -> [Scenario; 2] {
+    let each = |requests| Until::Each {
+        requests,
+        spread: Duration::ZERO,
+    };
+    let file = |name, title, call| Scenario {
+        name,
+        title,
+        remark: "a file of 1 GiB in each turn, its length announced",
+        unit: Unit::Gibibyte,
+        kinds: &Kind::FILES,
+        connections: 1,
+        call: Arc::new(call),
+        names: None,
+        warm_up: each(0),
+        measured: each(1),
+    };
+    let posted = head(
+        "POST /v1/files",
+        KEEP_ALIVE,
+        &format!(
+            "Content-Type: multipart/form-data; boundary=b\r\n\
+             Content-Length: {FILE_BYTES}\r\n"
+        ),
+    );
+    let upload = Call {
+        opening: None,
+        request: Bytes::from(posted),
+        upload_bytes: FILE_BYTES,
+        expected: Expected::Json(Upstream::json()),
+    };
+    let download = Call {
+        opening: None,
+        request: Bytes::from(head("GET /v1/files/file-1/content", KEEP_ALIVE, "")),
+        upload_bytes: 0,
+        expected: Expected::Body(FILE_BYTES),
+    };
+    [
+        file("upload", "Tunnel, 1 GiB up", upload),
+        file("download", "Tunnel, 1 GiB down", download),
+    ]
+}
+
+fn websocket(size: Size) -> Scenario {
+    let text = messages(1, MESSAGE_BYTES);
+    let text = &text.as_bytes()[..MESSAGE_BYTES];
+    let request = format!("GET /v1/realtime?model={MODEL}");
+    let opening = head(&request, "Upgrade", socket::OFFER);
+    Scenario {
+        name: "websocket",
+        title: "WebSocket, echo of 1 KB messages",
+        remark: "one message under way on each; latency to the echo's end",
+        unit: Unit::RoundTrip,
+        kinds: &Kind::SILENT,
+        connections: 16,
+        call: Arc::new(Call {
+            opening: Some(Bytes::from(opening)),
+            request: Bytes::from(socket::masked(text)),
+            upload_bytes: 0,
+            expected: Expected::Frame(Bytes::from(socket::plain(text))),
+        }),
+        names: Some(|model| format!("model={model} HTTP/1.1")),
+        warm_up: WARM_UP,
+        measured: Until::Elapsed(size.turn),
+    }
 }
 
 /// A stream that stays open until the upstream is told to end it.
 pub fn held_stream() -> Arc<Call> {
     let events = Expected::Events(Upstream::stream_bytes(EVENTS_BEFORE_HOLD));
-    call(&messages(6, 128), r#""stream":true,"user":"hold","#, events)
+    chat(&messages(6, 128), r#""stream":true,"user":"hold","#, events)
 }
 
-fn call(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {
+fn chat(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {
     // What the upstream looks for stands first: it reads no further.
     let body = format!(
         r#"{{"model":"{MODEL}",{fields}"temperature":0.7,"max_tokens":256,"messages":[{messages}]}}"#
     );
     let length = body.len();
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\n\
+    let head = head(
+        "POST /v1/chat/completions",
+        KEEP_ALIVE,
+        &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+    );
+    Arc::new(Call {
+        opening: None,
+        request: Bytes::from(head + &body),
+        upload_bytes: 0,
+        expected,
+    })
+}
+
+fn model_in_json(model: &str) -> String {
+    format!(r#""model":"{model}""#)
+}
+
+/// A request's head, `headers` being what it has of its own.
+fn head(request: &str, connection: &str, headers: &str) -> String {
+    format!(
+        "{request} HTTP/1.1\r\n\
          Host: api.openai.com\r\n\
          Accept-Encoding: gzip, deflate\r\n\
-         Connection: keep-alive\r\n\
+         Connection: {connection}\r\n\
          Accept: application/json\r\n\
-         Content-Type: application/json\r\n\
          User-Agent: OpenAI/Python 1.109.1\r\n\
          X-Stainless-Lang: python\r\n\
          X-Stainless-Package-Version: 1.109.1\r\n\
@@ -146,12 +267,8 @@ fn call(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {
          X-Stainless-Async: false\r\n\
          X-Stainless-Retry-Count: 0\r\n\
          Authorization: Bearer {TENANT_KEY}\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    Arc::new(Call {
-        request: Bytes::from(request),
-        expected,
-    })
+         {headers}\r\n"
+    )
 }
 
 /// A conversation in plain words, with the escapes that JSON text has: a line break now and then,

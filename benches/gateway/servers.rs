@@ -16,6 +16,11 @@ use crate::scenario::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
 
 /// Worker threads, or processes, of each server.
 pub const WORKERS: usize = 2;
+/// What nginx holds of a file, each way, when it moves the most bytes per CPU second: with less it
+/// is woken more often, and more than this makes no difference.
+pub const NGINX_FASTEST: &str = "1m";
+/// What Pingora holds of one.
+pub const PINGORA_BUFFER: &str = "64k";
 /// A server that is not ready by then has failed.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// A server that has not ended by then is killed.
@@ -26,8 +31,10 @@ const STARTS: usize = 3;
 /// A server that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// nginx with `proxy_pass`.
+    /// nginx with `proxy_pass`, and with buffers of [`NGINX_FASTEST`] for files.
     Nginx,
+    /// The same with buffers of the size of Pingora's, which cannot be chosen.
+    NginxAlike,
     /// `examples/passthrough`.
     Passthrough,
     /// Tollgate without access log.
@@ -45,10 +52,22 @@ impl Kind {
         Self::TollgateLogging,
     ];
 
+    /// Without the access log: where one request is long, a line more makes no difference.
+    pub const SILENT: [Self; 3] = [Self::Nginx, Self::Passthrough, Self::Tollgate];
+
+    /// For large bodies, in which the size of a buffer matters.
+    pub const FILES: [Self; 4] = [
+        Self::Nginx,
+        Self::NginxAlike,
+        Self::Passthrough,
+        Self::Tollgate,
+    ];
+
     /// The row's name.
     pub fn title(self) -> &'static str {
         match self {
             Self::Nginx => "nginx `proxy_pass`",
+            Self::NginxAlike => "nginx, 64 KiB buffers",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate, access log",
@@ -58,6 +77,7 @@ impl Kind {
     fn file_stem(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
+            Self::NginxAlike => "nginx-alike",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate-logging",
@@ -188,7 +208,7 @@ impl Server {
             }
         }
         let workers = match self.kind {
-            Kind::Nginx => children(self.running.child.id()).len(),
+            Kind::Nginx | Kind::NginxAlike => children(self.running.child.id()).len(),
             _ => WORKERS,
         };
         workers == WORKERS && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
@@ -250,9 +270,14 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
     };
     match kind {
-        Kind::Nginx => {
+        Kind::Nginx | Kind::NginxAlike => {
             let path = file("conf");
-            write(&path, nginx_configuration(directory, port, upstream))?;
+            let buffer = match kind {
+                Kind::NginxAlike => PINGORA_BUFFER,
+                _ => NGINX_FASTEST,
+            };
+            let text = nginx_configuration(directory, port, upstream, buffer);
+            write(&path, text)?;
             let mut command = Command::new(nginx_program());
             command.arg("-p").arg(directory).arg("-c").arg(path);
             Ok(command)
@@ -289,12 +314,12 @@ fn passthrough_program() -> Result<PathBuf, String> {
     }
 }
 
-fn nginx_configuration(directory: &Path, port: u16, upstream: u16) -> String {
+fn nginx_configuration(directory: &Path, port: u16, upstream: u16, buffer: &str) -> String {
     let directory = directory.display();
     format!(
         "daemon off;
 worker_processes {WORKERS};
-pid {directory}/nginx.pid;
+pid {directory}/nginx-{buffer}.pid;
 error_log stderr warn;
 events {{ worker_connections 16384; }}
 http {{
@@ -320,6 +345,25 @@ http {{
             proxy_set_header Connection \"\";
             proxy_buffering off;
         }}
+        location /v1/files {{
+            proxy_pass http://provider;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            client_max_body_size 0;
+            client_body_buffer_size {buffer};
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_buffer_size {buffer};
+            # Not in use, but they must be no smaller.
+            proxy_buffers 4 {buffer};
+            proxy_busy_buffers_size {buffer};
+        }}
+        location /v1/realtime {{
+            proxy_pass http://provider;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}
     }}
 }}
 "
@@ -333,6 +377,7 @@ fn tollgate_configuration(upstream: u16, logs: bool) -> String {
   admin: 127.0.0.1:0
   threads: {WORKERS}
   max_body: 64MiB
+  passthrough: provider
   log: {{ access: {logs} }}
 upstreams:
   provider:

@@ -5,7 +5,6 @@
 //! other programs were busy are repeated, up to a bound. A turn opens new connections, warms up over
 //! them, and measures. Also proves beforehand that each server does the work that its row claims.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{Processes, machine_busy};
@@ -61,8 +60,8 @@ pub async fn run(
     upstream: &Upstream,
 ) -> Result<Vec<Row>, String> {
     let mut servers = Vec::new();
-    for kind in Kind::ALL {
-        let server = Server::start(kind, bench, upstream.port)?;
+    for kind in scenario.kinds {
+        let server = Server::start(*kind, bench, upstream.port)?;
         prove(&server, scenario, upstream).await?;
         servers.push(server);
     }
@@ -120,7 +119,7 @@ async fn take_round(
 
 async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String> {
     let logs = server.kind == Kind::TollgateLogging;
-    let clients = load::connect(server.port, scenario.connections).await?;
+    let clients = load::connect(server.port, scenario.connections, &scenario.call).await?;
     let (clients, _) = load::drive(clients, &scenario.call, scenario.warm_up).await?;
     if logs {
         tokio::time::sleep(LOG_SETTLES).await;
@@ -161,18 +160,25 @@ async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String>
 /// and the model, the others must have passed both on.
 async fn prove(server: &Server, scenario: &Scenario, upstream: &Upstream) -> Result<(), String> {
     upstream.watch(true);
-    let mut client = Client::connect(server.port).await?;
-    let answered = client.exchange(&Arc::clone(&scenario.call)).await;
+    let answered = async {
+        let mut client = Client::connect(server.port, &scenario.call).await?;
+        client.exchange(&scenario.call).await
+    };
+    let answered = answered.await;
     upstream.watch(false);
     let name = server.kind.title();
     answered.map_err(|e| format!("{name} does not serve {}: {e}", scenario.name))?;
     let (key, model) = match server.kind {
-        Kind::Nginx | Kind::Passthrough => (TENANT_KEY, MODEL),
+        Kind::Nginx | Kind::NginxAlike | Kind::Passthrough => (TENANT_KEY, MODEL),
         Kind::Tollgate | Kind::TollgateLogging => (PROVIDER_KEY, SENT_MODEL),
     };
     let seen = upstream.seen();
-    let has = |text: String| seen.contains(&text);
-    match has(format!(": Bearer {key}\r\n")) && has(format!(r#""model":"{model}""#)) {
+    let has_key = seen.contains(&format!(": Bearer {key}\r\n"));
+    match has_key
+        && scenario
+            .names
+            .is_none_or(|name| seen.contains(&name(model)))
+    {
         true => Ok(()),
         false => Err(format!("{name} sent another key or model on: {seen}")),
     }

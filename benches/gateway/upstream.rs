@@ -1,9 +1,9 @@
 //! The provider's stand-in: a static server that costs as little as it can.
 //!
 //! Owns what it answers: a small JSON, a paced event stream, or a stream that stays open until it
-//! is told to end; which of them is said at the very beginning of a request's body. Runs inside the
-//! benchmark, so its CPU is nobody's row. A request that it cannot read gets a 400, which ends the
-//! benchmark.
+//! is told to end, which of them is said at the very beginning of a request's body; the contents of
+//! a large file; and each message of a WebSocket with its echo. Runs inside the benchmark, so its
+//! CPU is nobody's row. A request that it cannot read gets a 400, which ends the benchmark.
 
 use std::fmt::Write;
 use std::io;
@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::wire::{LAST_EVENT, content_length};
+use crate::socket;
+use crate::wire::{BLOCK, BLOCK_BYTES, LAST_EVENT, content_length};
 
 /// Events of a stream, without the last, `[DONE]`.
 pub const EVENTS: usize = 100;
@@ -27,10 +28,14 @@ pub const EVENTS: usize = 100;
 pub const PACE: Duration = Duration::from_millis(6);
 /// Events that a stream gives before it stays open.
 pub const EVENTS_BEFORE_HOLD: usize = 3;
+/// The size of a file.
+pub const FILE_BYTES: usize = 1 << 30;
 
+/// From the opening of a WebSocket until it is accepted. Pingora's proxy takes the end of the
+/// request for the end of the socket when the two reach it at once.
+const ACCEPTS_AFTER: Duration = Duration::from_millis(20);
 /// How much of a body is looked at.
 const LOOKED_AT_BYTES: usize = 256;
-const BUFFER_BYTES: usize = 64 << 10;
 /// What a provider's answer carries besides its type and length.
 const HEADERS: &str = "date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
     server: cloudflare\r\n\
@@ -148,12 +153,14 @@ enum Asked {
     Json,
     Stream,
     Hold,
+    File,
+    Socket,
     Unreadable,
 }
 
 async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = vec![0; BLOCK_BYTES];
     while let Some(asked) = read_request(&mut socket, &mut buffer, shared).await? {
         match asked {
             Asked::Json => socket.write_all(&shared.json).await?,
@@ -177,6 +184,18 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
                 let _ = released.changed().await;
                 socket.write_all(&shared.end).await?;
             }
+            Asked::File => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FILE_BYTES}\r\n\r\n");
+                socket.write_all(head.as_bytes()).await?;
+                for _ in 0..FILE_BYTES / BLOCK_BYTES {
+                    socket.write_all(&BLOCK).await?;
+                }
+            }
+            Asked::Socket => {
+                tokio::time::sleep(ACCEPTS_AFTER).await;
+                socket.write_all(socket::ACCEPTED.as_bytes()).await?;
+                return echo(&mut socket, &mut buffer).await;
+            }
             Asked::Unreadable => {
                 let refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
                 return socket.write_all(refusal).await;
@@ -184,6 +203,23 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sends every message back until the other side closes.
+async fn echo(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    loop {
+        match socket.read(&mut buffer[filled..]).await? {
+            0 => return Ok(()),
+            read => filled += read,
+        }
+        while let Some(frame) = socket::whole(&buffer[..filled])? {
+            let text = socket::unmasked(&buffer[..frame]);
+            socket.write_all(&socket::plain(&text)).await?;
+            buffer.copy_within(frame..filled, 0);
+            filled -= frame;
+        }
+    }
 }
 
 /// Reads a whole request; `None` when the connection ends.
@@ -205,8 +241,10 @@ async fn read_request(
             break at + 4;
         }
     };
-    let Ok(Some(length)) = content_length(&buffer[..head]) else {
-        return Ok(Some(Asked::Unreadable));
+    let length = match content_length(&buffer[..head]) {
+        Ok(Some(length)) => length,
+        Ok(None) if buffer.starts_with(b"GET ") => 0,
+        _ => return Ok(Some(Asked::Unreadable)),
     };
     let looked_at = head + length.min(LOOKED_AT_BYTES);
     while filled < looked_at {
@@ -230,10 +268,18 @@ async fn read_request(
 }
 
 fn asked(head: &[u8], body: &[u8]) -> Asked {
-    let says = |what: &[u8]| memmem::find(body, what).is_some();
+    let path = [
+        (&b"POST /v1/files "[..], Asked::Json),
+        (b"GET /v1/files/", Asked::File),
+        (b"GET /v1/realtime?", Asked::Socket),
+    ];
+    if let Some((_, asked)) = path.into_iter().find(|(path, _)| head.starts_with(path)) {
+        return asked;
+    }
     if !head.starts_with(b"POST /v1/chat/completions ") {
         return Asked::Unreadable;
     }
+    let says = |what: &[u8]| memmem::find(body, what).is_some();
     match (says(br#""stream":true"#), says(br#""user":"hold""#)) {
         (true, true) => Asked::Hold,
         (true, false) => Asked::Stream,

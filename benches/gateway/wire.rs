@@ -2,8 +2,9 @@
 //!
 //! Owns one keep-alive connection: it writes a request that was built beforehand, and reads just
 //! enough of the answer to be sure that it is the right one: status 200, and either exactly the
-//! expected JSON or an event stream of the expected length with its proper end. Whatever else comes
-//! is an error in words, which ends the benchmark.
+//! expected JSON, or an event stream of the expected length with its proper end, or a body of the
+//! expected length; over a WebSocket, exactly the expected frame. Whatever else comes is an error in
+//! words, which ends the benchmark.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,10 @@ use tokio::net::TcpStream;
 const BUFFER_BYTES: usize = 32 << 10;
 /// How every stream ends.
 pub const LAST_EVENT: &[u8] = b"data: [DONE]\n\n";
+/// Of these are large bodies made; they are read in pieces of this size, too.
+pub static BLOCK: [u8; BLOCK_BYTES] = [b'.'; BLOCK_BYTES];
+/// Large enough for the calls not to matter, small enough to stay in a processor's cache.
+pub const BLOCK_BYTES: usize = 256 << 10;
 
 /// What must come back.
 #[derive(Clone)]
@@ -24,12 +29,20 @@ pub enum Expected {
     Json(Bytes),
     /// A chunked body of this many bytes in all, the last event among them.
     Events(usize),
+    /// A body of this many bytes, with its length announced.
+    Body(usize),
+    /// Exactly this frame.
+    Frame(Bytes),
 }
 
 /// A request with what must come back.
 pub struct Call {
+    /// What makes a WebSocket of the connection, over which requests are frames.
+    pub opening: Option<Bytes>,
     /// Head and body.
     pub request: Bytes,
+    /// What follows of the body, made of [`BLOCK`]s.
+    pub upload_bytes: usize,
     /// The answer.
     pub expected: Expected,
 }
@@ -49,43 +62,56 @@ pub struct Begun {
 }
 
 impl Client {
-    /// Connects to a port of this machine.
-    pub async fn connect(port: u16) -> Result<Self, String> {
+    /// Connects to a port of this machine, so that the call can be made.
+    pub async fn connect(port: u16, call: &Call) -> Result<Self, String> {
         let stream = TcpStream::connect(("127.0.0.1", port))
             .await
             .map_err(|e| format!("cannot connect to port {port}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        Ok(Self {
+        let mut client = Self {
             stream,
             buffer: vec![0; BUFFER_BYTES],
             filled: 0,
-        })
+        };
+        if let Some(opening) = &call.opening {
+            client.write(opening).await?;
+            client.read_head("101").await?;
+        }
+        Ok(client)
     }
 
-    /// Sends a request and reads its answer to the end. Gives the time to the end of a JSON answer
-    /// and to the first byte of a stream.
+    /// Sends a request and reads its answer to the end. Gives the time to that end, or to the first
+    /// byte of a stream.
     pub async fn exchange(&mut self, call: &Call) -> Result<Duration, String> {
+        let started = Instant::now();
         match &call.expected {
-            Expected::Json(body) => {
-                let started = Instant::now();
-                self.send(&call.request).await?;
-                self.read_json(body).await?;
-                Ok(started.elapsed())
-            }
             Expected::Events(bytes) => {
-                let begun = self.begin(&call.request).await?;
+                let begun = self.begin(call).await?;
                 let first_byte = begun.first_byte;
                 self.finish(begun, *bytes).await?;
-                Ok(first_byte)
+                return Ok(first_byte);
+            }
+            Expected::Json(body) => {
+                self.send(call).await?;
+                self.read_json(body).await?;
+            }
+            Expected::Body(bytes) => {
+                self.send(call).await?;
+                self.read_body(*bytes).await?;
+            }
+            Expected::Frame(frame) => {
+                self.send(call).await?;
+                self.read_frame(frame).await?;
             }
         }
+        Ok(started.elapsed())
     }
 
     /// Sends a request and waits for the first byte of the stream that answers it.
-    pub async fn begin(&mut self, request: &[u8]) -> Result<Begun, String> {
+    pub async fn begin(&mut self, call: &Call) -> Result<Begun, String> {
         let started = Instant::now();
-        self.send(request).await?;
-        let head = self.read_head().await?;
+        self.send(call).await?;
+        let head = self.read_head("200").await?;
         if head.length.is_some() {
             return Err("a stream was answered with a Content-Length".to_owned());
         }
@@ -117,14 +143,25 @@ impl Client {
         }
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<(), String> {
+    async fn send(&mut self, call: &Call) -> Result<(), String> {
         self.filled = 0;
-        let sent = self.stream.write_all(request).await;
-        sent.map_err(|e| format!("cannot send a request: {e}"))
+        self.write(&call.request).await?;
+        let mut left = call.upload_bytes;
+        while left > 0 {
+            let bytes = left.min(BLOCK_BYTES);
+            self.write(&BLOCK[..bytes]).await?;
+            left -= bytes;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let written = self.stream.write_all(bytes).await;
+        written.map_err(|e| format!("cannot send a request: {e}"))
     }
 
     async fn read_json(&mut self, body: &[u8]) -> Result<(), String> {
-        let head = self.read_head().await?;
+        let head = self.read_head("200").await?;
         let Some(length) = head.length else {
             return Err("a JSON answer has no Content-Length".to_owned());
         };
@@ -140,7 +177,35 @@ impl Client {
         }
     }
 
-    async fn read_head(&mut self) -> Result<Head, String> {
+    async fn read_body(&mut self, bytes: usize) -> Result<(), String> {
+        let head = self.read_head("200").await?;
+        if head.length != Some(bytes) {
+            return Err(format!("not a body of {bytes} bytes: {}", self.text()));
+        }
+        let mut left = (head.bytes + bytes).saturating_sub(self.filled);
+        let mut block = vec![0; BLOCK_BYTES];
+        while left > 0 {
+            let most = left.min(BLOCK_BYTES);
+            match self.stream.read(&mut block[..most]).await {
+                Ok(0) => return Err(format!("a body was cut {left} bytes before its end")),
+                Ok(read) => left -= read,
+                Err(e) => return Err(format!("cannot read a body: {e}")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_frame(&mut self, frame: &[u8]) -> Result<(), String> {
+        while self.filled < frame.len() {
+            self.read().await?;
+        }
+        match &self.buffer[..self.filled] == frame {
+            true => Ok(()),
+            false => Err(format!("not the frame that was sent: {}", self.text())),
+        }
+    }
+
+    async fn read_head(&mut self, status: &str) -> Result<Head, String> {
         let mut searched = 0;
         let bytes = loop {
             self.read().await?;
@@ -150,8 +215,9 @@ impl Client {
                 None => searched = self.filled,
             }
         };
-        if !self.buffer.starts_with(b"HTTP/1.1 200") {
-            return Err(format!("not a 200: {}", self.text()));
+        let said = self.buffer.strip_prefix(b"HTTP/1.1 ");
+        if !said.is_some_and(|said| said.starts_with(status.as_bytes())) {
+            return Err(format!("not a {status}: {}", self.text()));
         }
         let length = content_length(&self.buffer[..bytes])?;
         Ok(Head { bytes, length })
