@@ -114,10 +114,15 @@ static EXCHANGES: [Exchange; 14] = [
     exchange("rerank", "/rerank"),
 ];
 
-static SOCKETS: [Socket; 2] = [
+static SOCKETS: [Socket; 3] = [
     Socket {
         name: "realtime",
         path: "/realtime",
+        model_in_query: true,
+    },
+    Socket {
+        name: "realtime_translations",
+        path: "/realtime/translations",
         model_in_query: true,
     },
     Socket {
@@ -128,7 +133,13 @@ static SOCKETS: [Socket; 2] = [
 ];
 
 /// Paths, below `/v1`, whose answers hold keys of the provider's or control calls made with them.
-const HAND_OUT_KEYS: [&str; 2] = ["/realtime/", "/chatkit/sessions"];
+/// Below `/organization/` an account is administered, its keys included.
+const HAND_OUT_KEYS: [&str; 4] = [
+    "/realtime/",
+    "/live/",
+    "/chatkit/sessions",
+    "/organization/",
+];
 
 impl<'p> Endpoint<'p> {
     /// The endpoint at a path, without its query.
@@ -309,6 +320,8 @@ mod tests {
             "/realtime/calls/",
             "/Realtime/%63alls",
             "/chatkit/sessions",
+            "/live/sessions",
+            "/organization/admin_api_keys",
         ] {
             assert!(hands_out_keys(path), "{path}");
         }

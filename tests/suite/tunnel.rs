@@ -212,6 +212,11 @@ async fn paths_that_hand_out_keys_are_refused_however_they_are_written() {
     let gateway = Gateway::start(&at_home(upstream.address));
     for (path, status, code) in [
         (
+            "/v1/organization/admin_api_keys",
+            403,
+            "ephemeral_keys_not_allowed",
+        ),
+        (
             "/v1/realtime/client_secrets",
             403,
             "ephemeral_keys_not_allowed",

@@ -115,8 +115,11 @@ fn choose(
     if is_call && !tenant.is_some_and(|t| t.allows_ephemeral_keys && home.is_some()) {
         return Err(Failure::Handshake("your key is not for calls"));
     }
+    // A transcription names its model in a message.
+    let is_transcription =
+        headers::value(request, "intent").is_some_and(|intent| intent == "transcription");
     match home {
-        Some(home) if is_call || !socket.model_in_query => {
+        Some(home) if is_call || is_transcription || !socket.model_in_query => {
             context.upstream = Some(Arc::clone(home));
             Ok(Arc::clone(home))
         }

@@ -342,6 +342,7 @@ async fn a_tenant_s_calls_and_sockets_reach_the_account_that_has_its_objects() {
     for path in [
         "/v1/realtime?call_id=rtc_1",
         "/v1/realtime?call_id=rtc_1",
+        "/v1/realtime?intent=transcription",
         "/v1/responses",
         "/v1/responses",
     ] {
