@@ -127,7 +127,7 @@ fn routes(config: &Config) -> Vec<Vec<String>> {
 }
 
 fn tenants(config: &Config) -> Vec<Vec<String>> {
-    let of_server = &config.server.passthrough;
+    let of_server = &config.server.ways.passthrough;
     let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS", "PASSTHROUGH"])];
     if config.tenants.is_empty() {
         table.push(row(&[

@@ -35,7 +35,7 @@ pub use server::{Listener, Log, Server, Tls};
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
-pub use ways::{Forms, Passthrough, WebSocket};
+pub use ways::{Forms, Passthrough, Ways, WebSocket};
 
 use document::{Context, Node};
 

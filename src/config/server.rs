@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::document::{Located, Node, Place};
-use super::ways::{self, Forms, Passthrough, WebSocket};
+use super::ways::{self, Ways};
 
 /// The `server` section.
 #[derive(Clone, Debug)]
@@ -30,16 +30,8 @@ pub struct Server {
     pub flood_guard: Option<u32>,
     /// What is logged, and how.
     pub log: Log,
-    /// Where requests go that no rule serves.
-    pub passthrough: Passthrough,
-    /// Whether clients may make keys of the provider's that bypass us.
-    pub allow_ephemeral_keys: bool,
-    /// How long a list of an upstream's models is taken for fresh.
-    pub models_ttl: Duration,
-    /// How forms are read.
-    pub forms: Forms,
-    /// How long sockets live.
-    pub websocket: WebSocket,
+    /// The ways through besides the exchange of JSON.
+    pub ways: Ways,
 }
 
 /// One address to listen on.
@@ -89,11 +81,7 @@ impl Default for Server {
                 mask: true,
                 access: true,
             },
-            passthrough: Passthrough::Off,
-            allow_ephemeral_keys: false,
-            models_ttl: Duration::from_secs(300),
-            forms: Forms::default(),
-            websocket: WebSocket::default(),
+            ways: Ways::default(),
         }
     }
 }
@@ -151,7 +139,7 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(node) = section.take("log") {
         read_log(&node, &mut server.log);
     }
-    ways::read(&mut section, &mut server);
+    server.ways = ways::read(&mut section);
     section.finish();
     server
 }
@@ -180,18 +168,13 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
 
 fn read_tls(node: &Node<'_>) -> Option<Tls> {
     let mut section = node.section()?;
-    let cert = section.require("cert").and_then(|n| read_file_path(&n));
-    let key = section.require("key").and_then(|n| read_file_path(&n));
+    let cert = section.require("cert").and_then(|n| n.path());
+    let key = section.require("key").and_then(|n| n.path());
     section.finish();
     Some(Tls {
         cert: cert?,
         key: key?,
     })
-}
-
-/// Reads the path of a file or folder.
-pub fn read_file_path(node: &Node<'_>) -> Option<Located<PathBuf>> {
-    Some(node.locate(PathBuf::from(node.name()?)))
 }
 
 fn read_address(node: &Node<'_>) -> Option<SocketAddr> {

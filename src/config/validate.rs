@@ -59,7 +59,7 @@ fn check_listener(config: &Config, listener: &Listener, context: &Context<'_>) {
 }
 
 fn check_forms(config: &Config, context: &Context<'_>) {
-    let Some(dir) = &config.server.forms.dir else {
+    let Some(dir) = &config.server.ways.forms.dir else {
         return;
     };
     // Made as for a form: nothing else tells whether one can be.
@@ -95,7 +95,7 @@ fn check_references(config: &Config, context: &Context<'_>) {
         .collect();
     let targets = config.models.iter().flat_map(|r| &r.targets);
     let tenants = config.tenants.iter().filter_map(|t| t.passthrough.as_ref());
-    let homes = tenants.chain([&config.server.passthrough]);
+    let homes = tenants.chain([&config.server.ways.passthrough]);
     let named = targets
         .map(|t| &t.upstream)
         .chain(config.routes.iter().map(|r| &r.upstream))

@@ -7,7 +7,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Located, Node, Section};
-use super::server::{Server, read_file_path};
+
+/// What the `server` section says of the ways through.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// Where requests go that no rule serves.
+    pub passthrough: Passthrough,
+    /// Whether clients may make keys of the provider's that bypass us.
+    pub allow_ephemeral_keys: bool,
+    /// How long a list of an upstream's models is taken for fresh.
+    pub models_ttl: Duration,
+    /// How forms are read.
+    pub forms: Forms,
+    /// How long sockets live.
+    pub websocket: WebSocket,
+}
 
 /// Where requests below `/v1` go that are not read: files, batches, what is yet to be invented.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +53,18 @@ pub struct WebSocket {
     pub total: Duration,
 }
 
+impl Default for Ways {
+    fn default() -> Self {
+        Self {
+            passthrough: Passthrough::Off,
+            allow_ephemeral_keys: false,
+            models_ttl: Duration::from_secs(300),
+            forms: Forms::default(),
+            websocket: WebSocket::default(),
+        }
+    }
+}
+
 impl Default for Forms {
     fn default() -> Self {
         Self {
@@ -59,23 +85,25 @@ impl Default for WebSocket {
 }
 
 /// Reads the keys that belong here.
-pub fn read(section: &mut Section<'_>, server: &mut Server) {
+pub fn read(section: &mut Section<'_>) -> Ways {
+    let mut ways = Ways::default();
     let passthrough = section.take("passthrough");
     if let Some(passthrough) = passthrough.and_then(|n| read_passthrough(&n)) {
-        server.passthrough = passthrough;
+        ways.passthrough = passthrough;
     }
     if let Some(allow) = section.take("allow_ephemeral_keys") {
-        server.allow_ephemeral_keys = allow.boolean().unwrap_or_default();
+        ways.allow_ephemeral_keys = allow.boolean().unwrap_or_default();
     }
     if let Some(ttl) = section.take("models_ttl").and_then(|n| n.duration()) {
-        server.models_ttl = ttl;
+        ways.models_ttl = ttl;
     }
     if let Some(node) = section.take("forms") {
-        read_forms(&node, &mut server.forms);
+        read_forms(&node, &mut ways.forms);
     }
     if let Some(node) = section.take("websocket") {
-        read_websocket(&node, &mut server.websocket);
+        read_websocket(&node, &mut ways.websocket);
     }
+    ways
 }
 
 /// Reads `passthrough: UPSTREAM` or `passthrough: off`.
@@ -97,7 +125,7 @@ fn read_forms(node: &Node<'_>, forms: &mut Forms) {
     if let Some(bytes) = section.take("in_memory").and_then(|n| n.bytes()) {
         forms.in_memory_bytes = bytes;
     }
-    if let Some(dir) = section.take("dir").and_then(|n| read_file_path(&n)) {
+    if let Some(dir) = section.take("dir").and_then(|n| n.path()) {
         forms.dir = Some(dir);
     }
     section.finish();

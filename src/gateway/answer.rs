@@ -2,7 +2,8 @@
 //!
 //! Owns writing them, and what becomes of a body that is still on its way: it is read and thrown
 //! away within a bound, then the connection is closed, so that the client can read the answer and
-//! nothing of the body is ever taken for a next request.
+//! nothing of the body is ever taken for a next request. Once an answer has begun, a failure breaks it
+//! off, unless the stream itself could say so.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
+use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::body;
@@ -22,8 +24,27 @@ use super::headers::REQUEST_ID;
 const LINGER: Duration = Duration::from_secs(3);
 const LINGER_BYTES: usize = 64 << 20;
 
+/// Answers with a failure, or breaks off an answer that has begun.
+///
+/// # Errors
+/// The answer had begun, or the client has gone.
+pub async fn refuse(
+    session: &mut Session,
+    context: &mut Context,
+    failure: &Failure,
+) -> pingora::Result<()> {
+    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
+    failure.log(&context.request_id, name);
+    if context.is_committed() {
+        // What was noted first is the cause.
+        context.error = context.error.or(failure.api_error().code);
+        return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
+    }
+    fail(session, context, failure).await
+}
+
 /// Answers with a failure; one that nobody waits for is only noted.
-pub async fn fail(
+async fn fail(
     session: &mut Session,
     context: &mut Context,
     failure: &Failure,

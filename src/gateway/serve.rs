@@ -1,12 +1,10 @@
-//! Which way a request goes, and what becomes of one that cannot be served.
+//! Which way a request goes.
 //!
 //! Owns the fork: a socket, the exchange, an endpoint of our own, or the tunnel; decided once, from
-//! the method and the path as they were sent. Before the commit a failure is answered, after it the
-//! connection breaks, unless the stream itself could say so.
+//! the method and the path as they were sent. What fails on any of them is refused in `answer`.
 
 use std::sync::Arc;
 
-use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::Context;
@@ -37,29 +35,10 @@ pub async fn serve(
     match choose(session, context, shared).await {
         Ok(way) => Ok(way == Way::Answered),
         Err(failure) => {
-            refuse(session, context, &failure).await?;
+            answer::refuse(session, context, &failure).await?;
             Ok(true)
         }
     }
-}
-
-/// Answers with a failure, or breaks off an answer that has begun.
-///
-/// # Errors
-/// The answer had begun, or the client has gone.
-pub async fn refuse(
-    session: &mut Session,
-    context: &mut Context,
-    failure: &Failure,
-) -> pingora::Result<()> {
-    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-    failure.log(&context.request_id, name);
-    if context.is_committed() {
-        // What was noted first is the cause.
-        context.error = context.error.or(failure.api_error().code);
-        return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
-    }
-    answer::fail(session, context, failure).await
 }
 
 async fn choose(

@@ -17,7 +17,7 @@ use pingora_proxy::{FailToProxy, Session};
 use super::attempt::MAX_CONNECTIONS;
 use super::context::Context;
 use super::failure::{Failure, Phase, Unreadable, UpstreamFailure};
-use super::{admit, body, headers, serve};
+use super::{admit, answer, body, headers};
 use crate::auth;
 use crate::openai::endpoint::{self, Socket};
 use crate::upstreams::{Peer, Turn, Upstream};
@@ -223,7 +223,7 @@ pub async fn fail(session: &mut Session, error: &Error, context: &mut Context) -
     };
     session.set_keepalive(None);
     // Whether it could be said or not, the connection ends here.
-    let _ = serve::refuse(session, context, &failure).await;
+    let _ = answer::refuse(session, context, &failure).await;
     FailToProxy {
         error_code: 0,
         can_reuse_downstream: false,

@@ -106,8 +106,8 @@ impl Runtime {
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
             Tenant::anonymous().at_home(
-                home(&server.passthrough, config),
-                server.allow_ephemeral_keys,
+                home(&server.ways.passthrough, config),
+                server.ways.allow_ephemeral_keys,
             )
         };
         let rules: Vec<Arc<Rule>> = config.models.iter().map(|r| rule(r, config)).collect();
@@ -122,9 +122,9 @@ impl Runtime {
                 flood_guard: server.flood_guard,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
-                models_ttl: server.models_ttl,
-                forms: server.forms.clone(),
-                websocket: server.websocket,
+                models_ttl: server.ways.models_ttl,
+                forms: server.ways.forms.clone(),
+                websocket: server.ways.websocket,
             },
             index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
             many: many(&rules, config),
@@ -213,10 +213,10 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
     let passthrough = written.passthrough.as_ref();
     let server = &config.server;
     let tenant = Tenant::new(written.id.value.clone(), names).at_home(
-        home(passthrough.unwrap_or(&server.passthrough), config),
+        home(passthrough.unwrap_or(&server.ways.passthrough), config),
         written
             .allow_ephemeral_keys
-            .unwrap_or(server.allow_ephemeral_keys),
+            .unwrap_or(server.ways.allow_ephemeral_keys),
     );
     Arc::new(tenant)
 }

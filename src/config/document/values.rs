@@ -2,6 +2,7 @@
 //!
 //! Owns what each may look like and what is said of one that does not.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use saphyr::{Scalar, YamlData};
@@ -49,6 +50,11 @@ impl Node<'_> {
             return None;
         }
         Some(text)
+    }
+
+    /// The path of a file or folder.
+    pub fn path(&self) -> Option<Located<PathBuf>> {
+        Some(self.locate(PathBuf::from(self.name()?)))
     }
 
     /// A whole number within bounds.
