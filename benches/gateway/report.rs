@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::machine;
 use crate::rss::{Memory, STREAMS};
 use crate::scenario::{NAMES, Scenario, Size, Unit};
-use crate::servers::{Kind, NGINX_FASTEST, PINGORA_BUFFER, WORKERS};
+use crate::servers::{Kind, NGINX_LARGE, WORKERS};
 use crate::table::Table;
 use crate::turns::{QUIET, Row, Turn, repeated};
 use crate::upstream::{EVENTS, PACE};
@@ -217,11 +217,10 @@ gives the body's buffer back to the kernel after each request and has every page
 again: look at the range before the ratio.
 
 A file goes through the tunnel alone, over one connection, from memory and into none; one has gone
-through before the first turn. nginx buffers no requests there either. It is compared as it moves
-the most bytes per CPU second: with buffers of {NGINX_FASTEST} (`client_body_buffer_size`,
-`proxy_buffer_size`). With its own, of 16k and 4k, a file costs it up to twice as much on the way up
-and five times as much on the way down, and with `proxy_buffering on` it wins nothing by buffers as
-large. Pingora's are of {PINGORA_BUFFER}, for which nginx has a row, too. Over a WebSocket, each
+through before the first turn. nginx is compared as people run it: request buffering off, so that the
+upload streams as ours does, its own sizes of buffers (16k and 4k or 8k), nothing on the disk. It moves
+about twice the bytes per CPU second with buffers of {NGINX_LARGE} and `proxy_buffering off`, which has
+a row, too; Pingora's are of 64k and cannot be chosen. Over a WebSocket, each
 message is one text frame, which the client masks and the upstream does not.
 
 For the memory of a stream, {STREAMS} streams are opened through a new process that has been warmed up;

@@ -16,11 +16,9 @@ use crate::scenario::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
 
 /// Worker threads, or processes, of each server.
 pub const WORKERS: usize = 2;
-/// What nginx holds of a file, each way, when it moves the most bytes per CPU second: with less it
-/// is woken more often, and more than this makes no difference.
-pub const NGINX_FASTEST: &str = "1m";
-/// What Pingora holds of one.
-pub const PINGORA_BUFFER: &str = "64k";
+/// Buffers with which nginx moves the most bytes per CPU second: with smaller ones it is woken more
+/// often, and larger ones make no difference.
+pub const NGINX_LARGE: &str = "1m";
 /// A server that is not ready by then has failed.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// A server that has not ended by then is killed.
@@ -31,10 +29,10 @@ const STARTS: usize = 3;
 /// A server that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// nginx with `proxy_pass`, and with buffers of [`NGINX_FASTEST`] for files.
+    /// nginx with `proxy_pass`, with its own sizes of buffers.
     Nginx,
-    /// The same with buffers of the size of Pingora's, which cannot be chosen.
-    NginxAlike,
+    /// The same with buffers of [`NGINX_LARGE`] for files.
+    NginxLarge,
     /// `examples/passthrough`.
     Passthrough,
     /// Tollgate without access log.
@@ -58,7 +56,7 @@ impl Kind {
     /// For large bodies, in which the size of a buffer matters.
     pub const FILES: [Self; 4] = [
         Self::Nginx,
-        Self::NginxAlike,
+        Self::NginxLarge,
         Self::Passthrough,
         Self::Tollgate,
     ];
@@ -67,7 +65,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Nginx => "nginx `proxy_pass`",
-            Self::NginxAlike => "nginx, 64 KiB buffers",
+            Self::NginxLarge => "nginx, 1 MiB buffers",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate, access log",
@@ -77,7 +75,7 @@ impl Kind {
     fn file_stem(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
-            Self::NginxAlike => "nginx-alike",
+            Self::NginxLarge => "nginx-large",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate-logging",
@@ -208,7 +206,7 @@ impl Server {
             }
         }
         let workers = match self.kind {
-            Kind::Nginx | Kind::NginxAlike => children(self.running.child.id()).len(),
+            Kind::Nginx | Kind::NginxLarge => children(self.running.child.id()).len(),
             _ => WORKERS,
         };
         workers == WORKERS && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
@@ -270,13 +268,14 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
     };
     match kind {
-        Kind::Nginx | Kind::NginxAlike => {
+        Kind::Nginx | Kind::NginxLarge => {
             let path = file("conf");
-            let buffer = match kind {
-                Kind::NginxAlike => PINGORA_BUFFER,
-                _ => NGINX_FASTEST,
+            let buffers = match kind {
+                Kind::NginxLarge => nginx_buffers(NGINX_LARGE),
+                _ => String::new(),
             };
-            let text = nginx_configuration(directory, port, upstream, buffer);
+            let name = kind.file_stem();
+            let text = nginx_configuration(directory, name, (port, upstream), &buffers);
             write(&path, text)?;
             let mut command = Command::new(nginx_program());
             command.arg("-p").arg(directory).arg("-c").arg(path);
@@ -314,12 +313,28 @@ fn passthrough_program() -> Result<PathBuf, String> {
     }
 }
 
-fn nginx_configuration(directory: &Path, port: u16, upstream: u16, buffer: &str) -> String {
+fn nginx_buffers(size: &str) -> String {
+    format!(
+        "proxy_buffering off;
+            client_body_buffer_size {size};
+            proxy_buffer_size {size};
+            # Not in use, but they must be no smaller.
+            proxy_buffers 4 {size};
+            proxy_busy_buffers_size {size};"
+    )
+}
+
+fn nginx_configuration(
+    directory: &Path,
+    name: &str,
+    (port, upstream): (u16, u16),
+    buffers: &str,
+) -> String {
     let directory = directory.display();
     format!(
         "daemon off;
 worker_processes {WORKERS};
-pid {directory}/nginx-{buffer}.pid;
+pid {directory}/{name}.pid;
 error_log stderr warn;
 events {{ worker_connections 16384; }}
 http {{
@@ -330,7 +345,6 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     client_max_body_size 64m;
-    client_body_buffer_size 2m;
     keepalive_requests 100000000;
     upstream provider {{
         server 127.0.0.1:{upstream};
@@ -343,6 +357,7 @@ http {{
             proxy_pass http://provider;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
+            client_body_buffer_size 2m;
             proxy_buffering off;
         }}
         location /v1/files {{
@@ -350,13 +365,10 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
             client_max_body_size 0;
-            client_body_buffer_size {buffer};
             proxy_request_buffering off;
-            proxy_buffering off;
-            proxy_buffer_size {buffer};
-            # Not in use, but they must be no smaller.
-            proxy_buffers 4 {buffer};
-            proxy_busy_buffers_size {buffer};
+            # What does not fit into its buffers waits at the upstream, not on the disk.
+            proxy_max_temp_file_size 0;
+            {buffers}
         }}
         location /v1/realtime {{
             proxy_pass http://provider;

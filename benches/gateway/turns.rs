@@ -169,7 +169,7 @@ async fn prove(server: &Server, scenario: &Scenario, upstream: &Upstream) -> Res
     let name = server.kind.title();
     answered.map_err(|e| format!("{name} does not serve {}: {e}", scenario.name))?;
     let (key, model) = match server.kind {
-        Kind::Nginx | Kind::NginxAlike | Kind::Passthrough => (TENANT_KEY, MODEL),
+        Kind::Nginx | Kind::NginxLarge | Kind::Passthrough => (TENANT_KEY, MODEL),
         Kind::Tollgate | Kind::TollgateLogging => (PROVIDER_KEY, SENT_MODEL),
     };
     let seen = upstream.seen();
