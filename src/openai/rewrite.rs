@@ -3,27 +3,20 @@
 //! Owns finding the places in a JSON answer or in a stream's events, and writing there; every
 //! other byte passes as it came, for no tree is built. Refuses to know why something is changed,
 //! or whether the status calls for it. Never fails: what is not of the known shape passes
-//! unchanged, and so does an event beyond [`MAX_EVENT_BYTES`].
+//! unchanged, and so does an event that is too long to be held.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A longer event passes as it comes, without being held.
-pub const MAX_EVENT_BYTES: usize = 8 << 20;
+use super::shape::{List, MAX_ITEMS, Object};
+use super::sse::{Frame, Framing};
 
 /// As many choices of an answer can have a prefix; those beyond pass unchanged.
-const MAX_CHOICES: usize = 128;
-
-/// May stand at the start of a stream, and belongs to no line.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+const MAX_CHOICES: usize = MAX_ITEMS;
 
 /// What is to be changed in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,12 +46,8 @@ impl Rewrites {
 pub struct StreamRewriter {
     editor: Editor,
     framing: Framing,
-    /// The beginning of an event, at most [`MAX_EVENT_BYTES`] long.
+    /// The beginning of an event, unless it is too long: then it has been passed on.
     held: Vec<u8>,
-    /// The event at hand is too long, and its beginning has been passed on.
-    passing: bool,
-    /// The stream's first event is behind us.
-    begun: bool,
 }
 
 impl StreamRewriter {
@@ -66,10 +55,8 @@ impl StreamRewriter {
     pub fn new(rewrites: Rewrites) -> Self {
         Self {
             editor: Editor::new(&rewrites),
-            framing: Framing::LineStart,
+            framing: Framing::default(),
             held: Vec::new(),
-            passing: false,
-            begun: false,
         }
     }
 
@@ -78,22 +65,25 @@ impl StreamRewriter {
     ///
     /// Nothing is copied where a chunk begins with an event and none is changed.
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        let Some(first) = self.framing.event_end(&chunk) else {
+        let Some((length, mut frame)) = self.framing.event_end(&chunk) else {
             return self.hold(chunk);
         };
-        let mut end = self.held.len() + first;
+        let mut end = self.held.len() + length;
         let bytes = self.join(chunk);
         let mut done = 0;
         let mut patches = Patches::default();
         loop {
             let event = bytes.get(done..end).unwrap_or_default();
-            self.edit(event, &bytes, &mut patches);
+            if let Some(data) = only_data_line(&frame, event) {
+                self.editor.edit(data, &bytes, &mut patches);
+            }
             done = end;
             let rest = bytes.get(done..).unwrap_or_default();
-            match self.framing.event_end(rest) {
-                Some(more) => end += more,
-                None => break,
-            }
+            let Some((length, next)) = self.framing.event_end(rest) else {
+                break;
+            };
+            end += length;
+            frame = next;
         }
         // Of an event that has just begun nothing is passed on, or all when it is too long.
         done += self.hold(bytes.slice(done..)).len();
@@ -112,8 +102,7 @@ impl StreamRewriter {
     /// Keeps bytes in which no event ends, or gives back what is to be passed on if the event
     /// gets too long.
     fn hold(&mut self, bytes: Bytes) -> Bytes {
-        self.passing |= self.held.len() + bytes.len() > MAX_EVENT_BYTES;
-        if self.passing {
+        if self.framing.begun().is_too_long() {
             return self.join(bytes);
         }
         self.held.extend_from_slice(&bytes);
@@ -128,83 +117,17 @@ impl StreamRewriter {
         self.held.extend_from_slice(&bytes);
         Bytes::from(mem::take(&mut self.held))
     }
-
-    fn edit(&mut self, event: &[u8], whole: &[u8], patches: &mut Patches) {
-        let first = !mem::replace(&mut self.begun, true);
-        let passed = mem::take(&mut self.passing);
-        if passed || event.len() > MAX_EVENT_BYTES {
-            return;
-        }
-        let marked = event.strip_prefix(BYTE_ORDER_MARK).filter(|_| first);
-        if let Some(data) = only_data_line(marked.unwrap_or(event)) {
-            self.editor.edit(data, whole, patches);
-        }
-    }
 }
 
-/// Where in a stream we are, so that it can come in any pieces.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// Within a line.
-    Line,
-    /// At the start of a line.
-    LineStart,
-    /// The same, but after a CR: a LF still belongs to it.
-    AfterCr,
-    /// The same, after the CR that has ended an event.
-    AfterLastCr,
-}
-
-impl Framing {
-    /// Where the first event in these bytes, which follow those of the last call, has its end.
-    ///
-    /// A CR ends an event at once. A LF that belongs to it counts as an event of its own, so
-    /// that it need not be waited for, and makes no difference if it comes late.
-    fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let Some(length) = memchr::memchr2(b'\r', b'\n', rest) else {
-                *self = Self::Line;
-                return None;
-            };
-            at += length + 1;
-            let cr = rest.get(length) == Some(&b'\r');
-            let blank = length == 0
-                && match self {
-                    Self::Line => false,
-                    Self::AfterCr => cr,
-                    Self::LineStart | Self::AfterLastCr => true,
-                };
-            *self = match (cr, blank) {
-                (true, true) => Self::AfterLastCr,
-                (true, false) => Self::AfterCr,
-                (false, _) => Self::LineStart,
-            };
-            if blank {
-                return Some(at);
-            }
-        }
-        None
+/// What the one `data:` line of an event holds; nothing if there are none or several, or if the
+/// event is too long to be all there.
+fn only_data_line<'b>(frame: &Frame, event: &'b [u8]) -> Option<&'b [u8]> {
+    if frame.is_too_long() {
+        return None;
     }
-}
-
-/// What the one `data:` line of an event holds; nothing if there are none or several.
-fn only_data_line(event: &[u8]) -> Option<&[u8]> {
-    let mut only = None;
-    let mut start = 0;
-    for end in memchr::memchr2_iter(b'\r', b'\n', event) {
-        let line = event.get(start..end)?;
-        start = end + 1;
-        let data = match line.strip_prefix(b"data") {
-            Some([]) => &[],
-            Some([b':', data @ ..]) => data,
-            _ => continue,
-        };
-        if only.replace(data).is_some() {
-            return None;
-        }
-    }
-    only
+    let mut data = frame.fields(event).filter(|(name, _)| name == b"data");
+    let (_, only) = data.next()?;
+    data.next().is_none().then_some(only)
 }
 
 /// Finds what is to be changed, over all events of one answer.
@@ -254,7 +177,7 @@ impl Editor {
         let Some(prefix) = &self.prefix else {
             return;
         };
-        for choice in &answer.choices {
+        for choice in &answer.choices.items {
             let index = choice.index.unwrap_or_default();
             let Some(output) = choice.output().map(range) else {
                 continue;
@@ -302,8 +225,8 @@ struct Answer<'b> {
     model: Option<&'b RawValue>,
     #[serde(borrow)]
     response: Option<Object<Response<'b>>>,
-    #[serde(borrow, default, deserialize_with = "choices")]
-    choices: Vec<Choice<'b>>,
+    #[serde(borrow, default)]
+    choices: List<Choice<'b>>,
 }
 
 #[derive(Deserialize)]
@@ -352,52 +275,9 @@ fn string(value: &RawValue) -> Option<&str> {
     (json.starts_with('"') && json != "\"\"").then_some(json)
 }
 
-/// Reads the first [`MAX_CHOICES`] choices.
-fn choices<'b, D: Deserializer<'b>>(deserializer: D) -> Result<Vec<Choice<'b>>, D::Error> {
-    struct List;
-    impl<'b> Visitor<'b> for List {
-        type Value = Vec<Choice<'b>>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array or null")
-        }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-        fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut choices = Vec::new();
-            while choices.len() < MAX_CHOICES
-                && let Some(Object(choice)) = list.next_element()?
-            {
-                choices.push(choice);
-            }
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(choices)
-        }
-    }
-    deserializer.deserialize_any(List)
-}
-
-/// A JSON object: a derived struct alone could be read from an array as well.
-struct Object<T>(T);
-
-impl<'b, T: Deserialize<'b>> Deserialize<'b> for Object<T> {
-    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-        impl<'b, T: Deserialize<'b>> Visitor<'b> for Members<T> {
-            type Value = Object<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'b>>(self, members: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::sse::MAX_EVENT_BYTES;
     use super::*;
 
     fn rewrites(model: Option<&str>, prefix: Option<&str>) -> Rewrites {

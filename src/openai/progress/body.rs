@@ -1,0 +1,209 @@
+//! The parts of an event that tell what it means.
+//!
+//! Owns which keys are looked at, and what counts as saying something. A value stays JSON until it
+//! is asked for, so that one of a strange type is a matter of its own, and no tree is built. Fails
+//! for what is no object, or has a key twice that is looked at.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::shape::{List, Object};
+
+/// The `object` of an error that has no envelope.
+pub(super) const ERROR_OBJECT: &str = r#""error""#;
+
+/// What we read of an event at its top level. A key that stands twice makes it unreadable.
+#[derive(Deserialize)]
+pub(super) struct Body<'b> {
+    #[serde(borrow)]
+    pub(super) error: Option<&'b RawValue>,
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Option<&'b RawValue>,
+    #[serde(borrow)]
+    pub(super) object: Option<&'b RawValue>,
+    #[serde(borrow)]
+    pub(super) choices: Option<&'b RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'b RawValue>,
+    #[serde(borrow)]
+    prompt_filter_results: Option<&'b RawValue>,
+    #[serde(borrow)]
+    pub(super) delta: Option<&'b RawValue>,
+    #[serde(borrow)]
+    pub(super) response: Option<&'b RawValue>,
+}
+
+impl Body<'_> {
+    pub(super) fn is_error(&self) -> bool {
+        says(self.error)
+            || is(self.kind, r#""error""#)
+            || is(self.kind, r#""response.failed""#)
+            || is(self.object, ERROR_OBJECT)
+    }
+
+    /// Whether it is a part of a chat although it has no choices.
+    pub(super) fn is_chunk(&self) -> bool {
+        says(self.object) || says(self.usage) || says(self.prompt_filter_results)
+    }
+}
+
+/// One of the choices of a chat or of a legacy completion.
+#[derive(Deserialize)]
+pub(super) struct Choice<'b> {
+    #[serde(borrow)]
+    pub(super) index: Option<&'b RawValue>,
+    #[serde(borrow)]
+    delta: Option<&'b RawValue>,
+    #[serde(borrow)]
+    text: Option<&'b RawValue>,
+    #[serde(borrow)]
+    finish_reason: Option<&'b RawValue>,
+}
+
+impl Choice<'_> {
+    /// Whether it says something, and whether it is finished.
+    pub(super) fn read(&self) -> (bool, bool) {
+        let delta: Option<Delta<'_>> = self.delta.and_then(object);
+        let (delta_says, expires) = match &delta {
+            Some(delta) => (delta.says(), delta.expires()),
+            None => (says(self.delta), false),
+        };
+        let reason = self.finish_reason.and_then(string);
+        let finished = reason.is_some_and(|reason| !reason.is_empty());
+        (delta_says || says(self.text), finished || expires)
+    }
+}
+
+#[derive(Deserialize)]
+struct Delta<'b> {
+    #[serde(borrow)]
+    content: Option<&'b RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning_content: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'b RawValue>,
+    #[serde(borrow)]
+    reasoning_details: Option<&'b RawValue>,
+    #[serde(borrow)]
+    images: Option<&'b RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<&'b RawValue>,
+    #[serde(borrow)]
+    function_call: Option<&'b RawValue>,
+    #[serde(borrow)]
+    audio: Option<&'b RawValue>,
+}
+
+impl<'b> Delta<'b> {
+    fn says(&self) -> bool {
+        let texts = [
+            self.content,
+            self.refusal,
+            self.reasoning_content,
+            self.reasoning,
+            self.reasoning_details,
+            self.images,
+        ];
+        texts.into_iter().any(says)
+            || says_as(self.tool_calls, |calls: &List<ToolCall<'b>>| {
+                calls.items.iter().any(ToolCall::says)
+            })
+            || says_as(self.function_call, |Object(call)| Call::says(call))
+            || says_as(self.audio, |Object(audio)| Audio::says(audio))
+    }
+
+    /// An answer in sound may have no finish reason: the time when it expires comes last, alone.
+    fn expires(&self) -> bool {
+        let audio: Option<Audio<'_>> = self.audio.and_then(object);
+        audio.is_some_and(|audio| says(audio.expires_at) && !audio.says())
+    }
+}
+
+#[derive(Deserialize)]
+struct Audio<'b> {
+    #[serde(borrow)]
+    data: Option<&'b RawValue>,
+    #[serde(borrow)]
+    transcript: Option<&'b RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'b RawValue>,
+}
+
+impl Audio<'_> {
+    fn says(&self) -> bool {
+        says(self.data) || says(self.transcript)
+    }
+}
+
+#[derive(Deserialize)]
+struct ToolCall<'b> {
+    #[serde(borrow)]
+    function: Option<&'b RawValue>,
+    #[serde(borrow)]
+    custom: Option<&'b RawValue>,
+}
+
+impl ToolCall<'_> {
+    fn says(&self) -> bool {
+        let mut kinds = [self.function, self.custom].into_iter();
+        kinds.any(|kind| says_as(kind, |Object(call)| Call::says(call)))
+    }
+}
+
+/// A call of a function, or of a custom tool, which has an input instead of arguments.
+#[derive(Deserialize)]
+struct Call<'b> {
+    #[serde(borrow)]
+    name: Option<&'b RawValue>,
+    #[serde(borrow)]
+    arguments: Option<&'b RawValue>,
+    #[serde(borrow)]
+    input: Option<&'b RawValue>,
+}
+
+impl Call<'_> {
+    fn says(&self) -> bool {
+        says(self.name) || says(self.arguments) || says(self.input)
+    }
+}
+
+/// Whether a value is there and not empty: what SDKs take for true.
+pub(super) fn says(value: Option<&RawValue>) -> bool {
+    let Some(json) = value.map(RawValue::get) else {
+        return false;
+    };
+    match json.strip_prefix(['[', '{']) {
+        Some(items) => !matches!(items.trim_ascii(), "]" | "}"),
+        None => !matches!(json, "null" | "false" | "0" | "\"\""),
+    }
+}
+
+/// Whether a value says something, asked of what it should be; if it is something else, whether
+/// it is not empty.
+fn says_as<'b, T: Deserialize<'b>>(value: Option<&'b RawValue>, asked: fn(&T) -> bool) -> bool {
+    let Some(json) = value.filter(|value| says(Some(value))) else {
+        return false;
+    };
+    serde_json::from_str(json.get()).map_or(true, |read| asked(&read))
+}
+
+pub(super) fn object<'b, T: Deserialize<'b>>(value: &'b RawValue) -> Option<T> {
+    let Object(read) = serde_json::from_str(value.get()).ok()?;
+    Some(read)
+}
+
+pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+    let Text(text) = serde_json::from_str(value.get()).ok()?;
+    Some(text)
+}
+
+/// Whether a value is written as this JSON. No server escapes what it has no need to.
+pub(super) fn is(value: Option<&RawValue>, json: &str) -> bool {
+    value.is_some_and(|value| value.get() == json)
+}

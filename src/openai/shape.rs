@@ -1,0 +1,77 @@
+//! Shapes of JSON that a derived reader alone does not hold to.
+//!
+//! Owns telling an object from an array, and reading no more items of an array than are wanted.
+//! Refuses to know what is in them. Fails as serde does, on any other shape.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// As many items of an array are read: more choices or calls than any answer has.
+pub(super) const MAX_ITEMS: usize = 128;
+
+/// A JSON object: a derived struct alone could be read from an array as well.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'b, T: Deserialize<'b>> Deserialize<'b> for Object<T> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'b, T: Deserialize<'b>> Visitor<'b> for Members<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'b>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// The first [`MAX_ITEMS`] objects of a JSON array; none where there is null instead.
+pub(super) struct List<T> {
+    pub(super) items: Vec<T>,
+    /// Whether the array had more of them.
+    pub(super) has_more: bool,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            has_more: false,
+        }
+    }
+}
+
+impl<'b, T: Deserialize<'b>> Deserialize<'b> for List<T> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(PhantomData<T>);
+        impl<'b, T: Deserialize<'b>> Visitor<'b> for Items<T> {
+            type Value = List<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array or null")
+            }
+            fn visit_unit<E>(self) -> Result<List<T>, E> {
+                Ok(List::default())
+            }
+            fn visit_seq<A: SeqAccess<'b>>(self, mut array: A) -> Result<List<T>, A::Error> {
+                let mut list = List::default();
+                while list.items.len() < MAX_ITEMS
+                    && let Some(Object(item)) = array.next_element()?
+                {
+                    list.items.push(item);
+                }
+                while array.next_element::<IgnoredAny>()?.is_some() {
+                    list.has_more = true;
+                }
+                Ok(list)
+            }
+        }
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
