@@ -117,13 +117,17 @@ fn models(config: &Config) -> Vec<Vec<String>> {
     table
 }
 
+/// Behind a prefix nothing is added to a URL, where the API's own paths may stand elsewhere.
 fn routes(config: &Config) -> Vec<Vec<String>> {
-    let routes = config.routes.iter();
-    let rows = routes.map(|route| row(&[&route.prefix.value, &route.upstream.value]));
-    [row(&["ROUTE", "UPSTREAM"])]
-        .into_iter()
-        .chain(rows)
-        .collect()
+    let mut table = vec![row(&["ROUTE", "UPSTREAM", "FORWARDED TO"])];
+    for route in &config.routes {
+        let name = &route.upstream.value;
+        let upstream = config.upstreams.iter().find(|u| u.name.value == *name);
+        let servers = upstream.into_iter().flat_map(|u| &u.servers);
+        let urls: Vec<String> = servers.map(|server| server.url.to_string()).collect();
+        table.push(row(&[&route.prefix.value, name, &urls.join(", ")]));
+    }
+    table
 }
 
 fn tenants(config: &Config) -> Vec<Vec<String>> {
