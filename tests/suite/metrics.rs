@@ -140,9 +140,12 @@ async fn requests_in_flight_are_counted_while_they_are() {
             .contains("tollgate_requests_in_flight 3")
     );
     drop(clients);
-    metrics_with(&gateway, "total_requests", 3).await;
-    let text = gateway.get_admin("/metrics").await;
-    assert!(text.text().contains("tollgate_requests_in_flight 0"));
+    // A request is counted before it is let go.
+    let all_gone = async {
+        let none = "tollgate_requests_in_flight 0";
+        while !gateway.get_admin("/metrics").await.text().contains(none) {}
+    };
+    soon("the end of the last request", all_gone).await;
 }
 
 #[tokio::test]
