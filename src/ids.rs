@@ -16,6 +16,11 @@ pub fn request_id() -> String {
     id
 }
 
+/// A number from 0 to below `bound`, which must be above 0; by lot, and no secret.
+pub fn lot(bound: u64) -> u64 {
+    fastrand::u64(..bound)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

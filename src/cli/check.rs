@@ -92,9 +92,20 @@ fn describe_keys(upstream: &Upstream) -> String {
 }
 
 fn models(config: &Config) -> Vec<Vec<String>> {
-    let mut table = vec![row(&["MODEL", "TARGET", "ASKED FOR", "WEIGHT", "FALLBACK"])];
+    let mut table = vec![row(&[
+        "MODEL",
+        "TARGET",
+        "ASKED FOR",
+        "PRIORITY",
+        "WEIGHT",
+        "FALLBACK",
+    ])];
     for rule in &config.models {
-        let fallback: Vec<&str> = rule.fallback.iter().map(|f| f.value.as_str()).collect();
+        let fallback: Vec<&str> = rule
+            .fallback
+            .iter()
+            .map(|f| f.model.value.as_str())
+            .collect();
         for target in &rule.targets {
             table.push(vec![
                 match rule.matcher.value.label() {
@@ -106,6 +117,7 @@ fn models(config: &Config) -> Vec<Vec<String>> {
                     .model
                     .clone()
                     .unwrap_or_else(|| "the same".to_owned()),
+                target.priority.to_string(),
                 target.weight.to_string(),
                 match fallback.as_slice() {
                     [] => "-".to_owned(),

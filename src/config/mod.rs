@@ -8,14 +8,17 @@
 
 mod dialect;
 mod document;
+mod ejection;
 mod environment;
 mod expand;
 mod health;
 mod keys;
 mod manners;
 mod models;
+mod pools;
 mod problem;
 mod quick_start;
+mod retries;
 mod routes;
 mod server;
 mod sources;
@@ -25,11 +28,15 @@ mod validate;
 mod ways;
 
 pub use document::{Located, Place};
+pub use ejection::Ejection;
 pub use expand::Variables;
+pub use health::HealthCheck;
 pub use manners::Manners;
-pub use models::{Matcher, ModelRule, Target};
+pub use models::{Fallback, Matcher, ModelRule, Target};
+pub use pools::{Balance, ConsistentBy, Places};
 pub use problem::{Problem, Problems};
 pub use quick_start::QuickStart;
+pub use retries::{Budget, Retries};
 pub use routes::Route;
 pub use server::{Listener, Log, Server, Tls};
 pub use sources::Source;
@@ -90,14 +97,6 @@ impl Config {
     /// What is written and has no effect in this release, a line each.
     pub fn not_in_force(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for upstream in self.upstreams.iter().filter(|u| u.health_check.is_some()) {
-            let name = &upstream.name.value;
-            lines.push(format!("upstreams.{name}.health_check"));
-        }
-        for rule in self.models.iter().filter(|r| !r.fallback.is_empty()) {
-            let label = rule.matcher.value.label();
-            lines.push(format!("models: the fallback of `{label}`"));
-        }
         for tenant in self.tenants.iter().filter(|t| t.has_limits) {
             lines.push(format!(
                 "tenants: limits and quota of `{}`",

@@ -2,9 +2,13 @@
 //!
 //! Owns its keys. Refuses to know whether the upstreams that it names exist: `validate` does.
 
+use std::time::Duration;
+
 use super::document::{Located, Node};
 use super::manners::{self, Manners};
+use super::problem::nearest;
 use super::upstreams::read_weight;
+use crate::openai::verdict::{Reason, Reasons};
 
 /// One model rule.
 #[derive(Clone, Debug)]
@@ -13,8 +17,23 @@ pub struct ModelRule {
     pub matcher: Located<Matcher>,
     /// Who serves them; never empty.
     pub targets: Vec<Target>,
-    /// Names served when the targets fail, in this order.
-    pub fallback: Vec<Located<String>>,
+    /// What is asked for when the targets fail, in this order.
+    pub fallback: Vec<Fallback>,
+    /// The failures on which another target or a fallback is asked.
+    pub on: Reasons,
+    /// How long a client that waits for a stream hears nothing; `None` for as long as it takes.
+    pub keepalive_after: Option<Duration>,
+    /// Whether events of a stream that cannot be read are kept from the client.
+    pub drops_malformed: bool,
+}
+
+/// What is asked for when the targets of a rule fail.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// A model's name, which some rule serves.
+    pub model: Located<String>,
+    /// The failures on which it is asked for; `None` for those of the rule.
+    pub on: Option<Reasons>,
 }
 
 /// Which names a rule answers.
@@ -46,8 +65,10 @@ pub struct Target {
     pub upstream: Located<String>,
     /// The name to ask for; `None` passes on what the client asked.
     pub model: Option<String>,
-    /// Its share against its siblings.
+    /// Its share against its siblings of the same priority.
     pub weight: u32,
+    /// The lowest comes first; a higher one is asked only when nothing lower can be.
+    pub priority: u32,
     /// What it wants changed in requests and answers.
     pub manners: Manners,
 }
@@ -70,13 +91,67 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         .require("match")
         .and_then(|n| Some(n.locate(read_matcher(&n)?)));
     let targets = section.require("targets").map(|n| read_targets(&n));
-    let fallback = section.take("fallback").and_then(|n| n.texts());
+    let fallback = section.take("fallback").map(|n| read_fallbacks(&n));
+    let on = section.take("on").map(|n| read_reasons(&n));
+    let keepalive_after = section.take("keepalive_after").and_then(|n| n.duration());
+    let malformed = section.take("malformed_events");
+    let drops_malformed = malformed.is_some_and(|n| match n.text().as_deref() {
+        Some("drop") => true,
+        Some("pass") | None => false,
+        Some(_) => {
+            n.report("expected pass or drop", None);
+            false
+        }
+    });
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
         targets: targets?,
         fallback: fallback.unwrap_or_default(),
+        on: on.unwrap_or_else(Reasons::moving_on),
+        keepalive_after,
+        drops_malformed,
     })
+}
+
+fn read_fallbacks(node: &Node<'_>) -> Vec<Fallback> {
+    let items = node.list().unwrap_or_default();
+    items.iter().filter_map(read_fallback).collect()
+}
+
+/// A model's name, or a mapping of one with the failures that lead to it.
+fn read_fallback(node: &Node<'_>) -> Option<Fallback> {
+    if !node.is_mapping() {
+        return Some(Fallback {
+            model: node.locate(node.name()?),
+            on: None,
+        });
+    }
+    let mut section = node.section()?;
+    let model = section
+        .require("model")
+        .and_then(|n| Some(n.locate(n.name()?)));
+    let on = section.take("on").map(|n| read_reasons(&n));
+    section.finish();
+    Some(Fallback { model: model?, on })
+}
+
+fn read_reasons(node: &Node<'_>) -> Reasons {
+    let items = node.list().unwrap_or_default();
+    let reasons = items.iter().filter_map(|item| {
+        let name = item.name()?;
+        let reason = Reason::parse(&name);
+        if reason.is_none() {
+            let names = || Reason::ALL.iter().map(|reason| reason.name());
+            let hint = match nearest(&name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            item.report(format!("no failure is called `{name}`"), Some(&hint));
+        }
+        reason
+    });
+    reasons.collect()
 }
 
 fn read_matcher(node: &Node<'_>) -> Option<Matcher> {
@@ -127,12 +202,14 @@ fn read_target(node: &Node<'_>) -> Option<Target> {
         .and_then(|n| Some(n.locate(n.name()?)));
     let model = section.take("model").and_then(|n| n.name());
     let weight = section.take("weight").map(|n| read_weight(&n));
+    let priority = section.take("priority").and_then(|n| n.count(0, 100));
     let manners = manners::read(&mut section);
     section.finish();
     Some(Target {
         upstream: upstream?,
         model,
         weight: weight.unwrap_or(Some(1))?,
+        priority: priority.unwrap_or(0),
         manners,
     })
 }

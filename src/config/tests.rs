@@ -60,7 +60,7 @@ fn the_configuration_of_the_design_loads() {
         Matcher::Prefix("deepseek-".into())
     );
     assert_eq!(config.tenants[0].keys.len(), 2);
-    assert_eq!(config.not_in_force().len(), 3);
+    assert_eq!(config.not_in_force().len(), 1);
 }
 
 #[test]

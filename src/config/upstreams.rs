@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::dialect;
 use super::document::{Located, Node, Place};
+use super::ejection::{self, Ejection};
 use super::health::{self, HealthCheck};
 use super::keys;
+use super::pools::{self, Balance, Places};
 use crate::openai::dialect::Dialect;
 use crate::secret::Secret;
 
@@ -27,8 +29,16 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Which HTTP versions are offered to it.
     pub http2: bool,
-    /// Active health checks; read and checked, in force from the release that brings failover.
+    /// How its servers are checked, if they are.
     pub health_check: Option<HealthCheck>,
+    /// How one of its servers is chosen.
+    pub balance: Balance,
+    /// When what fails is left out; `None` for never.
+    pub ejection: Option<Ejection>,
+    /// How many requests it takes at once; `None` for any number.
+    pub places: Option<Places>,
+    /// Whether a request is sent again whose connection broke after it had been sent whole.
+    pub resend_lost: bool,
 }
 
 impl Upstream {
@@ -205,6 +215,12 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
             .map_or_else(Timeouts::default, |n| read_timeouts(&n)),
         http2: section.take("http2").and_then(|n| n.boolean()) == Some(true),
         health_check: section.take("health_check").and_then(|n| health::read(&n)),
+        balance: pools::read_balance(&mut section),
+        ejection: section
+            .take("ejection")
+            .map_or_else(|| Some(Ejection::default()), |n| ejection::read(&n)),
+        places: pools::read_places(&mut section),
+        resend_lost: section.take("resend_lost").and_then(|n| n.boolean()) == Some(true),
     };
     section.finish();
     Some(upstream)

@@ -135,7 +135,7 @@ fn check_fallbacks(config: &Config, context: &Context<'_>) {
     let mut edges: Vec<Vec<(usize, &Located<String>)>> = Vec::new();
     for rule in &config.models {
         let mut next = Vec::new();
-        for name in &rule.fallback {
+        for name in rule.fallback.iter().map(|fallback| &fallback.model) {
             match index.find(&name.value) {
                 Some(rule) => next.push((rule, name)),
                 None => {

@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 
 use super::context::Context;
 use super::failure::{Failure, Unreadable};
+use super::headers;
 use crate::auth;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
@@ -89,6 +90,14 @@ pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
                 masked: secret::mask(&String::from_utf8_lossy(key)),
             },
         }),
+    }
+}
+
+/// Refuses a request that may be running in a circle of gateways.
+pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
+    match headers::hops(headers) < context.runtime.settings.retries.hops {
+        true => Ok(()),
+        false => Err(Failure::Loop),
     }
 }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -17,12 +17,15 @@ use pingora_proxy::Session;
 
 use super::body;
 use super::context::Context;
-use super::failure::Failure;
-use super::headers::REQUEST_ID;
+use super::failure::{Failure, Refusal};
+use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
+use crate::openai::error;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
 const LINGER_BYTES: usize = 64 << 20;
+/// Some clients take no notice of a longer wait, in seconds, and come again at once.
+const LONGEST_RETRY_AFTER: f64 = 60.0;
 
 /// Answers with a failure, or breaks off an answer that has begun.
 ///
@@ -49,6 +52,9 @@ async fn fail(
     context: &mut Context,
     failure: &Failure,
 ) -> pingora::Result<()> {
+    if let Failure::Refusal(refusal) = failure {
+        return pass_refusal(session, context, refusal).await;
+    }
     let error = failure.api_error();
     context.error = Some(error.code.unwrap_or("invalid_request"));
     if matches!(failure, Failure::ClientGone) {
@@ -60,10 +66,53 @@ async fn fail(
     }
     let mut header = json_header(error.status, context)?;
     if let Some((name, value)) = failure.header() {
-        header.insert_header(name, value.to_owned())?;
+        header.insert_header(name, value)?;
     }
+    mark(&mut header, context)?;
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;
+    Ok(())
+}
+
+/// Passes on an upstream's own error.
+async fn pass_refusal(
+    session: &mut Session,
+    context: &mut Context,
+    refusal: &Refusal,
+) -> pingora::Result<()> {
+    let mut header = refusal.header.clone();
+    let fills_in = context
+        .upstream
+        .as_ref()
+        .is_some_and(|u| u.dialect.fills_in_errors);
+    let filled = fills_in.then(|| error::fill_in(header.status, &refusal.body));
+    let body = filled.flatten().map_or(refusal.body.clone(), Bytes::from);
+    header.remove_header(&CONTENT_LENGTH);
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    let header = headers::for_client(header, session.req_header(), &context.request_id);
+    let mut header = header.ok_or_else(|| {
+        Error::explain(
+            ErrorType::InvalidHTTPHeader,
+            "the answer's header cannot be written",
+        )
+    })?;
+    mark(&mut header, context)?;
+    send(session, context, header, body).await
+}
+
+/// Tells how often we have tried, and that there is no use in trying again at once: clients that
+/// multiply our attempts by theirs ask many times what cannot be had. One who is told how long to
+/// wait, and not for too long, may come again.
+fn mark(header: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+    if context.trail.is_empty() {
+        return Ok(());
+    }
+    header.insert_header(ATTEMPTS, headers::attempts(&context.trail))?;
+    let wait = header.headers.get(RETRY_AFTER);
+    let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse::<f64>().ok());
+    if wait.is_none_or(|seconds| seconds > LONGEST_RETRY_AFTER) {
+        header.insert_header(SHOULD_RETRY, HeaderValue::from_static("false"))?;
+    }
     Ok(())
 }
 

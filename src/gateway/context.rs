@@ -11,7 +11,19 @@ use super::tunnel::Tunnel;
 use crate::ids;
 use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
-use crate::upstreams::Upstream;
+use crate::upstreams::{Key, Upstream};
+
+/// One attempt, as it is told to the operator.
+pub struct Tried {
+    /// Who was asked.
+    pub upstream: Arc<Upstream>,
+    /// With which key of ours.
+    pub key: Option<Arc<Key>>,
+    /// What came of it: `ok`, or the name of a reason.
+    pub outcome: &'static str,
+    /// How long it took.
+    pub time: Duration,
+}
 
 /// The state of one request.
 pub struct Context {
@@ -53,6 +65,8 @@ pub struct Context {
     pub tunnel: Option<Box<Tunnel>>,
     /// How much of `first_byte` was spent waiting for the client or the upstream.
     pub waited: Duration,
+    /// What has been tried, in order; as many as the bounds on attempts allow.
+    pub trail: Vec<Tried>,
     /// Counts the request as being served.
     _in_flight: InFlight,
 }
@@ -80,8 +94,16 @@ impl Context {
             first_byte: None,
             tunnel: None,
             waited: Duration::ZERO,
+            trail: Vec::new(),
             _in_flight: shared.enter(),
         }
+    }
+
+    /// Notes who is asked now, and for which model.
+    pub fn ask(&mut self, upstream: &Arc<Upstream>, model: &str) {
+        self.upstream = Some(Arc::clone(upstream));
+        let is_other = self.model.as_deref() != Some(model);
+        self.sent_model = is_other.then(|| model.to_owned());
     }
 
     /// Notes that the first byte of the answer goes to the client now: no attempt follows.

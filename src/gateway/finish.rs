@@ -4,7 +4,7 @@
 
 use pingora_proxy::Session;
 
-use super::context::Context;
+use super::context::{Context, Tried};
 use super::failure::client_closed_request;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
@@ -55,6 +55,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
             None => None,
         }),
         upstream,
+        trail: &trail(&context.trail),
         status,
         error: context.error,
         bytes_in: context.bytes_in,
@@ -64,4 +65,16 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
         own,
     }
     .write();
+}
+
+/// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`.
+fn trail(tried: &[Tried]) -> String {
+    let one = |tried: &Tried| {
+        let key = tried.key.as_ref().map_or("client", |key| &key.fingerprint);
+        let (name, outcome) = (&tried.upstream.name, tried.outcome);
+        let time_ms = tried.time.as_secs_f64() * 1000.0;
+        format!("{name}/{key}:{outcome}:{time_ms:.1}")
+    };
+    let all: Vec<String> = tried.iter().map(one).collect();
+    all.join(",")
 }

@@ -1,13 +1,15 @@
 //! The edge: the only `ProxyHttp`, one file per step of a request's way.
 //!
 //! ```text
-//! open → serve ─┬ exchange:  admit → body → plan → attempt → relay ─┬→ finish
+//! open → serve ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
 //!               ├ tunnel:    admit → Pingora carries both bodies ───┤
 //!               ├ websocket: admit → plan → bytes both ways ────────┤
 //!               └ own:       health, models ────────────────────────┘
 //! ```
 //!
-//! `serve` is the fork, and the three ways read like it. `context` is what a request carries along,
+//! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
+//! `outgoing` says what one is asked, `attempt` asks it, `hold` waits until it has said something,
+//! `awake` keeps the client from giving up meanwhile; `tap` understands a stream as it passes. `context` is what a request carries along,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
 //! a request is served.
@@ -15,18 +17,23 @@
 mod admit;
 mod answer;
 mod attempt;
+mod awake;
 mod body;
 mod context;
+mod course;
 mod exchange;
 mod failure;
 mod finish;
 mod headers;
+mod hold;
 mod models;
 mod open;
+mod outgoing;
 mod plan;
 mod relay;
 mod rewriting;
 mod serve;
+mod tap;
 mod tunnel;
 mod websocket;
 

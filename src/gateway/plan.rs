@@ -1,55 +1,276 @@
-//! The fourth step: from the model that is asked for to the upstream that is asked.
+//! The fourth step: from the model that is asked for to whoever can be asked, one after the other.
 //!
-//! Owns the decision and notes it in the context. A model that no rule serves and one that the
-//! tenant may not ask for fail alike, so that nobody learns what exists.
+//! Owns the order: the rule's targets, tier by tier and by weight, then its fallbacks, each only
+//! for the failures that lead to it; whoever rests, is left out or has been tried is passed over. A
+//! model that no rule serves and one that the tenant may not ask for fail alike, so that nobody
+//! learns what exists. Refuses to know how anyone is asked.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
-use super::failure::Failure;
-use crate::runtime::{Manners, Rule};
-use crate::upstreams::Upstream;
+use super::failure::{Cause, Failure, UpstreamFailure};
+use crate::openai::verdict::Reason;
+use crate::runtime::{Manners, Rule, Runtime};
+use crate::upstreams::{Admission, Breaker, Readiness, Rest, Upstream};
 
-/// Who is asked, and how.
+/// Who can be asked for one request.
 pub struct Plan {
+    runtime: Arc<Runtime>,
+    rule: Arc<Rule>,
+    /// How many fallbacks have been come to.
+    fallbacks: usize,
+    /// The rule in whose targets we are.
+    current: Step,
+    /// Its targets that have been tried.
+    tried: Vec<usize>,
+}
+
+/// A rule, and the model that is asked for on its behalf.
+#[derive(Clone)]
+struct Step {
+    rule: Arc<Rule>,
+    model: String,
+}
+
+/// Somebody to ask, and how.
+pub struct Candidate {
     /// Whom we ask.
     pub upstream: Arc<Upstream>,
+    /// The model that it is asked for.
+    pub model: String,
     rule: Arc<Rule>,
     target: usize,
+    admission: Option<Admission>,
+}
+
+/// Why nobody can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nobody {
+    /// What keeps the first of those away who could have been asked.
+    pub why: Reason,
+    /// When one of them may be back.
+    pub back_in: Option<Duration>,
+}
+
+/// How much is asked of a candidate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    /// That a key has some of its allowance left.
+    HasAllowance,
+    /// That no key's provider has said "too many".
+    NotRefused,
 }
 
 impl Plan {
+    /// Finds who serves `model`, and notes it in the context.
+    pub fn new(context: &mut Context, model: &str) -> Result<Self, Failure> {
+        context.model = Some(model.to_owned());
+        let runtime = Arc::clone(&context.runtime);
+        let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
+            // An upstream may trim what it is asked for, and so come to another model than we have.
+            && !model.contains(char::is_control);
+        let rule = runtime.rule(model).filter(|_| allowed);
+        let rule = rule.ok_or_else(|| Failure::UnknownModel {
+            model: model.to_owned(),
+        })?;
+        context.rule = Some(Arc::clone(rule));
+        let rule = Arc::clone(rule);
+        Ok(Self {
+            current: Step {
+                rule: Arc::clone(&rule),
+                model: model.to_owned(),
+            },
+            rule,
+            runtime,
+            fallbacks: 0,
+            tried: Vec::new(),
+        })
+    }
+
+    /// The rule that serves the model.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The first to ask.
+    pub fn first(&mut self) -> Result<Candidate, Nobody> {
+        if let Some(candidate) = self.sibling() {
+            return Ok(candidate);
+        }
+        let nobody = self.nobody();
+        self.fallback(nobody.why).ok_or(nobody)
+    }
+
+    /// The next to ask, where the last has failed for this reason.
+    pub fn next(&mut self, why: Reason) -> Option<Candidate> {
+        if self.current.rule.on.contains(why)
+            && let Some(candidate) = self.sibling()
+        {
+            return Some(candidate);
+        }
+        self.fallback(why)
+    }
+
+    /// Another target of the same rule.
+    fn sibling(&mut self) -> Option<Candidate> {
+        for strictness in [Strictness::HasAllowance, Strictness::NotRefused] {
+            // A place in a trial may be taken between the look and the choice.
+            while let Some(position) = self.choose(strictness) {
+                self.tried.push(position);
+                if let Some(candidate) = self.take(position) {
+                    return Some(candidate);
+                }
+            }
+        }
+        None
+    }
+
+    fn choose(&self, strictness: Strictness) -> Option<usize> {
+        let now = Instant::now();
+        let rule = &self.current.rule;
+        rule.targets.choose(|position| {
+            !self.tried.contains(&position) && self.is_open(position, strictness, now)
+        })
+    }
+
+    fn is_open(&self, position: usize, strictness: Strictness, now: Instant) -> bool {
+        let Some(upstream) = self.upstream(position) else {
+            return false;
+        };
+        let breaker = self.current.rule.breaker(position);
+        let is_in = breaker
+            .zip(upstream.pool.ejection())
+            .is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
+        is_in
+            && upstream.pool.has_open(&[])
+            && match upstream.keys.readiness(now) {
+                Readiness::Ready => true,
+                Readiness::Dry => strictness == Strictness::NotRefused,
+                Readiness::Resting(..) => false,
+            }
+    }
+
+    fn upstream(&self, position: usize) -> Option<&Arc<Upstream>> {
+        let target = self.current.rule.targets.get(position)?;
+        self.runtime.upstream(target)
+    }
+
+    fn take(&self, position: usize) -> Option<Candidate> {
+        let rule = &self.current.rule;
+        let target = rule.targets.get(position)?;
+        let upstream = self.runtime.upstream(target)?;
+        let admission = match (rule.breaker(position), upstream.pool.ejection()) {
+            (Some(breaker), Some(ejection)) => Some(breaker.admit(ejection, Instant::now())?),
+            _ => None,
+        };
+        Some(Candidate {
+            upstream: Arc::clone(upstream),
+            model: target.model.as_ref().unwrap_or(&self.current.model).clone(),
+            rule: Arc::clone(rule),
+            target: position,
+            admission,
+        })
+    }
+
+    /// A target of the next fallback that this failure leads to.
+    fn fallback(&mut self, why: Reason) -> Option<Candidate> {
+        let runtime = Arc::clone(&self.runtime);
+        let rule = Arc::clone(&self.rule);
+        while let Some(fallback) = rule.fallbacks.get(self.fallbacks) {
+            self.fallbacks += 1;
+            let Some(next) = runtime
+                .fallback(fallback)
+                .filter(|_| fallback.on.contains(why))
+            else {
+                continue;
+            };
+            self.current = Step {
+                rule: Arc::clone(next),
+                model: fallback.model.clone(),
+            };
+            self.tried.clear();
+            if let Some(candidate) = self.sibling() {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    /// Why no target of the rule can be asked.
+    fn nobody(&self) -> Nobody {
+        let now = Instant::now();
+        let targets = self.current.rule.targets.all().iter();
+        let upstreams = targets.filter(|t| t.weight > 0);
+        let mut nobody: Option<Nobody> = None;
+        for upstream in upstreams.filter_map(|target| self.runtime.upstream(target)) {
+            let (why, back_in) = match upstream.keys.readiness(now) {
+                Readiness::Resting(left, Rest::RateLimited) => (Reason::RateLimited, Some(left)),
+                Readiness::Resting(left, Rest::Refused) => (Reason::KeyRefused, Some(left)),
+                Readiness::Resting(left, Rest::OutOfCredit) => (Reason::OutOfCredit, Some(left)),
+                _ => (Reason::Unreachable, None),
+            };
+            let known = nobody.get_or_insert(Nobody { why, back_in });
+            known.back_in = match (known.back_in, back_in) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        nobody.unwrap_or(Nobody {
+            why: Reason::Unreachable,
+            back_in: None,
+        })
+    }
+}
+
+impl Candidate {
     /// What the target wants changed.
     pub fn manners(&self) -> Option<&Manners> {
         self.rule.manners(self.target)
     }
+
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.rule.breaker(self.target)
+    }
+
+    /// The target has served.
+    pub fn succeeded(&mut self) {
+        if let (Some(admission), Some(breaker), Some(ejection)) = (
+            self.admission.take(),
+            self.rule.breaker(self.target),
+            self.upstream.pool.ejection(),
+        ) {
+            breaker.succeeded(admission, ejection, Instant::now());
+        }
+    }
+
+    /// The target has failed. Tells for how long that leaves it out.
+    pub fn failed(&mut self) -> Option<Duration> {
+        let ejection = self.upstream.pool.ejection()?;
+        let now = Instant::now();
+        let admission = self.admission.take();
+        let breaker = self.breaker()?;
+        // One that broke after it had begun to answer, or is asked once more, fails anew.
+        let admission = admission.or_else(|| breaker.admit(ejection, now))?;
+        breaker.failed(admission, ejection, now, || self.rule.may_eject())
+    }
 }
 
-/// Chooses the target for `model`.
-pub fn plan(context: &mut Context, model: &str) -> Result<Plan, Failure> {
-    context.model = Some(model.to_owned());
-    let unknown = || Failure::UnknownModel {
-        model: model.to_owned(),
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if let (Some(admission), Some(breaker)) = (self.admission.take(), self.breaker()) {
+            breaker.abandoned(admission);
+        }
+    }
+}
+
+/// What a client is told where nobody can be asked.
+pub fn unavailable(nobody: Nobody) -> Failure {
+    let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
+    let (cause, detail) = match nobody.why {
+        Reason::RateLimited => (Cause::RateLimited(seconds), "all keys rest"),
+        Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
+        _ => (Cause::Unavailable(seconds), "no target can be asked"),
     };
-    let runtime = &context.runtime;
-    let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
-        // An upstream may trim what it is asked for, and so come to another model than we have.
-        && !model.contains(char::is_control);
-    let rule = runtime
-        .rule(model)
-        .filter(|_| allowed)
-        .ok_or_else(unknown)?;
-    let position = rule.targets.choose();
-    let target = rule.targets.get(position).ok_or_else(unknown)?;
-    let upstream = runtime.upstream(target).ok_or_else(unknown)?;
-    let renamed = target.model.as_ref().filter(|name| *name != model);
-    let plan = Plan {
-        upstream: Arc::clone(upstream),
-        rule: Arc::clone(rule),
-        target: position,
-    };
-    context.sent_model = renamed.cloned();
-    context.rule = Some(Arc::clone(rule));
-    context.upstream = Some(Arc::clone(upstream));
-    Ok(plan)
+    Failure::Upstream(UpstreamFailure::of(cause, detail))
 }

@@ -1,15 +1,17 @@
 //! The sixth step: commit, and pass the answer on.
 //!
 //! Owns the moment of commit and what follows it. Bytes pass as they come: what is already there
-//! leaves in one write, and nothing waits for more but what `rewriting` has to see whole. A stream that breaks ends with an error event
-//! when it stands between two events; otherwise the connection breaks as the upstream's did, so
-//! that a broken answer never looks complete.
+//! leaves in one write, and nothing waits for more but what `tap` and `rewriting` have to see whole.
+//! A stream that breaks ends with an error event where it stands between two events; otherwise the
+//! connection breaks as the upstream's did, so that a broken answer never looks complete.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use pingora::ErrorType;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
@@ -20,46 +22,92 @@ use super::context::Context;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
 use super::rewriting::Rewriting;
+use super::tap::{End, Tap};
+use crate::openai::endpoint::StreamError;
 use crate::runtime::Shared;
+use crate::upstreams::Peer;
 
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// Passes an answer on to the client.
+/// How an answer that had begun has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Whole.
+    Complete,
+    /// Broken, and the client has been told in the stream.
+    Broken,
+}
+
+/// Passes an answer on to the client. `has_begun` tells that a header has been sent already, for a
+/// stream of events.
 pub async fn relay(
     client: &mut Session,
     context: &mut Context,
     shared: &Shared,
-    terms: &Terms<'_>,
+    terms: &Terms,
     mut answer: Answer,
-) -> Result<(), Failure> {
-    let mut upstream = answer.session;
+    peer: &Peer,
+    has_begun: bool,
+) -> Result<Ended, Failure> {
     let rewriting = Rewriting::new(terms, &mut answer.header);
-    let header = headers::for_client(answer.header, client.req_header(), &context.request_id);
-    let header = header.ok_or_else(unsendable)?;
-    // An event can be added only to a stream whose length has not been announced.
-    let takes_events = headers::is_event_stream(&header.headers)
-        && !header.headers.contains_key(http::header::CONTENT_LENGTH);
-    context.commit(header.status.as_u16());
-    let header = HttpTask::Header(Box::new(header), false);
-    let mut passed = EventBoundary::default();
-    let passing = Passing {
+    // An event can be added only to a stream whose length is not announced.
+    if answer.tap.is_some() {
+        answer.header.remove_header(&CONTENT_LENGTH);
+    } else if has_begun {
+        let failure = UpstreamFailure::of(Cause::InvalidResponse, "it gave no stream of events");
+        let failure = Failure::Upstream(failure);
+        end_with_error(client, context, terms.stream_error, &failure).await?;
+        return Ok(Ended::Broken);
+    }
+    let mut tasks = Vec::new();
+    if !has_begun {
+        let header = headers::for_client(answer.header, client.req_header(), &context.request_id);
+        let mut header = header.ok_or_else(unsendable)?;
+        let attempts = headers::attempts(&context.trail);
+        let attempts = header.insert_header(headers::ATTEMPTS, attempts);
+        attempts.map_err(|_| unsendable())?;
+        context.commit(header.status.as_u16());
+        tasks.push(HttpTask::Header(Box::new(header), false));
+    }
+    let mut passing = Passing {
         client,
         context,
-        upstream: &mut upstream,
+        upstream: answer.session,
         rewriting,
-        boundary: &mut passed,
+        tap: answer.tap,
+        tasks,
+        last_event: Instant::now(),
     };
-    let Err(failure) = passing.run(terms, header, answer.first).await else {
-        shared.connector.release(upstream, &answer.peer).await;
-        return Ok(());
+    let passed = passing.run(terms, answer.held, answer.complete).await;
+    let Passing {
+        client,
+        context,
+        mut upstream,
+        tap,
+        ..
+    } = passing;
+    let failure = match passed {
+        Ok(()) => {
+            shared.connector.release(upstream, peer).await;
+            return Ok(Ended::Complete);
+        }
+        Err(failure) => failure,
     };
     upstream.shutdown().await;
-    match failure {
-        Failure::Upstream(failure) if takes_events && passed.is_between_events() => {
-            end_with_error(client, context, terms, failure).await
+    match (failure, tap) {
+        // It has told the client itself, and nothing follows.
+        (Failure::Upstream(failure), Some(tap)) if tap.complaint.is_some() => {
+            failure.log(&context.request_id, &terms.upstream.name);
+            context.error = Failure::Upstream(failure).api_error().code;
+            finish(client, Vec::new()).await?;
+            Ok(Ended::Broken)
         }
-        failure => Err(failure),
+        (failure @ Failure::Upstream(_), Some(tap)) if tap.is_between_events() => {
+            end_with_error(client, context, terms.stream_error, &failure).await?;
+            Ok(Ended::Broken)
+        }
+        (failure, _) => Err(failure),
     }
 }
 
@@ -67,109 +115,173 @@ pub async fn relay(
 struct Passing<'a> {
     client: &'a mut Session,
     context: &'a mut Context,
-    upstream: &'a mut HttpSession,
+    upstream: HttpSession,
     rewriting: Rewriting,
-    boundary: &'a mut EventBoundary,
+    tap: Option<Tap>,
+    /// What is to be written next.
+    tasks: Vec<HttpTask>,
+    /// When the upstream has last sent an event, or anything where there are none.
+    last_event: Instant,
 }
 
 impl Passing<'_> {
     /// Passes header and body on until the answer is complete.
     async fn run(
-        mut self,
-        terms: &Terms<'_>,
-        header: HttpTask,
-        first: Option<Bytes>,
+        &mut self,
+        terms: &Terms,
+        held: Vec<Bytes>,
+        complete: bool,
     ) -> Result<(), Failure> {
-        let mut tasks = vec![header];
-        let mut next = first;
+        for chunk in held {
+            self.put(chunk);
+        }
+        let mut gathered = match complete {
+            true => Ok(true),
+            false => self.gather(0).await,
+        };
         loop {
-            let gathered = gather(self.upstream, next, &mut tasks).await;
-            let complete = matches!(gathered, Ok(true));
-            self.write(std::mem::take(&mut tasks), complete).await?;
-            match gathered {
-                Ok(true) => return Ok(()),
-                Ok(false) => next = self.read(terms).await?,
-                Err(e) => return Err(Failure::Upstream(UpstreamFailure::cut(&e))),
+            let broke = self.is_over(&gathered, complete);
+            let is_complete = matches!(gathered, Ok(true)) && broke.is_none();
+            if is_complete {
+                let last = self.rewriting.finish();
+                self.put_last(last);
             }
+            self.write(is_complete).await?;
+            match (broke, gathered) {
+                (Some(failure), _) => return Err(Failure::Upstream(failure)),
+                (None, Ok(true)) => return Ok(()),
+                (None, Ok(false)) => {}
+                (None, Err(e)) => return Err(Failure::Upstream(UpstreamFailure::cut(&e))),
+            }
+            gathered = match self.read(terms).await? {
+                Some(chunk) => {
+                    let length = self.take(chunk);
+                    self.gather(length).await
+                }
+                None => Ok(true),
+            };
         }
     }
 
-    async fn write(&mut self, mut tasks: Vec<HttpTask>, complete: bool) -> Result<(), Failure> {
-        for task in &mut tasks {
-            if let HttpTask::Body(Some(chunk), _) = task {
-                *chunk = self.rewriting.push(std::mem::take(chunk));
-                self.context.bytes_out += chunk.len();
-                self.boundary.pass(chunk);
-            }
+    /// What is wrong with an answer although its connection is well, or at its end.
+    fn is_over(
+        &mut self,
+        gathered: &pingora::Result<bool>,
+        was_complete: bool,
+    ) -> Option<UpstreamFailure> {
+        let tap = self.tap.as_mut()?;
+        if tap.complaint.is_some() {
+            let detail = "it told an error in its stream";
+            return Some(UpstreamFailure::of(Cause::Complained, detail));
         }
-        if complete {
-            let last = self.rewriting.finish();
-            self.context.bytes_out += last.len();
-            tasks.push(HttpTask::Body(Some(last), false));
+        if was_complete || !matches!(gathered, Ok(true)) {
+            return None;
         }
+        let mut rest = Vec::new();
+        let end = tap.finish(&mut rest);
+        for chunk in rest {
+            self.put(chunk);
+        }
+        let detail = "its stream ended before its end";
+        (end != End::Complete).then(|| UpstreamFailure::of(Cause::Cut, detail))
+    }
+
+    /// Takes bytes of the upstream's. Gives how many there are.
+    fn take(&mut self, chunk: Bytes) -> usize {
+        let length = chunk.len();
+        let Some(tap) = &mut self.tap else {
+            self.last_event = Instant::now();
+            self.put(chunk);
+            return length;
+        };
+        let mut passed = Vec::new();
+        if tap.push(chunk, &mut passed) > 0 {
+            self.last_event = Instant::now();
+        }
+        for chunk in passed {
+            self.put(chunk);
+        }
+        length
+    }
+
+    /// Takes bytes that may pass.
+    fn put(&mut self, chunk: Bytes) {
+        let chunk = self.rewriting.push(chunk);
+        self.put_last(chunk);
+    }
+
+    fn put_last(&mut self, chunk: Bytes) {
         // What waits for the rest of its event leaves nothing to be sent.
-        tasks.retain(|task| !matches!(task, HttpTask::Body(Some(chunk), _) if chunk.is_empty()));
-        if complete {
-            tasks.push(HttpTask::Done);
+        if !chunk.is_empty() {
+            self.context.bytes_out += chunk.len();
+            self.tasks.push(HttpTask::Body(Some(chunk), false));
         }
-        if tasks.is_empty() {
+    }
+
+    async fn write(&mut self, is_complete: bool) -> Result<(), Failure> {
+        if is_complete {
+            self.tasks.push(HttpTask::Done);
+        }
+        if self.tasks.is_empty() {
             return Ok(());
         }
+        let tasks = std::mem::take(&mut self.tasks);
         let written = self.client.write_response_tasks(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 
+    /// Takes whatever is there already, behind `length` bytes that have been taken. Tells whether
+    /// the answer is complete; on an error what came before it has been taken.
+    async fn gather(&mut self, mut length: usize) -> pingora::Result<bool> {
+        // Nothing is waited for below, so no timer is needed.
+        self.upstream.set_read_timeout(None);
+        while length < MAX_WRITE_BYTES {
+            if self.upstream.response_done() {
+                return Ok(true);
+            }
+            match now_or_never(self.upstream.read_response_body()).await {
+                None => return Ok(false),
+                Some(Ok(None)) => return Ok(true),
+                Some(Ok(Some(chunk))) => length += self.take(chunk),
+                Some(Err(e)) if self.is_done() => {
+                    log::debug!("{} after its end: {e}", self.context.request_id);
+                    return Ok(true);
+                }
+                Some(Err(e)) => return Err(e),
+            }
+        }
+        Ok(self.upstream.response_done())
+    }
+
+    /// Whether the stream has told its end: what its connection does then is of no matter.
+    fn is_done(&self) -> bool {
+        self.tap.as_ref().is_some_and(Tap::is_done)
+    }
+
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
-    async fn read(&mut self, terms: &Terms<'_>) -> Result<Option<Bytes>, Failure> {
-        let idle = terms.upstream.timeouts.idle;
+    async fn read(&mut self, terms: &Terms) -> Result<Option<Bytes>, Failure> {
+        let idle = attempt::left(self.last_event + terms.upstream.timeouts.idle);
         let total = attempt::left(terms.deadline);
         let (limit, phase) = match idle < total {
             true => (idle, Phase::Idle),
             false => (total, Phase::Total),
         };
         self.upstream.set_read_timeout(Some(limit));
-        tokio::select! {
+        let read = tokio::select! {
             biased;
-            read = self.upstream.read_response_body() => read.map_err(|e| {
+            read = self.upstream.read_response_body() => read,
+            () = client_left(self.client) => return Err(Failure::ClientGone),
+        };
+        match read {
+            Err(_) if self.is_done() => Ok(None),
+            read => read.map_err(|e| {
                 Failure::Upstream(match e.etype() {
                     ErrorType::ReadTimedout => UpstreamFailure::read(&e, phase),
                     _ => UpstreamFailure::cut(&e),
                 })
             }),
-            () = client_left(self.client) => Err(Failure::ClientGone),
         }
     }
-}
-
-/// Puts `first` and whatever is there already behind it into `tasks`. Tells whether the answer is
-/// complete; on an error what came before it is in `tasks`.
-async fn gather(
-    upstream: &mut HttpSession,
-    first: Option<Bytes>,
-    tasks: &mut Vec<HttpTask>,
-) -> pingora::Result<bool> {
-    let Some(first) = first else {
-        return Ok(true);
-    };
-    let mut gathered = first.len();
-    tasks.push(HttpTask::Body(Some(first), false));
-    // Nothing is waited for below, so no timer is needed.
-    upstream.set_read_timeout(None);
-    while gathered < MAX_WRITE_BYTES {
-        if upstream.response_done() {
-            return Ok(true);
-        }
-        match now_or_never(upstream.read_response_body()).await {
-            None => return Ok(false),
-            Some(Ok(None)) => return Ok(true),
-            Some(Ok(Some(chunk))) => {
-                gathered += chunk.len();
-                tasks.push(HttpTask::Body(Some(chunk), false));
-            }
-            Some(Err(e)) => return Err(e),
-        }
-    }
-    Ok(upstream.response_done())
 }
 
 /// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
@@ -183,18 +295,24 @@ pub async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn end_with_error(
+/// Ends a stream that has begun with an event that tells why.
+pub async fn end_with_error(
     client: &mut Session,
     context: &mut Context,
-    terms: &Terms<'_>,
-    failure: UpstreamFailure,
+    form: StreamError,
+    failure: &Failure,
 ) -> Result<(), Failure> {
-    failure.log(&context.request_id, &terms.upstream.name);
-    let error = Failure::Upstream(failure).api_error();
+    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
+    failure.log(&context.request_id, name);
+    let error = failure.api_error();
     context.error = error.code;
-    let event = Bytes::from(error.event(terms.stream_error));
+    let event = Bytes::from(error.event(form));
     context.bytes_out += event.len();
-    let tasks = vec![HttpTask::Body(Some(event), false), HttpTask::Done];
+    finish(client, vec![HttpTask::Body(Some(event), false)]).await
+}
+
+async fn finish(client: &mut Session, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
+    tasks.push(HttpTask::Done);
     let written = client.write_response_tasks(tasks).await;
     written.map(drop).map_err(|_| Failure::ClientGone)
 }
@@ -212,53 +330,8 @@ pub async fn client_left(client: &mut Session) {
 }
 
 fn unsendable() -> Failure {
-    Failure::Upstream(UpstreamFailure {
-        cause: Cause::InvalidResponse,
-        detail: "its header cannot be written as HTTP".to_owned(),
-    })
-}
-
-/// Knows whether the bytes passed so far end with a complete event.
-#[derive(Default)]
-struct EventBoundary {
-    tail: [u8; 4],
-}
-
-impl EventBoundary {
-    fn pass(&mut self, chunk: &[u8]) {
-        for byte in chunk.iter().skip(chunk.len().saturating_sub(4)) {
-            self.tail.rotate_left(1);
-            let [.., last] = &mut self.tail;
-            *last = *byte;
-        }
-    }
-
-    fn is_between_events(&self) -> bool {
-        let tail = &self.tail;
-        *tail == [0; 4]
-            || tail.ends_with(b"\n\n")
-            || tail.ends_with(b"\r\r")
-            || tail.ends_with(b"\n\r\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_an_event_is_known_over_any_chunks() {
-        for (chunks, between) in [
-            (&["data: x\n", "\n"][..], true),
-            (&["data: x\r\n\r", "\n"], true),
-            (&["data: x\r", "\r"], true),
-            (&["data: x\n"], false),
-            (&["data: x\n\ndata"], false),
-            (&[], true),
-        ] {
-            let mut boundary = EventBoundary::default();
-            chunks.iter().for_each(|c| boundary.pass(c.as_bytes()));
-            assert_eq!(boundary.is_between_events(), between, "{chunks:?}");
-        }
-    }
+    Failure::Upstream(UpstreamFailure::of(
+        Cause::InvalidResponse,
+        "its header cannot be written as HTTP",
+    ))
 }

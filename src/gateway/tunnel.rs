@@ -20,7 +20,7 @@ use super::failure::{Failure, Phase, Unreadable, UpstreamFailure};
 use super::{admit, answer, body, headers};
 use crate::auth;
 use crate::openai::endpoint::{self, Socket};
-use crate::upstreams::{Peer, Turn, Upstream};
+use crate::upstreams::{Seat, Turn, Upstream};
 
 /// A server that takes nothing of a body for this long has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,7 +39,9 @@ pub struct Tunnel {
     /// How long the server may say nothing.
     silence: Duration,
     /// The server that is asked, once it is known.
-    peer: Option<Arc<Peer>>,
+    seat: Option<Seat>,
+    /// The servers that could not be reached.
+    tried: Vec<usize>,
     /// How many connections have been tried.
     connections: usize,
     /// When the last of them was.
@@ -81,7 +83,8 @@ pub async fn enter(
         } else {
             timeouts.total
         },
-        peer: None,
+        seat: None,
+        tried: Vec::new(),
         connections: 0,
         asked: Instant::now(),
         upstream,
@@ -145,25 +148,36 @@ fn check_path(path: &str) -> Result<(), Failure> {
 /// Chooses the server, anew for each connection that is tried.
 pub fn peer(context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
     let tunnel = of(context)?;
-    let Some(peer) = tunnel.upstream.pool.choose() else {
-        return Error::e_explain(ErrorType::ConnectNoRoute, "no name could be resolved");
+    let pool = &tunnel.upstream.pool;
+    let seat = tunnel.seat.take();
+    let Some(seat) = seat.or_else(|| pool.choose(b"", &tunnel.tried)) else {
+        return Error::e_explain(ErrorType::ConnectNoRoute, "no server can be asked");
     };
-    let mut http = peer.http.clone();
+    let mut http = seat.peer.http.clone();
     let options = &mut http.options;
     options.read_timeout = Some(tunnel.silence);
     options.write_timeout = Some(WRITE_TIMEOUT);
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-    tunnel.peer = Some(peer);
+    tunnel.seat = Some(seat);
     tunnel.connections += 1;
     tunnel.asked = Instant::now();
     Ok(Box::new(http))
 }
 
-/// Judges a connection that could not be made: another address may be tried.
+/// Judges a connection that could not be made: another address or server may be tried.
 pub fn unconnected(context: &mut Context, mut error: Box<Error>) -> Box<Error> {
     if let Ok(tunnel) = of(context) {
-        let others = tunnel.upstream.pool.has_several_addresses();
-        error.set_retry(others && tunnel.connections < MAX_CONNECTIONS);
+        let pool = &tunnel.upstream.pool;
+        if let Some(mut seat) = tunnel.seat.take() {
+            if pool.other_address(&mut seat) {
+                tunnel.seat = Some(seat);
+            } else {
+                pool.failed(&mut seat);
+                tunnel.tried.push(seat.server);
+            }
+        }
+        let has_other = tunnel.seat.is_some() || pool.has_open(&tunnel.tried);
+        error.set_retry(has_other && tunnel.connections < MAX_CONNECTIONS);
     }
     error
 }
@@ -172,7 +186,7 @@ pub fn unconnected(context: &mut Context, mut error: Box<Error>) -> Box<Error> {
 pub fn head(header: &mut RequestHeader, context: &mut Context) -> pingora::Result<()> {
     let tunnel = of(context)?;
     let unsendable = || Error::explain(ErrorType::InternalError, "the request cannot be written");
-    let peer = tunnel.peer.as_ref().ok_or_else(unsendable)?;
+    let peer = &tunnel.seat.as_ref().ok_or_else(unsendable)?.peer;
     let (base, target) = match &tunnel.target {
         Target::Api(target) => (&peer.base_path, target),
         Target::Url(target) => (&peer.url_path, target),
@@ -195,7 +209,14 @@ pub fn commit(
     if header.status.is_informational() {
         return Ok(());
     }
-    let asked = of(context)?.asked;
+    let tunnel = of(context)?;
+    if let Some(seat) = &mut tunnel.seat {
+        match header.status.is_server_error() {
+            true => drop(tunnel.upstream.pool.failed(seat)),
+            false => tunnel.upstream.pool.succeeded(seat),
+        }
+    }
+    let asked = tunnel.asked;
     context.waited += asked.elapsed();
     let ours = headers::for_client(header.clone(), session.req_header(), &context.request_id);
     *header = ours.ok_or_else(|| {

@@ -25,8 +25,10 @@ pub struct AccessLine<'a> {
     pub model: Option<&'a str>,
     /// The model that the upstream was asked for.
     pub sent_model: Option<&'a str>,
-    /// The upstream.
+    /// The upstream that was asked last.
     pub upstream: Option<&'a str>,
+    /// What was tried, in order: upstream, key, what came of it, milliseconds.
+    pub trail: &'a str,
     /// The status that the client got; 499 when it left before any.
     pub status: u16,
     /// The cause, where something went wrong.
@@ -75,9 +77,10 @@ impl fmt::Display for AccessLine<'_> {
         )?;
         write!(
             f,
-            " first_ms={} own_ms={}",
+            " first_ms={} own_ms={} trail={}",
             Milliseconds(self.first_byte),
-            Milliseconds(self.own)
+            Milliseconds(self.own),
+            Field(self.trail),
         )
     }
 }
@@ -108,6 +111,7 @@ mod tests {
             model: Some("gpt 4\nx"),
             sent_model: None,
             upstream: Some("openai"),
+            trail: "openai/1a2b3c4d:ok:0.9",
             status: 200,
             error: None,
             bytes_in: 10,
@@ -120,7 +124,7 @@ mod tests {
             line.to_string(),
             "id=req_1 client=203.0.113.0 tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=1.500 \
-             first_ms=1.000 own_ms=-"
+             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9"
         );
     }
 }

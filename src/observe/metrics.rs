@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use super::trials::Trials;
 use crate::clock;
 
 /// From 1 ms to 10 min: an answer may take as long as a model thinks.
@@ -36,6 +37,7 @@ pub struct Metrics {
     sent: IntCounterVec,
     model_redirects: IntCounter,
     broken: IntCounterVec,
+    trials: Trials,
     in_flight: Gauge,
     uptime: Gauge,
     total_requests: IntCounter,
@@ -118,6 +120,7 @@ impl Metrics {
                 ),
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
+            trials: Trials::new()?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
             total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
@@ -151,7 +154,7 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
-        for collector in collectors {
+        for collector in collectors.into_iter().chain(self.trials.collectors()) {
             self.registry.register(collector)?;
         }
         let process = prometheus::process_collector::ProcessCollector::for_self();
@@ -200,6 +203,11 @@ impl Metrics {
         if seen.status >= 400 || seen.broken.is_some() {
             self.errors.inc();
         }
+    }
+
+    /// What is counted of attempts at upstreams.
+    pub fn trials(&self) -> &Trials {
+        &self.trials
     }
 
     /// Everything, as Prometheus reads it.

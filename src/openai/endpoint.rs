@@ -8,6 +8,8 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use super::progress::Stream;
+
 /// Something that a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint<'p> {
@@ -28,6 +30,8 @@ pub struct Exchange {
     pub name: &'static str,
     /// The path under `/v1`, which goes after the upstream's base path.
     pub path: &'static str,
+    /// What the events of its streams are.
+    pub stream: Stream,
     /// How an answer of this endpoint tells, in a stream, that something broke.
     pub stream_error: StreamError,
     /// Whether its body may be a form.
@@ -68,6 +72,7 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
     Exchange {
         name,
         path,
+        stream: Stream::Other,
         stream_error: StreamError::Data,
         takes_form: false,
         takes_stop: false,
@@ -82,8 +87,9 @@ const fn form(name: &'static str, path: &'static str) -> Exchange {
     }
 }
 
-const fn completions(name: &'static str, path: &'static str) -> Exchange {
+const fn completions(name: &'static str, path: &'static str, stream: Stream) -> Exchange {
     Exchange {
+        stream,
         takes_stop: true,
         ..exchange(name, path)
     }
@@ -91,6 +97,7 @@ const fn completions(name: &'static str, path: &'static str) -> Exchange {
 
 const fn responses(name: &'static str, path: &'static str) -> Exchange {
     Exchange {
+        stream: Stream::Responses,
         stream_error: StreamError::Event,
         is_stored: true,
         ..exchange(name, path)
@@ -98,8 +105,8 @@ const fn responses(name: &'static str, path: &'static str) -> Exchange {
 }
 
 static EXCHANGES: [Exchange; 14] = [
-    completions("chat_completions", "/chat/completions"),
-    completions("completions", "/completions"),
+    completions("chat_completions", "/chat/completions", Stream::Chat),
+    completions("completions", "/completions", Stream::Completions),
     exchange("embeddings", "/embeddings"),
     responses("responses", "/responses"),
     responses("responses_input_tokens", "/responses/input_tokens"),

@@ -2,8 +2,9 @@
 //!
 //! Owns finding `model` and `stream` at the top level without building a tree, and replacing the
 //! bytes of the model's value while every other byte stays. Refuses what could be read in two
-//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. `store` is
-//! looked at besides, and nothing is refused for it: it only tells which account to ask.
+//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. `store`,
+//! `prompt_cache_key` and `user` are looked at besides, and nothing is refused for them: they only
+//! tell which account and which server to ask.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,6 +28,9 @@ pub struct Peek<'b> {
     pub stream: bool,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
     pub store: bool,
+    /// Its `prompt_cache_key`, else its `user`, as it stands in the body: requests of one are best
+    /// served by one server.
+    pub affinity: Option<&'b [u8]>,
 }
 
 /// Why a body cannot be served.
@@ -121,6 +125,8 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
     store: bool,
+    prompt_cache_key: Option<&'b RawValue>,
+    user: Option<&'b RawValue>,
     duplicate: Option<&'static str>,
     shadowed: Option<&'static str>,
 }
@@ -154,6 +160,10 @@ impl<'b> Visitor<'b> for TopLevel {
                 None if key == "store" => {
                     fields.store = map.next_value::<&RawValue>()?.get() == "true";
                 }
+                None if key == "prompt_cache_key" => {
+                    fields.prompt_cache_key = Some(map.next_value()?);
+                }
+                None if key == "user" => fields.user = Some(map.next_value()?),
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -210,6 +220,11 @@ impl<'b> Fields<'b> {
             model_range,
             stream,
             store: self.store,
+            affinity: [self.prompt_cache_key, self.user]
+                .into_iter()
+                .flatten()
+                .map(|value| value.get().as_bytes())
+                .find(|json| !matches!(*json, b"null" | b"\"\"")),
         })
     }
 }
@@ -244,6 +259,21 @@ mod tests {
     fn escaped_keys_and_values_mean_what_they_say() {
         let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
         assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", true));
+    }
+
+    #[test]
+    fn what_a_request_hangs_on_is_its_cache_key_or_its_user() {
+        for (rest, affinity) in [
+            (r#","user":"u","prompt_cache_key":"k""#, Some(r#""k""#)),
+            (r#","user":"u","prompt_cache_key":null"#, Some(r#""u""#)),
+            (r#","user":7"#, Some("7")),
+            (r#","user":"""#, None),
+            ("", None),
+        ] {
+            let body = format!(r#"{{"model":"m"{rest}}}"#);
+            let found = peek(body.as_bytes()).unwrap().affinity;
+            assert_eq!(found, affinity.map(str::as_bytes), "{body}");
+        }
     }
 
     #[test]

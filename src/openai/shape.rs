@@ -1,14 +1,17 @@
 //! Shapes of JSON that a derived reader alone does not hold to.
 //!
-//! Owns telling an object from an array, and reading no more items of an array than are wanted.
-//! Refuses to know what is in them. Fails as serde does, on any other shape.
+//! Owns telling an object from an array, reading no more items of an array than are wanted, and
+//! what of a value that was left as JSON is asked without a tree of it. Refuses to know what is in
+//! them. Fails as serde does, on any other shape.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// As many items of an array are read: more choices or calls than any answer has.
 pub(super) const MAX_ITEMS: usize = 128;
@@ -74,4 +77,34 @@ impl<'b, T: Deserialize<'b>> Deserialize<'b> for List<T> {
         }
         deserializer.deserialize_any(Items(PhantomData))
     }
+}
+
+/// Whether a value is there and not empty: what SDKs take for true.
+pub(super) fn says(value: Option<&RawValue>) -> bool {
+    let Some(json) = value.map(RawValue::get) else {
+        return false;
+    };
+    match json.strip_prefix(['[', '{']) {
+        Some(items) => !matches!(items.trim_ascii(), "]" | "}"),
+        None => !matches!(json, "null" | "false" | "0" | "\"\""),
+    }
+}
+
+/// A value that is an object of this shape.
+pub(super) fn object<'b, T: Deserialize<'b>>(value: &'b RawValue) -> Option<T> {
+    let Object(read) = serde_json::from_str(value.get()).ok()?;
+    Some(read)
+}
+
+/// A value that is a string.
+pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+    let Text(text) = serde_json::from_str(value.get()).ok()?;
+    Some(text)
+}
+
+/// Whether a value is written as this JSON. No server escapes what it has no need to.
+pub(super) fn is(value: Option<&RawValue>, json: &str) -> bool {
+    value.is_some_and(|value| value.get() == json)
 }

@@ -64,13 +64,15 @@ impl Index {
     }
 }
 
-/// A rule's targets, chosen in turn so that long-run shares equal the weights.
+/// As many turns are given up to targets that cannot be asked; then whoever can is taken.
+const MAX_TURNS: usize = 64;
+
+/// A rule's targets: the tier of the lowest priority that can be asked, and in it in turn, so that
+/// long-run shares equal the weights.
 #[derive(Debug)]
 pub struct Targets {
     targets: Vec<Target>,
-    /// Target positions, each as often as its weight says, spread evenly.
-    wheel: Vec<usize>,
-    next: AtomicUsize,
+    tiers: Vec<Tier>,
 }
 
 /// Where a request may go.
@@ -80,31 +82,73 @@ pub struct Target {
     pub upstream: usize,
     /// The model to ask for; `None` passes on what the client asked.
     pub model: Option<String>,
+    /// Its share of what its tier gets.
+    pub weight: u32,
+    /// Which tier it is in.
+    pub priority: u32,
+}
+
+/// Targets of one priority.
+#[derive(Debug)]
+struct Tier {
+    /// Target positions, each as often as its weight says, spread evenly.
+    wheel: Vec<usize>,
+    next: AtomicUsize,
 }
 
 impl Targets {
-    /// Takes targets with their weights; at least one weight must be above zero.
-    pub fn new(weighted: Vec<(Target, u32)>) -> Self {
-        let wheel = spread(&weighted.iter().map(|(_, w)| *w).collect::<Vec<_>>());
+    /// Takes targets; at least one weight must be above zero.
+    pub fn new(targets: Vec<Target>) -> Self {
+        let mut priorities: Vec<u32> = targets.iter().map(|target| target.priority).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        let tier = |priority: u32| {
+            let weight = |t: &Target| match t.priority == priority {
+                true => t.weight,
+                false => 0,
+            };
+            Tier {
+                wheel: spread(&targets.iter().map(weight).collect::<Vec<_>>()),
+                next: AtomicUsize::new(0),
+            }
+        };
         Self {
-            targets: weighted.into_iter().map(|(t, _)| t).collect(),
-            wheel,
-            next: AtomicUsize::new(0),
+            tiers: priorities.into_iter().map(tier).collect(),
+            targets,
         }
     }
 
-    /// The next target's position.
-    pub fn choose(&self) -> usize {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = turn.checked_rem(self.wheel.len());
-        slot.and_then(|slot| self.wheel.get(slot))
-            .copied()
-            .unwrap_or(0)
+    /// The position of the next target that can be asked.
+    pub fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
+        self.tiers.iter().find_map(|tier| tier.choose(&can))
     }
 
     /// The target at a position.
     pub fn get(&self, position: usize) -> Option<&Target> {
         self.targets.get(position)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Target] {
+        &self.targets
+    }
+}
+
+impl Tier {
+    /// The turn of one that cannot be asked is given up as a whole: if it went to whoever stands
+    /// behind, that one would have more than its share.
+    fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
+        let turn = || {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            let slot = turn.checked_rem(self.wheel.len())?;
+            self.wheel.get(slot).copied()
+        };
+        let turns = (0..self.wheel.len().min(MAX_TURNS)).filter_map(|_| turn());
+        let any = || self.wheel.iter().copied().find(|position| can(*position));
+        turns
+            .into_iter()
+            .find(|position| can(*position))
+            .or_else(any)
     }
 }
 
@@ -181,18 +225,49 @@ mod tests {
         assert_eq!(index.find("aé"), None);
     }
 
-    #[test]
-    fn long_run_shares_equal_the_weights() {
-        let target = |upstream| Target {
-            upstream,
+    fn targets(weights: &[(u32, u32)]) -> Targets {
+        let target = |(weight, priority): &(u32, u32)| Target {
+            upstream: 0,
             model: None,
+            weight: *weight,
+            priority: *priority,
         };
-        let targets = Targets::new(vec![(target(0), 300), (target(1), 100), (target(2), 0)]);
-        let mut counts = [0; 3];
-        for _ in 0..400 {
-            counts[targets.choose()] += 1;
+        Targets::new(weights.iter().map(target).collect())
+    }
+
+    fn counts<const N: usize>(targets: &Targets, can: impl Fn(usize) -> bool) -> [u32; N] {
+        let mut counts = [0; N];
+        for _ in 0..1200 {
+            counts[targets.choose(&can).unwrap()] += 1;
         }
-        assert_eq!(counts, [300, 100, 0]);
+        counts
+    }
+
+    #[test]
+    fn long_run_shares_equal_the_weights_among_those_that_can_be_asked() {
+        let targets = targets(&[(300, 0), (200, 0), (100, 0), (0, 0)]);
+        assert_eq!(counts(&targets, |_| true), [600, 400, 200, 0]);
+        assert_eq!(counts(&targets, |n| n != 0), [0, 800, 400, 0]);
+        assert_eq!(targets.choose(|_| false), None);
+        assert_eq!(
+            targets.choose(|n| n == 3),
+            None,
+            "a weight of 0 gets nothing"
+        );
         assert_eq!(spread(&[3, 1]), vec![0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_lower_tier_is_asked_only_when_nothing_above_can_be() {
+        let targets = targets(&[(1, 5), (2, 0), (1, 0), (1, 9)]);
+        assert_eq!(counts(&targets, |_| true), [0, 800, 400, 0]);
+        assert_eq!(counts(&targets, |n| n != 1 && n != 2), [1200, 0, 0, 0]);
+        assert_eq!(counts(&targets, |n| n == 3), [0, 0, 0, 1200]);
+    }
+
+    #[test]
+    fn one_that_has_nearly_every_turn_leaves_none_waiting_when_it_cannot_be_asked() {
+        let targets = targets(&[(999, 0), (1, 0)]);
+        assert_eq!(targets.choose(|n| n == 1), Some(1));
     }
 }

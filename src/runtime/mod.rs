@@ -16,9 +16,10 @@ use ipnet::IpNet;
 
 use crate::auth::Keys;
 use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
-use crate::upstreams::Upstream;
+use crate::upstreams::{Breaker, Conditions, Upstream};
 
 pub use manners::Manners;
 pub use shared::{InFlight, Shared};
@@ -56,11 +57,16 @@ pub struct Settings {
     pub mask_addresses: bool,
     /// How long a list of an upstream's models is taken for fresh.
     pub models_ttl: Duration,
+    /// How often something is tried again.
+    pub retries: config::Retries,
     /// How forms are read.
     pub forms: config::Forms,
     /// How long sockets live.
     pub websocket: config::WebSocket,
 }
+
+/// As many fallbacks of a rule are known, those of its fallbacks included.
+const MAX_FALLBACKS: usize = 16;
 
 /// A model rule.
 #[derive(Debug)]
@@ -71,8 +77,18 @@ pub struct Rule {
     pub exact: Option<String>,
     /// Who serves it.
     pub targets: Targets,
+    /// The failures on which another target is asked.
+    pub on: Reasons,
+    /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
+    pub fallbacks: Vec<Fallback>,
+    /// How long a client that waits for a stream hears nothing.
+    pub keepalive_after: Option<Duration>,
+    /// Whether events that cannot be read are kept from the client.
+    pub drops_malformed: bool,
     /// What each target wants changed, by its position.
     manners: Vec<Manners>,
+    /// How each target does, by its position.
+    breakers: Vec<Arc<Breaker>>,
     /// The upstreams that are asked for whatever name the client gives.
     passes_to: Vec<usize>,
     passes_all: bool,
@@ -88,6 +104,29 @@ impl Rule {
     pub fn manners(&self, position: usize) -> Option<&Manners> {
         self.manners.get(position)
     }
+
+    /// How the target at a position does.
+    pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
+        self.breakers.get(position)
+    }
+
+    /// Whether one more target may be left out: at most half of what the rule can ask is.
+    pub fn may_eject(&self) -> bool {
+        let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
+        let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
+        (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
+    }
+}
+
+/// What is asked for when the targets of a rule fail.
+#[derive(Debug)]
+pub struct Fallback {
+    /// The model.
+    pub model: String,
+    /// The position of the rule that serves it.
+    rule: usize,
+    /// The failures on which it is asked for.
+    pub on: Reasons,
 }
 
 /// A forwarded prefix.
@@ -100,8 +139,9 @@ pub struct Route {
 }
 
 impl Runtime {
-    /// Builds the snapshot. `demo` is where the built-in provider listens, if it does.
-    pub fn new(config: &Config, demo: Option<SocketAddr>) -> Self {
+    /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `conditions`
+    /// is what has been learnt of whoever is named.
+    pub fn new(config: &Config, demo: Option<SocketAddr>, conditions: &Conditions) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
@@ -110,7 +150,12 @@ impl Runtime {
                 server.ways.allow_ephemeral_keys,
             )
         };
-        let rules: Vec<Arc<Rule>> = config.models.iter().map(|r| rule(r, config)).collect();
+        conditions.forget_unused();
+        let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
+        let rules = config.models.iter();
+        let rules: Vec<Arc<Rule>> = rules
+            .map(|written| rule(written, config, &index, conditions))
+            .collect();
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
@@ -123,10 +168,11 @@ impl Runtime {
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
                 models_ttl: server.ways.models_ttl,
+                retries: server.retries,
                 forms: server.ways.forms.clone(),
                 websocket: server.ways.websocket,
             },
-            index: Index::new(config.models.iter().map(|rule| &rule.matcher.value)),
+            index,
             many: many(&rules, config),
             rules,
             prefixes: Prefixes::new(config.routes.iter().map(|r| r.prefix.value.as_str())),
@@ -138,7 +184,7 @@ impl Runtime {
             upstreams: config
                 .upstreams
                 .iter()
-                .map(|upstream| Arc::new(Upstream::new(upstream, demo)))
+                .map(|upstream| Arc::new(Upstream::new(upstream, demo, conditions)))
                 .collect(),
             keys: Keys::new(keys),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
@@ -157,6 +203,16 @@ impl Runtime {
     /// The rule that serves a model.
     pub fn rule(&self, model: &str) -> Option<&Arc<Rule>> {
         self.rules.get(self.index.find(model)?)
+    }
+
+    /// The rule of a fallback.
+    pub fn fallback(&self, fallback: &Fallback) -> Option<&Arc<Rule>> {
+        self.rules.get(fallback.rule)
+    }
+
+    /// Every upstream, in the order of the file.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
     }
 
     /// Every rule, in the order of the file.
@@ -257,26 +313,67 @@ fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
     positions
 }
 
-fn rule(written: &ModelRule, config: &Config) -> Arc<Rule> {
+fn rule(written: &ModelRule, config: &Config, index: &Index, conditions: &Conditions) -> Arc<Rule> {
     let matcher = &written.matcher.value;
-    let read = written.targets.iter().filter_map(|target| {
-        let upstream = position(&target.upstream.value, config)?;
-        let manners = Manners::new(&target.manners, &config.upstreams.get(upstream)?.dialect);
-        let model = target.model.clone();
-        Some(((Target { upstream, model }, target.weight), manners))
-    });
-    let (targets, manners): (Vec<(Target, u32)>, Vec<Manners>) = read.unzip();
-    let unnamed = targets.iter().filter(|(target, _)| target.model.is_none());
-    let passes_to: Vec<usize> = unnamed.map(|(target, _)| target.upstream).collect();
+    let label = matcher.label();
+    let (mut targets, mut manners, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
+    for target in &written.targets {
+        let name = &target.upstream.value;
+        let Some(upstream) = position(name, config) else {
+            continue;
+        };
+        if let Some(asked) = config.upstreams.get(upstream) {
+            manners.push(Manners::new(&target.manners, &asked.dialect));
+            breakers.push(conditions.target(&label, name, target.model.as_deref()));
+            targets.push(Target {
+                upstream,
+                model: target.model.clone(),
+                weight: target.weight,
+                priority: target.priority,
+            });
+        }
+    }
+    let unnamed = targets.iter().filter(|target| target.model.is_none());
+    let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
     Arc::new(Rule {
-        label: matcher.label(),
+        label,
         exact: match matcher {
             Matcher::Exact(name) => Some(name.clone()),
             Matcher::Prefix(_) | Matcher::Keyword(_) => None,
         },
         targets: Targets::new(targets),
+        on: written.on,
+        fallbacks: fallbacks(written, config, index),
+        keepalive_after: written.keepalive_after,
+        drops_malformed: written.drops_malformed,
         manners,
+        breakers,
         passes_all: passes_to.len() == written.targets.len(),
         passes_to,
     })
+}
+
+/// The fallbacks of a rule, then those of each of them, each once. Validation has seen to it that
+/// none runs in a circle.
+fn fallbacks(written: &ModelRule, config: &Config, index: &Index) -> Vec<Fallback> {
+    let mut found: Vec<Fallback> = Vec::new();
+    let mut rules = vec![written];
+    while let Some(rule) = rules.pop() {
+        for fallback in &rule.fallback {
+            let model = &fallback.model.value;
+            let Some(position) = index.find(model) else {
+                continue;
+            };
+            let is_new = found.iter().all(|known| known.model != *model);
+            if is_new && found.len() < MAX_FALLBACKS {
+                found.push(Fallback {
+                    model: model.clone(),
+                    rule: position,
+                    on: fallback.on.unwrap_or(rule.on),
+                });
+                rules.splice(0..0, config.models.get(position));
+            }
+        }
+    }
+    found
 }

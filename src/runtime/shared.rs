@@ -1,7 +1,7 @@
 //! State that outlives a snapshot.
 //!
-//! Owns the current snapshot's place, the upstream connections, the metrics, the count of requests
-//! in flight and the flood guard. Refuses to know any configuration but through a snapshot.
+//! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
+//! them, the budget for retries, the metrics, the count of requests in flight and the flood guard. Refuses to know any configuration but through a snapshot.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,13 +14,17 @@ use tokio::sync::Notify;
 
 use super::Runtime;
 use crate::observe::metrics::Metrics;
-use crate::upstreams::Connector;
+use crate::upstreams::{Budget, Conditions, Connector};
 
 /// What all requests share.
 pub struct Shared {
     current: ArcSwap<Runtime>,
+    /// What has been learnt of servers, keys and targets.
+    pub conditions: Conditions,
     /// Connections to upstreams, pooled by address.
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
+    /// What may be spent on further attempts.
+    pub budget: Budget,
     /// Counters and histograms.
     pub metrics: Metrics,
     arrivals: Rate,
@@ -35,10 +39,12 @@ impl Shared {
     ///
     /// # Errors
     /// The metrics could not be registered: a name is taken twice.
-    pub fn new(runtime: Runtime) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(runtime: Runtime, conditions: Conditions) -> Result<Arc<Self>, prometheus::Error> {
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
-            connector: Connector::default(),
+            conditions,
+            connector: Arc::default(),
+            budget: Budget::default(),
             metrics: Metrics::new()?,
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),

@@ -23,6 +23,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::demo;
 use crate::runtime::{Runtime, Shared};
+use crate::upstreams::{Conditions, health};
 use door::Door;
 use listeners::{Bound, Sockets};
 
@@ -108,9 +109,12 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         false => None,
     };
 
-    let runtime = Runtime::new(config, demo.as_ref().map(|bound| bound.address));
+    let conditions = Conditions::default();
+    let built_in = demo.as_ref().map(|bound| bound.address);
+    let runtime = Runtime::new(config, built_in, &conditions);
     runtime.resolve_names().await;
-    let shared = Shared::new(runtime).map_err(|e| StartError::Internal(e.to_string()))?;
+    let shared = Shared::new(runtime, conditions);
+    let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     for line in config.not_in_force() {
         log::warn!("{line}: read and checked, but not in force in this version");
     }
@@ -135,6 +139,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     start(Box::new(service("demo", demo, demo::Provider)?));
     tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
+    tokio::spawn(watch_health(Arc::clone(&shared)));
 
     log_listening(&listening);
     announce(&listening);
@@ -164,6 +169,12 @@ async fn keep_names_fresh(shared: Arc<Shared>) {
 
 async fn tend_connections(shared: Arc<Shared>) {
     shared.connector.tend().await;
+}
+
+/// Over whatever snapshot is current: a server that a reload adds is checked from then on.
+async fn watch_health(shared: Arc<Shared>) {
+    let connector = Arc::clone(&shared.connector);
+    health::watch(move || shared.pin().upstreams().to_vec(), connector).await;
 }
 
 /// The clients' listeners come last: once they are told of, everything listens.

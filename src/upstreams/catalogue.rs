@@ -117,7 +117,8 @@ impl Upstream {
     }
 
     async fn ask_for_models(&self, connector: &Connector) -> Result<Vec<Model>, String> {
-        let peer = self.pool.choose().ok_or("no name could be resolved")?;
+        let seat = self.pool.choose(b"", &[]).ok_or("no server can be asked")?;
+        let peer = &seat.peer;
         let path = [&peer.base_path, OPERATION].concat();
         let build = || {
             let mut header = RequestHeader::build_no_case("GET", path.as_bytes(), Some(6)).ok()?;
@@ -137,7 +138,7 @@ impl Upstream {
         };
         let header = build().ok_or("the request cannot be written as HTTP")?;
         let said = |e: Box<pingora::Error>| e.to_string().replace('\n', " ");
-        let connection = connector.connect(&peer).await.map_err(said)?;
+        let connection = connector.connect(peer).await.map_err(said)?;
         let sent = connection.send(header, &Payload::default()).await;
         let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
         session.read_response_header().await.map_err(said)?;
@@ -153,7 +154,7 @@ impl Upstream {
                 return Err(format!("its list is longer than {MAX_LIST_BYTES} bytes"));
             }
         }
-        connector.release(session, &peer).await;
+        connector.release(session, peer).await;
         models::read(&body).ok_or_else(|| "what it answered is no list".to_owned())
     }
 }

@@ -1,20 +1,33 @@
 //! The provider keys of an upstream.
 //!
 //! Owns which key a request gets: the next in turn, or always the same one for a tenant, because
-//! what a key has made (a file, a stored response) often answers to that account alone. Values are
-//! ready to send and marked sensitive, so that nothing prints them. Refuses to know what a key is
-//! used for.
+//! what a key has made (a file, a stored response) often answers to that account alone; and which
+//! keys rest, for how long, because their provider has said so. Values are ready to send and marked
+//! sensitive, so that nothing prints them. Refuses to know what a key is used for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 
+use super::conditions::Conditions;
 use crate::config::Keys;
 use crate::openai::dialect::Dialect;
+use crate::openai::ratelimit::{Allowance, Headroom};
 use crate::secret::KeyHash;
 
 /// How many points of the ring each key has: enough that tenants spread evenly over a few keys.
 const POINTS_PER_KEY: u8 = 64;
+/// A key whose provider says "too many", and not for how long, rests for this at first, and twice
+/// as long each time.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// A key that is refused, or has no money left, is not tried again for this long; a lone key is
+/// sooner, since nothing else can serve.
+const EJECTION: Duration = Duration::from_secs(600);
+const EJECTION_OF_ALL: Duration = Duration::from_secs(30);
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +41,10 @@ pub enum Turn<'a> {
 /// Where the credential of a request comes from.
 #[derive(Debug)]
 pub enum KeyRing {
-    /// Ours. None at all for a server that asks for none.
+    /// Ours.
     Own {
-        /// Header values, ready to send.
-        values: Vec<HeaderValue>,
+        /// In the order of the configuration; one without a value for a server that asks for none.
+        keys: Vec<Arc<Key>>,
         /// Whose turn it is.
         next: AtomicUsize,
         /// Points in order, each with the position of the key that it belongs to. A tenant has the
@@ -43,39 +56,120 @@ pub enum KeyRing {
     Passthrough,
 }
 
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// The header's value, ready to send; `None` where the server asks for no key.
+    pub value: Option<HeaderValue>,
+    /// Names it in logs and tables: the start of its hash, or `none`.
+    pub fingerprint: String,
+    /// How it does.
+    condition: Arc<KeyCondition>,
+}
+
+/// How a key does; outlives a snapshot.
+#[derive(Debug, Default)]
+pub struct KeyCondition(Mutex<Doing>);
+
+#[derive(Debug, Default)]
+struct Doing {
+    rest: Option<(Instant, Rest)>,
+    /// How often in a row it was "too many", without a time.
+    strikes: u32,
+    requests: Option<Learnt>,
+    tokens: Option<Learnt>,
+}
+
+/// What is left of an allowance, as the provider said last and less what was asked for since.
+#[derive(Clone, Copy, Debug)]
+struct Learnt {
+    left: u64,
+    until: Instant,
+}
+
+/// Why a key rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// The provider said "too many".
+    RateLimited,
+    /// The provider does not accept it.
+    Refused,
+    /// The account has no money left.
+    OutOfCredit,
+}
+
+impl Rest {
+    /// Its name in metrics and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited => "cooling",
+            Self::Refused => "refused",
+            Self::OutOfCredit => "out_of_credit",
+        }
+    }
+}
+
+/// Whether a key can be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// By what its provider has said, nothing is left of its allowance; that may be wrong.
+    Dry,
+    /// It rests for so long.
+    Resting(Duration, Rest),
+}
+
 impl KeyRing {
     /// Builds the ring from what the operator wrote.
-    pub fn new(written: &Keys, dialect: &Dialect) -> Self {
-        let Keys::Own(keys) = written else {
+    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, conditions: &Conditions) -> Self {
+        let Keys::Own(written) = written else {
             return Self::Passthrough;
         };
-        let sendable = keys.iter().filter_map(|key| {
-            let value = dialect.credential(key.expose().as_bytes())?;
-            Some((value, key.expose().as_bytes()))
-        });
-        let (values, keys): (Vec<HeaderValue>, Vec<&[u8]>) = sendable.unzip();
-        let points = keys.iter().enumerate().flat_map(|(position, key)| {
-            (0..POINTS_PER_KEY)
-                .map(move |n| (KeyHash::of(&[key, &[n][..]].concat()).head(), position))
-        });
-        let mut ring: Vec<(u64, usize)> = points.collect();
+        let mut keys = Vec::new();
+        let mut ring = Vec::new();
+        for key in written {
+            let bytes = key.expose().as_bytes();
+            let Some(value) = dialect.credential(bytes) else {
+                continue;
+            };
+            let position = keys.len();
+            let points = (0..POINTS_PER_KEY).map(|n| [bytes, &[n][..]].concat());
+            ring.extend(points.map(|point| (KeyHash::of(&point).head(), position)));
+            let hash = KeyHash::of(bytes);
+            keys.push(Arc::new(Key {
+                value: Some(value),
+                fingerprint: hash.fingerprint(),
+                condition: conditions.key(upstream, &hash.to_hex()),
+            }));
+        }
+        if keys.is_empty() {
+            ring.push((0, 0));
+            keys.push(Arc::new(Key {
+                value: None,
+                fingerprint: "none".to_owned(),
+                condition: conditions.key(upstream, "none"),
+            }));
+        }
         ring.sort_unstable();
         Self::Own {
-            values,
+            keys,
             next: AtomicUsize::new(0),
             ring,
         }
     }
 
-    /// Our key for a request; `None` where there is none, or the client's own is sent on.
-    pub fn choose(&self, turn: Turn<'_>) -> Option<&HeaderValue> {
-        let Self::Own { values, next, ring } = self else {
+    /// Our key for a request of about so many tokens: one that is ready rather than one that is dry,
+    /// none that rests and none that `tried` names. `None` where there is none such, or the client's
+    /// own is sent on.
+    pub fn choose(&self, turn: Turn<'_>, tried: &[Arc<Key>], tokens: u64) -> Option<Arc<Key>> {
+        let Self::Own { keys, next, ring } = self else {
             return None;
         };
-        let position = match turn {
+        let start = match turn {
             Turn::Next => next
                 .fetch_add(1, Ordering::Relaxed)
-                .checked_rem(values.len())?,
+                .checked_rem(keys.len())?,
             Turn::Of(tenant) => {
                 let point = KeyHash::of(tenant.as_bytes()).head();
                 let behind = ring.partition_point(|(at, _)| *at < point);
@@ -83,7 +177,120 @@ impl KeyRing {
                 *position
             }
         };
-        values.get(position)
+        let now = Instant::now();
+        let in_order = || keys.iter().cycle().skip(start).take(keys.len());
+        let untried = |key: &&Arc<Key>| !tried.iter().any(|other| Arc::ptr_eq(key, other));
+        let mut dry = None;
+        for key in in_order().filter(untried) {
+            match key.readiness(now) {
+                Readiness::Ready => {
+                    key.condition.0.lock().spend(tokens, now);
+                    return Some(Arc::clone(key));
+                }
+                Readiness::Dry if dry.is_none() => dry = Some(key),
+                _ => {}
+            }
+        }
+        dry.cloned()
+    }
+
+    /// The best that any key can do now.
+    pub fn readiness(&self, now: Instant) -> Readiness {
+        let Self::Own { keys, .. } = self else {
+            return Readiness::Ready;
+        };
+        let mut best: Option<Readiness> = None;
+        for key in keys {
+            match (key.readiness(now), best) {
+                (Readiness::Ready, _) => return Readiness::Ready,
+                (Readiness::Dry, _) => best = Some(Readiness::Dry),
+                (other, None) => best = Some(other),
+                (Readiness::Resting(left, why), Some(Readiness::Resting(least, _)))
+                    if left < least =>
+                {
+                    best = Some(Readiness::Resting(left, why));
+                }
+                _ => {}
+            }
+        }
+        best.unwrap_or(Readiness::Ready)
+    }
+
+    /// The keys, for tables; none where the client's own is sent on.
+    pub fn keys(&self) -> &[Arc<Key>] {
+        match self {
+            Self::Own { keys, .. } => keys,
+            Self::Passthrough => &[],
+        }
+    }
+
+    /// Lets a key rest that its provider does not serve now, and tells for how long.
+    pub fn rest(&self, key: &Key, why: Rest, told: Option<Duration>) -> Duration {
+        let is_lone = self.keys().len() == 1;
+        let mut doing = key.condition.0.lock();
+        let time = match why {
+            Rest::RateLimited => told.unwrap_or_else(|| {
+                let doubled = FIRST_REST.saturating_mul(1 << doing.strikes.min(10));
+                doubled.min(LONGEST_REST)
+            }),
+            Rest::Refused | Rest::OutOfCredit if is_lone => EJECTION_OF_ALL,
+            Rest::Refused | Rest::OutOfCredit => EJECTION,
+        };
+        doing.strikes = doing.strikes.saturating_add(1);
+        doing.rest = Some((Instant::now() + time, why));
+        time
+    }
+}
+
+impl Key {
+    /// Whether it can be used.
+    pub fn readiness(&self, now: Instant) -> Readiness {
+        let doing = self.condition.0.lock();
+        match doing.rest {
+            Some((until, why)) if until > now => {
+                return Readiness::Resting(until - now, why);
+            }
+            _ => {}
+        }
+        let is_dry = |learnt: Option<Learnt>| {
+            learnt.is_some_and(|learnt| learnt.left == 0 && learnt.until > now)
+        };
+        match is_dry(doing.requests) || is_dry(doing.tokens) {
+            true => Readiness::Dry,
+            false => Readiness::Ready,
+        }
+    }
+
+    /// It has served; what its provider said of its allowance counts from now on.
+    pub fn served(&self, headroom: &Headroom) {
+        let mut doing = self.condition.0.lock();
+        doing.strikes = 0;
+        if headroom.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let learnt = |allowance: Option<Allowance>| {
+            let allowance = allowance?;
+            Some(Learnt {
+                left: allowance.remaining,
+                until: now + allowance.resets_in?,
+            })
+        };
+        doing.requests = learnt(headroom.requests);
+        doing.tokens = learnt(headroom.tokens);
+    }
+}
+
+impl Doing {
+    fn spend(&mut self, tokens: u64, now: Instant) {
+        for (learnt, amount) in [(&mut self.requests, 1), (&mut self.tokens, tokens)] {
+            if let Some(known) = learnt {
+                known.left = known.left.saturating_sub(amount);
+                if known.until <= now {
+                    *learnt = None;
+                }
+            }
+        }
     }
 }
 
@@ -96,23 +303,48 @@ mod tests {
 
     fn ring(keys: &[&str]) -> KeyRing {
         let keys = keys.iter().map(|k| Secret::new((*k).to_owned()));
-        KeyRing::new(&Keys::Own(keys.collect()), &Dialect::default())
+        let keys = Keys::Own(keys.collect());
+        KeyRing::new(&keys, &Dialect::default(), "u", &Conditions::default())
+    }
+
+    fn value(key: &Key) -> String {
+        let value = key.value.as_ref().unwrap();
+        value.to_str().unwrap().to_owned()
+    }
+
+    fn chosen(ring: &KeyRing, turn: Turn<'_>) -> Option<String> {
+        ring.choose(turn, &[], 10).map(|key| value(&key))
+    }
+
+    fn headroom(requests: u64, tokens: u64) -> Headroom {
+        let allowance = |remaining| {
+            Some(Allowance {
+                remaining,
+                resets_in: Some(Duration::from_secs(60)),
+            })
+        };
+        Headroom {
+            requests: allowance(requests),
+            tokens: allowance(tokens),
+        }
     }
 
     #[test]
     fn keys_take_turns_and_never_print() {
         let ring = ring(&["sk-a", "sk-b"]);
-        let sent: Vec<_> = (0..3).filter_map(|_| ring.choose(Turn::Next)).collect();
+        let sent: Vec<_> = (0..3).filter_map(|_| chosen(&ring, Turn::Next)).collect();
         assert_eq!(sent, ["Bearer sk-a", "Bearer sk-b", "Bearer sk-a"]);
-        assert!(!format!("{ring:?}{sent:?}").contains("sk-"));
+        assert!(!format!("{ring:?}").contains("sk-"));
     }
 
     #[test]
-    fn an_empty_ring_and_the_clients_own_key_choose_nothing() {
+    fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
         for turn in [Turn::Next, Turn::Of("t")] {
-            assert_eq!(ring(&[]).choose(turn), None);
-            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default());
-            assert_eq!(passthrough.choose(turn), None);
+            assert_eq!(ring(&[]).choose(turn, &[], 1).unwrap().value, None);
+            let conditions = Conditions::default();
+            let passthrough =
+                KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &conditions);
+            assert!(passthrough.choose(turn, &[], 1).is_none());
         }
     }
 
@@ -121,10 +353,7 @@ mod tests {
         let (three, four) = (ring(&["a", "b", "c"]), ring(&["d", "c", "b", "a"]));
         let mut tenants_of: HashMap<String, u32> = HashMap::new();
         for tenant in (0..1000).map(|n| format!("tenant-{n}")) {
-            let key = |ring: &KeyRing| {
-                let value = ring.choose(Turn::Of(&tenant)).unwrap();
-                value.to_str().unwrap().to_owned()
-            };
+            let key = |ring| chosen(ring, Turn::Of(&tenant)).unwrap();
             assert_eq!(key(&three), key(&three));
             if key(&four) != "Bearer d" {
                 assert_eq!(key(&four), key(&three), "{tenant}");
@@ -136,5 +365,65 @@ mod tests {
             tenants_of.values().all(|n| (100..450).contains(n)),
             "{tenants_of:?}"
         );
+    }
+
+    #[test]
+    fn a_key_that_rests_leaves_its_turns_to_the_others_even_those_of_its_tenants() {
+        let ring = ring(&["a", "b"]);
+        let first = ring.choose(Turn::Next, &[], 1).unwrap();
+        ring.rest(&first, Rest::RateLimited, Some(Duration::from_secs(60)));
+        for turn in [Turn::Next, Turn::Next, Turn::Of("x"), Turn::Of("y")] {
+            assert_eq!(chosen(&ring, turn).unwrap(), "Bearer b");
+        }
+        assert_eq!(ring.readiness(Instant::now()), Readiness::Ready);
+        let other = ring.choose(Turn::Next, &[], 1).unwrap();
+        assert!(ring.choose(Turn::Next, &[Arc::clone(&other)], 1).is_none());
+        ring.rest(&other, Rest::OutOfCredit, None);
+        assert!(ring.choose(Turn::Next, &[], 1).is_none());
+        let readiness = ring.readiness(Instant::now());
+        assert!(
+            matches!(readiness, Readiness::Resting(left, Rest::RateLimited) if left.as_secs() < 61),
+            "{readiness:?}"
+        );
+        let later = Instant::now() + Duration::from_secs(61);
+        assert_eq!(first.readiness(later), Readiness::Ready);
+    }
+
+    #[test]
+    fn who_is_told_no_time_rests_longer_each_time_until_it_serves() {
+        let ring = ring(&["a"]);
+        let key = ring.choose(Turn::Next, &[], 1).unwrap();
+        let rest = || ring.rest(&key, Rest::RateLimited, None).as_secs();
+        assert_eq!([rest(), rest(), rest()], [1, 2, 4]);
+        assert_eq!((0..9).map(|_| rest()).max(), Some(30));
+        key.served(&Headroom::default());
+        assert_eq!(rest(), 1);
+        assert_eq!(ring.rest(&key, Rest::Refused, None), EJECTION_OF_ALL);
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_and_no_further_while_another_key_has_some() {
+        let ring = ring(&["a", "b"]);
+        let (a, b) = (
+            ring.choose(Turn::Next, &[], 0).unwrap(),
+            ring.choose(Turn::Next, &[], 0).unwrap(),
+        );
+        a.served(&headroom(2, 1000));
+        b.served(&headroom(1000, 30));
+        let mut counts: HashMap<String, u32> = HashMap::new();
+        for _ in 0..5 {
+            *counts
+                .entry(chosen(&ring, Turn::Next).unwrap())
+                .or_default() += 1;
+        }
+        let expected = [("Bearer a".to_owned(), 2), ("Bearer b".to_owned(), 3)];
+        assert_eq!(counts, expected.into());
+        assert_eq!(ring.readiness(Instant::now()), Readiness::Dry);
+        assert!(
+            chosen(&ring, Turn::Next).is_some(),
+            "what was said may be wrong"
+        );
+        let later = Instant::now() + Duration::from_secs(61);
+        assert_eq!(ring.readiness(later), Readiness::Ready);
     }
 }

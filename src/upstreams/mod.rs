@@ -1,28 +1,43 @@
 //! Provider accounts as they run: their servers, their keys, how they are connected to.
 //!
-//! `pool` picks a server and keeps its addresses fresh, `keys` takes turns among the keys,
-//! `connector` keeps the connections. Owns what an upstream needs to be asked. Refuses to know what is asked, and why.
+//! `pool` keeps the servers and their addresses, `balancer` picks one, `health` asks them how they
+//! are and `breaker` leaves out what fails; `keys` takes turns among the keys, `places` bounds how
+//! much is asked at once and `budget` how often again; `connector` keeps the connections.
+//! `conditions` keeps what has been learnt of all of them from one snapshot to the next. Owns what
+//! an upstream needs to be asked. Refuses to know what is asked, and why.
 
+mod balancer;
+mod breaker;
+mod budget;
 mod catalogue;
+mod conditions;
 mod connector;
+pub mod health;
 mod idle;
 mod keys;
 mod payload;
+mod places;
 mod pool;
+mod window;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::config::{self, Timeouts};
+use crate::config::{self, ConsistentBy, HealthCheck, Timeouts};
 use crate::openai::dialect::Dialect;
 use catalogue::Catalogue;
 
+pub use breaker::{Admission, Breaker, State};
+pub use budget::Budget;
 pub use catalogue::Listed;
+pub use conditions::Conditions;
 pub use connector::{Connection, Connector, NotSent};
-pub use keys::{KeyRing, Turn};
+pub use keys::{Key, KeyRing, Readiness, Rest, Turn};
 pub use payload::Payload;
-pub use pool::{Peer, Pool};
+pub use places::{Full, Place, Places};
+pub use pool::{Peer, Pool, Seat, Server};
 
 /// One upstream of the running configuration.
 #[derive(Debug)]
@@ -37,13 +52,26 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Its servers.
     pub pool: Pool,
+    /// What the choice of a server hangs on, where it hangs on anything.
+    pub consistent_by: Option<ConsistentBy>,
+    /// How its servers are checked, if they are.
+    pub health_check: Option<HealthCheck>,
+    /// How many requests it takes at once, if that is bounded.
+    pub places: Option<Arc<Places>>,
+    /// Whether a request is sent again whose connection broke after it had been sent whole.
+    pub resend_lost: bool,
     catalogue: Catalogue,
 }
 
 impl Upstream {
     /// Builds it from what the operator wrote. `built_in` is where the built-in provider listens,
     /// for dialects that have one and an upstream that names no server.
-    pub fn new(written: &config::Upstream, built_in: Option<SocketAddr>) -> Self {
+    pub fn new(
+        written: &config::Upstream,
+        built_in: Option<SocketAddr>,
+        conditions: &Conditions,
+    ) -> Self {
+        let name = &written.name.value;
         let mut servers: Vec<_> = written
             .servers
             .iter()
@@ -53,21 +81,24 @@ impl Upstream {
             servers.extend(built_in.map(|address| (config::BaseUrl::from(address), 1)));
         }
         Self {
-            name: written.name.value.clone(),
-            keys: KeyRing::new(&written.keys, &written.dialect),
+            name: name.clone(),
+            keys: KeyRing::new(&written.keys, &written.dialect, name, conditions),
             timeouts: written.timeouts,
-            pool: Pool::new(
-                servers,
-                &written.dialect.base_path,
-                &written.timeouts,
-                written.http2,
-            ),
+            pool: Pool::new(written, servers, conditions),
+            consistent_by: match written.balance {
+                config::Balance::Consistent(by) => Some(by),
+                _ => None,
+            },
+            health_check: written.health_check.clone(),
+            places: written.places.map(|bounds| conditions.places(name, bounds)),
+            resend_lost: written.resend_lost,
             dialect: written.dialect.clone(),
             catalogue: Catalogue::default(),
         }
     }
 
-    /// The value of the dialect's key header; the client's key is asked for where it is sent on.
+    /// The value of the dialect's key header, for one request that is sent once; the client's key
+    /// is asked for where it is sent on.
     pub fn credential<'k>(
         &self,
         turn: Turn<'_>,
@@ -75,7 +106,7 @@ impl Upstream {
     ) -> Option<HeaderValue> {
         match self.keys {
             KeyRing::Passthrough => self.dialect.credential(client_key()?),
-            KeyRing::Own { .. } => self.keys.choose(turn).cloned(),
+            KeyRing::Own { .. } => self.keys.choose(turn, &[], 0)?.value.clone(),
         }
     }
 }

@@ -4,19 +4,21 @@
 //! balancer. A name that cannot be resolved keeps its last addresses; with none ever found the pool
 //! is empty and [`Pool::choose`] gives `None`.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
-use pingora_load_balancing::selection::RoundRobin;
-use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer, discovery};
 
-use crate::config::{BaseUrl, Timeouts};
+use super::balancer::Balancer;
+use super::breaker::{Admission, Breaker};
+use super::conditions::Conditions;
+use super::health::Health;
+use crate::config::{self, BaseUrl, Ejection, Timeouts};
 
 /// A name lookup that takes longer than this has failed.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,22 +44,66 @@ pub struct Peer {
     pub http2: bool,
 }
 
+impl Peer {
+    /// Where it is.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.http.address().as_inet().copied()
+    }
+}
+
 /// The servers of one upstream.
 pub struct Pool {
     servers: Vec<Server>,
     /// Where the API stands on a server whose URL has no path.
     default_path: String,
-    balancer: LoadBalancer<RoundRobin>,
+    balancer: Balancer,
+    ejection: Option<Ejection>,
     timeouts: Timeouts,
     http2: bool,
 }
 
-struct Server {
+/// One server of a pool.
+pub struct Server {
+    /// Its URL, and which of that URL it is.
+    name: String,
     url: BaseUrl,
+    weight: u32,
     /// Its addresses; none before its name has been resolved.
     peers: ArcSwap<Vec<Arc<Peer>>>,
     /// Whose turn it is among them.
     next: AtomicUsize,
+    /// How it does.
+    pub condition: Arc<ServerCondition>,
+}
+
+/// How a server does; outlives a snapshot.
+#[derive(Debug, Default)]
+pub struct ServerCondition {
+    /// What its health checks say.
+    pub health: Health,
+    /// What its requests say.
+    breaker: Breaker,
+    in_flight: AtomicUsize,
+}
+
+/// A server that serves one request, at one of its addresses.
+#[derive(Debug)]
+pub struct Seat {
+    /// Its address.
+    pub peer: Arc<Peer>,
+    /// Its position in the pool.
+    pub server: usize,
+    condition: Arc<ServerCondition>,
+    admission: Option<Admission>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.condition.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(admission) = self.admission.take() {
+            self.condition.breaker.abandoned(admission);
+        }
+    }
 }
 
 impl std::fmt::Debug for Pool {
@@ -68,55 +114,137 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Takes servers with their weights. No address is known before [`Pool::resolve`].
+    /// Takes what the operator wrote, with the servers and their weights. No address is known
+    /// before [`Pool::resolve`].
     pub fn new(
+        written: &config::Upstream,
         servers: Vec<(BaseUrl, u32)>,
-        default_path: &str,
-        timeouts: &Timeouts,
-        http2: bool,
+        conditions: &Conditions,
     ) -> Self {
-        let backends = servers.iter().enumerate();
-        let backends = backends.filter_map(|(seat, (_, weight))| backend(seat, *weight));
-        let discovery = discovery::Static::new(backends.collect());
-        let servers = servers.into_iter().map(|(url, _)| Server {
-            url,
-            peers: ArcSwap::default(),
-            next: AtomicUsize::new(0),
-        });
+        let mut urls: HashMap<String, usize> = HashMap::new();
+        let servers: Vec<Server> = servers
+            .into_iter()
+            .map(|(url, weight)| {
+                let n = urls.entry(url.to_string()).or_default();
+                *n += 1;
+                let name = format!("{url} {n}");
+                Server {
+                    condition: conditions.server(&written.name.value, &name),
+                    name,
+                    url,
+                    weight,
+                    peers: ArcSwap::default(),
+                    next: AtomicUsize::new(0),
+                }
+            })
+            .collect();
+        let weighted = servers.iter().map(|s| (s.name.clone(), s.weight));
         Self {
-            servers: servers.collect(),
-            default_path: default_path.to_owned(),
-            balancer: LoadBalancer::from_backends(Backends::new(discovery)),
-            timeouts: *timeouts,
-            http2,
+            balancer: Balancer::new(written.balance, weighted),
+            servers,
+            default_path: written.dialect.base_path.clone(),
+            ejection: written.ejection,
+            timeouts: written.timeouts,
+            http2: written.http2,
         }
     }
 
-    /// The next server by weight, at the next of its addresses.
-    pub fn choose(&self) -> Option<Arc<Peer>> {
+    /// A server that can be asked and is none of `tried`, at the next of its addresses. `key` is
+    /// what the choice hangs on where the pool is consistent.
+    pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<Seat> {
+        let now = Instant::now();
         if let [only] = self.servers.as_slice() {
-            return only.peer();
+            let is_open = only.is_known() && only.condition.health.is_up() && tried.is_empty();
+            return is_open.then(|| only.seat(0, None)).flatten();
         }
-        let is_known = |backend: &Backend, _healthy| {
-            let server = self.seated(backend);
-            server.is_some_and(|server| !server.peers.load().is_empty())
+        let can = |position: usize| self.is_open(position, now) && !tried.contains(&position);
+        let load = |position: usize| {
+            let server = self.servers.get(position);
+            server.map_or(0, |s| s.condition.in_flight.load(Ordering::Relaxed))
         };
-        // The key is for consistent hashing, which this selection does not do.
-        let backend = self
-            .balancer
-            .select_with(b"", self.servers.len() * 2, is_known)?;
-        self.seated(&backend)?.peer()
+        // A place in a trial may be taken between the look and the choice.
+        for _ in 0..self.servers.len() {
+            let position = self.balancer.choose(key, can, load)?;
+            let server = self.servers.get(position)?;
+            match &self.ejection {
+                None => return server.seat(position, None),
+                Some(ejection) => match server.condition.breaker.admit(ejection, now) {
+                    Some(admission) => return server.seat(position, Some(admission)),
+                    None => continue,
+                },
+            }
+        }
+        None
     }
 
-    fn seated(&self, backend: &Backend) -> Option<&Server> {
-        self.servers
-            .get(usize::from(backend.addr.as_inet()?.port()))
+    /// Whether some server can be asked that is none of `tried`.
+    pub fn has_open(&self, tried: &[usize]) -> bool {
+        let now = Instant::now();
+        if let [only] = self.servers.as_slice() {
+            return only.is_known() && only.condition.health.is_up() && tried.is_empty();
+        }
+        (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
     }
 
-    /// Whether a connection that failed may be tried again at another address.
-    pub fn has_several_addresses(&self) -> bool {
-        let known = self.servers.iter().map(|server| server.peers.load().len());
-        known.sum::<usize>() > 1
+    fn is_open(&self, position: usize, now: Instant) -> bool {
+        self.servers.get(position).is_some_and(|server| {
+            server.weight > 0
+                && server.is_known()
+                && server.condition.health.is_up()
+                && self
+                    .ejection
+                    .as_ref()
+                    .is_none_or(|e| server.condition.breaker.is_open_to(e, now))
+        })
+    }
+
+    /// Another address of the same server.
+    pub fn other_address(&self, seat: &mut Seat) -> bool {
+        let server = self.servers.get(seat.server);
+        let several = server.filter(|server| server.peers.load().len() > 1);
+        match several.and_then(Server::peer) {
+            Some(peer) => {
+                seat.peer = peer;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The server has served.
+    pub fn succeeded(&self, seat: &mut Seat) {
+        if let (Some(admission), Some(ejection)) = (seat.admission.take(), &self.ejection) {
+            let breaker = &seat.condition.breaker;
+            breaker.succeeded(admission, ejection, Instant::now());
+        }
+    }
+
+    /// The server has failed. Tells for how long that leaves it out: at most half of a pool is.
+    pub fn failed(&self, seat: &mut Seat) -> Option<Duration> {
+        let ejection = self.ejection.as_ref()?;
+        let breaker = &seat.condition.breaker;
+        let now = Instant::now();
+        // One that broke after it had begun to answer has been counted as served: it fails anew.
+        let admission = seat.admission.take();
+        let admission = admission.or_else(|| match self.servers.len() {
+            1 => None,
+            _ => breaker.admit(ejection, now),
+        })?;
+        breaker.failed(admission, ejection, now, || {
+            let servers = self.servers.iter();
+            let out = servers.filter(|s| s.condition.breaker.is_ejected());
+            (out.count() + 1) * 2 <= self.servers.len()
+        })
+    }
+
+    /// Its servers, for tables and health checks.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// When what fails is left out.
+    pub fn ejection(&self) -> Option<&Ejection> {
+        self.ejection.as_ref()
     }
 
     /// Looks every name up again and takes over what was found.
@@ -176,19 +304,53 @@ impl Server {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         peers.get(turn.checked_rem(peers.len())?).cloned()
     }
+
+    fn seat(&self, position: usize, admission: Option<Admission>) -> Option<Seat> {
+        let Some(peer) = self.peer() else {
+            if let Some(admission) = admission {
+                self.condition.breaker.abandoned(admission);
+            }
+            return None;
+        };
+        self.condition.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Seat {
+            peer,
+            server: position,
+            condition: Arc::clone(&self.condition),
+            admission,
+        })
+    }
+
+    fn is_known(&self) -> bool {
+        !self.peers.load().is_empty()
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &BaseUrl {
+        &self.url
+    }
+
+    /// Its share.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Its addresses, as they were last found.
+    pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
+        self.peers.load_full()
+    }
 }
 
-/// Pingora's balancer knows a server by its address and weight alone, and takes two of the same
-/// for one. Two servers may share an address, and one may have several, so it is given seats: the
-/// server's position, as a port of the unspecified address.
-fn backend(seat: usize, weight: u32) -> Option<Backend> {
-    let seat = u16::try_from(seat).ok()?;
-    (weight > 0).then(|| Backend {
-        addr: PingoraAddr::Inet(SocketAddr::from(([0, 0, 0, 0], seat))),
-        // A weight is at most 1000.
-        weight: usize::try_from(weight).unwrap_or(1),
-        ext: Extensions::new(),
-    })
+impl ServerCondition {
+    /// What its requests say.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// How many requests it is serving.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
 }
 
 /// The addresses of a URL's host: those of the family that the system prefers.
@@ -219,11 +381,20 @@ mod tests {
     use super::*;
 
     fn pool(servers: &[(&str, u32)]) -> Pool {
-        let servers = servers
-            .iter()
-            .map(|(url, weight)| (BaseUrl::parse(url).unwrap(), *weight))
-            .collect();
-        Pool::new(servers, "/v1", &Timeouts::default(), false)
+        let mut text = "upstreams: { u: { servers: [".to_owned();
+        for (url, weight) in servers {
+            text += &format!("{{ url: '{url}', weight: {weight} }},");
+        }
+        text += "] } }\nmodels: [{ match: m, targets: [{ upstream: u }] }]";
+        let config = config::Config::parse("test", &text, &Default::default()).unwrap();
+        let written = &config.upstreams[0];
+        let servers = written.servers.iter();
+        let servers = servers.map(|s| (s.url.clone(), s.weight)).collect();
+        Pool::new(written, servers, &Conditions::default())
+    }
+
+    fn chosen(pool: &Pool) -> Option<String> {
+        Some(pool.choose(b"", &[])?.peer.base_path.clone())
     }
 
     #[tokio::test]
@@ -231,16 +402,16 @@ mod tests {
         let pool = pool(&[
             ("http://127.0.0.1:1001/three", 3),
             ("http://127.0.0.1:1001/one", 1),
+            ("http://127.0.0.1:1001/one", 1),
             ("http://127.0.0.1:1003/none", 0),
         ]);
-        assert!(pool.choose().is_none(), "nothing is resolved yet");
+        assert!(chosen(&pool).is_none(), "nothing is resolved yet");
         pool.resolve().await.unwrap();
         let mut counts: HashMap<String, u32> = HashMap::new();
-        for _ in 0..400 {
-            let peer = pool.choose().unwrap();
-            *counts.entry(peer.base_path.clone()).or_default() += 1;
+        for _ in 0..500 {
+            *counts.entry(chosen(&pool).unwrap()).or_default() += 1;
         }
-        let expected = [("/three".to_owned(), 300), ("/one".to_owned(), 100)];
+        let expected = [("/three".to_owned(), 300), ("/one".to_owned(), 200)];
         assert_eq!(counts, expected.into());
     }
 
@@ -252,6 +423,27 @@ mod tests {
         ]);
         let error = pool.resolve().await.unwrap_err();
         assert!(error.contains("nowhere.invalid"), "{error}");
-        assert_eq!(pool.choose().unwrap().authority, "127.0.0.1:1001");
+        let seat = pool.choose(b"", &[]).unwrap();
+        assert_eq!(seat.peer.authority, "127.0.0.1:1001");
+        assert!(pool.choose(b"", &[1]).is_none(), "it has been tried");
+    }
+
+    #[tokio::test]
+    async fn no_more_than_half_of_a_pool_is_ejected_and_a_request_is_counted_while_it_lasts() {
+        let pool = pool(&[
+            ("http://127.0.0.1:1001/a", 1),
+            ("http://127.0.0.1:1001/b", 1),
+            ("http://127.0.0.1:1001/c", 1),
+        ]);
+        pool.resolve().await.unwrap();
+        for _ in 0..30 {
+            let mut seat = pool.choose(b"", &[]).unwrap();
+            assert_eq!(pool.servers[seat.server].condition.in_flight(), 1);
+            pool.failed(&mut seat);
+        }
+        let out = pool.servers.iter();
+        let out = out.filter(|server| server.condition.breaker.is_ejected());
+        assert_eq!(out.count(), 1);
+        assert!(pool.servers.iter().all(|s| s.condition.in_flight() == 0));
     }
 }

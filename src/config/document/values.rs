@@ -76,6 +76,12 @@ impl Node<'_> {
         }
     }
 
+    /// A whole number within bounds, for counting.
+    pub fn count(&self, low: u32, high: u32) -> Option<u32> {
+        let number = self.integer(u64::from(low), u64::from(high))?;
+        u32::try_from(number).ok()
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
         let parsed = match &self.yaml.data {

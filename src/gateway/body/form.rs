@@ -43,6 +43,7 @@ pub async fn read(session: &mut Session, limits: &Forms) -> Result<Body, Failure
         model_range: form.model_range,
         stream: form.stream,
         store: false,
+        affinity: None,
         is_form: true,
         held: store.finish().await.map_err(no_room)?,
     })

@@ -34,6 +34,8 @@ pub struct Body {
     pub stream: bool,
     /// Whether it asks that the answer be kept.
     pub store: bool,
+    /// What the choice of a server may hang on.
+    pub affinity: Option<Bytes>,
     /// Where the model's name stands; in JSON, with its quotes.
     model_range: Range<u64>,
     is_form: bool,
@@ -106,6 +108,7 @@ pub async fn read(
         model: peek.model.into_owned(),
         stream: peek.stream,
         store: peek.store,
+        affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
         model_range: start as u64..end as u64,
         is_form: false,
         held: Held::Memory(bytes),

@@ -8,7 +8,7 @@ mod body;
 mod upstream;
 
 use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
@@ -16,7 +16,7 @@ use crate::openai::form::FormError;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
-pub use upstream::{Cause, Phase, UpstreamFailure};
+pub use upstream::{Cause, Phase, Refusal, UpstreamFailure};
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ pub enum Failure {
     UnknownModel { model: String },
     /// The upstream did not answer properly.
     Upstream(UpstreamFailure),
+    /// The upstream answered with an error, which the client is told as it came.
+    Refusal(Box<Refusal>),
+    /// The request has come through too many gateways: it may be running in a circle.
+    Loop,
     /// The client left: there is nobody to tell.
     ClientGone,
 }
@@ -104,16 +108,16 @@ impl Failure {
             Self::Unreadable(cause) => body::unreadable(cause),
             Self::Body(cause) => body::json(cause),
             Self::Form(cause) => body::form(cause),
-            Self::UnknownModel { model } => ApiError {
-                param: Some("model"),
-                ..error(
-                    StatusCode::NOT_FOUND,
-                    INVALID,
-                    Some("model_not_found"),
-                    format!("The model `{model}` does not exist or you do not have access to it."),
-                )
-            },
+            Self::UnknownModel { model } => unknown_model(model),
             Self::Upstream(failure) => upstream::api_error(failure.cause),
+            Self::Refusal(refusal) => upstream::refusal(refusal),
+            Self::Loop => error(
+                StatusCode::LOOP_DETECTED,
+                INVALID,
+                Some("loop_detected"),
+                "The request has come through too many gateways; does one lead back to another?"
+                    .to_owned(),
+            ),
             Self::ClientGone => error(
                 client_closed_request(),
                 INVALID,
@@ -184,15 +188,22 @@ impl Failure {
     }
 
     /// What the answer's header says besides.
-    pub fn header(&self) -> Option<(HeaderName, &str)> {
+    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let fixed = HeaderValue::from_static;
         match self {
             Self::WrongMethod { allowed, .. } if *allowed == Method::GET => {
-                Some((ALLOW, "GET, HEAD"))
+                Some((ALLOW, fixed("GET, HEAD")))
             }
-            Self::WrongMethod { allowed, .. } => Some((ALLOW, allowed.as_str())),
-            Self::SocketNeeded { .. } => Some((UPGRADE, "websocket")),
-            Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, "13")),
-            Self::Flood => Some((RETRY_AFTER, "1")),
+            Self::WrongMethod { allowed, .. } => {
+                Some((ALLOW, HeaderValue::from_str(allowed.as_str()).ok()?))
+            }
+            Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
+            Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
+            Self::Flood => Some((RETRY_AFTER, fixed("1"))),
+            Self::Upstream(failure) => {
+                let seconds = failure.cause.retry_after()?;
+                Some((RETRY_AFTER, HeaderValue::from(seconds)))
+            }
             _ => None,
         }
     }
@@ -237,6 +248,15 @@ fn bad_request(
     ApiError {
         param,
         ..error(StatusCode::BAD_REQUEST, INVALID, code, message)
+    }
+}
+
+fn unknown_model(model: &str) -> ApiError {
+    let message = format!("The model `{model}` does not exist or you do not have access to it.");
+    let code = Some("model_not_found");
+    ApiError {
+        param: Some("model"),
+        ..error(StatusCode::NOT_FOUND, INVALID, code, message)
     }
 }
 

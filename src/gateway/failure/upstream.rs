@@ -1,6 +1,8 @@
 //! How an upstream fails, and what is said about it.
 
+use bytes::Bytes;
 use http::StatusCode;
+use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType};
 
 use super::error;
@@ -13,6 +15,17 @@ pub struct UpstreamFailure {
     pub cause: Cause,
     /// For the operator: what the connection said.
     pub detail: String,
+}
+
+/// An upstream's own error.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its header.
+    pub header: ResponseHeader,
+    /// Its body.
+    pub body: Bytes,
+    /// What it says.
+    pub message: Option<String>,
 }
 
 impl UpstreamFailure {
@@ -57,6 +70,14 @@ impl UpstreamFailure {
         Self {
             cause: Cause::Unreachable,
             detail: "none of its names could be resolved".to_owned(),
+        }
+    }
+
+    /// Something else than its connection keeps us from it.
+    pub fn of(cause: Cause, detail: impl Into<String>) -> Self {
+        Self {
+            cause,
+            detail: detail.into(),
         }
     }
 
@@ -105,6 +126,30 @@ pub enum Cause {
     Timeout(Phase),
     /// The answer had begun and was cut.
     Cut,
+    /// The answer was whole and said nothing.
+    Empty,
+    /// In the middle of the answer it told an error.
+    Complained,
+    /// It takes no more requests at once.
+    Busy,
+    /// It asks us to wait; for how many seconds.
+    RateLimited(Option<u64>),
+    /// Its account does not serve us: a key that is refused, no money.
+    Account,
+    /// None that could be asked is well; in how many seconds one may be.
+    Unavailable(Option<u64>),
+}
+
+impl Cause {
+    /// How many seconds the client had better wait.
+    pub fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::Busy => Some(1),
+            Self::RateLimited(seconds) => seconds,
+            Self::Unavailable(seconds) => Some(seconds.unwrap_or(5)),
+            _ => None,
+        }
+    }
 }
 
 /// What was waited for when a timeout struck.
@@ -133,40 +178,92 @@ impl Phase {
 }
 
 const SERVER: &str = "server_error";
+const UNAVAILABLE: &str = "service_unavailable_error";
+
+/// What the client is told of an error of the upstream's where it cannot pass as it came: within a
+/// stream that has begun.
+pub fn refusal(refusal: &Refusal) -> ApiError {
+    let message = refusal.message.clone();
+    let message = message.unwrap_or_else(|| "The model's provider refused the request.".to_owned());
+    error(
+        refusal.header.status,
+        SERVER,
+        Some("upstream_error"),
+        message,
+    )
+}
 
 /// What the client is told.
 pub fn api_error(cause: Cause) -> ApiError {
-    let (status, code, message) = match cause {
+    let (status, kind, code, message) = match cause {
+        Cause::RateLimited(_) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "requests",
+            "rate_limit_exceeded",
+            "The model's provider takes no more requests for now. Please try again later.",
+        ),
+        Cause::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            "upstream_busy",
+            "The model's provider is as busy as it may be. Please try again in 1s.",
+        ),
+        Cause::Account => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            "upstream_account",
+            "The model's provider does not serve this gateway's account at present. Whoever runs \
+             the gateway finds the cause in its log.",
+        ),
+        Cause::Unavailable(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            "upstream_unavailable",
+            "No provider of this model is available at present.",
+        ),
+        cause => {
+            let (status, code, message) = broken(cause);
+            (status, SERVER, code, message)
+        }
+    };
+    error(status, kind, Some(code), message.to_owned())
+}
+
+/// What is told of an answer that did not come, or not whole.
+fn broken(cause: Cause) -> (StatusCode, &'static str, &'static str) {
+    let (code, message) = match cause {
+        Cause::Timeout(_) => {
+            let message = "The model's provider did not answer in time.";
+            return (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
+        }
         Cause::Unreachable => (
-            StatusCode::BAD_GATEWAY,
             "upstream_unreachable",
             "The model's provider could not be reached.",
         ),
         Cause::Tls => (
-            StatusCode::BAD_GATEWAY,
             "upstream_tls",
             "No secure connection to the model's provider could be made.",
         ),
         Cause::Reset => (
-            StatusCode::BAD_GATEWAY,
             "upstream_reset",
             "The model's provider closed the connection without an answer.",
         ),
-        Cause::InvalidResponse => (
-            StatusCode::BAD_GATEWAY,
-            "upstream_invalid_response",
-            "The model's provider gave an answer that is not valid HTTP.",
+        Cause::Empty => (
+            "upstream_empty",
+            "The model's provider gave an answer that says nothing.",
         ),
-        Cause::Timeout(_) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream_timeout",
-            "The model's provider did not answer in time.",
+        Cause::Complained => (
+            "upstream_error",
+            "The model's provider told of an error in the middle of its answer.",
         ),
         Cause::Cut => (
-            StatusCode::BAD_GATEWAY,
             "upstream_cut",
             "The model's provider broke off in the middle of its answer.",
         ),
+        _ => (
+            "upstream_invalid_response",
+            "The model's provider gave an answer that is not valid.",
+        ),
     };
-    error(status, SERVER, Some(code), message.to_owned())
+    (StatusCode::BAD_GATEWAY, code, message)
 }

@@ -3,7 +3,9 @@
 //! A strip-list: what tells of the provider's account, of its edge, or of a connection that is not
 //! the client's stays with us.
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -42,18 +44,20 @@ fn is_stripped(name: &str) -> bool {
             | "upgrade"
             | "via"
             | "x-request-id"
+            | "x-should-retry"
     ) || STRIPPED_PREFIXES
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
-const STRIPPED_PREFIXES: [&str; 6] = [
+const STRIPPED_PREFIXES: [&str; 7] = [
     "anthropic-ratelimit-",
     "apim-",
     "cf-",
     "proxy-",
     "x-ms-",
     "x-ratelimit-",
+    "x-tollgate-",
 ];
 
 /// Makes the upstream's header one for the client and its `request`. `None` when it cannot go over
@@ -98,9 +102,34 @@ fn has_body(answer: &ResponseHeader, request: &RequestHeader) -> bool {
 
 /// Whether an answer is a stream of events.
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    begins(headers, b"text/event-stream")
+}
+
+/// Whether it is one that can be read.
+pub fn is_readable_stream(headers: &HeaderMap) -> bool {
+    is_event_stream(headers) && is_plain(headers)
+}
+
+/// Whether an answer's body is as it says, and not compressed.
+pub fn is_plain(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(CONTENT_ENCODING);
+    encoding.is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether an answer is JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    begins(headers, b"application/json")
+}
+
+/// Whether an answer is a page for people.
+pub fn is_html(headers: &HeaderMap) -> bool {
+    begins(headers, b"text/html")
+}
+
+fn begins(headers: &HeaderMap, media_type: &[u8]) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let head = value.as_bytes().get(..17);
-        head.is_some_and(|head| head.eq_ignore_ascii_case(b"text/event-stream"))
+        let head = value.as_bytes().get(..media_type.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(media_type))
     })
 }
 

@@ -5,10 +5,29 @@
 mod answer;
 mod request;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use answer::{for_client, is_event_stream};
+use super::context::Tried;
+
+pub use answer::{for_client, is_event_stream, is_html, is_json, is_plain, is_readable_stream};
 pub use request::{Body, address, for_exchange, for_socket, for_tunnel, query, value};
 
 /// The header that carries our id of a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that carries how many attempts were made.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
+/// The header that tells clients whether trying again may help.
+pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// The header that carries through how many gateways a request has come.
+pub const HOPS: HeaderName = HeaderName::from_static("x-tollgate-hops");
+
+/// How many attempts were made.
+pub fn attempts(trail: &[Tried]) -> HeaderValue {
+    HeaderValue::from(trail.len())
+}
+
+/// Through how many gateways a request has come.
+pub fn hops(headers: &HeaderMap) -> u32 {
+    let value = headers.get(HOPS).and_then(|value| value.to_str().ok());
+    value.map_or(0, |value| value.trim().parse().unwrap_or(u32::MAX))
+}

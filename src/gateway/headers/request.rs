@@ -186,6 +186,10 @@ fn build(
             header.append_header(name.clone(), value.clone()).ok()?;
         }
     }
+    let hops = super::hops(&client.headers).saturating_add(1);
+    header
+        .insert_header(super::HOPS, HeaderValue::from(hops))
+        .ok()?;
     let dialect = &upstream.dialect;
     for (name, value) in &dialect.headers {
         header.insert_header(name.clone(), value.clone()).ok()?;

@@ -20,15 +20,15 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use pingora_proxy::Session;
 
-use super::attempt::{self, Answer, Terms};
+use super::attempt;
 use super::context::Context;
-use super::failure::{Failure, Phase, UpstreamFailure};
+use super::failure::{Failure, Phase, Refusal, UpstreamFailure};
 use super::headers::REQUEST_ID;
-use super::{admit, headers, plan, relay};
+use super::plan::{self, Plan};
+use super::{admit, headers};
 use crate::auth;
 use crate::config::Timeouts;
-use crate::openai::endpoint::{Socket, StreamError};
-use crate::openai::rewrite::Rewrites;
+use crate::openai::endpoint::Socket;
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
@@ -76,7 +76,7 @@ pub async fn serve(
             accept(client, context, has_realtime).await?;
             passing::run(client, context, shared, *session).await
         }
-        _ => decline(client, context, shared, &upstream, session, peer).await,
+        _ => Err(decline(shared, session, &peer).await),
     }
 }
 
@@ -101,7 +101,10 @@ fn choose(
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
-        let upstream = plan::plan(context, &model)?.upstream;
+        let candidate = Plan::new(context, &model)?.first();
+        let candidate = candidate.map_err(plan::unavailable)?;
+        context.ask(&candidate.upstream, &candidate.model);
+        let upstream = Arc::clone(&candidate.upstream);
         let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));
         let allows_any = tenant.is_some_and(|t| t.allows_all());
         return match socket.model_in_query || is_home || allows_any {
@@ -167,27 +170,35 @@ async fn open(
 ) -> Result<(Box<Upstream1>, Arc<Peer>), Failure> {
     let started = Instant::now();
     let mut failure = UpstreamFailure::unresolved();
+    let mut tried = Vec::new();
+    let mut next = upstream.pool.choose(b"", &tried);
     for _ in 0..attempt::MAX_CONNECTIONS {
-        let peer = upstream.pool.choose();
-        let peer = peer.ok_or_else(|| Failure::Upstream(UpstreamFailure::unresolved()))?;
-        let path = [peer.base_path.as_str(), &opening.target].concat();
-        let header = headers::address(opening.header.clone(), &path, &peer);
+        let Some(mut seat) = next else {
+            break;
+        };
+        let path = [seat.peer.base_path.as_str(), &opening.target].concat();
+        let header = headers::address(opening.header.clone(), &path, &seat.peer);
         let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
-        let mut session = match shared.connector.connect_http1(&peer).await {
+        let mut session = match shared.connector.connect_http1(&seat.peer).await {
             Ok(session) => session,
             Err(e) => {
                 failure = UpstreamFailure::read(&e, Phase::Connect);
-                match upstream.pool.has_several_addresses() {
-                    true => continue,
-                    false => break,
-                }
+                next = if upstream.pool.other_address(&mut seat) {
+                    Some(seat)
+                } else {
+                    upstream.pool.failed(&mut seat);
+                    tried.push(seat.server);
+                    upstream.pool.choose(b"", &tried)
+                };
+                continue;
             }
         };
         ask(&mut session, header, &upstream.timeouts)
             .await
             .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken)))?;
+        upstream.pool.succeeded(&mut seat);
         context.waited += started.elapsed();
-        return Ok((session, peer));
+        return Ok((session, Arc::clone(&seat.peer)));
     }
     Err(Failure::Upstream(failure))
 }
@@ -267,36 +278,18 @@ async fn refuse(
 }
 
 /// Passes on the answer of an upstream that does not open the socket.
-async fn decline(
-    client: &mut Session,
-    context: &mut Context,
-    shared: &Shared,
-    upstream: &Upstream,
-    session: Box<Upstream1>,
-    peer: Arc<Peer>,
-) -> Result<(), Failure> {
-    let terms = Terms {
-        stream_error: StreamError::Data,
-        rewrites: Rewrites::default(),
-        upstream,
-        deadline: context.started + upstream.timeouts.total,
-        stream: false,
-    };
+async fn decline(shared: &Shared, session: Box<Upstream1>, peer: &Peer) -> Failure {
     let mut session = HttpSession::H1(*session);
     let header = session.response_header().cloned();
-    let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
-    let first = match session.response_done() {
-        true => None,
-        false => session
-            .read_response_body()
-            .await
-            .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::Idle)))?,
+    let until = Instant::now() + attempt::ERROR_PATIENCE;
+    let (Some(header), Some(body)) = (header, attempt::read_error(&mut session, until).await)
+    else {
+        return Failure::Upstream(UpstreamFailure::disagrees());
     };
-    let answer = Answer {
-        session,
-        peer,
+    shared.connector.release(session, peer).await;
+    Failure::Refusal(Box::new(Refusal {
         header,
-        first,
-    };
-    relay::relay(client, context, shared, &terms, answer).await
+        body,
+        message: None,
+    }))
 }

@@ -4,25 +4,21 @@
 //! is asked for, so that one of a strange type is a matter of its own, and no tree is built. Fails
 //! for what is no object, or has a key twice that is looked at.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::shape::{List, Object};
-
-/// The `object` of an error that has no envelope.
-pub(super) const ERROR_OBJECT: &str = r#""error""#;
+use super::super::complaint::is_error;
+use super::super::shape::{List, Object, object, says, string};
 
 /// What we read of an event at its top level. A key that stands twice makes it unreadable.
 #[derive(Deserialize)]
 pub(super) struct Body<'b> {
     #[serde(borrow)]
-    pub(super) error: Option<&'b RawValue>,
+    error: Option<&'b RawValue>,
     #[serde(borrow, rename = "type")]
     pub(super) kind: Option<&'b RawValue>,
     #[serde(borrow)]
-    pub(super) object: Option<&'b RawValue>,
+    object: Option<&'b RawValue>,
     #[serde(borrow)]
     pub(super) choices: Option<&'b RawValue>,
     #[serde(borrow)]
@@ -31,16 +27,11 @@ pub(super) struct Body<'b> {
     prompt_filter_results: Option<&'b RawValue>,
     #[serde(borrow)]
     pub(super) delta: Option<&'b RawValue>,
-    #[serde(borrow)]
-    pub(super) response: Option<&'b RawValue>,
 }
 
 impl Body<'_> {
     pub(super) fn is_error(&self) -> bool {
-        says(self.error)
-            || is(self.kind, r#""error""#)
-            || is(self.kind, r#""response.failed""#)
-            || is(self.object, ERROR_OBJECT)
+        is_error(self.error, self.kind, self.object)
     }
 
     /// Whether it is a part of a chat although it has no choices.
@@ -171,17 +162,6 @@ impl Call<'_> {
     }
 }
 
-/// Whether a value is there and not empty: what SDKs take for true.
-pub(super) fn says(value: Option<&RawValue>) -> bool {
-    let Some(json) = value.map(RawValue::get) else {
-        return false;
-    };
-    match json.strip_prefix(['[', '{']) {
-        Some(items) => !matches!(items.trim_ascii(), "]" | "}"),
-        None => !matches!(json, "null" | "false" | "0" | "\"\""),
-    }
-}
-
 /// Whether a value says something, asked of what it should be; if it is something else, whether
 /// it is not empty.
 fn says_as<'b, T: Deserialize<'b>>(value: Option<&'b RawValue>, asked: fn(&T) -> bool) -> bool {
@@ -189,21 +169,4 @@ fn says_as<'b, T: Deserialize<'b>>(value: Option<&'b RawValue>, asked: fn(&T) ->
         return false;
     };
     serde_json::from_str(json.get()).map_or(true, |read| asked(&read))
-}
-
-pub(super) fn object<'b, T: Deserialize<'b>>(value: &'b RawValue) -> Option<T> {
-    let Object(read) = serde_json::from_str(value.get()).ok()?;
-    Some(read)
-}
-
-pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
-    let Text(text) = serde_json::from_str(value.get()).ok()?;
-    Some(text)
-}
-
-/// Whether a value is written as this JSON. No server escapes what it has no need to.
-pub(super) fn is(value: Option<&RawValue>, json: &str) -> bool {
-    value.is_some_and(|value| value.get() == json)
 }

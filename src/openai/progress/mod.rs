@@ -7,16 +7,15 @@
 //! nothing may be held back for ever only because we do not know it.
 
 mod body;
-mod error;
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::shape::{List, MAX_ITEMS, Object};
+use super::complaint::Complaint;
+use super::shape::{List, MAX_ITEMS, Object, says, string};
 use super::sse::{Event, TooLong};
-use body::{Body, Choice, says, string};
-pub use error::StreamError;
+use body::{Body, Choice};
 
 /// As many choices of an answer are told apart.
 const MAX_CHOICES: usize = MAX_ITEMS;
@@ -44,7 +43,7 @@ pub enum Meaning {
     /// The end marker `[DONE]`, or the event that ends a response well.
     Done,
     /// An error, with what is known of it.
-    Error(StreamError),
+    Error(Complaint),
     /// Not JSON, or of no shape that is known.
     Malformed,
 }
@@ -150,14 +149,14 @@ impl Progress {
         };
         match str::from_utf8(data).ok().and_then(read) {
             Some((json, body)) if named_error || body.is_error() => {
-                Meaning::Error(StreamError::read(json, &body))
+                Meaning::Error(Complaint::in_event(json))
             }
             Some((_, body)) => match self.stream {
                 Stream::Chat | Stream::Completions => self.read_chunk(&body),
                 Stream::Responses => self.read_response(name, &body),
                 Stream::Other => Meaning::Output,
             },
-            None if named_error => Meaning::Error(StreamError::from_text(data)),
+            None if named_error => Meaning::Error(Complaint::from_text(data)),
             None if self.stream == Stream::Other => Meaning::Output,
             None => Meaning::Malformed,
         }
@@ -244,8 +243,8 @@ impl Progress {
     clippy::too_many_lines
 )]
 mod tests {
-    use super::error::MAX_TEXT_BYTES;
     use super::*;
+    use crate::openai::complaint::MAX_TEXT_BYTES;
 
     fn event<'a>(name: Option<&'a str>, data: &'a [u8]) -> Event<'a> {
         Event {
@@ -261,7 +260,7 @@ mod tests {
     }
 
     /// The error that an event tells.
-    fn error(stream: Stream, name: Option<&str>, data: impl AsRef<[u8]>) -> StreamError {
+    fn error(stream: Stream, name: Option<&str>, data: impl AsRef<[u8]>) -> Complaint {
         let data = data.as_ref();
         let mut progress = Progress::new(stream);
         let Meaning::Error(error) = progress.see(&event(name, data)) else {
@@ -271,9 +270,9 @@ mod tests {
         error
     }
 
-    fn told(code: &str, kind: &str, message: &str, status: u16) -> StreamError {
+    fn told(code: &str, kind: &str, message: &str, status: u16) -> Complaint {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        StreamError {
+        Complaint {
             code: text(code),
             kind: text(kind),
             message: text(message),
@@ -834,7 +833,7 @@ mod tests {
             (r#"{"error":["m"]}"#, told("", "", "", 0)),
             (
                 r#"{"error":{"code":{},"type":[],"message":7,"status":"BAD","status_code":200}}"#,
-                told("", "", "7", 0),
+                told("", "BAD", "7", 0),
             ),
             (r#"{"error":{"code":"a","code":"b"}}"#, told("", "", "", 0)),
             (
@@ -959,7 +958,7 @@ mod tests {
                 ),
                 (
                     format!(r#"{{"error":{inner}}}"#),
-                    Meaning::Error(StreamError::default()),
+                    Meaning::Error(Complaint::default()),
                 ),
                 ("{\"choices\":[".repeat(100_000), Meaning::Malformed),
                 (inner.clone(), Meaning::Malformed),

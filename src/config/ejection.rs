@@ -1,0 +1,80 @@
+//! The `ejection` section of an upstream: when what fails is left out for a while.
+//!
+//! Owns its keys and defaults. Refuses to know what is left out and who counts.
+
+use std::time::Duration;
+
+use super::document::Node;
+
+/// When a server or a target that fails is left out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures in a row that eject.
+    pub consecutive: u32,
+    /// The share of failures in a window that ejects, in percent; 0 for none.
+    pub percent: u32,
+    /// As many requests a window must have seen before that share counts.
+    pub least: u32,
+    /// The window.
+    pub window: Duration,
+    /// How long the first ejection lasts; each that follows on a failed trial, twice as long.
+    pub base: Duration,
+    /// No ejection lasts longer.
+    pub longest: Duration,
+    /// As many requests try at once when the time is over, and as many successes end it.
+    pub trials: u32,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            consecutive: 5,
+            percent: 50,
+            least: 20,
+            window: Duration::from_secs(10),
+            base: Duration::from_secs(2),
+            longest: Duration::from_secs(20),
+            trials: 3,
+        }
+    }
+}
+
+/// Reads the section; `None` where it says `off`.
+pub fn read(node: &Node<'_>) -> Option<Ejection> {
+    if !node.is_mapping() && node.text().as_deref() == Some("off") {
+        return None;
+    }
+    let mut ejection = Ejection::default();
+    let Some(mut section) = node.section() else {
+        return Some(ejection);
+    };
+    let counts = [
+        ("consecutive", 1, 1000, &mut ejection.consecutive),
+        ("percent", 0, 100, &mut ejection.percent),
+        ("least", 1, 100_000, &mut ejection.least),
+        ("trials", 1, 100, &mut ejection.trials),
+    ];
+    for (name, low, high, slot) in counts {
+        if let Some(count) = section.take(name).and_then(|n| n.count(low, high)) {
+            *slot = count;
+        }
+    }
+    let durations = [
+        ("window", &mut ejection.window),
+        ("base", &mut ejection.base),
+        ("longest", &mut ejection.longest),
+    ];
+    for (name, slot) in durations {
+        if let Some(duration) = section.take(name).and_then(|n| n.duration()) {
+            *slot = duration;
+        }
+    }
+    section.finish();
+    if ejection.longest < ejection.base {
+        node.report(
+            "`longest` is shorter than `base`",
+            Some("the first ejection lasts `base`, and none lasts longer than `longest`"),
+        );
+    }
+    Some(ejection)
+}

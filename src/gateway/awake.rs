@@ -1,0 +1,82 @@
+//! Keeping a client awake that waits for a stream to begin.
+//!
+//! Owns the comments that are sent meanwhile, and when: clients and proxies give up on a connection
+//! over which nothing comes. The first of them commits the answer to being a stream of events, so
+//! that whatever fails from then on is told within it. Fails when the client has gone.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::failure::{Failure, UpstreamFailure};
+use super::headers;
+
+const COMMENT: Bytes = Bytes::from_static(b": keepalive\n\n");
+
+/// When the next comment is due.
+pub struct Awake {
+    every: Option<Duration>,
+    next: Option<Instant>,
+    has_begun: bool,
+}
+
+impl Awake {
+    /// A comment each time that nothing has come for so long; none at all where that is `None`.
+    pub fn new(every: Option<Duration>) -> Self {
+        Self {
+            next: every.map(|every| Instant::now() + every),
+            every,
+            has_begun: false,
+        }
+    }
+
+    /// Whether a comment has been sent, and with it a header.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Waits until a comment is due.
+    pub async fn due(&self) {
+        match self.next {
+            Some(next) => tokio::time::sleep_until(next.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends a comment.
+    pub async fn send(
+        &mut self,
+        client: &mut Session,
+        context: &mut Context,
+    ) -> Result<(), Failure> {
+        let mut tasks = Vec::with_capacity(2);
+        if !self.has_begun {
+            self.has_begun = true;
+            let header = header(client, context);
+            let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
+            context.commit(StatusCode::OK.as_u16());
+            tasks.push(HttpTask::Header(Box::new(header), false));
+        }
+        context.bytes_out += COMMENT.len();
+        tasks.push(HttpTask::Body(Some(COMMENT), false));
+        self.next = self.every.map(|every| Instant::now() + every);
+        let written = client.write_response_tasks(tasks).await;
+        written.map(drop).map_err(|_| Failure::ClientGone)
+    }
+}
+
+fn header(client: &Session, context: &Context) -> Option<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(StatusCode::OK, Some(6)).ok()?;
+    let stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    header.insert_header(CONTENT_TYPE, stream).ok()?;
+    header
+        .insert_header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+        .ok()?;
+    headers::for_client(header, client.req_header(), &context.request_id)
+}

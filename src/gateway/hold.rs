@@ -1,0 +1,158 @@
+//! Holding an answer back until it has really said something.
+//!
+//! Owns when that is: real output, or so many events or bytes of something else, for a stream; for
+//! a short JSON answer its end, since some servers tell of errors under a status of success. What is
+//! long, or neither, is an answer at its first byte. Fails with what came instead of an answer, and
+//! until then the client has seen nothing.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use memchr::memmem;
+use pingora::Error;
+use pingora::http::ResponseHeader;
+
+use super::attempt::{Answer, left};
+use super::headers;
+use crate::openai::complaint::Complaint;
+use crate::openai::verdict::Reason;
+
+/// A stream that has said nothing by then passes as it is.
+const MAX_EVENTS: usize = 64;
+const MAX_STREAM_BYTES: usize = 256 << 10;
+/// A longer JSON answer is no error.
+const MAX_JSON_BYTES: usize = 16 << 10;
+
+/// What an answer came instead of.
+#[derive(Debug)]
+pub enum Unsaid {
+    /// The connection's error.
+    Broke(Box<Error>),
+    /// A whole answer that says nothing.
+    Empty,
+    /// An error under a status of success.
+    Complained(Complaint),
+}
+
+/// What ended the holding back: a name in metrics.
+pub type Outcome = &'static str;
+
+/// Reads on until the answer has begun, no longer than `until`.
+pub async fn hold(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+    if answer.tap.is_some() {
+        return hold_stream(answer, until).await;
+    }
+    if headers::is_json(&answer.header.headers) && may_be_short(&answer.header) {
+        return hold_json(answer, until).await;
+    }
+    if let Some(chunk) = next(answer, until).await? {
+        answer.held.push(chunk);
+    }
+    Ok("unread")
+}
+
+async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+    let mut bytes = 0;
+    loop {
+        let chunk = next(answer, until).await?;
+        let Some(tap) = &mut answer.tap else {
+            return Ok("unread");
+        };
+        match chunk {
+            Some(chunk) => {
+                bytes += chunk.len();
+                tap.push(chunk, &mut answer.held);
+            }
+            None => {
+                tap.finish(&mut answer.held);
+            }
+        }
+        if tap.has_output {
+            return Ok("output");
+        }
+        if let Some(complaint) = tap.complaint.take() {
+            return Err(Unsaid::Complained(complaint));
+        }
+        if answer.complete {
+            return Err(Unsaid::Empty);
+        }
+        if tap.events >= MAX_EVENTS {
+            return Ok("events");
+        }
+        if bytes >= MAX_STREAM_BYTES {
+            return Ok("bytes");
+        }
+    }
+}
+
+async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+    let mut bytes = 0;
+    while let Some(chunk) = next(answer, until).await? {
+        bytes += chunk.len();
+        answer.held.push(chunk);
+        if answer.session.response_done() {
+            answer.complete = true;
+            break;
+        }
+        if bytes > MAX_JSON_BYTES {
+            return Ok("bytes");
+        }
+    }
+    let joined;
+    let body: &[u8] = match answer.held.as_slice() {
+        [] => return Err(Unsaid::Empty),
+        [only] => only,
+        pieces => {
+            joined = pieces.concat();
+            &joined
+        }
+    };
+    let may_complain = memmem::find(body, b"\"error\"").is_some();
+    match may_complain.then(|| Complaint::read(body)).flatten() {
+        Some(complaint) => Err(Unsaid::Complained(complaint)),
+        None => Ok("output"),
+    }
+}
+
+fn may_be_short(header: &ResponseHeader) -> bool {
+    let length = header.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    length.is_none_or(|length| (1..=MAX_JSON_BYTES).contains(&length))
+}
+
+/// The next bytes; `None` at the end, which is noted.
+async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsaid> {
+    let session = &mut answer.session;
+    if session.response_done() {
+        answer.complete = true;
+        return Ok(None);
+    }
+    session.set_read_timeout(Some(left(until)));
+    let chunk = session.read_response_body().await.map_err(Unsaid::Broke)?;
+    answer.complete = chunk.is_none();
+    Ok(chunk)
+}
+
+/// An error that came under a status of success, as it should have come.
+pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<(ResponseHeader, Bytes)> {
+    let status = complaint.status.unwrap_or(match reason {
+        Reason::RateLimited => 429,
+        Reason::Overloaded => 503,
+        Reason::ModelMissing => 404,
+        Reason::BadRequest | Reason::ContextLength | Reason::ContentFilter => 400,
+        _ => 502,
+    });
+    let error = serde_json::json!({ "error": {
+        "message": complaint.message.as_deref().unwrap_or("The model's provider told of an error."),
+        "type": complaint.kind.as_deref().unwrap_or("server_error"),
+        "param": null,
+        "code": complaint.code,
+    }});
+    let status = StatusCode::from_u16(status).ok()?;
+    let mut header = ResponseHeader::build_no_case(status, Some(4)).ok()?;
+    let json = HeaderValue::from_static("application/json");
+    header.insert_header(CONTENT_TYPE, json).ok()?;
+    Some((header, Bytes::from(error.to_string())))
+}

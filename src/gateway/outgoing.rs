@@ -1,0 +1,110 @@
+//! What a candidate is asked, and what is expected of its answer.
+//!
+//! Owns putting together the request for one attempt: header, path, body, and which key and server
+//! it had better go to. Fails for what cannot be written as HTTP.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use pingora_proxy::Session;
+
+use super::attempt::{Answer, Outgoing, Terms};
+use super::body::Body;
+use super::context::Context;
+use super::failure::{Failure, UpstreamFailure};
+use super::headers;
+use super::plan::Candidate;
+use crate::auth;
+use crate::config::ConsistentBy;
+use crate::openai::edit::Edits;
+use crate::openai::endpoint::Exchange;
+use crate::openai::ratelimit::Headroom;
+use crate::upstreams::{Key, Turn, Upstream};
+
+static NO_EDITS: Edits = Edits {
+    drop: Vec::new(),
+    rename: Vec::new(),
+    set: Vec::new(),
+    default: Vec::new(),
+    stop: Vec::new(),
+};
+
+/// The type of a body whose type the client has not said.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Whose turn it is among the keys: what is kept by the account that made it must be found there
+/// again.
+pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
+    match endpoint.is_stored || body.store {
+        true => Turn::Of(tenant),
+        false => Turn::Next,
+    }
+}
+
+/// What the choice of a server hangs on; empty where it hangs on nothing.
+pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
+    let tenant = || {
+        let id = context.tenant.as_ref().map_or("", |tenant| &tenant.id);
+        Bytes::copy_from_slice(id.as_bytes())
+    };
+    match upstream.consistent_by {
+        None => Bytes::new(),
+        Some(ConsistentBy::Tenant) => tenant(),
+        Some(ConsistentBy::PromptCacheKey) => body.affinity.clone().unwrap_or_else(tenant),
+    }
+}
+
+/// What is sent to a candidate, with this key of ours or with the client's own.
+pub fn outgoing(
+    session: &Session,
+    context: &Context,
+    endpoint: &Exchange,
+    body: &Body,
+    candidate: &Candidate,
+    key: Option<&Key>,
+) -> Result<Outgoing, Failure> {
+    let request = session.req_header();
+    let upstream = &candidate.upstream;
+    let edits = candidate
+        .manners()
+        .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
+    let payload = body.payload(context.sent_model.as_deref(), edits)?;
+    let credential = match key {
+        Some(key) => key.value.clone(),
+        None => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
+    };
+    let announced = headers::Body {
+        length: payload.len(),
+        content_type: &JSON,
+    };
+    let header = headers::for_exchange(request, upstream, credential, &announced);
+    let query = headers::query(request, &[]);
+    let model = Some(candidate.model.as_str());
+    Ok(Outgoing {
+        header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
+        target: upstream.dialect.target(endpoint.path, &query, model),
+        payload,
+    })
+}
+
+/// What is expected of its answer.
+pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Candidate) -> Terms {
+    let upstream = Arc::clone(&candidate.upstream);
+    let manners = candidate.manners();
+    Terms {
+        deadline: context.started + upstream.timeouts.total,
+        stream: body.stream,
+        events: endpoint.stream,
+        stream_error: endpoint.stream_error,
+        drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
+        rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
+        upstream,
+    }
+}
+
+/// What an answer says of what is left of its key's allowance.
+pub fn headroom(answer: &Answer) -> Headroom {
+    Headroom::read(&answer.header.headers, SystemTime::now())
+}

@@ -1,0 +1,81 @@
+//! Counters of attempts at upstreams.
+//!
+//! Owns their names and labels, as `metrics` does those of requests. Label values are upstreams of
+//! the configuration and names of ours.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, Opts};
+
+/// What is counted of attempts.
+pub struct Trials {
+    attempts: IntCounterVec,
+    ejections: IntCounterVec,
+    retries_refused: IntCounter,
+    held: IntCounterVec,
+}
+
+impl Trials {
+    /// Makes the counters.
+    ///
+    /// # Errors
+    /// A name or a label that Prometheus does not allow, which a test would have found.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            attempts: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_attempts_total",
+                    "Attempts at upstreams, by what came of them.",
+                ),
+                &["upstream", "verdict"],
+            )?,
+            ejections: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_ejections_total",
+                    "Servers and targets that were left out because they failed.",
+                ),
+                &["upstream", "kind"],
+            )?,
+            retries_refused: IntCounter::new(
+                "tollgate_retries_refused_total",
+                "Further attempts that the retry budget did not allow.",
+            )?,
+            held: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_answers_held_total",
+                    "Answers that were held back until they began, by what ended that.",
+                ),
+                &["until"],
+            )?,
+        })
+    }
+
+    /// All of them, to be registered.
+    pub fn collectors(&self) -> [Box<dyn Collector>; 4] {
+        [
+            Box::new(self.attempts.clone()),
+            Box::new(self.ejections.clone()),
+            Box::new(self.retries_refused.clone()),
+            Box::new(self.held.clone()),
+        ]
+    }
+
+    /// Counts an attempt, by what came of it.
+    pub fn attempted(&self, upstream: &str, verdict: &'static str) {
+        self.attempts.with_label_values(&[upstream, verdict]).inc();
+    }
+
+    /// Counts an ejection, of a `server` or a `target`.
+    pub fn ejected(&self, upstream: &str, kind: &'static str) {
+        self.ejections.with_label_values(&[upstream, kind]).inc();
+    }
+
+    /// Counts an attempt that the budget did not allow.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// Counts an answer that has begun, by what ended the holding back.
+    pub fn held(&self, until: &'static str) {
+        self.held.with_label_values(&[until]).inc();
+    }
+}

@@ -1,0 +1,412 @@
+//! What an upstream's answer tells of waiting, and of what is left of its limits.
+//!
+//! Owns where servers write these, and in which forms. Refuses to know whose limits they are, and
+//! what is done about them. Never fails: what is missing or cannot be read is not known, and
+//! nothing makes us wait longer than a day.
+
+use std::cmp::Reverse;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName};
+use jiff::{SignedDuration, Timestamp};
+
+/// No wait is longer, whatever a server says.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// From here on, what should be a number of seconds until a reset is a time, in a unit of its own.
+const TIME_SECONDS: f64 = 1e9;
+
+/// As many words may tell one wait: `1 minute 2 seconds`.
+const MAX_WORDS: usize = 4;
+
+/// What comes before the wait in a message.
+const BEFORE_WAIT: [&str; 4] = ["again in ", "again after ", "retry in ", "retry after "];
+
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// The headers of what is left, and of when it is whole again.
+type Pair = (HeaderName, HeaderName);
+
+static REQUESTS: [Pair; 2] = [
+    (
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
+    ),
+    (
+        HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+    ),
+];
+
+static TOKENS: [Pair; 5] = [
+    (
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
+    ),
+    (
+        HeaderName::from_static("x-ratelimit-remaining-project-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-project-tokens"),
+    ),
+    (
+        HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+    ),
+    (
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
+    ),
+    (
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
+    ),
+];
+
+/// How long an answer's header asks us to wait: `retry-after-ms`, then `retry-after` in seconds,
+/// which may have a fraction, or as an HTTP date. `None` where it is absent, unreadable, negative
+/// or past; at most 24 h.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let ms = || text(headers, &RETRY_AFTER_MS)?.parse::<f64>().ok();
+    if let Some(wait) = ms().and_then(|ms| seconds(ms / 1000.0)) {
+        return Some(wait);
+    }
+    let after = text(headers, &http::header::RETRY_AFTER)?;
+    match after.parse() {
+        Ok(number) => seconds(number),
+        Err(_) => until(httpdate::parse_http_date(after).ok()?, now),
+    }
+}
+
+/// What is left of one allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// As many requests or tokens can still be had.
+    pub remaining: u64,
+    /// Until it is whole again, at most 24 h; zero if it should be already, `None` if that is not
+    /// known.
+    pub resets_in: Option<Duration>,
+}
+
+/// What an answer says is left of the limits on the key that it was asked with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headroom {
+    /// Of requests, if that is known.
+    pub requests: Option<Allowance>,
+    /// Of tokens, if that is known; the tightest of several kinds.
+    pub tokens: Option<Allowance>,
+}
+
+impl Headroom {
+    /// Reads it from the headers of an answer. Costs a few lookups where there are none.
+    pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
+        Self {
+            requests: tightest(&REQUESTS, headers, now),
+            tokens: tightest(&TOKENS, headers, now),
+        }
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How long to wait until what is exhausted is whole again; `None` if nothing is, or it is not
+    /// known when.
+    pub fn exhausted_for(&self) -> Option<Duration> {
+        let allowances = [self.requests, self.tokens].into_iter().flatten();
+        allowances
+            .filter(|allowance| allowance.remaining == 0)
+            .filter_map(|allowance| allowance.resets_in)
+            .filter(|wait| !wait.is_zero())
+            .max()
+    }
+}
+
+/// How long the message of a complaint asks us to wait, as in `Please try again in 11.054s.`, at
+/// most 24 h; the last place that says so counts, since what is quoted of the request comes before.
+pub fn wait_in_message(message: &str) -> Option<Duration> {
+    let message = message.to_ascii_lowercase();
+    let places = BEFORE_WAIT.iter().flat_map(|before| {
+        let found = message.match_indices(before);
+        found.map(|(start, before)| start + before.len())
+    });
+    let waits = places.filter_map(|start| Some((start, wait_at_start(message.get(start..)?)?)));
+    let (_, wait) = waits.max_by_key(|(start, _)| *start)?;
+    Some(wait)
+}
+
+/// The longest wait that a text begins with.
+fn wait_at_start(text: &str) -> Option<Duration> {
+    let mut said = String::new();
+    let mut wait = None;
+    for word in text.split_ascii_whitespace().take(MAX_WORDS) {
+        let bare = word.trim_end_matches(['.', ',', ';', ':', '!', ')']);
+        said.push_str(bare);
+        wait = span(&said).or(wait);
+        if word.ends_with('.') {
+            break;
+        }
+        said.push(' ');
+    }
+    wait
+}
+
+/// The allowance of several that is used up first: of those equally used up, the one to wait for.
+fn tightest(pairs: &[Pair], headers: &HeaderMap, now: SystemTime) -> Option<Allowance> {
+    let known = pairs.iter().filter_map(|(remaining, reset)| {
+        Some(Allowance {
+            remaining: text(headers, remaining)?.parse().ok()?,
+            resets_in: text(headers, reset).and_then(|reset| resets_in(reset, now)),
+        })
+    });
+    known.min_by_key(|allowance| (allowance.remaining, Reverse(allowance.resets_in)))
+}
+
+/// A reset, as a span or as a time.
+fn resets_in(reset: &str, now: SystemTime) -> Option<Duration> {
+    let time = || reset.parse::<Timestamp>().ok();
+    span(reset).or_else(|| {
+        let time = SystemTime::from(time()?);
+        Some(until(time, now).unwrap_or_default())
+    })
+}
+
+/// Seconds, or a span with units: Go's `6m0s`, and how people write it.
+fn span(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(number) = text.parse() {
+        return seconds(number).filter(|_| number < TIME_SECONDS);
+    }
+    let span: SignedDuration = text.parse().ok()?;
+    let span = Duration::try_from(span).ok()?;
+    Some(span.min(MAX_WAIT))
+}
+
+fn seconds(number: f64) -> Option<Duration> {
+    let is_wait = number.is_finite() && number >= 0.0;
+    let wait = is_wait.then(|| number.min(MAX_WAIT.as_secs_f64()));
+    Duration::try_from_secs_f64(wait?).ok()
+}
+
+/// Until a time that is not past.
+fn until(time: SystemTime, now: SystemTime) -> Option<Duration> {
+    Some(time.duration_since(now).ok()?.min(MAX_WAIT))
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    // A Greek letter, as in `15µs`, is no text to `HeaderValue::to_str`.
+    Some(str::from_utf8(headers.get(name)?.as_bytes()).ok()?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const DAY: Option<Duration> = Some(MAX_WAIT);
+
+    /// 2026-08-01T12:00:00Z.
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_785_585_600)
+    }
+
+    fn headers(written: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = written.iter().map(|(name, value)| {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            (HeaderName::from_static(name), value)
+        });
+        pairs.collect()
+    }
+
+    fn ms(ms: u64) -> Option<Duration> {
+        Some(Duration::from_millis(ms))
+    }
+
+    fn left(remaining: u64, resets_in: Option<Duration>) -> Option<Allowance> {
+        Some(Allowance {
+            remaining,
+            resets_in,
+        })
+    }
+
+    #[test]
+    fn a_wait_is_read_from_retry_after_in_each_of_its_forms() {
+        for (value, expected) in [
+            ("20", ms(20_000)),
+            (" 1.5 ", ms(1500)),
+            ("0", ms(0)),
+            ("86401", DAY),
+            ("Sat, 01 Aug 2026 12:00:07 GMT", ms(7000)),
+            ("Saturday, 01-Aug-26 12:00:07 GMT", ms(7000)),
+            ("Sat, 01 Aug 2026 12:00:00 GMT", ms(0)),
+            ("Sat, 01 Aug 2026 11:59:59 GMT", None),
+            ("Fri, 01 Aug 2098 12:00:00 GMT", DAY),
+            ("-1", None),
+            ("99999999999", DAY),
+            ("1e300", DAY),
+            ("inf", None),
+            ("NaN", None),
+            ("", None),
+            ("soon", None),
+            ("\u{e9}", None),
+        ] {
+            let read = retry_after(&headers(&[("retry-after", value)]), now());
+            assert_eq!(read, expected, "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now()), None);
+    }
+
+    #[test]
+    fn milliseconds_come_first_if_they_can_be_read() {
+        for (value, expected) in [
+            ("250", ms(250)),
+            ("0.5", Some(Duration::from_micros(500))),
+            ("99999999999", DAY),
+            ("-1", ms(7000)),
+            ("x", ms(7000)),
+        ] {
+            let both = headers(&[("retry-after", "7"), ("retry-after-ms", value)]);
+            assert_eq!(retry_after(&both, now()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_headroom_is_read_from_either_family_of_headers() {
+        let openai = headers(&[
+            ("x-ratelimit-limit-requests", "500"),
+            ("x-ratelimit-remaining-requests", "499"),
+            ("x-ratelimit-reset-requests", "120ms"),
+            ("x-ratelimit-remaining-tokens", "0"),
+            ("x-ratelimit-reset-tokens", "6m0s"),
+        ]);
+        let read = Headroom::read(&openai, now());
+        assert_eq!(read.requests, left(499, ms(120)));
+        assert_eq!(read.tokens, left(0, ms(360_000)));
+        assert_eq!(read.exhausted_for(), ms(360_000));
+
+        let anthropic = headers(&[
+            ("anthropic-ratelimit-requests-remaining", "3"),
+            ("anthropic-ratelimit-requests-reset", "2026-08-01T12:00:01Z"),
+            ("anthropic-ratelimit-tokens-remaining", "900"),
+            ("anthropic-ratelimit-input-tokens-remaining", "800"),
+            (
+                "anthropic-ratelimit-input-tokens-reset",
+                "2026-08-01T14:00:09+02:00",
+            ),
+            ("anthropic-ratelimit-output-tokens-remaining", "1000"),
+        ]);
+        let read = Headroom::read(&anthropic, now());
+        assert_eq!(read.requests, left(3, ms(1000)));
+        assert_eq!(read.tokens, left(800, ms(9000)));
+        assert_eq!(read.exhausted_for(), None);
+        assert!(!read.is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_read_in_each_of_its_forms() {
+        for (value, expected) in [
+            ("1s", ms(1000)),
+            ("6m0s", ms(360_000)),
+            ("250ms", ms(250)),
+            ("2m59.56s", ms(179_560)),
+            ("17h24m3.2s", ms(62_643_200)),
+            ("1h0m0.5s", ms(3_600_500)),
+            ("15µs", Some(Duration::from_micros(15))),
+            ("0s", ms(0)),
+            ("12", ms(12_000)),
+            ("0.25", ms(250)),
+            ("40h", DAY),
+            ("86400000", DAY),
+            ("2026-08-01T11:00:00Z", ms(0)),
+            ("2027-08-01T11:00:00Z", DAY),
+            // Seconds since 1970, perhaps.
+            ("1785585660", None),
+            ("-1s", None),
+            ("-1", None),
+            ("6m0", None),
+            ("m", None),
+            ("", None),
+        ] {
+            let both = headers(&[
+                ("x-ratelimit-remaining-tokens", "7"),
+                ("x-ratelimit-reset-tokens", value),
+            ]);
+            let read = Headroom::read(&both, now()).tokens;
+            assert_eq!(read, left(7, expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_remains_is_unknown_unless_it_is_a_whole_number() {
+        for value in ["-1", "", "many", "1,000", "0.5", "99999999999999999999"] {
+            let both = headers(&[
+                ("x-ratelimit-remaining-requests", value),
+                ("x-ratelimit-reset-requests", "1s"),
+            ]);
+            assert!(Headroom::read(&both, now()).is_empty(), "{value}");
+        }
+        let alone = headers(&[("x-ratelimit-reset-requests", "1s")]);
+        assert!(Headroom::read(&alone, now()).is_empty());
+        assert!(Headroom::read(&HeaderMap::new(), now()).is_empty());
+    }
+
+    #[test]
+    fn of_what_is_exhausted_the_longest_wait_counts() {
+        let tokens = headers(&[
+            ("anthropic-ratelimit-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "5s"),
+            ("anthropic-ratelimit-output-tokens-remaining", "0"),
+            ("anthropic-ratelimit-output-tokens-reset", "9s"),
+        ]);
+        assert_eq!(Headroom::read(&tokens, now()).exhausted_for(), ms(9000));
+        for (requests, tokens, expected) in [
+            (left(0, ms(1)), left(0, ms(2)), ms(2)),
+            (left(0, ms(1)), left(1, ms(2)), ms(1)),
+            (left(0, None), left(0, ms(2)), ms(2)),
+            (left(0, None), None, None),
+            (left(0, ms(0)), None, None),
+            (None, None, None),
+        ] {
+            let headroom = Headroom { requests, tokens };
+            assert_eq!(headroom.exhausted_for(), expected, "{headroom:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_found_in_a_message() {
+        for (message, expected) in [
+            (
+                "Rate limit reached for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Used 29000, Requested 6527. Please try again in 11.054s. Visit https://platform.openai.com to learn more.",
+                ms(11_054),
+            ),
+            ("Please try again in 20ms. Visit", ms(20)),
+            ("try again in 1m2s", ms(62_000)),
+            ("Try again in 6m0s.", ms(360_000)),
+            ("Please retry after 7 seconds.", ms(7000)),
+            ("Please retry after 1 second. To increase", ms(1000)),
+            ("please retry after 7", ms(7000)),
+            (
+                "Please retry in 33.178305474s.",
+                Some(Duration::from_nanos(33_178_305_474)),
+            ),
+            ("try again in 1 minute 2 seconds (UTC)", ms(62_000)),
+            ("try again in 1 hour, 2 minutes", ms(3_720_000)),
+            ("try again after 5 minutes!", ms(300_000)),
+            ("try again in 30 hours", DAY),
+            (
+                "model `try again in 9h` is at its limit, try again in 3s",
+                ms(3000),
+            ),
+            ("try again in 3s, or retry after payment", ms(3000)),
+            ("Please try again in a few minutes.", None),
+            ("try again in -3s", None),
+            ("try again in ", None),
+            ("try again in 7é", None),
+            ("Limit 100 in 60 seconds", None),
+            ("", None),
+        ] {
+            assert_eq!(wait_in_message(message), expected, "{message}");
+        }
+    }
+}

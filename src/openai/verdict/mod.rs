@@ -1,0 +1,656 @@
+//! What an attempt showed, and what is to be done about it.
+//!
+//! Owns the reasons for which attempts fail, and what follows from each: whose fault it is, what is
+//! done next, whether it was free. What a complaint means is read by `signs`. Refuses to know how
+//! often something is tried, how long a key rests, and what a client is told. Never fails: each
+//! failure has a reason.
+
+mod signs;
+
+use std::fmt;
+
+use crate::openai::complaint::Complaint;
+use signs::Signs;
+
+/// What an attempt showed.
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence<'a> {
+    /// The connection failed before any answer.
+    Unreachable,
+    /// The TLS handshake failed.
+    Tls,
+    /// The request could not be sent whole.
+    NotSent,
+    /// The request was sent whole, and the connection broke without an answer.
+    Lost,
+    /// What came is no HTTP, or HTML or another type where JSON or events belong.
+    Garbage,
+    /// No real output came within the time for the first of it.
+    Silent,
+    /// The whole time is over.
+    Late,
+    /// The answer began and was cut before it said anything.
+    Cut,
+    /// A stream came to its end, properly framed, without saying anything.
+    Empty,
+    /// An answer with an error status (or with an error under 200, where the status is what the
+    /// complaint says or 502), as far as its body could be read.
+    Answer {
+        /// The status.
+        status: u16,
+        /// What the body says.
+        complaint: &'a Complaint,
+    },
+    /// An error came in a stream before real output.
+    Event(&'a Complaint),
+}
+
+/// Why an attempt failed: the names in metrics, in logs and under `on:` of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Too many requests or tokens in too short a time.
+    RateLimited,
+    /// The account has no money left, or may not spend it.
+    OutOfCredit,
+    /// The key is unknown, disabled or not allowed to do this.
+    KeyRefused,
+    /// The provider does not serve the country that we call from.
+    RegionRefused,
+    /// The server has too much to do.
+    Overloaded,
+    /// The server says that it failed.
+    ServerError,
+    /// No connection came about.
+    Unreachable,
+    /// The TLS handshake failed.
+    Tls,
+    /// The request could not be sent whole.
+    NotSent,
+    /// The request was sent whole, and the connection broke without an answer.
+    Lost,
+    /// What came is not what this API answers.
+    InvalidResponse,
+    /// No real output came within the time for the first of it.
+    Silent,
+    /// The whole time is over.
+    Late,
+    /// The answer was cut before it said anything.
+    Cut,
+    /// The answer was whole, and said nothing.
+    Empty,
+    /// The upstream does not have the model, or not for this key.
+    ModelMissing,
+    /// Something else was changing the same thing.
+    Conflict,
+    /// The server waited too long for the request.
+    RequestTimeout,
+    /// The request is against the provider's rules.
+    ContentFilter,
+    /// The request is too long for the model.
+    ContextLength,
+    /// The request is wrong in some other way.
+    BadRequest,
+}
+
+/// Whose fault a failure is: what is cooled, ejected or counted against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The provider key.
+    Key,
+    /// The server.
+    Server,
+    /// The target: this model of this upstream, whichever server and key serve it.
+    Target,
+    /// None of ours.
+    Nobody,
+}
+
+/// What is done next, unless the rule says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Once more, here: another server or connection of the same target is fine.
+    SameTarget,
+    /// The same target with another key; where there is none, another target.
+    OtherKey,
+    /// Another target.
+    OtherTarget,
+    /// The client is told.
+    Client,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it failed.
+    pub reason: Reason,
+    /// What is done next.
+    pub remedy: Remedy,
+}
+
+/// What follows from a reason.
+struct Traits {
+    name: &'static str,
+    remedy: Remedy,
+    blames: Blame,
+    is_free: bool,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::RateLimited,
+        Self::OutOfCredit,
+        Self::KeyRefused,
+        Self::RegionRefused,
+        Self::Overloaded,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Tls,
+        Self::NotSent,
+        Self::Lost,
+        Self::InvalidResponse,
+        Self::Silent,
+        Self::Late,
+        Self::Cut,
+        Self::Empty,
+        Self::ModelMissing,
+        Self::Conflict,
+        Self::RequestTimeout,
+        Self::ContentFilter,
+        Self::ContextLength,
+        Self::BadRequest,
+    ];
+
+    #[rustfmt::skip]
+    const fn traits(self) -> Traits {
+        use Blame::{Key, Nobody, Server, Target};
+        use Remedy::{Client, OtherKey, OtherTarget, SameTarget};
+        let (name, remedy, blames, is_free) = match self {
+            Self::RateLimited =>     ("rate_limited",     OtherKey,    Key,    true),
+            Self::OutOfCredit =>     ("out_of_credit",    OtherKey,    Key,    true),
+            Self::KeyRefused =>      ("key_refused",      OtherKey,    Key,    true),
+            Self::RegionRefused =>   ("region_refused",   OtherTarget, Target, true),
+            Self::Overloaded =>      ("overloaded",       OtherTarget, Server, true),
+            Self::ServerError =>     ("server_error",     OtherTarget, Server, true),
+            Self::Unreachable =>     ("unreachable",      OtherTarget, Server, true),
+            Self::Tls =>             ("tls",              OtherTarget, Server, true),
+            Self::NotSent =>         ("not_sent",         OtherTarget, Server, true),
+            Self::Lost =>            ("lost",             Client,      Server, false),
+            Self::InvalidResponse => ("invalid_response", OtherTarget, Target, false),
+            Self::Silent =>          ("silent",           OtherTarget, Server, false),
+            Self::Late =>            ("late",             Client,      Server, false),
+            Self::Cut =>             ("cut",              OtherTarget, Server, false),
+            Self::Empty =>           ("empty",            OtherTarget, Target, false),
+            Self::ModelMissing =>    ("model_missing",    OtherTarget, Nobody, true),
+            Self::Conflict =>        ("conflict",         SameTarget,  Nobody, true),
+            Self::RequestTimeout =>  ("request_timeout",  SameTarget,  Server, false),
+            Self::ContentFilter =>   ("content_filter",   Client,      Nobody, false),
+            Self::ContextLength =>   ("context_length",   Client,      Nobody, false),
+            Self::BadRequest =>      ("bad_request",      Client,      Nobody, true),
+        };
+        Traits { name, remedy, blames, is_free }
+    }
+
+    /// Its name, in `snake_case`.
+    pub fn name(self) -> &'static str {
+        self.traits().name
+    }
+
+    /// The reason of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|reason| reason.name() == name)
+    }
+
+    /// Whose fault it is: what is cooled, ejected or counted against.
+    pub fn blames(self) -> Blame {
+        self.traits().blames
+    }
+
+    /// What is done next, unless the rule says otherwise.
+    pub fn remedy(self) -> Remedy {
+        self.traits().remedy
+    }
+
+    /// Whether the upstream has certainly not charged for the attempt: it never had the whole
+    /// request, or refused it before the model began.
+    ///
+    /// An answer that says the server failed counts as free, as no provider that we know charges
+    /// for one. Not so what may have begun (all that ended without a word of why), and what Azure
+    /// says it may charge for: a content filter, an input beyond the limit, a 408.
+    pub fn is_free(self) -> bool {
+        self.traits().is_free
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an attempt came to.
+pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    let reason = match *evidence {
+        Evidence::Unreachable => Reason::Unreachable,
+        Evidence::Tls => Reason::Tls,
+        Evidence::NotSent => Reason::NotSent,
+        Evidence::Lost => Reason::Lost,
+        Evidence::Garbage => Reason::InvalidResponse,
+        Evidence::Silent => Reason::Silent,
+        Evidence::Late => Reason::Late,
+        Evidence::Cut => Reason::Cut,
+        Evidence::Empty => Reason::Empty,
+        Evidence::Answer { status, complaint } => Signs::of(complaint).reason(status),
+        Evidence::Event(complaint) => {
+            let signs = Signs::of(complaint);
+            let status = complaint.status.unwrap_or_else(|| signs.usual_status());
+            signs.reason(status)
+        }
+    };
+    Verdict {
+        reason,
+        remedy: reason.remedy(),
+    }
+}
+
+/// A set of reasons, a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reasons(u32);
+
+impl Reasons {
+    /// All reasons for which, unless the rule says otherwise, something else is tried.
+    pub fn moving_on() -> Self {
+        let all = Reason::ALL.iter().copied();
+        all.filter(|reason| reason.remedy() != Remedy::Client)
+            .collect()
+    }
+
+    /// Whether a reason is one of them.
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & bit(reason) != 0
+    }
+}
+
+impl FromIterator<Reason> for Reasons {
+    fn from_iter<I: IntoIterator<Item = Reason>>(reasons: I) -> Self {
+        Self(reasons.into_iter().fold(0, |set, one| set | bit(one)))
+    }
+}
+
+const fn bit(reason: Reason) -> u32 {
+    1 << reason as u8
+}
+
+#[cfg(test)]
+#[allow(clippy::too_many_lines)]
+mod tests {
+    use super::*;
+
+    fn complaint(code: &str, kind: &str, message: &str) -> Complaint {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Complaint {
+            code: text(code),
+            kind: text(kind),
+            message: text(message),
+            status: None,
+        }
+    }
+
+    fn answer(status: u16, complaint: &Complaint) -> Reason {
+        judge(&Evidence::Answer { status, complaint }).reason
+    }
+
+    fn event(complaint: &Complaint) -> Reason {
+        judge(&Evidence::Event(complaint)).reason
+    }
+
+    #[test]
+    fn reasons_are_all_listed_and_their_names_are_read_again() {
+        assert_eq!(Reason::ALL.len(), Reason::BadRequest as usize + 1);
+        assert!(Reason::ALL.len() <= 32);
+        for (nth, reason) in Reason::ALL.iter().copied().enumerate() {
+            assert_eq!(reason as usize, nth);
+            assert_eq!(Reason::parse(reason.name()), Some(reason));
+            let mut snake = String::new();
+            for letter in format!("{reason:?}").chars() {
+                if letter.is_ascii_uppercase() && !snake.is_empty() {
+                    snake.push('_');
+                }
+                snake.push(letter.to_ascii_lowercase());
+            }
+            assert_eq!(reason.to_string(), snake);
+        }
+        for other in ["", "RateLimited", "rate-limited", "rate_limited "] {
+            assert_eq!(Reason::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_connection_showed_has_a_verdict() {
+        use Blame::{Server, Target};
+        use Remedy::{Client, OtherTarget};
+        for (evidence, reason, remedy, blame, free) in [
+            (
+                Evidence::Unreachable,
+                Reason::Unreachable,
+                OtherTarget,
+                Server,
+                true,
+            ),
+            (Evidence::Tls, Reason::Tls, OtherTarget, Server, true),
+            (
+                Evidence::NotSent,
+                Reason::NotSent,
+                OtherTarget,
+                Server,
+                true,
+            ),
+            (Evidence::Lost, Reason::Lost, Client, Server, false),
+            (
+                Evidence::Garbage,
+                Reason::InvalidResponse,
+                OtherTarget,
+                Target,
+                false,
+            ),
+            (Evidence::Silent, Reason::Silent, OtherTarget, Server, false),
+            (Evidence::Late, Reason::Late, Client, Server, false),
+            (Evidence::Cut, Reason::Cut, OtherTarget, Server, false),
+            (Evidence::Empty, Reason::Empty, OtherTarget, Target, false),
+        ] {
+            assert_eq!(judge(&evidence), Verdict { reason, remedy });
+            assert_eq!(
+                (reason.blames(), reason.is_free()),
+                (blame, free),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_has_a_verdict() {
+        use Blame::{Key, Nobody, Server, Target};
+        use Remedy::{Client, OtherKey, OtherTarget, SameTarget};
+        for (status, reason, remedy, blame) in [
+            (429, Reason::RateLimited, OtherKey, Key),
+            (402, Reason::OutOfCredit, OtherKey, Key),
+            (401, Reason::KeyRefused, OtherKey, Key),
+            (403, Reason::KeyRefused, OtherKey, Key),
+            (503, Reason::Overloaded, OtherTarget, Server),
+            (529, Reason::Overloaded, OtherTarget, Server),
+            (500, Reason::ServerError, OtherTarget, Server),
+            (502, Reason::ServerError, OtherTarget, Server),
+            (504, Reason::ServerError, OtherTarget, Server),
+            (520, Reason::ServerError, OtherTarget, Server),
+            (524, Reason::ServerError, OtherTarget, Server),
+            (599, Reason::ServerError, OtherTarget, Server),
+            (404, Reason::BadRequest, Client, Nobody),
+            (408, Reason::RequestTimeout, SameTarget, Server),
+            (409, Reason::Conflict, SameTarget, Nobody),
+            (400, Reason::BadRequest, Client, Nobody),
+            (413, Reason::BadRequest, Client, Nobody),
+            (418, Reason::BadRequest, Client, Nobody),
+            (422, Reason::BadRequest, Client, Nobody),
+            (302, Reason::InvalidResponse, OtherTarget, Target),
+            (999, Reason::InvalidResponse, OtherTarget, Target),
+        ] {
+            let complaint = Complaint::default();
+            let verdict = judge(&Evidence::Answer {
+                status,
+                complaint: &complaint,
+            });
+            assert_eq!(verdict, Verdict { reason, remedy }, "{status}");
+            assert_eq!(reason.blames(), blame, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_a_name_means_counts_under_any_status_and_in_a_stream() {
+        for (names, reason) in [
+            (
+                "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached billing_error billing_not_active insufficient_balance",
+                Reason::OutOfCredit,
+            ),
+            (
+                "rate_limit_exceeded slow_down rate_limit_error RESOURCE_EXHAUSTED RateLimitReached too_many_requests tokens ThrottlingException",
+                Reason::RateLimited,
+            ),
+            (
+                "invalid_api_key authentication_error account_deactivated permission_error PERMISSION_DENIED UNAUTHENTICATED InvalidApiKey",
+                Reason::KeyRefused,
+            ),
+            (
+                "unsupported_country_region_territory",
+                Reason::RegionRefused,
+            ),
+            (
+                "server_is_overloaded overloaded_error over_capacity engine_overloaded service_tier_capacity_exceeded NoCapacity",
+                Reason::Overloaded,
+            ),
+            ("model_not_found DeploymentNotFound", Reason::ModelMissing),
+            (
+                "content_filter content_policy_violation ResponsibleAIPolicyViolation image_content_policy_violation contentFilter",
+                Reason::ContentFilter,
+            ),
+            (
+                "context_length_exceeded string_above_max_length exceed_context_size_error",
+                Reason::ContextLength,
+            ),
+        ] {
+            for name in names.split(' ') {
+                for told in [
+                    complaint(name, "", "m"),
+                    complaint("", name, "m"),
+                    complaint("x", name, ""),
+                ] {
+                    for status in [400, 401, 403, 404, 413, 429, 500, 503, 502] {
+                        assert_eq!(answer(status, &told), reason, "{status} {told:?}");
+                    }
+                    assert_eq!(event(&told), reason, "{told:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_counts_before_a_class_and_money_before_both() {
+        for (code, kind, reason) in [
+            ("model_not_found", "permission_error", Reason::ModelMissing),
+            (
+                "unsupported_country_region_territory",
+                "permission_error",
+                Reason::RegionRefused,
+            ),
+            (
+                "context_length_exceeded",
+                "invalid_request_error",
+                Reason::ContextLength,
+            ),
+            (
+                "rate_limit_exceeded",
+                "insufficient_quota",
+                Reason::OutOfCredit,
+            ),
+            ("insufficient_quota", "requests", Reason::OutOfCredit),
+            ("rate_limit_exceeded", "server_error", Reason::RateLimited),
+        ] {
+            let told = complaint(code, kind, "");
+            assert_eq!(answer(403, &told), reason, "{told:?}");
+            assert_eq!(event(&told), reason, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_counts_where_the_status_does_not_say_it() {
+        for (status, message, reason) in [
+            (
+                404,
+                "The model `x` does not exist or you do not have access to it.",
+                Reason::ModelMissing,
+            ),
+            (404, "model: claude-x", Reason::ModelMissing),
+            (
+                404,
+                "models/x is not found for API version v1beta",
+                Reason::ModelMissing,
+            ),
+            (
+                404,
+                "The API deployment for this resource does not exist.",
+                Reason::ModelMissing,
+            ),
+            (404, "Invalid URL (GET /v1/models/x)", Reason::BadRequest),
+            (404, "No such File object: file-1", Reason::BadRequest),
+            (400, "The model `x` does not exist", Reason::BadRequest),
+            (
+                400,
+                "This model's maximum context length is 8192 tokens.",
+                Reason::ContextLength,
+            ),
+            (
+                400,
+                "prompt is too long: 210000 tokens > 200000 maximum",
+                Reason::ContextLength,
+            ),
+            (
+                400,
+                "The input token count (9) exceeds the maximum",
+                Reason::ContextLength,
+            ),
+            (413, "prompt is too long", Reason::BadRequest),
+            (
+                400,
+                "Your credit balance is too low to access the API.",
+                Reason::OutOfCredit,
+            ),
+            (
+                429,
+                "You exceeded your current quota, please check your plan",
+                Reason::OutOfCredit,
+            ),
+            (429, "Requests rate limit exceeded", Reason::RateLimited),
+            (
+                400,
+                "API key not valid. Please pass a valid API key.",
+                Reason::KeyRefused,
+            ),
+            (
+                400,
+                "User location is not supported for the API use.",
+                Reason::RegionRefused,
+            ),
+            (
+                403,
+                "Country, region, or territory not supported",
+                Reason::RegionRefused,
+            ),
+            (
+                403,
+                "Your chosen model requires moderation and your input was flagged",
+                Reason::ContentFilter,
+            ),
+            (500, "maximum context length", Reason::ServerError),
+        ] {
+            let told = complaint("", "", message);
+            assert_eq!(answer(status, &told), reason, "{status} {message}");
+        }
+        let limited = complaint("", "RESOURCE_EXHAUSTED", "You exceeded your current quota");
+        assert_eq!(answer(429, &limited), Reason::RateLimited);
+    }
+
+    #[test]
+    fn what_a_message_quotes_costs_no_key_its_place() {
+        for quoted in [
+            "API key not valid",
+            "insufficient balance",
+            "insufficient_quota",
+            "billing",
+        ] {
+            for status in [400, 404, 429, 500] {
+                let told = complaint("", "", &format!("Invalid value: '{quoted}'"));
+                let bare = complaint("", "", "");
+                assert_eq!(
+                    answer(status, &told),
+                    answer(status, &bare),
+                    "{status} {quoted}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_judged_by_the_status_that_it_has_or_would_have_had() {
+        for (code, kind, message, reason) in [
+            ("", "", "", Reason::ServerError),
+            ("", "", "overloaded?", Reason::ServerError),
+            ("x", "y", "", Reason::ServerError),
+            ("server_error", "", "", Reason::ServerError),
+            ("", "api_error", "", Reason::ServerError),
+            ("image_generation_server_error", "", "", Reason::ServerError),
+            ("", "timeout_error", "", Reason::ServerError),
+            ("", "UNAVAILABLE", "", Reason::Overloaded),
+            ("", "service_unavailable_error", "", Reason::Overloaded),
+            ("", "invalid_request_error", "", Reason::BadRequest),
+            ("x", "invalid_request_error", "", Reason::BadRequest),
+            ("invalid_prompt", "", "", Reason::BadRequest),
+            ("unsupported_image_media_type", "", "", Reason::BadRequest),
+            (
+                "",
+                "invalid_request_error",
+                "maximum context length",
+                Reason::ContextLength,
+            ),
+            ("", "not_found_error", "model: x", Reason::ModelMissing),
+        ] {
+            let told = complaint(code, kind, message);
+            assert_eq!(event(&told), reason, "{told:?}");
+        }
+        for (status, reason) in [
+            (429, Reason::RateLimited),
+            (400, Reason::BadRequest),
+            (401, Reason::KeyRefused),
+            (503, Reason::Overloaded),
+        ] {
+            let told = Complaint {
+                status: Some(status),
+                ..complaint("", "server_error", "")
+            };
+            assert_eq!(event(&told), reason, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_none() {
+        let long = complaint(&"insufficient_quota".repeat(4), "", "");
+        assert_eq!(answer(400, &long), Reason::BadRequest);
+    }
+
+    #[test]
+    fn a_set_holds_what_it_is_made_of() {
+        let set: Reasons = [Reason::RateLimited, Reason::BadRequest]
+            .into_iter()
+            .collect();
+        let held = Reason::ALL.iter().filter(|reason| set.contains(**reason));
+        assert!(held.eq(&[Reason::RateLimited, Reason::BadRequest]));
+        let stays: Vec<_> = (Reason::ALL.iter().copied())
+            .filter(|reason| !Reasons::moving_on().contains(*reason))
+            .collect();
+        assert_eq!(
+            stays,
+            [
+                Reason::Lost,
+                Reason::Late,
+                Reason::ContentFilter,
+                Reason::ContextLength,
+                Reason::BadRequest,
+            ]
+        );
+        assert!(
+            !Reason::ALL
+                .iter()
+                .any(|reason| Reasons::default().contains(*reason))
+        );
+    }
+}
