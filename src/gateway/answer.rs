@@ -19,7 +19,6 @@ use super::body;
 use super::context::Context;
 use super::failure::{Failure, Refusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
-use crate::openai::error;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
@@ -81,14 +80,7 @@ async fn pass_refusal(
     refusal: &Refusal,
 ) -> pingora::Result<()> {
     let mut header = refusal.header.clone();
-    let fills_in = context
-        .upstream
-        .as_ref()
-        .is_some_and(|u| u.dialect.fills_in_errors);
-    let filled = fills_in.then(|| error::fill_in(header.status, &refusal.body));
-    let body = filled.flatten().map_or(refusal.body.clone(), Bytes::from);
-    header.remove_header(&CONTENT_LENGTH);
-    header.insert_header(CONTENT_LENGTH, body.len())?;
+    header.insert_header(CONTENT_LENGTH, refusal.body.len())?;
     let header = headers::for_client(header, session.req_header(), &context.request_id);
     let mut header = header.ok_or_else(|| {
         Error::explain(
@@ -97,7 +89,7 @@ async fn pass_refusal(
         )
     })?;
     mark(&mut header, context)?;
-    send(session, context, header, body).await
+    send(session, context, header, refusal.body.clone()).await
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 
@@ -19,6 +20,7 @@ use super::hold;
 use super::tap::Tap;
 use crate::openai::complaint::Complaint;
 use crate::openai::endpoint::StreamError;
+use crate::openai::error;
 use crate::openai::progress::Stream;
 use crate::openai::ratelimit;
 use crate::openai::rewrite::Rewrites;
@@ -91,6 +93,14 @@ pub struct Failed {
 }
 
 impl Failed {
+    /// Names it in metrics and logs: by its reason, or by what of ours kept us from asking.
+    pub fn name(&self) -> &'static str {
+        match &self.told {
+            Failure::Upstream(failure) if failure.cause == Cause::Busy => "busy",
+            _ => self.verdict.reason.name(),
+        }
+    }
+
     /// One whose evidence is a connection's error.
     pub fn new(evidence: &Evidence<'_>, failure: UpstreamFailure) -> Self {
         Self {
@@ -285,8 +295,32 @@ async fn refused(
     Failed {
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: refusal(verdict.reason, header, body, complaint.message),
+        told: refusal(
+            verdict.reason,
+            filled(&terms.upstream, header, body, complaint.message),
+        ),
         verdict,
+    }
+}
+
+/// A refusal, with what its dialect is known to leave out.
+pub fn filled(
+    upstream: &Upstream,
+    mut header: ResponseHeader,
+    mut body: Bytes,
+    message: Option<String>,
+) -> Refusal {
+    if upstream.dialect.fills_in_errors
+        && headers::is_plain(&header.headers)
+        && let Some(filled) = error::fill_in(header.status, &body)
+    {
+        body = Bytes::from(filled);
+    }
+    header.remove_header(&CONTENT_LENGTH);
+    Refusal {
+        header,
+        body,
+        message,
     }
 }
 
@@ -321,8 +355,8 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
         },
     };
     let verdict = verdict::judge(&evidence);
-    let told = hold::as_refusal(complaint, verdict.reason)
-        .map(|(header, body)| refusal(verdict.reason, header, body, complaint.message.clone()));
+    let told = hold::as_refusal(complaint, verdict.reason);
+    let told = told.map(|told| refusal(verdict.reason, told));
     Failed {
         wait: complaint
             .message
@@ -336,35 +370,26 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
 }
 
 /// What a client is told of a refusal: what the upstream says, unless it speaks of our account.
-fn refusal(
-    reason: Reason,
-    header: ResponseHeader,
-    body: Bytes,
-    message: Option<String>,
-) -> Failure {
-    let status = header.status.as_u16();
-    match reason {
-        Reason::KeyRefused | Reason::OutOfCredit => Failure::Upstream(UpstreamFailure::of(
+fn refusal(reason: Reason, refusal: Refusal) -> Failure {
+    let status = refusal.header.status;
+    let says_nothing = refusal.body.is_empty() || headers::is_html(&refusal.header.headers);
+    let (cause, detail) = match reason {
+        Reason::KeyRefused | Reason::OutOfCredit => (
             Cause::Account,
             format!("its account does not serve us: {reason}, status {status}"),
-        )),
-        _ if header.status.is_server_error()
-            && (body.is_empty() || headers::is_html(&header.headers)) =>
-        {
-            Failure::Upstream(UpstreamFailure::of(
-                match reason {
-                    Reason::Overloaded => Cause::Unavailable(None),
-                    _ => Cause::InvalidResponse,
-                },
-                format!("it answered with status {status} and said nothing that can be passed on"),
-            ))
+        ),
+        _ if !status.is_server_error() || !says_nothing => {
+            return Failure::Refusal(Box::new(refusal));
         }
-        _ => Failure::Refusal(Box::new(Refusal {
-            header,
-            body,
-            message,
-        })),
-    }
+        _ => (
+            match reason {
+                Reason::Overloaded => Cause::Unavailable(None),
+                _ => Cause::InvalidResponse,
+            },
+            format!("it answered with status {status} and nothing that can be passed on"),
+        ),
+    };
+    Failure::Upstream(UpstreamFailure::of(cause, detail))
 }
 
 /// What is left until `deadline`; a moment when nothing is, since zero would mean no timeout.

@@ -160,6 +160,10 @@ impl Course<'_> {
         context.ask(&candidate.upstream, &candidate.model);
         let started = Instant::now();
         let key = self.key(context, &candidate, here);
+        if key.is_none() && !candidate.upstream.keys.is_passthrough() {
+            note(context, &candidate, None, "no_key", started);
+            return Ok(Err(Box::new((all_rest(), candidate))));
+        }
         let outgoing = outgoing::outgoing(
             client,
             context,
@@ -176,18 +180,11 @@ impl Course<'_> {
         context.waited += waited;
         let name = match &outcome {
             Ok(_) => "ok",
-            Err((failed, _)) => failed.verdict.reason.name(),
+            Err((failed, _)) => failed.name(),
         };
-        self.shared
-            .metrics
-            .trials()
-            .attempted(&candidate.upstream.name, name);
-        context.trail.push(Tried {
-            upstream: Arc::clone(&candidate.upstream),
-            key: key.clone(),
-            outcome: name,
-            time: started.elapsed(),
-        });
+        let trials = self.shared.metrics.trials();
+        trials.attempted(&candidate.upstream.name, name);
+        note(context, &candidate, key.clone(), name, started);
         Ok(match outcome {
             Ok(asked) => Ok(Box::new(praise(asked, terms, candidate, key))),
             Err((failed, seat)) => {
@@ -195,7 +192,9 @@ impl Course<'_> {
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
                 self.blame(&failed, &mut candidate, seat, key.as_ref());
-                here.keys.extend(key);
+                if failed.verdict.reason.blames() == Blame::Key {
+                    here.keys.extend(key);
+                }
                 Err(Box::new((failed, candidate)))
             }
         })
@@ -298,26 +297,27 @@ impl Course<'_> {
             },
             remedy => remedy,
         };
+        // A rule may want that the client is told at once; a fallback may be for this alone.
+        let asked = if is_lost { Reason::Unreachable } else { reason };
+        let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
         let backoff = backoff(retries.backoff, here.times);
         let choice = match remedy {
             Remedy::OtherKey if has_other_key(candidate, here) => Next::Here(Duration::ZERO),
-            Remedy::SameTarget if here.times < 2 && !failed.is_final => Next::Here(backoff),
+            Remedy::SameTarget if moves_on && here.times < 2 && !failed.is_final => {
+                Next::Here(backoff)
+            }
             Remedy::OtherTarget
-                if reason.blames() == Blame::Server && has_other_server(candidate, here) =>
+                if moves_on
+                    && reason.blames() == Blame::Server
+                    && has_other_server(candidate, here) =>
             {
                 Next::Here(Duration::ZERO)
             }
-            Remedy::Client => match self.plan.next(reason) {
+            _ => match self.plan.next(asked) {
                 Some(other) => Next::There(Box::new(other)),
+                None if moves_on => again(failed, candidate, here, backoff, retries.longest_wait),
                 None => Next::Tell,
             },
-            _ => {
-                let asked = if is_lost { Reason::Unreachable } else { reason };
-                match self.plan.next(asked) {
-                    Some(other) => Next::There(Box::new(other)),
-                    None => again(failed, candidate, here, backoff, retries.longest_wait),
-                }
-            }
         };
         let is_left = |wait: Duration| {
             wait < attempt::left(context.started + candidate.upstream.timeouts.total)
@@ -377,8 +377,6 @@ fn has_other_server(candidate: &Candidate, here: &mut Here) -> bool {
         return false;
     };
     here.servers.push(server);
-    // The key is not to blame, and may be used again.
-    here.keys.clear();
     candidate.upstream.pool.has_open(&here.servers)
 }
 
@@ -452,6 +450,29 @@ fn ejected(
     let what = what.unwrap_or_default();
     log::warn!("upstream {upstream}: {kind} {what} fails ({reason}) and is left out for {time:?}");
     shared.metrics.trials().ejected(upstream, kind);
+}
+
+/// Notes an attempt.
+fn note(
+    context: &mut Context,
+    candidate: &Candidate,
+    key: Option<Arc<Key>>,
+    outcome: &'static str,
+    started: Instant,
+) {
+    context.trail.push(Tried {
+        upstream: Arc::clone(&candidate.upstream),
+        key,
+        outcome,
+        time: started.elapsed(),
+    });
+}
+
+fn all_rest() -> Failed {
+    let failure = UpstreamFailure::of(Cause::RateLimited(None), "all its keys rest");
+    let mut failed = Failed::new(&Evidence::Unreachable, failure);
+    failed.verdict.reason = Reason::RateLimited;
+    failed
 }
 
 fn busy(_: Full) -> (Failed, Option<Seat>) {

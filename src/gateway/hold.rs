@@ -15,6 +15,7 @@ use pingora::Error;
 use pingora::http::ResponseHeader;
 
 use super::attempt::{Answer, left};
+use super::failure::Refusal;
 use super::headers;
 use crate::openai::complaint::Complaint;
 use crate::openai::verdict::Reason;
@@ -136,7 +137,7 @@ async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsa
 }
 
 /// An error that came under a status of success, as it should have come.
-pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<(ResponseHeader, Bytes)> {
+pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
     let status = complaint.status.unwrap_or(match reason {
         Reason::RateLimited => 429,
         Reason::Overloaded => 503,
@@ -154,5 +155,9 @@ pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<(ResponseHead
     let mut header = ResponseHeader::build_no_case(status, Some(4)).ok()?;
     let json = HeaderValue::from_static("application/json");
     header.insert_header(CONTENT_TYPE, json).ok()?;
-    Some((header, Bytes::from(error.to_string())))
+    Some(Refusal {
+        header,
+        body: Bytes::from(error.to_string()),
+        message: complaint.message.clone(),
+    })
 }

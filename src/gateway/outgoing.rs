@@ -56,7 +56,7 @@ pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
     }
 }
 
-/// What is sent to a candidate, with this key of ours or with the client's own.
+/// What is sent to a candidate, with this key of ours, or with the client's own where that is wanted.
 pub fn outgoing(
     session: &Session,
     context: &Context,
@@ -71,9 +71,9 @@ pub fn outgoing(
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
     let payload = body.payload(context.sent_model.as_deref(), edits)?;
-    let credential = match key {
-        Some(key) => key.value.clone(),
-        None => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
+    let credential = match upstream.keys.is_passthrough() {
+        true => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
+        false => key.and_then(|key| key.value.clone()),
     };
     let announced = headers::Body {
         length: payload.len(),

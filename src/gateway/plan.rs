@@ -229,6 +229,11 @@ impl Candidate {
         self.rule.manners(self.target)
     }
 
+    /// Whether its rule wants something else to be tried on this failure.
+    pub fn moves_on(&self, why: Reason) -> bool {
+        self.rule.on.contains(why)
+    }
+
     fn breaker(&self) -> Option<&Arc<Breaker>> {
         self.rule.breaker(self.target)
     }

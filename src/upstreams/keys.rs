@@ -194,6 +194,11 @@ impl KeyRing {
         dry.cloned()
     }
 
+    /// Whether the client's own key is sent on.
+    pub fn is_passthrough(&self) -> bool {
+        matches!(self, Self::Passthrough)
+    }
+
     /// The best that any key can do now.
     pub fn readiness(&self, now: Instant) -> Readiness {
         let Self::Own { keys, .. } = self else {

@@ -22,7 +22,7 @@ use pingora_proxy::Session;
 
 use super::attempt;
 use super::context::Context;
-use super::failure::{Failure, Phase, Refusal, UpstreamFailure};
+use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::REQUEST_ID;
 use super::plan::{self, Plan};
 use super::{admit, headers};
@@ -76,7 +76,7 @@ pub async fn serve(
             accept(client, context, has_realtime).await?;
             passing::run(client, context, shared, *session).await
         }
-        _ => Err(decline(shared, session, &peer).await),
+        _ => Err(decline(shared, &upstream, session, &peer).await),
     }
 }
 
@@ -278,7 +278,12 @@ async fn refuse(
 }
 
 /// Passes on the answer of an upstream that does not open the socket.
-async fn decline(shared: &Shared, session: Box<Upstream1>, peer: &Peer) -> Failure {
+async fn decline(
+    shared: &Shared,
+    upstream: &Upstream,
+    session: Box<Upstream1>,
+    peer: &Peer,
+) -> Failure {
     let mut session = HttpSession::H1(*session);
     let header = session.response_header().cloned();
     let until = Instant::now() + attempt::ERROR_PATIENCE;
@@ -287,9 +292,5 @@ async fn decline(shared: &Shared, session: Box<Upstream1>, peer: &Peer) -> Failu
         return Failure::Upstream(UpstreamFailure::disagrees());
     };
     shared.connector.release(session, peer).await;
-    Failure::Refusal(Box::new(Refusal {
-        header,
-        body,
-        message: None,
-    }))
+    Failure::Refusal(Box::new(attempt::filled(upstream, header, body, None)))
 }
