@@ -1,7 +1,9 @@
-//! The operator's listener: health and metrics.
+//! The operator's listener: health, metrics and status.
 //!
 //! Owns what is served there and in which form. Meant for loopback or a private network: it asks
 //! for no key. Refuses to know how requests are served.
+
+mod status;
 
 use std::sync::Arc;
 
@@ -47,6 +49,7 @@ impl Admin {
             let plain = self.shared.metrics.plain(in_flight);
             return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
         }
+        status::measure(&self.shared.pin(), self.shared.metrics.conditions());
         match self.shared.metrics.text(in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),
             Err(e) => {
@@ -67,8 +70,9 @@ impl ServeHttp for Admin {
         let request = session.req_header();
         let path = request.uri.path();
         let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
-        if !["/health", "/metrics"].contains(&path) {
-            let message = format!("Nothing is served at {path}; there are /health and /metrics.");
+        if !["/health", "/metrics", "/status"].contains(&path) {
+            let message =
+                format!("Nothing is served at {path}; there are /health, /metrics and /status.");
             return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
         }
         if ![Method::GET, Method::HEAD].contains(&request.method) {
@@ -84,6 +88,10 @@ impl ServeHttp for Admin {
         }
         match path {
             "/health" => respond(StatusCode::OK, JSON, health().to_string().into_bytes()),
+            "/status" => {
+                let status = status::status(&self.shared).to_string();
+                respond(StatusCode::OK, JSON, status.into_bytes())
+            }
             _ => self.metrics(accept.is_some_and(|accept| accept.starts_with(JSON.as_bytes()))),
         }
     }

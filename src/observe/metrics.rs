@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use super::condition::Conditions;
 use super::trials::Trials;
 use crate::clock;
 
@@ -38,6 +39,7 @@ pub struct Metrics {
     model_redirects: IntCounter,
     broken: IntCounterVec,
     trials: Trials,
+    conditions: Conditions,
     in_flight: Gauge,
     uptime: Gauge,
     total_requests: IntCounter,
@@ -121,6 +123,7 @@ impl Metrics {
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
             trials: Trials::new()?,
+            conditions: Conditions::new()?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
             total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
@@ -154,7 +157,9 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
-        for collector in collectors.into_iter().chain(self.trials.collectors()) {
+        let trials = self.trials.collectors();
+        let all = collectors.into_iter().chain(trials);
+        for collector in all.chain(self.conditions.collectors()) {
             self.registry.register(collector)?;
         }
         let process = prometheus::process_collector::ProcessCollector::for_self();
@@ -208,6 +213,11 @@ impl Metrics {
     /// What is counted of attempts at upstreams.
     pub fn trials(&self) -> &Trials {
         &self.trials
+    }
+
+    /// How everything does that is asked; to be set before a scrape.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     /// Everything, as Prometheus reads it.

@@ -180,7 +180,7 @@ async fn watch_health(shared: Arc<Shared>) {
 /// The clients' listeners come last: once they are told of, everything listens.
 fn log_listening(listening: &Listening) {
     if let Some(address) = listening.admin {
-        log::info!("operator's listener on http://{address} (/health, /metrics)");
+        log::info!("operator's listener on http://{address} (/health, /metrics, /status)");
     }
     for (address, tls) in &listening.clients {
         let scheme = if *tls { "https" } else { "http" };

@@ -1,0 +1,147 @@
+//! How everything does that is asked: for people as JSON, for Prometheus as gauges.
+//!
+//! Owns the form of `GET /status`. Reads the current snapshot and what has been learnt of it; keys
+//! are named by their fingerprints alone. Cannot fail.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::observe::condition::Conditions;
+use crate::runtime::{Rule, Runtime, Shared};
+use crate::upstreams::{Breaker, Key, Readiness, Server, State, Upstream};
+
+/// What `GET /status` says.
+pub fn status(shared: &Shared) -> Value {
+    let runtime = shared.pin();
+    let now = Instant::now();
+    let upstreams = runtime.upstreams().iter();
+    let rules = runtime.rules().iter();
+    json!({
+        "requests_in_flight": shared.in_flight(),
+        "retries_refused": shared.budget.refused(),
+        "upstreams": upstreams.map(|u| upstream(u, now)).collect::<Vec<_>>(),
+        "models": rules.map(|r| rule(r, &runtime, now)).collect::<Vec<_>>(),
+    })
+}
+
+fn upstream(upstream: &Upstream, now: Instant) -> Value {
+    let servers = upstream.pool.servers().iter();
+    let keys = upstream.keys.keys().iter();
+    let places = upstream.places.as_ref().map(|places| {
+        let (taken, waiting) = places.taken();
+        json!({ "of": places.bounds().concurrent, "taken": taken, "waiting": waiting })
+    });
+    json!({
+        "name": upstream.name,
+        "servers": servers.map(|s| server(s, now)).collect::<Vec<_>>(),
+        "keys": keys.map(|k| key(k, now)).collect::<Vec<_>>(),
+        "places": places,
+    })
+}
+
+fn server(server: &Server, now: Instant) -> Value {
+    let health = &server.condition.health;
+    json!({
+        "url": server.url().to_string(),
+        "weight": server.weight(),
+        "addresses": server.peers().iter().filter_map(|p| p.address()).collect::<Vec<_>>(),
+        "up": health.is_up(),
+        "checks": health.checks(),
+        "last_failed_check": health.last_failure(),
+        "in_flight": server.condition.in_flight(),
+        "breaker": breaker(server.condition.breaker(), now),
+    })
+}
+
+fn key(key: &Key, now: Instant) -> Value {
+    let (state, seconds) = match key.readiness(now) {
+        Readiness::Ready => ("ready", None),
+        Readiness::Dry => ("dry", None),
+        Readiness::Resting(left, why) => (why.name(), Some(left.as_secs_f64())),
+    };
+    json!({ "fingerprint": key.fingerprint, "state": state, "for_seconds": seconds })
+}
+
+fn rule(rule: &Rule, runtime: &Runtime, now: Instant) -> Value {
+    let targets = rule.targets.all().iter().enumerate();
+    let targets = targets.map(|(position, target)| {
+        json!({
+            "upstream": runtime.upstream(target).map(|u| &u.name),
+            "model": target.model,
+            "priority": target.priority,
+            "weight": target.weight,
+            "breaker": rule.breaker(position).map(|b| breaker(b, now)),
+        })
+    });
+    let fallbacks = rule.fallbacks.iter().map(|fallback| &fallback.model);
+    json!({
+        "match": rule.label,
+        "targets": targets.collect::<Vec<_>>(),
+        "fallback": fallbacks.collect::<Vec<_>>(),
+    })
+}
+
+fn breaker(breaker: &Breaker, now: Instant) -> Value {
+    let (state, seconds) = match breaker.state(now) {
+        State::Closed => ("closed", None),
+        State::Ejected { left } => ("ejected", Some(left.as_secs_f64())),
+        State::Trial => ("trial", None),
+    };
+    json!({ "state": state, "for_seconds": seconds, "ejections": breaker.ejections() })
+}
+
+/// Sets the gauges to what is so now.
+pub fn measure(runtime: &Runtime, gauges: &Conditions) {
+    gauges.reset();
+    let now = Instant::now();
+    for upstream in runtime.upstreams() {
+        let name = upstream.name.as_str();
+        for server in upstream.pool.servers() {
+            let url = server.url().to_string();
+            let labels = [name, url.as_str()];
+            let condition = &server.condition;
+            let in_flight = i64::try_from(condition.in_flight()).unwrap_or(i64::MAX);
+            // Of two servers at one URL the worse is told.
+            let up = gauges.server_up.with_label_values(&labels);
+            up.set(i64::from(condition.health.is_up()));
+            let ejected = gauges.server_ejected.with_label_values(&labels);
+            ejected.set(
+                ejected
+                    .get()
+                    .max(i64::from(condition.breaker().is_ejected())),
+            );
+            let serving = gauges.server_in_flight.with_label_values(&labels);
+            serving.add(in_flight);
+        }
+        for key in upstream.keys.keys() {
+            let state = match key.readiness(now) {
+                Readiness::Ready => "ready",
+                Readiness::Dry => "dry",
+                Readiness::Resting(_, why) => why.name(),
+            };
+            gauges.keys.with_label_values(&[name, state]).inc();
+        }
+        if let Some(places) = &upstream.places {
+            let (taken, waiting) = places.taken();
+            for (state, count) in [("taken", taken), ("waiting", waiting)] {
+                let gauge = gauges.places.with_label_values(&[name, state]);
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+    for rule in runtime.rules() {
+        measure_rule(rule, runtime, gauges);
+    }
+}
+
+fn measure_rule(rule: &Rule, runtime: &Runtime, gauges: &Conditions) {
+    for (position, target) in rule.targets.all().iter().enumerate() {
+        let upstream = runtime.upstream(target).map_or("", |u| u.name.as_str());
+        let model = target.model.as_deref().unwrap_or("the same");
+        let out = rule.breaker(position).is_some_and(|b| b.is_ejected());
+        let labels = [rule.label.as_str(), upstream, model];
+        let gauge = gauges.target_ejected.with_label_values(&labels);
+        gauge.set(i64::from(out));
+    }
+}
