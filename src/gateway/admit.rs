@@ -69,9 +69,18 @@ pub fn endpoint<'p>(path: &'p str, method: &Method) -> Result<Endpoint<'p>, Fail
     Ok(endpoint)
 }
 
-/// Finds out who is calling.
+/// Finds out who is calling, and refuses what may be running in a circle of gateways.
 pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
-    key(auth::key_of(headers), context)
+    key(auth::key_of(headers), context)?;
+    hops(headers, context)
+}
+
+/// Refuses what may be running in a circle of gateways.
+pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
+    match headers::hops(headers) < context.runtime.settings.retries.hops {
+        true => Ok(()),
+        false => Err(Failure::Loop),
+    }
 }
 
 /// Finds out whose key it is.
@@ -90,14 +99,6 @@ pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
                 masked: secret::mask(&String::from_utf8_lossy(key)),
             },
         }),
-    }
-}
-
-/// Refuses a request that may be running in a circle of gateways.
-pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
-    match headers::hops(headers) < context.runtime.settings.retries.hops {
-        true => Ok(()),
-        false => Err(Failure::Loop),
     }
 }
 

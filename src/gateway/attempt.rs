@@ -95,10 +95,15 @@ pub struct Failed {
 impl Failed {
     /// Names it in metrics and logs: by its reason, or by what of ours kept us from asking.
     pub fn name(&self) -> &'static str {
-        match &self.told {
-            Failure::Upstream(failure) if failure.cause == Cause::Busy => "busy",
-            _ => self.verdict.reason.name(),
+        match self.is_busy() {
+            true => "busy",
+            false => self.verdict.reason.name(),
         }
+    }
+
+    /// Whether it was not asked, because it is asked as much as it may be.
+    pub fn is_busy(&self) -> bool {
+        matches!(&self.told, Failure::Upstream(failure) if failure.cause == Cause::Busy)
     }
 
     /// One whose evidence is a connection's error.

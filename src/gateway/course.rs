@@ -107,7 +107,9 @@ impl Course<'_> {
             };
             candidate = tried;
             let next = self.next(context, &failed, &candidate, &mut here);
-            if told.as_ref().is_none_or(is_ours) {
+            // The first failure is told, unless it speaks of our account, or a later one of what is
+            // wrong with the request.
+            if told.as_ref().is_none_or(is_ours) || is_the_clients(&failed) {
                 told = Some(failed);
             }
             let wait = match next {
@@ -191,7 +193,9 @@ impl Course<'_> {
                 let mut candidate = candidate;
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
-                self.blame(&failed, &mut candidate, seat, key.as_ref());
+                if !failed.is_busy() {
+                    self.blame(&failed, &mut candidate, seat, key.as_ref());
+                }
                 if failed.verdict.reason.blames() == Blame::Key {
                     here.keys.extend(key);
                 }
@@ -361,6 +365,12 @@ fn is_ours(failed: &Failed) -> bool {
         failed.verdict.reason,
         Reason::KeyRefused | Reason::OutOfCredit
     )
+}
+
+/// Whether the request itself is what is wrong.
+fn is_the_clients(failed: &Failed) -> bool {
+    let reason = failed.verdict.reason;
+    reason.blames() == Blame::Nobody && reason.remedy() == Remedy::Client
 }
 
 fn has_other_key(candidate: &Candidate, here: &Here) -> bool {

@@ -27,7 +27,6 @@ pub async fn serve(
     context.endpoint = endpoint.name;
     let headers = &session.req_header().headers;
     admit::caller(headers, context)?;
-    admit::hops(headers, context)?;
     let content = admit::content(headers, endpoint)?;
 
     let waiting = Instant::now();

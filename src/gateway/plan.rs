@@ -56,9 +56,9 @@ pub struct Nobody {
 /// How much is asked of a candidate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strictness {
-    /// That a key has some of its allowance left.
-    HasAllowance,
-    /// That no key's provider has said "too many".
+    /// That a key has some of its allowance left, and that there is a place free.
+    HasRoom,
+    /// That a key is there whose provider has not said "too many".
     NotRefused,
 }
 
@@ -114,7 +114,7 @@ impl Plan {
 
     /// Another target of the same rule.
     fn sibling(&mut self) -> Option<Candidate> {
-        for strictness in [Strictness::HasAllowance, Strictness::NotRefused] {
+        for strictness in [Strictness::HasRoom, Strictness::NotRefused] {
             // A place in a trial may be taken between the look and the choice.
             while let Some(position) = self.choose(strictness) {
                 self.tried.push(position);
@@ -142,11 +142,17 @@ impl Plan {
         let is_in = breaker
             .zip(upstream.pool.ejection())
             .is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
+        let may_queue = strictness == Strictness::NotRefused;
         is_in
             && upstream.pool.has_open(&[])
+            && (may_queue
+                || upstream
+                    .places
+                    .as_ref()
+                    .is_none_or(|places| places.has_free()))
             && match upstream.keys.readiness(now) {
                 Readiness::Ready => true,
-                Readiness::Dry => strictness == Strictness::NotRefused,
+                Readiness::Dry => may_queue,
                 Readiness::Resting(..) => false,
             }
     }

@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -29,6 +29,9 @@ use crate::upstreams::Peer;
 
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
+
+/// A stream that has told its end gets this long to end its connection's part.
+const AFTER_DONE: Duration = Duration::from_secs(2);
 
 /// How an answer that had begun has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +263,10 @@ impl Passing<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn read(&mut self, terms: &Terms) -> Result<Option<Bytes>, Failure> {
-        let idle = attempt::left(self.last_event + terms.upstream.timeouts.idle);
+        let idle = match self.is_done() {
+            true => AFTER_DONE,
+            false => attempt::left(self.last_event + terms.upstream.timeouts.idle),
+        };
         let total = attempt::left(terms.deadline);
         let (limit, phase) = match idle < total {
             true => (idle, Phase::Idle),

@@ -63,6 +63,11 @@ impl Places {
         }
     }
 
+    /// Whether one is free now.
+    pub fn has_free(&self) -> bool {
+        self.free.available_permits() > 0
+    }
+
     /// How many are taken, and how many wait.
     pub fn taken(&self) -> (usize, usize) {
         let free = self.free.available_permits();

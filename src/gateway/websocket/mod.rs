@@ -67,6 +67,7 @@ pub async fn serve(
         }
         Err(failure) => return Err(failure),
     }
+    admit::hops(&request.headers, context)?;
     let upstream = choose(request, context, socket)?;
     let opening = opening(request, context, socket, &upstream, &protocols)?;
     let (session, peer) = open(context, shared, &upstream, opening).await?;
