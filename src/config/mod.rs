@@ -12,6 +12,7 @@ mod environment;
 mod expand;
 mod health;
 mod keys;
+mod limits;
 mod manners;
 mod models;
 mod problem;
@@ -26,6 +27,7 @@ mod ways;
 
 pub use document::{Located, Place};
 pub use expand::Variables;
+pub use limits::Limits;
 pub use manners::Manners;
 pub use models::{Matcher, ModelRule, Target};
 pub use problem::{Problem, Problems};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::document::{Located, Node, Place};
+use super::limits::{self, Limits};
 use super::ways::{self, Ways};
 
 /// The `server` section.
@@ -28,6 +29,8 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// Requests a second that one address may make; `None` for no bound.
     pub flood_guard: Option<u32>,
+    /// How much clients may ask of us at a time, and how slow they may be.
+    pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
     /// The ways through besides the exchange of JSON.
@@ -76,6 +79,7 @@ impl Default for Server {
             threads: 0,
             shutdown_grace: Duration::from_secs(30),
             flood_guard: None,
+            limits: Limits::default(),
             log: Log {
                 level: log::LevelFilter::Info,
                 mask: true,
@@ -135,6 +139,9 @@ pub fn read(node: &Node<'_>) -> Server {
         .and_then(|n| n.integer(1, 1_000_000))
     {
         server.flood_guard = u32::try_from(rate).ok();
+    }
+    if let Some(node) = section.take("limits") {
+        server.limits = limits::read(&node);
     }
     if let Some(node) = section.take("log") {
         read_log(&node, &mut server.log);
