@@ -47,7 +47,8 @@ impl Admin {
             let plain = self.shared.metrics.plain(in_flight);
             return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
         }
-        match self.shared.metrics.text(in_flight) {
+        let connections = self.shared.connections.count();
+        match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),
             Err(e) => {
                 log::error!("metrics could not be written: {e}");

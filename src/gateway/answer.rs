@@ -19,6 +19,7 @@ use super::body;
 use super::context::Context;
 use super::failure::Failure;
 use super::headers::REQUEST_ID;
+use crate::ids;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
@@ -51,6 +52,7 @@ async fn fail(
 ) -> pingora::Result<()> {
     let error = failure.api_error();
     context.error = Some(error.code.unwrap_or("invalid_request"));
+    context.shed = failure.shed();
     if matches!(failure, Failure::ClientGone) {
         session.set_keepalive(None);
         return Ok(());
@@ -65,6 +67,25 @@ async fn fail(
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;
     Ok(())
+}
+
+/// The bytes of a failure's answer over HTTP/1, where there is no request to answer: the connection
+/// ends with it.
+pub fn closing(failure: &Failure) -> Vec<u8> {
+    let error = failure.api_error();
+    let body = error.body();
+    let more = failure
+        .header()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\
+         connection: close\r\n{REQUEST_ID}: {}\r\n\r\n",
+        error.status,
+        body.len(),
+        more.unwrap_or_default(),
+        ids::request_id(),
+    );
+    [head.as_bytes(), &body].concat()
 }
 
 /// Answers 200 with JSON.
