@@ -92,6 +92,7 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
 
 async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
     let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let room = descriptors::room_for_connections(config.server.limits.connections);
     let mut sockets = Sockets::default();
     let clients: Vec<Bound> = config
         .server
@@ -134,7 +135,6 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         });
     };
     let admin_app = Admin::new(Arc::clone(&shared));
-    let room = descriptors::room_for_connections(config.server.limits.connections);
     let arrivals = Arc::new(Arrivals::new(&shared, room));
     let mut clients = service("clients", clients, Door::new(&shared, &arrivals))?;
     clients.endpoints().set_pre_tls_callback(arrivals);
