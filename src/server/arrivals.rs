@@ -1,8 +1,8 @@
 //! Who comes in, and what they are told who do not.
 //!
 //! Owns the verdict on a new connection, which falls before TLS costs anything, and the answer to
-//! one that finds no room: for a moment, so that a client can read it, and only to so many at a
-//! time. Whoever comes besides is cut off. Refuses to know how connections are counted.
+//! one that finds no room. So many at a time have a moment to read it; with the others the
+//! connection is closed at once, which may cost them the answer. Refuses to know how connections are counted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::gateway;
 use crate::observe::metrics::Shed;
 use crate::runtime::{Crowded, Place, Shared};
 
-/// How many may be told at a time that there is no room for them. Each takes a descriptor beyond
-/// the limit on connections.
+/// How many at a time may take a moment to read that there is no room for them. Each takes a
+/// descriptor beyond the limit on connections.
 const REFUSALS: usize = 128;
 /// How long, and for how many bytes, one that has been told may take to leave.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,8 +46,8 @@ pub struct Arrivals {
 pub enum Arrival {
     /// It is counted.
     Admitted(Place),
-    /// There is no room for it; it may be told so.
-    Refused(Shed, OwnedSemaphorePermit),
+    /// There is no room for it. With a permit, it has a moment to read that.
+    Refused(Shed, Option<OwnedSemaphorePermit>),
 }
 
 impl Arrivals {
@@ -60,8 +60,8 @@ impl Arrivals {
         }
     }
 
-    /// Judges a connection; `None` when it is not even told.
-    pub fn judge(&self, socket: Option<Arc<SocketDigest>>) -> Option<Arrival> {
+    /// Judges a connection.
+    pub fn judge(&self, socket: Option<Arc<SocketDigest>>) -> Arrival {
         let runtime = self.shared.pin();
         let settings = &runtime.settings;
         let limits = &settings.limits;
@@ -74,13 +74,13 @@ impl Arrivals {
             address.map(|ip| (ip, limits.connections_per_address)),
         );
         let shed = match admitted {
-            Ok(place) => return Some(Arrival::Admitted(place)),
+            Ok(place) => return Arrival::Admitted(place),
             Err(Crowded::InTotal) => Shed::Connections,
             Err(Crowded::OfAddress) => Shed::ConnectionsPerAddress,
         };
         self.shared.metrics.shed(shed);
-        let permit = Arc::clone(&self.refusals).try_acquire_owned().ok()?;
-        Some(Arrival::Refused(shed, permit))
+        let permit = Arc::clone(&self.refusals).try_acquire_owned().ok();
+        Arrival::Refused(shed, permit)
     }
 }
 
@@ -93,9 +93,11 @@ fn address(socket: &SocketDigest) -> Option<IpAddr> {
 #[async_trait]
 impl PreTlsProcess for Arrivals {
     async fn process(&self, stream: &mut TcpStream) -> pingora::Result<()> {
-        let Some(arrival) = self.judge(stream.get_socket_digest()) else {
+        let arrival = self.judge(stream.get_socket_digest());
+        if let Arrival::Refused(_, None) = arrival {
+            // A handshake costs more than it is worth.
             return Error::e_explain(ErrorType::AcceptError, "there is no room for it");
-        };
+        }
         // The one place of Pingora's for what belongs to a connection; we connect to no proxy.
         let header = ResponseHeader::build_no_case(200, Some(0))?;
         let digest = ProxyDigest::new(Box::new(header), Some(Box::new(arrival)));
@@ -109,8 +111,9 @@ pub fn verdict(digest: &ProxyDigest) -> Option<&Arrival> {
     digest.user_data.as_ref()?.downcast_ref()
 }
 
-/// Tells a client that there is no room, without a look at what it asks.
-pub async fn refuse(mut stream: Stream, what: Shed) {
+/// Tells a client that there is no room, without a look at what it asks; waits for it to read that if
+/// it `may_linger`.
+pub async fn refuse(mut stream: Stream, what: Shed, may_linger: bool) {
     let answer = match stream.selected_alpn_proto() {
         Some(ALPN::H2) => [SETTINGS, GO_AWAY].concat(),
         _ => gateway::refusal(what),
@@ -129,6 +132,7 @@ pub async fn refuse(mut stream: Stream, what: Shed) {
         }
         Ok::<_, std::io::Error>(())
     };
-    // Whether it was read or not, it is over.
-    let _ = tokio::time::timeout(LINGER, telling).await;
+    let limit = if may_linger { LINGER } else { Duration::ZERO };
+    // Whether it was read or not, it is over. What needs no waiting is done in no time.
+    let _ = tokio::time::timeout(limit, telling).await;
 }

@@ -99,13 +99,17 @@ impl ServerApp for Door {
         if let Some(digest) = stream.get_proxy_digest() {
             match arrivals::verdict(&digest)? {
                 Arrival::Admitted(_) => self.serve_tls(stream, shutdown).await,
-                Arrival::Refused(what, _) => arrivals::refuse(stream, *what).await,
+                Arrival::Refused(what, permit) => {
+                    arrivals::refuse(stream, *what, permit.is_some()).await;
+                }
             }
             return None;
         }
-        match self.arrivals.judge(stream.get_socket_digest())? {
+        match self.arrivals.judge(stream.get_socket_digest()) {
             Arrival::Admitted(_place) => self.serve_cleartext(stream, shutdown).await,
-            Arrival::Refused(what, _permit) => arrivals::refuse(stream, what).await,
+            Arrival::Refused(what, permit) => {
+                arrivals::refuse(stream, what, permit.is_some()).await;
+            }
         }
         None
     }
