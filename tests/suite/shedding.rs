@@ -68,6 +68,24 @@ async fn a_connection_too_many_is_told_so_until_another_leaves() {
 }
 
 #[tokio::test]
+async fn a_burst_beyond_the_room_is_told_too_and_leaves_nothing_behind() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&limited(&upstream, "connections: 1", ""));
+    let mut held = admitted(&gateway).await;
+    // More than may take their time to read it.
+    let mut burst = Vec::new();
+    for _ in 0..300 {
+        burst.push(gateway.connect().await);
+    }
+    for client in &mut burst {
+        assert_refused(client).await;
+    }
+    gateway.metric_becomes(&shed("connections"), 300.0).await;
+    gateway.metric_becomes(CONNECTIONS, 1.0).await;
+    assert_eq!(held.get("/health").await.status, 200);
+}
+
+#[tokio::test]
 async fn an_address_with_too_many_connections_keeps_nobody_else_out() {
     let upstream = Upstream::answering("{}").await;
     let gateway = Gateway::start(&limited(&upstream, "connections_per_address: 2", ""));
@@ -132,6 +150,8 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
         .send("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 99\r\n\r\n")
         .await;
     assert_overloaded(&third.response().await);
+    // The gateway would read the rest of it.
+    third.leave();
     let mut health = gateway.connect().await;
     assert_eq!(health.get("/health").await.status, 200);
     assert_overloaded(&health.get("/v1/models").await);
