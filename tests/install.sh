@@ -17,6 +17,7 @@ if [ "${1:-build}" = test ]; then
   need nginx nginx
   need curl curl
   need openssl openssl
+  need slowhttptest slowhttptest
   need node nodejs
   need npm npm
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)

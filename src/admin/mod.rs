@@ -50,7 +50,8 @@ impl Admin {
             return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
         }
         status::measure(&self.shared.pin(), self.shared.metrics.conditions());
-        match self.shared.metrics.text(in_flight) {
+        let connections = self.shared.connections.count();
+        match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),
             Err(e) => {
                 log::error!("metrics could not be written: {e}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::document::{Located, Node, Place};
+use super::limits::{self, Limits};
 use super::retries::{self, Retries};
 use super::ways::{self, Ways};
 
@@ -31,6 +32,8 @@ pub struct Server {
     pub flood_guard: Option<u32>,
     /// How often something is tried again.
     pub retries: Retries,
+    /// How much clients may ask of us at a time, and how slow they may be.
+    pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
     /// The ways through besides the exchange of JSON.
@@ -80,6 +83,7 @@ impl Default for Server {
             shutdown_grace: Duration::from_secs(30),
             flood_guard: None,
             retries: Retries::default(),
+            limits: Limits::default(),
             log: Log {
                 level: log::LevelFilter::Info,
                 mask: true,
@@ -142,6 +146,9 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     if let Some(node) = section.take("retries") {
         server.retries = retries::read(&node);
+    }
+    if let Some(node) = section.take("limits") {
+        server.limits = limits::read(&node);
     }
     if let Some(node) = section.take("log") {
         read_log(&node, &mut server.log);

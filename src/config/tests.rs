@@ -156,6 +156,26 @@ fn wrong_types_say_what_was_expected() {
             "`nginx` is not a network",
         ),
         (
+            "server: { limits: { connections: 0 } }",
+            "server.limits.connections: expected a whole number from 1 to 1000000",
+        ),
+        (
+            "server: { limits: { header_timeout: 2h } }",
+            "server.limits.header_timeout: must be at most 1h",
+        ),
+        (
+            "server: { limits: { body_rate: slow } }",
+            "`slow` is not a size above zero",
+        ),
+        (
+            "server: { limits: { body_rate: 2GiB } }",
+            "server.limits.body_rate: must be at most 1GiB, or 0 for no bound",
+        ),
+        (
+            "server: { limits: { request: 5 } }",
+            "server.limits.request: unknown key (did you mean `requests`?)",
+        ),
+        (
             "server: { shutdown_grace: 0s }",
             "is not a duration above zero",
         ),

@@ -1,19 +1,21 @@
 //! The second step: which endpoint, and who is calling.
 //!
-//! Owns the checks that need nothing but the request's header: framing, path, method, key, content
-//! type. Each refusal is a [`Failure`].
+//! Owns the checks that need nothing but the request's header: framing, room for one more, path,
+//! method, key, content type. Each refusal is a [`Failure`].
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::context::Context;
 use super::failure::{Failure, Unreadable};
 use super::headers;
 use crate::auth;
+use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
 
@@ -49,6 +51,18 @@ fn has_content_length(raw: &Bytes) -> bool {
                 head.eq_ignore_ascii_case(name) && rest.trim_ascii_start().starts_with(b":")
             })
     })
+}
+
+/// Refuses a request that is one too many, but for the one that asks how we are.
+pub fn check_room(header: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
+    if !context.is_beyond(context.runtime.settings.limits.requests) {
+        return Ok(());
+    }
+    if let Ok(Endpoint::Health) = endpoint(header.uri.path(), &header.method) {
+        return Ok(());
+    }
+    context.give_way();
+    Err(Failure::Shed(Shed::Requests))
 }
 
 /// The endpoint that the request names, if it takes the method.

@@ -19,6 +19,7 @@ use super::body;
 use super::context::Context;
 use super::failure::{Failure, Refusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
+use crate::ids;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
@@ -56,6 +57,7 @@ async fn fail(
     }
     let error = failure.api_error();
     context.error = Some(error.code.unwrap_or("invalid_request"));
+    context.shed = failure.shed();
     if matches!(failure, Failure::ClientGone) {
         session.set_keepalive(None);
         return Ok(());
@@ -106,6 +108,25 @@ fn mark(header: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
         header.insert_header(SHOULD_RETRY, HeaderValue::from_static("false"))?;
     }
     Ok(())
+}
+
+/// The bytes of a failure's answer over HTTP/1, where there is no request to answer: the connection
+/// ends with it.
+pub fn closing(failure: &Failure) -> Vec<u8> {
+    let error = failure.api_error();
+    let body = error.body();
+    let more = failure
+        .header()
+        .map(|(name, value)| format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\
+         connection: close\r\n{REQUEST_ID}: {}\r\n\r\n",
+        error.status,
+        body.len(),
+        more.unwrap_or_default(),
+        ids::request_id(),
+    );
+    [head.as_bytes(), &body].concat()
 }
 
 /// Answers 200 with JSON.

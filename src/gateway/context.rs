@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::tunnel::Tunnel;
 use crate::ids;
+use crate::observe::metrics::Shed;
 use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
 use crate::upstreams::{Key, Upstream};
@@ -55,6 +56,8 @@ pub struct Context {
     pub status: u16,
     /// What went wrong, as its code.
     pub error: Option<&'static str>,
+    /// Which limit turned the request away.
+    pub shed: Option<Shed>,
     /// Body bytes from the client.
     pub bytes_in: usize,
     /// Body bytes to the client.
@@ -67,8 +70,8 @@ pub struct Context {
     pub waited: Duration,
     /// What has been tried, in order; as many as the bounds on attempts allow.
     pub trail: Vec<Tried>,
-    /// Counts the request as being served.
-    _in_flight: InFlight,
+    /// Counts the request as being served; a request that finds no room is not.
+    in_flight: Option<InFlight>,
 }
 
 impl Context {
@@ -89,13 +92,14 @@ impl Context {
             upstream: None,
             status: 0,
             error: None,
+            shed: None,
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,
             tunnel: None,
             waited: Duration::ZERO,
             trail: Vec::new(),
-            _in_flight: shared.enter(),
+            in_flight: Some(shared.enter()),
         }
     }
 
@@ -104,6 +108,18 @@ impl Context {
         self.upstream = Some(Arc::clone(upstream));
         let is_other = self.model.as_deref() != Some(model);
         self.sent_model = is_other.then(|| model.to_owned());
+    }
+
+    /// Whether the request is one too many, where `limit` are served at a time.
+    pub fn is_beyond(&self, limit: usize) -> bool {
+        self.in_flight
+            .as_ref()
+            .is_some_and(|one| one.rank() > limit)
+    }
+
+    /// Gives the request's room to another: all that is left to do is to say so.
+    pub fn give_way(&mut self) {
+        self.in_flight = None;
     }
 
     /// Notes that the first byte of the answer goes to the client now: no attempt follows.

@@ -35,6 +35,9 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
         redirected: context.sent_model.is_some(),
         broken: context.error.filter(|_| (100..400).contains(&status)),
     });
+    if let Some(what) = context.shed {
+        shared.metrics.shed(what);
+    }
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
         return;

@@ -9,7 +9,8 @@
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
 //! `outgoing` says what one is asked, `attempt` asks it, `hold` waits until it has said something,
-//! `awake` keeps the client from giving up meanwhile; `tap` understands a stream as it passes. `context` is what a request carries along,
+//! `awake` keeps the client from giving up meanwhile; `tap` understands a stream as it passes.
+//! `context` is what a request carries along, `connection` watches what they all come over,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
 //! a request is served.
@@ -19,6 +20,7 @@ mod answer;
 mod attempt;
 mod awake;
 mod body;
+mod connection;
 mod context;
 mod course;
 mod exchange;
@@ -48,8 +50,17 @@ use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
 use context::Context;
+use failure::Failure;
+
+pub use connection::Connection;
+
+/// What a connection over HTTP/1 is told that is not served, whatever it may ask.
+pub fn refusal(what: Shed) -> Vec<u8> {
+    answer::closing(&Failure::Shed(what))
+}
 
 /// The edge.
 pub struct Gateway {
@@ -124,11 +135,10 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.bytes_in += body.as_ref().map_or(0, Bytes::len);
-        Ok(())
+        tunnel::pass(body.as_ref(), end, context)
     }
 
     async fn response_filter(
@@ -175,5 +185,6 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
         finish::finish(session, context, &self.shared);
+        Connection::request_over(session);
     }
 }

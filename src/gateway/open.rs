@@ -1,34 +1,33 @@
 //! The first step: who is at the door, and how long we are willing to wait for them.
 //!
 //! Owns the client's address behind trusted proxies, the flood guard's count and the timeouts of
-//! the client's connection. Cannot fail: what it finds is judged in `admit`.
+//! the client's connection while it asks and is answered. Cannot fail: what it finds is judged in `admit`.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::Connection;
+use super::body;
 use super::context::Context;
 use crate::runtime::Shared;
 
 /// An idle connection of a client is kept this long.
 const KEEPALIVE_SECONDS: u64 = 75;
-/// A client that sends nothing of an announced body for this long is given up.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client that takes nothing of an answer for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Opens a request.
 pub fn open(session: &mut Session, context: &mut Context, shared: &Shared) {
     context.started = Instant::now();
+    Connection::header_passed(session);
     let keeps = !shared.is_draining() && wants_keepalive(session.req_header());
     session.set_keepalive(keeps.then_some(KEEPALIVE_SECONDS));
-    session.set_read_timeout(Some(READ_TIMEOUT));
-    session.set_write_timeout(Some(WRITE_TIMEOUT));
     let settings = &context.runtime.settings;
+    session.set_read_timeout(Some(body::READ_TIMEOUT));
+    session.set_write_timeout(Some(settings.limits.write_timeout));
     let socket = session
         .client_addr()
         .and_then(|address| address.as_inet())

@@ -48,6 +48,7 @@ async fn choose(
 ) -> Result<Way, Failure> {
     admit::check_framing(session)?;
     let header = session.req_header();
+    admit::check_room(header, context)?;
     let path = header.uri.path().to_owned();
     if websocket::is_asked_for(header) {
         websocket::serve(session, context, shared, &path).await?;

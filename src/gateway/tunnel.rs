@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -19,11 +20,15 @@ use super::context::Context;
 use super::failure::{Failure, Phase, Unreadable, UpstreamFailure};
 use super::{admit, answer, body, headers};
 use crate::auth;
+use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{self, Socket};
 use crate::upstreams::{Seat, Turn, Upstream};
 
 /// A server that takes nothing of a body for this long has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What Pingora is told of a body that comes too slowly.
+const TOO_SLOW: ErrorType = ErrorType::Custom("SlowBody");
 
 /// The names of the two kinds in metrics.
 const PASSTHROUGH: &str = "passthrough";
@@ -200,6 +205,17 @@ pub fn head(header: &mut RequestHeader, context: &mut Context) -> pingora::Resul
     Ok(())
 }
 
+/// Lets a part of the body pass; `end` tells that it is the last.
+pub fn pass(body: Option<&Bytes>, end: bool, context: &mut Context) -> pingora::Result<()> {
+    context.bytes_in += body.map_or(0, Bytes::len);
+    let limits = &context.runtime.settings.limits;
+    let pace = body::Pace::new(context.started, context.bytes_in, limits);
+    match end || pace.left().is_some() {
+        true => Ok(()),
+        false => Err(Error::new_down(TOO_SLOW)),
+    }
+}
+
 /// Makes the upstream's header one for the client, and notes the commit.
 pub fn commit(
     session: &Session,
@@ -235,6 +251,7 @@ pub async fn fail(session: &mut Session, error: &Error, context: &mut Context) -
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
             Failure::Unreadable(Unreadable::Timeout)
         }
+        (ErrorSource::Downstream, kind) if *kind == TOO_SLOW => Failure::Shed(Shed::BodyRate),
         (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk")) => {
             Failure::Framing("the chunked body is malformed")
         }

@@ -40,10 +40,48 @@ pub struct Metrics {
     broken: IntCounterVec,
     trials: Trials,
     conditions: Conditions,
+    shed: IntCounterVec,
+    connections: Gauge,
     in_flight: Gauge,
     uptime: Gauge,
     total_requests: IntCounter,
     errors: IntCounter,
+}
+
+/// What is turned away, so that the rest can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// A connection, because there are too many.
+    Connections,
+    /// A connection, because its address has too many.
+    ConnectionsPerAddress,
+    /// A request, because there are too many.
+    Requests,
+    /// A connection whose request's header came too slowly.
+    HeaderTimeout,
+    /// A request whose body came too slowly.
+    BodyRate,
+}
+
+impl Shed {
+    const ALL: [Self; 5] = [
+        Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::Requests,
+        Self::HeaderTimeout,
+        Self::BodyRate,
+    ];
+
+    /// The setting in `server.limits` that says so.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::Requests => "requests",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyRate => "body_rate",
+        }
+    }
 }
 
 /// One finished request, as it is counted.
@@ -81,8 +119,9 @@ impl Metrics {
         let registry = Registry::new();
         let labels = ["endpoint", "rule", "upstream"];
         let metrics = Self {
-            requests: IntCounterVec::new(
-                Opts::new("tollgate_requests_total", "Requests that were answered."),
+            requests: counters(
+                "tollgate_requests_total",
+                "Requests that were answered.",
                 &["endpoint", "rule", "upstream", "status"],
             )?,
             duration: histogram(
@@ -103,27 +142,33 @@ impl Metrics {
                 &OVERHEAD_BUCKETS,
                 &["endpoint"],
             )?,
-            received: IntCounterVec::new(
-                Opts::new("tollgate_request_bytes_total", "Body bytes from clients."),
+            received: counters(
+                "tollgate_request_bytes_total",
+                "Body bytes from clients.",
                 &["endpoint"],
             )?,
-            sent: IntCounterVec::new(
-                Opts::new("tollgate_response_bytes_total", "Body bytes to clients."),
+            sent: counters(
+                "tollgate_response_bytes_total",
+                "Body bytes to clients.",
                 &["endpoint"],
             )?,
             model_redirects: IntCounter::new(
                 "tollgate_model_redirects_total",
                 "Requests sent on under another model name than the client's.",
             )?,
-            broken: IntCounterVec::new(
-                Opts::new(
-                    "tollgate_answers_broken_total",
-                    "Answers that had begun and were not completed, by cause.",
-                ),
+            broken: counters(
+                "tollgate_answers_broken_total",
+                "Answers that had begun and were not completed, by cause.",
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
             trials: Trials::new()?,
             conditions: Conditions::new()?,
+            shed: counters(
+                "tollgate_shed_total",
+                "What was turned away, by the limit.",
+                &["what"],
+            )?,
+            connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
             total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
@@ -131,6 +176,10 @@ impl Metrics {
             registry,
         };
         metrics.register_all()?;
+        // A series that is there before it is needed shows its first increase.
+        for what in Shed::ALL {
+            metrics.shed.with_label_values(&[what.name()]);
+        }
         Ok(metrics)
     }
 
@@ -144,7 +193,7 @@ impl Metrics {
             .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1.0);
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 13] = [
             Box::new(build),
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
@@ -154,6 +203,8 @@ impl Metrics {
             Box::new(self.sent.clone()),
             Box::new(self.model_redirects.clone()),
             Box::new(self.broken.clone()),
+            Box::new(self.shed.clone()),
+            Box::new(self.connections.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
@@ -220,11 +271,17 @@ impl Metrics {
         &self.conditions
     }
 
+    /// Counts what was turned away.
+    pub fn shed(&self, what: Shed) {
+        self.shed.with_label_values(&[what.name()]).inc();
+    }
+
     /// Everything, as Prometheus reads it.
     ///
     /// # Errors
     /// What the encoder says.
-    pub fn text(&self, in_flight: usize) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn text(&self, connections: usize, in_flight: usize) -> Result<Vec<u8>, prometheus::Error> {
+        self.connections.set(connections as f64);
         self.in_flight.set(in_flight as f64);
         self.uptime.set(clock::uptime().as_secs_f64());
         let mut text = Vec::new();
@@ -243,6 +300,10 @@ impl Metrics {
             "model_redirects": self.model_redirects.get(),
         })
     }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
 }
 
 fn histogram(
@@ -285,11 +346,15 @@ mod tests {
             redirected: true,
             broken: None,
         });
-        let text = String::from_utf8(metrics.text(3).unwrap()).unwrap();
+        metrics.shed(Shed::Requests);
+        let text = String::from_utf8(metrics.text(5, 3).unwrap()).unwrap();
         for line in [
             r#"tollgate_requests_total{endpoint="chat_completions",rule="gpt-4o",status="5xx",upstream="other"} 1"#,
             r#"tollgate_response_bytes_total{endpoint="chat_completions"} 9"#,
+            "tollgate_connections 5",
             "tollgate_requests_in_flight 3",
+            r#"tollgate_shed_total{what="requests"} 1"#,
+            r#"tollgate_shed_total{what="body_rate"} 0"#,
             "tollgate_model_redirects_total 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -5,6 +5,7 @@
 //! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Refuses to know how requests
 //! are served.
 
+mod connections;
 mod manners;
 mod shared;
 
@@ -21,6 +22,7 @@ use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
 use crate::upstreams::{Breaker, Conditions, Upstream};
 
+pub use connections::{Connections, Crowded, Place};
 pub use manners::Manners;
 pub use shared::{InFlight, Shared};
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Requests a second that one address may make.
     pub flood_guard: Option<u32>,
+    /// How much clients may ask of us at a time, and how slow they may be.
+    pub limits: config::Limits,
     /// Whether each request has its line in the log.
     pub log_access: bool,
     /// Whether clients' addresses lose their last part in logs.
@@ -165,6 +169,7 @@ impl Runtime {
                 max_body_bytes: server.max_body_bytes,
                 trusted_proxies: server.trusted_proxies.clone(),
                 flood_guard: server.flood_guard,
+                limits: server.limits,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
                 models_ttl: server.ways.models_ttl,

@@ -1,7 +1,8 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the budget for retries, the metrics, the count of requests in flight and the flood guard. Refuses to know any configuration but through a snapshot.
+//! them, the budget for retries, the metrics, the counts of clients' connections and of requests in
+//! flight, and the flood guard. Refuses to know any configuration but through a snapshot.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use arc_swap::ArcSwap;
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::Runtime;
+use super::{Connections, Runtime};
 use crate::observe::metrics::Metrics;
 use crate::upstreams::{Budget, Conditions, Connector};
 
@@ -25,6 +26,8 @@ pub struct Shared {
     pub connector: Arc<Connector>,
     /// What may be spent on further attempts.
     pub budget: Budget,
+    /// Connections of clients.
+    pub connections: Arc<Connections>,
     /// Counters and histograms.
     pub metrics: Metrics,
     arrivals: Rate,
@@ -45,6 +48,7 @@ impl Shared {
             conditions,
             connector: Arc::default(),
             budget: Budget::default(),
+            connections: Arc::default(),
             metrics: Metrics::new()?,
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),
@@ -61,8 +65,11 @@ impl Shared {
 
     /// Counts a request in; it is counted out when the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        InFlight(Arc::clone(self))
+        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            shared: Arc::clone(self),
+            rank: before + 1,
+        }
     }
 
     /// How many requests are being served.
@@ -112,12 +119,22 @@ impl Shared {
 }
 
 /// A request being served.
-pub struct InFlight(Arc<Shared>);
+pub struct InFlight {
+    shared: Arc<Shared>,
+    rank: usize,
+}
+
+impl InFlight {
+    /// How many were being served when it came, itself among them.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
+        if self.shared.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.idle.notify_waiters();
         }
     }
 }

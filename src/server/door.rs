@@ -1,23 +1,25 @@
-//! The clients' door: which version of HTTP a new connection speaks.
+//! The clients' door: a new connection is let in or told that there is no room, and which version of
+//! HTTP it speaks.
 //!
 //! Owns the look at a connection's first bytes, within a bound of time. Pingora would wait for the
 //! 24 bytes of HTTP/2's preface for ever, from a client that sends nothing or a shorter request.
+//! Pingora comes here once for each connection, and serves all its requests before it is back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
-use pingora::protocols::Stream;
+use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::time::Instant;
 
-use crate::gateway::Gateway;
+use super::arrivals::{self, Arrival, Arrivals};
+use crate::gateway::{Connection, Gateway};
 use crate::runtime::Shared;
 
-/// A connection that has not begun a request by then is closed.
-const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// An HTTP/2 connection without a stream is closed after this.
 const IDLE_HTTP2: Duration = Duration::from_secs(75);
 /// How the preface of HTTP/2 begins; no HTTP/1 request does.
@@ -26,13 +28,15 @@ const PREFACE_BYTES: usize = 24;
 
 /// The gateway, once for each version.
 pub struct Door {
+    shared: Arc<Shared>,
+    arrivals: Arc<Arrivals>,
     http1: Arc<HttpProxy<Gateway>>,
     http2: Arc<HttpProxy<Gateway>>,
 }
 
 impl Door {
     /// Opens on the shared state.
-    pub fn new(shared: &Arc<Shared>) -> Self {
+    pub fn new(shared: &Arc<Shared>, arrivals: &Arc<Arrivals>) -> Self {
         let conf = Arc::new(ServerConf::default());
         let proxy = |h2c| {
             let mut options = HttpServerOptions::default();
@@ -43,9 +47,44 @@ impl Door {
             Arc::new(proxy)
         };
         Self {
+            shared: Arc::clone(shared),
+            arrivals: Arc::clone(arrivals),
             http1: proxy(false),
             http2: proxy(true),
         }
+    }
+}
+
+impl Door {
+    /// Serves a connection whose handshake has settled the version.
+    async fn serve_tls(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let deadline = self.deadline();
+        let connection = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Connection::http2(stream, &self.shared, deadline),
+            _ => Connection::http1(stream, &self.shared, deadline),
+        };
+        self.http2.process_new(Box::new(connection), shutdown).await;
+    }
+
+    async fn serve_cleartext(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let deadline = self.deadline();
+        let looked = tokio::time::timeout_at(deadline, speaks_http2(&mut stream)).await;
+        match looked {
+            Ok(Ok(true)) => {
+                self.http2.process_new(stream, shutdown).await;
+            }
+            Ok(Ok(false)) => {
+                let connection = Connection::http1(stream, &self.shared, deadline);
+                self.http1.process_new(Box::new(connection), shutdown).await;
+            }
+            // It has gone, or is too slow.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// When the header of a connection's first request has to be there.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.pin().settings.limits.header_timeout
     }
 }
 
@@ -53,20 +92,26 @@ impl Door {
 impl ServerApp for Door {
     async fn process_new(
         self: &Arc<Self>,
-        mut stream: Stream,
+        stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        // Over TLS the handshake has settled the version.
-        let proxy = if stream.get_ssl_digest().is_some() {
-            &self.http2
-        } else {
-            let looked = tokio::time::timeout(FIRST_BYTES, speaks_http2(&mut stream)).await;
-            match looked.ok()?.ok()? {
-                true => &self.http2,
-                false => &self.http1,
+        // Over TLS the verdict has fallen before the handshake.
+        if let Some(digest) = stream.get_proxy_digest() {
+            match arrivals::verdict(&digest)? {
+                Arrival::Admitted(_) => self.serve_tls(stream, shutdown).await,
+                Arrival::Refused(what, permit) => {
+                    arrivals::refuse(stream, *what, permit.is_some()).await;
+                }
             }
-        };
-        proxy.process_new(stream, shutdown).await
+            return None;
+        }
+        match self.arrivals.judge(stream.get_socket_digest()) {
+            Arrival::Admitted(_place) => self.serve_cleartext(stream, shutdown).await,
+            Arrival::Refused(what, permit) => {
+                arrivals::refuse(stream, what, permit.is_some()).await;
+            }
+        }
+        None
     }
 
     async fn cleanup(&self) {

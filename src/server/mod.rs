@@ -1,10 +1,13 @@
 //! The process: listeners, services, signals, the end.
 //!
-//! Owns the order in which things start and stop. `listeners` binds, `door` lets clients in,
-//! `signals` waits for the operator. We drive Pingora's services on one runtime of our own rather than through its
+//! Owns the order in which things start and stop. `listeners` binds, `arrivals` judges who comes
+//! in, `door` lets them in, `descriptors` knows how many there is room for, `signals` waits for the
+//! operator. We drive Pingora's services on one runtime of our own rather than through its
 //! `Server`, which would sleep through the whole grace period at the end, panic on an address that
 //! is taken, and hide which port it got. Fails before the first request or not at all.
 
+mod arrivals;
+mod descriptors;
 mod door;
 mod listeners;
 mod signals;
@@ -24,6 +27,7 @@ use crate::config::Config;
 use crate::demo;
 use crate::runtime::{Runtime, Shared};
 use crate::upstreams::{Conditions, health};
+use arrivals::Arrivals;
 use door::Door;
 use listeners::{Bound, Sockets};
 
@@ -89,6 +93,7 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
 
 async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
     let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let room = descriptors::room_for_connections(config.server.limits.connections);
     let mut sockets = Sockets::default();
     let clients: Vec<Bound> = config
         .server
@@ -134,7 +139,10 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         });
     };
     let admin_app = Admin::new(Arc::clone(&shared));
-    start(Box::new(service("clients", clients, Door::new(&shared))?));
+    let arrivals = Arc::new(Arrivals::new(&shared, room));
+    let mut clients = service("clients", clients, Door::new(&shared, &arrivals))?;
+    clients.endpoints().set_pre_tls_callback(arrivals);
+    start(Box::new(clients));
     start(Box::new(service("admin", admin, admin_app)?));
     start(Box::new(service("demo", demo, demo::Provider)?));
     tokio::spawn(keep_names_fresh(Arc::clone(&shared)));

@@ -14,7 +14,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use pingora_proxy::Session;
 
-use super::{Body, Held};
+use super::{Body, Held, Pace};
 use crate::config::Forms;
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::openai::form::Scanner;
@@ -23,13 +23,13 @@ use crate::openai::form::Scanner;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Reads a form, within the bounds that the operator has set.
-pub async fn read(session: &mut Session, limits: &Forms) -> Result<Body, Failure> {
+pub async fn read(session: &mut Session, mut pace: Pace, limits: &Forms) -> Result<Body, Failure> {
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
     let mut scanner = Scanner::new(content_type).map_err(Failure::Form)?;
     super::begin(session, limits.max_bytes).await?;
     let mut store = Store::default();
-    while let Some(chunk) = super::next(session).await? {
+    while let Some(chunk) = super::next(session, &mut pace).await? {
         scanner.push(&chunk).map_err(Failure::Form)?;
         if store.len + chunk.len() > limits.max_bytes {
             let limit = limits.max_bytes;

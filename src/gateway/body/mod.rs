@@ -1,14 +1,16 @@
 //! The third step: the request's body, whole and bounded, and what it asks for.
 //!
 //! Owns reading it and, once it is known who is asked, what of it is sent. A JSON body of one read
-//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms.
+//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms, `pace` knows how
+//! fast any body has to come.
 
 mod form;
+mod pace;
 
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
@@ -17,10 +19,13 @@ use pingora_proxy::Session;
 
 use super::admit::Content;
 use super::failure::{Failure, Unreadable};
+use crate::observe::metrics::Shed;
 use crate::openai::edit::Edits;
 use crate::openai::request::{self, BodyError};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
+
+pub use pace::Pace;
 
 /// What is set aside at once for a body that does not announce its length.
 const FIRST_CAPACITY: usize = 64 << 10;
@@ -98,10 +103,11 @@ pub async fn read(
     content: Content,
     settings: &Settings,
 ) -> Result<Body, Failure> {
+    let pace = Pace::new(Instant::now(), 0, &settings.limits);
     if content == Content::Form {
-        return form::read(session, &settings.forms).await;
+        return form::read(session, pace, &settings.forms).await;
     }
-    let bytes = gather(session, settings.max_body_bytes).await?;
+    let bytes = gather(session, pace, settings.max_body_bytes).await?;
     let peek = request::peek(&bytes).map_err(Failure::Body)?;
     let Range { start, end } = peek.model_range;
     Ok(Body {
@@ -116,9 +122,9 @@ pub async fn read(
 }
 
 /// Reads the whole body into memory, of `limit` bytes at most.
-async fn gather(session: &mut Session, limit: usize) -> Result<Bytes, Failure> {
+async fn gather(session: &mut Session, mut pace: Pace, limit: usize) -> Result<Bytes, Failure> {
     let declared = begin(session, limit).await?;
-    let Some(first) = next(session).await? else {
+    let Some(first) = next(session, &mut pace).await? else {
         return Ok(Bytes::new());
     };
     if first.len() <= limit && session.is_body_done() {
@@ -127,7 +133,7 @@ async fn gather(session: &mut Session, limit: usize) -> Result<Bytes, Failure> {
     let mut body = BytesMut::with_capacity(declared.unwrap_or(FIRST_CAPACITY).max(first.len()));
     body.extend_from_slice(&first);
     while body.len() <= limit {
-        match next(session).await? {
+        match next(session, &mut pace).await? {
             Some(chunk) => body.extend_from_slice(&chunk),
             None => return Ok(body.freeze()),
         }
@@ -168,23 +174,33 @@ fn declared_length(session: &Session) -> Option<usize> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
-/// Over HTTP/1 the session has a timeout for each read, set in `open`; over HTTP/2 Pingora has none.
-const HTTP2_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that sends nothing of an announced body for this long is given up.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn next(session: &mut Session) -> Result<Option<Bytes>, Failure> {
+async fn next(session: &mut Session, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+    let too_slow = || Failure::Shed(Shed::BodyRate);
+    let left = pace.left().ok_or_else(too_slow)?;
+    let late = || match left < READ_TIMEOUT {
+        true => too_slow(),
+        false => Failure::Unreadable(Unreadable::Timeout),
+    };
+    let limit = left.min(READ_TIMEOUT);
+    session.set_read_timeout(Some(limit));
     let is_http2 = session.is_http2();
     let reading = session.downstream_session.read_request_body();
     let read = match is_http2 {
-        true => {
-            let read = tokio::time::timeout(HTTP2_READ_TIMEOUT, reading).await;
-            read.map_err(|_| Failure::Unreadable(Unreadable::Timeout))?
-        }
+        // Over HTTP/2 Pingora takes no notice of the timeout that it has been given.
+        true => tokio::time::timeout(limit, reading)
+            .await
+            .map_err(|_| late())?,
         false => reading.await,
     };
-    read.map_err(|e| match e.etype() {
-        ErrorType::ReadTimedout => Failure::Unreadable(Unreadable::Timeout),
+    let read = read.map_err(|e| match e.etype() {
+        ErrorType::ReadTimedout => late(),
         // A chunk that cannot be parsed: where the next request begins is unknown.
         ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
         _ => Failure::ClientGone,
-    })
+    })?;
+    pace.pass(read.as_ref().map_or(0, Bytes::len));
+    Ok(read)
 }

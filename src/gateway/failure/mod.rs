@@ -2,14 +2,17 @@
 //!
 //! The one place where failures become HTTP. Each has a message for the client, which names
 //! nothing of the provider's, and a detail for the operator. `docs/errors.md` lists them. `body`
-//! has those of bodies, `upstream` those of upstreams.
+//! has those of bodies, `overload` those of what is turned away for being too much or too slow,
+//! `upstream` those of upstreams.
 
 mod body;
+mod overload;
 mod upstream;
 
 use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
@@ -45,6 +48,8 @@ pub enum Failure {
     SocketVersion,
     /// The query does not name a model.
     NoModelInQuery,
+    /// One of `server.limits` turns the request away.
+    Shed(Shed),
     /// The address sends more than the flood guard lets through.
     Flood,
     /// No key at all.
@@ -89,6 +94,7 @@ impl Failure {
             | Self::Handshake(_)
             | Self::SocketVersion
             | Self::NoModelInQuery => self.of_socket(),
+            Self::Shed(what) => overload::api_error(*what),
             Self::Flood => error(
                 StatusCode::TOO_MANY_REQUESTS,
                 "requests",
@@ -204,6 +210,15 @@ impl Failure {
                 let seconds = failure.cause.retry_after()?;
                 Some((RETRY_AFTER, HeaderValue::from(seconds)))
             }
+            Self::Shed(what) if overload::passes_soon(*what) => Some((RETRY_AFTER, fixed("1"))),
+            _ => None,
+        }
+    }
+
+    /// Which limit has turned the request away.
+    pub fn shed(&self) -> Option<Shed> {
+        match self {
+            Self::Shed(what) => Some(*what),
             _ => None,
         }
     }

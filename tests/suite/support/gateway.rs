@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, Response};
 use super::upstream::Upstream;
-use super::{CLIENT_KEY, PATIENCE, PROMPT, PROVIDER_KEY};
+use super::{CLIENT_KEY, PATIENCE, PROMPT, PROVIDER_KEY, soon};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
 
@@ -185,6 +185,24 @@ impl Gateway {
     /// Gets a path of the operator's listener.
     pub async fn get_admin(&self, path: &str) -> Response {
         Client::connect(self.admin.unwrap()).await.get(path).await
+    }
+
+    /// What one series of its metrics says; 0 while nothing has been counted.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = self.get_admin("/metrics").await;
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        let value = metrics.text().lines().find_map(value);
+        value.unwrap_or_default()
+    }
+
+    /// Waits until a series of its metrics is at a value.
+    pub async fn metric_becomes(&self, series: &str, wanted: f64) {
+        let asking = async {
+            while (self.metric(series).await - wanted).abs() > 0.1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{series} {wanted}"), asking).await;
     }
 
     /// Its memory in use, in bytes.

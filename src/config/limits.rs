@@ -1,0 +1,99 @@
+//! The `server.limits` section: how much clients may ask of us at a time, and how slow they may be.
+//!
+//! Owns its keys, defaults and bounds. Refuses to know how any of them is enforced.
+
+use std::time::Duration;
+
+use super::document::{Node, Section};
+
+/// No count may be set higher.
+const MAX_COUNT: u64 = 1_000_000;
+/// No time may be set longer.
+const MAX_TIME: Duration = Duration::from_secs(3600);
+/// No rate may be set higher.
+const MAX_RATE: usize = 1 << 30;
+
+/// The `server.limits` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of clients at a time.
+    pub connections: usize,
+    /// Connections of one address at a time; trusted proxies have no such bound.
+    pub connections_per_address: usize,
+    /// Requests that are served at a time.
+    pub requests: usize,
+    /// How long a request's header may take to come; a body has as long before `body_rate` counts.
+    pub header_timeout: Duration,
+    /// Bytes a second that a body has to bring on average; 0 for no bound.
+    pub body_rate: usize,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            connections_per_address: 4096,
+            requests: 8192,
+            header_timeout: Duration::from_secs(10),
+            body_rate: 1 << 10,
+            write_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Reads the section.
+pub fn read(node: &Node<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(mut section) = node.section() else {
+        return limits;
+    };
+    for (name, count) in [
+        ("connections", &mut limits.connections),
+        (
+            "connections_per_address",
+            &mut limits.connections_per_address,
+        ),
+        ("requests", &mut limits.requests),
+    ] {
+        if let Some(value) = section.take(name).and_then(|n| n.integer(1, MAX_COUNT)) {
+            *count = usize::try_from(value).unwrap_or(usize::MAX);
+        }
+    }
+    for (name, time) in [
+        ("header_timeout", &mut limits.header_timeout),
+        ("write_timeout", &mut limits.write_timeout),
+    ] {
+        if let Some(value) = read_time(&mut section, name) {
+            *time = value;
+        }
+    }
+    if let Some(rate) = section.take("body_rate").and_then(|n| read_rate(&n)) {
+        limits.body_rate = rate;
+    }
+    section.finish();
+    limits
+}
+
+fn read_time(section: &mut Section<'_>, name: &'static str) -> Option<Duration> {
+    let node = section.take(name)?;
+    let time = node.duration()?;
+    if time > MAX_TIME {
+        node.report("must be at most 1h", None);
+        return None;
+    }
+    Some(time)
+}
+
+fn read_rate(node: &Node<'_>) -> Option<usize> {
+    if matches!(node.text()?.trim(), "0" | "off" | "false") {
+        return Some(0);
+    }
+    let rate = node.bytes()?;
+    if rate > MAX_RATE {
+        node.report("must be at most 1GiB, or 0 for no bound", None);
+        return None;
+    }
+    Some(rate)
+}

@@ -1,0 +1,274 @@
+//! A client's connection, watched for slowness where Pingora has no bound.
+//!
+//! Owns the deadline of each request's header, and of a client that takes nothing of what it is
+//! sent. Pingora bounds each read of a header but not all of them, and writes an answer's header
+//! and its last bytes without any bound. A header that comes in one piece and a write that is taken
+//! at once cost a comparison here: a timer is set only for those that have to be waited for.
+//! Refuses to know what is said, but that the gateway tells it where a header ends. Fails as a
+//! connection does: with an error of the read or of the write.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use pingora_proxy::Session;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::answer;
+use super::failure::Failure;
+use crate::observe::metrics::Shed;
+use crate::runtime::Shared;
+
+// What a connection is doing. A number, as the gateway says it through a shared reference.
+/// It is new, and nothing has come.
+const NEW: u8 = 0;
+/// Nothing of the next request has come.
+const WAITING: u8 = 1;
+/// A header has begun.
+const BEGUN: u8 = 2;
+/// The header is there: what is read belongs to the body.
+const PASSED: u8 = 3;
+
+/// How many bytes open a connection over HTTP/2.
+const PREFACE_BYTES: usize = 24;
+
+/// A connection of a client, over HTTP/1, or over HTTP/2 until that has begun.
+pub struct Connection {
+    stream: Stream,
+    shared: Arc<Shared>,
+    phase: AtomicU8,
+    /// When the header has to be there; set once it turns out that it comes in pieces.
+    header: Option<Timer>,
+    header_timeout: Duration,
+    /// When something has to have been taken of what is sent.
+    write: Option<Timer>,
+    write_timeout: Duration,
+    /// What is to come of HTTP/2's preface; then the connection is Pingora's to watch.
+    preface: Option<usize>,
+}
+
+type Timer = Pin<Box<Sleep>>;
+
+impl Connection {
+    /// Watches a connection whose first request has to have its header by `deadline`.
+    pub fn http1(stream: Stream, shared: &Arc<Shared>, deadline: Instant) -> Self {
+        let limits = shared.pin().settings.limits;
+        Self {
+            stream,
+            shared: Arc::clone(shared),
+            phase: AtomicU8::new(NEW),
+            header: Some(Box::pin(sleep_until(deadline))),
+            header_timeout: limits.header_timeout,
+            write: None,
+            write_timeout: limits.write_timeout,
+            preface: None,
+        }
+    }
+
+    /// Watches a connection that has to open HTTP/2 by `deadline`.
+    pub fn http2(stream: Stream, shared: &Arc<Shared>, deadline: Instant) -> Self {
+        Self {
+            preface: Some(PREFACE_BYTES),
+            ..Self::http1(stream, shared, deadline)
+        }
+    }
+
+    /// The header has come to its end.
+    pub fn header_passed(session: &Session) {
+        Self::enter(session, PASSED);
+    }
+
+    /// The request is over: what comes now is the next one.
+    pub fn request_over(session: &Session) {
+        Self::enter(session, WAITING);
+    }
+
+    fn enter(session: &Session, phase: u8) {
+        // There is none below a stream of HTTP/2.
+        let stream = session.downstream_session.stream();
+        let connection = stream.and_then(|stream| stream.as_ref().as_any().downcast_ref::<Self>());
+        if let Some(connection) = connection {
+            connection.phase.store(phase, Ordering::Relaxed);
+        }
+    }
+
+    fn poll_header(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
+        let phase = self.phase.get_mut();
+        if *phase == WAITING {
+            // How long it may wait for a next request is Pingora's to say.
+            self.header = None;
+        }
+        if came > 0 && *phase != BEGUN {
+            *phase = BEGUN;
+        } else if *phase == WAITING || (read.is_ready() && came == 0) {
+            return read;
+        } else {
+            let limit = self.header_timeout;
+            let timer = self.header.get_or_insert_with(|| Box::pin(sleep(limit)));
+            if timer.as_mut().poll(cx).is_ready() {
+                return self.give_up(cx);
+            }
+        }
+        if let Some(left) = &mut self.preface {
+            *left = left.saturating_sub(came);
+            if *left == 0 {
+                *self.phase.get_mut() = PASSED;
+            }
+        }
+        read
+    }
+
+    /// Ends a connection whose header did not come in time.
+    fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if *self.phase.get_mut() == BEGUN {
+            self.shared.metrics.shed(Shed::HeaderTimeout);
+            if self.preface.is_none() {
+                let answer = answer::closing(&Failure::Shed(Shed::HeaderTimeout));
+                // It fits into the buffer, which Pingora flushes when it closes the connection.
+                let _ = Pin::new(&mut self.stream).poll_write(cx, &answer);
+            }
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Bounds the time for which the other side takes nothing.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write = None;
+            return written;
+        }
+        let limit = self.write_timeout;
+        let timer = self.write.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match *this.phase.get_mut() {
+            PASSED => Pin::new(&mut this.stream).poll_read(cx, buf),
+            _ => this.poll_header(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.watch_write(cx, written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.watch_write(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.watch_write(cx, shut)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        // What is still to be sent has the bound of a write.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+// What is left is the connection's below.
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.fmt(f)
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Connection {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+/// Nobody looks ahead once the version is known.
+impl Peek for Connection {}

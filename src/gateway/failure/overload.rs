@@ -1,0 +1,41 @@
+//! What is said of a request that is too much for us now, or that comes too slowly.
+
+use http::StatusCode;
+
+use super::{INVALID, error};
+use crate::observe::metrics::Shed;
+use crate::openai::error::ApiError;
+
+/// What the client is told.
+pub fn api_error(what: Shed) -> ApiError {
+    let message = match what {
+        Shed::Connections => {
+            "The gateway has as many connections as it takes. Please try again in 1s."
+        }
+        Shed::ConnectionsPerAddress => {
+            "Your address has as many connections as it may have. Please try again in 1s."
+        }
+        Shed::Requests => {
+            "The gateway is serving as many requests as it can. Please try again in 1s."
+        }
+        Shed::HeaderTimeout => "The header of the request did not arrive in time.",
+        Shed::BodyRate => "The request body came too slowly.",
+    };
+    let (status, kind, code) = match passes_soon(what) {
+        true => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "overloaded",
+        ),
+        false => (StatusCode::REQUEST_TIMEOUT, INVALID, "request_timeout"),
+    };
+    error(status, kind, Some(code), message.to_owned())
+}
+
+/// Whether the same request may find room a moment later.
+pub fn passes_soon(what: Shed) -> bool {
+    match what {
+        Shed::Connections | Shed::ConnectionsPerAddress | Shed::Requests => true,
+        Shed::HeaderTimeout | Shed::BodyRate => false,
+    }
+}

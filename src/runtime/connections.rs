@@ -1,0 +1,109 @@
+//! How many connections clients have open, in total and of each address.
+//!
+//! Owns the counts: what is admitted holds a [`Place`] until it is dropped. An address is known only
+//! while it has a connection, so there are never more of them than connections. Refuses to know what
+//! becomes of a connection that finds no place.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The counts.
+#[derive(Debug, Default)]
+pub struct Connections {
+    // Taken twice for each connection, never for a request.
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    of: HashMap<IpAddr, usize>,
+}
+
+/// Which bound a connection has run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowded {
+    /// All connections together.
+    InTotal,
+    /// Those of its address.
+    OfAddress,
+}
+
+impl Connections {
+    /// Counts a connection in, unless there are `limit` of them already, or as many of its address
+    /// as that may have.
+    pub fn admit(
+        self: &Arc<Self>,
+        limit: usize,
+        address: Option<(IpAddr, usize)>,
+    ) -> Result<Place, Crowded> {
+        let mut counts = self.counts.lock();
+        if counts.total >= limit {
+            return Err(Crowded::InTotal);
+        }
+        if let Some((address, limit)) = address {
+            let count = counts.of.get(&address).copied().unwrap_or_default();
+            if count >= limit {
+                return Err(Crowded::OfAddress);
+            }
+            counts.of.insert(address, count + 1);
+        }
+        counts.total += 1;
+        Ok(Place {
+            connections: Arc::clone(self),
+            address: address.map(|(address, _)| address),
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.counts.lock().total
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub struct Place {
+    connections: Arc<Connections>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.connections.counts.lock();
+        counts.total -= 1;
+        let Some(address) = self.address else { return };
+        if let Some(count) = counts.of.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.of.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_holds_and_a_place_that_is_left_is_free_again() {
+        let connections = Arc::new(Connections::default());
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|a| a.parse::<IpAddr>().unwrap());
+        let admit = |address: Option<IpAddr>| connections.admit(3, address.map(|a| (a, 2)));
+        let first = admit(Some(one)).unwrap();
+        let second = admit(Some(one)).unwrap();
+        assert_eq!(admit(Some(one)).unwrap_err(), Crowded::OfAddress);
+        let third = admit(Some(other)).unwrap();
+        assert_eq!(admit(None).unwrap_err(), Crowded::InTotal);
+        drop(first);
+        let exempt = admit(None).unwrap();
+        assert_eq!(connections.count(), 3);
+        drop((second, third, exempt));
+        assert_eq!(connections.count(), 0);
+        assert!(connections.counts.lock().of.is_empty());
+    }
+}
