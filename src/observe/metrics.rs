@@ -117,24 +117,19 @@ impl Metrics {
     /// A name is taken twice, which a test would have found.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let labels = ["endpoint", "rule", "upstream"];
         let metrics = Self {
             requests: counters(
                 "tollgate_requests_total",
                 "Requests that were answered.",
                 &["endpoint", "rule", "upstream", "status"],
             )?,
-            duration: histogram(
+            duration: timing(
                 "tollgate_request_duration_seconds",
                 "From the request's header to the end of its answer.",
-                &DURATION_BUCKETS,
-                &labels,
             )?,
-            first_byte: histogram(
+            first_byte: timing(
                 "tollgate_time_to_first_byte_seconds",
                 "From the request's header to the first byte of its answer.",
-                &DURATION_BUCKETS,
-                &labels,
             )?,
             overhead: histogram(
                 "tollgate_overhead_seconds",
@@ -304,6 +299,11 @@ impl Metrics {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
     IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
+    let labels = ["endpoint", "rule", "upstream"];
+    histogram(name, help, &DURATION_BUCKETS, &labels)
 }
 
 fn histogram(

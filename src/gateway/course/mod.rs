@@ -1,9 +1,12 @@
 //! The fifth step: one candidate after the other, until one has begun to answer.
 //!
 //! Owns what follows on a failure: the same target once more, with another key or on another
-//! server, another target, a fallback, or the client; within the bounds on attempts, on time and on
+//! server, another target, a fallback, or the client (`remedy`); who is held to account (`blame`); within the bounds on attempts, on time and on
 //! what all requests together may try again. Nothing of an attempt that fails reaches the client; one
 //! that waits for a stream may be kept awake with comments. Refuses to know how one attempt is made.
+
+mod blame;
+mod remedy;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,19 +14,19 @@ use std::time::{Duration, Instant};
 
 use pingora_proxy::Session;
 
-use super::attempt::{self, Answer, Failed, Outgoing, Terms};
-use super::awake::Awake;
-use super::body::Body;
-use super::context::{Context, Tried};
-use super::failure::{Cause, Failure, UpstreamFailure};
-use super::outgoing;
-use super::plan::{self, Candidate, Plan};
-use super::relay;
-use crate::ids;
+use crate::gateway::attempt::{self, Answer, Failed, Outgoing, Terms};
+use crate::gateway::awake::Awake;
+use crate::gateway::body::Body;
+use crate::gateway::context::{Context, Tried};
+use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
+use crate::gateway::outgoing;
+use crate::gateway::plan::{self, Candidate, Plan};
+use crate::gateway::relay;
 use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::{Blame, Evidence, Reason, Remedy};
 use crate::runtime::Shared;
-use crate::upstreams::{Full, Key, KeyRing, Place, Readiness, Rest, Seat};
+use crate::upstreams::{Full, Key, Place, Seat};
+use remedy::{Here, Next};
 
 /// As much of a request is taken for a token, when it is weighed against what a key has left.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -54,31 +57,11 @@ pub struct Begun {
     pub place: Option<Place>,
 }
 
-/// What of a candidate has been tried.
-#[derive(Default)]
-struct Here {
-    servers: Vec<usize>,
-    keys: Vec<Arc<Key>>,
-    times: u32,
-    /// The server that was asked last.
-    server: Option<usize>,
-}
-
 /// Somebody who has begun to answer.
 struct Asked {
     answer: Answer,
     seat: Seat,
     place: Option<Place>,
-}
-
-/// What is done after a failure.
-enum Next {
-    /// The same candidate, after a while.
-    Here(Duration),
-    /// Another one.
-    There(Box<Candidate>),
-    /// Nothing: the client is told.
-    Tell,
 }
 
 impl Course<'_> {
@@ -188,13 +171,13 @@ impl Course<'_> {
         trials.attempted(&candidate.upstream.name, name);
         note(context, &candidate, key.clone(), name, started);
         Ok(match outcome {
-            Ok(asked) => Ok(Box::new(praise(asked, terms, candidate, key))),
+            Ok(asked) => Ok(Box::new(blame::praise(asked, terms, candidate, key))),
             Err((failed, seat)) => {
                 let mut candidate = candidate;
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
                 if !failed.is_busy() {
-                    self.blame(&failed, &mut candidate, seat, key.as_ref());
+                    blame::blame(self.shared, &failed, &mut candidate, seat, key.as_ref());
                 }
                 if failed.verdict.reason.blames() == Blame::Key {
                     here.keys.extend(key);
@@ -242,121 +225,6 @@ impl Course<'_> {
             Err(failed) => Err((failed, Some(seat))),
         }
     }
-
-    /// Counts a failure against whoever is to blame for it.
-    fn blame(
-        &self,
-        failed: &Failed,
-        candidate: &mut Candidate,
-        seat: Option<Seat>,
-        key: Option<&Arc<Key>>,
-    ) {
-        let (upstream, reason) = (Arc::clone(&candidate.upstream), failed.verdict.reason);
-        match reason.blames() {
-            Blame::Nobody => {}
-            Blame::Key => {
-                if let Some(key) = key {
-                    rest(&upstream.name, &upstream.keys, key, failed);
-                }
-            }
-            Blame::Server | Blame::Target => {
-                if let Some(mut seat) = seat.filter(|_| reason.blames() == Blame::Server)
-                    && let Some(time) = upstream.pool.failed(&mut seat)
-                {
-                    let server = upstream.pool.servers().get(seat.server);
-                    let url = server.map(|server| server.url().to_string());
-                    ejected(self.shared, &upstream.name, "server", url, reason, time);
-                }
-                if let Some(time) = candidate.failed() {
-                    let model = Some(candidate.model.clone());
-                    ejected(self.shared, &upstream.name, "target", model, reason, time);
-                }
-            }
-        }
-    }
-
-    /// Decides what follows on a failure.
-    fn next(
-        &mut self,
-        context: &Context,
-        failed: &Failed,
-        candidate: &Candidate,
-        here: &mut Here,
-    ) -> Next {
-        let retries = &context.runtime.settings.retries;
-        let reason = failed.verdict.reason;
-        let upstream = &candidate.upstream;
-        let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
-            || attempt::left(context.started + upstream.timeouts.total).as_millis() <= 1;
-        if is_spent {
-            return Next::Tell;
-        }
-        let is_lost = reason == Reason::Lost && upstream.resend_lost;
-        let remedy = match failed.verdict.remedy {
-            Remedy::Client if is_lost => Remedy::OtherTarget,
-            // The key is the client's own: no other is its to use.
-            Remedy::OtherKey if upstream.keys.keys().is_empty() => match reason {
-                Reason::RateLimited => Remedy::OtherTarget,
-                _ => Remedy::Client,
-            },
-            remedy => remedy,
-        };
-        // A rule may want that the client is told at once; a fallback may be for this alone.
-        let asked = if is_lost { Reason::Unreachable } else { reason };
-        let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
-        let backoff = backoff(retries.backoff, here.times);
-        let choice = match remedy {
-            Remedy::OtherKey if has_other_key(candidate, here) => Next::Here(Duration::ZERO),
-            Remedy::SameTarget if moves_on && here.times < 2 && !failed.is_final => {
-                Next::Here(backoff)
-            }
-            Remedy::OtherTarget
-                if moves_on
-                    && reason.blames() == Blame::Server
-                    && has_other_server(candidate, here) =>
-            {
-                Next::Here(Duration::ZERO)
-            }
-            _ => match self.plan.next(asked) {
-                Some(other) => Next::There(Box::new(other)),
-                None if moves_on => again(failed, candidate, here, backoff, retries.longest_wait),
-                None => Next::Tell,
-            },
-        };
-        let is_left = |wait: Duration| {
-            wait < attempt::left(context.started + candidate.upstream.timeouts.total)
-        };
-        match choice {
-            Next::Tell => Next::Tell,
-            Next::Here(wait) if !is_left(wait) => Next::Tell,
-            choice if self.shared.budget.withdraw(Instant::now(), &retries.budget) => choice,
-            _ => {
-                self.shared.metrics.trials().retry_refused();
-                Next::Tell
-            }
-        }
-    }
-}
-
-/// Counts a success for everyone who had a part in it.
-fn praise(asked: Asked, terms: Terms, mut candidate: Candidate, key: Option<Arc<Key>>) -> Begun {
-    let Asked {
-        answer,
-        mut seat,
-        place,
-    } = asked;
-    candidate.upstream.pool.succeeded(&mut seat);
-    candidate.succeeded();
-    if let Some(key) = key {
-        key.served(&outgoing::headroom(&answer));
-    }
-    Begun {
-        answer,
-        terms,
-        candidate,
-        seat,
-        place,
-    }
 }
 
 /// Whether what is told would speak of our account, where something else may say more.
@@ -371,95 +239,6 @@ fn is_ours(failed: &Failed) -> bool {
 fn is_the_clients(failed: &Failed) -> bool {
     let reason = failed.verdict.reason;
     reason.blames() == Blame::Nobody && reason.remedy() == Remedy::Client
-}
-
-fn has_other_key(candidate: &Candidate, here: &Here) -> bool {
-    let now = Instant::now();
-    let keys = candidate.upstream.keys.keys().iter();
-    let mut untried = keys.filter(|key| !here.keys.iter().any(|tried| Arc::ptr_eq(tried, key)));
-    untried.any(|key| !matches!(key.readiness(now), Readiness::Resting(..)))
-}
-
-/// Notes the server that has failed; tells whether another can be asked.
-fn has_other_server(candidate: &Candidate, here: &mut Here) -> bool {
-    // Where nobody had a place, no server is to blame.
-    let Some(server) = here.server else {
-        return false;
-    };
-    here.servers.push(server);
-    candidate.upstream.pool.has_open(&here.servers)
-}
-
-/// The same candidate again, where nothing else is left and it may help.
-fn again(
-    failed: &Failed,
-    candidate: &Candidate,
-    here: &mut Here,
-    backoff: Duration,
-    longest_wait: Duration,
-) -> Next {
-    let now = Instant::now();
-    let rests = match candidate.upstream.keys.readiness(now) {
-        Readiness::Resting(left, Rest::RateLimited) => Some(left),
-        _ => None,
-    };
-    let wait = match failed.verdict.reason {
-        Reason::RateLimited => rests.or(failed.wait).unwrap_or(backoff),
-        Reason::Overloaded => failed.wait.unwrap_or(backoff),
-        // What may have been charged for is not asked of the same again.
-        Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,
-        Reason::Lost if candidate.upstream.resend_lost => backoff,
-        _ => return Next::Tell,
-    };
-    here.servers.clear();
-    here.keys.clear();
-    match wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]) {
-        true => Next::Here(wait + Duration::from_millis(1)),
-        false => Next::Tell,
-    }
-}
-
-/// Twice as long each time, give or take half.
-fn backoff(first: Duration, times: u32) -> Duration {
-    let doubled = first.saturating_mul(1 << times.saturating_sub(1).min(10));
-    let half = doubled / 2;
-    let spread = u64::try_from(doubled.as_micros())
-        .unwrap_or(u64::MAX)
-        .max(1);
-    half + Duration::from_micros(ids::lot(spread))
-}
-
-fn rest(name: &str, keys: &KeyRing, key: &Key, failed: &Failed) {
-    let why = match failed.verdict.reason {
-        Reason::OutOfCredit => Rest::OutOfCredit,
-        Reason::KeyRefused => Rest::Refused,
-        _ => Rest::RateLimited,
-    };
-    let time = keys.rest(key, why, failed.wait);
-    let fingerprint = &key.fingerprint;
-    match why {
-        Rest::RateLimited => log::info!("upstream {name}: key {fingerprint} rests for {time:?}"),
-        Rest::Refused => {
-            log::warn!("upstream {name}: key {fingerprint} is refused, and not used for {time:?}")
-        }
-        Rest::OutOfCredit => log::warn!(
-            "upstream {name}: the account of key {fingerprint} has no money left, and is not used \
-             for {time:?}"
-        ),
-    }
-}
-
-fn ejected(
-    shared: &Shared,
-    upstream: &str,
-    kind: &'static str,
-    what: Option<String>,
-    reason: Reason,
-    time: Duration,
-) {
-    let what = what.unwrap_or_default();
-    log::warn!("upstream {upstream}: {kind} {what} fails ({reason}) and is left out for {time:?}");
-    shared.metrics.trials().ejected(upstream, kind);
 }
 
 /// Notes an attempt.

@@ -1,0 +1,107 @@
+//! Who had a part in an attempt, and what it says of them.
+//!
+//! Owns counting a success or a failure for the server, the target and the key, and telling the
+//! operator of what that changes. Refuses to know what is tried next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Asked, Begun};
+use crate::gateway::attempt::{Failed, Terms};
+use crate::gateway::outgoing;
+use crate::gateway::plan::Candidate;
+use crate::openai::verdict::{Blame, Reason};
+use crate::runtime::Shared;
+use crate::upstreams::{Key, KeyRing, Rest, Seat};
+
+/// Counts a success for everyone who had a part in it.
+pub fn praise(
+    asked: Asked,
+    terms: Terms,
+    mut candidate: Candidate,
+    key: Option<Arc<Key>>,
+) -> Begun {
+    let Asked {
+        answer,
+        mut seat,
+        place,
+    } = asked;
+    candidate.upstream.pool.succeeded(&mut seat);
+    candidate.succeeded();
+    if let Some(key) = key {
+        key.served(&outgoing::headroom(&answer));
+    }
+    Begun {
+        answer,
+        terms,
+        candidate,
+        seat,
+        place,
+    }
+}
+
+/// Counts a failure against whoever is to blame for it.
+pub fn blame(
+    shared: &Shared,
+    failed: &Failed,
+    candidate: &mut Candidate,
+    seat: Option<Seat>,
+    key: Option<&Arc<Key>>,
+) {
+    let upstream = Arc::clone(&candidate.upstream);
+    let (name, reason) = (upstream.name.as_str(), failed.verdict.reason);
+    match (reason.blames(), key) {
+        (Blame::Key, Some(key)) => rest(name, &upstream.keys, key, failed),
+        (Blame::Server | Blame::Target, _) => {}
+        _ => return,
+    }
+    if reason.blames() == Blame::Key {
+        return;
+    }
+    if let Some(mut seat) = seat.filter(|_| reason.blames() == Blame::Server) {
+        if let Some(time) = upstream.pool.failed(&mut seat) {
+            let server = upstream.pool.servers().get(seat.server);
+            let url = server.map_or_else(String::new, |server| server.url().to_string());
+            ejected(shared, name, "server", &url, reason, time);
+        }
+        // One server is not the target, while others can serve.
+        if upstream.pool.has_open(&[seat.server]) {
+            return;
+        }
+    }
+    if let Some(time) = candidate.failed() {
+        ejected(shared, name, "target", &candidate.model, reason, time);
+    }
+}
+
+fn rest(name: &str, keys: &KeyRing, key: &Key, failed: &Failed) {
+    let why = match failed.verdict.reason {
+        Reason::OutOfCredit => Rest::OutOfCredit,
+        Reason::KeyRefused => Rest::Refused,
+        _ => Rest::RateLimited,
+    };
+    let time = keys.rest(key, why, failed.wait);
+    let fingerprint = &key.fingerprint;
+    match why {
+        Rest::RateLimited => log::info!("upstream {name}: key {fingerprint} rests for {time:?}"),
+        Rest::Refused => {
+            log::warn!("upstream {name}: key {fingerprint} is refused, and not used for {time:?}")
+        }
+        Rest::OutOfCredit => log::warn!(
+            "upstream {name}: the account of key {fingerprint} has no money left, and is not used \
+             for {time:?}"
+        ),
+    }
+}
+
+fn ejected(
+    shared: &Shared,
+    upstream: &str,
+    kind: &'static str,
+    what: &str,
+    reason: Reason,
+    time: Duration,
+) {
+    log::warn!("upstream {upstream}: {kind} {what} fails ({reason}) and is left out for {time:?}");
+    shared.metrics.trials().ejected(upstream, kind);
+}

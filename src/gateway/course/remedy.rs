@@ -1,0 +1,159 @@
+//! What follows on a failure.
+//!
+//! Owns the decision: the same candidate again, another key or server of it, another candidate, or the
+//! client; and the bounds on it: attempts, time, and the budget of all requests together. Refuses to
+//! know how anyone is asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Course;
+use crate::gateway::attempt::{self, Failed};
+use crate::gateway::context::Context;
+use crate::gateway::plan::Candidate;
+use crate::ids;
+use crate::openai::verdict::{Blame, Reason, Remedy};
+use crate::upstreams::{Key, Readiness, Rest};
+
+/// What of a candidate has been tried.
+#[derive(Default)]
+pub struct Here {
+    /// Servers that have failed.
+    pub servers: Vec<usize>,
+    /// Keys that have failed.
+    pub keys: Vec<Arc<Key>>,
+    /// How often it has been asked.
+    pub times: u32,
+    /// The server that was asked last.
+    pub server: Option<usize>,
+}
+
+/// What is done after a failure.
+pub enum Next {
+    /// The same candidate, after a while.
+    Here(Duration),
+    /// Another one.
+    There(Box<Candidate>),
+    /// Nothing: the client is told.
+    Tell,
+}
+
+impl Course<'_> {
+    /// Decides what follows on a failure.
+    pub fn next(
+        &mut self,
+        context: &Context,
+        failed: &Failed,
+        candidate: &Candidate,
+        here: &mut Here,
+    ) -> Next {
+        let retries = &context.runtime.settings.retries;
+        let reason = failed.verdict.reason;
+        let upstream = &candidate.upstream;
+        let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
+            || attempt::left(context.started + upstream.timeouts.total).as_millis() <= 1;
+        if is_spent {
+            return Next::Tell;
+        }
+        let is_lost = reason == Reason::Lost && upstream.resend_lost;
+        let remedy = match failed.verdict.remedy {
+            Remedy::Client if is_lost => Remedy::OtherTarget,
+            // The key is the client's own: no other is its to use.
+            Remedy::OtherKey if upstream.keys.keys().is_empty() => match reason {
+                Reason::RateLimited => Remedy::OtherTarget,
+                _ => Remedy::Client,
+            },
+            remedy => remedy,
+        };
+        // A rule may want that the client is told at once; a fallback may be for this alone.
+        let asked = if is_lost { Reason::Unreachable } else { reason };
+        let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
+        let backoff = backoff(retries.backoff, here.times);
+        let choice = match remedy {
+            Remedy::OtherKey if has_other_key(candidate, here) => Next::Here(Duration::ZERO),
+            Remedy::SameTarget if moves_on && here.times < 2 && !failed.is_final => {
+                Next::Here(backoff)
+            }
+            Remedy::OtherTarget
+                if moves_on
+                    && reason.blames() == Blame::Server
+                    && has_other_server(candidate, here) =>
+            {
+                Next::Here(Duration::ZERO)
+            }
+            _ => match self.plan.next(asked) {
+                Some(other) => Next::There(Box::new(other)),
+                None if moves_on => again(failed, candidate, here, backoff, retries.longest_wait),
+                None => Next::Tell,
+            },
+        };
+        let is_left = |wait: Duration| {
+            wait < attempt::left(context.started + candidate.upstream.timeouts.total)
+        };
+        match choice {
+            Next::Tell => Next::Tell,
+            Next::Here(wait) if !is_left(wait) => Next::Tell,
+            choice if self.shared.budget.withdraw(Instant::now(), &retries.budget) => choice,
+            _ => {
+                self.shared.metrics.trials().retry_refused();
+                Next::Tell
+            }
+        }
+    }
+}
+
+fn has_other_key(candidate: &Candidate, here: &Here) -> bool {
+    let now = Instant::now();
+    let keys = candidate.upstream.keys.keys().iter();
+    let mut untried = keys.filter(|key| !here.keys.iter().any(|tried| Arc::ptr_eq(tried, key)));
+    untried.any(|key| !matches!(key.readiness(now), Readiness::Resting(..)))
+}
+
+/// Notes the server that has failed; tells whether another can be asked.
+fn has_other_server(candidate: &Candidate, here: &mut Here) -> bool {
+    // Where nobody had a place, no server is to blame.
+    let Some(server) = here.server else {
+        return false;
+    };
+    here.servers.push(server);
+    candidate.upstream.pool.has_open(&here.servers)
+}
+
+/// The same candidate again, where nothing else is left and it may help.
+fn again(
+    failed: &Failed,
+    candidate: &Candidate,
+    here: &mut Here,
+    backoff: Duration,
+    longest_wait: Duration,
+) -> Next {
+    let now = Instant::now();
+    let rests = match candidate.upstream.keys.readiness(now) {
+        Readiness::Resting(left, Rest::RateLimited) => Some(left),
+        _ => None,
+    };
+    let wait = match failed.verdict.reason {
+        Reason::RateLimited => rests.or(failed.wait).unwrap_or(backoff),
+        Reason::Overloaded => failed.wait.unwrap_or(backoff),
+        // What may have been charged for is not asked of the same again.
+        Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,
+        Reason::Lost if candidate.upstream.resend_lost => backoff,
+        _ => return Next::Tell,
+    };
+    here.servers.clear();
+    here.keys.clear();
+    match wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]) {
+        true => Next::Here(wait + Duration::from_millis(1)),
+        false => Next::Tell,
+    }
+}
+
+/// Twice as long each time, give or take half.
+fn backoff(first: Duration, times: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << times.saturating_sub(1).min(10));
+    let half = doubled / 2;
+    let spread = u64::try_from(doubled.as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    half + Duration::from_micros(ids::lot(spread))
+}
