@@ -40,33 +40,38 @@ pub fn praise(
     }
 }
 
-/// Counts a failure against whoever is to blame for it.
+/// Counts a failure against whoever is to blame for it; `tried` are the servers that failed before.
 pub fn blame(
     shared: &Shared,
     failed: &Failed,
     candidate: &mut Candidate,
     seat: Option<Seat>,
     key: Option<&Arc<Key>>,
+    tried: &[usize],
 ) {
     let upstream = Arc::clone(&candidate.upstream);
     let (name, reason) = (upstream.name.as_str(), failed.verdict.reason);
-    match (reason.blames(), key) {
-        (Blame::Key, Some(key)) => rest(name, &upstream.keys, key, failed),
-        (Blame::Server | Blame::Target, _) => {}
-        _ => return,
-    }
-    if reason.blames() == Blame::Key {
-        return;
-    }
-    if let Some(mut seat) = seat.filter(|_| reason.blames() == Blame::Server) {
-        if let Some(time) = upstream.pool.failed(&mut seat) {
-            let server = upstream.pool.servers().get(seat.server);
-            let url = server.map_or_else(String::new, |server| server.url().to_string());
-            ejected(shared, name, "server", &url, reason, time);
-        }
-        // One server is not the target, while others can serve.
-        if upstream.pool.has_open(&[seat.server]) {
+    match reason.blames() {
+        Blame::Nobody => return,
+        Blame::Key => {
+            if let Some(key) = key {
+                rest(name, &upstream.keys, key, failed);
+            }
             return;
+        }
+        Blame::Target => {}
+        Blame::Server => {
+            if let Some(mut seat) = seat {
+                if let Some(time) = upstream.pool.failed(&mut seat) {
+                    let server = upstream.pool.servers().get(seat.server);
+                    let url = server.map_or_else(String::new, |server| server.url().to_string());
+                    ejected(shared, name, "server", &url, reason, time);
+                }
+                // One server is not the target, while another may serve the request.
+                if upstream.pool.has_open(&[tried, &[seat.server]].concat()) {
+                    return;
+                }
+            }
         }
     }
     if let Some(time) = candidate.failed() {

@@ -1,9 +1,9 @@
 //! The fifth step: one candidate after the other, until one has begun to answer.
 //!
-//! Owns what follows on a failure: the same target once more, with another key or on another
-//! server, another target, a fallback, or the client (`remedy`); who is held to account (`blame`); within the bounds on attempts, on time and on
-//! what all requests together may try again. Nothing of an attempt that fails reaches the client; one
-//! that waits for a stream may be kept awake with comments. Refuses to know how one attempt is made.
+//! Owns going from one to the next: `remedy` decides what follows on a failure, `blame` holds to
+//! account who had a part in it. Nothing of an attempt that fails reaches the client; one that waits for
+//! a stream may be kept awake with comments. Refuses to know how one attempt is made. Fails with what
+//! the client is told.
 
 mod blame;
 mod remedy;
@@ -177,7 +177,14 @@ impl Course<'_> {
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
                 if !failed.is_busy() {
-                    blame::blame(self.shared, &failed, &mut candidate, seat, key.as_ref());
+                    blame::blame(
+                        self.shared,
+                        &failed,
+                        &mut candidate,
+                        seat,
+                        key.as_ref(),
+                        &here.servers,
+                    );
                 }
                 if failed.verdict.reason.blames() == Blame::Key {
                     here.keys.extend(key);
