@@ -45,7 +45,7 @@ const PASSED: u8 = 3;
 /// How many bytes open a connection over HTTP/2.
 const PREFACE_BYTES: usize = 24;
 
-/// A connection of a client, over HTTP/1, or over HTTP/2 until that has begun.
+/// A connection of a client. Over HTTP/2 its opening counts as a header, and is the only one.
 pub struct Connection {
     stream: Stream,
     shared: Arc<Shared>,
@@ -56,7 +56,7 @@ pub struct Connection {
     /// When something has to have been taken of what is sent.
     write: Option<Timer>,
     write_timeout: Duration,
-    /// What is to come of HTTP/2's preface; then the connection is Pingora's to watch.
+    /// What is to come of HTTP/2's preface; `None` over HTTP/1.
     preface: Option<usize>,
 }
 
@@ -148,13 +148,16 @@ impl Connection {
     }
 
     /// Bounds the time for which the other side takes nothing.
+    #[inline]
     fn watch_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.write = None;
+            if self.write.is_some() {
+                self.write = None;
+            }
             return written;
         }
         let limit = self.write_timeout;
@@ -171,10 +174,14 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match *this.phase.get_mut() {
-            PASSED => Pin::new(&mut this.stream).poll_read(cx, buf),
-            _ => this.poll_header(cx, buf),
+        if *this.phase.get_mut() != PASSED {
+            return this.poll_header(cx, buf);
         }
+        // A timer that nobody waits for still costs those who look for the next one.
+        if this.header.is_some() {
+            this.header = None;
+        }
+        Pin::new(&mut this.stream).poll_read(cx, buf)
     }
 }
 

@@ -56,35 +56,30 @@ impl Door {
 }
 
 impl Door {
-    /// Serves a connection whose handshake has settled the version.
-    async fn serve_tls(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let deadline = self.deadline();
-        let connection = match stream.selected_alpn_proto() {
-            Some(ALPN::H2) => Connection::http2(stream, &self.shared, deadline),
-            _ => Connection::http1(stream, &self.shared, deadline),
+    /// Serves a connection to its end.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let deadline = Instant::now() + self.shared.pin().settings.limits.header_timeout;
+        let speaks_http2 = if stream.get_ssl_digest().is_some() {
+            // The handshake has settled the version.
+            matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
+        } else {
+            match tokio::time::timeout_at(deadline, speaks_http2(&mut stream)).await {
+                Ok(Ok(answer)) => answer,
+                // It has gone, or is too slow.
+                Ok(Err(_)) | Err(_) => return,
+            }
         };
-        self.http2.process_new(Box::new(connection), shutdown).await;
-    }
-
-    async fn serve_cleartext(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
-        let deadline = self.deadline();
-        let looked = tokio::time::timeout_at(deadline, speaks_http2(&mut stream)).await;
-        match looked {
-            Ok(Ok(true)) => {
-                self.http2.process_new(stream, shutdown).await;
-            }
-            Ok(Ok(false)) => {
-                let connection = Connection::http1(stream, &self.shared, deadline);
-                self.http1.process_new(Box::new(connection), shutdown).await;
-            }
-            // It has gone, or is too slow.
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-
-    /// When the header of a connection's first request has to be there.
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.pin().settings.limits.header_timeout
+        let (proxy, connection) = match speaks_http2 {
+            true => (
+                &self.http2,
+                Connection::http2(stream, &self.shared, deadline),
+            ),
+            false => (
+                &self.http1,
+                Connection::http1(stream, &self.shared, deadline),
+            ),
+        };
+        proxy.process_new(Box::new(connection), shutdown).await;
     }
 }
 
@@ -98,7 +93,7 @@ impl ServerApp for Door {
         // Over TLS the verdict has fallen before the handshake.
         if let Some(digest) = stream.get_proxy_digest() {
             match arrivals::verdict(&digest)? {
-                Arrival::Admitted(_) => self.serve_tls(stream, shutdown).await,
+                Arrival::Admitted(_) => self.serve(stream, shutdown).await,
                 Arrival::Refused(what, permit) => {
                     arrivals::refuse(stream, *what, permit.is_some()).await;
                 }
@@ -106,7 +101,7 @@ impl ServerApp for Door {
             return None;
         }
         match self.arrivals.judge(stream.get_socket_digest()) {
-            Arrival::Admitted(_place) => self.serve_cleartext(stream, shutdown).await,
+            Arrival::Admitted(_place) => self.serve(stream, shutdown).await,
             Arrival::Refused(what, permit) => {
                 arrivals::refuse(stream, what, permit.is_some()).await;
             }

@@ -10,21 +10,27 @@ use crate::support::upstream::Upstream;
 use crate::support::{chat, soon};
 
 /// How many slow clients there are.
-const SLOW: u32 = 60;
+const SLOW: u32 = 40;
 
 /// The gateway, with little patience and without keys: slowhttptest can send none.
-async fn started() -> (Upstream, Gateway) {
+async fn started(limits: &str) -> (Upstream, Gateway) {
     let upstream = Upstream::start(|request, mut reply| async move {
-        match request.method.as_str() {
-            "GET" => reply.json("200 OK", &"x".repeat(16 << 20)).await,
-            _ => reply.json("200 OK", "{\"ok\":1}").await,
+        if request.method == "GET" {
+            reply.begin_stream().await;
+            let chunk = "x".repeat(64 << 10);
+            // More than the buffers of all connections on the way.
+            for _ in 0..256 {
+                reply.chunk(&chunk).await;
+            }
+            reply.end_stream().await;
+        } else {
+            reply.json("200 OK", "{\"ok\":1}").await;
         }
         reply
     })
     .await;
-    let limits = "max_body: 64MiB\n  passthrough: far\n  \
-                  limits: { header_timeout: 1s, body_rate: 1KiB, write_timeout: 1s }";
-    let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", limits);
+    let limits = format!("max_body: 64MiB\n  passthrough: far\n  limits: {{ {limits} }}");
+    let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", &limits);
     let gateway = Gateway::start(yaml.split("tenants:").next().unwrap());
     (upstream, gateway)
 }
@@ -71,7 +77,7 @@ async fn slow_headers_hold_nobody_up() {
     let Some(program) = require(&["slowhttptest"], "slowhttptest") else {
         return;
     };
-    let (_upstream, gateway) = started().await;
+    let (_upstream, gateway) = started("header_timeout: 2s").await;
     let slow = attack(&program, &gateway, &["-H", "-x", "8"], "/v1/models");
     let series = "tollgate_shed_total{what=\"header_timeout\"}";
     outlast(&gateway, slow, series).await;
@@ -82,7 +88,7 @@ async fn slow_bodies_hold_nobody_up() {
     let Some(program) = require(&["slowhttptest"], "slowhttptest") else {
         return;
     };
-    let (_upstream, gateway) = started().await;
+    let (_upstream, gateway) = started("header_timeout: 2s, body_rate: 1KiB").await;
     let mode = ["-B", "-x", "8", "-s", "8192", "-f", "application/json"];
     let slow = attack(&program, &gateway, &mode, "/v1/chat/completions");
     outlast(&gateway, slow, "tollgate_shed_total{what=\"body_rate\"}").await;
@@ -93,7 +99,7 @@ async fn slow_readers_hold_nobody_up() {
     let Some(program) = require(&["slowhttptest"], "slowhttptest") else {
         return;
     };
-    let (_upstream, gateway) = started().await;
+    let (_upstream, gateway) = started("write_timeout: 1s").await;
     let mode = ["-X", "-w", "256", "-y", "512", "-n", "1", "-z", "8"];
     let slow = attack(&program, &gateway, &mode, "/v1/files/f/content");
     let series = "tollgate_answers_broken_total{cause=\"client_gone\",endpoint=\"passthrough\",\

@@ -16,11 +16,11 @@ use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, chat, soon};
 
 /// How long each test gives a header.
-const HEADER: Duration = Duration::from_millis(400);
+const HEADER: Duration = Duration::from_secs(1);
 
 fn limited(upstream: &Upstream, limits: &str) -> String {
     let limits = format!(
-        "max_body: 64MiB\n  passthrough: far\n  limits: {{ header_timeout: 400ms, {limits} }}"
+        "max_body: 64MiB\n  passthrough: far\n  limits: {{ header_timeout: 1s, {limits} }}"
     );
     config(upstream.address, "", "").replace("max_body: 64MiB", &limits)
 }
