@@ -42,8 +42,10 @@ async fn only_what_is_allowed_reaches_the_upstream() {
             "idempotency-key",
             "openai-beta",
             "traceparent",
+            "x-tollgate-hops",
         ]
     );
+    assert_eq!(seen.header("x-tollgate-hops"), ["1"]);
     assert_eq!(seen.header("accept-encoding"), ["identity"]);
     assert_eq!(seen.header("host"), [upstream.address.to_string()]);
     assert_eq!(seen.path, "/v1/chat/completions?a=1&b=2");
@@ -75,7 +77,8 @@ async fn what_tells_of_the_account_does_not_reach_the_client() {
             x-ratelimit-limit-tokens: 100\r\nset-cookie: __cf_bm=1\r\ncf-ray: 1\r\n\
             server: cloudflare\r\nalt-svc: h3\r\nstrict-transport-security: x\r\n\
             x-ms-region: eu\r\nopenai-processing-ms: 12\r\nopenai-version: 2020-10-01\r\n\
-            keep-alive: timeout=5\r\n";
+            keep-alive: timeout=5\r\nx-should-retry: true\r\nx-tollgate-attempts: 9\r\n\
+            x-tollgate-hops: 3\r\n";
         reply.json_with("200 OK", headers, "{}").await;
         reply
     })
@@ -98,8 +101,10 @@ async fn what_tells_of_the_account_does_not_reach_the_client() {
             "openai-processing-ms",
             "openai-version",
             "x-request-id",
+            "x-tollgate-attempts",
         ]
     );
+    assert_eq!(response.header("x-tollgate-attempts"), Some("1"));
     let id = response.header("x-request-id").unwrap();
     assert!(id.starts_with("req_") && id != "req_theirs");
     let line = gateway.access_line(id);
@@ -135,6 +140,14 @@ async fn the_access_line_tells_the_whole_way() {
         let number = rest.split(' ').next().unwrap();
         assert!(number.parse::<f64>().is_ok(), "{field}{number}");
     }
+    // Who was asked, with which key, what came of it, and how many seconds it took.
+    let (_, trail) = line.rsplit_once(" trail=").unwrap();
+    let [asked, came, time] = trail.split(':').collect::<Vec<_>>()[..] else {
+        panic!("{trail}");
+    };
+    assert!(asked.starts_with("far/"), "{trail}");
+    assert_eq!(came, "ok");
+    assert!(time.parse::<f64>().is_ok(), "{trail}");
 }
 
 #[tokio::test]
