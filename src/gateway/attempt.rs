@@ -231,7 +231,9 @@ async fn first_words(
                     let failure = UpstreamFailure::of(Cause::Empty, "its answer says nothing");
                     Failed::new(&Evidence::Empty, failure)
                 }
-                hold::Unsaid::Complained(complaint) => complained(&complaint, &answer.header),
+                hold::Unsaid::Complained(complaint) => {
+                    complained(&complaint, &answer.header, terms)
+                }
             })
         }
     }
@@ -285,7 +287,7 @@ async fn refused(
     Failed {
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: refusal(verdict.reason, header, body, complaint.message),
+        told: refusal(terms, verdict.reason, header, body, complaint.message),
         verdict,
     }
 }
@@ -312,7 +314,7 @@ pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Byt
 }
 
 /// An error that came under a status of success.
-fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
+fn complained(complaint: &Complaint, header: &ResponseHeader, terms: &Terms) -> Failed {
     let evidence = match headers::is_event_stream(&header.headers) {
         true => Evidence::Event(complaint),
         false => Evidence::Answer {
@@ -321,8 +323,10 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
         },
     };
     let verdict = verdict::judge(&evidence);
-    let told = hold::as_refusal(complaint, verdict.reason)
-        .map(|(header, body)| refusal(verdict.reason, header, body, complaint.message.clone()));
+    let told = hold::as_refusal(complaint, verdict.reason).map(|(header, body)| {
+        let message = complaint.message.clone();
+        refusal(terms, verdict.reason, header, body, message)
+    });
     Failed {
         wait: complaint
             .message
@@ -335,8 +339,10 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
     }
 }
 
-/// What a client is told of a refusal: what the upstream says, unless it speaks of our account.
+/// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
+/// a key of the client's own it speaks of the client's.
 fn refusal(
+    terms: &Terms,
     reason: Reason,
     header: ResponseHeader,
     body: Bytes,
@@ -344,10 +350,12 @@ fn refusal(
 ) -> Failure {
     let status = header.status.as_u16();
     match reason {
-        Reason::KeyRefused | Reason::OutOfCredit => Failure::Upstream(UpstreamFailure::of(
-            Cause::Account,
-            format!("its account does not serve us: {reason}, status {status}"),
-        )),
+        Reason::KeyRefused | Reason::OutOfCredit if terms.upstream.keys.are_ours() => {
+            Failure::Upstream(UpstreamFailure::of(
+                Cause::Account,
+                format!("its account does not serve us: {reason}, status {status}"),
+            ))
+        }
         _ if header.status.is_server_error()
             && (body.is_empty() || headers::is_html(&header.headers)) =>
         {

@@ -292,7 +292,7 @@ impl Course<'_> {
         let remedy = match failed.verdict.remedy {
             Remedy::Client if is_lost => Remedy::OtherTarget,
             // The key is the client's own: no other is its to use.
-            Remedy::OtherKey if upstream.keys.keys().is_empty() => match reason {
+            Remedy::OtherKey if !upstream.keys.are_ours() => match reason {
                 Reason::RateLimited => Remedy::OtherTarget,
                 _ => Remedy::Client,
             },

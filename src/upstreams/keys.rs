@@ -224,6 +224,11 @@ impl KeyRing {
         }
     }
 
+    /// Whether a key of ours is sent, rather than the client's own.
+    pub fn are_ours(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
     /// Lets a key rest that its provider does not serve now, and tells for how long.
     pub fn rest(&self, key: &Key, why: Rest, told: Option<Duration>) -> Duration {
         let is_lone = self.keys().len() == 1;
