@@ -17,11 +17,11 @@ use super::body::Body;
 use super::context::{Context, Tried};
 use super::failure::{Cause, Failure, UpstreamFailure};
 use super::outgoing;
-use super::plan::{self, Candidate, Plan};
+use super::plan::{self, Candidate, Nobody, Plan};
 use super::relay;
 use crate::ids;
 use crate::openai::endpoint::Exchange;
-use crate::openai::verdict::{Blame, Evidence, Reason, Remedy};
+use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{Full, Key, KeyRing, Place, Readiness, Rest, Seat};
 
@@ -171,7 +171,17 @@ impl Course<'_> {
         let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let affinity = outgoing::affinity(context, self.body, &candidate.upstream);
         let mut waited = Duration::ZERO;
-        let asking = self.ask(&terms, outgoing, &affinity, &here.servers, &mut waited);
+        let asking = async {
+            let keys = &candidate.upstream.keys;
+            match key.is_none() && keys.are_ours() {
+                true => Err((keyless(keys), None)),
+                false => {
+                    let servers = &here.servers;
+                    self.ask(&terms, outgoing, &affinity, servers, &mut waited)
+                        .await
+                }
+            }
+        };
         let outcome = watched(client, context, awake, asking).await?;
         context.waited += waited;
         let name = match &outcome {
@@ -301,7 +311,11 @@ impl Course<'_> {
         let backoff = backoff(retries.backoff, here.times);
         let choice = match remedy {
             Remedy::OtherKey if has_other_key(candidate, here) => Next::Here(Duration::ZERO),
-            Remedy::SameTarget if here.times < 2 && !failed.is_final => Next::Here(backoff),
+            Remedy::SameTarget if here.times < 2 && !failed.is_final => {
+                // The key is not to blame, and may be used again.
+                here.keys.clear();
+                Next::Here(backoff)
+            }
             Remedy::OtherTarget
                 if reason.blames() == Blame::Server && has_other_server(candidate, here) =>
             {
@@ -465,6 +479,23 @@ fn busy(_: Full) -> (Failed, Option<Seat>) {
 fn unresolved() -> (Failed, Option<Seat>) {
     let failure = UpstreamFailure::of(Cause::Unavailable(None), "no server of it can be asked");
     (Failed::new(&Evidence::Unreachable, failure), None)
+}
+
+/// All our keys rest: other requests have come to know it since this candidate was chosen.
+fn keyless(keys: &KeyRing) -> Failed {
+    let nobody = plan::resting(keys, Instant::now()).unwrap_or(Nobody {
+        why: Reason::RateLimited,
+        back_in: None,
+    });
+    Failed {
+        verdict: Verdict {
+            reason: nobody.why,
+            remedy: Remedy::OtherTarget,
+        },
+        wait: nobody.back_in,
+        is_final: false,
+        told: plan::unavailable(nobody),
+    }
 }
 
 fn nobody() -> Failure {

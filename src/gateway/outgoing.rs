@@ -73,6 +73,8 @@ pub fn outgoing(
     let payload = body.payload(context.sent_model.as_deref(), edits)?;
     let credential = match key {
         Some(key) => key.value.clone(),
+        // What a client shows us is not for providers that have keys of ours.
+        None if upstream.keys.are_ours() => None,
         None => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
     };
     let announced = headers::Body {

@@ -1,5 +1,7 @@
 //! Which headers pass: an allow-list towards the upstream, a strip-list towards the client.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::support::client::post;
 use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
@@ -170,5 +172,61 @@ async fn a_clients_address_comes_from_a_trusted_proxy_alone_and_is_masked() {
             .await;
         assert_eq!(connection.response().await.status, 200);
         gateway.access_line(client);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_rests_by_the_time_of_a_retry_is_not_replaced_by_the_clients() {
+    let upstream = Upstream::start(|request, mut reply| async move {
+        let error = r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#;
+        match request.text().contains("same-slow") {
+            true => reply.json("500 Internal Server Error", error).await,
+            false => {
+                let wait = "retry-after: 30\r\n";
+                reply.json_with("429 Too Many Requests", wait, error).await;
+            }
+        }
+        reply
+    })
+    .await;
+    let retries = "server:\n  retries: { attempts: 2, backoff: 1s }\n";
+    let yaml = crate::support::gateway::config(upstream.address, "", "");
+    let gateway = Gateway::start(&yaml.replace("server:\n", retries));
+    let mut slow = gateway.connect().await;
+    slow.send(post("/v1/chat/completions", "", &chat("same-slow")))
+        .await;
+    upstream.request().await;
+    // Before it is asked again, its key comes to rest.
+    let limited = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(limited.status, 429);
+    upstream.request().await;
+    assert_eq!(slow.response().await.status, 500);
+    gateway.access_line("model=same-slow");
+    assert_eq!(upstream.requests(), 2, "there is no key to ask with");
+}
+
+#[tokio::test]
+async fn a_retry_after_a_conflict_has_the_providers_key_too() {
+    let count = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_, mut reply| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let error = r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#;
+            match is_first {
+                true => reply.json("409 Conflict", error).await,
+                false => reply.json("200 OK", "{}").await,
+            }
+            reply
+        }
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!((response.status, response.text()), (200, "{}"));
+    assert_eq!(response.header("x-tollgate-attempts"), Some("2"));
+    for _ in 0..2 {
+        let seen = upstream.request().await;
+        let provider = [format!("Bearer {PROVIDER_KEY}")];
+        assert_eq!(seen.header("authorization"), provider);
     }
 }
