@@ -246,7 +246,9 @@ async fn first_words(
                     let failure = UpstreamFailure::of(Cause::Empty, "its answer says nothing");
                     Failed::new(&Evidence::Empty, failure)
                 }
-                hold::Unsaid::Complained(complaint) => complained(&complaint, &answer.header),
+                hold::Unsaid::Complained(complaint) => {
+                    complained(&terms.upstream, &complaint, &answer.header)
+                }
             })
         }
     }
@@ -301,6 +303,7 @@ async fn refused(
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
         told: refusal(
+            &terms.upstream,
             verdict.reason,
             filled(&terms.upstream, header, body, complaint.message),
         ),
@@ -351,7 +354,7 @@ pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Byt
 }
 
 /// An error that came under a status of success.
-fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
+fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeader) -> Failed {
     let evidence = match headers::is_event_stream(&header.headers) {
         true => Evidence::Event(complaint),
         false => Evidence::Answer {
@@ -361,7 +364,7 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
     };
     let verdict = verdict::judge(&evidence);
     let told = hold::as_refusal(complaint, verdict.reason);
-    let told = told.map(|told| refusal(verdict.reason, told));
+    let told = told.map(|told| refusal(upstream, verdict.reason, told));
     Failed {
         wait: complaint
             .message
@@ -374,12 +377,13 @@ fn complained(complaint: &Complaint, header: &ResponseHeader) -> Failed {
     }
 }
 
-/// What a client is told of a refusal: what the upstream says, unless it speaks of our account.
-fn refusal(reason: Reason, refusal: Refusal) -> Failure {
+/// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
+/// a key of the client's own it speaks of the client's.
+fn refusal(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
     let status = refusal.header.status;
     let says_nothing = refusal.body.is_empty() || headers::is_html(&refusal.header.headers);
     let (cause, detail) = match reason {
-        Reason::KeyRefused | Reason::OutOfCredit => (
+        Reason::KeyRefused | Reason::OutOfCredit if upstream.keys.are_ours() => (
             Cause::Account,
             format!("its account does not serve us: {reason}, status {status}"),
         ),

@@ -71,9 +71,10 @@ pub fn outgoing(
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
     let payload = body.payload(context.sent_model.as_deref(), edits)?;
-    let credential = match upstream.keys.is_passthrough() {
-        true => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
-        false => key.and_then(|key| key.value.clone()),
+    // What a client shows us is not for providers that have keys of ours.
+    let credential = match upstream.keys.are_ours() {
+        true => key.and_then(|key| key.value.clone()),
+        false => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
     };
     let announced = headers::Body {
         length: payload.len(),

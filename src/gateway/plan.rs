@@ -12,7 +12,7 @@ use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
 use crate::openai::verdict::Reason;
 use crate::runtime::{Manners, Rule, Runtime};
-use crate::upstreams::{Admission, Breaker, Readiness, Rest, Upstream};
+use crate::upstreams::{Admission, Breaker, KeyRing, Readiness, Rest, Upstream};
 
 /// Who can be asked for one request.
 pub struct Plan {
@@ -210,12 +210,10 @@ impl Plan {
         let upstreams = targets.filter(|t| t.weight > 0);
         let mut nobody: Option<Nobody> = None;
         for upstream in upstreams.filter_map(|target| self.runtime.upstream(target)) {
-            let (why, back_in) = match upstream.keys.readiness(now) {
-                Readiness::Resting(left, Rest::RateLimited) => (Reason::RateLimited, Some(left)),
-                Readiness::Resting(left, Rest::Refused) => (Reason::KeyRefused, Some(left)),
-                Readiness::Resting(left, Rest::OutOfCredit) => (Reason::OutOfCredit, Some(left)),
-                _ => (Reason::Unreachable, None),
-            };
+            let Nobody { why, back_in } = resting(&upstream.keys, now).unwrap_or(Nobody {
+                why: Reason::Unreachable,
+                back_in: None,
+            });
             let known = nobody.get_or_insert(Nobody { why, back_in });
             known.back_in = match (known.back_in, back_in) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -273,6 +271,22 @@ impl Drop for Candidate {
             breaker.abandoned(admission);
         }
     }
+}
+
+/// Why none of these keys can be used, where they all rest.
+pub fn resting(keys: &KeyRing, now: Instant) -> Option<Nobody> {
+    let Readiness::Resting(left, rest) = keys.readiness(now) else {
+        return None;
+    };
+    let why = match rest {
+        Rest::RateLimited => Reason::RateLimited,
+        Rest::Refused => Reason::KeyRefused,
+        Rest::OutOfCredit => Reason::OutOfCredit,
+    };
+    Some(Nobody {
+        why,
+        back_in: Some(left),
+    })
 }
 
 /// What a client is told where nobody can be asked.

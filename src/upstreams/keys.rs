@@ -194,11 +194,6 @@ impl KeyRing {
         dry.cloned()
     }
 
-    /// Whether the client's own key is sent on.
-    pub fn is_passthrough(&self) -> bool {
-        matches!(self, Self::Passthrough)
-    }
-
     /// The best that any key can do now.
     pub fn readiness(&self, now: Instant) -> Readiness {
         let Self::Own { keys, .. } = self else {
@@ -227,6 +222,11 @@ impl KeyRing {
             Self::Own { keys, .. } => keys,
             Self::Passthrough => &[],
         }
+    }
+
+    /// Whether a key of ours is sent, rather than the client's own.
+    pub fn are_ours(&self) -> bool {
+        matches!(self, Self::Own { .. })
     }
 
     /// Lets a key rest that its provider does not serve now, and tells for how long.

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::support::gateway::{Folder, Gateway};
 use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
-use crate::support::{CLIENT_KEY, PROMPT};
+use crate::support::{CLIENT_KEY, DONE, PROMPT, delta};
 
 fn curl(gateway: &Gateway, version: &str, more: &[&str], file: &std::path::Path) -> String {
     let mut command = Command::new("curl");
@@ -28,8 +28,8 @@ async fn bodies_and_streams_pass_over_both_versions() {
     let upstream = Upstream::start(|request, mut reply| async move {
         if request.text().contains("\"stream\":true") {
             reply.begin_stream().await;
-            reply.event("one").await;
-            reply.event("[DONE]").await;
+            reply.chunk(&delta("one")).await;
+            reply.chunk(DONE).await;
             reply.end_stream().await;
         } else {
             reply.json("200 OK", "{\"whole\":true}").await;

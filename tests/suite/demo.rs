@@ -54,7 +54,10 @@ async fn its_faults_are_what_they_are_called() {
         (500, &"server_error".into())
     );
     let cut = post("fault-cut", false).await.response().await;
-    assert!(!cut.complete);
+    cut.assert_error(502, "server_error", Some("upstream_cut"), None);
+    let cut = post("fault-cut", true).await.response().await;
+    assert_eq!(cut.status, 200);
+    assert!(cut.text().contains("upstream_cut") && !cut.text().contains("[DONE]"));
     let mut stalled = post("fault-stall", true).await;
     assert_eq!(stalled.head().await.0, 200);
     assert!(stalled.chunk().await.is_some());

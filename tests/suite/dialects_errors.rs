@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use crate::support::client::Response;
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{chat, streamed_chat};
+use crate::support::{PROVIDER_KEY, chat, streamed_chat};
 
 const CHAT: &str = "/v1/chat/completions";
 const INVALID: &str = "invalid_request_error";
 
-/// A gateway in front of an upstream of this dialect that gives one answer.
+/// A gateway in front of an upstream of this dialect that gives one answer. It sends on its clients'
+/// keys, so that what the upstream says of them is theirs to read, and tries nothing twice.
 async fn failing(dialect: &str, status: &'static str, body: &'static str) -> (Upstream, Gateway) {
     let upstream = Upstream::start(move |_, mut reply| async move {
         let headers = "retry-after-ms: 900\r\napim-request-id: a\r\nx-ms-region: b\r\n";
@@ -19,7 +20,10 @@ async fn failing(dialect: &str, status: &'static str, body: &'static str) -> (Up
     })
     .await;
     let more = format!(", dialect: {dialect}");
-    let yaml = config(upstream.address, &more, "").replace("/v1', keys", "', keys");
+    let yaml = config(upstream.address, &more, "")
+        .replace("/v1', keys", "', keys")
+        .replace(&format!("keys: ['{PROVIDER_KEY}']"), "keys: passthrough")
+        .replace("server:\n", "server:\n  retries: { attempts: 1 }\n");
     let gateway = Gateway::start(&yaml);
     (upstream, gateway)
 }
@@ -139,8 +143,38 @@ async fn an_error_that_is_none_in_any_known_form_passes_as_it_came() {
         r#"{"error":"no"}"#,
         r#"{"a" : 1.50}"#,
     ] {
-        let response = azures("502 Bad Gateway", body).await;
-        assert_eq!((response.status, response.text()), (502, body));
+        let response = azures("400 Bad Request", body).await;
+        assert_eq!((response.status, response.text()), (400, body));
+        if !body.is_empty() {
+            let response = azures("502 Bad Gateway", body).await;
+            assert_eq!((response.status, response.text()), (502, body));
+        }
+    }
+    // A failure that says nothing gets words of ours.
+    for (status, kind, code) in [
+        (
+            "502 Bad Gateway",
+            "server_error",
+            "upstream_invalid_response",
+        ),
+        (
+            "503 Busy",
+            "service_unavailable_error",
+            "upstream_unavailable",
+        ),
+        (
+            "529 Busy",
+            "service_unavailable_error",
+            "upstream_unavailable",
+        ),
+    ] {
+        let response = azures(status, "").await;
+        let expected = if code == "upstream_unavailable" {
+            503
+        } else {
+            502
+        };
+        response.assert_error(expected, kind, Some(code), None);
     }
 }
 
@@ -160,10 +194,15 @@ async fn other_dialects_errors_and_azures_answers_are_not_touched() {
         let response = gateway.post(CHAT, &chat("gpt-4o")).await;
         assert_eq!((response.status, response.text()), (404, body), "{dialect}");
     }
+    let body = r#"{"code":"DeploymentNotFound" ,"message":"deployment x"}"#;
     let answer = azures("200 OK", body).await;
-    assert_eq!(answer.text(), body);
+    assert_eq!((answer.status, answer.text()), (200, body));
     assert_eq!(
         answer.header("content-length"),
         Some(body.len().to_string().as_str())
     );
+    // An error that came under a status of success is an error.
+    let told = r#"{"error":{"code":"DeploymentNotFound" ,"message":"deployment x"}}"#;
+    let refused = azures("200 OK", told).await;
+    refused.assert_error(404, INVALID, Some("model_not_found"), Some("model"));
 }

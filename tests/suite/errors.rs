@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{CLIENT_KEY, chat, streamed_chat};
+use crate::support::{CLIENT_KEY, PROVIDER_KEY, chat, streamed_chat};
 
 const INVALID: &str = "invalid_request_error";
 
@@ -246,19 +246,86 @@ async fn every_error_code_is_documented() {
     );
 }
 
-#[tokio::test]
-async fn an_upstreams_own_error_passes_as_it_is() {
-    let upstream = Upstream::start(|_, mut reply| async move {
-        let body = r#"{"error":{"message":"Please slow down.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#;
-        reply.json_with("429 Too Many Requests", "retry-after: 7\r\n", body).await;
+/// An upstream that gives one answer, always.
+async fn failing(status: &'static str, headers: &'static str, body: &'static str) -> Upstream {
+    Upstream::start(move |_, mut reply| async move {
+        reply.json_with(status, headers, body).await;
         reply
     })
+    .await
+}
+
+#[tokio::test]
+async fn an_upstreams_own_error_passes_as_it_is() {
+    let upstream = failing(
+        "429 Too Many Requests",
+        "retry-after: 7\r\n",
+        r#"{"error":{"message":"Please slow down.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+    )
     .await;
-    let gateway = Gateway::before(&upstream);
     for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+        let gateway = Gateway::before(&upstream);
         let response = gateway.post("/v1/chat/completions", &body).await;
         response.assert_error(429, "tokens", Some("rate_limit_exceeded"), None);
         assert_eq!(response.header("retry-after"), Some("7"));
+        assert_eq!(response.header("x-should-retry"), None, "it may come again");
     }
     assert_eq!(upstream.requests(), 2, "it is not asked again");
+}
+
+#[tokio::test]
+async fn while_the_only_key_rests_the_upstream_is_left_in_peace() {
+    let error = r#"{"error":{"message":"Slow down.","type":"tokens","param":null,"code":null}}"#;
+    let upstream = failing("429 Too Many Requests", "retry-after: 30\r\n", error).await;
+    let gateway = Gateway::before(&upstream);
+    let first = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!((first.status, first.text()), (429, error));
+    for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+        let response = gateway.post("/v1/chat/completions", &body).await;
+        response.assert_error(429, "requests", Some("rate_limit_exceeded"), None);
+        let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=30).contains(&wait), "{wait}");
+    }
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_of_our_account_stays_with_the_operator() {
+    for (status, error) in [
+        (
+            "401 Unauthorized",
+            r#"{"error":{"message":"Incorrect key: sk-1.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+        ),
+        (
+            "403 Forbidden",
+            r#"{"error":{"message":"Project proj_1 may not.","type":"invalid_request_error","param":null,"code":null}}"#,
+        ),
+        (
+            "429 Too Many Requests",
+            r#"{"error":{"message":"Your quota is spent.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+        ),
+    ] {
+        let upstream = failing(status, "", error).await;
+        let yaml = config(upstream.address, "", "");
+        for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+            let gateway = Gateway::start(&yaml);
+            // The second one is not even asked.
+            for _ in 0..2 {
+                let response = gateway.post("/v1/chat/completions", &body).await;
+                let (kind, code) = ("service_unavailable_error", "upstream_account");
+                response.assert_error(503, kind, Some(code), None);
+            }
+            gateway.access_line("upstream=far status=503 error=upstream_account");
+        }
+        assert_eq!(upstream.requests(), 2);
+        // Where the key is the client's, so is the error.
+        let own = yaml.replace(&format!("keys: ['{PROVIDER_KEY}']"), "keys: passthrough");
+        let gateway = Gateway::start(&own);
+        for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+            let response = gateway.post("/v1/chat/completions", &body).await;
+            let status: u16 = status[..3].parse().unwrap();
+            assert_eq!((response.status, response.text()), (status, error));
+        }
+        assert_eq!(upstream.requests(), 4);
+    }
 }

@@ -36,13 +36,18 @@ async fn send(gateway: &Gateway, request: impl AsRef<[u8]>) -> Response {
 
 #[tokio::test]
 async fn a_form_of_40_mib_passes_whole_and_takes_no_memory() {
-    let answer = Arc::new(Semaphore::new(1));
-    let may_answer = Arc::clone(&answer);
+    let answered = Arc::new(Semaphore::new(1));
+    let may_end = Arc::clone(&answered);
     let upstream = Upstream::start(move |_, mut reply| {
-        let answer = Arc::clone(&answer);
+        let answered = Arc::clone(&answered);
         async move {
-            answer.acquire().await.unwrap().forget();
-            reply.json("200 OK", "{}").await;
+            let head = "content-type: text/plain\r\ntransfer-encoding: chunked";
+            reply
+                .raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))
+                .await;
+            reply.chunk("said").await;
+            answered.acquire().await.unwrap().forget();
+            reply.end_stream().await;
             reply
         }
     })
@@ -68,12 +73,14 @@ async fn a_form_of_40_mib_passes_whole_and_takes_no_memory() {
         "the forms differ"
     );
     assert_eq!(seen.header("content-length"), [seen.body.len().to_string()]);
-    until("the end of the file, once it is sent", || {
+    assert_eq!(client.head().await.0, 200);
+    assert_eq!(client.chunk().await.as_deref(), Some("said"));
+    until("the end of the file, once the answer has begun", || {
         gateway.open_files_in(&folder) == 0
     })
     .await;
-    may_answer.add_permits(1);
-    assert_eq!(client.response().await.status, 200);
+    may_end.add_permits(1);
+    assert_eq!(client.chunk().await.as_deref(), Some(""));
     assert_eq!(names_in(&folder), 0);
     let grown = gateway.peak_rss_bytes().saturating_sub(before) / MIB as u64;
     assert!(grown < 10, "RSS grew by {grown} MiB");

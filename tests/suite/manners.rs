@@ -235,7 +235,7 @@ async fn what_is_no_plain_json_answer_passes_as_it_came() {
     let upstream = Upstream::start(|request, mut reply| async move {
         let error = r#"{"error":{"message":"no"},"model":"up","choices":[{"text":"x"}]}"#;
         match request.path.as_str() {
-            "/v1/completions" => reply.json("429 Too Many Requests", error).await,
+            "/v1/completions" => reply.json("422 Unprocessable Entity", error).await,
             "/v1/embeddings" => {
                 reply.json_with("200 OK", "content-encoding: gzip\r\n", "\x1f.{").await;
             }
@@ -253,7 +253,7 @@ async fn what_is_no_plain_json_answer_passes_as_it_came() {
     let gateway = with(&upstream, "special_prefix: P, response_model: requested");
     let error = r#"{"error":{"message":"no"},"model":"up","choices":[{"text":"x"}]}"#;
     for (path, status, body, keeps_length) in [
-        ("/v1/completions", 429, error, true),
+        ("/v1/completions", 422, error, true),
         ("/v1/embeddings", 200, "\x1f.{", true),
         ("/v1/moderations", 200, r#"{"model":"up","model":"#, false),
         ("/v1/rerank", 200, "", false),
@@ -290,17 +290,31 @@ async fn an_answer_beyond_what_is_held_passes_as_it_came() {
 
 #[tokio::test]
 async fn a_whole_answer_that_is_cut_never_looks_complete() {
-    let upstream = Upstream::start(|_, mut reply| async move {
+    let upstream = Upstream::start(|request, mut reply| async move {
+        let length: usize = request.header("session_id")[0].parse().unwrap();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
         reply
-            .raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{\"model\":\"up\"}")
+            .raw(format!(
+                "{head}\r\ncontent-length: {length}\r\n\r\n{{\"model\":\"up\"}}"
+            ))
             .await;
         reply.close();
         reply
     })
     .await;
     let gateway = with(&upstream, "response_model: requested");
-    let response = gateway.post(CHAT, &chat("gpt-4o")).await;
-    assert!(!response.complete, "{response:?}");
+    let answer = async |length: usize| {
+        let mut client = gateway.connect().await;
+        let session = format!("session_id: {length}\r\n");
+        client.send(post(CHAT, &session, &chat("gpt-4o"))).await;
+        client.response().await
+    };
+    let short = answer(99).await;
+    short.assert_error(502, "server_error", Some("upstream_cut"), None);
+    gateway.access_line("status=502 error=upstream_cut");
+    // A longer one is not held back until its end.
+    let long = answer(99_999).await;
+    assert!(long.status == 200 && !long.complete, "{long:?}");
     gateway.access_line("status=200 error=upstream_cut");
 }
 

@@ -6,8 +6,8 @@ use tokio::sync::Semaphore;
 
 use crate::support::client::post;
 use crate::support::gateway::{Gateway, config};
-use crate::support::streamed_chat;
 use crate::support::upstream::Upstream;
+use crate::support::{DONE, streamed_chat};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -35,8 +35,11 @@ const EVENTS: [(&str, &str); 7] = [
         "data: {\"choices\":[],\"model\":\"up\",\"usage\":{}}\n\n",
         "data: {\"choices\":[],\"model\":\"gpt-4o\",\"usage\":{}}\n\n",
     ),
-    ("data: [DONE]\n\n", "data: [DONE]\n\n"),
+    (DONE, DONE),
 ];
+
+/// How many of them come before the stream says anything.
+const SILENT: usize = 3;
 
 fn with(upstream: &Upstream, manners: &str) -> Gateway {
     let plain = "model: gpt-4o-2024-11-20";
@@ -68,13 +71,15 @@ async fn each_changed_event_leaves_at_once_and_alone() {
     let gateway = both(&upstream);
     let mut client = gateway.connect().await;
     client.send(post(CHAT, "", &streamed_chat("gpt-4o"))).await;
-    for (_, expected) in EVENTS {
+    // What says nothing leaves together with the first that says something.
+    go_on.add_permits(SILENT + 1);
+    assert_eq!(client.head().await.0, 200);
+    let begun: String = EVENTS[..=SILENT].iter().map(|(_, event)| *event).collect();
+    assert_eq!(client.chunk().await, Some(begun));
+    for (_, expected) in &EVENTS[SILENT + 1..] {
         // The upstream waits for this step, so nothing of the next event can be on its way.
         go_on.add_permits(1);
-        if expected == EVENTS[0].1 {
-            assert_eq!(client.head().await.0, 200);
-        }
-        assert_eq!(client.chunk().await.as_deref(), Some(expected));
+        assert_eq!(client.chunk().await.as_deref(), Some(*expected));
     }
     assert_eq!(client.chunk().await.as_deref(), Some(""), "the proper end");
 }
@@ -112,7 +117,9 @@ async fn a_stream_is_changed_however_it_is_cut() {
 async fn a_stream_of_completions_and_one_of_a_response_are_changed_too() {
     const RESPONSE: &str = "event: response.created\n\
         data: {\"type\":\"response.created\",\"response\":{\"model\":\"NAME\"}}\n\n\
-        event: response.output_text.delta\ndata: {\"delta\":\"x\"}\n\n";
+        event: response.output_text.delta\ndata: {\"delta\":\"x\"}\n\n\
+        event: response.completed\n\
+        data: {\"type\":\"response.completed\",\"response\":{\"model\":\"NAME\"}}\n\n";
     let upstream = Upstream::start(|request, mut reply| async move {
         reply.begin_stream().await;
         match request.path.as_str() {
@@ -120,7 +127,8 @@ async fn a_stream_of_completions_and_one_of_a_response_are_changed_too() {
             _ => {
                 reply
                     .event(r#"{"choices":[{"text":"x"}],"model":"up"}"#)
-                    .await
+                    .await;
+                reply.chunk(DONE).await;
             }
         }
         reply.end_stream().await;
@@ -136,7 +144,7 @@ async fn a_stream_of_completions_and_one_of_a_response_are_changed_too() {
         .post("/v1/completions", &streamed_chat("gpt-4o"))
         .await;
     let expected = "data: {\"choices\":[{\"text\":\"> x\"}],\"model\":\"gpt-4o\"}\n\n";
-    assert_eq!(completion.text(), expected);
+    assert_eq!(completion.text(), [expected, DONE].concat());
     // The same stream, to a client whose target has no manners.
     let plain = gateway
         .post("/v1/responses", &streamed_chat("same-x"))
@@ -146,10 +154,16 @@ async fn a_stream_of_completions_and_one_of_a_response_are_changed_too() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_within_an_event_ends_with_an_error_event_all_the_same() {
+    const CHUNK: &str = r#"{"model":"up","choices":[{"delta":{"content":"x"}}]}"#;
+    const DELTA: &str =
+        r#"{"type":"response.output_text.delta","delta":"x","response":{"model":"up"}}"#;
     let upstream = Upstream::start(|request, mut reply| async move {
         reply.begin_stream().await;
         if !request.text().contains("at once") {
-            reply.event(r#"{"model":"up","choices":[]}"#).await;
+            match request.path.as_str() {
+                CHAT => reply.event(CHUNK).await,
+                _ => reply.event(DELTA).await,
+            }
         }
         reply.chunk("data: {\"model\":\"up\",\"half").await;
         reply.close();
@@ -160,17 +174,18 @@ async fn a_stream_that_breaks_within_an_event_ends_with_an_error_event_all_the_s
     for (path, before, error) in [
         (
             CHAT,
-            "data: {\"model\":\"gpt-4o\",\"choices\":[]}\n\n",
+            CHUNK.replace("up", "gpt-4o").replace("\"x", "\"> x"),
             "data: {\"error\":{",
         ),
         (
             "/v1/responses",
-            "data: {\"model\":\"gpt-4o\",\"choices\":[]}\n\n",
+            DELTA.replace("\"up", "\"gpt-4o"),
             "event: error\ndata: {",
         ),
     ] {
         let response = gateway.post(path, &streamed_chat("gpt-4o")).await;
-        let rest = response.text().strip_prefix(before).unwrap();
+        let before = format!("data: {before}\n\n");
+        let rest = response.text().strip_prefix(&before).unwrap();
         assert!(rest.starts_with(error), "{rest}");
         assert!(
             rest.contains("upstream_cut") && rest.ends_with("}\n\n"),
@@ -185,19 +200,19 @@ async fn a_stream_that_breaks_within_an_event_ends_with_an_error_event_all_the_s
             "the transport ends properly behind the error"
         );
     }
+    gateway.access_line("status=200 error=upstream_cut");
+    // One that has not begun by then can still be told as an error.
     let at_once = streamed_chat("gpt-4o").replace("messages", "at once");
     let response = gateway.post(CHAT, &at_once).await;
-    assert!(
-        response.text().starts_with("data: {\"error\":{"),
-        "{response:?}"
-    );
-    gateway.access_line("status=200 error=upstream_cut");
+    response.assert_error(502, "server_error", Some("upstream_reset"), None);
+    gateway.access_line("status=502 error=upstream_reset");
 }
 
 #[tokio::test]
 async fn a_stream_that_announces_its_length_is_changed_and_ends_properly() {
+    const SAID: &str = "data: {\"model\":\"up\",\"choices\":[{\"text\":\"x\"}]}\n\n";
     let upstream = Upstream::start(|_, mut reply| async move {
-        let event = "data: {\"model\":\"up\"}\n\n";
+        let event = [SAID, DONE].concat();
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n";
         let length = event.len();
         reply
@@ -208,7 +223,8 @@ async fn a_stream_that_announces_its_length_is_changed_and_ends_properly() {
     .await;
     let gateway = with(&upstream, "response_model: requested");
     let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
-    assert_eq!(response.text(), "data: {\"model\":\"gpt-4o\"}\n\n");
+    let expected = [&SAID.replace("up", "gpt-4o"), DONE].concat();
+    assert_eq!(response.text(), expected);
     assert!(response.complete && response.header("content-length").is_none());
 }
 
@@ -219,6 +235,7 @@ async fn a_name_and_a_prefix_with_quotes_stay_text() {
         reply
             .event(r#"{"model":"up","choices":[{"text":"x"}]}"#)
             .await;
+        reply.chunk(DONE).await;
         reply.end_stream().await;
         reply
     })
@@ -231,8 +248,7 @@ async fn a_name_and_a_prefix_with_quotes_stay_text() {
     let gateway = Gateway::start(&yaml);
     let body = r#"{"stream":true,"model":"same-\"\u007d"}"#;
     let response = gateway.post("/v1/completions", body).await;
-    assert_eq!(
-        response.text(),
-        "data: {\"model\":\"same-\\\"}\",\"choices\":[{\"text\":\"\\\"}\\n\\néx\"}]}\n\n"
-    );
+    let expected =
+        "data: {\"model\":\"same-\\\"}\",\"choices\":[{\"text\":\"\\\"}\\n\\néx\"}]}\n\n";
+    assert_eq!(response.text(), [expected, DONE].concat());
 }

@@ -3,7 +3,7 @@
 use crate::support::client::Client;
 use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
-use crate::support::{chat, soon};
+use crate::support::{chat, delta, soon};
 
 #[tokio::test]
 async fn health_is_told_on_both_listeners() {
@@ -90,7 +90,7 @@ async fn metrics_with(gateway: &Gateway, name: &str, count: u64) -> serde_json::
 async fn answers_that_break_are_counted_by_cause() {
     let upstream = Upstream::start(|_, mut reply| async move {
         reply.begin_stream().await;
-        reply.event("one").await;
+        reply.chunk(&delta("one")).await;
         reply.close();
         reply
     })
@@ -112,7 +112,7 @@ async fn answers_that_break_are_counted_by_cause() {
 async fn requests_in_flight_are_counted_while_they_are() {
     let upstream = Upstream::start(|_, mut reply| async move {
         reply.begin_stream().await;
-        reply.event("one").await;
+        reply.chunk(&delta("one")).await;
         reply.wait_for_close().await;
         reply
     })

@@ -12,7 +12,7 @@ use crate::support::client::{Client, post};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::tools::{require, root};
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, PROMPT, chat, streamed_chat};
+use crate::support::{DONE, PATIENCE, PROMPT, chat, delta, streamed_chat};
 
 /// A running nginx, ended with the test.
 pub struct Nginx {
@@ -99,8 +99,8 @@ async fn streams_pass_unbuffered_through_nginx_in_front() {
         let held = Arc::clone(&held);
         async move {
             reply.begin_stream().await;
-            for event in ["one", "two", "three"] {
-                reply.event(event).await;
+            for event in [&delta("one"), &delta("two"), &delta("three"), DONE] {
+                reply.chunk(event).await;
                 held.acquire().await.unwrap().forget();
             }
             reply.end_stream().await;
@@ -125,14 +125,14 @@ async fn streams_pass_unbuffered_through_nginx_in_front() {
         .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
         .await;
     assert_eq!(client.head().await.0, 200);
-    for event in ["data: one\n\n", "data: two\n\n", "data: three\n\n"] {
+    for event in [&delta("one"), &delta("two"), &delta("three"), DONE] {
         // The upstream holds the next event back until this one has come through both.
         assert_eq!(client.chunk().await.as_deref(), Some(event));
         step.add_permits(1);
     }
     assert_eq!(client.chunk().await.as_deref(), Some(""));
     // A body that is larger than nginx's own default passes too.
-    step.add_permits(3);
+    step.add_permits(4);
     let large = chat("gpt-4o").replace(PROMPT, &format!("{PROMPT}{}", "z".repeat(5 << 20)));
     let mut client = Client::connect(front.address).await;
     assert_eq!(

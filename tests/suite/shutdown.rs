@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use crate::support::client::post;
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{chat, streamed_chat};
+use crate::support::{DONE, chat, delta, streamed_chat};
 
 #[tokio::test]
 async fn an_idle_process_ends_at_once() {
@@ -39,9 +39,9 @@ fn held_stream(step: &Arc<Semaphore>) -> impl Future<Output = Upstream> + use<> 
         let step = Arc::clone(&step);
         async move {
             reply.begin_stream().await;
-            reply.event("one").await;
+            reply.chunk(&delta("one")).await;
             step.acquire().await.unwrap().forget();
-            reply.event("two").await;
+            reply.chunk(&[&delta("two"), DONE].concat()).await;
             reply.end_stream().await;
             reply
         }
@@ -72,7 +72,7 @@ async fn a_stream_in_flight_is_finished_first() {
         assert!(matches!(read, Ok(0) | Err(_)));
     }
     step.add_permits(1);
-    assert_eq!(client.chunk().await.as_deref(), Some("data: two\n\n"));
+    assert_eq!(client.chunk().await, Some([&delta("two"), DONE].concat()));
     assert_eq!(client.chunk().await.as_deref(), Some(""));
     assert!(gateway.wait().success());
 }

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::support::client::post;
+use crate::support::client::{Response, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{soon, streamed_chat};
+use crate::support::{DONE, FINISHED, chat, delta, soon, streamed_chat};
 
 /// An upstream that sends each event only when the test says so.
-async fn stepping(events: &'static [&'static str], step: Arc<Semaphore>) -> Upstream {
+async fn stepping(events: &[String], step: Arc<Semaphore>) -> Upstream {
+    let events: Arc<[String]> = events.into();
     Upstream::start(move |_, mut reply| {
-        let step = Arc::clone(&step);
+        let (events, step) = (Arc::clone(&events), Arc::clone(&step));
         async move {
             reply.begin_stream().await;
-            for event in events {
+            for event in events.iter() {
                 step.acquire().await.unwrap().forget();
                 reply.chunk(event).await;
             }
@@ -29,14 +30,10 @@ async fn stepping(events: &'static [&'static str], step: Arc<Semaphore>) -> Upst
 
 #[tokio::test]
 async fn each_event_leaves_at_once_and_alone() {
-    let events = &[
-        "data: one\n\n",
-        "data: two\n\n",
-        ": comment\n\n",
-        "data: [DONE]\n\n",
-    ];
+    let comment = ": comment\n\n".to_owned();
+    let events = [delta("one"), delta("two"), comment, DONE.to_owned()];
     let step = Arc::new(Semaphore::new(0));
-    let upstream = stepping(events, Arc::clone(&step)).await;
+    let upstream = stepping(&events, Arc::clone(&step)).await;
     let gateway = Gateway::before(&upstream);
     let mut client = gateway.connect().await;
     client
@@ -53,7 +50,7 @@ async fn each_event_leaves_at_once_and_alone() {
     };
     assert_eq!(header("content-type").1, "text/event-stream");
     assert_eq!(header("x-accel-buffering").1, "no");
-    assert_eq!(client.chunk().await.as_deref(), Some(events[0]));
+    assert_eq!(client.chunk().await.as_ref(), Some(&events[0]));
     for event in &events[1..] {
         // The upstream waits for this step, so nothing of the next event can be on its way.
         step.add_permits(1);
@@ -63,16 +60,18 @@ async fn each_event_leaves_at_once_and_alone() {
     step.add_permits(1);
     assert_eq!(client.chunk().await.as_deref(), Some(""), "the proper end");
     let line = gateway.access_line("status=200");
-    let bytes: usize = events.iter().map(|e| e.len()).sum();
+    let bytes: usize = events.iter().map(String::len).sum();
     assert!(line.contains(&format!("out={bytes} ")), "{line}");
 }
 
 #[tokio::test]
 async fn events_that_are_there_already_leave_in_one_write() {
-    let upstream = Upstream::start(|_, mut reply| async move {
-        // Thirty chunks in one segment, behind their header.
-        let chunks: String = (0..30)
-            .map(|n| format!("b\r\ndata: {n:03}\n\n\r\n"))
+    let thirty = || (0..30).map(|n| delta(&n.to_string()));
+    let upstream = Upstream::start(move |_, mut reply| async move {
+        // Thirty chunks and the end in one segment, behind their header.
+        let chunks: String = thirty()
+            .chain([DONE.to_owned()])
+            .map(|event| format!("{:x}\r\n{event}\r\n", event.len()))
             .collect();
         reply.begin_stream().await;
         reply.raw(chunks + "0\r\n\r\n").await;
@@ -85,18 +84,17 @@ async fn events_that_are_there_already_leave_in_one_write() {
         .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
         .await;
     client.head().await;
-    let first = client.chunk().await.unwrap();
-    assert_eq!(first.len(), 30 * 11, "all events in one chunk: {first}");
+    let all: String = thirty().chain([DONE.to_owned()]).collect();
+    assert_eq!(client.chunk().await, Some(all), "all events in one chunk");
     assert_eq!(client.chunk().await.as_deref(), Some(""));
 }
 
 #[tokio::test]
 async fn an_event_of_several_kilobytes_leaves_in_one_write() {
     let step = Arc::new(Semaphore::new(0));
-    let event: &'static str =
-        Box::leak(format!("data: {}\n\n", "x".repeat(9_000)).into_boxed_str());
-    let events: &'static [&'static str] = Box::leak(Box::new(["data: 1\n\n", event]));
-    let upstream = stepping(events, Arc::clone(&step)).await;
+    let event = delta(&"x".repeat(9_000));
+    let events = [delta("1"), event.clone(), DONE.to_owned()];
+    let upstream = stepping(&events, Arc::clone(&step)).await;
     let gateway = Gateway::before(&upstream);
     let mut client = gateway.connect().await;
     client
@@ -110,7 +108,8 @@ async fn an_event_of_several_kilobytes_leaves_in_one_write() {
         client.one_read().await,
         format!("{:X}\r\n{event}\r\n", event.len())
     );
-    step.add_permits(1);
+    step.add_permits(2);
+    assert_eq!(client.chunk().await.as_deref(), Some(DONE));
     assert_eq!(client.chunk().await.as_deref(), Some(""));
 }
 
@@ -119,7 +118,7 @@ async fn a_client_that_leaves_closes_the_upstream() {
     let upstream = Upstream::start(|request, mut reply| async move {
         if request.text().contains("stream") {
             reply.begin_stream().await;
-            reply.event("one").await;
+            reply.chunk(&delta("one")).await;
         }
         reply.wait_for_close().await;
         reply
@@ -139,11 +138,7 @@ async fn a_client_that_leaves_closes_the_upstream() {
     // While it waits for the answer.
     let mut client = gateway.connect().await;
     client
-        .send(post(
-            "/v1/chat/completions",
-            "",
-            &crate::support::chat("gpt-4o"),
-        ))
+        .send(post("/v1/chat/completions", "", &chat("gpt-4o")))
         .await;
     upstream.request().await;
     upstream.request().await;
@@ -153,11 +148,21 @@ async fn a_client_that_leaves_closes_the_upstream() {
     assert_eq!(upstream.requests(), 2);
 }
 
+/// An event that says something.
+fn said(path: &str) -> String {
+    match path {
+        "/v1/responses" => {
+            "data: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\n\n".to_owned()
+        }
+        _ => delta("x"),
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_is_cut_between_events_ends_with_an_error_event() {
     let upstream = Upstream::start(|request, mut reply| async move {
         reply.begin_stream().await;
-        reply.event("{\"n\":1}").await;
+        reply.chunk(&said(&request.path)).await;
         if request.path.ends_with("embeddings") {
             reply.reset();
         } else {
@@ -169,57 +174,144 @@ async fn a_stream_that_is_cut_between_events_ends_with_an_error_event() {
     let gateway = Gateway::before(&upstream);
     for path in ["/v1/chat/completions", "/v1/embeddings"] {
         let response = gateway.post(path, &streamed_chat("gpt-4o")).await;
-        let events: Vec<&str> = response.text().split("\n\n").collect();
-        assert_eq!(events.len(), 3, "{events:?}");
-        assert_eq!(events[0], "data: {\"n\":1}");
-        let error: serde_json::Value =
-            serde_json::from_str(events[1].strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(error["error"]["code"], "upstream_cut");
-        assert!(!response.text().contains("[DONE]"));
-        assert!(
-            response.complete,
-            "the transport ends properly behind the error"
-        );
+        assert_ends_with_an_error(&response, &said(path));
     }
     let response = gateway
         .post("/v1/responses", &streamed_chat("gpt-4o"))
         .await;
-    assert!(
-        response.text().contains("event: error\ndata: {"),
-        "{}",
-        response.text()
-    );
+    let before = said("/v1/responses") + "event: error\ndata: {";
+    assert!(response.text().starts_with(&before), "{response:?}");
+    gateway.access_line("status=200 error=upstream_cut");
+}
+
+/// Asserts that behind `before` there is one event of ours, and the proper end of the transport.
+fn assert_ends_with_an_error(response: &Response, before: &str) {
+    let rest = response.text().strip_prefix(before).unwrap();
+    let event = rest.strip_prefix("data: ").unwrap();
+    let error: serde_json::Value = serde_json::from_str(event).unwrap();
+    assert_eq!(error["error"]["code"], "upstream_cut");
+    assert!(event.ends_with("}\n\n"), "{event:?}");
+    assert!(response.complete, "{response:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_within_an_event_ends_before_it_and_with_an_error_event() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.chunk(&delta("whole")).await;
+        reply.chunk("data: {\"half").await;
+        reply.close();
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let response = gateway
+        .post("/v1/chat/completions", &streamed_chat("gpt-4o"))
+        .await;
+    assert_ends_with_an_error(&response, &delta("whole"));
     gateway.access_line("status=200 error=upstream_cut");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_elsewhere_breaks_off_as_the_upstreams_did() {
+async fn a_stream_that_ends_properly_but_too_soon_ends_with_an_error_event() {
     let upstream = Upstream::start(|request, mut reply| async move {
-        if request.text().contains("stream") {
-            reply.begin_stream().await;
-            reply.chunk("data: {\"half").await;
-        } else {
-            reply
-                .raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"half")
-                .await;
+        reply.begin_stream().await;
+        reply.chunk(&said(&request.path)).await;
+        reply.end_stream().await;
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    for path in ["/v1/chat/completions", "/v1/completions"] {
+        let response = gateway.post(path, &streamed_chat("gpt-4o")).await;
+        assert_ends_with_an_error(&response, &said(path));
+    }
+    let path = "/v1/responses";
+    let response = gateway.post(path, &streamed_chat("gpt-4o")).await;
+    let before = said(path) + "event: error\ndata: {";
+    assert!(response.text().starts_with(&before), "{response:?}");
+    // The end of other streams is not known.
+    let response = gateway
+        .post("/v1/audio/speech", &streamed_chat("gpt-4o"))
+        .await;
+    assert_eq!((response.text(), response.complete), (&*delta("x"), true));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_finished_and_has_no_end_marker_gets_one() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.chunk(&delta("x")).await;
+        reply.chunk(FINISHED).await;
+        reply.end_stream().await;
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    for path in ["/v1/chat/completions", "/v1/completions"] {
+        let response = gateway.post(path, &streamed_chat("gpt-4o")).await;
+        assert_eq!(response.text(), [&delta("x"), FINISHED, DONE].concat());
+        assert!(response.complete);
+    }
+    gateway.access_line("status=200 error=-");
+}
+
+#[tokio::test]
+async fn a_short_answer_that_is_cut_is_told_as_an_error() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        let head = "content-type: application/json\r\ncontent-length: 100";
+        let start = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{{\"half");
+        reply.raw(start).await;
+        reply.close();
+        reply
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    response.assert_error(502, "server_error", Some("upstream_cut"), None);
+    assert!(!response.text().contains("half"), "{response:?}");
+    gateway.access_line("status=502 error=upstream_cut");
+    assert_eq!(upstream.requests(), 1, "it may have been charged for");
+}
+
+#[tokio::test]
+async fn a_longer_answer_that_is_cut_breaks_off_as_the_upstreams_did() {
+    const LENGTH: usize = 20_000;
+    let upstream = Upstream::start(|request, mut reply| async move {
+        let start = format!("{{\"half\":\"{}", "x".repeat(LENGTH));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+        match request.path.as_str() {
+            "/v1/embeddings" => {
+                let head = format!("{head}\r\ntransfer-encoding: chunked\r\n\r\n");
+                reply.raw(head).await;
+                reply.chunk(&start).await;
+            }
+            _ => {
+                let length = 2 * LENGTH;
+                let head = format!("{head}\r\ncontent-length: {length}\r\n\r\n");
+                reply.raw(head + &start).await;
+            }
         }
         reply.close();
         reply
     })
     .await;
     let gateway = Gateway::before(&upstream);
-    for body in [streamed_chat("gpt-4o"), crate::support::chat("gpt-4o")] {
-        let response = gateway.post("/v1/chat/completions", &body).await;
-        assert!(!response.complete, "{response:?}");
-        assert!(!response.text().contains("error"), "{response:?}");
+    for path in ["/v1/chat/completions", "/v1/embeddings"] {
+        let response = gateway.post(path, &chat("gpt-4o")).await;
+        assert_eq!(response.status, 200);
+        assert!(!response.complete, "{path}");
+        assert!(response.text().starts_with("{\"half\":\"xx"), "{path}");
+        assert!(!response.text().contains("error"), "{path}");
+        gateway.access_line(&format!("path={path} model=gpt-4o"));
     }
-    gateway.access_line("error=upstream_cut");
+    gateway.access_line("status=200 error=upstream_cut");
 }
 
 #[tokio::test]
 async fn a_second_request_in_the_same_segment_is_left_to_be_asked_anew() {
-    let step = Arc::new(Semaphore::new(4));
-    let upstream = stepping(&["data: 1\n\n"], Arc::clone(&step)).await;
+    let step = Arc::new(Semaphore::new(6));
+    let upstream = stepping(&[delta("1"), DONE.to_owned()], Arc::clone(&step)).await;
     let gateway = Gateway::before(&upstream);
     let mut client = gateway.connect().await;
     let request = post("/v1/chat/completions", "", &streamed_chat("gpt-4o"));
@@ -236,8 +328,9 @@ async fn a_thousand_events_pass_in_order() {
     let upstream = Upstream::start(|_, mut reply| async move {
         reply.begin_stream().await;
         for n in 0..1000 {
-            reply.event(&n.to_string()).await;
+            reply.chunk(&delta(&n.to_string())).await;
         }
+        reply.chunk(DONE).await;
         reply.end_stream().await;
         reply
     })
@@ -249,6 +342,6 @@ async fn a_thousand_events_pass_in_order() {
         gateway.post("/v1/completions", &streamed_chat("same-x")),
     )
     .await;
-    let expected: String = (0..1000).map(|n| format!("data: {n}\n\n")).collect();
-    assert!(response.text() == expected && response.complete);
+    let thousand: String = (0..1000).map(|n| delta(&n.to_string())).collect();
+    assert!(response.text() == thousand + DONE && response.complete);
 }

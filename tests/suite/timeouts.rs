@@ -2,7 +2,10 @@
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{chat, streamed_chat};
+use crate::support::{chat, delta, streamed_chat};
+
+/// An event of a response that says something.
+const SAID: &str = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"one\"}\n\n";
 
 /// An upstream that goes as far as `path` says, and then is silent.
 async fn silent() -> Upstream {
@@ -11,7 +14,7 @@ async fn silent() -> Upstream {
             "/v1/completions" => reply.begin_stream().await,
             "/v1/responses" => {
                 reply.begin_stream().await;
-                reply.event("one").await;
+                reply.chunk(SAID).await;
             }
             _ => {}
         }
@@ -60,7 +63,7 @@ async fn a_stream_that_stalls_is_ended_after_idle_with_an_error_event() {
     assert!(
         response
             .text()
-            .starts_with("data: one\n\nevent: error\ndata: "),
+            .starts_with(&format!("{SAID}event: error\ndata: ")),
         "{response:?}"
     );
     assert!(response.text().contains("upstream_timeout"));
@@ -75,7 +78,7 @@ async fn a_stream_that_goes_on_and_on_is_ended_after_total() {
         let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
         for n in 0..500 {
             pace.tick().await;
-            reply.event(&n.to_string()).await;
+            reply.chunk(&delta(&n.to_string())).await;
         }
         reply.end_stream().await;
         reply
@@ -85,8 +88,9 @@ async fn a_stream_that_goes_on_and_on_is_ended_after_total() {
     let response = gateway
         .post("/v1/chat/completions", &streamed_chat("gpt-4o"))
         .await;
+    assert!(response.text().starts_with(&delta("0")), "{response:?}");
     assert!(response.text().contains("upstream_timeout"), "{response:?}");
-    assert!(!response.text().contains("data: 499"));
+    assert!(!response.text().contains(&delta("499")));
 }
 
 #[tokio::test]

@@ -37,7 +37,16 @@ async fn a_name_that_is_nobodys() {
     gateway
         .output()
         .wait_for("upstream far: a name was not resolved: nowhere.invalid");
-    assert_fails(&gateway, "upstream_unreachable").await;
+    for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+        let response = gateway.post("/v1/chat/completions", &body).await;
+        let (kind, code) = ("service_unavailable_error", "upstream_unavailable");
+        response.assert_error(503, kind, Some(code), None);
+        assert_eq!(response.header("retry-after"), Some("5"));
+        assert!(!response.text().contains("far"), "{}", response.text());
+        // Nobody has been asked.
+        assert_eq!(response.header("x-tollgate-attempts"), None);
+    }
+    gateway.access_line("status=503 error=upstream_unavailable");
 }
 
 #[tokio::test]

@@ -20,10 +20,10 @@ use crate::gateway::body::Body;
 use crate::gateway::context::{Context, Tried};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::outgoing;
-use crate::gateway::plan::{self, Candidate, Plan};
+use crate::gateway::plan::{self, Candidate, Nobody, Plan};
 use crate::gateway::relay;
 use crate::openai::endpoint::Exchange;
-use crate::openai::verdict::{Blame, Evidence, Reason, Remedy};
+use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{Full, Key, Place, Seat};
 use remedy::{Here, Next};
@@ -145,9 +145,9 @@ impl Course<'_> {
         context.ask(&candidate.upstream, &candidate.model);
         let started = Instant::now();
         let key = self.key(context, &candidate, here);
-        if key.is_none() && !candidate.upstream.keys.is_passthrough() {
+        if key.is_none() && candidate.upstream.keys.are_ours() {
             note(context, &candidate, None, "no_key", started);
-            return Ok(Err(Box::new((all_rest(), candidate))));
+            return Ok(Err(Box::new((keyless(&candidate), candidate))));
         }
         let outgoing = outgoing::outgoing(
             client,
@@ -264,11 +264,21 @@ fn note(
     });
 }
 
-fn all_rest() -> Failed {
-    let failure = UpstreamFailure::of(Cause::RateLimited(None), "all its keys rest");
-    let mut failed = Failed::new(&Evidence::Unreachable, failure);
-    failed.verdict.reason = Reason::RateLimited;
-    failed
+/// Between the choice and the attempt another request has let the last key rest.
+fn keyless(candidate: &Candidate) -> Failed {
+    let nobody = plan::resting(&candidate.upstream.keys, Instant::now()).unwrap_or(Nobody {
+        why: Reason::RateLimited,
+        back_in: None,
+    });
+    Failed {
+        verdict: Verdict {
+            reason: nobody.why,
+            remedy: Remedy::OtherTarget,
+        },
+        wait: nobody.back_in,
+        is_final: false,
+        told: plan::unavailable(nobody),
+    }
 }
 
 fn busy(_: Full) -> (Failed, Option<Seat>) {

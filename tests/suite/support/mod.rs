@@ -45,6 +45,18 @@ pub fn chat(model: &str) -> String {
     format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#)
 }
 
+/// An event of a streamed chat, or of a streamed completion, that says something.
+pub fn delta(text: &str) -> String {
+    format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+}
+
+/// The event that finishes what is said.
+pub const FINISHED: &str =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+/// What ends such a stream.
+pub const DONE: &str = "data: [DONE]\n\n";
+
 /// A streamed chat request for a model.
 pub fn streamed_chat(model: &str) -> String {
     format!(
