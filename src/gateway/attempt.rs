@@ -68,7 +68,7 @@ pub struct Terms {
 /// An answer that has begun.
 pub struct Answer {
     /// The connection that it comes over.
-    pub session: HttpSession,
+    pub session: Box<HttpSession>,
     /// Its header.
     pub header: ResponseHeader,
     /// What of its body has come and may pass.
@@ -139,7 +139,7 @@ async fn connect_and_send(
     terms: &Terms,
     outgoing: Outgoing,
     waited: &mut Duration,
-) -> Result<HttpSession, Failed> {
+) -> Result<Box<HttpSession>, Failed> {
     let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
     let mut failed = unsendable();
     for _ in 0..MAX_CONNECTIONS {
@@ -178,7 +178,7 @@ async fn connect_and_send(
 
 /// An upstream may answer before it has read the whole request, and close: then its answer says
 /// why, where the connection only says that it broke.
-async fn early_answer(not_sent: NotSent) -> Result<HttpSession, Failed> {
+async fn early_answer(not_sent: NotSent) -> Result<Box<HttpSession>, Failed> {
     let NotSent {
         error, mut session, ..
     } = not_sent;
@@ -196,7 +196,7 @@ async fn early_answer(not_sent: NotSent) -> Result<HttpSession, Failed> {
 async fn first_words(
     shared: &Shared,
     seat: &Seat,
-    mut session: HttpSession,
+    mut session: Box<HttpSession>,
     terms: &Terms,
     started: Instant,
 ) -> Result<Answer, Failed> {
@@ -274,7 +274,7 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
 async fn refused(
     shared: &Shared,
     seat: &Seat,
-    mut session: HttpSession,
+    mut session: Box<HttpSession>,
     header: ResponseHeader,
     terms: &Terms,
 ) -> Failed {

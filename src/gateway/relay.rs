@@ -118,7 +118,7 @@ pub async fn relay(
 struct Passing<'a> {
     client: &'a mut Session,
     context: &'a mut Context,
-    upstream: HttpSession,
+    upstream: Box<HttpSession>,
     rewriting: Rewriting,
     tap: Option<Tap>,
     /// What is to be written next.

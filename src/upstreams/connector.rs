@@ -59,7 +59,7 @@ pub struct NotSent {
     /// Whether the upstream has seen nothing of it, so that it may be sent again.
     pub unseen: bool,
     /// The connection, over which an early answer may have come.
-    pub session: HttpSession,
+    pub session: Box<HttpSession>,
 }
 
 impl Default for Connector {
@@ -105,8 +105,8 @@ impl Connector {
     }
 
     /// Takes back a connection whose answer has been read to its end.
-    pub async fn release(&self, session: HttpSession, peer: &Peer) {
-        match session {
+    pub async fn release(&self, session: Box<HttpSession>, peer: &Peer) {
+        match *session {
             HttpSession::H1(mut session) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
@@ -138,16 +138,16 @@ impl Connection {
         self,
         header: RequestHeader,
         body: &Payload,
-    ) -> std::result::Result<HttpSession, Box<NotSent>> {
+    ) -> std::result::Result<Box<HttpSession>, Box<NotSent>> {
         let (session, sent) = match self.wire {
             Wire::Http1(mut stream) => {
                 let sent = send_http1(&mut stream, &header, body).await;
-                (HttpSession::H1(Http1Session::new(stream)), sent)
+                (Box::new(HttpSession::H1(Http1Session::new(stream))), sent)
             }
             Wire::Any(mut session) => {
                 session.set_write_timeout(Some(WRITE_TIMEOUT));
                 let sent = send_any(&mut session, header, body).await;
-                (*session, sent)
+                (session, sent)
             }
         };
         match sent {

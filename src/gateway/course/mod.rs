@@ -161,6 +161,8 @@ impl Course<'_> {
         let affinity = outgoing::affinity(context, self.body, &candidate.upstream);
         let mut waited = Duration::ZERO;
         let asking = self.ask(&terms, outgoing, &affinity, &here.servers, &mut waited);
+        // Made once where it stays: it would be moved from step to step, and kept by each stream.
+        let asking = Box::pin(asking);
         let outcome = watched(client, context, awake, asking).await?;
         context.waited += waited;
         let name = match &outcome {

@@ -285,7 +285,7 @@ async fn decline(
     session: Box<Upstream1>,
     peer: &Peer,
 ) -> Failure {
-    let mut session = HttpSession::H1(*session);
+    let mut session = Box::new(HttpSession::H1(*session));
     let header = session.response_header().cloned();
     let until = Instant::now() + attempt::ERROR_PATIENCE;
     let (Some(header), Some(body)) = (header, attempt::read_error(&mut session, until).await)
