@@ -110,15 +110,16 @@ impl Load {
         late.any(|record| record.served_by() == Some(name))
     }
 
+    /// How many were not sent, because too many were open.
+    pub fn unsent(&self) -> usize {
+        self.shared.unsent.load(Ordering::Relaxed)
+    }
+
     /// Sends no more, waits for what is open, and gives all, in the order in which they were sent.
     pub async fn end(mut self) -> Result<Vec<Record>, String> {
         self.shared.is_over.store(true, Ordering::Relaxed);
         while let Some(joined) = self.tasks.join_next().await {
             joined.map_err(|e| e.to_string())?;
-        }
-        match self.shared.unsent.load(Ordering::Relaxed) {
-            0 => {}
-            unsent => eprintln!("{unsent} requests were not sent: {OPEN} were open already"),
         }
         let mut records = std::mem::take(&mut *self.shared.records.lock());
         records.sort_by_key(|record| record.begun);

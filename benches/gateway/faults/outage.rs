@@ -12,7 +12,7 @@ use super::exchange::Outcome;
 use super::figure::{Figure, Group};
 use super::load::{Load, Record};
 use super::process::{Gateway, Mortal};
-use super::provider::{EVENTS, PACE, TAKES};
+use super::provider::{EVENTS, Manner, PACE, TAKES};
 use super::{gateway, tell};
 use crate::scenario;
 use crate::servers::Workbench;
@@ -137,8 +137,8 @@ async fn happen(
     request: &Bytes,
     returns: bool,
 ) -> Result<Story, String> {
-    let mut doomed = Mortal::start(DOOMED).await?;
-    let stable = Mortal::start(STABLE).await?;
+    let mut doomed = Mortal::start(DOOMED, Manner::Well).await?;
+    let stable = Mortal::start(STABLE, Manner::Well).await?;
     let upstreams = [(doomed.port, settings), (stable.port, settings)];
     let gateway = Gateway::start(bench, "outage", &gateway(&upstreams)).await?;
     let load = Load::paced(gateway.port, request, RATE);
@@ -187,9 +187,9 @@ impl Story {
     fn last_sent_in_a_row(&self) -> (Duration, usize) {
         let dead = self.records.iter().filter(|record| {
             let is_before = self.revived.is_none_or(|revived| record.begun < revived);
-            record.attempts > 1 && record.begun >= self.killed && is_before
+            record.attempts > 1 && record.begun >= self.killing && is_before
         });
-        let sent: Vec<_> = dead.map(|r| r.begun - self.killed).collect();
+        let sent: Vec<_> = dead.map(|r| r.begun - self.killing).collect();
         let mut last = Duration::ZERO;
         let in_a_row = sent.iter().take_while(|time| {
             let follows = time.saturating_sub(last) < PAUSE;

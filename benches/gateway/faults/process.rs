@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use super::provider::{Manner, Provider};
+use crate::cpu::Processes;
 use crate::servers::{Workbench, announced_port};
 
 /// Makes a provider of this program.
@@ -56,10 +57,15 @@ impl Drop for Process {
 pub struct Gateway {
     /// Where it listens on 127.0.0.1.
     pub port: u16,
-    _process: Process,
+    process: Process,
 }
 
 impl Gateway {
+    /// Its processes.
+    pub fn processes(&self) -> Processes {
+        Processes::of(self.process.0.id())
+    }
+
     /// Starts one.
     pub async fn start(bench: &Workbench, name: &str, configuration: &str) -> Result<Self, String> {
         let told = |path: &PathBuf, e: std::io::Error| format!("{}: {e}", path.display());
@@ -79,10 +85,7 @@ impl Gateway {
         let mut process = Process(child.map_err(|e| e.to_string())?);
         let is_ready = process.is_ready(|| announced_port(&log).is_some()).await;
         match (is_ready, announced_port(&log)) {
-            (Ok(()), Some(port)) => Ok(Self {
-                port,
-                _process: process,
-            }),
+            (Ok(()), Some(port)) => Ok(Self { port, process }),
             (outcome, _) => {
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 Err(format!("the gateway does not start: {outcome:?}: {said}"))
@@ -94,6 +97,7 @@ impl Gateway {
 /// A provider in a process of its own.
 pub struct Mortal {
     name: u8,
+    manner: Manner,
     /// Where it listens on 127.0.0.1, each time that it lives.
     pub port: u16,
     process: Process,
@@ -101,13 +105,14 @@ pub struct Mortal {
 
 impl Mortal {
     /// Starts one.
-    pub async fn start(name: u8) -> Result<Self, String> {
+    pub async fn start(name: u8, manner: Manner) -> Result<Self, String> {
         let from = PORTS.start + std::process::id() as u16 % 5_000 + u16::from(name) * 10;
         let port = (from..PORTS.end).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
         let port = port.ok_or("no port is free")?;
-        let process = Self::spawn(name, port).await?;
+        let process = Self::spawn(name, manner, port).await?;
         Ok(Self {
             name,
+            manner,
             port,
             process,
         })
@@ -120,15 +125,15 @@ impl Mortal {
 
     /// Starts it again at its port.
     pub async fn revive(&mut self) -> Result<(), String> {
-        self.process = Self::spawn(self.name, self.port).await?;
+        self.process = Self::spawn(self.name, self.manner, self.port).await?;
         Ok(())
     }
 
-    async fn spawn(name: u8, port: u16) -> Result<Process, String> {
+    async fn spawn(name: u8, manner: Manner, port: u16) -> Result<Process, String> {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let child = Command::new(program)
             .arg(PROVIDER)
-            .args([name.to_string(), port.to_string()])
+            .args([name.to_string(), port.to_string(), manner.word().to_owned()])
             // Its end is the child's end, too.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -150,6 +155,7 @@ pub fn serve_if_told() -> Option<ExitCode> {
     }
     let name = arguments.next()?.parse().ok()?;
     let port: u16 = arguments.next()?.parse().ok()?;
+    let manner = Manner::of(&arguments.next()?)?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
@@ -160,7 +166,7 @@ pub fn serve_if_told() -> Option<ExitCode> {
     let served = runtime.and_then(|runtime| {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-            Provider::new(name, Manner::Well).listen(listener).await;
+            Provider::new(name, manner).listen(listener).await;
             Ok(())
         })
     });

@@ -47,6 +47,26 @@ pub enum Manner {
     Crowded,
 }
 
+impl Manner {
+    const WORDS: [(Self, &str); 3] = [
+        (Self::Well, "well"),
+        (Self::Fails, "fails"),
+        (Self::Crowded, "crowded"),
+    ];
+
+    /// Its name on the command line.
+    pub fn word(self) -> &'static str {
+        let word = Self::WORDS.iter().find(|(manner, _)| *manner == self);
+        word.map_or("", |(_, word)| word)
+    }
+
+    /// The one with this name.
+    pub fn of(word: &str) -> Option<Self> {
+        let manner = Self::WORDS.iter().find(|(_, known)| *known == word);
+        manner.map(|(manner, _)| *manner)
+    }
+}
+
 /// One provider.
 pub struct Provider {
     name: u8,
