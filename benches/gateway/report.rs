@@ -92,7 +92,7 @@ impl Report {
         let facts: String = facts.iter().map(|fact| format!("- {fact}\n")).collect();
         format!(
             "# Benchmarks\n\n\
-             <!-- Written by `make bench` from benches/gateway/report.rs and memory.md. -->\n\n\
+             <!-- Written by `make bench` from benches/gateway: report.rs, faults, memory.md. -->\n\n\
              {introduction}\n\
              {results}\
              ## Where the memory of a stream sits\n\n\

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::table::Table;
 
+/// The width of the page, in characters.
+const LINE: usize = 104;
+
 /// The figures of one scenario.
 pub struct Group {
     /// Its name in the report.
@@ -85,9 +88,30 @@ pub fn tables(groups: &[Group]) -> String {
                 figure.verdict.to_owned(),
             ]);
         }
-        text += &format!("### {}\n\n{}\n\n{table}\n", group.title, group.remark);
+        text += &format!(
+            "### {}\n\n{}\n\n{table}\n",
+            group.title,
+            wrapped(&group.remark)
+        );
     }
     text
+}
+
+/// Breaks a text into lines of the page.
+pub fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 {
+            let fits = width + 1 + length <= LINE;
+            lines.push(if fits { ' ' } else { '\n' });
+            width = if fits { width + 1 } else { 0 };
+        }
+        lines += word;
+        width += length;
+    }
+    lines
 }
 
 /// Milliseconds, or seconds.

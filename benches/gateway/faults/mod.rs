@@ -32,6 +32,10 @@ pub use figure::Group;
 use load::Record;
 pub use process::serve_if_told;
 
+const INTRODUCTION: &str = "\
+    What clients notice of them; everything is at its default but what is said. Requests are sent \
+    at a fixed rate, whatever becomes of those before them, and none is sent twice by the client. \
+    Client, gateway and upstreams share this machine, and only Tollgate is measured.";
 /// As many failures are told in full.
 const TOLD: usize = 3;
 
@@ -51,10 +55,8 @@ pub async fn run(bench: &Workbench) -> Result<Vec<Group>, String> {
 /// The section of the report.
 pub fn section(groups: &[Group]) -> String {
     format!(
-        "## Failing providers\n\n\
-         What clients notice of them, with everything at its defaults but what is said. Requests are \
-         sent at a fixed rate, whatever becomes of those before them, and none is sent twice by the \
-         client. Tollgate alone is measured.\n\n{}",
+        "## Failing providers\n\n{}\n\n{}",
+        figure::wrapped(INTRODUCTION),
         figure::tables(groups)
     )
 }

@@ -31,6 +31,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(30);
 const LEFT_OUT_WITHIN: Duration = Duration::from_secs(2);
 /// Requests that are further apart were not sent in a row: the latter tries who was left out.
 const PAUSE: Duration = Duration::from_secs(1);
+const LAST_SENT: &str = "from the kill to the last request sent there before it was left out";
 /// The upstreams' names.
 const DOOMED: u8 = b'a';
 const STABLE: u8 = b'b';
@@ -74,11 +75,7 @@ pub async fn streams(bench: &Workbench) -> Result<Group, String> {
                 "broken after they had begun",
                 records.iter().filter(is_broken).count(),
             ),
-            Figure::within(
-                "from the kill to the last request that was sent there in a row",
-                Some(left_out),
-                LEFT_OUT_WITHIN,
-            ),
+            Figure::within(LAST_SENT, Some(left_out), LEFT_OUT_WITHIN),
             Figure::count("requests with which it was tried after that", tried),
             Figure::within(
                 "from its start to the first request that it serves",
@@ -104,8 +101,7 @@ pub async fn whole_answers(bench: &Workbench) -> Result<Group, String> {
     tell(late.iter().copied());
     let left_out = |story: &Story| {
         let (time, _) = story.last_sent_in_a_row();
-        let what = "from the kill to the last request that was sent there in a row";
-        Figure::within(what, Some(time), LEFT_OUT_WITHIN)
+        Figure::within(LAST_SENT, Some(time), LEFT_OUT_WITHIN)
     };
     Ok(Group {
         title: "One of two upstreams is killed: whole answers",
