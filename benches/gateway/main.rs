@@ -9,13 +9,13 @@
 //! load       the closed loop                             wire  HTTP/1.1 as it speaks it
 //! cpu        what processes cost                         socket    WebSockets
 //! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
-//! table
+//! table                                                  faults    providers that fail
 //! ```
 //!
 //! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, big, stream,
-//! upload, download, websocket and rss. Everything happens on 127.0.0.1 and is bounded in count and
-//! time. A wrong answer, or a server that does not start, ends the run with an error; a target that
-//! is missed does not.
+//! upload, download, websocket, rss and faults. Everything happens on 127.0.0.1 and is bounded in
+//! count and time. A wrong answer, or a server that does not start, ends the run with an error; a
+//! target that is missed does not.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,6 +30,7 @@
 )]
 
 mod cpu;
+mod faults;
 mod load;
 mod machine;
 mod report;
@@ -64,6 +65,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = faults::serve_if_told() {
+        return code;
+    }
     raise_file_limit();
     let outcome = arguments().and_then(|arguments| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,6 +111,9 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
     if is_wanted("rss") {
         eprintln!("{} open streams …", rss::STREAMS);
         report.memory = Some(rss::run(size, &bench, &upstream).await?);
+    }
+    if is_wanted("faults") {
+        report.faults = Some(faults::run(&bench).await?);
     }
     println!("{}", report.results());
     if arguments.is_quick || !arguments.only.is_empty() {

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::faults::{self, Group};
 use crate::machine;
 use crate::rss::{Memory, STREAMS};
 use crate::scenario::{NAMES, Scenario, Size, Unit};
@@ -24,6 +25,8 @@ pub struct Report {
     pub scenarios: Vec<(Scenario, Vec<Row>)>,
     /// Memory of open streams.
     pub memory: Option<Vec<(Kind, Vec<Memory>)>>,
+    /// Failing providers.
+    pub faults: Option<Vec<Group>>,
 }
 
 struct Target {
@@ -58,13 +61,18 @@ impl Bound {
 impl Report {
     /// The tables and the targets.
     pub fn results(&self) -> String {
-        let mut text = String::from("## Targets\n\n");
-        let _ = writeln!(text, "{}", self.targets());
+        let mut text = String::new();
+        if !self.scenarios.is_empty() || self.memory.is_some() {
+            let _ = writeln!(text, "## Targets\n\n{}", self.targets());
+        }
         for (scenario, rows) in &self.scenarios {
             let _ = writeln!(text, "{}", section(scenario, rows));
         }
         if let Some(memory) = &self.memory {
             let _ = writeln!(text, "{}", memory_section(memory));
+        }
+        if let Some(faults) = &self.faults {
+            text += &faults::section(faults);
         }
         text
     }
@@ -84,7 +92,7 @@ impl Report {
         let facts: String = facts.iter().map(|fact| format!("- {fact}\n")).collect();
         format!(
             "# Benchmarks\n\n\
-             <!-- Written by `make bench` from benches/gateway/report.rs and memory.md. -->\n\n\
+             <!-- Written by `make bench` from benches/gateway: report.rs, faults, memory.md. -->\n\n\
              {introduction}\n\
              {results}\
              ## Where the memory of a stream sits\n\n\
@@ -191,8 +199,8 @@ fn method(size: Size) -> String {
     format!(
         "\
 ```sh
-make bench                                              # writes this page: nine minutes and the build
-cargo bench --bench gateway -- --quick                  # two minutes, prints only
+make bench                                              # writes this page: ten minutes and the build
+cargo bench --bench gateway -- --quick                  # three minutes, prints only
 cargo bench --bench gateway -- --only json,big          # some of {names}
 ```
 

@@ -42,14 +42,14 @@ pub struct Size {
 }
 
 impl Size {
-    /// About eight minutes.
+    /// About nine minutes.
     pub const FULL: Self = Self {
         rounds: 9,
         memory_rounds: 3,
         turn: Duration::from_millis(2_000),
         streams_each: 2,
     };
-    /// About two minutes.
+    /// About three minutes.
     pub const QUICK: Self = Self {
         rounds: 3,
         memory_rounds: 1,
@@ -93,8 +93,8 @@ pub enum Unit {
     Gibibyte,
 }
 
-/// The names of all scenarios, the memory of streams among them.
-pub const NAMES: [&str; 7] = [
+/// The names of all scenarios, the memory of streams and failing providers among them.
+pub const NAMES: [&str; 8] = [
     "json",
     "big",
     "stream",
@@ -102,6 +102,7 @@ pub const NAMES: [&str; 7] = [
     "download",
     "websocket",
     "rss",
+    "faults",
 ];
 
 /// The scenarios that measure CPU.
@@ -227,6 +228,20 @@ pub fn held_stream() -> Arc<Call> {
 }
 
 fn chat(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {
+    Arc::new(Call {
+        opening: None,
+        request: chat_request(messages, fields),
+        upload_bytes: 0,
+        expected,
+    })
+}
+
+/// A chat of about 1 KB, with further fields in its body, each with a comma behind it.
+pub fn short_chat(fields: &str) -> Bytes {
+    chat_request(&messages(6, 128), fields)
+}
+
+fn chat_request(messages: &str, fields: &str) -> Bytes {
     // What the upstream looks for stands first: it reads no further.
     let body = format!(
         r#"{{"model":"{MODEL}",{fields}"temperature":0.7,"max_tokens":256,"messages":[{messages}]}}"#
@@ -237,12 +252,7 @@ fn chat(messages: &str, fields: &str, expected: Expected) -> Arc<Call> {
         KEEP_ALIVE,
         &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
     );
-    Arc::new(Call {
-        opening: None,
-        request: Bytes::from(head + &body),
-        upload_bytes: 0,
-        expected,
-    })
+    Bytes::from(head + &body)
 }
 
 fn model_in_json(model: &str) -> String {

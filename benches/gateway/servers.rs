@@ -85,7 +85,8 @@ impl Kind {
 
 /// A directory for configurations and logs, removed when dropped.
 pub struct Workbench {
-    directory: PathBuf,
+    /// Where it is.
+    pub directory: PathBuf,
     /// Held while we run: two benchmarks at once would measure each other.
     _lock: File,
 }
@@ -250,7 +251,7 @@ fn signal(name: &str, pid: u32) {
 }
 
 /// Reads the port from `listening on http://127.0.0.1:PORT`.
-fn announced_port(log: &Path) -> Option<u16> {
+pub fn announced_port(log: &Path) -> Option<u16> {
     let log = fs::read_to_string(log).ok()?;
     let (_, address) = log.split_once(" listening on http://127.0.0.1:")?;
     address.lines().next()?.trim().parse().ok()
