@@ -20,29 +20,47 @@ async fn resetting() -> Upstream {
     .await
 }
 
+/// The same behind half of an answer.
+async fn resetting_in_the_middle() -> Upstream {
+    Upstream::start(|_, mut reply| async move {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        let half = format!("{head}content-length: 500\r\n\r\n{{\"id\":");
+        reply.raw(half).await;
+        reply.reset();
+        reply
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_request_that_was_sent_whole_is_not_sent_twice() {
-    let (first, second) = (resetting().await, healthy("second").await);
-    let front = one_then_other(&at("first", first.address, ""), &second);
-    for (n, body) in [chat("gpt-4o"), streamed_chat("gpt-4o")].iter().enumerate() {
-        let response = front.post(CHAT, body).await;
-        response.assert_error(502, "server_error", Some("upstream_reset"), None);
+    let faults = [
+        (resetting().await, "upstream_reset"),
+        (resetting_in_the_middle().await, "upstream_cut"),
+    ];
+    for (first, code) in faults {
+        let second = healthy("second").await;
+        let front = one_then_other(&at("first", first.address, ""), &second);
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        response.assert_error(502, "server_error", Some(code), None);
         assert_eq!(response.header("x-should-retry"), Some("false"));
         assert_eq!(response.header("x-tollgate-attempts"), Some("1"));
-        assert_eq!((first.requests(), second.requests()), (n + 1, 0));
+        assert_eq!((first.requests(), second.requests()), (1, 0));
         assert_eq!(outcomes(&front, &response), "first:lost");
     }
 }
 
 #[tokio::test]
 async fn a_request_that_may_be_sent_twice_goes_to_the_next() {
-    let (first, second) = (resetting().await, healthy("second").await);
-    let far = at("first", first.address, ", resend_lost: true");
-    let front = one_then_other(&far, &second);
-    let response = front.post(CHAT, &chat("gpt-4o")).await;
-    assert_whole(&response, "second");
-    assert_eq!((first.requests(), second.requests()), (1, 1));
-    assert_eq!(outcomes(&front, &response), "first:lost second:ok");
+    for first in [resetting().await, resetting_in_the_middle().await] {
+        let second = healthy("second").await;
+        let far = at("first", first.address, ", resend_lost: true");
+        let front = one_then_other(&far, &second);
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        assert_whole(&response, "second");
+        assert_eq!((first.requests(), second.requests()), (1, 1));
+        assert_eq!(outcomes(&front, &response), "first:lost second:ok");
+    }
 }
 
 #[tokio::test]

@@ -133,18 +133,23 @@ pub async fn serve(speaker: &str, request: &Received, reply: &mut Reply) {
     }
 }
 
-/// A role, and some of the tokens behind it.
+/// A role, and some of the tokens behind it, in one write: so that all of it has come before a
+/// reset, which throws away what has not been sent yet.
 pub async fn tokens(speaker: &str, which: std::ops::Range<usize>, reply: &mut Reply) {
-    reply.event(&role()).await;
-    for n in which {
-        reply.event(&token(speaker, n)).await;
-    }
+    let tokens = which.map(|n| token(speaker, n));
+    let events = std::iter::once(role()).chain(tokens);
+    let text: String = events.map(|event| format!("data: {event}\n\n")).collect();
+    reply.chunk(&text).await;
 }
 
 /// An event of the responses API.
 pub async fn typed(reply: &mut Reply, kind: &str, more: &str) {
-    let event = format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{more}}}\n\n");
-    reply.chunk(&event).await;
+    reply.chunk(&typed_event(kind, more)).await;
+}
+
+/// The same, as it is written.
+pub fn typed_event(kind: &str, more: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{more}}}\n\n")
 }
 
 /// A whole chat in JSON.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     CHAT, GENEROUS, RESPONSES, TIERS, TOKENS, Told, assert_broken, assert_whole, at, error, finish,
-    gateway, healthy, one_then_other, outcomes, role, rule, token, tokens, typed, whole,
+    gateway, healthy, one_then_other, outcomes, role, rule, token, tokens, typed_event, whole,
 };
 use crate::support::client::Response;
 use crate::support::streamed_chat;
@@ -64,16 +64,10 @@ async fn an_end_without_a_finish_reason_is_a_cut() {
 async fn a_cut_of_a_responses_stream_is_told_in_its_own_form() {
     let first = Upstream::start(|_, mut reply| async move {
         reply.begin_stream().await;
-        typed(
-            &mut reply,
-            "response.created",
-            r#""response":{"id":"resp_1"}"#,
-        )
-        .await;
-        for n in 0..40 {
-            let text = format!(r#""delta":"first{n} ""#);
-            typed(&mut reply, "response.output_text.delta", &text).await;
-        }
+        let text = |n| format!(r#""delta":"first{n} ""#);
+        let deltas = (0..40).map(|n| typed_event("response.output_text.delta", &text(n)));
+        let begun = typed_event("response.created", r#""response":{"id":"resp_1"}"#);
+        reply.chunk(&(begun + &deltas.collect::<String>())).await;
         reply.reset();
         reply
     })
