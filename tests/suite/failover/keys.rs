@@ -80,6 +80,7 @@ async fn a_429_rests_the_key_until_it_may_be_used_again() {
     let waits = [
         "retry-after: 600\r\n",
         "retry-after-ms: 600000\r\n",
+        "retry-after: Thu, 31 Dec 2099 23:59:59 GMT\r\n",
         "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 10m0s\r\n",
         "x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 10m0s\r\n",
     ];

@@ -9,6 +9,7 @@ mod faults_told;
 mod health;
 mod holding;
 mod keys;
+mod resent;
 mod streams;
 
 use std::collections::BTreeMap;
