@@ -50,7 +50,7 @@ async fn served(front: &Gateway, count: usize) {
     }
 }
 
-/// Waits until this has been said so many times.
+/// Waits until this has been said so many times, and lets the servers answer meanwhile.
 async fn said(front: &Gateway, what: &str, times: usize) {
     let count = || front.output().text().matches(what).count();
     until(what, || count() >= times).await;
@@ -143,7 +143,7 @@ async fn a_check_that_is_not_answered_in_time_has_failed() {
     let check = "path: /ready, timeout: 1s, unhealthy_after: 1";
     let front = looked_after(&[&first, &second], check);
     let out = format!("http://{}/v1 is not well", first.address);
-    front.output().wait_for(&out);
+    said(&front, &out, 1).await;
     served(&front, 4).await;
 }
 
@@ -160,7 +160,7 @@ async fn an_upstream_that_is_not_well_is_passed_over() {
         rule("alone", "{ upstream: first }", ""),
     ];
     let front = gateway(GENEROUS, &upstreams, &rules);
-    front.output().wait_for("is not well");
+    said(&front, "is not well", 1).await;
     let response = front.post(CHAT, &chat("gpt-4o")).await;
     assert_whole(&response, "second");
     assert_eq!(outcomes(&front, &response), "second:ok");
