@@ -22,6 +22,7 @@ mod dialects_errors;
 mod errors;
 mod examples;
 mod exchange;
+mod failover;
 mod forms;
 mod forms_large;
 mod forms_refused;

@@ -4,10 +4,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::soon;
 use super::websocket::Side;
@@ -104,6 +106,20 @@ impl Reply {
         self.stream
     }
 
+    /// Sends the same text as a chunk again and again, until the gateway closes the connection.
+    pub async fn chunks_until_close(&mut self, text: &str, every: Duration) {
+        let mut buffer = [0; 1024];
+        loop {
+            match tokio::time::timeout(every, self.stream.read(&mut buffer)).await {
+                Err(_) => self.chunk(text).await,
+                Ok(Ok(n)) if n > 0 => {}
+                Ok(_) => break,
+            }
+        }
+        let _ = self.closed.send(());
+        self.closing = true;
+    }
+
     /// Waits until the gateway closes the connection.
     pub async fn wait_for_close(&mut self) {
         let mut buffer = [0; 1024];
@@ -157,6 +173,7 @@ pub struct Upstream {
     closed: Mutex<mpsc::UnboundedReceiver<()>>,
     requests: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
 }
 
 impl Upstream {
@@ -166,7 +183,16 @@ impl Upstream {
         S: Fn(Received, Reply) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    /// The same at an address, as when one that was stopped comes back.
+    pub async fn start_at<S, F>(address: SocketAddr, script: S) -> Self
+    where
+        S: Fn(Received, Reply) -> F + Send + Sync + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, received) = mpsc::unbounded_channel();
         let (closed_tx, closed) = mpsc::unbounded_channel();
@@ -174,8 +200,10 @@ impl Upstream {
         let connections = Arc::new(AtomicUsize::new(0));
         let script = Arc::new(script);
         let counters = (Arc::clone(&requests), Arc::clone(&connections));
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let (requests, connections) = counters;
+            // They end with the loop.
+            let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 connections.fetch_add(1, Ordering::SeqCst);
@@ -186,7 +214,7 @@ impl Upstream {
                     closing: false,
                     closed: closed_tx.clone(),
                 };
-                tokio::spawn(async move {
+                open.spawn(async move {
                     while let Some(request) = read_request(&mut reply.stream).await {
                         requests.fetch_add(1, Ordering::SeqCst);
                         let _ = seen.send(request.clone());
@@ -204,7 +232,14 @@ impl Upstream {
             closed: Mutex::new(closed),
             requests,
             connections,
+            serving,
         }
+    }
+
+    /// Listens no more, and drops every connection.
+    pub async fn stop(self) {
+        self.serving.abort();
+        let _ = self.serving.await;
     }
 
     /// An upstream that answers every request with this JSON.
