@@ -70,6 +70,9 @@ async fn fail(
         header.insert_header(name, value)?;
     }
     mark(&mut header, context)?;
+    if matches!(failure, Failure::Loop) {
+        header.insert_header(SHOULD_RETRY, HeaderValue::from_static("false"))?;
+    }
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;
     Ok(())

@@ -18,6 +18,7 @@ use super::attempt::{Answer, left};
 use super::failure::Refusal;
 use super::headers;
 use crate::openai::complaint::Complaint;
+use crate::openai::error;
 use crate::openai::verdict::Reason;
 
 /// A stream that has said nothing by then passes as it is.
@@ -120,7 +121,7 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsai
 fn may_be_short(header: &ResponseHeader) -> bool {
     let length = header.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    length.is_none_or(|length| (1..=MAX_JSON_BYTES).contains(&length))
+    length.is_none_or(|length| length <= MAX_JSON_BYTES)
 }
 
 /// The next bytes; `None` at the end, which is noted.
@@ -147,7 +148,7 @@ pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
     });
     let error = serde_json::json!({ "error": {
         "message": complaint.message.as_deref().unwrap_or("The model's provider told of an error."),
-        "type": complaint.kind.as_deref().unwrap_or("server_error"),
+        "type": complaint.kind,
         "param": null,
         "code": complaint.code,
     }});
@@ -155,9 +156,10 @@ pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
     let mut header = ResponseHeader::build_no_case(status, Some(4)).ok()?;
     let json = HeaderValue::from_static("application/json");
     header.insert_header(CONTENT_TYPE, json).ok()?;
+    let body = error.to_string();
     Some(Refusal {
         header,
-        body: Bytes::from(error.to_string()),
+        body: Bytes::from(error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())),
         message: complaint.message.clone(),
     })
 }

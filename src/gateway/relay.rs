@@ -246,7 +246,7 @@ impl Passing<'_> {
                 None => return Ok(false),
                 Some(Ok(None)) => return Ok(true),
                 Some(Ok(Some(chunk))) => length += self.take(chunk),
-                Some(Err(e)) if self.is_done() => {
+                Some(Err(e)) if self.is_finished() => {
                     log::debug!("{} after its end: {e}", self.context.request_id);
                     return Ok(true);
                 }
@@ -256,9 +256,14 @@ impl Passing<'_> {
         Ok(self.upstream.response_done())
     }
 
-    /// Whether the stream has told its end: what its connection does then is of no matter.
+    /// Whether the stream has told its end.
     fn is_done(&self) -> bool {
         self.tap.as_ref().is_some_and(Tap::is_done)
+    }
+
+    /// Whether all has been said: what its connection does then is of no matter.
+    fn is_finished(&self) -> bool {
+        self.tap.as_ref().is_some_and(Tap::is_finished)
     }
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
@@ -279,7 +284,7 @@ impl Passing<'_> {
             () = client_left(self.client) => return Err(Failure::ClientGone),
         };
         match read {
-            Err(_) if self.is_done() => Ok(None),
+            Err(_) if self.is_finished() => Ok(None),
             read => read.map_err(|e| {
                 Failure::Upstream(match e.etype() {
                     ErrorType::ReadTimedout => UpstreamFailure::read(&e, phase),

@@ -146,9 +146,14 @@ impl Tap {
         self.held.start <= self.parser.boundary()
     }
 
-    /// Whether the stream has told its end, so that none of its bytes is missed.
+    /// Whether the stream has told its end, so that nothing more is waited for.
     pub fn is_done(&self) -> bool {
         self.progress.is_done()
+    }
+
+    /// Whether all has been said, so that nothing is missed if no more comes.
+    pub fn is_finished(&self) -> bool {
+        self.is_done() || self.has_output && self.progress.is_finished()
     }
 }
 

@@ -163,20 +163,7 @@ impl KeyRing {
     /// none that rests and none that `tried` names. `None` where there is none such, or the client's
     /// own is sent on.
     pub fn choose(&self, turn: Turn<'_>, tried: &[Arc<Key>], tokens: u64) -> Option<Arc<Key>> {
-        let Self::Own { keys, next, ring } = self else {
-            return None;
-        };
-        let start = match turn {
-            Turn::Next => next
-                .fetch_add(1, Ordering::Relaxed)
-                .checked_rem(keys.len())?,
-            Turn::Of(tenant) => {
-                let point = KeyHash::of(tenant.as_bytes()).head();
-                let behind = ring.partition_point(|(at, _)| *at < point);
-                let (_, position) = ring.get(behind).or_else(|| ring.first())?;
-                *position
-            }
-        };
+        let (keys, start) = self.turn(turn)?;
         let now = Instant::now();
         let in_order = || keys.iter().cycle().skip(start).take(keys.len());
         let untried = |key: &&Arc<Key>| !tried.iter().any(|other| Arc::ptr_eq(key, other));
@@ -192,6 +179,31 @@ impl KeyRing {
             }
         }
         dry.cloned()
+    }
+
+    /// The key whose turn it is, whether it rests or not: for what only its own account can serve.
+    pub fn pinned(&self, turn: Turn<'_>) -> Option<&Arc<Key>> {
+        let (keys, position) = self.turn(turn)?;
+        keys.get(position)
+    }
+
+    /// All keys, and the position of the one whose turn it is.
+    fn turn(&self, turn: Turn<'_>) -> Option<(&[Arc<Key>], usize)> {
+        let Self::Own { keys, next, ring } = self else {
+            return None;
+        };
+        let position = match turn {
+            Turn::Next => next
+                .fetch_add(1, Ordering::Relaxed)
+                .checked_rem(keys.len())?,
+            Turn::Of(tenant) => {
+                let point = KeyHash::of(tenant.as_bytes()).head();
+                let behind = ring.partition_point(|(at, _)| *at < point);
+                let (_, position) = ring.get(behind).or_else(|| ring.first())?;
+                *position
+            }
+        };
+        Some((keys, position))
     }
 
     /// The best that any key can do now.
@@ -385,6 +397,7 @@ mod tests {
         assert!(ring.choose(Turn::Next, &[Arc::clone(&other)], 1).is_none());
         ring.rest(&other, Rest::OutOfCredit, None);
         assert!(ring.choose(Turn::Next, &[], 1).is_none());
+        assert!(ring.pinned(Turn::Of("x")).is_some(), "its account alone can serve");
         let readiness = ring.readiness(Instant::now());
         assert!(
             matches!(readiness, Readiness::Resting(left, Rest::RateLimited) if left.as_secs() < 61),

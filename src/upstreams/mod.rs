@@ -106,7 +106,7 @@ impl Upstream {
     ) -> Option<HeaderValue> {
         match self.keys {
             KeyRing::Passthrough => self.dialect.credential(client_key()?),
-            KeyRing::Own { .. } => self.keys.choose(turn, &[], 0)?.value.clone(),
+            KeyRing::Own { .. } => self.keys.pinned(turn)?.value.clone(),
         }
     }
 }

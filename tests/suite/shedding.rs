@@ -10,7 +10,7 @@ use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{BINARY, Folder, Gateway, config};
 use crate::support::tools::require;
 use crate::support::upstream::Upstream;
-use crate::support::{chat, streamed_chat};
+use crate::support::{chat, delta, streamed_chat};
 
 const CONNECTIONS: &str = "tollgate_connections";
 
@@ -126,7 +126,7 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
         let held = Arc::clone(&held);
         async move {
             reply.begin_stream().await;
-            reply.event("one").await;
+            reply.chunk(&delta("one")).await;
             held.acquire().await.unwrap().forget();
             reply.end_stream().await;
             reply

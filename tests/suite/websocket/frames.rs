@@ -109,11 +109,17 @@ async fn one_direction_flows_while_the_other_is_held_up() {
         // One says all that it has to say before it listens; the other does both at once.
         let (ear, mut mouth) = open.into_split();
         let said = tokio::spawn(async move { say(&mut mouth).await });
-        let heard = tokio::spawn(async move { hear(ear, FLOOD_BYTES).await });
+        let heard = tokio::spawn(async move { hear(&mut { ear }, FLOOD_BYTES).await });
         soon("the whole of one side", say(&mut stubborn)).await;
-        let seen = soon("the whole of the other", hear(stubborn, FLOOD_BYTES)).await;
+        let seen = soon(
+            "the whole of the other",
+            hear(&mut stubborn, FLOOD_BYTES),
+        )
+        .await;
         said.await.unwrap();
+        // Neither side leaves before all has been heard.
         assert_eq!((seen, heard.await.unwrap()), (FLOOD_BYTES, FLOOD_BYTES));
+        drop(stubborn);
     }
 }
 
@@ -123,7 +129,7 @@ async fn say(mouth: &mut (impl AsyncWrite + Unpin)) {
 }
 
 /// How much is heard, of so much.
-async fn hear(ear: impl AsyncRead + Unpin, bytes: u64) -> u64 {
+async fn hear(ear: &mut (impl AsyncRead + Unpin), bytes: u64) -> u64 {
     let mut words = ear.take(bytes);
     tokio::io::copy(&mut words, &mut tokio::io::sink())
         .await
@@ -154,7 +160,7 @@ async fn an_upstream_that_reads_slowly_holds_the_client_back_and_is_not_given_up
         grown < 8,
         "{grown} MiB are kept for an upstream that does not read"
     );
-    let received = soon("what was held back", hear(far, sent)).await;
+    let received = soon("what was held back", hear(&mut { far }, sent)).await;
     assert_eq!(received, sent);
 }
 
