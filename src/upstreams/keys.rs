@@ -397,7 +397,10 @@ mod tests {
         assert!(ring.choose(Turn::Next, &[Arc::clone(&other)], 1).is_none());
         ring.rest(&other, Rest::OutOfCredit, None);
         assert!(ring.choose(Turn::Next, &[], 1).is_none());
-        assert!(ring.pinned(Turn::Of("x")).is_some(), "its account alone can serve");
+        assert!(
+            ring.pinned(Turn::Of("x")).is_some(),
+            "its account alone can serve"
+        );
         let readiness = ring.readiness(Instant::now());
         assert!(
             matches!(readiness, Readiness::Resting(left, Rest::RateLimited) if left.as_secs() < 61),

@@ -10,7 +10,7 @@ use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{BINARY, Folder, Gateway, config};
 use crate::support::tools::require;
 use crate::support::upstream::Upstream;
-use crate::support::{chat, delta, streamed_chat};
+use crate::support::{DONE, chat, delta, streamed_chat};
 
 const CONNECTIONS: &str = "tollgate_connections";
 
@@ -128,6 +128,7 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
             reply.begin_stream().await;
             reply.chunk(&delta("one")).await;
             held.acquire().await.unwrap().forget();
+            reply.chunk(DONE).await;
             reply.end_stream().await;
             reply
         }
@@ -140,7 +141,7 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
             .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
             .await;
         assert_eq!(client.head().await.0, 200);
-        assert_eq!(client.chunk().await.as_deref(), Some("data: one\n\n"));
+        assert_eq!(client.chunk().await.as_deref(), Some(delta("one").as_str()));
         client
     };
     let mut first = stream().await;
@@ -161,6 +162,7 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
     gateway.access_line("error=overloaded");
 
     step.add_permits(1);
+    assert_eq!(first.chunk().await.as_deref(), Some(DONE));
     assert_eq!(first.chunk().await.as_deref(), Some(""));
     gateway
         .metric_becomes("tollgate_requests_in_flight", 1.0)

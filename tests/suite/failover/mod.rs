@@ -3,6 +3,7 @@
 
 mod bounds;
 mod choosing;
+mod circles;
 mod crash;
 mod faults;
 mod faults_told;

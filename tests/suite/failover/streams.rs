@@ -227,3 +227,29 @@ async fn a_whole_time_that_ends_in_the_middle_is_told() {
     assert_ne!(told.text, whole("first"));
     first.closed().await;
 }
+
+#[tokio::test]
+async fn a_done_that_is_missing_is_supplied_though_the_connection_broke() {
+    for is_reset in [false, true] {
+        let first = Upstream::start(move |_, mut reply| async move {
+            reply.begin_stream().await;
+            tokens("first", 0..super::TOKENS, &mut reply).await;
+            reply.event(&finish()).await;
+            match is_reset {
+                true => reply.reset(),
+                false => reply.close(),
+            }
+            reply
+        })
+        .await;
+        let upstreams = [at("first", first.address, "")];
+        let front = gateway(
+            GENEROUS,
+            &upstreams,
+            &[rule("gpt-4o", "{ upstream: first }", "")],
+        );
+        let response = front.post(CHAT, &streamed_chat("gpt-4o")).await;
+        assert_whole(&response, "first");
+        assert!(Told::of(&response).is_done);
+    }
+}

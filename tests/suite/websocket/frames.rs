@@ -111,11 +111,7 @@ async fn one_direction_flows_while_the_other_is_held_up() {
         let said = tokio::spawn(async move { say(&mut mouth).await });
         let heard = tokio::spawn(async move { hear(&mut { ear }, FLOOD_BYTES).await });
         soon("the whole of one side", say(&mut stubborn)).await;
-        let seen = soon(
-            "the whole of the other",
-            hear(&mut stubborn, FLOOD_BYTES),
-        )
-        .await;
+        let seen = soon("the whole of the other", hear(&mut stubborn, FLOOD_BYTES)).await;
         said.await.unwrap();
         // Neither side leaves before all has been heard.
         assert_eq!((seen, heard.await.unwrap()), (FLOOD_BYTES, FLOOD_BYTES));
