@@ -3,7 +3,6 @@
 
 mod bounds;
 mod choosing;
-mod circles;
 mod crash;
 mod faults;
 mod faults_told;
