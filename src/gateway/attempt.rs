@@ -302,7 +302,7 @@ async fn refused(
     Failed {
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: refusal(
+        told: tell(
             &terms.upstream,
             verdict.reason,
             filled(&terms.upstream, header, body, complaint.message),
@@ -364,7 +364,7 @@ fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeade
     };
     let verdict = verdict::judge(&evidence);
     let told = hold::as_refusal(complaint, verdict.reason);
-    let told = told.map(|told| refusal(upstream, verdict.reason, told));
+    let told = told.map(|refusal| tell(upstream, verdict.reason, refusal));
     Failed {
         wait: complaint
             .message
@@ -379,7 +379,7 @@ fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeade
 
 /// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
 /// a key of the client's own it speaks of the client's.
-fn refusal(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
+pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
     let status = refusal.header.status;
     let says_nothing = refusal.body.is_empty() || headers::is_html(&refusal.header.headers);
     let (cause, detail) = match reason {

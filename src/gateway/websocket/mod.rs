@@ -28,7 +28,9 @@ use super::plan::{self, Plan};
 use super::{admit, headers};
 use crate::auth;
 use crate::config::Timeouts;
+use crate::openai::complaint::Complaint;
 use crate::openai::endpoint::Socket;
+use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Turn, Upstream};
@@ -278,7 +280,7 @@ async fn refuse(
     passing::farewell(&ClientEnd::new(client), frames).await
 }
 
-/// Passes on the answer of an upstream that does not open the socket.
+/// Passes on the answer of an upstream that does not open the socket, unless it speaks of our account.
 async fn decline(
     shared: &Shared,
     upstream: &Upstream,
@@ -293,5 +295,12 @@ async fn decline(
         return Failure::Upstream(UpstreamFailure::disagrees());
     };
     shared.connector.release(session, peer).await;
-    Failure::Refusal(Box::new(attempt::filled(upstream, header, body, None)))
+    let complaint = Complaint::read(&body).unwrap_or_default();
+    let evidence = Evidence::Answer {
+        status: header.status.as_u16(),
+        complaint: &complaint,
+    };
+    let reason = verdict::judge(&evidence).reason;
+    let refusal = attempt::filled(upstream, header, body, complaint.message);
+    attempt::tell(upstream, reason, refusal)
 }

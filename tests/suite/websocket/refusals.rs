@@ -255,7 +255,7 @@ async fn an_upstream_s_own_refusal_passes_on_as_it_is() {
             }
             "/v1/realtime?model=same-chunked" => {
                 reply
-                    .raw("HTTP/1.1 403 Forbidden\r\ntransfer-encoding: chunked\r\n\r\n")
+                    .raw("HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n")
                     .await;
                 reply.chunk("no ").await;
                 reply.chunk("way").await;
@@ -266,10 +266,14 @@ async fn an_upstream_s_own_refusal_passes_on_as_it_is() {
                     .raw("HTTP/1.1 429 Slow Down\r\ncontent-length: 0\r\n\r\n")
                     .await;
             }
+            "/v1/realtime?model=same-401" => {
+                let error = r#"{"error":{"message":"Incorrect API key provided: sk-pr***"}}"#;
+                reply.json("401 Unauthorized", error).await;
+            }
             _ => {
                 let headers = "set-cookie: c=1\r\nretry-after: 7\r\n";
                 reply
-                    .json_with("401 Unauthorized", headers, r#"{"error":{"code":"x"}}"#)
+                    .json_with("409 Conflict", headers, r#"{"error":{"code":"x"}}"#)
                     .await;
             }
         }
@@ -278,9 +282,9 @@ async fn an_upstream_s_own_refusal_passes_on_as_it_is() {
     .await;
     let gateway = Gateway::before(&upstream);
     for (model, status, body) in [
-        ("same-401", 401, r#"{"error":{"code":"x"}}"#),
+        ("same-409", 409, r#"{"error":{"code":"x"}}"#),
         ("same-500", 500, r#"{"error":1}"#),
-        ("same-chunked", 403, "no way"),
+        ("same-chunked", 404, "no way"),
         ("same-bare", 429, ""),
     ] {
         let path = format!("/v1/realtime?model={model}");
@@ -289,13 +293,18 @@ async fn an_upstream_s_own_refusal_passes_on_as_it_is() {
         assert!(response.complete);
         assert!(response.header("set-cookie").is_none());
         assert!(response.header("x-request-id").unwrap().starts_with("req_"));
-        if status == 401 {
+        if status == 409 {
             assert_eq!(response.header("retry-after"), Some("7"));
         }
         gateway.access_line(&format!(
             "model={model} sent={model} upstream=far status={status}"
         ));
     }
+    // What it says of our key is not the client's to read.
+    let path = "/v1/realtime?model=same-401";
+    let response = answer(&gateway, keyed(path, "")).await;
+    let kind = "service_unavailable_error";
+    response.assert_error(503, kind, Some("upstream_account"), None);
 }
 
 #[tokio::test]
