@@ -15,7 +15,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 
 use super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
-use super::headers;
+use super::headers::{self, Media};
 use super::hold;
 use super::tap::Tap;
 use crate::openai::complaint::Complaint;
@@ -71,6 +71,8 @@ pub struct Answer {
     pub session: Box<HttpSession>,
     /// Its header.
     pub header: ResponseHeader,
+    /// Whether it is JSON.
+    pub is_json: bool,
     /// What of its body has come and may pass.
     pub held: Vec<Bytes>,
     /// Whether that is all of it.
@@ -220,14 +222,16 @@ async fn first_words(
     if header.status.is_client_error() || header.status.is_server_error() {
         return Err(refused(shared, seat, session, header, terms).await);
     }
-    if headers::is_html(&header.headers) {
+    let media = headers::media(&header.headers);
+    if media == Media::Html {
         session.shutdown().await;
         let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a web page");
         return Err(Failed::new(&Evidence::Garbage, failure));
     }
     let mut answer = Answer {
-        tap: headers::is_readable_stream(&header.headers)
+        tap: (media == Media::Events && headers::is_plain(&header.headers))
             .then(|| Tap::new(terms.events, terms.drops_malformed)),
+        is_json: media == Media::Json,
         session,
         header,
         held: Vec::new(),
@@ -285,7 +289,7 @@ async fn refused(
         false => session.shutdown().await,
     }
     let body = body.unwrap_or_default();
-    let complaint = match headers::is_html(&header.headers) {
+    let complaint = match headers::media(&header.headers) == Media::Html {
         true => None,
         false => Complaint::read(&body),
     };
@@ -297,7 +301,7 @@ async fn refused(
     });
     let wait = ratelimit::retry_after(&header.headers, SystemTime::now())
         .or_else(|| ratelimit::wait_in_message(complaint.message.as_deref()?))
-        .or_else(|| ratelimit::Headroom::read(&header.headers, SystemTime::now()).exhausted_for());
+        .or_else(|| ratelimit::Headroom::read(&header.headers, SystemTime::now).exhausted_for());
     let is_final = header.headers.get(headers::SHOULD_RETRY);
     Failed {
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
@@ -355,7 +359,7 @@ pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Byt
 
 /// An error that came under a status of success.
 fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeader) -> Failed {
-    let evidence = match headers::is_event_stream(&header.headers) {
+    let evidence = match headers::media(&header.headers) == Media::Events {
         true => Evidence::Event(complaint),
         false => Evidence::Answer {
             status: complaint.status.unwrap_or(502),
@@ -381,7 +385,8 @@ fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeade
 /// a key of the client's own it speaks of the client's.
 pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
     let status = refusal.header.status;
-    let says_nothing = refusal.body.is_empty() || headers::is_html(&refusal.header.headers);
+    let says_nothing =
+        refusal.body.is_empty() || headers::media(&refusal.header.headers) == Media::Html;
     let (cause, detail) = match reason {
         Reason::KeyRefused | Reason::OutOfCredit if upstream.keys.are_ours() => (
             Cause::Account,
@@ -403,6 +408,11 @@ pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
 
 /// What is left until `deadline`; a moment when nothing is, since zero would mean no timeout.
 pub fn left(deadline: Instant) -> Duration {
-    let left = deadline.saturating_duration_since(Instant::now());
+    between(Instant::now(), deadline)
+}
+
+/// What is left at a time.
+pub fn between(now: Instant, deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(now);
     left.max(Duration::from_millis(1))
 }

@@ -5,18 +5,19 @@
 //! long, or neither, is an answer at its first byte. Fails with what came instead of an answer, and
 //! until then the client has seen nothing.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use pingora::Error;
 use pingora::http::ResponseHeader;
 
 use super::attempt::{Answer, left};
 use super::failure::Refusal;
-use super::headers;
+use crate::observe::trials::Until;
 use crate::openai::complaint::Complaint;
 use crate::openai::error;
 use crate::openai::verdict::Reason;
@@ -26,6 +27,9 @@ const MAX_EVENTS: usize = 64;
 const MAX_STREAM_BYTES: usize = 256 << 10;
 /// A longer JSON answer is no error.
 const MAX_JSON_BYTES: usize = 16 << 10;
+
+/// What a complaint has in it.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// What an answer came instead of.
 #[derive(Debug)]
@@ -38,29 +42,26 @@ pub enum Unsaid {
     Complained(Complaint),
 }
 
-/// What ended the holding back: a name in metrics.
-pub type Outcome = &'static str;
-
 /// Reads on until the answer has begun, no longer than `until`.
-pub async fn hold(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+pub async fn hold(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
     if answer.tap.is_some() {
         return hold_stream(answer, until).await;
     }
-    if headers::is_json(&answer.header.headers) && may_be_short(&answer.header) {
+    if answer.is_json && may_be_short(&answer.header) {
         return hold_json(answer, until).await;
     }
     if let Some(chunk) = next(answer, until).await? {
         answer.held.push(chunk);
     }
-    Ok("unread")
+    Ok(Until::Unread)
 }
 
-async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
     let mut bytes = 0;
     loop {
         let chunk = next(answer, until).await?;
         let Some(tap) = &mut answer.tap else {
-            return Ok("unread");
+            return Ok(Until::Unread);
         };
         match chunk {
             Some(chunk) => {
@@ -72,7 +73,7 @@ async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Outcome, Uns
             }
         }
         if tap.has_output {
-            return Ok("output");
+            return Ok(Until::Output);
         }
         if let Some(complaint) = tap.complaint.take() {
             return Err(Unsaid::Complained(complaint));
@@ -81,15 +82,15 @@ async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Outcome, Uns
             return Err(Unsaid::Empty);
         }
         if tap.events >= MAX_EVENTS {
-            return Ok("events");
+            return Ok(Until::Events);
         }
         if bytes >= MAX_STREAM_BYTES {
-            return Ok("bytes");
+            return Ok(Until::Bytes);
         }
     }
 }
 
-async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsaid> {
+async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
     let mut bytes = 0;
     while let Some(chunk) = next(answer, until).await? {
         bytes += chunk.len();
@@ -99,7 +100,7 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsai
             break;
         }
         if bytes > MAX_JSON_BYTES {
-            return Ok("bytes");
+            return Ok(Until::Bytes);
         }
     }
     let joined;
@@ -111,10 +112,10 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Outcome, Unsai
             &joined
         }
     };
-    let may_complain = memmem::find(body, b"\"error\"").is_some();
+    let may_complain = ERROR.find(body).is_some();
     match may_complain.then(|| Complaint::read(body)).flatten() {
         Some(complaint) => Err(Unsaid::Complained(complaint)),
-        None => Ok("output"),
+        None => Ok(Until::Output),
     }
 }
 

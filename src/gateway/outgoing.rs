@@ -107,5 +107,5 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
 
 /// What an answer says of what is left of its key's allowance.
 pub fn headroom(answer: &Answer) -> Headroom {
-    Headroom::read(&answer.header.headers, SystemTime::now())
+    Headroom::read(&answer.header.headers, SystemTime::now)
 }

@@ -268,11 +268,12 @@ impl Passing<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn read(&mut self, terms: &Terms) -> Result<Option<Bytes>, Failure> {
+        let now = Instant::now();
         let idle = match self.is_done() {
             true => AFTER_DONE,
-            false => attempt::left(self.last_event + terms.upstream.timeouts.idle),
+            false => attempt::between(now, self.last_event + terms.upstream.timeouts.idle),
         };
-        let total = attempt::left(terms.deadline);
+        let total = attempt::between(now, terms.deadline);
         let (limit, phase) = match idle < total {
             true => (idle, Phase::Idle),
             false => (total, Phase::Total),

@@ -9,7 +9,7 @@ use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
 
 use super::attempt::Terms;
-use super::headers;
+use super::headers::{self, Media};
 use crate::openai::rewrite::{Rewrites, StreamRewriter};
 
 /// A larger answer passes as it came.
@@ -31,12 +31,12 @@ impl Rewriting {
         let rewrites = &terms.rewrites;
         let rewriting = if rewrites.is_empty() || !headers::is_plain(&header.headers) {
             Self::None
-        } else if headers::is_event_stream(&header.headers) {
-            Self::Stream(Box::new(StreamRewriter::new(rewrites.clone())))
-        } else if headers::is_json(&header.headers) {
-            Self::Whole(rewrites.clone(), BytesMut::new())
         } else {
-            Self::None
+            match headers::media(&header.headers) {
+                Media::Events => Self::Stream(Box::new(StreamRewriter::new(rewrites.clone()))),
+                Media::Json => Self::Whole(rewrites.clone(), BytesMut::new()),
+                Media::Html | Media::Other => Self::None,
+            }
         };
         if !matches!(rewriting, Self::None) {
             header.remove_header(&CONTENT_LENGTH);

@@ -25,8 +25,6 @@ pub struct Tap {
     held: Held,
     /// How many events have come.
     pub events: usize,
-    /// How many of them could not be read.
-    pub malformed: usize,
     /// Whether the model has said something.
     pub has_output: bool,
     /// The error that an event told.
@@ -53,7 +51,6 @@ impl Tap {
             drops_malformed,
             held: Held::default(),
             events: 0,
-            malformed: 0,
             has_output: false,
             complaint: None,
         }
@@ -68,21 +65,24 @@ impl Tap {
         let before = self.events;
         let (mut dropped, mut last) = (Vec::new(), None);
         let (mut end_before, progress) = (self.held.start, &mut self.progress);
-        let (events, malformed) = (&mut self.events, &mut self.malformed);
+        let events = &mut self.events;
         let (has_output, complaint) = (&mut self.has_output, &mut self.complaint);
+        let drops_malformed = self.drops_malformed;
         self.parser.push(&chunk, |event| {
             if complaint.is_some() {
                 return;
             }
             *events += 1;
+            // All but the first and the last events of a stream, which are not worth parsing.
+            if *has_output && !drops_malformed && progress.is_more_of_the_same(&event) {
+                end_before = event.end;
+                return;
+            }
             match progress.see(&event) {
                 Meaning::Lifecycle => {}
                 Meaning::Output => *has_output = true,
                 Meaning::Done => *has_output |= progress.is_finished(),
-                Meaning::Malformed => {
-                    *malformed += 1;
-                    dropped.push(end_before..event.end);
-                }
+                Meaning::Malformed => dropped.push(end_before..event.end),
                 Meaning::Error(told) => {
                     *complaint = Some(told);
                     last = Some(event.end);
@@ -118,7 +118,6 @@ impl Tap {
             if let Meaning::Error(told) = meaning {
                 self.complaint = Some(told);
             } else if meaning == Meaning::Malformed {
-                self.malformed += 1;
                 return self.end(true, out);
             }
             self.held.release(u64::MAX, Some(out));

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 use super::condition::Conditions;
+use super::series::Series;
 use super::trials::Trials;
 use crate::clock;
 
@@ -23,6 +24,8 @@ const DURATION_BUCKETS: [f64; 16] = [
 const OVERHEAD_BUCKETS: [f64; 11] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.01, 0.025, 0.1,
 ];
+
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The label value for what the configuration does not name.
 pub const OTHER: &str = "other";
@@ -38,6 +41,7 @@ pub struct Metrics {
     sent: IntCounterVec,
     model_redirects: IntCounter,
     broken: IntCounterVec,
+    kinds: Series<Kind>,
     trials: Trials,
     conditions: Conditions,
     shed: IntCounterVec,
@@ -82,6 +86,17 @@ impl Shed {
             Self::BodyRate => "body_rate",
         }
     }
+}
+
+/// What requests of one endpoint, rule and upstream count in.
+struct Kind {
+    /// By class of status.
+    requests: [IntCounter; STATUS_CLASSES.len()],
+    duration: Histogram,
+    first_byte: Histogram,
+    overhead: Histogram,
+    received: IntCounter,
+    sent: IntCounter,
 }
 
 /// One finished request, as it is counted.
@@ -156,6 +171,7 @@ impl Metrics {
                 "Answers that had begun and were not completed, by cause.",
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
+            kinds: Series::default(),
             trials: Trials::new()?,
             conditions: Conditions::new()?,
             shed: counters(
@@ -220,28 +236,19 @@ impl Metrics {
             seen.upstream.unwrap_or(OTHER),
         ];
         let [endpoint, rule, upstream] = labels;
-        self.requests
-            .with_label_values(&[endpoint, rule, upstream, status_class(seen.status)])
-            .inc();
-        self.duration
-            .with_label_values(&labels)
-            .observe(seen.total.as_secs_f64());
+        let kind = self.kinds.of(&labels, || self.kind(&labels));
+        if let Some(answered) = kind.requests.get(status_class(seen.status)) {
+            answered.inc();
+        }
+        kind.duration.observe(seen.total.as_secs_f64());
         if let Some(first_byte) = seen.first_byte {
-            self.first_byte
-                .with_label_values(&labels)
-                .observe(first_byte.as_secs_f64());
+            kind.first_byte.observe(first_byte.as_secs_f64());
         }
         if let Some(own) = seen.own {
-            self.overhead
-                .with_label_values(&[endpoint])
-                .observe(own.as_secs_f64());
+            kind.overhead.observe(own.as_secs_f64());
         }
-        self.received
-            .with_label_values(&[endpoint])
-            .inc_by(seen.bytes_in as u64);
-        self.sent
-            .with_label_values(&[endpoint])
-            .inc_by(seen.bytes_out as u64);
+        kind.received.inc_by(seen.bytes_in as u64);
+        kind.sent.inc_by(seen.bytes_out as u64);
         if seen.redirected {
             self.model_redirects.inc();
         }
@@ -253,6 +260,22 @@ impl Metrics {
         self.total_requests.inc();
         if seen.status >= 400 || seen.broken.is_some() {
             self.errors.inc();
+        }
+    }
+
+    fn kind(&self, labels: &[&str; 3]) -> Kind {
+        let [endpoint, rule, upstream] = *labels;
+        let requests = |class| {
+            self.requests
+                .with_label_values(&[endpoint, rule, upstream, class])
+        };
+        Kind {
+            requests: STATUS_CLASSES.map(requests),
+            duration: self.duration.with_label_values(labels),
+            first_byte: self.first_byte.with_label_values(labels),
+            overhead: self.overhead.with_label_values(&[endpoint]),
+            received: self.received.with_label_values(&[endpoint]),
+            sent: self.sent.with_label_values(&[endpoint]),
         }
     }
 
@@ -316,14 +339,9 @@ fn histogram(
     HistogramVec::new(opts, labels)
 }
 
-fn status_class(status: u16) -> &'static str {
-    match status {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
+/// The position of a status among [`STATUS_CLASSES`].
+fn status_class(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, 5) - 1
 }
 
 #[cfg(test)]

@@ -6,12 +6,43 @@
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
+use super::series::Series;
+
+/// What ended the holding back of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// It said something.
+    Output,
+    /// As many events had come as are held back.
+    Events,
+    /// As many bytes had.
+    Bytes,
+    /// It is not read.
+    Unread,
+}
+
+impl Until {
+    const ALL: [Self; 4] = [Self::Output, Self::Events, Self::Bytes, Self::Unread];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Events => "events",
+            Self::Bytes => "bytes",
+            Self::Unread => "unread",
+        }
+    }
+}
+
 /// What is counted of attempts.
 pub struct Trials {
     attempts: IntCounterVec,
     ejections: IntCounterVec,
     retries_refused: IntCounter,
     held: IntCounterVec,
+    /// Those of `held`, by position.
+    held_until: [IntCounter; Until::ALL.len()],
+    seen: Series<IntCounter>,
 }
 
 impl Trials {
@@ -20,6 +51,13 @@ impl Trials {
     /// # Errors
     /// A name or a label that Prometheus does not allow, which a test would have found.
     pub fn new() -> Result<Self, prometheus::Error> {
+        let held = IntCounterVec::new(
+            Opts::new(
+                "tollgate_answers_held_total",
+                "Answers that were held back until they began, by what ended that.",
+            ),
+            &["until"],
+        )?;
         Ok(Self {
             attempts: IntCounterVec::new(
                 Opts::new(
@@ -39,13 +77,9 @@ impl Trials {
                 "tollgate_retries_refused_total",
                 "Further attempts that the retry budget did not allow.",
             )?,
-            held: IntCounterVec::new(
-                Opts::new(
-                    "tollgate_answers_held_total",
-                    "Answers that were held back until they began, by what ended that.",
-                ),
-                &["until"],
-            )?,
+            held_until: Until::ALL.map(|until| held.with_label_values(&[until.name()])),
+            held,
+            seen: Series::default(),
         })
     }
 
@@ -61,7 +95,10 @@ impl Trials {
 
     /// Counts an attempt, by what came of it.
     pub fn attempted(&self, upstream: &str, verdict: &'static str) {
-        self.attempts.with_label_values(&[upstream, verdict]).inc();
+        let counter = self.seen.of(&[upstream, verdict], || {
+            self.attempts.with_label_values(&[upstream, verdict])
+        });
+        counter.inc();
     }
 
     /// Counts an ejection, of a `server` or a `target`.
@@ -75,7 +112,9 @@ impl Trials {
     }
 
     /// Counts an answer that has begun, by what ended the holding back.
-    pub fn held(&self, until: &'static str) {
-        self.held.with_label_values(&[until]).inc();
+    pub fn held(&self, until: Until) {
+        if let Some(counter) = self.held_until.get(until as usize) {
+            counter.inc();
+        }
     }
 }

@@ -24,6 +24,9 @@ const BEFORE_WAIT: [&str; 4] = ["again in ", "again after ", "retry in ", "retry
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// How the names of all such headers begin.
+const PREFIXES: [&str; 2] = ["x-ratelimit-re", "anthropic-ratelimit-"];
+
 /// The headers of what is left, and of when it is whole again.
 type Pair = (HeaderName, HeaderName);
 
@@ -96,8 +99,13 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// Reads it from the headers of an answer. Costs a few lookups where there are none.
-    pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
+    /// Reads it from the headers of an answer. Costs a look at each name where there are none.
+    pub fn read(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Self {
+        let mut names = headers.keys().map(HeaderName::as_str);
+        if !names.any(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+            return Self::default();
+        }
+        let now = now();
         Self {
             requests: tightest(&REQUESTS, headers, now),
             tokens: tightest(&TOKENS, headers, now),
@@ -279,7 +287,7 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "0"),
             ("x-ratelimit-reset-tokens", "6m0s"),
         ]);
-        let read = Headroom::read(&openai, now());
+        let read = Headroom::read(&openai, now);
         assert_eq!(read.requests, left(499, ms(120)));
         assert_eq!(read.tokens, left(0, ms(360_000)));
         assert_eq!(read.exhausted_for(), ms(360_000));
@@ -295,7 +303,7 @@ mod tests {
             ),
             ("anthropic-ratelimit-output-tokens-remaining", "1000"),
         ]);
-        let read = Headroom::read(&anthropic, now());
+        let read = Headroom::read(&anthropic, now);
         assert_eq!(read.requests, left(3, ms(1000)));
         assert_eq!(read.tokens, left(800, ms(9000)));
         assert_eq!(read.exhausted_for(), None);
@@ -331,7 +339,7 @@ mod tests {
                 ("x-ratelimit-remaining-tokens", "7"),
                 ("x-ratelimit-reset-tokens", value),
             ]);
-            let read = Headroom::read(&both, now()).tokens;
+            let read = Headroom::read(&both, now).tokens;
             assert_eq!(read, left(7, expected), "{value}");
         }
     }
@@ -343,11 +351,11 @@ mod tests {
                 ("x-ratelimit-remaining-requests", value),
                 ("x-ratelimit-reset-requests", "1s"),
             ]);
-            assert!(Headroom::read(&both, now()).is_empty(), "{value}");
+            assert!(Headroom::read(&both, now).is_empty(), "{value}");
         }
         let alone = headers(&[("x-ratelimit-reset-requests", "1s")]);
-        assert!(Headroom::read(&alone, now()).is_empty());
-        assert!(Headroom::read(&HeaderMap::new(), now()).is_empty());
+        assert!(Headroom::read(&alone, now).is_empty());
+        assert!(Headroom::read(&HeaderMap::new(), now).is_empty());
     }
 
     #[test]
@@ -359,7 +367,7 @@ mod tests {
             ("anthropic-ratelimit-output-tokens-remaining", "0"),
             ("anthropic-ratelimit-output-tokens-reset", "9s"),
         ]);
-        assert_eq!(Headroom::read(&tokens, now()).exhausted_for(), ms(9000));
+        assert_eq!(Headroom::read(&tokens, now).exhausted_for(), ms(9000));
         for (requests, tokens, expected) in [
             (left(0, ms(1)), left(0, ms(2)), ms(2)),
             (left(0, ms(1)), left(1, ms(2)), ms(1)),

@@ -152,11 +152,11 @@ impl Pool {
     /// A server that can be asked and is none of `tried`, at the next of its addresses. `key` is
     /// what the choice hangs on where the pool is consistent.
     pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<Seat> {
-        let now = Instant::now();
         if let [only] = self.servers.as_slice() {
             let is_open = only.is_known() && only.condition.health.is_up() && tried.is_empty();
             return is_open.then(|| only.seat(0, None)).flatten();
         }
+        let now = Instant::now();
         let can = |position: usize| self.is_open(position, now) && !tried.contains(&position);
         let load = |position: usize| {
             let server = self.servers.get(position);
@@ -179,10 +179,10 @@ impl Pool {
 
     /// Whether some server can be asked that is none of `tried`.
     pub fn has_open(&self, tried: &[usize]) -> bool {
-        let now = Instant::now();
         if let [only] = self.servers.as_slice() {
             return only.is_known() && only.condition.health.is_up() && tried.is_empty();
         }
+        let now = Instant::now();
         (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
     }
 

@@ -79,7 +79,7 @@ pub fn for_client(
         let chunked = HeaderValue::from_static("chunked");
         header.insert_header(TRANSFER_ENCODING, chunked).ok()?;
     }
-    if is_event_stream(&header.headers) {
+    if media(&header.headers) == Media::Events {
         header
             .insert_header(ACCEL_BUFFERING, HeaderValue::from_static("no"))
             .ok()?;
@@ -100,37 +100,43 @@ fn has_body(answer: &ResponseHeader, request: &RequestHeader) -> bool {
     request.method != Method::HEAD && !bodiless.contains(&answer.status)
 }
 
-/// Whether an answer is a stream of events.
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
-    begins(headers, b"text/event-stream")
+/// What an answer's body is, as far as it matters to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// A stream of events.
+    Events,
+    /// JSON.
+    Json,
+    /// A page for people.
+    Html,
+    /// Anything else, or nothing said.
+    Other,
 }
 
-/// Whether it is one that can be read.
-pub fn is_readable_stream(headers: &HeaderMap) -> bool {
-    is_event_stream(headers) && is_plain(headers)
+/// What an answer's body is.
+pub fn media(headers: &HeaderMap) -> Media {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Media::Other;
+    };
+    let begins = |media_type: &[u8]| {
+        let head = value.as_bytes().get(..media_type.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(media_type))
+    };
+    if begins(b"application/json") {
+        Media::Json
+    } else if begins(b"text/event-stream") {
+        Media::Events
+    } else if begins(b"text/html") {
+        Media::Html
+    } else {
+        Media::Other
+    }
 }
 
 /// Whether an answer's body is as it says, and not compressed.
 pub fn is_plain(headers: &HeaderMap) -> bool {
     let encoding = headers.get(CONTENT_ENCODING);
     encoding.is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// Whether an answer is JSON.
-pub fn is_json(headers: &HeaderMap) -> bool {
-    begins(headers, b"application/json")
-}
-
-/// Whether an answer is a page for people.
-pub fn is_html(headers: &HeaderMap) -> bool {
-    begins(headers, b"text/html")
-}
-
-fn begins(headers: &HeaderMap, media_type: &[u8]) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let head = value.as_bytes().get(..media_type.len());
-        head.is_some_and(|head| head.eq_ignore_ascii_case(media_type))
-    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::context::Tried;
 
-pub use answer::{for_client, is_event_stream, is_html, is_json, is_plain, is_readable_stream};
+pub use answer::{Media, for_client, is_plain, media};
 pub use request::{Body, address, for_exchange, for_socket, for_tunnel, query, value};
 
 /// The header that carries our id of a request.

@@ -9,7 +9,9 @@
 mod body;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use super::complaint::Complaint;
@@ -19,6 +21,18 @@ use body::{Body, Choice};
 
 /// As many choices of an answer are told apart.
 const MAX_CHOICES: usize = MAX_ITEMS;
+
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static FINISH_REASON: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new(b"\"finish_reason\":"));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\":"));
+
+/// What follows on each place where something stands.
+fn after<'d>(what: &'d Finder<'static>, data: &'d [u8]) -> impl Iterator<Item = &'d [u8]> {
+    let length = what.needle().len();
+    what.find_iter(data)
+        .filter_map(move |at| Some(data.get(at + length..)?.trim_ascii_start()))
+}
 
 /// Which API a stream is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +125,30 @@ impl Progress {
         // SDKs do not read on after the end.
         self.failed |= matches!(meaning, Meaning::Error(_)) && !self.done;
         meaning
+    }
+
+    /// Whether an event does no more than add to what a choice has begun to say, as nearly all of a
+    /// stream do. It need not be seen then. Looked for without parsing: what might be anything else
+    /// is not, so that only an event which is no JSON at all is taken for one more.
+    pub fn is_more_of_the_same(&self, event: &Event<'_>) -> bool {
+        let Ok(data) = &event.data else {
+            return false;
+        };
+        let is_object = data.first() == Some(&b'{') && data.last() == Some(&b'}');
+        if !is_object || event.name == Some(b"error") || ERROR.find(data).is_some() {
+            return false;
+        }
+        match self.stream {
+            Stream::Chat | Stream::Completions => {
+                let finishes = after(&FINISH_REASON, data).any(|value| !value.starts_with(b"null"));
+                let is_first = |value: &[u8]| {
+                    value.first() == Some(&b'0') && matches!(value.get(1), Some(b',' | b'}' | b' '))
+                };
+                self.choices.len() == 1 && !finishes && after(&INDEX, data).all(is_first)
+            }
+            Stream::Responses => event.name.is_some_and(|name| name.ends_with(b".delta")),
+            Stream::Other => true,
+        }
     }
 
     /// Whether the output is there in full: each choice that began has its finish reason, or the
@@ -310,6 +348,34 @@ mod tests {
         for (cut, ending) in endings.into_iter().enumerate() {
             check(stream, &lines[..lines.len() - cut].join("\n"), ending);
         }
+    }
+
+    #[test]
+    fn what_only_goes_on_need_not_be_seen() {
+        let mut chat = Progress::new(Stream::Chat);
+        let more = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
+        let is_more =
+            |chat: &Progress, json: &str| chat.is_more_of_the_same(&event(None, json.as_bytes()));
+        assert!(!is_more(&chat, more), "no choice has begun");
+        chat.see(&event(None, more.as_bytes()));
+        assert!(is_more(&chat, more));
+        assert!(is_more(&chat, &more.replace(':', ": ")));
+        for other in [
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason": "stop"}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[{"index":01,"delta":{"content":"a"}}]}"#,
+            r#"{"error":{"message":"m"}}"#,
+            r#"{"object":"error"}"#,
+            "[DONE]",
+            "",
+        ] {
+            assert!(!is_more(&chat, other), "{other}");
+        }
+        let responses = Progress::new(Stream::Responses);
+        let named = |name| responses.is_more_of_the_same(&event(Some(name), b"{}"));
+        assert!(named("response.output_text.delta"));
+        assert!(!named("response.completed") && !named("error"));
     }
 
     const MARKED: [Ending; 3] = [Ending::Complete, Ending::Unmarked, Ending::Truncated];
