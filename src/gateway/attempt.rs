@@ -6,7 +6,6 @@
 //! address cannot be reached, or a pooled connection turned out to be closed. Refuses to know what
 //! is tried next.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -49,8 +48,6 @@ pub struct Outgoing {
 
 /// What is expected of the answer.
 pub struct Terms {
-    /// Whom it comes from.
-    pub upstream: Arc<Upstream>,
     /// When the whole request has taken too long.
     pub deadline: Instant,
     /// Whether the client asked for a stream.
@@ -122,23 +119,24 @@ impl Failed {
 /// Asks the server in its seat. `waited` grows by the time that was spent waiting for it.
 pub async fn run(
     shared: &Shared,
+    upstream: &Upstream,
     seat: &mut Seat,
     terms: &Terms,
     outgoing: Outgoing,
     waited: &mut Duration,
 ) -> Result<Answer, Failed> {
     let started = Instant::now();
-    let session = connect_and_send(shared, seat, terms, outgoing, waited).await?;
+    let session = connect_and_send(shared, upstream, seat, outgoing, waited).await?;
     let waiting = Instant::now();
-    let answer = first_words(shared, seat, session, terms, started).await;
+    let answer = first_words(shared, upstream, seat, session, terms, started).await;
     *waited += waiting.elapsed();
     answer
 }
 
 async fn connect_and_send(
     shared: &Shared,
+    upstream: &Upstream,
     seat: &mut Seat,
-    terms: &Terms,
     outgoing: Outgoing,
     waited: &mut Duration,
 ) -> Result<Box<HttpSession>, Failed> {
@@ -160,7 +158,7 @@ async fn connect_and_send(
                     Cause::Tls => Failed::new(&Evidence::Tls, failure),
                     _ => Failed::new(&Evidence::Unreachable, failure),
                 };
-                match terms.upstream.pool.other_address(seat) {
+                match upstream.pool.other_address(seat) {
                     true => continue,
                     false => break,
                 }
@@ -197,13 +195,14 @@ async fn early_answer(not_sent: NotSent) -> Result<Box<HttpSession>, Failed> {
 /// Waits for the answer's header, and until it has said something or refused.
 async fn first_words(
     shared: &Shared,
+    upstream: &Upstream,
     seat: &Seat,
     mut session: Box<HttpSession>,
     terms: &Terms,
     started: Instant,
 ) -> Result<Answer, Failed> {
     // A whole answer comes when it is complete, so only a stream can be late with its first token.
-    let first_token = started + terms.upstream.timeouts.first_token;
+    let first_token = started + upstream.timeouts.first_token;
     let (until, phase) = match terms.stream && first_token < terms.deadline {
         true => (first_token, Phase::FirstToken),
         false => (terms.deadline, Phase::Total),
@@ -220,7 +219,7 @@ async fn first_words(
         read.map_err(|e| broke(&e, phase, false, terms))?;
     };
     if header.status.is_client_error() || header.status.is_server_error() {
-        return Err(refused(shared, seat, session, header, terms).await);
+        return Err(refused(shared, upstream, seat, session, header, terms.deadline).await);
     }
     let media = headers::media(&header.headers);
     if media == Media::Html {
@@ -251,7 +250,7 @@ async fn first_words(
                     Failed::new(&Evidence::Empty, failure)
                 }
                 hold::Unsaid::Complained(complaint) => {
-                    complained(&terms.upstream, &complaint, &answer.header)
+                    complained(upstream, &complaint, &answer.header)
                 }
             })
         }
@@ -277,12 +276,13 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
 /// Reads why an upstream refuses.
 async fn refused(
     shared: &Shared,
+    upstream: &Upstream,
     seat: &Seat,
     mut session: Box<HttpSession>,
     header: ResponseHeader,
-    terms: &Terms,
+    deadline: Instant,
 ) -> Failed {
-    let until = terms.deadline.min(Instant::now() + ERROR_PATIENCE);
+    let until = deadline.min(Instant::now() + ERROR_PATIENCE);
     let body = read_error(&mut session, until).await;
     match body.is_some() {
         true => shared.connector.release(session, &seat.peer).await,
@@ -307,9 +307,9 @@ async fn refused(
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
         told: tell(
-            &terms.upstream,
+            upstream,
             verdict.reason,
-            filled(&terms.upstream, header, body, complaint.message),
+            filled(upstream, header, body, complaint.message),
         ),
         verdict,
     }

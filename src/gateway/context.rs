@@ -12,14 +12,14 @@ use crate::ids;
 use crate::observe::metrics::Shed;
 use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
-use crate::upstreams::{Key, Upstream};
+use crate::upstreams::Upstream;
 
 /// One attempt, as it is told to the operator.
 pub struct Tried {
-    /// Who was asked.
-    pub upstream: Arc<Upstream>,
-    /// With which key of ours.
-    pub key: Option<Arc<Key>>,
+    /// Who was asked: its position in the snapshot.
+    pub upstream: usize,
+    /// With which key of ours: its position among them.
+    pub key: Option<usize>,
     /// What came of it: `ok`, or the name of a reason.
     pub outcome: &'static str,
     /// How long it took.
@@ -104,10 +104,10 @@ impl Context {
     }
 
     /// Notes who is asked now, and for which model.
-    pub fn ask(&mut self, upstream: &Arc<Upstream>, model: &str) {
+    pub fn ask(&mut self, upstream: &Arc<Upstream>, model: Option<&str>) {
         self.upstream = Some(Arc::clone(upstream));
-        let is_other = self.model.as_deref() != Some(model);
-        self.sent_model = is_other.then(|| model.to_owned());
+        let other = model.filter(|model| self.model.as_deref() != Some(model));
+        self.sent_model = other.map(str::to_owned);
     }
 
     /// Whether the request is one too many, where `limit` are served at a time.

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::course::{Begun, Course};
 use super::failure::Failure;
 use super::plan::Plan;
-use super::relay::{self, Ended};
+use super::relay::{self, Ended, Source};
 use super::{admit, body};
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
@@ -34,7 +34,8 @@ pub async fn serve(
     context.waited += waiting.elapsed();
     context.bytes_in = body.len();
 
-    let plan = Plan::new(context, &body.model)?;
+    let runtime = Arc::clone(&context.runtime);
+    let plan = Plan::new(&runtime, context, &body.model)?;
     let mut awake = Awake::new(plan.rule().keepalive_after.filter(|_| body.stream));
     let course = Course {
         shared,
@@ -59,7 +60,7 @@ async fn pass(
     session: &mut Session,
     context: &mut Context,
     shared: &Shared,
-    begun: Begun,
+    begun: Begun<'_>,
     awake: &Awake,
 ) -> Result<(), Failure> {
     let Begun {
@@ -70,14 +71,17 @@ async fn pass(
         place: _place,
     } = begun;
     let peer = Arc::clone(&seat.peer);
+    let upstream = candidate.upstream;
+    let source = Source {
+        upstream,
+        peer: &peer,
+        terms: &terms,
+    };
     let has_begun = awake.has_begun();
-    let ended = relay::relay(session, context, shared, &terms, answer, &peer, has_begun).await;
+    let ended = relay::relay(session, context, shared, &source, answer, has_begun).await;
     if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
-        shared
-            .metrics
-            .trials()
-            .attempted(&terms.upstream.name, "broken");
-        terms.upstream.pool.failed(&mut seat);
+        shared.metrics.trials().attempted(&upstream.name, "broken");
+        upstream.pool.failed(&mut seat);
         candidate.failed();
     }
     ended.map(drop)

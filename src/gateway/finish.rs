@@ -58,7 +58,7 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
             None => None,
         }),
         upstream,
-        trail: &trail(&context.trail),
+        trail: &trail(context),
         status,
         error: context.error,
         bytes_in: context.bytes_in,
@@ -71,13 +71,15 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
 }
 
 /// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`.
-fn trail(tried: &[Tried]) -> String {
+fn trail(context: &Context) -> String {
     let one = |tried: &Tried| {
-        let key = tried.key.as_ref().map_or("client", |key| &key.fingerprint);
-        let (name, outcome) = (&tried.upstream.name, tried.outcome);
+        let upstream = context.runtime.upstreams().get(tried.upstream)?;
+        let key = tried.key.and_then(|key| upstream.keys.keys().get(key));
+        let key = key.map_or("client", |key| &key.fingerprint);
+        let (name, outcome) = (&upstream.name, tried.outcome);
         let time_ms = tried.time.as_secs_f64() * 1000.0;
-        format!("{name}/{key}:{outcome}:{time_ms:.1}")
+        Some(format!("{name}/{key}:{outcome}:{time_ms:.1}"))
     };
-    let all: Vec<String> = tried.iter().map(one).collect();
+    let all: Vec<String> = context.trail.iter().filter_map(one).collect();
     all.join(",")
 }

@@ -3,7 +3,6 @@
 //! Owns putting together the request for one attempt: header, path, body, and which key and server
 //! it had better go to. Fails for what cannot be written as HTTP.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -62,11 +61,11 @@ pub fn outgoing(
     context: &Context,
     endpoint: &Exchange,
     body: &Body,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     key: Option<&Key>,
 ) -> Result<Outgoing, Failure> {
     let request = session.req_header();
-    let upstream = &candidate.upstream;
+    let upstream = candidate.upstream;
     let edits = candidate
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
@@ -82,7 +81,7 @@ pub fn outgoing(
     };
     let header = headers::for_exchange(request, upstream, credential, &announced);
     let query = headers::query(request, &[]);
-    let model = Some(candidate.model.as_str());
+    let model = candidate.model.or(context.model.as_deref());
     Ok(Outgoing {
         header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
         target: upstream.dialect.target(endpoint.path, &query, model),
@@ -92,16 +91,14 @@ pub fn outgoing(
 
 /// What is expected of its answer.
 pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Candidate) -> Terms {
-    let upstream = Arc::clone(&candidate.upstream);
     let manners = candidate.manners();
     Terms {
-        deadline: context.started + upstream.timeouts.total,
+        deadline: context.started + candidate.upstream.timeouts.total,
         stream: body.stream,
         events: endpoint.stream,
         stream_error: endpoint.stream_error,
         drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
         rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
-        upstream,
     }
 }
 

@@ -15,31 +15,34 @@ use crate::runtime::{Manners, Rule, Runtime};
 use crate::upstreams::{Admission, Breaker, KeyRing, Readiness, Rest, Upstream};
 
 /// Who can be asked for one request.
-pub struct Plan {
-    runtime: Arc<Runtime>,
-    rule: Arc<Rule>,
+pub struct Plan<'r> {
+    runtime: &'r Runtime,
+    rule: &'r Rule,
     /// How many fallbacks have been come to.
     fallbacks: usize,
     /// The rule in whose targets we are.
-    current: Step,
+    current: Step<'r>,
     /// Its targets that have been tried.
     tried: Vec<usize>,
 }
 
 /// A rule, and the model that is asked for on its behalf.
-#[derive(Clone)]
-struct Step {
-    rule: Arc<Rule>,
-    model: String,
+#[derive(Clone, Copy)]
+struct Step<'r> {
+    rule: &'r Rule,
+    /// `None` for what the client asked for.
+    model: Option<&'r str>,
 }
 
 /// Somebody to ask, and how.
-pub struct Candidate {
+pub struct Candidate<'r> {
     /// Whom we ask.
-    pub upstream: Arc<Upstream>,
-    /// The model that it is asked for.
-    pub model: String,
-    rule: Arc<Rule>,
+    pub upstream: &'r Arc<Upstream>,
+    /// Its position in the snapshot.
+    pub position: usize,
+    /// The model that it is asked for; `None` for the one that the client asked for.
+    pub model: Option<&'r str>,
+    rule: &'r Rule,
     target: usize,
     admission: Option<Admission>,
 }
@@ -62,11 +65,10 @@ enum Strictness {
     NotRefused,
 }
 
-impl Plan {
+impl<'r> Plan<'r> {
     /// Finds who serves `model`, and notes it in the context.
-    pub fn new(context: &mut Context, model: &str) -> Result<Self, Failure> {
+    pub fn new(runtime: &'r Runtime, context: &mut Context, model: &str) -> Result<Self, Failure> {
         context.model = Some(model.to_owned());
-        let runtime = Arc::clone(&context.runtime);
         let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
             // An upstream may trim what it is asked for, and so come to another model than we have.
             && !model.contains(char::is_control);
@@ -75,12 +77,8 @@ impl Plan {
             model: model.to_owned(),
         })?;
         context.rule = Some(Arc::clone(rule));
-        let rule = Arc::clone(rule);
         Ok(Self {
-            current: Step {
-                rule: Arc::clone(&rule),
-                model: model.to_owned(),
-            },
+            current: Step { rule, model: None },
             rule,
             runtime,
             fallbacks: 0,
@@ -89,12 +87,12 @@ impl Plan {
     }
 
     /// The rule that serves the model.
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    pub fn rule(&self) -> &'r Rule {
+        self.rule
     }
 
     /// The first to ask.
-    pub fn first(&mut self) -> Result<Candidate, Nobody> {
+    pub fn first(&mut self) -> Result<Candidate<'r>, Nobody> {
         if let Some(candidate) = self.sibling() {
             return Ok(candidate);
         }
@@ -103,7 +101,7 @@ impl Plan {
     }
 
     /// The next to ask, where the last has failed for this reason.
-    pub fn next(&mut self, why: Reason) -> Option<Candidate> {
+    pub fn next(&mut self, why: Reason) -> Option<Candidate<'r>> {
         if self.current.rule.on.contains(why)
             && let Some(candidate) = self.sibling()
         {
@@ -113,7 +111,7 @@ impl Plan {
     }
 
     /// Another target of the same rule.
-    fn sibling(&mut self) -> Option<Candidate> {
+    fn sibling(&mut self) -> Option<Candidate<'r>> {
         for strictness in [Strictness::HasRoom, Strictness::NotRefused] {
             // A place in a trial may be taken between the look and the choice.
             while let Some(position) = self.choose(strictness) {
@@ -128,8 +126,7 @@ impl Plan {
 
     fn choose(&self, strictness: Strictness) -> Option<usize> {
         let now = Instant::now();
-        let rule = &self.current.rule;
-        rule.targets.choose(|position| {
+        self.current.rule.targets.choose(|position| {
             !self.tried.contains(&position) && self.is_open(position, strictness, now)
         })
     }
@@ -157,43 +154,41 @@ impl Plan {
             }
     }
 
-    fn upstream(&self, position: usize) -> Option<&Arc<Upstream>> {
+    fn upstream(&self, position: usize) -> Option<&'r Arc<Upstream>> {
         let target = self.current.rule.targets.get(position)?;
         self.runtime.upstream(target)
     }
 
-    fn take(&self, position: usize) -> Option<Candidate> {
-        let rule = &self.current.rule;
+    fn take(&self, position: usize) -> Option<Candidate<'r>> {
+        let Step { rule, model } = self.current;
         let target = rule.targets.get(position)?;
         let upstream = self.runtime.upstream(target)?;
-        let admission = match (rule.breaker(position), upstream.pool.ejection()) {
+        let breaker = rule.breaker(position).filter(|_| rule.has_several());
+        let admission = match (breaker, upstream.pool.ejection()) {
             (Some(breaker), Some(ejection)) => Some(breaker.admit(ejection, Instant::now())?),
             _ => None,
         };
         Some(Candidate {
-            upstream: Arc::clone(upstream),
-            model: target.model.as_ref().unwrap_or(&self.current.model).clone(),
-            rule: Arc::clone(rule),
+            upstream,
+            position: target.upstream,
+            model: target.model.as_deref().or(model),
+            rule,
             target: position,
             admission,
         })
     }
 
     /// A target of the next fallback that this failure leads to.
-    fn fallback(&mut self, why: Reason) -> Option<Candidate> {
-        let runtime = Arc::clone(&self.runtime);
-        let rule = Arc::clone(&self.rule);
-        while let Some(fallback) = rule.fallbacks.get(self.fallbacks) {
+    fn fallback(&mut self, why: Reason) -> Option<Candidate<'r>> {
+        while let Some(fallback) = self.rule.fallbacks.get(self.fallbacks) {
             self.fallbacks += 1;
-            let Some(next) = runtime
-                .fallback(fallback)
-                .filter(|_| fallback.on.contains(why))
-            else {
+            let next = self.runtime.fallback(fallback);
+            let Some(next) = next.filter(|_| fallback.on.contains(why)) else {
                 continue;
             };
             self.current = Step {
-                rule: Arc::clone(next),
-                model: fallback.model.clone(),
+                rule: next,
+                model: Some(&fallback.model),
             };
             self.tried.clear();
             if let Some(candidate) = self.sibling() {
@@ -227,9 +222,9 @@ impl Plan {
     }
 }
 
-impl Candidate {
+impl<'r> Candidate<'r> {
     /// What the target wants changed.
-    pub fn manners(&self) -> Option<&Manners> {
+    pub fn manners(&self) -> Option<&'r Manners> {
         self.rule.manners(self.target)
     }
 
@@ -238,7 +233,11 @@ impl Candidate {
         self.rule.on.contains(why)
     }
 
-    fn breaker(&self) -> Option<&Arc<Breaker>> {
+    fn breaker(&self) -> Option<&'r Arc<Breaker>> {
+        // Where nothing else can be asked, nothing is left out.
+        if !self.rule.has_several() {
+            return None;
+        }
         self.rule.breaker(self.target)
     }
 
@@ -246,7 +245,7 @@ impl Candidate {
     pub fn succeeded(&mut self) {
         if let (Some(admission), Some(breaker), Some(ejection)) = (
             self.admission.take(),
-            self.rule.breaker(self.target),
+            self.breaker(),
             self.upstream.pool.ejection(),
         ) {
             breaker.succeeded(admission, ejection, Instant::now());
@@ -265,7 +264,7 @@ impl Candidate {
     }
 }
 
-impl Drop for Candidate {
+impl Drop for Candidate<'_> {
     fn drop(&mut self) {
         if let (Some(admission), Some(breaker)) = (self.admission.take(), self.breaker()) {
             breaker.abandoned(admission);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use pingora::ErrorType;
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
 use pingora_proxy::Session;
@@ -25,13 +26,23 @@ use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use crate::openai::endpoint::StreamError;
 use crate::runtime::Shared;
-use crate::upstreams::Peer;
+use crate::upstreams::{Peer, Upstream};
 
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
 /// A stream that has told its end gets this long to end its connection's part.
 const AFTER_DONE: Duration = Duration::from_secs(2);
+
+/// Where an answer comes from.
+pub struct Source<'a> {
+    /// Who gives it.
+    pub upstream: &'a Upstream,
+    /// From where.
+    pub peer: &'a Peer,
+    /// What is expected of it.
+    pub terms: &'a Terms,
+}
 
 /// How an answer that had begun has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +59,15 @@ pub async fn relay(
     client: &mut Session,
     context: &mut Context,
     shared: &Shared,
-    terms: &Terms,
+    source: &Source<'_>,
     mut answer: Answer,
-    peer: &Peer,
     has_begun: bool,
 ) -> Result<Ended, Failure> {
+    let Source {
+        upstream,
+        peer,
+        terms,
+    } = *source;
     let rewriting = Rewriting::new(terms, &mut answer.header);
     // An event can be added only to a stream whose length is not announced.
     if answer.tap.is_some() {
@@ -63,16 +78,10 @@ pub async fn relay(
         end_with_error(client, context, terms.stream_error, &failure).await?;
         return Ok(Ended::Broken);
     }
-    let mut tasks = Vec::new();
-    if !has_begun {
-        let header = headers::for_client(answer.header, client.req_header(), &context.request_id);
-        let mut header = header.ok_or_else(unsendable)?;
-        let attempts = headers::attempts(&context.trail);
-        let attempts = header.insert_header(headers::ATTEMPTS, attempts);
-        attempts.map_err(|_| unsendable())?;
-        context.commit(header.status.as_u16());
-        tasks.push(HttpTask::Header(Box::new(header), false));
-    }
+    let tasks = match has_begun {
+        true => Vec::new(),
+        false => vec![commit(client, context, answer.header)?],
+    };
     let mut passing = Passing {
         client,
         context,
@@ -82,26 +91,28 @@ pub async fn relay(
         tasks,
         last_event: Instant::now(),
     };
-    let passed = passing.run(terms, answer.held, answer.complete).await;
+    let passed = passing
+        .run(upstream, terms, answer.held, answer.complete)
+        .await;
     let Passing {
         client,
         context,
-        mut upstream,
+        upstream: mut session,
         tap,
         ..
     } = passing;
     let failure = match passed {
         Ok(()) => {
-            shared.connector.release(upstream, peer).await;
+            shared.connector.release(session, peer).await;
             return Ok(Ended::Complete);
         }
         Err(failure) => failure,
     };
-    upstream.shutdown().await;
+    session.shutdown().await;
     match (failure, tap) {
         // It has told the client itself, and nothing follows.
         (Failure::Upstream(failure), Some(tap)) if tap.complaint.is_some() => {
-            failure.log(&context.request_id, &terms.upstream.name);
+            failure.log(&context.request_id, &upstream.name);
             context.error = Failure::Upstream(failure).api_error().code;
             finish(client, Vec::new()).await?;
             Ok(Ended::Broken)
@@ -112,6 +123,21 @@ pub async fn relay(
         }
         (failure, _) => Err(failure),
     }
+}
+
+/// Notes the commit, and makes the upstream's header one for the client.
+fn commit(
+    client: &Session,
+    context: &mut Context,
+    header: ResponseHeader,
+) -> Result<HttpTask, Failure> {
+    let header = headers::for_client(header, client.req_header(), &context.request_id);
+    let mut header = header.ok_or_else(unsendable)?;
+    let attempts = headers::attempts(&context.trail);
+    let inserted = header.insert_header(headers::ATTEMPTS, attempts);
+    inserted.map_err(|_| unsendable())?;
+    context.commit(header.status.as_u16());
+    Ok(HttpTask::Header(Box::new(header), false))
 }
 
 /// An answer on its way.
@@ -131,6 +157,7 @@ impl Passing<'_> {
     /// Passes header and body on until the answer is complete.
     async fn run(
         &mut self,
+        upstream: &Upstream,
         terms: &Terms,
         held: Vec<Bytes>,
         complete: bool,
@@ -156,7 +183,7 @@ impl Passing<'_> {
                 (None, Ok(false)) => {}
                 (None, Err(e)) => return Err(Failure::Upstream(UpstreamFailure::cut(&e))),
             }
-            gathered = match self.read(terms).await? {
+            gathered = match self.read(upstream, terms).await? {
                 Some(chunk) => {
                     let length = self.take(chunk);
                     self.gather(length).await
@@ -267,11 +294,11 @@ impl Passing<'_> {
     }
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
-    async fn read(&mut self, terms: &Terms) -> Result<Option<Bytes>, Failure> {
+    async fn read(&mut self, upstream: &Upstream, terms: &Terms) -> Result<Option<Bytes>, Failure> {
         let now = Instant::now();
         let idle = match self.is_done() {
             true => AFTER_DONE,
-            false => attempt::between(now, self.last_event + terms.upstream.timeouts.idle),
+            false => attempt::between(now, self.last_event + upstream.timeouts.idle),
         };
         let total = attempt::between(now, terms.deadline);
         let (limit, phase) = match idle < total {

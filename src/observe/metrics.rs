@@ -236,19 +236,21 @@ impl Metrics {
             seen.upstream.unwrap_or(OTHER),
         ];
         let [endpoint, rule, upstream] = labels;
-        let kind = self.kinds.of(&labels, || self.kind(&labels));
-        if let Some(answered) = kind.requests.get(status_class(seen.status)) {
-            answered.inc();
-        }
-        kind.duration.observe(seen.total.as_secs_f64());
-        if let Some(first_byte) = seen.first_byte {
-            kind.first_byte.observe(first_byte.as_secs_f64());
-        }
-        if let Some(own) = seen.own {
-            kind.overhead.observe(own.as_secs_f64());
-        }
-        kind.received.inc_by(seen.bytes_in as u64);
-        kind.sent.inc_by(seen.bytes_out as u64);
+        let count = |kind: &Kind| {
+            if let Some(answered) = kind.requests.get(status_class(seen.status)) {
+                answered.inc();
+            }
+            kind.duration.observe(seen.total.as_secs_f64());
+            if let Some(first_byte) = seen.first_byte {
+                kind.first_byte.observe(first_byte.as_secs_f64());
+            }
+            if let Some(own) = seen.own {
+                kind.overhead.observe(own.as_secs_f64());
+            }
+            kind.received.inc_by(seen.bytes_in as u64);
+            kind.sent.inc_by(seen.bytes_out as u64);
+        };
+        self.kinds.count(&labels, || self.kind(&labels), count);
         if seen.redirected {
             self.model_redirects.inc();
         }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
 
 thread_local! {
     /// Where the name of a kind is put together.
@@ -16,17 +16,18 @@ thread_local! {
 }
 
 /// What each kind of request counts in.
-pub struct Series<T>(RwLock<HashMap<String, Arc<T>>>);
+pub struct Series<T>(ArcSwap<HashMap<String, Arc<T>>>);
 
 impl<T> Default for Series<T> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self(ArcSwap::default())
     }
 }
 
 impl<T> Series<T> {
-    /// What a kind of request counts in; made when the first of it comes.
-    pub fn of(&self, labels: &[&str], make: impl FnOnce() -> T) -> Arc<T> {
+    /// Counts in what a kind of request counts in, which is made when the first of it comes. Looking it
+    /// up writes nothing that another thread reads.
+    pub fn count(&self, labels: &[&str], make: impl Fn() -> T, count: impl FnOnce(&T)) {
         NAME.with_borrow_mut(|name| {
             name.clear();
             for label in labels {
@@ -34,12 +35,17 @@ impl<T> Series<T> {
                 // No label has it: they are names of ours, or the operator's, checked.
                 name.push('\n');
             }
-            if let Some(known) = self.0.read().get(name.as_str()) {
-                return Arc::clone(known);
+            if let Some(known) = self.0.load().get(name.as_str()) {
+                return count(known);
             }
-            let mut all = self.0.write();
-            Arc::clone(all.entry(name.clone()).or_insert_with(|| Arc::new(make())))
-        })
+            let made = Arc::new(make());
+            self.0.rcu(|all| {
+                let mut all = HashMap::clone(all);
+                all.entry(name.clone()).or_insert_with(|| Arc::clone(&made));
+                all
+            });
+            count(&made);
+        });
     }
 }
 
@@ -49,9 +55,14 @@ mod tests {
 
     #[test]
     fn a_kind_is_made_once_and_no_two_are_taken_for_one() {
-        let series = Series::default();
-        let first = series.of(&["a", "bc"], || 1);
-        assert!(Arc::ptr_eq(&first, &series.of(&["a", "bc"], || 2)));
-        assert_eq!(*series.of(&["ab", "c"], || 3), 3);
+        let series: Series<u32> = Series::default();
+        let of = |labels: &[&str], new| {
+            let mut found = 0;
+            series.count(labels, || new, |kind| found = *kind);
+            found
+        };
+        assert_eq!(of(&["a", "bc"], 1), 1);
+        assert_eq!(of(&["a", "bc"], 2), 1);
+        assert_eq!(of(&["ab", "c"], 3), 3);
     }
 }

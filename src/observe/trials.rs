@@ -95,10 +95,9 @@ impl Trials {
 
     /// Counts an attempt, by what came of it.
     pub fn attempted(&self, upstream: &str, verdict: &'static str) {
-        let counter = self.seen.of(&[upstream, verdict], || {
-            self.attempts.with_label_values(&[upstream, verdict])
-        });
-        counter.inc();
+        let counter = || self.attempts.with_label_values(&[upstream, verdict]);
+        self.seen
+            .count(&[upstream, verdict], counter, IntCounter::inc);
     }
 
     /// Counts an ejection, of a `server` or a `target`.

@@ -114,6 +114,11 @@ impl Rule {
         self.breakers.get(position)
     }
 
+    /// Whether more than one can be asked.
+    pub fn has_several(&self) -> bool {
+        self.breakers.len() + self.fallbacks.len() > 1
+    }
+
     /// Whether one more target may be left out: at most half of what the rule can ask is.
     pub fn may_eject(&self) -> bool {
         let weighted = self.targets.all().iter().filter(|target| target.weight > 0);

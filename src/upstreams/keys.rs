@@ -6,7 +6,7 @@
 //! sensitive, so that nothing prints them. Refuses to know what a key is used for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -69,7 +69,11 @@ pub struct Key {
 
 /// How a key does; outlives a snapshot.
 #[derive(Debug, Default)]
-pub struct KeyCondition(Mutex<Doing>);
+pub struct KeyCondition {
+    /// Whether there is anything to know: no rest, no allowance, no strike. Nearly always not.
+    is_remarkable: AtomicBool,
+    doing: Mutex<Doing>,
+}
 
 #[derive(Debug, Default)]
 struct Doing {
@@ -159,26 +163,28 @@ impl KeyRing {
         }
     }
 
-    /// Our key for a request of about so many tokens: one that is ready rather than one that is dry,
-    /// none that rests and none that `tried` names. `None` where there is none such, or the client's
+    /// Our key for a request of about so many tokens, with its position: one that is ready rather than
+    /// one that is dry, none that rests and none that `tried` names. `None` where there is none such, or the client's
     /// own is sent on.
-    pub fn choose(&self, turn: Turn<'_>, tried: &[Arc<Key>], tokens: u64) -> Option<Arc<Key>> {
+    pub fn choose(&self, turn: Turn<'_>, tried: &[usize], tokens: u64) -> Option<(usize, &Key)> {
         let (keys, start) = self.turn(turn)?;
         let now = Instant::now();
-        let in_order = || keys.iter().cycle().skip(start).take(keys.len());
-        let untried = |key: &&Arc<Key>| !tried.iter().any(|other| Arc::ptr_eq(key, other));
+        let in_order = keys.iter().enumerate().cycle().skip(start);
         let mut dry = None;
-        for key in in_order().filter(untried) {
+        for (position, key) in in_order.take(keys.len()) {
+            if tried.contains(&position) {
+                continue;
+            }
             match key.readiness(now) {
                 Readiness::Ready => {
-                    key.condition.0.lock().spend(tokens, now);
-                    return Some(Arc::clone(key));
+                    key.condition.spend(tokens, now);
+                    return Some((position, key));
                 }
-                Readiness::Dry if dry.is_none() => dry = Some(key),
+                Readiness::Dry if dry.is_none() => dry = Some((position, key.as_ref())),
                 _ => {}
             }
         }
-        dry.cloned()
+        dry
     }
 
     /// The key whose turn it is, whether it rests or not: for what only its own account can serve.
@@ -244,7 +250,8 @@ impl KeyRing {
     /// Lets a key rest that its provider does not serve now, and tells for how long.
     pub fn rest(&self, key: &Key, why: Rest, told: Option<Duration>) -> Duration {
         let is_lone = self.keys().len() == 1;
-        let mut doing = key.condition.0.lock();
+        key.condition.is_remarkable.store(true, Ordering::Relaxed);
+        let mut doing = key.condition.doing.lock();
         let time = match why {
             Rest::RateLimited => told.unwrap_or_else(|| {
                 let doubled = FIRST_REST.saturating_mul(1 << doing.strikes.min(10));
@@ -262,7 +269,10 @@ impl KeyRing {
 impl Key {
     /// Whether it can be used.
     pub fn readiness(&self, now: Instant) -> Readiness {
-        let doing = self.condition.0.lock();
+        if !self.condition.is_remarkable.load(Ordering::Relaxed) {
+            return Readiness::Ready;
+        }
+        let doing = self.condition.doing.lock();
         match doing.rest {
             Some((until, why)) if until > now => {
                 return Readiness::Resting(until - now, why);
@@ -280,11 +290,21 @@ impl Key {
 
     /// It has served; what its provider said of its allowance counts from now on.
     pub fn served(&self, headroom: &Headroom) {
-        let mut doing = self.condition.0.lock();
-        doing.strikes = 0;
-        if headroom.is_empty() {
+        let condition = &self.condition;
+        if headroom.is_empty() && !condition.is_remarkable.load(Ordering::Relaxed) {
             return;
         }
+        let mut doing = condition.doing.lock();
+        doing.strikes = 0;
+        if headroom.is_empty() {
+            let is_remarkable =
+                doing.rest.is_some() || doing.requests.is_some() || doing.tokens.is_some();
+            condition
+                .is_remarkable
+                .store(is_remarkable, Ordering::Relaxed);
+            return;
+        }
+        condition.is_remarkable.store(true, Ordering::Relaxed);
         let now = Instant::now();
         let learnt = |allowance: Option<Allowance>| {
             let allowance = allowance?;
@@ -298,9 +318,16 @@ impl Key {
     }
 }
 
-impl Doing {
-    fn spend(&mut self, tokens: u64, now: Instant) {
-        for (learnt, amount) in [(&mut self.requests, 1), (&mut self.tokens, tokens)] {
+impl KeyCondition {
+    fn spend(&self, tokens: u64, now: Instant) {
+        if !self.is_remarkable.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut doing = self.doing.lock();
+        let doing = &mut *doing;
+        // A rest that is over is forgotten.
+        doing.rest = doing.rest.filter(|(until, _)| *until > now);
+        for (learnt, amount) in [(&mut doing.requests, 1), (&mut doing.tokens, tokens)] {
             if let Some(known) = learnt {
                 known.left = known.left.saturating_sub(amount);
                 if known.until <= now {
@@ -330,7 +357,7 @@ mod tests {
     }
 
     fn chosen(ring: &KeyRing, turn: Turn<'_>) -> Option<String> {
-        ring.choose(turn, &[], 10).map(|key| value(&key))
+        ring.choose(turn, &[], 10).map(|(_, key)| value(key))
     }
 
     fn headroom(requests: u64, tokens: u64) -> Headroom {
@@ -357,7 +384,7 @@ mod tests {
     #[test]
     fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
         for turn in [Turn::Next, Turn::Of("t")] {
-            assert_eq!(ring(&[]).choose(turn, &[], 1).unwrap().value, None);
+            assert_eq!(ring(&[]).choose(turn, &[], 1).unwrap().1.value, None);
             let conditions = Conditions::default();
             let passthrough =
                 KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &conditions);
@@ -387,15 +414,15 @@ mod tests {
     #[test]
     fn a_key_that_rests_leaves_its_turns_to_the_others_even_those_of_its_tenants() {
         let ring = ring(&["a", "b"]);
-        let first = ring.choose(Turn::Next, &[], 1).unwrap();
-        ring.rest(&first, Rest::RateLimited, Some(Duration::from_secs(60)));
+        let (_, first) = ring.choose(Turn::Next, &[], 1).unwrap();
+        ring.rest(first, Rest::RateLimited, Some(Duration::from_secs(60)));
         for turn in [Turn::Next, Turn::Next, Turn::Of("x"), Turn::Of("y")] {
             assert_eq!(chosen(&ring, turn).unwrap(), "Bearer b");
         }
         assert_eq!(ring.readiness(Instant::now()), Readiness::Ready);
-        let other = ring.choose(Turn::Next, &[], 1).unwrap();
-        assert!(ring.choose(Turn::Next, &[Arc::clone(&other)], 1).is_none());
-        ring.rest(&other, Rest::OutOfCredit, None);
+        let (position, other) = ring.choose(Turn::Next, &[], 1).unwrap();
+        assert!(ring.choose(Turn::Next, &[position], 1).is_none());
+        ring.rest(other, Rest::OutOfCredit, None);
         assert!(ring.choose(Turn::Next, &[], 1).is_none());
         assert!(
             ring.pinned(Turn::Of("x")).is_some(),
@@ -413,21 +440,21 @@ mod tests {
     #[test]
     fn who_is_told_no_time_rests_longer_each_time_until_it_serves() {
         let ring = ring(&["a"]);
-        let key = ring.choose(Turn::Next, &[], 1).unwrap();
-        let rest = || ring.rest(&key, Rest::RateLimited, None).as_secs();
+        let (_, key) = ring.choose(Turn::Next, &[], 1).unwrap();
+        let rest = || ring.rest(key, Rest::RateLimited, None).as_secs();
         assert_eq!([rest(), rest(), rest()], [1, 2, 4]);
         assert_eq!((0..9).map(|_| rest()).max(), Some(30));
         key.served(&Headroom::default());
         assert_eq!(rest(), 1);
-        assert_eq!(ring.rest(&key, Rest::Refused, None), EJECTION_OF_ALL);
+        assert_eq!(ring.rest(key, Rest::Refused, None), EJECTION_OF_ALL);
     }
 
     #[test]
     fn an_allowance_is_used_up_and_no_further_while_another_key_has_some() {
         let ring = ring(&["a", "b"]);
         let (a, b) = (
-            ring.choose(Turn::Next, &[], 0).unwrap(),
-            ring.choose(Turn::Next, &[], 0).unwrap(),
+            ring.choose(Turn::Next, &[], 0).unwrap().1,
+            ring.choose(Turn::Next, &[], 0).unwrap().1,
         );
         a.served(&headroom(2, 1000));
         b.served(&headroom(1000, 30));

@@ -42,6 +42,8 @@ pub struct Peer {
     pub url_path: String,
     /// Whether HTTP/2 is offered to it.
     pub http2: bool,
+    /// How its server does.
+    condition: Arc<ServerCondition>,
 }
 
 impl Peer {
@@ -93,15 +95,15 @@ pub struct Seat {
     pub peer: Arc<Peer>,
     /// Its position in the pool.
     pub server: usize,
-    condition: Arc<ServerCondition>,
     admission: Option<Admission>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.condition.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let condition = &self.peer.condition;
+        condition.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(admission) = self.admission.take() {
-            self.condition.breaker.abandoned(admission);
+            condition.breaker.abandoned(admission);
         }
     }
 }
@@ -214,7 +216,7 @@ impl Pool {
     /// The server has served.
     pub fn succeeded(&self, seat: &mut Seat) {
         if let (Some(admission), Some(ejection)) = (seat.admission.take(), &self.ejection) {
-            let breaker = &seat.condition.breaker;
+            let breaker = &seat.peer.condition.breaker;
             breaker.succeeded(admission, ejection, Instant::now());
         }
     }
@@ -222,7 +224,7 @@ impl Pool {
     /// The server has failed. Tells for how long that leaves it out: at most half of a pool is.
     pub fn failed(&self, seat: &mut Seat) -> Option<Duration> {
         let ejection = self.ejection.as_ref()?;
-        let breaker = &seat.condition.breaker;
+        let breaker = &seat.peer.condition.breaker;
         let now = Instant::now();
         // One that broke after it had begun to answer has been counted as served: it fails anew.
         let admission = seat.admission.take();
@@ -257,7 +259,7 @@ impl Pool {
             match lookup(&server.url).await {
                 Ok(addresses) => {
                     let peers = addresses.into_iter();
-                    let peers = peers.filter_map(|address| self.peer_at(&server.url, address));
+                    let peers = peers.filter_map(|address| self.peer_at(server, address));
                     server.peers.store(Arc::new(peers.map(Arc::new).collect()));
                 }
                 Err(e) => failures.push(format!("{}: {e}", server.url.host)),
@@ -272,7 +274,8 @@ impl Pool {
         }
     }
 
-    fn peer_at(&self, url: &BaseUrl, address: SocketAddr) -> Option<Peer> {
+    fn peer_at(&self, server: &Server, address: SocketAddr) -> Option<Peer> {
+        let url = &server.url;
         let mut http = HttpPeer::new(address, url.tls, url.host.clone());
         let options = &mut http.options;
         options.connection_timeout = Some(self.timeouts.connect);
@@ -294,6 +297,7 @@ impl Pool {
             },
             url_path: url.path.clone(),
             http2: self.http2,
+            condition: Arc::clone(&server.condition),
         })
     }
 }
@@ -316,7 +320,6 @@ impl Server {
         Some(Seat {
             peer,
             server: position,
-            condition: Arc::clone(&self.condition),
             admission,
         })
     }

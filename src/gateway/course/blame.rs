@@ -3,7 +3,6 @@
 //! Owns counting a success or a failure for the server, the target and the key, and telling the
 //! operator of what that changes. Refuses to know what is tried next.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Asked, Begun};
@@ -15,12 +14,12 @@ use crate::runtime::Shared;
 use crate::upstreams::{Key, KeyRing, Rest, Seat};
 
 /// Counts a success for everyone who had a part in it.
-pub fn praise(
+pub fn praise<'r>(
     asked: Asked,
     terms: Terms,
-    mut candidate: Candidate,
-    key: Option<Arc<Key>>,
-) -> Begun {
+    mut candidate: Candidate<'r>,
+    key: Option<(usize, &Key)>,
+) -> Begun<'r> {
     let Asked {
         answer,
         mut seat,
@@ -28,7 +27,7 @@ pub fn praise(
     } = asked;
     candidate.upstream.pool.succeeded(&mut seat);
     candidate.succeeded();
-    if let Some(key) = key {
+    if let Some((_, key)) = key {
         key.served(&outgoing::headroom(&answer));
     }
     Begun {
@@ -44,12 +43,12 @@ pub fn praise(
 pub fn blame(
     shared: &Shared,
     failed: &Failed,
-    candidate: &mut Candidate,
+    candidate: &mut Candidate<'_>,
     seat: Option<Seat>,
-    key: Option<&Arc<Key>>,
+    key: Option<&Key>,
     tried: &[usize],
 ) {
-    let upstream = Arc::clone(&candidate.upstream);
+    let upstream = candidate.upstream;
     let (name, reason) = (upstream.name.as_str(), failed.verdict.reason);
     match reason.blames() {
         Blame::Nobody => return,
@@ -75,7 +74,8 @@ pub fn blame(
         }
     }
     if let Some(time) = candidate.failed() {
-        ejected(shared, name, "target", &candidate.model, reason, time);
+        let model = candidate.model.unwrap_or("as it is asked for");
+        ejected(shared, name, "target", model, reason, time);
     }
 }
 

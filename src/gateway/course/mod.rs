@@ -9,7 +9,6 @@ mod blame;
 mod remedy;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pingora_proxy::Session;
@@ -25,30 +24,30 @@ use crate::gateway::relay;
 use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{Full, Key, Place, Seat};
+use crate::upstreams::{Full, Key, Place, Seat, Upstream};
 use remedy::{Here, Next};
 
 /// As much of a request is taken for a token, when it is weighed against what a key has left.
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// A request that asks somebody.
-pub struct Course<'a> {
+pub struct Course<'r, 'b> {
     /// What all requests share.
-    pub shared: &'a Shared,
+    pub shared: &'b Shared,
     /// What is asked.
     pub endpoint: &'static Exchange,
     /// The request's body.
-    pub body: &'a Body,
+    pub body: &'b Body,
     /// Who can be asked.
-    pub plan: Plan,
+    pub plan: Plan<'r>,
 }
 
 /// An answer that has begun, and who gives it.
-pub struct Begun {
+pub struct Begun<'r> {
     /// The answer.
     pub answer: Answer,
     /// Who gives it.
-    pub candidate: Candidate,
+    pub candidate: Candidate<'r>,
     /// What is expected of it.
     pub terms: Terms,
     /// On which server.
@@ -64,7 +63,7 @@ struct Asked {
     place: Option<Place>,
 }
 
-impl Course<'_> {
+impl<'r> Course<'r, '_> {
     /// Asks until somebody answers.
     ///
     /// # Errors
@@ -74,7 +73,7 @@ impl Course<'_> {
         client: &mut Session,
         context: &mut Context,
         awake: &mut Awake,
-    ) -> Result<Begun, Failure> {
+    ) -> Result<Begun<'r>, Failure> {
         let retries = context.runtime.settings.retries;
         self.shared.budget.deposit(Instant::now(), &retries.budget);
         let mut candidate = self.first(client, context, awake).await?;
@@ -85,7 +84,7 @@ impl Course<'_> {
                 .attempt(client, context, awake, candidate, &mut here)
                 .await?;
             let (failed, tried) = match attempt {
-                Ok(begun) => return Ok(*begun),
+                Ok(begun) => return Ok(begun),
                 Err(failed) => *failed,
             };
             candidate = tried;
@@ -118,7 +117,7 @@ impl Course<'_> {
         client: &mut Session,
         context: &mut Context,
         awake: &mut Awake,
-    ) -> Result<Candidate, Failure> {
+    ) -> Result<Candidate<'r>, Failure> {
         let nobody = match self.plan.first() {
             Ok(candidate) => return Ok(candidate),
             Err(nobody) => nobody,
@@ -139,10 +138,10 @@ impl Course<'_> {
         client: &mut Session,
         context: &mut Context,
         awake: &mut Awake,
-        candidate: Candidate,
+        candidate: Candidate<'r>,
         here: &mut Here,
-    ) -> Result<Result<Box<Begun>, Box<(Failed, Candidate)>>, Failure> {
-        context.ask(&candidate.upstream, &candidate.model);
+    ) -> Result<Result<Begun<'r>, Box<(Failed, Candidate<'r>)>>, Failure> {
+        context.ask(candidate.upstream, candidate.model);
         let started = Instant::now();
         let key = self.key(context, &candidate, here);
         if key.is_none() && candidate.upstream.keys.are_ours() {
@@ -155,12 +154,19 @@ impl Course<'_> {
             self.endpoint,
             self.body,
             &candidate,
-            key.as_deref(),
+            key.map(|(_, key)| key),
         )?;
         let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
-        let affinity = outgoing::affinity(context, self.body, &candidate.upstream);
+        let affinity = outgoing::affinity(context, self.body, candidate.upstream);
         let mut waited = Duration::ZERO;
-        let asking = self.ask(&terms, outgoing, &affinity, &here.servers, &mut waited);
+        let asking = self.ask(
+            candidate.upstream,
+            &terms,
+            outgoing,
+            &affinity,
+            &here.servers,
+            &mut waited,
+        );
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(asking);
         let outcome = watched(client, context, awake, asking).await?;
@@ -171,9 +177,9 @@ impl Course<'_> {
         };
         let trials = self.shared.metrics.trials();
         trials.attempted(&candidate.upstream.name, name);
-        note(context, &candidate, key.clone(), name, started);
+        note(context, &candidate, key, name, started);
         Ok(match outcome {
-            Ok(asked) => Ok(Box::new(blame::praise(asked, terms, candidate, key))),
+            Ok(asked) => Ok(blame::praise(asked, terms, candidate, key)),
             Err((failed, seat)) => {
                 let mut candidate = candidate;
                 here.times += 1;
@@ -184,12 +190,12 @@ impl Course<'_> {
                         &failed,
                         &mut candidate,
                         seat,
-                        key.as_ref(),
+                        key.map(|(_, key)| key),
                         &here.servers,
                     );
                 }
                 if failed.verdict.reason.blames() == Blame::Key {
-                    here.keys.extend(key);
+                    here.keys.extend(key.map(|(position, _)| position));
                 }
                 Err(Box::new((failed, candidate)))
             }
@@ -197,7 +203,12 @@ impl Course<'_> {
     }
 
     /// The key of ours for the next attempt.
-    fn key(&self, context: &Context, candidate: &Candidate, here: &Here) -> Option<Arc<Key>> {
+    fn key(
+        &self,
+        context: &Context,
+        candidate: &Candidate<'r>,
+        here: &Here,
+    ) -> Option<(usize, &'r Key)> {
         let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
         let turn = outgoing::turn(self.endpoint, self.body, tenant);
         let tokens = self.body.len() as u64 / BYTES_PER_TOKEN;
@@ -207,13 +218,13 @@ impl Course<'_> {
     /// Takes a place and a server, and asks.
     async fn ask(
         &self,
+        upstream: &Upstream,
         terms: &Terms,
         outgoing: Outgoing,
         affinity: &[u8],
         tried: &[usize],
         waited: &mut Duration,
     ) -> Result<Asked, (Failed, Option<Seat>)> {
-        let upstream = &terms.upstream;
         let place = match &upstream.places {
             Some(places) => {
                 let queueing = Instant::now();
@@ -225,7 +236,7 @@ impl Course<'_> {
         };
         let seat = upstream.pool.choose(affinity, tried);
         let mut seat = seat.ok_or_else(unresolved)?;
-        match attempt::run(self.shared, &mut seat, terms, outgoing, waited).await {
+        match attempt::run(self.shared, upstream, &mut seat, terms, outgoing, waited).await {
             Ok(answer) => Ok(Asked {
                 answer,
                 seat,
@@ -253,21 +264,21 @@ fn is_the_clients(failed: &Failed) -> bool {
 /// Notes an attempt.
 fn note(
     context: &mut Context,
-    candidate: &Candidate,
-    key: Option<Arc<Key>>,
+    candidate: &Candidate<'_>,
+    key: Option<(usize, &Key)>,
     outcome: &'static str,
     started: Instant,
 ) {
     context.trail.push(Tried {
-        upstream: Arc::clone(&candidate.upstream),
-        key,
+        upstream: candidate.position,
+        key: key.map(|(position, _)| position),
         outcome,
         time: started.elapsed(),
     });
 }
 
 /// Between the choice and the attempt another request has let the last key rest.
-fn keyless(candidate: &Candidate) -> Failed {
+fn keyless(candidate: &Candidate<'_>) -> Failed {
     let nobody = plan::resting(&candidate.upstream.keys, Instant::now()).unwrap_or(Nobody {
         why: Reason::RateLimited,
         back_in: None,

@@ -4,7 +4,6 @@
 //! client; and the bounds on it: attempts, time, and the budget of all requests together. Refuses to
 //! know how anyone is asked.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Course;
@@ -13,7 +12,7 @@ use crate::gateway::context::Context;
 use crate::gateway::plan::Candidate;
 use crate::ids;
 use crate::openai::verdict::{Blame, Reason, Remedy};
-use crate::upstreams::{Key, Readiness, Rest};
+use crate::upstreams::{Readiness, Rest};
 
 /// What of a candidate has been tried.
 #[derive(Default)]
@@ -21,7 +20,7 @@ pub struct Here {
     /// Servers that have failed.
     pub servers: Vec<usize>,
     /// Keys that have failed.
-    pub keys: Vec<Arc<Key>>,
+    pub keys: Vec<usize>,
     /// How often it has been asked.
     pub times: u32,
     /// The server that was asked last.
@@ -29,27 +28,27 @@ pub struct Here {
 }
 
 /// What is done after a failure.
-pub enum Next {
+pub enum Next<'r> {
     /// The same candidate, after a while.
     Here(Duration),
     /// Another one.
-    There(Box<Candidate>),
+    There(Box<Candidate<'r>>),
     /// Nothing: the client is told.
     Tell,
 }
 
-impl Course<'_> {
+impl<'r> Course<'r, '_> {
     /// Decides what follows on a failure.
     pub fn next(
         &mut self,
         context: &Context,
         failed: &Failed,
-        candidate: &Candidate,
+        candidate: &Candidate<'r>,
         here: &mut Here,
-    ) -> Next {
+    ) -> Next<'r> {
         let retries = &context.runtime.settings.retries;
         let reason = failed.verdict.reason;
-        let upstream = &candidate.upstream;
+        let upstream = candidate.upstream;
         let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
             || attempt::left(context.started + upstream.timeouts.total).as_millis() <= 1;
         if is_spent {
@@ -102,15 +101,15 @@ impl Course<'_> {
     }
 }
 
-fn has_other_key(candidate: &Candidate, here: &Here) -> bool {
+fn has_other_key(candidate: &Candidate<'_>, here: &Here) -> bool {
     let now = Instant::now();
-    let keys = candidate.upstream.keys.keys().iter();
-    let mut untried = keys.filter(|key| !here.keys.iter().any(|tried| Arc::ptr_eq(tried, key)));
-    untried.any(|key| !matches!(key.readiness(now), Readiness::Resting(..)))
+    let keys = candidate.upstream.keys.keys().iter().enumerate();
+    let mut untried = keys.filter(|(position, _)| !here.keys.contains(position));
+    untried.any(|(_, key)| !matches!(key.readiness(now), Readiness::Resting(..)))
 }
 
 /// Notes the server that has failed; tells whether another can be asked.
-fn has_other_server(candidate: &Candidate, here: &mut Here) -> bool {
+fn has_other_server(candidate: &Candidate<'_>, here: &mut Here) -> bool {
     // Where nobody had a place, no server is to blame.
     let Some(server) = here.server else {
         return false;
@@ -122,11 +121,11 @@ fn has_other_server(candidate: &Candidate, here: &mut Here) -> bool {
 /// The same candidate again, where nothing else is left and it may help.
 fn again(
     failed: &Failed,
-    candidate: &Candidate,
+    candidate: &Candidate<'_>,
     here: &mut Here,
     backoff: Duration,
     longest_wait: Duration,
-) -> Next {
+) -> Next<'static> {
     let now = Instant::now();
     let rests = match candidate.upstream.keys.readiness(now) {
         Readiness::Resting(left, Rest::RateLimited) => Some(left),

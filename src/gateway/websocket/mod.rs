@@ -104,10 +104,10 @@ fn choose(
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
-        let candidate = Plan::new(context, &model)?.first();
+        let candidate = Plan::new(&runtime, context, &model)?.first();
         let candidate = candidate.map_err(plan::unavailable)?;
-        context.ask(&candidate.upstream, &candidate.model);
-        let upstream = Arc::clone(&candidate.upstream);
+        context.ask(candidate.upstream, candidate.model);
+        let upstream = Arc::clone(candidate.upstream);
         let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));
         let allows_any = tenant.is_some_and(|t| t.allows_all());
         return match socket.model_in_query || is_home || allows_any {
