@@ -22,7 +22,9 @@ pub struct Plan<'r> {
     fallbacks: usize,
     /// The rule in whose targets we are.
     current: Step<'r>,
-    /// Its targets that have been tried.
+    /// Its target that was chosen last.
+    last: Option<usize>,
+    /// Those that were chosen before; nearly always none.
     tried: Vec<usize>,
 }
 
@@ -82,6 +84,7 @@ impl<'r> Plan<'r> {
             rule,
             runtime,
             fallbacks: 0,
+            last: None,
             tried: Vec::new(),
         })
     }
@@ -115,7 +118,7 @@ impl<'r> Plan<'r> {
         for strictness in [Strictness::HasRoom, Strictness::NotRefused] {
             // A place in a trial may be taken between the look and the choice.
             while let Some(position) = self.choose(strictness) {
-                self.tried.push(position);
+                self.tried.extend(self.last.replace(position));
                 if let Some(candidate) = self.take(position) {
                     return Some(candidate);
                 }
@@ -127,7 +130,9 @@ impl<'r> Plan<'r> {
     fn choose(&self, strictness: Strictness) -> Option<usize> {
         let now = Instant::now();
         self.current.rule.targets.choose(|position| {
-            !self.tried.contains(&position) && self.is_open(position, strictness, now)
+            self.last != Some(position)
+                && !self.tried.contains(&position)
+                && self.is_open(position, strictness, now)
         })
     }
 
@@ -191,6 +196,7 @@ impl<'r> Plan<'r> {
                 model: Some(&fallback.model),
             };
             self.tried.clear();
+            self.last = None;
             if let Some(candidate) = self.sibling() {
                 return Some(candidate);
             }

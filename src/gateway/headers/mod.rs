@@ -23,7 +23,15 @@ pub const HOPS: HeaderName = HeaderName::from_static("x-tollgate-hops");
 
 /// How many attempts were made.
 pub fn attempts(trail: &[Tried]) -> HeaderValue {
-    HeaderValue::from(trail.len())
+    small(trail.len())
+}
+
+/// A number as a header's value; nearly always 1, for which nothing is allocated.
+fn small(number: usize) -> HeaderValue {
+    match number {
+        1 => HeaderValue::from_static("1"),
+        number => HeaderValue::from(number),
+    }
 }
 
 /// Through how many gateways a request has come.

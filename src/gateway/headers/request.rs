@@ -187,9 +187,8 @@ fn build(
         }
     }
     let hops = super::hops(&client.headers).saturating_add(1);
-    header
-        .insert_header(super::HOPS, HeaderValue::from(hops))
-        .ok()?;
+    let hops = super::small(usize::try_from(hops).ok()?);
+    header.insert_header(super::HOPS, hops).ok()?;
     let dialect = &upstream.dialect;
     for (name, value) in &dialect.headers {
         header.insert_header(name.clone(), value.clone()).ok()?;
