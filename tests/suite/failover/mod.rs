@@ -10,6 +10,7 @@ mod health;
 mod holding;
 mod keys;
 mod resent;
+mod status;
 mod streams;
 
 use std::collections::BTreeMap;
