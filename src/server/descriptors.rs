@@ -3,11 +3,14 @@
 //! Owns the limit of the system, which is raised as far as it lets us. Fails by leaving the limit
 //! where it is.
 
+use crate::config::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What else takes a descriptor: listeners, idle connections to upstreams, large forms, the log,
 /// connections that are told that there is no room.
 const RESERVE: u64 = 256;
+/// As many connections are enough for most.
+const PLENTY: usize = 4096;
 
 /// Raises the limit, and tells how many connections of clients there is room for; each may need one
 /// to an upstream. Says so when they are fewer than are `wanted`.
@@ -18,7 +21,14 @@ pub fn room_for_connections(wanted: usize) -> usize {
     };
     let room = connections_within(limit);
     if room < wanted {
-        log::warn!(
+        // What nobody asked for, and is plenty, alarms nobody.
+        let is_plenty = wanted == Limits::default().connections && room >= PLENTY;
+        let level = match is_plenty {
+            true => log::Level::Info,
+            false => log::Level::Warn,
+        };
+        log::log!(
+            level,
             "the system lets this process open {limit} files, enough for {room} connections of \
              clients and not for the {wanted} of server.limits.connections: raise the limit to \
              {} (LimitNOFILE= in the unit, or `ulimit -n`), or lower the setting",
