@@ -164,8 +164,8 @@ impl KeyRing {
     }
 
     /// Our key for a request of about so many tokens, with its position: one that is ready rather than
-    /// one that is dry, none that rests and none that `tried` names. `None` where there is none such, or the client's
-    /// own is sent on.
+    /// one that is dry, none that rests and none that `tried` names. `None` where there is none such,
+    /// or the client's own is sent on.
     pub fn choose(&self, turn: Turn<'_>, tried: &[usize], tokens: u64) -> Option<(usize, &Key)> {
         let (keys, start) = self.turn(turn)?;
         let now = Instant::now();
@@ -250,8 +250,9 @@ impl KeyRing {
     /// Lets a key rest that its provider does not serve now, and tells for how long.
     pub fn rest(&self, key: &Key, why: Rest, told: Option<Duration>) -> Duration {
         let is_lone = self.keys().len() == 1;
-        key.condition.is_remarkable.store(true, Ordering::Relaxed);
         let mut doing = key.condition.doing.lock();
+        // Under the lock: whoever has just found nothing to know must not be the last to say so.
+        key.condition.is_remarkable.store(true, Ordering::Relaxed);
         let time = match why {
             Rest::RateLimited => told.unwrap_or_else(|| {
                 let doubled = FIRST_REST.saturating_mul(1 << doing.strikes.min(10));
