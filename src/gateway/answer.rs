@@ -70,9 +70,6 @@ async fn fail(
         header.insert_header(name, value)?;
     }
     mark(&mut header, context)?;
-    if matches!(failure, Failure::Loop) {
-        header.insert_header(SHOULD_RETRY, HeaderValue::from_static("false"))?;
-    }
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;
     Ok(())
@@ -104,7 +101,7 @@ fn mark(header: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
     if context.trail.is_empty() {
         return Ok(());
     }
-    header.insert_header(ATTEMPTS, headers::attempts(&context.trail))?;
+    header.insert_header(ATTEMPTS, headers::count(context.trail.len()))?;
     let wait = header.headers.get(RETRY_AFTER);
     let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse::<f64>().ok());
     if wait.is_none_or(|seconds| seconds > LONGEST_RETRY_AFTER) {

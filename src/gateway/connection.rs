@@ -43,7 +43,7 @@ const BEGUN: u8 = 2;
 const PASSED: u8 = 3;
 
 /// How many bytes open a connection over HTTP/2.
-const PREFACE_BYTES: usize = 24;
+pub const PREFACE_BYTES: usize = 24;
 
 /// A connection of a client. Over HTTP/2 its opening counts as a header, and is the only one.
 pub struct Connection {

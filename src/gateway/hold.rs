@@ -5,13 +5,11 @@
 //! long, or neither, is an answer at its first byte. Fails with what came instead of an answer, and
 //! until then the client has seen nothing.
 
-use std::sync::LazyLock;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use memchr::memmem::Finder;
 use pingora::Error;
 use pingora::http::ResponseHeader;
 
@@ -27,9 +25,6 @@ const MAX_EVENTS: usize = 64;
 const MAX_STREAM_BYTES: usize = 256 << 10;
 /// A longer JSON answer is no error.
 const MAX_JSON_BYTES: usize = 16 << 10;
-
-/// What a complaint has in it.
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// What an answer came instead of.
 #[derive(Debug)]
@@ -112,7 +107,7 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid>
             &joined
         }
     };
-    let may_complain = ERROR.find(body).is_some();
+    let may_complain = Complaint::may_be_in(body);
     match may_complain.then(|| Complaint::read(body)).flatten() {
         Some(complaint) => Err(Unsaid::Complained(complaint)),
         None => Ok(Until::Output),

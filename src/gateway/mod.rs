@@ -55,7 +55,7 @@ use crate::runtime::Shared;
 use context::Context;
 use failure::Failure;
 
-pub use connection::Connection;
+pub use connection::{Connection, PREFACE_BYTES};
 
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
+use crate::config::Ejection;
 use crate::openai::verdict::Reason;
 use crate::runtime::{Manners, Rule, Runtime};
 use crate::upstreams::{Admission, Breaker, KeyRing, Readiness, Rest, Upstream};
@@ -46,7 +47,17 @@ pub struct Candidate<'r> {
     pub model: Option<&'r str>,
     rule: &'r Rule,
     target: usize,
+    /// What leaves the target out, where something else can be asked in its place.
+    guard: Option<Guard<'r>>,
     admission: Option<Admission>,
+}
+
+type Guard<'r> = (&'r Breaker, &'r Ejection);
+
+/// What leaves a target out; nothing does where nothing else can be asked.
+fn guard<'r>(rule: &'r Rule, position: usize, upstream: &'r Upstream) -> Option<Guard<'r>> {
+    let breaker = rule.breaker(position).filter(|_| rule.has_several())?;
+    Some((breaker, upstream.pool.ejection()?))
 }
 
 /// Why nobody can be asked.
@@ -140,9 +151,7 @@ impl<'r> Plan<'r> {
         let Some(upstream) = self.upstream(position) else {
             return false;
         };
-        let breaker = self.current.rule.breaker(position);
-        let is_in = breaker
-            .zip(upstream.pool.ejection())
+        let is_in = guard(self.current.rule, position, upstream)
             .is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
         let may_queue = strictness == Strictness::NotRefused;
         is_in
@@ -168,10 +177,10 @@ impl<'r> Plan<'r> {
         let Step { rule, model } = self.current;
         let target = rule.targets.get(position)?;
         let upstream = self.runtime.upstream(target)?;
-        let breaker = rule.breaker(position).filter(|_| rule.has_several());
-        let admission = match (breaker, upstream.pool.ejection()) {
-            (Some(breaker), Some(ejection)) => Some(breaker.admit(ejection, Instant::now())?),
-            _ => None,
+        let guard = guard(rule, position, upstream);
+        let admission = match guard {
+            Some((breaker, ejection)) => Some(breaker.admit(ejection, Instant::now())?),
+            None => None,
         };
         Some(Candidate {
             upstream,
@@ -179,6 +188,7 @@ impl<'r> Plan<'r> {
             model: target.model.as_deref().or(model),
             rule,
             target: position,
+            guard,
             admission,
         })
     }
@@ -239,32 +249,19 @@ impl<'r> Candidate<'r> {
         self.rule.on.contains(why)
     }
 
-    fn breaker(&self) -> Option<&'r Arc<Breaker>> {
-        // Where nothing else can be asked, nothing is left out.
-        if !self.rule.has_several() {
-            return None;
-        }
-        self.rule.breaker(self.target)
-    }
-
     /// The target has served.
     pub fn succeeded(&mut self) {
-        if let (Some(admission), Some(breaker), Some(ejection)) = (
-            self.admission.take(),
-            self.breaker(),
-            self.upstream.pool.ejection(),
-        ) {
+        if let (Some(admission), Some((breaker, ejection))) = (self.admission.take(), self.guard) {
             breaker.succeeded(admission, ejection, Instant::now());
         }
     }
 
     /// The target has failed. Tells for how long that leaves it out.
     pub fn failed(&mut self) -> Option<Duration> {
-        let ejection = self.upstream.pool.ejection()?;
+        let (breaker, ejection) = self.guard?;
         let now = Instant::now();
-        let admission = self.admission.take();
-        let breaker = self.breaker()?;
         // One that broke after it had begun to answer, or is asked once more, fails anew.
+        let admission = self.admission.take();
         let admission = admission.or_else(|| breaker.admit(ejection, now))?;
         breaker.failed(admission, ejection, now, || self.rule.may_eject())
     }
@@ -272,7 +269,7 @@ impl<'r> Candidate<'r> {
 
 impl Drop for Candidate<'_> {
     fn drop(&mut self) {
-        if let (Some(admission), Some(breaker)) = (self.admission.take(), self.breaker()) {
+        if let (Some(admission), Some((breaker, _))) = (self.admission.take(), self.guard) {
             breaker.abandoned(admission);
         }
     }

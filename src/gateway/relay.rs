@@ -133,7 +133,7 @@ fn commit(
 ) -> Result<HttpTask, Failure> {
     let header = headers::for_client(header, client.req_header(), &context.request_id);
     let mut header = header.ok_or_else(unsendable)?;
-    let attempts = headers::attempts(&context.trail);
+    let attempts = headers::count(context.trail.len());
     let inserted = header.insert_header(headers::ATTEMPTS, attempts);
     inserted.map_err(|_| unsendable())?;
     context.commit(header.status.as_u16());

@@ -4,6 +4,9 @@
 //! a stream, and whether a body complains at all. Refuses to know what is done about it. Never
 //! fails: what an error does not say is not known.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -33,7 +36,16 @@ pub struct Complaint {
     pub status: Option<u16>,
 }
 
+/// What nearly every complaint has in it.
+static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
+
 impl Complaint {
+    /// Whether there may be one in these bytes, looked for without parsing: a key, a type or an object
+    /// that is called `error`.
+    pub fn may_be_in(json: &[u8]) -> bool {
+        ERROR_WORD.find(json).is_some()
+    }
+
     /// Reads a whole body; `None` for one that does not complain: an answer, a page of HTML,
     /// nothing, or what was cut before its end.
     ///

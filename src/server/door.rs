@@ -17,14 +17,13 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrival, Arrivals};
-use crate::gateway::{Connection, Gateway};
+use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
 use crate::runtime::Shared;
 
 /// An HTTP/2 connection without a stream is closed after this.
 const IDLE_HTTP2: Duration = Duration::from_secs(75);
 /// How the preface of HTTP/2 begins; no HTTP/1 request does.
 const PREFACE_START: &[u8; 4] = b"PRI ";
-const PREFACE_BYTES: usize = 24;
 
 /// The gateway, once for each version.
 pub struct Door {

@@ -155,7 +155,7 @@ impl Pool {
     /// what the choice hangs on where the pool is consistent.
     pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<Seat> {
         if let [only] = self.servers.as_slice() {
-            let is_open = only.is_known() && only.condition.health.is_up() && tried.is_empty();
+            let is_open = only.is_well() && tried.is_empty();
             return is_open.then(|| only.seat(0, None)).flatten();
         }
         let now = Instant::now();
@@ -182,7 +182,7 @@ impl Pool {
     /// Whether some server can be asked that is none of `tried`.
     pub fn has_open(&self, tried: &[usize]) -> bool {
         if let [only] = self.servers.as_slice() {
-            return only.is_known() && only.condition.health.is_up() && tried.is_empty();
+            return only.is_well() && tried.is_empty();
         }
         let now = Instant::now();
         (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
@@ -191,8 +191,7 @@ impl Pool {
     fn is_open(&self, position: usize, now: Instant) -> bool {
         self.servers.get(position).is_some_and(|server| {
             server.weight > 0
-                && server.is_known()
-                && server.condition.health.is_up()
+                && server.is_well()
                 && self
                     .ejection
                     .as_ref()
@@ -324,8 +323,9 @@ impl Server {
         })
     }
 
-    fn is_known(&self) -> bool {
-        !self.peers.load().is_empty()
+    /// Whether it has an address, and its checks find it well.
+    fn is_well(&self) -> bool {
+        !self.peers.load().is_empty() && self.condition.health.is_up()
     }
 
     /// Its URL.

@@ -12,6 +12,7 @@ mod upstream;
 use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::headers::SHOULD_RETRY;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
@@ -206,6 +207,8 @@ impl Failure {
             Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
             Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
             Self::Flood => Some((RETRY_AFTER, fixed("1"))),
+            // Whoever tries again goes round once more.
+            Self::Loop => Some((SHOULD_RETRY, fixed("false"))),
             Self::Upstream(failure) => {
                 let seconds = failure.cause.retry_after()?;
                 Some((RETRY_AFTER, HeaderValue::from(seconds)))

@@ -7,8 +7,6 @@ mod request;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::context::Tried;
-
 pub use answer::{Media, for_client, is_plain, media};
 pub use request::{Body, address, for_exchange, for_socket, for_tunnel, query, value};
 
@@ -21,13 +19,8 @@ pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that carries through how many gateways a request has come.
 pub const HOPS: HeaderName = HeaderName::from_static("x-tollgate-hops");
 
-/// How many attempts were made.
-pub fn attempts(trail: &[Tried]) -> HeaderValue {
-    small(trail.len())
-}
-
 /// A number as a header's value; nearly always 1, for which nothing is allocated.
-fn small(number: usize) -> HeaderValue {
+pub fn count(number: usize) -> HeaderValue {
     match number {
         1 => HeaderValue::from_static("1"),
         number => HeaderValue::from(number),

@@ -187,7 +187,7 @@ fn build(
         }
     }
     let hops = super::hops(&client.headers).saturating_add(1);
-    let hops = super::small(usize::try_from(hops).ok()?);
+    let hops = super::count(usize::try_from(hops).ok()?);
     header.insert_header(super::HOPS, hops).ok()?;
     let dialect = &upstream.dialect;
     for (name, value) in &dialect.headers {

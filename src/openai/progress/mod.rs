@@ -22,7 +22,6 @@ use body::{Body, Choice};
 /// As many choices of an answer are told apart.
 const MAX_CHOICES: usize = MAX_ITEMS;
 
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static FINISH_REASON: LazyLock<Finder<'static>> =
     LazyLock::new(|| Finder::new(b"\"finish_reason\":"));
 static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\":"));
@@ -135,7 +134,7 @@ impl Progress {
             return false;
         };
         let is_object = data.first() == Some(&b'{') && data.last() == Some(&b'}');
-        if !is_object || event.name == Some(b"error") || ERROR.find(data).is_some() {
+        if !is_object || event.name == Some(b"error") || Complaint::may_be_in(data) {
             return false;
         }
         match self.stream {
