@@ -122,9 +122,9 @@ pub async fn run(
     upstream: &Upstream,
     seat: &mut Seat,
     terms: &Terms,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     waited: &mut Duration,
-) -> Result<Answer, Failed> {
+) -> Result<Box<Answer>, Failed> {
     let started = Instant::now();
     let session = connect_and_send(shared, upstream, seat, outgoing, waited).await?;
     let waiting = Instant::now();
@@ -137,7 +137,7 @@ async fn connect_and_send(
     shared: &Shared,
     upstream: &Upstream,
     seat: &mut Seat,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     waited: &mut Duration,
 ) -> Result<Box<HttpSession>, Failed> {
     let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
@@ -145,8 +145,7 @@ async fn connect_and_send(
     for _ in 0..MAX_CONNECTIONS {
         let peer = &seat.peer;
         let path = [peer.base_path.as_str(), &outgoing.target].concat();
-        let header = headers::address(outgoing.header.clone(), &path, peer);
-        let header = header.ok_or_else(unsendable)?;
+        headers::address(&mut outgoing.header, &path, peer).ok_or_else(unsendable)?;
         let connecting = Instant::now();
         let connected = shared.connector.connect(peer).await;
         *waited += connecting.elapsed();
@@ -164,13 +163,13 @@ async fn connect_and_send(
                 }
             }
         };
-        match connection.send(header, &outgoing.payload).await {
+        match connection.send(&outgoing.header, &outgoing.payload).await {
             Ok(session) => return Ok(session),
             Err(not_sent) if not_sent.unseen => {
                 let failure = UpstreamFailure::read(&not_sent.error, Phase::Total);
                 failed = Failed::new(&Evidence::NotSent, failure);
             }
-            Err(not_sent) => return early_answer(*not_sent).await,
+            Err(not_sent) => return Box::pin(early_answer(*not_sent)).await,
         }
     }
     Err(failed)
@@ -200,7 +199,7 @@ async fn first_words(
     mut session: Box<HttpSession>,
     terms: &Terms,
     started: Instant,
-) -> Result<Answer, Failed> {
+) -> Result<Box<Answer>, Failed> {
     // A whole answer comes when it is complete, so only a stream can be late with its first token.
     let first_token = started + upstream.timeouts.first_token;
     let (until, phase) = match terms.stream && first_token < terms.deadline {
@@ -219,7 +218,9 @@ async fn first_words(
         read.map_err(|e| broke(&e, phase, false, terms))?;
     };
     if header.status.is_client_error() || header.status.is_server_error() {
-        return Err(refused(shared, upstream, seat, session, header, terms.deadline).await);
+        let refused = refused(shared, upstream, seat, session, header, terms.deadline);
+        // What is rare is kept apart: its room would be that of every request.
+        return Err(Box::pin(refused).await);
     }
     let media = headers::media(&header.headers);
     if media == Media::Html {
@@ -227,7 +228,7 @@ async fn first_words(
         let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a web page");
         return Err(Failed::new(&Evidence::Garbage, failure));
     }
-    let mut answer = Answer {
+    let mut answer = Box::new(Answer {
         tap: (media == Media::Events && headers::is_plain(&header.headers))
             .then(|| Tap::new(terms.events, terms.drops_malformed)),
         is_json: media == Media::Json,
@@ -235,7 +236,7 @@ async fn first_words(
         header,
         held: Vec::new(),
         complete: false,
-    };
+    });
     match hold::hold(&mut answer, until).await {
         Ok(outcome) => {
             shared.metrics.trials().held(outcome);

@@ -49,7 +49,9 @@ pub async fn serve(
     match begun {
         Ok(begun) => pass(session, context, shared, begun, &awake).await,
         Err(failure) if awake.has_begun() && !matches!(failure, Failure::ClientGone) => {
-            relay::end_with_error(session, context, endpoint.stream_error, &failure).await
+            let telling =
+                relay::end_with_error(session, context, endpoint.stream_error, &failure);
+            Box::pin(telling).await
         }
         Err(failure) => Err(failure),
     }

@@ -60,7 +60,7 @@ pub async fn relay(
     context: &mut Context,
     shared: &Shared,
     source: &Source<'_>,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     has_begun: bool,
 ) -> Result<Ended, Failure> {
     let Source {
@@ -75,7 +75,7 @@ pub async fn relay(
     } else if has_begun {
         let failure = UpstreamFailure::of(Cause::InvalidResponse, "it gave no stream of events");
         let failure = Failure::Upstream(failure);
-        end_with_error(client, context, terms.stream_error, &failure).await?;
+        Box::pin(end_with_error(client, context, terms.stream_error, &failure)).await?;
         return Ok(Ended::Broken);
     }
     let tasks = match has_begun {
@@ -114,11 +114,11 @@ pub async fn relay(
         (Failure::Upstream(failure), Some(tap)) if tap.complaint.is_some() => {
             failure.log(&context.request_id, &upstream.name);
             context.error = Failure::Upstream(failure).api_error().code;
-            finish(client, Vec::new()).await?;
+            Box::pin(finish(client, Vec::new())).await?;
             Ok(Ended::Broken)
         }
         (failure @ Failure::Upstream(_), Some(tap)) if tap.is_between_events() => {
-            end_with_error(client, context, terms.stream_error, &failure).await?;
+            Box::pin(end_with_error(client, context, terms.stream_error, &failure)).await?;
             Ok(Ended::Broken)
         }
         (failure, _) => Err(failure),

@@ -201,7 +201,8 @@ pub fn head(header: &mut RequestHeader, context: &mut Context) -> pingora::Resul
         false => "",
     };
     let path = [base, slash, target].concat();
-    *header = headers::address(tunnel.header.clone(), &path, peer).ok_or_else(unsendable)?;
+    header.clone_from(&tunnel.header);
+    headers::address(header, &path, peer).ok_or_else(unsendable)?;
     Ok(())
 }
 

@@ -115,7 +115,7 @@ impl Connector {
             }
             other => {
                 let idle = Some(IDLE_CONNECTION);
-                self.any.release_http_session(other, &peer.http, idle).await;
+                Box::pin(self.any.release_http_session(other, &peer.http, idle)).await;
             }
         }
     }
@@ -136,17 +136,17 @@ impl Connection {
     /// See [`NotSent`].
     pub async fn send(
         self,
-        header: RequestHeader,
+        header: &RequestHeader,
         body: &Payload,
     ) -> std::result::Result<Box<HttpSession>, Box<NotSent>> {
         let (session, sent) = match self.wire {
             Wire::Http1(mut stream) => {
-                let sent = send_http1(&mut stream, &header, body).await;
+                let sent = send_http1(&mut stream, header, body).await;
                 (Box::new(HttpSession::H1(Http1Session::new(stream))), sent)
             }
             Wire::Any(mut session) => {
                 session.set_write_timeout(Some(WRITE_TIMEOUT));
-                let sent = send_any(&mut session, header, body).await;
+                let sent = Box::pin(send_any(&mut session, header.clone(), body)).await;
                 (session, sent)
             }
         };

@@ -226,7 +226,7 @@ async fn status(
         )
         .map_err(said)?;
     let connection = connector.connect(peer).await.map_err(said)?;
-    let sent = connection.send(header, &Payload::default()).await;
+    let sent = connection.send(&header, &Payload::default()).await;
     let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
     session.read_response_header().await.map_err(said)?;
     let status = session.response_header().map(|header| header.status);

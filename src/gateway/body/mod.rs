@@ -105,7 +105,7 @@ pub async fn read(
 ) -> Result<Body, Failure> {
     let pace = Pace::new(Instant::now(), 0, &settings.limits);
     if content == Content::Form {
-        return form::read(session, pace, &settings.forms).await;
+        return Box::pin(form::read(session, pace, &settings.forms)).await;
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
     let peek = request::peek(&bytes).map_err(Failure::Body)?;

@@ -45,7 +45,7 @@ pub struct Course<'r, 'b> {
 /// An answer that has begun, and who gives it.
 pub struct Begun<'r> {
     /// The answer.
-    pub answer: Answer,
+    pub answer: Box<Answer>,
     /// Who gives it.
     pub candidate: Candidate<'r>,
     /// What is expected of it.
@@ -58,7 +58,7 @@ pub struct Begun<'r> {
 
 /// Somebody who has begun to answer.
 struct Asked {
-    answer: Answer,
+    answer: Box<Answer>,
     seat: Seat,
     place: Option<Place>,
 }
@@ -148,7 +148,7 @@ impl<'r> Course<'r, '_> {
             note(context, &candidate, None, "no_key", started);
             return Ok(Err(Box::new((keyless(&candidate), candidate))));
         }
-        let outgoing = outgoing::outgoing(
+        let mut outgoing = outgoing::outgoing(
             client,
             context,
             self.endpoint,
@@ -162,7 +162,7 @@ impl<'r> Course<'r, '_> {
         let asking = self.ask(
             candidate.upstream,
             &terms,
-            outgoing,
+            &mut outgoing,
             &affinity,
             &here.servers,
             &mut waited,
@@ -220,7 +220,7 @@ impl<'r> Course<'r, '_> {
         &self,
         upstream: &Upstream,
         terms: &Terms,
-        outgoing: Outgoing,
+        outgoing: &mut Outgoing,
         affinity: &[u8],
         tried: &[usize],
         waited: &mut Duration,

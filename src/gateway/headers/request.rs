@@ -202,10 +202,9 @@ fn build(
 }
 
 /// Addresses a header to a path of a server. `None` when the path cannot go over the wire.
-pub fn address(mut header: RequestHeader, path: &str, peer: &Peer) -> Option<RequestHeader> {
+pub fn address(header: &mut RequestHeader, path: &str, peer: &Peer) -> Option<()> {
     header.set_raw_path(path.as_bytes()).ok()?;
-    header.insert_header(HOST, peer.authority.clone()).ok()?;
-    Some(header)
+    header.insert_header(HOST, peer.authority.clone()).ok()
 }
 
 /// The client's query without any key in it, and without the pairs that `left_out` names.

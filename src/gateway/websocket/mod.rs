@@ -180,8 +180,9 @@ async fn open(
             break;
         };
         let path = [seat.peer.base_path.as_str(), &opening.target].concat();
-        let header = headers::address(opening.header.clone(), &path, &seat.peer);
-        let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
+        let mut header = opening.header.clone();
+        headers::address(&mut header, &path, &seat.peer)
+            .ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
         let mut session = match shared.connector.connect_http1(&seat.peer).await {
             Ok(session) => session,
             Err(e) => {
