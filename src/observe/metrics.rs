@@ -11,6 +11,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+use super::chats::Chats;
 use super::condition::Conditions;
 use super::series::Series;
 use super::trials::Trials;
@@ -42,6 +43,7 @@ pub struct Metrics {
     model_redirects: IntCounter,
     broken: IntCounterVec,
     kinds: Series<Kind>,
+    chats: Chats,
     trials: Trials,
     conditions: Conditions,
     shed: IntCounterVec,
@@ -172,6 +174,7 @@ impl Metrics {
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
             kinds: Series::default(),
+            chats: Chats::new()?,
             trials: Trials::new()?,
             conditions: Conditions::new()?,
             shed: counters(
@@ -220,7 +223,10 @@ impl Metrics {
             Box::new(self.uptime.clone()),
         ];
         let trials = self.trials.collectors();
-        let all = collectors.into_iter().chain(trials);
+        let all = collectors
+            .into_iter()
+            .chain(trials)
+            .chain([self.chats.collector()]);
         for collector in all.chain(self.conditions.collectors()) {
             self.registry.register(collector)?;
         }
@@ -284,6 +290,11 @@ impl Metrics {
     /// What is counted of attempts at upstreams.
     pub fn trials(&self) -> &Trials {
         &self.trials
+    }
+
+    /// What is counted of the chat log.
+    pub fn chats(&self) -> &Chats {
+        &self.chats
     }
 
     /// How everything does that is asked; to be set before a scrape.
