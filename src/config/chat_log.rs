@@ -257,6 +257,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_cannot_be_meant_is_refused() {
         for (chat_log, expected) in [
             ("{ sample: 1 }", "chat_log: `path` is missing"),

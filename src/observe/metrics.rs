@@ -177,11 +177,7 @@ impl Metrics {
             chats: Chats::new()?,
             trials: Trials::new()?,
             conditions: Conditions::new()?,
-            shed: counters(
-                "tollgate_shed_total",
-                "What was turned away, by the limit.",
-                &["what"],
-            )?,
+            shed: shed_counters()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
@@ -190,10 +186,6 @@ impl Metrics {
             registry,
         };
         metrics.register_all()?;
-        // A series that is there before it is needed shows its first increase.
-        for what in Shed::ALL {
-            metrics.shed.with_label_values(&[what.name()]);
-        }
         Ok(metrics)
     }
 
@@ -335,6 +327,16 @@ impl Metrics {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
     IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
+    let help = "What was turned away, by the limit.";
+    let shed = counters("tollgate_shed_total", help, &["what"])?;
+    // A series that is there before it is needed shows its first increase.
+    for what in Shed::ALL {
+        shed.with_label_values(&[what.name()]);
+    }
+    Ok(shed)
 }
 
 fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
