@@ -102,7 +102,7 @@ impl Convert {
         if tally.unfit > 0 {
             let Tally { written, unfit, .. } = tally;
             say_error(&format!(
-                "{written} examples; {unfit} lines are none: no chat, not whole, or not with status 200"
+                "examples: {written}; lines that are none: {unfit} (no chat, not whole, or not with status 200)"
             ));
         }
         match (are_all_read, tally.broken) {

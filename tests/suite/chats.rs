@@ -213,7 +213,7 @@ fn whole_chats_become_examples_and_the_others_are_counted() {
     assert_eq!(said.code, Some(0));
     assert_eq!(
         said.err,
-        "1 examples; 4 lines are none: no chat, not whole, or not with status 200\n"
+        "examples: 1; lines that are none: 4 (no chat, not whole, or not with status 200)\n"
     );
     let expected = json!({"messages": [
         {"role": "user", "content": PROMPT},
