@@ -8,7 +8,7 @@
 //!   gateway/   the edge: the only `impl ProxyHttp`, one file per step of a request
 //!   admin/     health and metrics        demo/   a provider in a box
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
-//!   auth/  tenants/  routing/  upstreams/        engines
+//!   auth/  tenants/  routing/  upstreams/  chatlog/     engines
 //!   observe/   metrics, logging, masking
 //!   config/    what the operator wrote
 //!   openai/    the wire, without I/O
@@ -19,6 +19,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod chatlog;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -29,6 +29,7 @@ pub fn describe(source: &Source, config: &Config) -> String {
         models(config),
         routes(config),
         tenants(config),
+        chat_log(config),
     ] {
         // A table of nothing but its head would say nothing.
         if table.len() > 1 {
@@ -168,6 +169,33 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
             keys.join(", "),
             models.unwrap_or_else(|| "all".to_owned()),
             home(tenant.passthrough.as_ref().unwrap_or(of_server)).to_owned(),
+        ]);
+    }
+    table
+}
+
+fn chat_log(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&["CHAT LOG", "SAMPLE", "NEW FILE", "KEPT", "MASKED"])];
+    if let Some(log) = &config.chat_log {
+        let (rotation, retention) = (log.rotation, log.retention);
+        let size = bytesize::ByteSize(rotation.max_file_bytes);
+        let files = format!("{} files", retention.files);
+        let masked: Vec<&str> = [("addresses", log.mask.addresses), ("keys", log.mask.keys)]
+            .into_iter()
+            .filter_map(|(name, is_masked)| is_masked.then_some(name))
+            .collect();
+        table.push(vec![
+            log.path.value.display().to_string(),
+            log.sample.to_string(),
+            format!("each {}, {size}", rotation.every.name()),
+            match retention.age {
+                Some(age) => format!("{}, {files}", humantime::format_duration(age)),
+                None => files,
+            },
+            match masked.as_slice() {
+                [] => "-".to_owned(),
+                names => names.join(", "),
+            },
         ]);
     }
     table

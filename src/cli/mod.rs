@@ -1,8 +1,9 @@
 //! The command line: what each command reads, prints and exits with.
 //!
-//! Owns flags, exit codes and the words of the demo; `check` prints the table. Everything that a
-//! person reads goes to stdout, problems and logs to stderr.
+//! Owns flags, exit codes and the words of the demo; `check` prints the table, `chats` reads the chat
+//! log. Everything that a person reads goes to stdout, problems and logs to stderr.
 
+mod chats;
 mod check;
 
 use std::io::Write;
@@ -56,6 +57,17 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Work with what the chat log has written
+    Chats {
+        #[command(subcommand)]
+        command: Chats,
+    },
+}
+
+#[derive(Subcommand)]
+enum Chats {
+    /// Turn the chat log into one JSON array, or a file to tune a model with
+    Convert(chats::Convert),
 }
 
 /// Runs the command that the process was started with.
@@ -78,6 +90,9 @@ pub fn main() -> ExitCode {
             run(&source, port, &variables)
         }
         Command::Check { config } => check(&Source::find(config, &variables), &variables),
+        Command::Chats {
+            command: Chats::Convert(convert),
+        } => convert.run(&variables),
     }
 }
 

@@ -112,6 +112,7 @@ impl<'a> Reader<'a> {
             providers: self.providers(provider_keys, base_urls, &unkeyed),
             extras: self.extras(&unkeyed),
             client_keys: client_keys.map(|keys| keys.name),
+            logs_chats: self.logs_chats(),
             not_in_force: self.not_in_force(),
         }
     }
@@ -190,24 +191,25 @@ impl<'a> Reader<'a> {
         port
     }
 
-    fn not_in_force(&mut self) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        let lower = |text: &str| text.trim().to_ascii_lowercase();
-        if let Some(text) = self.variables.get("LOG_CHAT") {
-            match lower(text).as_str() {
-                "true" | "1" | "yes" | "on" => names.push("LOG_CHAT"),
-                "false" | "0" | "no" | "off" => {}
-                _ => {
-                    let message = format!("`{text}` is neither true nor false");
-                    self.report("LOG_CHAT", message, "set it to true or to false");
-                }
+    fn logs_chats(&mut self) -> bool {
+        let Some(text) = self.variables.get("LOG_CHAT") else {
+            return false;
+        };
+        match lower(text).as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                let message = format!("`{text}` is neither true nor false");
+                self.report("LOG_CHAT", message, "set it to true or to false");
+                false
             }
         }
+    }
+
+    fn not_in_force(&self) -> Vec<&'static str> {
         let backend = self.variables.get("CACHE_BACKEND").map(lower);
-        if backend.is_some_and(|name| !["none", "off"].contains(&name.as_str())) {
-            names.push("CACHE_BACKEND");
-        }
-        names
+        let is_set = backend.is_some_and(|name| !["none", "off"].contains(&name.as_str()));
+        is_set.then_some("CACHE_BACKEND").into_iter().collect()
     }
 
     /// The list in a variable, if it is set.
@@ -304,6 +306,10 @@ impl<'a> Reader<'a> {
             hint: Some(hint.to_owned()),
         });
     }
+}
+
+fn lower(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
 }
 
 fn account<'t>(urls: impl IntoIterator<Item = &'t str>, keys: Credential) -> Account {
@@ -462,14 +468,22 @@ mod tests {
     fn what_has_no_effect_yet_is_told() {
         let told =
             |entries: &[(&str, &str)]| config(&[&[(K, "k")], entries].concat()).not_in_force();
-        for on in ["true", "TRUE", "1", "yes", "on"] {
-            assert_eq!(told(&[("LOG_CHAT", on)]), ["LOG_CHAT"]);
-        }
-        for off in ["false", "0", "No", "off", ""] {
-            assert_eq!(told(&[("LOG_CHAT", off)]), [""; 0]);
-        }
         assert_eq!(told(&[("CACHE_BACKEND", "memory")]), ["CACHE_BACKEND"]);
         assert_eq!(told(&[("CACHE_BACKEND", "None")]), [""; 0]);
+    }
+
+    #[test]
+    fn chats_are_logged_where_one_says_so() {
+        let path = |value| {
+            let log = config(&[(K, "k"), ("LOG_CHAT", value)]).chat_log;
+            log.map(|log| log.path.value)
+        };
+        for on in ["true", "TRUE", "1", "yes", "on"] {
+            assert_eq!(path(on).unwrap(), std::path::Path::new("./chats.jsonl"));
+        }
+        for off in ["false", "0", "No", "off", ""] {
+            assert_eq!(path(off), None);
+        }
     }
 
     #[test]

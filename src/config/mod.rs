@@ -6,6 +6,7 @@
 //! they amount to. Refuses to know what runs:
 //! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
 
+mod chat_log;
 mod dialect;
 mod document;
 mod ejection;
@@ -28,6 +29,7 @@ mod upstreams;
 mod validate;
 mod ways;
 
+pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
 pub use document::{Located, Place};
 pub use ejection::Ejection;
 pub use expand::Variables;
@@ -61,6 +63,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Tenants; empty when anybody on this machine may call.
     pub tenants: Vec<Tenant>,
+    /// Where conversations are written down; `None` when nowhere.
+    pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
     pub quick_start: Option<QuickStart>,
 }
@@ -129,6 +133,7 @@ fn read_root(root: &Node<'_>) -> Option<Config> {
         tenants: section
             .take("tenants")
             .map_or_else(Vec::new, |n| tenants::read(&n)),
+        chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
     };
     section.finish();

@@ -17,6 +17,8 @@ pub struct QuickStart {
     pub extras: Vec<(String, Account)>,
     /// The variable that holds the client keys; without one, only this machine is served.
     pub client_keys: Option<&'static str>,
+    /// Whether conversations are written down.
+    pub logs_chats: bool,
     /// Variables that are set and have no effect in this version.
     pub not_in_force: Vec<&'static str>,
 }
@@ -50,6 +52,7 @@ impl QuickStart {
             Some(self.models()),
             self.routes(),
             self.tenants(),
+            self.chat_log(),
         ];
         sections
             .into_iter()
@@ -123,6 +126,12 @@ impl QuickStart {
         ))
     }
 
+    fn chat_log(&self) -> Option<String> {
+        let text = "chat_log:\n  # What clients ask, and what they are answered: only we may read it.\n  \
+             path: ./chats.jsonl\n";
+        self.logs_chats.then(|| text.to_owned())
+    }
+
     fn provider_names(&self) -> impl Iterator<Item = String> {
         names("openai", self.providers.len())
     }
@@ -185,6 +194,7 @@ mod tests {
             providers: vec![account(&["https://a.example/v1"], Credential::Client)],
             extras: Vec::new(),
             client_keys: None,
+            logs_chats: false,
             not_in_force: Vec::new(),
         };
         let expected = r#"server:
@@ -218,6 +228,7 @@ models:
             ],
             extras: vec![("/x".to_owned(), account(&["http://d"], Credential::None))],
             client_keys: Some("FORWARD_KEY"),
+            logs_chats: true,
             not_in_force: Vec::new(),
         };
         let expected = r#"server:
@@ -250,6 +261,10 @@ routes:
 tenants:
   - id: default
     keys: ["${FORWARD_KEY}"]
+
+chat_log:
+  # What clients ask, and what they are answered: only we may read it.
+  path: ./chats.jsonl
 "#;
         assert_eq!(quick_start.document(), expected);
     }

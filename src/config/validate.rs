@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
@@ -22,6 +24,7 @@ pub fn check(config: &Config, context: &Context<'_>) {
     check_fallbacks(config, context);
     check_tenants(config, context);
     check_routes(config, context);
+    check_chat_log(config, context);
 }
 
 fn check_listeners(config: &Config, context: &Context<'_>) {
@@ -223,5 +226,44 @@ fn check_routes(config: &Config, context: &Context<'_>) {
             let message = format!("a route for `{}` stands above already", prefix.value);
             context.report(&prefix.place, message, None);
         }
+    }
+}
+
+fn check_chat_log(config: &Config, context: &Context<'_>) {
+    let Some(log) = &config.chat_log else { return };
+    let path = &log.path.value;
+    let (message, hint) = match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => (
+            format!("{} is not a file", path.display()),
+            "chats are written to a file itself: no folder, no device, no link to one",
+        ),
+        _ => match check_writable(path) {
+            Ok(()) => return,
+            Err(message) => (
+                message,
+                "let the user write there that Tollgate runs as, to the folder as well",
+            ),
+        },
+    };
+    context.report(&log.path.place, message, Some(hint.to_owned()));
+}
+
+/// Sees that a file can be written, and one beside it. What is missing of its folder is made at the
+/// start, below what is there.
+fn check_writable(path: &Path) -> Result<(), String> {
+    if let Err(e) = File::options().append(true).open(path)
+        && !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    {
+        return Err(format!("{} cannot be written: {e}", path.display()));
+    }
+    let mut folders = path.ancestors().skip(1).map(|folder| match folder {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    });
+    match folders.find(|folder| folder.exists()) {
+        Some(folder) => tempfile::tempfile_in(folder)
+            .map(drop)
+            .map_err(|e| format!("{} cannot be written: {e}", folder.display())),
+        None => Ok(()),
     }
 }

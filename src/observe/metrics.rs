@@ -11,6 +11,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+use super::chats::Chats;
 use super::condition::Conditions;
 use super::series::Series;
 use super::trials::Trials;
@@ -42,6 +43,7 @@ pub struct Metrics {
     model_redirects: IntCounter,
     broken: IntCounterVec,
     kinds: Series<Kind>,
+    chats: Chats,
     trials: Trials,
     conditions: Conditions,
     shed: IntCounterVec,
@@ -172,13 +174,10 @@ impl Metrics {
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
             kinds: Series::default(),
+            chats: Chats::new()?,
             trials: Trials::new()?,
             conditions: Conditions::new()?,
-            shed: counters(
-                "tollgate_shed_total",
-                "What was turned away, by the limit.",
-                &["what"],
-            )?,
+            shed: shed_counters()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
@@ -187,10 +186,6 @@ impl Metrics {
             registry,
         };
         metrics.register_all()?;
-        // A series that is there before it is needed shows its first increase.
-        for what in Shed::ALL {
-            metrics.shed.with_label_values(&[what.name()]);
-        }
         Ok(metrics)
     }
 
@@ -220,7 +215,10 @@ impl Metrics {
             Box::new(self.uptime.clone()),
         ];
         let trials = self.trials.collectors();
-        let all = collectors.into_iter().chain(trials);
+        let all = collectors
+            .into_iter()
+            .chain(trials)
+            .chain([self.chats.collector()]);
         for collector in all.chain(self.conditions.collectors()) {
             self.registry.register(collector)?;
         }
@@ -286,6 +284,11 @@ impl Metrics {
         &self.trials
     }
 
+    /// What is counted of the chat log.
+    pub fn chats(&self) -> &Chats {
+        &self.chats
+    }
+
     /// How everything does that is asked; to be set before a scrape.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
@@ -324,6 +327,16 @@ impl Metrics {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
     IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
+    let help = "What was turned away, by the limit.";
+    let shed = counters("tollgate_shed_total", help, &["what"])?;
+    // A series that is there before it is needed shows its first increase.
+    for what in Shed::ALL {
+        shed.with_label_values(&[what.name()]);
+    }
+    Ok(shed)
 }
 
 fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {

@@ -1,19 +1,22 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the budget for retries, the metrics, the counts of clients' connections and of requests in
-//! flight, and the flood guard. Refuses to know any configuration but through a snapshot.
+//! them, the budget for retries, the metrics, the chat log, the counts of clients' connections and of
+//! requests in flight, and the flood guard. Refuses to know any configuration but through a snapshot.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
 use super::{Connections, Runtime};
+use crate::chatlog::ChatLog;
+use crate::config;
 use crate::observe::metrics::Metrics;
 use crate::upstreams::{Budget, Conditions, Connector};
 
@@ -30,6 +33,7 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// Counters and histograms.
     pub metrics: Metrics,
+    chat_log: ArcSwapOption<ChatLog>,
     arrivals: Rate,
     in_flight: AtomicUsize,
     idle: Notify,
@@ -50,6 +54,7 @@ impl Shared {
             budget: Budget::default(),
             connections: Arc::default(),
             metrics: Metrics::new()?,
+            chat_log: ArcSwapOption::empty(),
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -61,6 +66,23 @@ impl Shared {
     /// The current snapshot, to be kept for the life of a request.
     pub fn pin(&self) -> Arc<Runtime> {
         self.current.load_full()
+    }
+
+    /// Starts the chat log that a configuration asks for, in place of the one before, which ends when
+    /// its last line is written.
+    ///
+    /// # Errors
+    /// Its file cannot be opened. The one before goes on.
+    pub fn log_chats(&self, wanted: Option<&config::ChatLog>) -> io::Result<()> {
+        let start = |config| ChatLog::start(config, self.metrics.chats().clone());
+        let log = wanted.map(start).transpose()?;
+        self.chat_log.store(log.map(Arc::new));
+        Ok(())
+    }
+
+    /// The chat log, where there is one.
+    pub fn chat_log(&self) -> Option<Arc<ChatLog>> {
+        self.chat_log.load_full()
     }
 
     /// Counts a request in; it is counted out when the guard is dropped.

@@ -14,6 +14,7 @@ mod signals;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,12 +36,16 @@ use listeners::{Bound, Sockets};
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long after the last answer its bytes may take to leave.
 const FLUSH: Duration = Duration::from_millis(50);
+/// How long the chat log may then take to be written.
+const CHATS: Duration = Duration::from_secs(2);
 
 /// Why the process could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// A listener could not be opened.
     Listen(SocketAddr, std::io::Error),
+    /// The chat log cannot be opened.
+    ChatLog(PathBuf, std::io::Error),
     /// A certificate or its key cannot be used.
     Tls(String),
     /// Something of ours is broken.
@@ -56,6 +61,9 @@ impl fmt::Display for StartError {
                  port: --port for clients, `server.admin` for the operator)"
             ),
             Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
+            Self::ChatLog(path, e) => {
+                write!(f, "chat_log.path: {} cannot be opened: {e}", path.display())
+            }
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Internal(what) => write!(f, "internal: {what}"),
         }
@@ -120,9 +128,8 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     runtime.resolve_names().await;
     let shared = Shared::new(runtime, conditions);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
-    for line in config.not_in_force() {
-        log::warn!("{line}: read and checked, but not in force in this version");
-    }
+    start_chat_log(config, &shared)?;
+    warn_of_not_in_force(config);
     let listening = Listening {
         clients: clients.iter().map(|b| (b.address, b.is_tls())).collect(),
         admin: admin.as_ref().map(|bound| bound.address),
@@ -152,6 +159,23 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     log_listening(&listening);
     announce(&listening);
     end(signals, stop, &shared, config.server.shutdown_grace).await;
+    Ok(())
+}
+
+fn warn_of_not_in_force(config: &Config) {
+    for line in config.not_in_force() {
+        log::warn!("{line}: read and checked, but not in force in this version");
+    }
+}
+
+fn start_chat_log(config: &Config, shared: &Shared) -> Result<(), StartError> {
+    let Some(wanted) = &config.chat_log else {
+        return Ok(());
+    };
+    let path = &wanted.path.value;
+    let started = shared.log_chats(Some(wanted));
+    started.map_err(|e| StartError::ChatLog(path.clone(), e))?;
+    log::info!("chats are written to {}", path.display());
     Ok(())
 }
 
@@ -219,5 +243,17 @@ async fn end(
             log::warn!("{name} again: {} requests are cut off", shared.in_flight());
         }
     }
+    close_chat_log(shared).await;
     log::info!("stopped");
+}
+
+/// Waits for the last lines of the chat log.
+async fn close_chat_log(shared: &Shared) {
+    let Some(chats) = shared.chat_log() else {
+        return;
+    };
+    let closed = tokio::task::spawn_blocking(move || chats.close(CHATS)).await;
+    if !matches!(closed, Ok(true)) {
+        log::warn!("chat log: its last lines were not written within {CHATS:?}");
+    }
 }

@@ -183,14 +183,16 @@ async fn the_environment_alone_is_enough() {
         .env_clear()
         .env("OPENAI_API_KEY", PROVIDER_KEY)
         .env("LOG_CHAT", "true")
+        .env("CACHE_BACKEND", "memory")
         .env("OPENAI_BASE_URL", format!("http://{}/v1", upstream.address))
         .env("FORWARD_KEY", format!("other-key,{CLIENT_KEY}"));
     if machine_has_a_file() {
         return;
     }
     let gateway = Gateway::spawn(command, folder);
-    let told = gateway.output().wait_for("LOG_CHAT: ");
+    let told = gateway.output().wait_for("CACHE_BACKEND: ");
     assert!(told.contains("not in force in this version"), "{told}");
+    assert!(gateway.folder().0.join("chats.jsonl").is_file());
     assert_eq!(
         gateway
             .post("/v1/chat/completions", &chat("any-model"))
@@ -243,6 +245,7 @@ fn what_the_environment_amounts_to_can_be_saved() {
         &[keys, urls, clients],
         &[keys, url, extra, prefix],
         &[urls, clients, extra, prefix],
+        &[key, ("LOG_CHAT", "yes")],
     ] {
         let (file, tables) = file_of(&folder, environment);
         let saved = folder.write("saved.yaml", &file);

@@ -14,6 +14,7 @@
 mod support;
 
 mod bodies;
+mod chats;
 mod command_line;
 mod curl;
 mod demo;

@@ -82,6 +82,22 @@ impl Node<'_> {
         u32::try_from(number).ok()
     }
 
+    /// A share of a whole: a number from 0 to 1.
+    pub fn share(&self) -> Option<f64> {
+        let parsed = match &self.yaml.data {
+            YamlData::Value(Scalar::FloatingPoint(number)) => Some(number.0),
+            YamlData::Value(Scalar::Integer(0)) => Some(0.0),
+            YamlData::Value(Scalar::Integer(1)) => Some(1.0),
+            YamlData::Value(Scalar::String(_)) => self.text()?.trim().parse().ok(),
+            _ => None,
+        };
+        let share = parsed.filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            self.report("expected a number from 0 to 1", None);
+        }
+        share
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
         let parsed = match &self.yaml.data {

@@ -1,0 +1,467 @@
+//! One request that is over, and the line that it leaves.
+//!
+//! Owns the line's fields, their order, what is left out of one that would be too long, and the bounds
+//! of the fields that never are. Refuses to know where lines go. Cannot fail: what cannot be read
+//! of a request is not in its line.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::copy::copy;
+use crate::config::{ChatLog, Mask};
+use crate::observe::masking;
+
+/// What a client may have chosen is cut after so many characters.
+const MAX_NAME_CHARS: usize = 200;
+/// What it may not, and addresses.
+const MAX_FIELD_CHARS: usize = 64;
+
+/// A request that is over.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Our id of it.
+    pub request_id: String,
+    /// When it came.
+    pub time: SystemTime,
+    /// Who asked; `None` where there are no tenants.
+    pub tenant: Option<String>,
+    /// The endpoint's name in metrics.
+    pub endpoint: &'static str,
+    /// The model that the client asked for.
+    pub model: String,
+    /// The model that the upstream was asked for.
+    pub sent_model: Option<String>,
+    /// The upstream that was asked last.
+    pub upstream: Option<String>,
+    /// The client's address, or several, separated by commas.
+    pub forwarded_for: Option<String>,
+    /// The body as the client sent it: JSON; anything else counts as nothing.
+    pub request: Bytes,
+    /// The answer, as one body; a stream gathered into one.
+    pub answer: Option<Bytes>,
+    /// Whether the answer is not whole: it broke, or the client left.
+    pub is_partial: bool,
+    /// What it cost, in tokens, as the upstream said.
+    pub usage: Option<serde_json::Value>,
+    /// The status that the client got.
+    pub status: u16,
+}
+
+impl Entry {
+    /// How many bytes it keeps in memory, but for a few.
+    pub fn size(&self) -> usize {
+        /// The names, the usage and the entry itself.
+        const REST: usize = 1 << 10;
+        let answer = self.answer.as_ref().map_or(0, Bytes::len);
+        self.request.len() + answer + self.model.len() + REST
+    }
+
+    /// Writes its line, with the line break, in place of what is there. It is never longer than
+    /// `max_line_bytes` of the configuration.
+    pub fn write_line(&self, config: &ChatLog, line: &mut Vec<u8>) {
+        line.clear();
+        let asked = Asked::read(&self.request);
+        let answer = self.answer.as_ref().map(|body| json_or_text(body));
+        let usage = self.usage.as_ref().map(serde_json::Value::to_string);
+        let parts = [
+            ("messages", asked.first_of(&["messages", "input", "prompt"])),
+            ("instructions", asked.first_of(&["instructions"])),
+            ("tools", asked.first_of(&["tools"])),
+            ("functions", asked.first_of(&["functions"])),
+            ("answer", answer.as_deref()),
+            ("usage", usage.as_deref()),
+        ];
+        let mut parts = parts.map(|(name, json)| Part {
+            name,
+            json,
+            is_left_out: false,
+        });
+        // Serialising to memory, of text and numbers, does not fail.
+        let _ = serde_json::to_writer(&mut *line, &self.head(config.mask));
+        line.pop();
+        leave_out(&mut parts, config.max_line_bytes.saturating_sub(line.len()));
+        for part in &parts {
+            if let Some(json) = part.json.filter(|_| !part.is_left_out) {
+                line.extend_from_slice(format!(",\"{}\":", part.name).as_bytes());
+                copy(json, config.mask.keys, line);
+            }
+        }
+        line.extend_from_slice(tail(&parts, self.is_partial, self.status).as_bytes());
+    }
+
+    fn head(&self, mask: Mask) -> Head<'_> {
+        let addresses = self
+            .forwarded_for
+            .as_deref()
+            .map(|text| match mask.addresses {
+                true => Cow::Owned(masked(text)),
+                false => Cow::Borrowed(text),
+            });
+        let field = |text: &str| cut(text, MAX_FIELD_CHARS);
+        Head {
+            id: field(&self.request_id),
+            time: jiff::Timestamp::try_from(self.time)
+                .map_or_else(|_| String::new(), |time| format!("{time:.3}")),
+            tenant: self.tenant.as_deref().map(field),
+            endpoint: self.endpoint,
+            model: cut(&self.model, MAX_NAME_CHARS),
+            sent_model: self.sent_model.as_deref().map(|m| cut(m, MAX_NAME_CHARS)),
+            upstream: self.upstream.as_deref().map(field),
+            forwarded_for: addresses.as_deref().map(field),
+        }
+    }
+}
+
+/// What is in each line, whatever its length.
+#[derive(Serialize)]
+struct Head<'a> {
+    id: String,
+    time: String,
+    tenant: Option<String>,
+    endpoint: &'a str,
+    model: String,
+    sent_model: Option<String>,
+    upstream: Option<String>,
+    forwarded_for: Option<String>,
+}
+
+/// What may be as long as a body.
+struct Part<'a> {
+    name: &'static str,
+    json: Option<&'a str>,
+    is_left_out: bool,
+}
+
+impl Part<'_> {
+    /// What it takes in a line, at most.
+    fn length(&self) -> usize {
+        /// A comma, two quotes, a colon.
+        const AROUND: usize = 4;
+        match self.json {
+            Some(json) if !self.is_left_out => json.len() + self.name.len() + AROUND,
+            _ => 0,
+        }
+    }
+}
+
+/// Leaves out the longest parts until the others fit.
+fn leave_out(parts: &mut [Part<'_>], room: usize) {
+    /// What `tail` writes, with each part in it.
+    const TAIL: usize = 256;
+    let room = room.saturating_sub(TAIL);
+    while parts.iter().map(Part::length).sum::<usize>() > room {
+        let Some(longest) = parts.iter_mut().max_by_key(|part| part.length()) else {
+            return;
+        };
+        longest.is_left_out = true;
+    }
+}
+
+fn tail(parts: &[Part<'_>], is_partial: bool, status: u16) -> String {
+    let mut tail = format!(",\"status\":{status}");
+    if is_partial {
+        tail.push_str(",\"partial\":true");
+    }
+    let left_out = parts.iter().filter(|part| part.is_left_out);
+    let left_out: Vec<String> = left_out
+        .map(|part| format!("\"{}\":{}", part.name, part.json.map_or(0, str::len)))
+        .collect();
+    if !left_out.is_empty() {
+        tail.push_str(&format!(",\"left_out\":{{{}}}", left_out.join(",")));
+    }
+    tail.push_str("}\n");
+    tail
+}
+
+/// The fields of a request that are written down.
+const ASKED: [&str; 6] = [
+    "messages",
+    "input",
+    "prompt",
+    "instructions",
+    "tools",
+    "functions",
+];
+
+/// The values of [`ASKED`], by position. Of a field that stands twice, the last.
+#[derive(Default)]
+struct Asked<'b>([Option<&'b RawValue>; ASKED.len()]);
+
+impl<'b> Asked<'b> {
+    fn read(body: &'b [u8]) -> Self {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let asked = deserializer.deserialize_map(AskedVisitor);
+        asked.unwrap_or_default()
+    }
+
+    fn first_of(&self, names: &[&str]) -> Option<&'b str> {
+        let value = |name: &&str| {
+            let position = ASKED.iter().position(|asked| asked == name)?;
+            self.0.get(position).copied().flatten()
+        };
+        names.iter().find_map(value).map(RawValue::get)
+    }
+}
+
+struct AskedVisitor;
+
+impl<'b> Visitor<'b> for AskedVisitor {
+    type Value = Asked<'b>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(self, mut members: A) -> Result<Asked<'b>, A::Error> {
+        let mut asked = Asked::default();
+        while let Some(name) = members.next_key::<Cow<'b, str>>()? {
+            let position = ASKED.iter().position(|asked| *asked == name);
+            match position.and_then(|position| asked.0.get_mut(position)) {
+                Some(value) => *value = members.next_value::<Option<&RawValue>>()?,
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// A body as JSON; one that is none, as a string of it.
+fn json_or_text(body: &[u8]) -> Cow<'_, str> {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(json) => Cow::Borrowed(json.get()),
+        Err(_) => {
+            let text = String::from_utf8_lossy(body).into_owned();
+            Cow::Owned(serde_json::Value::from(text).to_string())
+        }
+    }
+}
+
+fn cut(text: &str, most_chars: usize) -> String {
+    match text.char_indices().nth(most_chars) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Addresses without the part that names one machine. What is no address could be anything.
+fn masked(addresses: &str) -> String {
+    let mask = |text: &str| {
+        let text = text.trim();
+        let ip = text.parse::<IpAddr>();
+        let ip = ip.or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+        ip.map_or_else(
+            |_| "unknown".to_owned(),
+            |ip| masking::address(ip).to_string(),
+        )
+    };
+    let masked: Vec<String> = addresses.split(',').map(mask).collect();
+    masked.join(", ")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::chatlog::tests::config;
+
+    pub(crate) fn entry() -> Entry {
+        Entry {
+            request_id: "req_1".to_owned(),
+            time: "2026-11-21T08:02:35.506Z"
+                .parse::<jiff::Timestamp>()
+                .unwrap()
+                .into(),
+            tenant: Some("internal".to_owned()),
+            endpoint: "chat_completions",
+            model: "gpt-4o".to_owned(),
+            sent_model: Some("gpt-4o-2024-11-20".to_owned()),
+            upstream: Some("openai".to_owned()),
+            forwarded_for: Some("203.0.113.77".to_owned()),
+            request: Bytes::from_static(
+                br#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}],
+                     "tools": [{"type": "function", "function": {"name": "f"}}], "seed": 1}"#,
+            ),
+            answer: Some(Bytes::from_static(
+                br#"{"choices": [{"index": 0, "finish_reason": "stop",
+                     "message": {"role": "assistant", "content": "hi"}}]}"#,
+            )),
+            is_partial: false,
+            usage: Some(json!({"total_tokens": 12})),
+            status: 200,
+        }
+    }
+
+    fn line(entry: &Entry, config: &ChatLog) -> String {
+        let mut line = b"left from the last".to_vec();
+        entry.write_line(config, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    fn read(entry: &Entry, config: &ChatLog) -> Value {
+        let line = line(entry, config);
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_its_fields_in_this_order() {
+        assert_eq!(
+            line(&entry(), &config("chats.jsonl")),
+            "{\"id\":\"req_1\",\"time\":\"2026-11-21T08:02:35.506Z\",\"tenant\":\"internal\",\
+             \"endpoint\":\"chat_completions\",\"model\":\"gpt-4o\",\
+             \"sent_model\":\"gpt-4o-2024-11-20\",\"upstream\":\"openai\",\
+             \"forwarded_for\":\"203.0.113.0\",\
+             \"messages\":[{\"role\":\"user\",\"content\":\"hello\"}],\
+             \"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\
+             \"answer\":{\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\
+             \"message\":{\"role\":\"assistant\",\"content\":\"hi\"}}]},\
+             \"usage\":{\"total_tokens\":12},\"status\":200}\n"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_stands_under_one_name_whatever_the_endpoint_calls_it() {
+        for (request, messages, instructions) in [
+            (
+                r#"{"input":"x","instructions":"be brief"}"#,
+                json!("x"),
+                json!("be brief"),
+            ),
+            (
+                r#"{"prompt":["x"],"input":null}"#,
+                json!(["x"]),
+                Value::Null,
+            ),
+            (r#"{"messages":[],"prompt":"p"}"#, json!([]), Value::Null),
+            (r#"{"messages":1,"messag\u0065s":2}"#, json!(2), Value::Null),
+            ("{", Value::Null, Value::Null),
+            ("[1]", Value::Null, Value::Null),
+            ("", Value::Null, Value::Null),
+        ] {
+            let entry = Entry {
+                request: Bytes::from_static(request.as_bytes()),
+                ..entry()
+            };
+            let read = read(&entry, &config("c"));
+            assert_eq!(read["messages"], messages, "{request}");
+            assert_eq!(read["instructions"], instructions, "{request}");
+            assert_eq!(read["status"], 200);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_broke_says_so_and_one_that_is_no_json_is_text() {
+        let entry = Entry {
+            answer: Some(Bytes::from_static(b"<html>\n\xff")),
+            is_partial: true,
+            tenant: None,
+            usage: None,
+            status: 502,
+            ..entry()
+        };
+        let read = read(&entry, &config("c"));
+        assert_eq!(read["answer"], "<html>\n\u{fffd}");
+        assert_eq!(
+            (&read["partial"], &read["status"]),
+            (&json!(true), &json!(502))
+        );
+        assert_eq!((&read["tenant"], read.get("usage")), (&Value::Null, None));
+    }
+
+    #[test]
+    fn keys_and_addresses_are_hidden_unless_the_operator_says_otherwise() {
+        let key = format!("sk-{}", "1".repeat(40));
+        let entry = Entry {
+            request: format!(r#"{{"messages":"my key is {key}"}}"#).into(),
+            answer: Some(format!(r#"{{"said":"{key}"}}"#).into()),
+            forwarded_for: Some("203.0.113.77, [2001:db8::1]:80,who".to_owned()),
+            ..entry()
+        };
+        let hidden = read(&entry, &config("c"));
+        assert_eq!(hidden["messages"], "my key is sk-1…");
+        assert_eq!(hidden["answer"]["said"], "sk-1…");
+        assert_eq!(hidden["forwarded_for"], "203.0.113.0, 2001:db8::, unknown");
+        let open = ChatLog {
+            mask: Mask::default(),
+            ..config("c")
+        };
+        let shown = read(&entry, &open);
+        assert_eq!(shown["messages"], format!("my key is {key}"));
+        assert_eq!(shown["answer"]["said"], key);
+        assert_eq!(shown["forwarded_for"], "203.0.113.77, [2001:db8::1]:80,who");
+    }
+
+    #[test]
+    fn the_longest_parts_of_a_line_that_is_too_long_are_left_out() {
+        let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        let config = ChatLog {
+            max_line_bytes: 8 << 10,
+            ..config("c")
+        };
+        let long = |messages, tools, answer| Entry {
+            request: format!(
+                r#"{{"messages":{},"tools":{}}}"#,
+                text(messages),
+                text(tools)
+            )
+            .into(),
+            answer: Some(text(answer).into()),
+            ..entry()
+        };
+        let one = read(&long(9000, 100, 4000), &config);
+        assert_eq!(one["left_out"], json!({"messages": 9000}));
+        assert_eq!(one.get("messages"), None);
+        assert!(one["tools"].is_string() && one["answer"].is_string());
+        let two = read(&long(5000, 4000, 6000), &config);
+        assert_eq!(two["left_out"], json!({"messages": 5000, "answer": 6000}));
+        let none = read(&long(3000, 100, 3000), &config);
+        assert_eq!(none.get("left_out"), None);
+    }
+
+    #[test]
+    fn no_line_is_longer_than_allowed() {
+        let worst = "\u{1}".repeat(1000);
+        let mut random = fastrand::Rng::with_seed(7);
+        let (least, _) = crate::config::LINE_BYTES;
+        let mut longest = 0;
+        for _ in 0..300 {
+            let mut text = || format!("\"{}\"", "x".repeat(random.usize(..7000)));
+            let entry = Entry {
+                request_id: worst.clone(),
+                tenant: Some(worst.clone()),
+                model: worst.clone(),
+                sent_model: Some(worst.clone()),
+                upstream: Some(worst.clone()),
+                forwarded_for: Some(worst.clone()),
+                request: format!(
+                    r#"{{"input":{},"instructions":{},"tools":{},"functions":{}}}"#,
+                    text(),
+                    text(),
+                    text(),
+                    text()
+                )
+                .into(),
+                answer: Some(worst.clone().into()),
+                is_partial: true,
+                ..entry()
+            };
+            let config = ChatLog {
+                max_line_bytes: least,
+                mask: Mask::default(),
+                ..config("c")
+            };
+            let line = line(&entry, &config);
+            assert!(line.len() <= least, "{}", line.len());
+            longest = longest.max(line.len());
+        }
+        assert!(longest > least - 1000, "{longest}");
+    }
+}

@@ -1,0 +1,292 @@
+//! The chat log: what was asked and answered, a line of JSON for each request.
+//!
+//! Owns the queue between the requests and the thread that writes (`writer`), and its bounds. `entry` is
+//! a request and its line, `copy` brings JSON onto one line without keys, `files` rotates and removes,
+//! `convert` reads it all again. Refuses to know how an answer is gathered. A request is never kept
+//! waiting: what finds no room in the queue is dropped and counted, and so is what cannot be written.
+
+pub mod convert;
+mod copy;
+mod entry;
+mod files;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::observe::chats::Chats;
+use files::Files;
+use writer::{Job, Writer};
+
+pub use entry::Entry;
+pub use files::all as files;
+
+/// Entries that wait, at most.
+const MAX_WAITING: usize = 4096;
+/// Bytes that they hold, at most.
+const MAX_HELD_BYTES: usize = 64 << 20;
+/// Where a full queue is asked again, while it is closed.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A log that is written to. When it is dropped, what waits is written all the same, unless the process
+/// ends before.
+pub struct ChatLog {
+    jobs: SyncSender<Job>,
+    held: Arc<AtomicUsize>,
+    sample: f64,
+    counts: Chats,
+}
+
+impl ChatLog {
+    /// Opens the file, and starts the thread that writes to it.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or old ones not be looked for; or there is no room for a thread.
+    pub fn start(config: &config::ChatLog, counts: Chats) -> io::Result<Self> {
+        let files = Files::open(config)?;
+        let (log, writer) = Self::new(config, files, counts);
+        std::thread::Builder::new()
+            .name("chat-log".to_owned())
+            .spawn(|| writer.run())?;
+        Ok(log)
+    }
+
+    fn new(config: &config::ChatLog, files: Files, counts: Chats) -> (Self, Writer) {
+        let (jobs, waiting) = mpsc::sync_channel(MAX_WAITING);
+        let held = Arc::new(AtomicUsize::new(0));
+        let writer = Writer {
+            jobs: waiting,
+            config: config.clone(),
+            files,
+            counts: counts.clone(),
+            held: Arc::clone(&held),
+        };
+        let log = Self {
+            jobs,
+            held,
+            sample: config.sample,
+            counts,
+        };
+        (log, writer)
+    }
+
+    /// Whether the next request is one of those that are written down: by lot, to be asked once.
+    pub fn wants(&self) -> bool {
+        self.sample >= 1.0 || fastrand::f64() < self.sample
+    }
+
+    /// Has a request written down. Never waits: where there is no room, it is dropped.
+    pub fn record(&self, entry: Entry) {
+        let size = entry.size();
+        let has_room = self.held.fetch_add(size, Ordering::AcqRel) + size <= MAX_HELD_BYTES;
+        let is_queued = has_room && self.jobs.try_send(Job::Write(Box::new(entry))).is_ok();
+        if !is_queued {
+            self.held.fetch_sub(size, Ordering::AcqRel);
+            self.counts.dropped.inc();
+        }
+    }
+
+    /// Waits until what has been recorded so far is written, for as long as `patience`; whether it is.
+    /// Blocks its thread.
+    pub fn close(&self, patience: Duration) -> bool {
+        let started = Instant::now();
+        let left = || patience.saturating_sub(started.elapsed());
+        let (teller, told) = mpsc::sync_channel(1);
+        let mut job = Job::Tell(teller);
+        loop {
+            match self.jobs.try_send(job) {
+                Ok(()) => return told.recv_timeout(left()).is_ok(),
+                Err(mpsc::TrySendError::Full(again)) if !left().is_zero() => job = again,
+                Err(_) => return false,
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use bytes::Bytes;
+    use serde_json::Value;
+
+    use super::entry::tests::entry;
+    use super::*;
+    use crate::config::{Every, Located, Mask, Place, Retention, Rotation};
+
+    pub(super) fn config(path: &str) -> config::ChatLog {
+        config::ChatLog {
+            path: Located {
+                value: PathBuf::from(path),
+                place: Place::default(),
+            },
+            sample: 1.0,
+            max_line_bytes: 1 << 20,
+            rotation: Rotation {
+                max_file_bytes: 100 << 20,
+                every: Every::Day,
+            },
+            retention: Retention {
+                age: Some(Duration::from_secs(30 * 86_400)),
+                files: 100,
+            },
+            mask: Mask {
+                addresses: true,
+                keys: true,
+            },
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn folder() -> (tempfile::TempDir, config::ChatLog) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path().join("chats.jsonl").to_str().unwrap());
+        (folder, config)
+    }
+
+    /// A log whose thread has not begun.
+    fn idle(config: &config::ChatLog) -> (ChatLog, Writer) {
+        ChatLog::new(config, Files::open(config).unwrap(), Chats::new().unwrap())
+    }
+
+    fn counts(log: &ChatLog) -> [u64; 3] {
+        [&log.counts.written, &log.counts.dropped, &log.counts.failed].map(|count| count.get())
+    }
+
+    #[test]
+    fn what_is_recorded_is_in_the_file_once_it_is_closed() {
+        let (_folder, config) = folder();
+        let log = ChatLog::start(&config, Chats::new().unwrap()).unwrap();
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| (0..250).for_each(|_| log.record(entry())));
+            }
+        });
+        assert!(log.close(PATIENCE));
+        assert_eq!(counts(&log), [1000, 0, 0]);
+        assert_eq!(log.held.load(Ordering::Acquire), 0);
+        let text = std::fs::read_to_string(&config.path.value).unwrap();
+        for line in text.lines() {
+            assert_eq!(serde_json::from_str::<Value>(line).unwrap()["id"], "req_1");
+        }
+        assert_eq!(text.lines().count(), 1000);
+    }
+
+    #[test]
+    fn what_is_beyond_the_queue_is_dropped_and_counted_and_nobody_waits() {
+        let (_folder, config) = folder();
+        let (log, writer) = idle(&config);
+        let small = Entry {
+            request: Bytes::new(),
+            answer: None,
+            ..entry()
+        };
+        for _ in 0..=MAX_WAITING {
+            log.record(small.clone());
+        }
+        assert_eq!(counts(&log), [0, 1, 0]);
+        assert!(!log.close(Duration::from_millis(20)), "there is no room");
+        let thread = std::thread::spawn(|| writer.run());
+        assert!(log.close(PATIENCE));
+        let all = MAX_WAITING as u64;
+        assert_eq!(counts(&log), [all, 1, 0]);
+        drop(log);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_beyond_the_bytes_that_may_wait_is_dropped_and_counted() {
+        let (_folder, config) = folder();
+        let (log, writer) = idle(&config);
+        let of = |bytes: usize| Entry {
+            request: Bytes::from(vec![b' '; bytes]),
+            answer: None,
+            ..entry()
+        };
+        let rest = of(0).size();
+        log.record(of(MAX_HELD_BYTES - 2 * rest));
+        log.record(of(1));
+        assert_eq!(counts(&log), [0, 1, 0]);
+        log.record(of(0));
+        assert_eq!(counts(&log), [0, 1, 0]);
+        assert_eq!(log.held.load(Ordering::Acquire), MAX_HELD_BYTES);
+        drop(log);
+        let held = Arc::clone(&writer.held);
+        writer.run();
+        assert_eq!(held.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_goes_on_when_it_can() {
+        let (folder, config) = folder();
+        let log = ChatLog::start(&config, Chats::new().unwrap()).unwrap();
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::write(folder.path(), "a file in the folder's place").unwrap();
+        log.record(entry());
+        log.record(entry());
+        assert!(log.close(PATIENCE));
+        assert_eq!(counts(&log), [0, 0, 2]);
+        std::fs::remove_file(folder.path()).unwrap();
+        log.record(entry());
+        assert!(log.close(PATIENCE));
+        assert_eq!(counts(&log), [1, 0, 2]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told_at_the_start() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/chats.jsonl");
+        assert!(ChatLog::start(&config(file), Chats::new().unwrap()).is_err());
+    }
+
+    #[test]
+    fn when_it_is_dropped_what_waits_is_written() {
+        let (_folder, config) = folder();
+        let (log, writer) = idle(&config);
+        log.record(entry());
+        drop(log);
+        writer.run();
+        let text = std::fs::read_to_string(&config.path.value).unwrap();
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_share_of_the_requests_is_wanted() {
+        let (_folder, config) = folder();
+        let wanted = |sample| {
+            let config = config::ChatLog {
+                sample,
+                ..config.clone()
+            };
+            let (log, _) = idle(&config);
+            fastrand::seed(3);
+            (0..10_000).filter(|_| log.wants()).count()
+        };
+        assert_eq!(wanted(0.0), 0);
+        assert_eq!(wanted(1.0), 10_000);
+        let share = wanted(0.25);
+        assert!((2300..2700).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_rotation_loses_no_line() {
+        let (_folder, mut config) = folder();
+        config.rotation.max_file_bytes = 2000;
+        let log = ChatLog::start(&config, Chats::new().unwrap()).unwrap();
+        for _ in 0..40 {
+            log.record(entry());
+        }
+        assert!(log.close(PATIENCE));
+        let files = files(&config.path.value).unwrap();
+        assert!(files.len() > 5, "{files:?}");
+        let texts = files
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        assert_eq!(texts.map(|text| text.lines().count()).sum::<usize>(), 40);
+    }
+}
