@@ -114,6 +114,7 @@ impl Report {
             self.cpu("json", Kind::Nginx, 2.2),
             self.cpu("json", Kind::Passthrough, 1.05),
             self.cpu("stream", Kind::Nginx, 2.0),
+            self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.throughput("upload", 0.8),
             self.throughput("download", 0.8),
             self.cpu("websocket", Kind::Nginx, 2.0),

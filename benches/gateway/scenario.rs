@@ -138,7 +138,7 @@ fn stream(size: Size) -> Scenario {
         title: "Stream of 100 events",
         remark: "latency to the first byte",
         unit: Unit::Request,
-        kinds: &Kind::ALL,
+        kinds: &Kind::STREAMS,
         connections: 100,
         call: chat(&messages(6, 128), r#""stream":true,"#, events),
         names: Some(model_in_json),

@@ -39,6 +39,8 @@ pub enum Kind {
     Tollgate,
     /// Tollgate with its access log going to a file.
     TollgateLogging,
+    /// Tollgate before an upstream that does not say that its streams are of events: they pass unread.
+    TollgateUnread,
 }
 
 impl Kind {
@@ -48,6 +50,15 @@ impl Kind {
         Self::Passthrough,
         Self::Tollgate,
         Self::TollgateLogging,
+    ];
+
+    /// For streams.
+    pub const STREAMS: [Self; 5] = [
+        Self::Nginx,
+        Self::Passthrough,
+        Self::Tollgate,
+        Self::TollgateLogging,
+        Self::TollgateUnread,
     ];
 
     /// Without the access log: where one request is long, a line more makes no difference.
@@ -69,7 +80,16 @@ impl Kind {
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate, access log",
+            Self::TollgateUnread => "tollgate, events not read",
         }
+    }
+
+    /// Whether it is ours.
+    pub fn is_tollgate(self) -> bool {
+        matches!(
+            self,
+            Self::Tollgate | Self::TollgateLogging | Self::TollgateUnread
+        )
     }
 
     fn file_stem(self) -> &'static str {
@@ -79,6 +99,7 @@ impl Kind {
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
             Self::TollgateLogging => "tollgate-logging",
+            Self::TollgateUnread => "tollgate-unread",
         }
     }
 }
@@ -200,7 +221,7 @@ impl Server {
     }
 
     fn is_ready(&mut self) -> bool {
-        if matches!(self.kind, Kind::Tollgate | Kind::TollgateLogging) {
+        if self.kind.is_tollgate() {
             match announced_port(&self.log) {
                 Some(port) => self.port = port,
                 None => return false,
@@ -287,10 +308,9 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
             command.args([port, upstream, WORKERS as u16].map(|n| n.to_string()));
             Ok(command)
         }
-        Kind::Tollgate | Kind::TollgateLogging => {
+        Kind::Tollgate | Kind::TollgateLogging | Kind::TollgateUnread => {
             let path = file("yaml");
-            let logs = kind == Kind::TollgateLogging;
-            write(&path, tollgate_configuration(upstream, logs))?;
+            write(&path, tollgate_configuration(upstream, kind))?;
             let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
             command.arg("run").arg("-c").arg(path);
             Ok(command)
@@ -383,7 +403,12 @@ http {{
     )
 }
 
-fn tollgate_configuration(upstream: u16, logs: bool) -> String {
+fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
+    let logs = kind == Kind::TollgateLogging;
+    let prefix = match kind {
+        Kind::TollgateUnread => "/plain",
+        _ => "",
+    };
     format!(
         "server:
   listen: [{{ address: \"127.0.0.1:0\" }}]
@@ -394,7 +419,7 @@ fn tollgate_configuration(upstream: u16, logs: bool) -> String {
   log: {{ access: {logs} }}
 upstreams:
   provider:
-    base_url: http://127.0.0.1:{upstream}/v1
+    base_url: http://127.0.0.1:{upstream}{prefix}/v1
     keys: [{PROVIDER_KEY}]
 models:
   - match: {MODEL}

@@ -35,7 +35,7 @@ pub const FILE_BYTES: usize = 1 << 30;
 /// request for the end of the socket when the two reach it at once.
 const ACCEPTS_AFTER: Duration = Duration::from_millis(20);
 /// How much of a body is looked at.
-const LOOKED_AT_BYTES: usize = 256;
+const LOOKED_AT_BYTES: usize = 2048;
 /// What a provider's answer carries besides its type and length.
 const HEADERS: &str = "date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
     server: cloudflare\r\n\
@@ -46,6 +46,13 @@ const HEADERS: &str = "date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
     x-ratelimit-remaining-requests: 9999\r\n\
     x-ratelimit-remaining-tokens: 29999945\r\n\
     x-request-id: req_4f1c2a9b8d7e6f5a4b3c2d1e0f9a8b7c\r\n";
+/// What a provider adds to each event of a stream whose usage it is asked for, and the event that tells
+/// it.
+const NO_USAGE_YET: &str = r#","usage":null"#;
+const USAGE: &str = concat!(
+    r#"data: {"id":"chatcmpl-BmKzVb4yT2hQ8sXw1nRc","object":"chat.completion.chunk","created":1767225600,"model":"gpt-4o-2024-11-20","choices":[],"usage":{"prompt_tokens":231,"completion_tokens":100,"total_tokens":331}}"#,
+    "\n\n"
+);
 const JSON: &str = r#"{"id":"chatcmpl-BmKzVb4yT2hQ8sXw1nRc","object":"chat.completion","created":1767225600,"model":"gpt-4o-2024-11-20","choices":[{"index":0,"message":{"role":"assistant","content":"A reverse proxy takes requests in place of the servers behind it, and hands their answers back as though they were its own.","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":231,"completion_tokens":27,"total_tokens":258,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0}},"service_tier":"default","system_fingerprint":"fp_b7faba9ef5"}"#;
 
 /// The upstream, while it runs.
@@ -58,8 +65,11 @@ pub struct Upstream {
 struct Shared {
     json: Bytes,
     stream_head: Bytes,
-    events: Vec<Bytes>,
-    end: Bytes,
+    /// The same for a stream that does not say that it is one of events.
+    plain_head: Bytes,
+    /// Without usage, and as they are where usage is asked for.
+    events: [Vec<Bytes>; 2],
+    end: [Bytes; 2],
     /// Ends the streams that are held open, each time something is sent.
     release: watch::Sender<()>,
     is_watched: AtomicBool,
@@ -90,7 +100,7 @@ impl Upstream {
 
     /// The bytes of a stream of so many events and its end.
     pub fn stream_bytes(events: usize) -> usize {
-        (0..events).map(|n| event(n).len()).sum::<usize>() + LAST_EVENT.len()
+        (0..events).map(|n| event(n, "").len()).sum::<usize>() + LAST_EVENT.len()
     }
 
     /// Ends the streams that are held open.
@@ -112,20 +122,29 @@ impl Upstream {
 impl Shared {
     fn new() -> Self {
         let length = JSON.len();
-        let end = [chunk(LAST_EVENT), b"0\r\n\r\n".to_vec()].concat();
+        let stream_head = |media: &str| {
+            Bytes::from(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {media}; charset=utf-8\r\n\
+                 transfer-encoding: chunked\r\n{HEADERS}\r\n"
+            ))
+        };
+        let events = |more: &str| {
+            let events = (0..EVENTS).map(|n| Bytes::from(chunk(event(n, more).as_bytes())));
+            events.collect()
+        };
+        let end = |usage: &str| {
+            let last = [usage.as_bytes(), LAST_EVENT].concat();
+            Bytes::from([chunk(&last), b"0\r\n\r\n".to_vec()].concat())
+        };
         Self {
             json: Bytes::from(format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                  content-length: {length}\r\n{HEADERS}\r\n{JSON}"
             )),
-            stream_head: Bytes::from(format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-                 transfer-encoding: chunked\r\n{HEADERS}\r\n"
-            )),
-            events: (0..EVENTS)
-                .map(|n| Bytes::from(chunk(event(n).as_bytes())))
-                .collect(),
-            end: Bytes::from(end),
+            stream_head: stream_head("text/event-stream"),
+            plain_head: stream_head("text/plain"),
+            events: ["", NO_USAGE_YET].map(events),
+            end: ["", USAGE].map(end),
             release: watch::Sender::new(()),
             is_watched: AtomicBool::new(false),
             seen: Mutex::default(),
@@ -134,12 +153,14 @@ impl Shared {
 }
 
 /// About 200 bytes, as a chat model sends them for each token.
-fn event(number: usize) -> String {
+fn event(number: usize, more: &str) -> String {
     let mut text = String::from(
         r#"data: {"id":"chatcmpl-BmKzVb4yT2hQ8sXw1nRc","object":"chat.completion.chunk","created":1767225600,"model":"gpt-4o-2024-11-20","choices":[{"index":0,"delta":{"content":" word"#,
     );
     let _ = write!(text, "{number:03}");
-    text.push_str("\"},\"finish_reason\":null}]}\n\n");
+    text.push_str("\"},\"finish_reason\":null}]");
+    text.push_str(more);
+    text.push_str("}\n\n");
     text
 }
 
@@ -151,8 +172,11 @@ fn chunk(payload: &[u8]) -> Vec<u8> {
 /// What a request asks for.
 enum Asked {
     Json,
-    Stream,
-    Hold,
+    /// Its usage too, or not.
+    Stream(bool),
+    /// The same, without saying what it is.
+    Plain,
+    Hold(bool),
     File,
     Socket,
     Unreadable,
@@ -164,25 +188,20 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
     while let Some(asked) = read_request(&mut socket, &mut buffer, shared).await? {
         match asked {
             Asked::Json => socket.write_all(&shared.json).await?,
-            Asked::Stream => {
-                let mut due = Instant::now();
-                socket.write_all(&shared.stream_head).await?;
-                for event in &shared.events {
-                    socket.write_all(event).await?;
-                    due += PACE;
-                    tokio::time::sleep_until(due).await;
-                }
-                socket.write_all(&shared.end).await?;
+            Asked::Stream(usage) => {
+                stream(&mut socket, shared, &shared.stream_head, usage).await?;
             }
-            Asked::Hold => {
+            Asked::Plain => stream(&mut socket, shared, &shared.plain_head, false).await?,
+            Asked::Hold(usage) => {
                 let mut released = shared.release.subscribe();
                 socket.write_all(&shared.stream_head).await?;
-                for event in shared.events.iter().take(EVENTS_BEFORE_HOLD) {
+                let events = &shared.events[usize::from(usage)];
+                for event in events.iter().take(EVENTS_BEFORE_HOLD) {
                     socket.write_all(event).await?;
                 }
                 // The sender lives as long as `shared`.
                 let _ = released.changed().await;
-                socket.write_all(&shared.end).await?;
+                socket.write_all(&shared.end[usize::from(usage)]).await?;
             }
             Asked::File => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FILE_BYTES}\r\n\r\n");
@@ -203,6 +222,23 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A stream of events at the pace of a model.
+async fn stream(
+    socket: &mut TcpStream,
+    shared: &Shared,
+    head: &[u8],
+    usage: bool,
+) -> io::Result<()> {
+    let mut due = Instant::now();
+    socket.write_all(head).await?;
+    for event in &shared.events[usize::from(usage)] {
+        socket.write_all(event).await?;
+        due += PACE;
+        tokio::time::sleep_until(due).await;
+    }
+    socket.write_all(&shared.end[usize::from(usage)]).await
 }
 
 /// Sends every message back until the other side closes.
@@ -276,13 +312,17 @@ fn asked(head: &[u8], body: &[u8]) -> Asked {
     if let Some((_, asked)) = path.into_iter().find(|(path, _)| head.starts_with(path)) {
         return asked;
     }
+    if head.starts_with(b"POST /plain/v1/chat/completions ") {
+        return Asked::Plain;
+    }
     if !head.starts_with(b"POST /v1/chat/completions ") {
         return Asked::Unreadable;
     }
     let says = |what: &[u8]| memmem::find(body, what).is_some();
+    let usage = says(br#""include_usage":true"#);
     match (says(br#""stream":true"#), says(br#""user":"hold""#)) {
-        (true, true) => Asked::Hold,
-        (true, false) => Asked::Stream,
+        (true, true) => Asked::Hold(usage),
+        (true, false) => Asked::Stream(usage),
         (false, _) => Asked::Json,
     }
 }

@@ -1,6 +1,6 @@
 //! What a target wants changed in requests and answers.
 //!
-//! Owns the keys `stop`, `special_prefix`, `body` and `response_model`, and which fields of a
+//! Owns the keys `stop`, `special_prefix`, `body`, `response_model` and `upstream_stream`, and which fields of a
 //! request are nobody's to change. Refuses to know how a body is edited.
 
 use serde_json::Value;
@@ -20,6 +20,20 @@ pub struct Manners {
     pub default: Vec<(String, Value)>,
     /// Whether an answer carries the model's name as the client asked for it.
     pub answers_as_requested: bool,
+    /// Whether it is asked for streams.
+    pub streams: Streams,
+}
+
+/// Whether a target is asked for a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// As the client asks.
+    #[default]
+    AsAsked,
+    /// Also where the client wants one answer, which is gathered from the stream.
+    Always,
+    /// Not where the client wants a stream either, which is made of the answer.
+    Never,
 }
 
 /// Reads the keys that belong here.
@@ -43,6 +57,17 @@ pub fn read(section: &mut Section<'_>) -> Manners {
             Some(_) => node.report(
                 "expected requested or upstream",
                 Some("whose name of the model an answer carries"),
+            ),
+        }
+    }
+    if let Some(node) = section.take("upstream_stream") {
+        match node.text().as_deref() {
+            Some("always") => manners.streams = Streams::Always,
+            Some("never") => manners.streams = Streams::Never,
+            Some("as_asked") | None => {}
+            Some(_) => node.report(
+                "expected as_asked, always or never",
+                Some("whether the target is asked for a stream, whatever the client wants"),
             ),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::document::{Located, Node};
 use super::manners::{self, Manners};
+use super::metering::{self, OnClientGone};
 use super::problem::nearest;
 use super::upstreams::read_weight;
 use crate::openai::verdict::{Reason, Reasons};
@@ -25,6 +26,8 @@ pub struct ModelRule {
     pub keepalive_after: Option<Duration>,
     /// Whether events of a stream that cannot be read are kept from the client.
     pub drops_malformed: bool,
+    /// How the usage is learnt of an answer whose client has left.
+    pub on_client_gone: OnClientGone,
 }
 
 /// What is asked for when the targets of a rule fail.
@@ -103,6 +106,8 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
             false
         }
     });
+    let on_client_gone = section.take("on_client_gone");
+    let on_client_gone = on_client_gone.and_then(|n| metering::read_on_client_gone(&n));
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
@@ -111,6 +116,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         on: on.unwrap_or_else(Reasons::moving_on),
         keepalive_after,
         drops_malformed,
+        on_client_gone: on_client_gone.unwrap_or_default(),
     })
 }
 

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::document::{Located, Node, Place};
 use super::limits::{self, Limits};
+use super::metering::{self, Drain};
 use super::retries::{self, Retries};
 use super::ways::{self, Ways};
 
@@ -34,6 +35,8 @@ pub struct Server {
     pub retries: Retries,
     /// How much clients may ask of us at a time, and how slow they may be.
     pub limits: Limits,
+    /// How much is read on of answers whose client has left.
+    pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
     /// The ways through besides the exchange of JSON.
@@ -84,6 +87,7 @@ impl Default for Server {
             flood_guard: None,
             retries: Retries::default(),
             limits: Limits::default(),
+            drain: Drain::default(),
             log: Log {
                 level: log::LevelFilter::Info,
                 mask: true,
@@ -149,6 +153,9 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     if let Some(node) = section.take("limits") {
         server.limits = limits::read(&node);
+    }
+    if let Some(drain) = section.take("drain").and_then(|n| metering::read_drain(&n)) {
+        server.drain = drain;
     }
     if let Some(node) = section.take("log") {
         read_log(&node, &mut server.log);

@@ -39,6 +39,8 @@ pub struct Upstream {
     pub places: Option<Places>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
+    /// Whether it is asked for the usage of streams.
+    pub include_usage: bool,
 }
 
 impl Upstream {
@@ -221,6 +223,7 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
             .map_or_else(|| Some(Ejection::default()), |n| ejection::read(&n)),
         places: pools::read_places(&mut section),
         resend_lost: section.take("resend_lost").and_then(|n| n.boolean()) == Some(true),
+        include_usage: section.take("include_usage").and_then(|n| n.boolean()) != Some(false),
     };
     section.finish();
     Some(upstream)

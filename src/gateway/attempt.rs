@@ -6,24 +6,23 @@
 //! address cannot be reached, or a pooled connection turned out to be closed. Refuses to know what
 //! is tried next.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 
-use super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use super::convert;
+use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers::{self, Media};
-use super::hold;
-use super::tap::Tap;
-use crate::openai::complaint::Complaint;
+use super::hold::{self, Unsaid};
+use super::reading::Reading;
+use super::refused::{complained, refused};
+use super::tap::{Tap, Wants};
+use crate::observe::trials::Until;
 use crate::openai::endpoint::StreamError;
-use crate::openai::error;
-use crate::openai::progress::Stream;
-use crate::openai::ratelimit;
 use crate::openai::rewrite::Rewrites;
-use crate::openai::verdict::{self, Evidence, Reason, Verdict};
+use crate::openai::verdict::{self, Evidence, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{NotSent, Payload, Seat, Upstream};
 
@@ -32,9 +31,6 @@ use crate::upstreams::{NotSent, Payload, Seat, Upstream};
 pub const MAX_CONNECTIONS: usize = 3;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
-/// An error is read for this long, and up to this size; what is longer says no more.
-pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
-const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// What is sent.
 pub struct Outgoing {
@@ -50,16 +46,30 @@ pub struct Outgoing {
 pub struct Terms {
     /// When the whole request has taken too long.
     pub deadline: Instant,
-    /// Whether the client asked for a stream.
+    /// Whether the upstream is asked for a stream.
     pub stream: bool,
-    /// What the events of a stream are.
-    pub events: Stream,
+    /// What becomes of its form.
+    pub form: Form,
+    /// What is wanted of the events of a stream.
+    pub wants: Wants,
     /// How a stream tells that something broke.
     pub stream_error: StreamError,
-    /// Whether events that cannot be read are kept from the client.
-    pub drops_malformed: bool,
     /// What is changed in it.
     pub rewrites: Rewrites,
+}
+
+/// What becomes of the form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// It stays.
+    AsItComes,
+    /// One answer is gathered from the stream.
+    Gathered,
+    /// A stream is made of the one answer.
+    Streamed {
+        /// Whether the client has asked for the usage at its end.
+        with_usage: bool,
+    },
 }
 
 /// An answer that has begun.
@@ -75,7 +85,9 @@ pub struct Answer {
     /// Whether that is all of it.
     pub complete: bool,
     /// What is understood of its events, where it is a stream of them.
-    pub tap: Option<Tap>,
+    pub tap: Option<Box<Tap>>,
+    /// What it tells of its usage, where that is known before it passes.
+    pub reading: Option<Reading>,
 }
 
 /// An attempt that came to nothing.
@@ -230,32 +242,63 @@ async fn first_words(
     }
     let mut answer = Box::new(Answer {
         tap: (media == Media::Events && headers::is_plain(&header.headers))
-            .then(|| Tap::new(terms.events, terms.drops_malformed)),
+            .then(|| Box::new(Tap::new(terms.wants))),
         is_json: media == Media::Json,
         session,
         header,
         held: Vec::new(),
         complete: false,
+        reading: None,
     });
-    match hold::hold(&mut answer, until).await {
+    match begin(&mut answer, upstream, terms, until, phase).await {
         Ok(outcome) => {
             shared.metrics.trials().held(outcome);
             Ok(answer)
         }
-        Err(unsaid) => {
+        Err(failed) => {
             answer.session.shutdown().await;
-            Err(match unsaid {
-                hold::Unsaid::Broke(e) => broke(&e, phase, true, terms),
-                hold::Unsaid::Empty => {
-                    let failure = UpstreamFailure::of(Cause::Empty, "its answer says nothing");
-                    Failed::new(&Evidence::Empty, failure)
-                }
-                hold::Unsaid::Complained(complaint) => {
-                    complained(upstream, &complaint, &answer.header)
-                }
-            })
+            Err(failed)
         }
     }
+}
+
+/// Waits until an answer has begun, and gives it the form that the client wants.
+async fn begin(
+    answer: &mut Answer,
+    upstream: &Upstream,
+    terms: &Terms,
+    until: Instant,
+    phase: Phase,
+) -> Result<Until, Failed> {
+    let held = hold::hold(answer, until).await;
+    let outcome = held.map_err(|unsaid| match unsaid {
+        Unsaid::Broke(e) => broke(&e, phase, true, terms),
+        unsaid => unusable(unsaid, upstream, answer),
+    })?;
+    if terms.form != Form::AsItComes {
+        let converted = Box::pin(convert::convert(answer, upstream, terms)).await;
+        converted.map_err(|unsaid| unusable(unsaid, upstream, answer))?;
+    }
+    Ok(outcome)
+}
+
+/// What an answer shows that cannot be passed on.
+fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &Answer) -> Failed {
+    let (evidence, cause, detail) = match unsaid {
+        Unsaid::Complained(complaint) => return complained(upstream, &complaint, &answer.header),
+        // Here it had begun: it may have been made whole, and charged for.
+        Unsaid::Broke(e) => {
+            let failure = UpstreamFailure::read(&e, Phase::Idle);
+            return match failure.cause {
+                Cause::Timeout(_) => Failed::new(&Evidence::Late, failure),
+                _ => Failed::new(&Evidence::Lost, UpstreamFailure::cut(&e)),
+            };
+        }
+        Unsaid::Cut(detail) => (Evidence::Lost, Cause::Cut, detail),
+        Unsaid::Empty => (Evidence::Empty, Cause::Empty, "its answer says nothing"),
+        Unsaid::Unusable(detail) => (Evidence::Garbage, Cause::InvalidResponse, detail),
+    };
+    Failed::new(&evidence, UpstreamFailure::of(cause, detail))
 }
 
 /// What an error shows that strikes after the request has been sent.
@@ -272,139 +315,6 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
         _ => (Evidence::Lost, failure),
     };
     Failed::new(&evidence, failure)
-}
-
-/// Reads why an upstream refuses.
-async fn refused(
-    shared: &Shared,
-    upstream: &Upstream,
-    seat: &Seat,
-    mut session: Box<HttpSession>,
-    header: ResponseHeader,
-    deadline: Instant,
-) -> Failed {
-    let until = deadline.min(Instant::now() + ERROR_PATIENCE);
-    let body = read_error(&mut session, until).await;
-    match body.is_some() {
-        true => shared.connector.release(session, &seat.peer).await,
-        false => session.shutdown().await,
-    }
-    let body = body.unwrap_or_default();
-    let complaint = match headers::media(&header.headers) == Media::Html {
-        true => None,
-        false => Complaint::read(&body),
-    };
-    let complaint = complaint.unwrap_or_default();
-    let status = header.status.as_u16();
-    let verdict = verdict::judge(&Evidence::Answer {
-        status,
-        complaint: &complaint,
-    });
-    let wait = ratelimit::retry_after(&header.headers, SystemTime::now())
-        .or_else(|| ratelimit::wait_in_message(complaint.message.as_deref()?))
-        .or_else(|| ratelimit::Headroom::read(&header.headers, SystemTime::now).exhausted_for());
-    let is_final = header.headers.get(headers::SHOULD_RETRY);
-    Failed {
-        wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
-        is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: tell(
-            upstream,
-            verdict.reason,
-            filled(upstream, header, body, complaint.message),
-        ),
-        verdict,
-    }
-}
-
-/// A refusal, with what its dialect is known to leave out.
-pub fn filled(
-    upstream: &Upstream,
-    mut header: ResponseHeader,
-    mut body: Bytes,
-    message: Option<String>,
-) -> Refusal {
-    if upstream.dialect.fills_in_errors
-        && headers::is_plain(&header.headers)
-        && let Some(filled) = error::fill_in(header.status, &body)
-    {
-        body = Bytes::from(filled);
-    }
-    header.remove_header(&CONTENT_LENGTH);
-    Refusal {
-        header,
-        body,
-        message,
-    }
-}
-
-/// Reads a whole body; `None` for one that breaks, or is too long.
-pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Bytes> {
-    let mut body: Vec<Bytes> = Vec::new();
-    let mut length = 0;
-    while !session.response_done() {
-        session.set_read_timeout(Some(left(until)));
-        let Some(chunk) = session.read_response_body().await.ok()? else {
-            break;
-        };
-        length += chunk.len();
-        if length > MAX_ERROR_BYTES {
-            return None;
-        }
-        body.push(chunk);
-    }
-    Some(match body.as_slice() {
-        [only] => only.clone(),
-        pieces => Bytes::from(pieces.concat()),
-    })
-}
-
-/// An error that came under a status of success.
-fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeader) -> Failed {
-    let evidence = match headers::media(&header.headers) == Media::Events {
-        true => Evidence::Event(complaint),
-        false => Evidence::Answer {
-            status: complaint.status.unwrap_or(502),
-            complaint,
-        },
-    };
-    let verdict = verdict::judge(&evidence);
-    let told = hold::as_refusal(complaint, verdict.reason);
-    let told = told.map(|refusal| tell(upstream, verdict.reason, refusal));
-    Failed {
-        wait: complaint
-            .message
-            .as_deref()
-            .filter(|_| verdict.reason == Reason::RateLimited)
-            .and_then(ratelimit::wait_in_message),
-        is_final: false,
-        told: told.unwrap_or_else(|| Failure::Upstream(UpstreamFailure::unsendable())),
-        verdict,
-    }
-}
-
-/// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
-/// a key of the client's own it speaks of the client's.
-pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
-    let status = refusal.header.status;
-    let says_nothing =
-        refusal.body.is_empty() || headers::media(&refusal.header.headers) == Media::Html;
-    let (cause, detail) = match reason {
-        Reason::KeyRefused | Reason::OutOfCredit if upstream.keys.are_ours() => (
-            Cause::Account,
-            format!("its account does not serve us: {reason}, status {status}"),
-        ),
-        _ if !status.is_server_error() || !says_nothing => {
-            return Failure::Refusal(Box::new(refusal));
-        }
-        _ => (
-            match reason {
-                Reason::Overloaded => Cause::Unavailable(None),
-                _ => Cause::InvalidResponse,
-            },
-            format!("it answered with status {status} and nothing that can be passed on"),
-        ),
-    };
-    Failure::Upstream(UpstreamFailure::of(cause, detail))
 }
 
 /// What is left until `deadline`; a moment when nothing is, since zero would mean no timeout.

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::failure::client_closed_request;
+use super::settle::Meter;
 use super::tunnel::Tunnel;
 use crate::ids;
 use crate::observe::metrics::Shed;
@@ -68,6 +70,9 @@ pub struct Context {
     pub tunnel: Option<Box<Tunnel>>,
     /// How much of `first_byte` was spent waiting for the client or the upstream.
     pub waited: Duration,
+    /// What it has used, as far as that is known; nothing where that is not asked, or where somebody
+    /// else settles it.
+    pub meter: Option<Meter>,
     /// What has been tried, in order; as many as the bounds on attempts allow.
     pub trail: Vec<Tried>,
     /// Counts the request as being served; a request that finds no room is not.
@@ -98,6 +103,7 @@ impl Context {
             first_byte: None,
             tunnel: None,
             waited: Duration::ZERO,
+            meter: None,
             trail: Vec::new(),
             in_flight: Some(shared.enter()),
         }
@@ -115,6 +121,21 @@ impl Context {
         self.in_flight
             .as_ref()
             .is_some_and(|one| one.rank() > limit)
+    }
+
+    /// The status that the client got; 499 when it left before any.
+    pub fn told_status(&self) -> u16 {
+        match self.status {
+            0 => client_closed_request().as_u16(),
+            status => status,
+        }
+    }
+
+    /// Whether it is written to the chat log.
+    pub fn is_logged(&self) -> bool {
+        self.meter
+            .as_ref()
+            .is_some_and(|meter| meter.chat.is_some())
     }
 
     /// Gives the request's room to another: all that is left to do is to say so.

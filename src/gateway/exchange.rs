@@ -10,12 +10,16 @@ use pingora_proxy::Session;
 use super::awake::Awake;
 use super::context::Context;
 use super::course::{Begun, Course};
+use super::drain::{Draining, Rest};
 use super::failure::Failure;
 use super::plan::Plan;
 use super::relay::{self, Ended, Source};
+use super::settle::{Account, Chat, Meter};
 use super::{admit, body};
+use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
+use crate::upstreams::{Place, Seat};
 
 /// Serves one request that we read.
 pub async fn serve(
@@ -36,7 +40,17 @@ pub async fn serve(
 
     let runtime = Arc::clone(&context.runtime);
     let plan = Plan::new(&runtime, context, &body.model)?;
-    let mut awake = Awake::new(plan.rule().keepalive_after.filter(|_| body.stream));
+    let prompt = body.prompt().filter(|_| endpoint.takes_text);
+    let chats = shared
+        .chat_log()
+        .filter(|log| endpoint.has_both_forms && log.wants());
+    let chat = chats.and_then(|log| Some(Chat::new(log, body.json()?)));
+    context.meter = Some(Meter::new(prompt, chat));
+    let mut awake = Awake::new(
+        plan.rule()
+            .keepalive_after
+            .filter(|_| body.streaming.is_asked),
+    );
     let course = Course {
         shared,
         endpoint,
@@ -46,22 +60,25 @@ pub async fn serve(
     let begun = course.run(session, context, &mut awake).await;
     // Nobody is asked any more: the body, and its file, are let go.
     drop(body);
-    match begun {
+    let served = match begun {
         Ok(begun) => pass(session, context, shared, begun, &awake).await,
         Err(failure) if awake.has_begun() && !matches!(failure, Failure::ClientGone) => {
-            let telling =
-                relay::end_with_error(session, context, endpoint.stream_error, &failure);
+            let telling = relay::end_with_error(session, context, endpoint.stream_error, &failure);
             Box::pin(telling).await
         }
         Err(failure) => Err(failure),
+    };
+    if let (Err(Failure::ClientGone), Some(meter)) = (&served, &mut context.meter) {
+        meter.client_left = true;
     }
+    served
 }
 
 /// Passes the answer on, and counts it against whoever gives it if it breaks.
 async fn pass(
     session: &mut Session,
     context: &mut Context,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     begun: Begun<'_>,
     awake: &Awake,
 ) -> Result<(), Failure> {
@@ -70,7 +87,7 @@ async fn pass(
         terms,
         mut candidate,
         mut seat,
-        place: _place,
+        place,
     } = begun;
     let peer = Arc::clone(&seat.peer);
     let upstream = candidate.upstream;
@@ -86,5 +103,45 @@ async fn pass(
         upstream.pool.failed(&mut seat);
         candidate.failed();
     }
-    ended.map(drop)
+    match ended? {
+        Ended::Complete | Ended::Broken => Ok(()),
+        Ended::Left(rest) => {
+            leave(context, shared, rest, seat, place).await;
+            Err(Failure::ClientGone)
+        }
+    }
+}
+
+/// The client has gone: the rest of its answer is read on, where the rule wants that, or left.
+async fn leave(
+    context: &mut Context,
+    shared: &Arc<Shared>,
+    mut rest: Rest,
+    seat: Seat,
+    place: Option<Place>,
+) {
+    let rule = context.rule.as_ref();
+    let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
+    let idle = context.upstream.as_ref().map(|u| u.timeouts.idle);
+    let account = drains.then(|| Account::close(context, shared)).flatten();
+    match (account, idle) {
+        (Some(account), Some(idle)) => {
+            let bounds = context.runtime.settings.drain;
+            let draining = Draining {
+                rest,
+                seat,
+                idle,
+                place,
+                account,
+                bounds,
+            };
+            draining.start(shared);
+        }
+        _ => {
+            rest.session.shutdown().await;
+            if let Some(meter) = &mut context.meter {
+                meter.reading = Some(rest.tap.reading());
+            }
+        }
+    }
 }

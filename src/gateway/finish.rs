@@ -2,42 +2,31 @@
 //!
 //! Runs exactly once for each request, from Pingora's `logging`. Cannot fail.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use pingora_proxy::Session;
 
 use super::context::{Context, Tried};
-use super::failure::client_closed_request;
+use super::settle::Account;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
 use crate::observe::metrics::Observation;
 use crate::runtime::Shared;
 
 /// Counts and logs a request that is over.
-pub fn finish(session: &Session, context: &Context, shared: &Shared) {
+pub fn finish(session: &Session, context: &mut Context, shared: &Arc<Shared>) {
+    let account = Account::close(context, shared);
+    let tokens = account.as_ref().and_then(Account::tokens);
+    if let Some(account) = account {
+        account.settle();
+    }
+    let context = &*context;
     let total = context.started.elapsed();
     let own = context.first_byte.map(|t| t.saturating_sub(context.waited));
-    let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
-    let route = context.route.as_ref().map(|route| route.prefix.as_str());
+    count(context, shared, total, own);
     let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
-    let status = match context.status {
-        0 => client_closed_request().as_u16(),
-        status => status,
-    };
-    shared.metrics.observe(&Observation {
-        endpoint: context.endpoint,
-        rule: rule.or(route),
-        upstream,
-        status,
-        total,
-        first_byte: context.first_byte,
-        own,
-        bytes_in: context.bytes_in,
-        bytes_out: context.bytes_out,
-        redirected: context.sent_model.is_some(),
-        broken: context.error.filter(|_| (100..400).contains(&status)),
-    });
-    if let Some(what) = context.shed {
-        shared.metrics.shed(what);
-    }
+    let status = context.told_status();
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
         return;
@@ -63,11 +52,35 @@ pub fn finish(session: &Session, context: &Context, shared: &Shared) {
         error: context.error,
         bytes_in: context.bytes_in,
         bytes_out: context.bytes_out,
+        tokens,
         total,
         first_byte: context.first_byte,
         own,
     }
     .write();
+}
+
+fn count(context: &Context, shared: &Shared, total: Duration, own: Option<Duration>) {
+    let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
+    let route = context.route.as_ref().map(|route| route.prefix.as_str());
+    let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
+    let status = context.told_status();
+    shared.metrics.observe(&Observation {
+        endpoint: context.endpoint,
+        rule: rule.or(route),
+        upstream,
+        status,
+        total,
+        first_byte: context.first_byte,
+        own,
+        bytes_in: context.bytes_in,
+        bytes_out: context.bytes_out,
+        redirected: context.sent_model.is_some(),
+        broken: context.error.filter(|_| (100..400).contains(&status)),
+    });
+    if let Some(what) = context.shed {
+        shared.metrics.shed(what);
+    }
 }
 
 /// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`.

@@ -8,17 +8,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::header::CONTENT_LENGTH;
 use pingora::Error;
 use pingora::http::ResponseHeader;
 
 use super::attempt::{Answer, left};
-use super::failure::Refusal;
 use crate::observe::trials::Until;
 use crate::openai::complaint::Complaint;
-use crate::openai::error;
-use crate::openai::verdict::Reason;
 
 /// A stream that has said nothing by then passes as it is.
 const MAX_EVENTS: usize = 64;
@@ -35,6 +31,10 @@ pub enum Unsaid {
     Empty,
     /// An error under a status of success.
     Complained(Complaint),
+    /// It broke off after it had begun.
+    Cut(&'static str),
+    /// It cannot be given in the form that the client wants.
+    Unusable(&'static str),
 }
 
 /// Reads on until the answer has begun, no longer than `until`.
@@ -67,16 +67,16 @@ async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Until, Unsai
                 tap.finish(&mut answer.held);
             }
         }
-        if tap.has_output {
+        if tap.has_output() {
             return Ok(Until::Output);
         }
-        if let Some(complaint) = tap.complaint.take() {
-            return Err(Unsaid::Complained(complaint));
+        if let Some(complaint) = tap.complaint() {
+            return Err(Unsaid::Complained(complaint.clone()));
         }
         if answer.complete {
             return Err(Unsaid::Empty);
         }
-        if tap.events >= MAX_EVENTS {
+        if tap.events() >= MAX_EVENTS {
             return Ok(Until::Events);
         }
         if bytes >= MAX_STREAM_BYTES {
@@ -121,7 +121,7 @@ fn may_be_short(header: &ResponseHeader) -> bool {
 }
 
 /// The next bytes; `None` at the end, which is noted.
-async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsaid> {
+pub async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsaid> {
     let session = &mut answer.session;
     if session.response_done() {
         answer.complete = true;
@@ -131,31 +131,4 @@ async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsa
     let chunk = session.read_response_body().await.map_err(Unsaid::Broke)?;
     answer.complete = chunk.is_none();
     Ok(chunk)
-}
-
-/// An error that came under a status of success, as it should have come.
-pub fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
-    let status = complaint.status.unwrap_or(match reason {
-        Reason::RateLimited => 429,
-        Reason::Overloaded => 503,
-        Reason::ModelMissing => 404,
-        Reason::BadRequest | Reason::ContextLength | Reason::ContentFilter => 400,
-        _ => 502,
-    });
-    let error = serde_json::json!({ "error": {
-        "message": complaint.message.as_deref().unwrap_or("The model's provider told of an error."),
-        "type": complaint.kind,
-        "param": null,
-        "code": complaint.code,
-    }});
-    let status = StatusCode::from_u16(status).ok()?;
-    let mut header = ResponseHeader::build_no_case(status, Some(4)).ok()?;
-    let json = HeaderValue::from_static("application/json");
-    header.insert_header(CONTENT_TYPE, json).ok()?;
-    let body = error.to_string();
-    Some(Refusal {
-        header,
-        body: Bytes::from(error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())),
-        message: complaint.message.clone(),
-    })
 }

@@ -9,17 +9,20 @@ use bytes::Bytes;
 use http::HeaderValue;
 use pingora_proxy::Session;
 
-use super::attempt::{Answer, Outgoing, Terms};
+use super::attempt::{Answer, Form, Outgoing, Terms};
 use super::body::Body;
 use super::context::Context;
 use super::failure::{Failure, UpstreamFailure};
 use super::headers;
 use super::plan::Candidate;
+use super::tap::Wants;
 use crate::auth;
-use crate::config::ConsistentBy;
+use crate::config::{ConsistentBy, Streams};
 use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
+use crate::openai::progress::Stream;
 use crate::openai::ratelimit::Headroom;
+use crate::openai::streaming::Asked;
 use crate::upstreams::{Key, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
@@ -69,7 +72,8 @@ pub fn outgoing(
     let edits = candidate
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
-    let payload = body.payload(context.sent_model.as_deref(), edits)?;
+    let (asked, _) = asked(endpoint, body, candidate);
+    let payload = body.payload(context.sent_model.as_deref(), asked, edits)?;
     // What a client shows us is not for providers that have keys of ours.
     let credential = match upstream.keys.are_ours() {
         true => key.and_then(|key| key.value.clone()),
@@ -89,15 +93,41 @@ pub fn outgoing(
     })
 }
 
+/// How a candidate is asked, and what becomes of its answer's form.
+fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (Asked, Form) {
+    let wanted = &body.streaming;
+    let streams = match candidate.manners() {
+        Some(manners) if endpoint.has_both_forms && !body.is_form() => manners.streams,
+        _ => Streams::AsAsked,
+    };
+    let (stream, form) = match streams {
+        Streams::Always if !wanted.is_asked && wanted.is_possible => (true, Form::Gathered),
+        Streams::Never if wanted.is_asked => {
+            let with_usage = wanted.includes_usage;
+            (false, Form::Streamed { with_usage })
+        }
+        _ => (wanted.is_asked, Form::AsItComes),
+    };
+    let can_tell = matches!(endpoint.stream, Stream::Chat | Stream::Completions);
+    let usage = wanted.includes_usage || can_tell && candidate.upstream.include_usage;
+    (Asked { stream, usage }, form)
+}
+
 /// What is expected of its answer.
 pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Candidate) -> Terms {
     let manners = candidate.manners();
+    let (asked, form) = asked(endpoint, body, candidate);
     Terms {
         deadline: context.started + candidate.upstream.timeouts.total,
-        stream: body.stream,
-        events: endpoint.stream,
+        stream: asked.stream,
+        form,
+        wants: Wants {
+            stream: endpoint.stream,
+            drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
+            hides_usage: asked.usage && !body.streaming.includes_usage,
+            gathers: form == Form::Gathered || context.is_logged(),
+        },
         stream_error: endpoint.stream_error,
-        drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
         rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
     }
 }

@@ -18,10 +18,12 @@ use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
 use pingora_proxy::Session;
 
-use super::attempt::{self, Answer, Terms};
+use super::attempt::{self, Answer, Form, Terms};
 use super::context::Context;
+use super::drain::Rest;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
+use super::reading::JsonReader;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use crate::openai::endpoint::StreamError;
@@ -32,7 +34,7 @@ use crate::upstreams::{Peer, Upstream};
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
 /// A stream that has told its end gets this long to end its connection's part.
-const AFTER_DONE: Duration = Duration::from_secs(2);
+pub const AFTER_DONE: Duration = Duration::from_secs(2);
 
 /// Where an answer comes from.
 pub struct Source<'a> {
@@ -45,12 +47,13 @@ pub struct Source<'a> {
 }
 
 /// How an answer that had begun has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Whole.
     Complete,
     /// Broken, and the client has been told in the stream.
     Broken,
+    /// With the client gone, and a rest of the stream that could be read.
+    Left(Rest),
 }
 
 /// Passes an answer on to the client. `has_begun` tells that a header has been sent already, for a
@@ -60,7 +63,7 @@ pub async fn relay(
     context: &mut Context,
     shared: &Shared,
     source: &Source<'_>,
-    mut answer: Box<Answer>,
+    answer: Box<Answer>,
     has_begun: bool,
 ) -> Result<Ended, Failure> {
     let Source {
@@ -68,61 +71,65 @@ pub async fn relay(
         peer,
         terms,
     } = *source;
-    let rewriting = Rewriting::new(terms, &mut answer.header);
+    let Answer {
+        session,
+        mut header,
+        is_json,
+        held,
+        complete,
+        tap,
+        reading,
+    } = *answer;
+    let rewriting = Rewriting::new(terms, &mut header);
     // An event can be added only to a stream whose length is not announced.
-    if answer.tap.is_some() {
-        answer.header.remove_header(&CONTENT_LENGTH);
-    } else if has_begun {
-        let failure = UpstreamFailure::of(Cause::InvalidResponse, "it gave no stream of events");
-        let failure = Failure::Upstream(failure);
-        Box::pin(end_with_error(client, context, terms.stream_error, &failure)).await?;
-        return Ok(Ended::Broken);
+    if tap.is_some() {
+        header.remove_header(&CONTENT_LENGTH);
+    } else if has_begun && !matches!(terms.form, Form::Streamed { .. }) {
+        return Box::pin(refuse_form(client, context, terms)).await;
     }
     let tasks = match has_begun {
         true => Vec::new(),
-        false => vec![commit(client, context, answer.header)?],
+        false => vec![commit(client, context, header)?],
     };
+    let is_told = reading.is_some() || tap.is_some();
+    let keeps = context.is_logged();
     let mut passing = Passing {
         client,
         context,
-        upstream: answer.session,
+        upstream: session,
         rewriting,
-        tap: answer.tap,
+        tap,
+        json: (is_json && !is_told).then(|| JsonReader::new(keeps)),
         tasks,
         last_event: Instant::now(),
     };
-    let passed = passing
-        .run(upstream, terms, answer.held, answer.complete)
-        .await;
-    let Passing {
-        client,
-        context,
-        upstream: mut session,
-        tap,
-        ..
-    } = passing;
-    let failure = match passed {
-        Ok(()) => {
-            shared.connector.release(session, peer).await;
-            return Ok(Ended::Complete);
-        }
-        Err(failure) => failure,
-    };
-    session.shutdown().await;
-    match (failure, tap) {
-        // It has told the client itself, and nothing follows.
-        (Failure::Upstream(failure), Some(tap)) if tap.complaint.is_some() => {
-            failure.log(&context.request_id, &upstream.name);
-            context.error = Failure::Upstream(failure).api_error().code;
-            Box::pin(finish(client, Vec::new())).await?;
-            Ok(Ended::Broken)
-        }
-        (failure @ Failure::Upstream(_), Some(tap)) if tap.is_between_events() => {
-            Box::pin(end_with_error(client, context, terms.stream_error, &failure)).await?;
-            Ok(Ended::Broken)
-        }
-        (failure, _) => Err(failure),
+    let passed = passing.run(upstream, terms, held, complete).await;
+    let is_whole = passed.is_ok();
+    if let Some(meter) = &mut passing.context.meter {
+        meter.last_event = passing.tap.is_some().then_some(passing.last_event);
+        let json = passing.json.take();
+        meter.reading = reading.or_else(|| Some(json?.finish(is_whole)));
     }
+    match passed {
+        Ok(()) => {
+            passing.read();
+            shared.connector.release(passing.upstream, peer).await;
+            Ok(Ended::Complete)
+        }
+        Err(failure) => Box::pin(passing.fail(source, failure)).await,
+    }
+}
+
+/// A stream has been promised, and the upstream gives none.
+async fn refuse_form(
+    client: &mut Session,
+    context: &mut Context,
+    terms: &Terms,
+) -> Result<Ended, Failure> {
+    let failure = UpstreamFailure::of(Cause::InvalidResponse, "it gave no stream of events");
+    let failure = Failure::Upstream(failure);
+    end_with_error(client, context, terms.stream_error, &failure).await?;
+    Ok(Ended::Broken)
 }
 
 /// Notes the commit, and makes the upstream's header one for the client.
@@ -146,7 +153,8 @@ struct Passing<'a> {
     context: &'a mut Context,
     upstream: Box<HttpSession>,
     rewriting: Rewriting,
-    tap: Option<Tap>,
+    tap: Option<Box<Tap>>,
+    json: Option<JsonReader>,
     /// What is to be written next.
     tasks: Vec<HttpTask>,
     /// When the upstream has last sent an event, or anything where there are none.
@@ -154,6 +162,40 @@ struct Passing<'a> {
 }
 
 impl Passing<'_> {
+    /// Notes what is known of a stream that is not read on.
+    fn read(&mut self) {
+        if let (Some(tap), Some(meter)) = (&mut self.tap, &mut self.context.meter) {
+            meter.reading = Some(tap.reading());
+        }
+    }
+
+    /// Ends an answer that has broken, or whose client has gone.
+    async fn fail(mut self, source: &Source<'_>, failure: Failure) -> Result<Ended, Failure> {
+        if matches!(failure, Failure::ClientGone)
+            && let Some(tap) = self.tap.take_if(|tap| !tap.is_done())
+        {
+            let session = self.upstream;
+            return Ok(Ended::Left(Rest { session, tap }));
+        }
+        self.upstream.shutdown().await;
+        self.read();
+        let form = source.terms.stream_error;
+        match (failure, self.tap) {
+            // It has told the client itself, and nothing follows.
+            (Failure::Upstream(failure), Some(tap)) if tap.complaint().is_some() => {
+                failure.log(&self.context.request_id, &source.upstream.name);
+                self.context.error = Failure::Upstream(failure).api_error().code;
+                finish(self.client, Vec::new()).await?;
+                Ok(Ended::Broken)
+            }
+            (failure @ Failure::Upstream(_), Some(tap)) if tap.is_between_events() => {
+                end_with_error(self.client, self.context, form, &failure).await?;
+                Ok(Ended::Broken)
+            }
+            (failure, _) => Err(failure),
+        }
+    }
+
     /// Passes header and body on until the answer is complete.
     async fn run(
         &mut self,
@@ -183,7 +225,7 @@ impl Passing<'_> {
                 (None, Ok(false)) => {}
                 (None, Err(e)) => return Err(Failure::Upstream(UpstreamFailure::cut(&e))),
             }
-            gathered = match self.read(upstream, terms).await? {
+            gathered = match self.next(upstream, terms).await? {
                 Some(chunk) => {
                     let length = self.take(chunk);
                     self.gather(length).await
@@ -200,7 +242,7 @@ impl Passing<'_> {
         was_complete: bool,
     ) -> Option<UpstreamFailure> {
         let tap = self.tap.as_mut()?;
-        if tap.complaint.is_some() {
+        if tap.complaint().is_some() {
             let detail = "it told an error in its stream";
             return Some(UpstreamFailure::of(Cause::Complained, detail));
         }
@@ -236,6 +278,9 @@ impl Passing<'_> {
 
     /// Takes bytes that may pass.
     fn put(&mut self, chunk: Bytes) {
+        if let Some(json) = &mut self.json {
+            json.push(&chunk);
+        }
         let chunk = self.rewriting.push(chunk);
         self.put_last(chunk);
     }
@@ -285,16 +330,16 @@ impl Passing<'_> {
 
     /// Whether the stream has told its end.
     fn is_done(&self) -> bool {
-        self.tap.as_ref().is_some_and(Tap::is_done)
+        self.tap.as_ref().is_some_and(|tap| tap.is_done())
     }
 
     /// Whether all has been said: what its connection does then is of no matter.
     fn is_finished(&self) -> bool {
-        self.tap.as_ref().is_some_and(Tap::is_finished)
+        self.tap.as_ref().is_some_and(|tap| tap.is_finished())
     }
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
-    async fn read(&mut self, upstream: &Upstream, terms: &Terms) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self, upstream: &Upstream, terms: &Terms) -> Result<Option<Bytes>, Failure> {
         let now = Instant::now();
         let idle = match self.is_done() {
             true => AFTER_DONE,

@@ -1,17 +1,25 @@
 //! What is understood of a stream while it passes.
 //!
-//! Owns telling when a stream has really begun, what it is that goes wrong in it, and how it ends;
-//! and that only whole events pass, so that one of ours can stand between any two of them. Bytes
-//! pass as they came. Refuses to know where they come from and go to. Never fails: what cannot be
-//! understood passes, or is dropped where the operator wants that.
+//! Owns telling when a stream has really begun, what it is that goes wrong in it, how it ends and what it
+//! has used; and that only whole events pass, so that one of ours can stand between any two of them.
+//! Bytes pass as they came, but for a usage that the client has not asked for. Refuses to know where
+//! they come from and go to. Never fails: what cannot be understood passes, or is dropped where the
+//! operator wants that.
 
 use std::collections::VecDeque;
+use std::mem;
+use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::reading::Reading;
 use crate::openai::complaint::Complaint;
+use crate::openai::estimate::Sample;
+use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
-use crate::openai::sse::Parser;
+use crate::openai::sse::{Event, Parser};
+use crate::openai::unasked::{self, Unasked};
+use crate::openai::usage::Tally;
 
 /// As much of an event that has not ended is held; of a longer one what is there passes.
 const MAX_HELD_BYTES: usize = 64 << 10;
@@ -20,15 +28,33 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 /// One stream's understanding.
 pub struct Tap {
     parser: Parser,
-    progress: Progress,
-    drops_malformed: bool,
     held: Held,
-    /// How many events have come.
-    pub events: usize,
-    /// Whether the model has said something.
-    pub has_output: bool,
-    /// The error that an event told.
-    pub complaint: Option<Complaint>,
+    heard: Heard,
+}
+
+/// What is wanted of a stream besides its bytes.
+#[derive(Clone, Copy)]
+pub struct Wants {
+    /// What its events are.
+    pub stream: Stream,
+    /// Whether events that cannot be read are kept from the client.
+    pub drops_malformed: bool,
+    /// Whether the usage is kept from the client, who has not asked for it.
+    pub hides_usage: bool,
+    /// Whether the whole answer is put together.
+    pub gathers: bool,
+}
+
+/// What the events of a stream have said.
+struct Heard {
+    wants: Wants,
+    progress: Progress,
+    tally: Tally,
+    said: Sample,
+    gatherer: Option<Gatherer>,
+    events: usize,
+    has_output: bool,
+    complaint: Option<Complaint>,
 }
 
 /// How a stream has come to its end.
@@ -44,86 +70,182 @@ pub enum End {
 
 impl Tap {
     /// For one stream, from its first byte.
-    pub fn new(stream: Stream, drops_malformed: bool) -> Self {
+    pub fn new(wants: Wants) -> Self {
         Self {
             parser: Parser::new(),
-            progress: Progress::new(stream),
-            drops_malformed,
             held: Held::default(),
-            events: 0,
-            has_output: false,
-            complaint: None,
+            heard: Heard {
+                wants,
+                progress: Progress::new(wants.stream),
+                tally: Tally::default(),
+                said: Sample::default(),
+                gatherer: Gatherer::for_stream(wants.stream).filter(|_| wants.gathers),
+                events: 0,
+                has_output: false,
+                complaint: None,
+            },
         }
     }
 
     /// Takes the next bytes, and puts into `out` what can pass: whole events, up to the first that
     /// tells an error. Gives how many events have ended in these bytes.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> usize {
-        if self.complaint.is_some() {
+        let heard = &mut self.heard;
+        if heard.complaint.is_some() {
             return 0;
         }
-        let before = self.events;
-        let (mut dropped, mut last) = (Vec::new(), None);
-        let (mut end_before, progress) = (self.held.start, &mut self.progress);
-        let events = &mut self.events;
-        let (has_output, complaint) = (&mut self.has_output, &mut self.complaint);
-        let drops_malformed = self.drops_malformed;
+        let before = heard.events;
+        let (mut kept_back, mut last) = (Vec::new(), None);
         self.parser.push(&chunk, |event| {
-            if complaint.is_some() {
-                return;
+            if heard.complaint.is_none() {
+                let end = event.end;
+                heard.hear(&event, &mut kept_back);
+                last = heard.complaint.is_some().then_some(end);
             }
-            *events += 1;
-            // All but the first and the last events of a stream, which are not worth parsing.
-            if *has_output && !drops_malformed && progress.is_more_of_the_same(&event) {
-                end_before = event.end;
-                return;
-            }
-            match progress.see(&event) {
-                Meaning::Lifecycle => {}
-                Meaning::Output => *has_output = true,
-                Meaning::Done => *has_output |= progress.is_finished(),
-                Meaning::Malformed => dropped.push(end_before..event.end),
-                Meaning::Error(told) => {
-                    *complaint = Some(told);
-                    last = Some(event.end);
-                }
-            }
-            end_before = event.end;
         });
         self.held.put(chunk);
         let until = last.unwrap_or_else(|| self.parser.boundary());
-        if self.drops_malformed {
-            for range in dropped {
-                self.held.release(range.start, Some(out));
-                self.held.release(range.end, None);
-            }
+        self.pass(until, kept_back, out);
+        let heard = &self.heard;
+        if heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES {
+            self.held.release(u64::MAX, out);
         }
-        self.held.release(until, Some(out));
-        if self.complaint.is_none() && self.held.len > MAX_HELD_BYTES {
-            self.held.release(u64::MAX, Some(out));
+        heard.events - before
+    }
+
+    /// Lets everything pass that stands before an offset in the stream, but for what is kept back.
+    fn pass(&mut self, until: u64, kept_back: Vec<Range<u64>>, out: &mut Vec<Bytes>) {
+        let passed = out.len();
+        let is_cut = !kept_back.is_empty();
+        for range in kept_back {
+            self.held.release(range.start, out);
+            self.held.keep_back(range.end);
         }
-        self.events - before
+        self.held.release(until, out);
+        if is_cut {
+            join(out, passed);
+        }
     }
 
     /// No more bytes come: what is left of them, and what the stream lacks to be complete.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> End {
+        let heard = &mut self.heard;
         // Some upstreams forget the blank line behind their last event.
         if let Some(event) = self.parser.unfinished()
-            && self.complaint.is_none()
+            && heard.complaint.is_none()
         {
-            let meaning = self.progress.see(&event);
-            self.events += 1;
-            self.has_output |= meaning == Meaning::Output
-                || meaning == Meaning::Done && self.progress.is_finished();
-            if let Meaning::Error(told) = meaning {
-                self.complaint = Some(told);
-            } else if meaning == Meaning::Malformed {
-                return self.end(true, out);
+            let mut kept_back = Vec::new();
+            if !heard.hear(&event, &mut kept_back) {
+                return heard.end(true, out);
             }
-            self.held.release(u64::MAX, Some(out));
-            out.push(Bytes::from_static(b"\n\n"));
+            let passed = out.len();
+            self.pass(u64::MAX, kept_back, out);
+            if out.len() > passed {
+                out.push(Bytes::from_static(b"\n\n"));
+            }
         }
-        self.end(false, out)
+        self.heard.end(false, out)
+    }
+
+    /// How many events have come.
+    pub fn events(&self) -> usize {
+        self.heard.events
+    }
+
+    /// Whether the model has said something.
+    pub fn has_output(&self) -> bool {
+        self.heard.has_output
+    }
+
+    /// The error that an event told.
+    pub fn complaint(&self) -> Option<&Complaint> {
+        self.heard.complaint.as_ref()
+    }
+
+    /// What is known of it, now that no more of it is read.
+    pub fn reading(&mut self) -> Reading {
+        let ending = self.heard.progress.ending();
+        let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
+        let answer = self.gathered().and_then(|gatherer| match is_whole {
+            true => gatherer.finish().ok(),
+            false => gatherer.partial(),
+        });
+        Reading {
+            usage: self.heard.tally.usage(),
+            said: mem::take(&mut self.heard.said),
+            answer: answer.map(Bytes::from),
+            is_whole,
+        }
+    }
+
+    /// The whole answer as far as it has come, where that was wanted and it is not too large.
+    pub fn gathered(&mut self) -> Option<Gatherer> {
+        self.heard.gatherer.take()
+    }
+
+    /// Whether all that has passed are whole events, so that one of ours can follow.
+    pub fn is_between_events(&self) -> bool {
+        self.held.start <= self.parser.boundary()
+    }
+
+    /// Whether the stream has told its end, so that nothing more is waited for.
+    pub fn is_done(&self) -> bool {
+        self.heard.progress.is_done()
+    }
+
+    /// Whether all has been said, so that nothing is missed if no more comes.
+    pub fn is_finished(&self) -> bool {
+        self.is_done() || self.heard.has_output && self.heard.progress.is_finished()
+    }
+}
+
+impl Heard {
+    /// Takes the next event, and notes what of it does not pass. Tells whether it could be read.
+    fn hear(&mut self, event: &Event<'_>, kept_back: &mut Vec<Range<u64>>) -> bool {
+        self.events += 1;
+        if let Ok(data) = &event.data {
+            self.note(data);
+            match self.wants.hides_usage.then(|| unasked::find(data)) {
+                Some(Unasked::All) => kept_back.push(event.start..event.end),
+                Some(Unasked::Part(part)) => kept_back.extend(
+                    event
+                        .data_at
+                        .map(|at| at + part.start as u64..at + part.end as u64),
+                ),
+                Some(Unasked::Nothing) | None => {}
+            }
+        }
+        // All but the first and the last events of a stream, which are not worth parsing.
+        if self.has_output
+            && !self.wants.drops_malformed
+            && self.progress.is_more_of_the_same(event)
+        {
+            return true;
+        }
+        match self.progress.see(event) {
+            Meaning::Lifecycle => {}
+            Meaning::Output => self.has_output = true,
+            Meaning::Done => self.has_output |= self.progress.is_finished(),
+            Meaning::Malformed => {
+                if self.wants.drops_malformed {
+                    kept_back.retain(|part| part.start < event.start);
+                    kept_back.push(event.start..event.end);
+                }
+                return false;
+            }
+            Meaning::Error(told) => self.complaint = Some(told),
+        }
+        true
+    }
+
+    /// Notes what is to be known of the answer when it is over.
+    fn note(&mut self, data: &[u8]) {
+        self.tally.see(data);
+        self.said.add_said(data);
+        if let Some(gatherer) = &mut self.gatherer {
+            // One that is too large says so at its end.
+            let _ = gatherer.see(data);
+        }
     }
 
     fn end(&mut self, cut: bool, out: &mut Vec<Bytes>) -> End {
@@ -139,20 +261,13 @@ impl Tap {
             Ending::Unknown | Ending::Truncated | Ending::Failed => End::Truncated,
         }
     }
+}
 
-    /// Whether all that has passed are whole events, so that one of ours can follow.
-    pub fn is_between_events(&self) -> bool {
-        self.held.start <= self.parser.boundary()
-    }
-
-    /// Whether the stream has told its end, so that nothing more is waited for.
-    pub fn is_done(&self) -> bool {
-        self.progress.is_done()
-    }
-
-    /// Whether all has been said, so that nothing is missed if no more comes.
-    pub fn is_finished(&self) -> bool {
-        self.is_done() || self.has_output && self.progress.is_finished()
+/// Makes one of what has been added: each piece would cost a write.
+fn join(out: &mut Vec<Bytes>, from: usize) {
+    if out.len() > from + 1 {
+        let joined = out.split_off(from).concat();
+        out.push(Bytes::from(joined));
     }
 }
 
@@ -163,6 +278,8 @@ struct Held {
     /// Where in the stream they begin.
     start: u64,
     len: usize,
+    /// The last byte that was kept back is a CR, whose LF has not come yet.
+    keeps_lf: bool,
 }
 
 impl Held {
@@ -171,24 +288,40 @@ impl Held {
         self.pieces.push_back(chunk);
     }
 
-    /// Lets go what stands before an offset in the stream.
-    fn release(&mut self, until: u64, mut out: Option<&mut Vec<Bytes>>) {
-        while self.start < until
-            && let Some(mut piece) = self.pieces.pop_front()
-        {
-            let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
-            if piece.len() > wanted {
-                let rest = piece.split_off(wanted);
-                self.pieces.push_front(rest);
+    /// Lets pass what stands before an offset in the stream.
+    fn release(&mut self, until: u64, out: &mut Vec<Bytes>) {
+        while let Some(mut piece) = self.take(until) {
+            if self.keeps_lf && piece.starts_with(b"\n") {
+                piece = piece.slice(1..);
             }
-            self.start += piece.len() as u64;
-            self.len -= piece.len();
-            if let Some(out) = out.as_mut()
-                && !piece.is_empty()
-            {
+            self.keeps_lf = false;
+            if !piece.is_empty() {
                 out.push(piece);
             }
         }
+    }
+
+    /// Keeps back what stands before an offset in the stream.
+    fn keep_back(&mut self, until: u64) {
+        while let Some(piece) = self.take(until) {
+            self.keeps_lf = piece.ends_with(b"\r");
+        }
+    }
+
+    /// Takes the next piece of what stands before an offset in the stream.
+    fn take(&mut self, until: u64) -> Option<Bytes> {
+        if self.start >= until {
+            return None;
+        }
+        let mut piece = self.pieces.pop_front()?;
+        let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
+        if piece.len() > wanted {
+            let rest = piece.split_off(wanted);
+            self.pieces.push_front(rest);
+        }
+        self.start += piece.len() as u64;
+        self.len -= piece.len();
+        Some(piece)
     }
 }
 
@@ -204,6 +337,15 @@ mod tests {
     const ERROR: &str = "data: {\"error\":{\"message\":\"m\",\"code\":\"c\"}}\n\n";
     const JUNK: &str = "data: {\"choi\n\n";
 
+    fn tap(drops_malformed: bool, hides_usage: bool) -> Tap {
+        Tap::new(Wants {
+            stream: Stream::Chat,
+            drops_malformed,
+            hides_usage,
+            gathers: false,
+        })
+    }
+
     /// What passes of a stream that comes in pieces of `size` bytes, and how it ends.
     fn pass(tap: &mut Tap, stream: &str, size: usize) -> (String, End) {
         let mut out = Vec::new();
@@ -216,7 +358,7 @@ mod tests {
 
     fn check(stream: &str, drops: bool, passes: &str, end: End) {
         for size in 1..=stream.len() {
-            let mut tap = Tap::new(Stream::Chat, drops);
+            let mut tap = tap(drops, false);
             let passed = pass(&mut tap, stream, size);
             assert_eq!(passed, (passes.to_owned(), end), "in pieces of {size}");
         }
@@ -274,8 +416,35 @@ mod tests {
     }
 
     #[test]
+    fn a_usage_that_was_not_asked_for_is_kept_back_and_read() {
+        let none =
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}],\"usage\":null}\n\n";
+        let last =
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+        let finished = STOP.replace("]}\n", "],\"usage\":null}\n");
+        let stream = [ROLE, none, &finished, last, MARK].concat();
+        for ends in ["\n", "\r\n"] {
+            let stream = stream.replace('\n', ends);
+            let expected = [ROLE, HI, STOP, MARK].concat().replace('\n', ends);
+            for size in 1..=stream.len() {
+                let mut tap = tap(false, true);
+                assert_eq!(
+                    pass(&mut tap, &stream, size),
+                    (expected.clone(), End::Complete)
+                );
+                let usage = tap.reading().usage.unwrap();
+                assert_eq!((usage.input, usage.output), (3, 2));
+            }
+        }
+        let unmarked = [HI, &finished].concat();
+        let cut = unmarked.trim_end().to_owned();
+        let passed = pass(&mut tap(false, true), &cut, cut.len());
+        assert_eq!(passed, ([HI, STOP, MARK].concat(), End::Complete));
+    }
+
+    #[test]
     fn an_event_beyond_the_bound_passes_in_pieces() {
-        let mut tap = Tap::new(Stream::Chat, false);
+        let mut tap = tap(false, false);
         let mut out = Vec::new();
         tap.push(Bytes::from_static(HI.as_bytes()), &mut out);
         assert!(tap.is_between_events());

@@ -37,6 +37,8 @@ pub struct AccessLine<'a> {
     pub bytes_in: usize,
     /// Body bytes to the client.
     pub bytes_out: usize,
+    /// Tokens that went in and came out, as the upstream has told them by then.
+    pub tokens: Option<(u64, u64)>,
     /// From the request's header to the end.
     pub total: Duration,
     /// From the request's header to the first byte of the answer.
@@ -81,7 +83,11 @@ impl fmt::Display for AccessLine<'_> {
             Milliseconds(self.first_byte),
             Milliseconds(self.own),
             Field(self.trail),
-        )
+        )?;
+        match self.tokens {
+            Some((input, output)) => write!(f, " tokens_in={input} tokens_out={output}"),
+            None => f.write_str(" tokens_in=- tokens_out=-"),
+        }
     }
 }
 
@@ -116,6 +122,7 @@ mod tests {
             error: None,
             bytes_in: 10,
             bytes_out: 20,
+            tokens: Some((7, 3)),
             total: Duration::from_micros(1500),
             first_byte: Some(Duration::from_micros(1000)),
             own: None,
@@ -124,7 +131,7 @@ mod tests {
             line.to_string(),
             "id=req_1 client=203.0.113.0 tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=1.500 \
-             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9"
+             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3"
         );
     }
 }

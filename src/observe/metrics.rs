@@ -14,6 +14,7 @@ use prometheus::{
 use super::chats::Chats;
 use super::condition::Conditions;
 use super::series::Series;
+use super::tokens::Tokens;
 use super::trials::Trials;
 use crate::clock;
 
@@ -45,6 +46,7 @@ pub struct Metrics {
     kinds: Series<Kind>,
     chats: Chats,
     trials: Trials,
+    tokens: Tokens,
     conditions: Conditions,
     shed: IntCounterVec,
     connections: Gauge,
@@ -176,6 +178,7 @@ impl Metrics {
             kinds: Series::default(),
             chats: Chats::new()?,
             trials: Trials::new()?,
+            tokens: Tokens::new()?,
             conditions: Conditions::new()?,
             shed: shed_counters()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
@@ -214,11 +217,9 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
-        let trials = self.trials.collectors();
-        let all = collectors
-            .into_iter()
-            .chain(trials)
-            .chain([self.chats.collector()]);
+        let all = collectors.into_iter().chain(self.trials.collectors());
+        let all = all.chain(self.tokens.collectors());
+        let all = all.chain([self.chats.collector()]);
         for collector in all.chain(self.conditions.collectors()) {
             self.registry.register(collector)?;
         }
@@ -284,6 +285,11 @@ impl Metrics {
         &self.trials
     }
 
+    /// What is counted of tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// What is counted of the chat log.
     pub fn chats(&self) -> &Chats {
         &self.chats
@@ -344,7 +350,7 @@ fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
     histogram(name, help, &DURATION_BUCKETS, &labels)
 }
 
-fn histogram(
+pub(super) fn histogram(
     name: &str,
     help: &str,
     buckets: &[f64],

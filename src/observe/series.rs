@@ -5,10 +5,10 @@
 //! and from our own tables. Cannot fail.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 
 thread_local! {
     /// Where the name of a kind is put together.
@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// What each kind of request counts in.
-pub struct Series<T>(ArcSwap<HashMap<String, Arc<T>>>);
+pub struct Series<T>(ArcSwap<FxHashMap<String, Arc<T>>>);
 
 impl<T> Default for Series<T> {
     fn default() -> Self {
@@ -40,7 +40,7 @@ impl<T> Series<T> {
             }
             let made = Arc::new(make());
             self.0.rcu(|all| {
-                let mut all = HashMap::clone(all);
+                let mut all = FxHashMap::clone(all);
                 all.entry(name.clone()).or_insert_with(|| Arc::clone(&made));
                 all
             });

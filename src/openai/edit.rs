@@ -44,18 +44,12 @@ impl Edits {
     }
 
     /// Rewrites a body, whose top level must be an object (the caller has validated it with
-    /// `peek`). `model` replaces the model's name where given. What is added goes to the end.
+    /// `peek`). What is added goes to the end.
     ///
     /// # Errors
     /// The body is no such object, or has more than [`MAX_FIELDS`] fields.
-    pub fn apply(&self, body: &[u8], model: Option<&str>) -> Result<Vec<u8>, Error> {
+    pub fn apply(&self, body: &[u8]) -> Result<Vec<u8>, Error> {
         let mut fields = Fields::read(body)?;
-        if let Some(model) = model {
-            let model = serde_json::to_vec(model)?;
-            for field in fields.named("model") {
-                field.value = Cow::Owned(model.clone());
-            }
-        }
         for (name, value) in &self.default {
             if !fields.says(name) {
                 fields.set(name, value)?;
@@ -263,7 +257,7 @@ mod tests {
     use serde_json::json;
 
     fn apply(edits: &Edits, body: &str) -> String {
-        String::from_utf8(edits.apply(body.as_bytes(), None).unwrap()).unwrap()
+        String::from_utf8(edits.apply(body.as_bytes()).unwrap()).unwrap()
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -320,17 +314,6 @@ mod tests {
         let expected = format!("{{{}}}", members.join(","));
         assert_eq!(apply(&dropping(&["drop"]), &body), expected);
         assert_eq!(apply(&Edits::default(), &body), expected);
-    }
-
-    #[test]
-    fn the_model_is_replaced_where_it_stands() {
-        let edits = Edits::default();
-        let body = br#"{"a":{"model":1},"mod\u0065l" : "x","b":2}"#;
-        assert_eq!(
-            edits.apply(body, Some("y\"z")).unwrap(),
-            br#"{"a":{"model":1},"mod\u0065l" : "y\"z","b":2}"#
-        );
-        assert_eq!(edits.apply(b"{}", Some("y")).unwrap(), b"{}");
     }
 
     #[test]
@@ -482,14 +465,14 @@ mod tests {
         for (body, expected) in [
             (
                 r#"{"model":"x","max_tokens":9}"#,
-                r#"{"model":"y","max_tokens":256,"a":1,"stop":["end"]}"#,
+                r#"{"model":"x","max_tokens":256,"a":1,"stop":["end"]}"#,
             ),
             (
                 r#"{"stop":"s","max_completion_tokens":8,"model":"x","a":5}"#,
-                r#"{"stop":["s","end"],"max_tokens":8,"model":"y","a":1}"#,
+                r#"{"stop":["s","end"],"max_tokens":8,"model":"x","a":1}"#,
             ),
         ] {
-            let out = edits.apply(body.as_bytes(), Some("y")).unwrap();
+            let out = edits.apply(body.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{body}");
         }
     }
@@ -512,7 +495,7 @@ mod tests {
             b"{\"a\":\"\xff\"}",
         ];
         for body in bodies {
-            let result = edits.apply(body, None);
+            let result = edits.apply(body);
             assert!(result.is_err(), "{}", String::from_utf8_lossy(body));
         }
     }
@@ -522,7 +505,7 @@ mod tests {
         let body = |fields: usize| format!("{{{}}}", vec![r#""":0"#; fields].join(","));
         let most = body(MAX_FIELDS);
         assert_eq!(apply(&dropping(&["a"]), &most), most);
-        let error = dropping(&["a"]).apply(body(MAX_FIELDS + 1).as_bytes(), None);
+        let error = dropping(&["a"]).apply(body(MAX_FIELDS + 1).as_bytes());
         assert!(
             error
                 .unwrap_err()

@@ -34,6 +34,11 @@ pub struct Exchange {
     pub stream: Stream,
     /// How an answer of this endpoint tells, in a stream, that something broke.
     pub stream_error: StreamError,
+    /// Whether its answer comes as a stream or as one, as it is asked for, and either can be made of the
+    /// other.
+    pub has_both_forms: bool,
+    /// Whether it is text that goes in, so that its tokens can be estimated.
+    pub takes_text: bool,
     /// Whether its body may be a form.
     pub takes_form: bool,
     /// Whether `stop` words are among its fields.
@@ -74,6 +79,8 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
         path,
         stream: Stream::Other,
         stream_error: StreamError::Data,
+        has_both_forms: false,
+        takes_text: false,
         takes_form: false,
         takes_stop: false,
         is_stored: false,
@@ -90,6 +97,8 @@ const fn form(name: &'static str, path: &'static str) -> Exchange {
 const fn completions(name: &'static str, path: &'static str, stream: Stream) -> Exchange {
     Exchange {
         stream,
+        has_both_forms: true,
+        takes_text: true,
         takes_stop: true,
         ..exchange(name, path)
     }
@@ -107,8 +116,15 @@ const fn responses(name: &'static str, path: &'static str) -> Exchange {
 static EXCHANGES: [Exchange; 14] = [
     completions("chat_completions", "/chat/completions", Stream::Chat),
     completions("completions", "/completions", Stream::Completions),
-    exchange("embeddings", "/embeddings"),
-    responses("responses", "/responses"),
+    Exchange {
+        takes_text: true,
+        ..exchange("embeddings", "/embeddings")
+    },
+    Exchange {
+        has_both_forms: true,
+        takes_text: true,
+        ..responses("responses", "/responses")
+    },
     responses("responses_input_tokens", "/responses/input_tokens"),
     responses("responses_compact", "/responses/compact"),
     exchange("moderations", "/moderations"),

@@ -1,24 +1,34 @@
 //! The OpenAI wire: what goes over it, without any I/O.
 //!
-//! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `edit` changes
-//! what a target wants changed. Of an answer, `sse` tells the events of a stream apart, `progress`
-//! says what each means, `complaint` reads what went wrong and `ratelimit` what is left and how long
-//! to wait, `rewrite` changes names and first words; `shape` is what they share of reading JSON.
-//! `error` gives errors their form, `models` lists, `websocket` what we say over sockets; `dialect`
-//! says how providers differ. Refuses to know Pingora, sockets or configuration.
+//! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `streaming` asks
+//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sse` tells the
+//! events of a stream apart, `progress` says what each means, `usage` what was used and `estimate` what
+//! may have been, `unasked` what of that is not for the client; `gather` makes one answer of a stream
+//! and `unfold` a stream of one; `complaint` reads what went wrong and `ratelimit` what is left and how
+//! long to wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape`
+//! is what they share of reading JSON, `patches` of changing bytes. `error` gives errors their form,
+//! `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ. Refuses to
+//! know Pingora, sockets or configuration.
 
 pub mod complaint;
 pub mod dialect;
 pub mod edit;
 pub mod endpoint;
 pub mod error;
+pub mod estimate;
 pub mod form;
+pub mod gather;
 pub mod models;
+pub mod patches;
 pub mod progress;
 pub mod ratelimit;
 pub mod request;
 pub mod rewrite;
 mod shape;
 pub mod sse;
+pub mod streaming;
+pub mod unasked;
+pub mod unfold;
+pub mod usage;
 pub mod verdict;
 pub mod websocket;

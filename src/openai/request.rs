@@ -1,10 +1,10 @@
-//! What we read in a request's body, and the one thing that we change.
+//! What we read in a request's body.
 //!
-//! Owns finding `model` and `stream` at the top level without building a tree, and replacing the
-//! bytes of the model's value while every other byte stays. Refuses what could be read in two
-//! ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. `store`,
-//! `prompt_cache_key` and `user` are looked at besides, and nothing is refused for them: they only
-//! tell which account and which server to ask.
+//! Owns finding `model` and `stream` at the top level without building a tree, so that their bytes
+//! can be replaced while every other byte stays. Refuses what could be read in two ways: a key that
+//! we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. What else is looked at is
+//! refused for nothing: `store`, `prompt_cache_key` and `user` tell which account and which server
+//! to ask, the rest whether an answer can come in another form (`streaming`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +13,8 @@ use std::ops::Range;
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::streaming::{self, Streaming};
 
 /// Deeper nesting than this is refused before anything is allocated.
 pub const MAX_DEPTH: usize = 64;
@@ -24,8 +26,8 @@ pub struct Peek<'b> {
     pub model: Cow<'b, str>,
     /// Where its JSON string stands in the body, quotes included.
     pub model_range: Range<usize>,
-    /// Whether a stream is asked for.
-    pub stream: bool,
+    /// What it says of a stream.
+    pub streaming: Streaming,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
     pub store: bool,
     /// Its `prompt_cache_key`, else its `user`, as it stands in the body: requests of one are best
@@ -124,6 +126,7 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 #[derive(Default)]
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
+    streaming: streaming::Members<'b>,
     store: bool,
     prompt_cache_key: Option<&'b RawValue>,
     user: Option<&'b RawValue>,
@@ -157,16 +160,18 @@ impl<'b> Visitor<'b> for TopLevel {
                     fields.shadowed = Some(*name);
                     map.next_value::<IgnoredAny>()?;
                 }
-                None if key == "store" => {
-                    fields.store = map.next_value::<&RawValue>()?.get() == "true";
-                }
-                None if key == "prompt_cache_key" => {
-                    fields.prompt_cache_key = Some(map.next_value()?);
-                }
-                None if key == "user" => fields.user = Some(map.next_value()?),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                None => match key.as_ref() {
+                    "store" => fields.store = map.next_value::<&RawValue>()?.get() == "true",
+                    "prompt_cache_key" => fields.prompt_cache_key = Some(map.next_value()?),
+                    "user" => fields.user = Some(map.next_value()?),
+                    "stream_options" => fields.streaming.options = Some(map.next_value()?),
+                    "best_of" => fields.streaming.best_of = Some(map.next_value()?),
+                    "background" => fields.streaming.background = Some(map.next_value()?),
+                    "audio" => fields.streaming.audio = Some(map.next_value()?),
+                    _ => {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                },
             }
         }
         Ok(fields)
@@ -205,11 +210,12 @@ impl<'b> Fields<'b> {
         }
         let [model, stream] = self.values;
         let model = model.ok_or(BodyError::NoModel)?.get();
-        let stream = match stream.map(RawValue::get) {
-            None | Some("false" | "null") => false,
-            Some("true") => true,
-            Some(_) => return Err(BodyError::WrongType("stream", "a boolean")),
+        let streaming = streaming::Members {
+            stream,
+            ..self.streaming
         };
+        let streaming = streaming.read(body);
+        let streaming = streaming.ok_or(BodyError::WrongType("stream", "a boolean"))?;
         // The raw value borrows from `body`, so the difference of addresses is its offset.
         let start = model.as_ptr().addr() - body.as_ptr().addr();
         let model_range = start..start + model.len();
@@ -218,7 +224,7 @@ impl<'b> Fields<'b> {
         Ok(Peek {
             model,
             model_range,
-            stream,
+            streaming,
             store: self.store,
             affinity: [self.prompt_cache_key, self.user]
                 .into_iter()
@@ -230,6 +236,7 @@ impl<'b> Fields<'b> {
 }
 
 #[cfg(test)]
+#[allow(clippy::too_many_lines)]
 mod tests {
     use super::*;
 
@@ -245,7 +252,10 @@ mod tests {
     fn the_top_level_is_read() {
         let body = br#" {"messages":[{"model":"inner","stream":true}], "model" : "gpt-4o" }"#;
         let peek = peek(body).unwrap();
-        assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", false));
+        assert_eq!(
+            (peek.model.as_ref(), peek.streaming.is_asked),
+            ("gpt-4o", false)
+        );
         assert_eq!(&body[peek.model_range], br#""gpt-4o""#);
     }
 
@@ -258,7 +268,10 @@ mod tests {
     #[test]
     fn escaped_keys_and_values_mean_what_they_say() {
         let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
-        assert_eq!((peek.model.as_ref(), peek.stream), ("gpt-4o", true));
+        assert_eq!(
+            (peek.model.as_ref(), peek.streaming.is_asked),
+            ("gpt-4o", true)
+        );
     }
 
     #[test]
@@ -363,5 +376,77 @@ mod tests {
         assert_eq!(peek(nested(100_000).as_bytes()), Err(BodyError::TooDeep));
         let in_string = format!(r#"{{"model":"a","x":"\"{}\\"}}"#, "[".repeat(1000));
         assert!(peek(in_string.as_bytes()).is_ok());
+    }
+    #[test]
+    fn random_bodies_are_read_as_by_a_tree_and_broken_ones_do_no_harm() {
+        const KEYS: [&str; 10] = [
+            "model",
+            "model",
+            "mod\\u0065l",
+            "Model",
+            "stream",
+            "store",
+            "user",
+            "prompt_cache_key",
+            "messages",
+            "\\\"model",
+        ];
+        const VALUES: [&str; 12] = [
+            r#""a""#,
+            r#""\u0061\"\\""#,
+            r#"" \ud83d\ude00é""#,
+            r#""""#,
+            "true",
+            "false",
+            "null",
+            "1.50e3",
+            r#"{"model":"b","stream":true}"#,
+            r#"[{"model":"}"}]"#,
+            "[ ]",
+            "{ }",
+        ];
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let member = |random: &mut fastrand::Rng| {
+                let key = KEYS[random.usize(..KEYS.len())];
+                let value = VALUES[random.usize(..VALUES.len())];
+                format!("\"{key}\" : {value}")
+            };
+            let count = random.usize(1..6);
+            let members: Vec<_> = (0..count).map(|_| member(&mut random)).collect();
+            let body = format!(" {{{}}} ", members.join(","));
+            if let Ok(found) = peek(body.as_bytes()) {
+                read += 1;
+                let tree: serde_json::Value = serde_json::from_str(&body).unwrap();
+                assert_eq!(tree["model"], *found.model, "{body}");
+                assert_eq!(tree["stream"] == true, found.streaming.is_asked, "{body}");
+                assert_eq!(tree["store"] == true, found.store, "{body}");
+                let rewritten = rewrite(&body, "y\"z");
+                let again = peek(rewritten.as_bytes()).unwrap();
+                let rest = |peek: &Peek<'_>| {
+                    (
+                        peek.streaming.is_asked,
+                        peek.store,
+                        peek.affinity.map(<[u8]>::to_vec),
+                    )
+                };
+                assert_eq!(
+                    (&*again.model, rest(&again)),
+                    ("y\"z", rest(&found)),
+                    "{body}"
+                );
+            }
+            let mut broken = body.into_bytes();
+            let start = random.usize(..broken.len());
+            let end = (start + random.usize(..9)).min(broken.len());
+            broken.splice(start..end, VALUES[random.usize(..VALUES.len())].bytes());
+            if let Ok(found) = peek(&broken) {
+                let model: String = serde_json::from_slice(&broken[found.model_range]).unwrap();
+                assert_eq!(model, found.model, "{}", broken.escape_ascii());
+            }
+        }
+        // Bodies that can be read have to be common, or the test says little.
+        assert!(read > 1_000, "{read}");
     }
 }

@@ -6,12 +6,12 @@
 //! unchanged, and so does an event that is too long to be held.
 
 use std::mem;
-use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::patches::Patches;
 use super::shape::{List, MAX_ITEMS, Object};
 use super::sse::{Frame, Framing};
 
@@ -171,7 +171,7 @@ impl Editor {
         };
         if let Some(ours) = &self.model {
             for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
-                patches.add(range(theirs), ours);
+                patches.add(range(theirs), ours.clone());
             }
         }
         let Some(prefix) = &self.prefix else {
@@ -184,37 +184,9 @@ impl Editor {
             };
             if self.prefixed.len() < MAX_CHOICES && !self.prefixed.contains(&index) {
                 self.prefixed.push(index);
-                patches.add(output.start..output.start + 1, prefix);
+                patches.add(output.start..output.start + 1, prefix.clone());
             }
         }
-    }
-}
-
-/// Ranges of bytes, and what takes their place.
-#[derive(Default)]
-struct Patches(Vec<(Range<usize>, Bytes)>);
-
-impl Patches {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn add(&mut self, range: Range<usize>, with: &Bytes) {
-        self.0.push((range, with.clone()));
-    }
-
-    fn apply(mut self, bytes: &[u8]) -> Vec<u8> {
-        self.0.sort_unstable_by_key(|(range, _)| range.start);
-        let added: usize = self.0.iter().map(|(_, with)| with.len()).sum();
-        let mut out = Vec::with_capacity(bytes.len() + added);
-        let mut done = 0;
-        for (range, with) in &self.0 {
-            out.extend_from_slice(bytes.get(done..range.start).unwrap_or_default());
-            out.extend_from_slice(with);
-            done = range.end;
-        }
-        out.extend_from_slice(bytes.get(done..).unwrap_or_default());
-        out
     }
 }
 
@@ -658,5 +630,51 @@ mod tests {
             }
         }
         assert_eq!(rewriter.held.capacity(), 0);
+    }
+    #[test]
+    fn random_streams_are_rewritten_alike_in_random_chunks() {
+        const PIECES: [&[u8]; 18] = [
+            b"\n",
+            b"\n\n",
+            b"\r",
+            b"\r\n",
+            b"\r\n\r\n",
+            b"\xEF\xBB\xBF",
+            b"\xff",
+            b"event: x",
+            b": {\"model\":\"up\"}",
+            b"data",
+            b"data: ",
+            b"data:",
+            b"{\"model\":\"up\"}",
+            b"{\"model\":\"up\"}\n\n",
+            b"{\"response\":{\"model\":\"up\"}}",
+            b"data: {\"model\":\"up\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n",
+            b"data: {\"choices\":[{\"index\":1,\"text\":\"a\"},{\"text\":\"b\"}]}\n\n",
+            b"data: {\"choices\":[{\"text\":\n\n",
+        ];
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut changed = 0;
+        for _ in 0..20_000 {
+            let pieces = (0..random.usize(..16)).map(|_| PIECES[random.usize(..PIECES.len())]);
+            let input = pieces.collect::<Vec<_>>().concat();
+            let mut cuts: Vec<_> = (0..random.usize(..8))
+                .map(|_| random.usize(..=input.len()))
+                .collect();
+            cuts.sort_unstable();
+            let whole = stream(&both(), &input, []);
+            let shown = input.escape_ascii();
+            let pieces = stream(&both(), &input, cuts.iter().copied());
+            assert!(pieces == whole, "{shown} cut at {cuts:?}");
+            assert!(
+                stream(&both(), &input, 1..input.len().max(1)) == whole,
+                "{shown} in bytes"
+            );
+            let none = stream(&Rewrites::default(), &input, cuts);
+            assert!(none == input, "{shown} with nothing to change");
+            changed += usize::from(whole != input);
+        }
+        // Changes have to be common, or the test says little.
+        assert!(changed > 5_000, "{changed}");
     }
 }

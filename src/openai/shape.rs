@@ -90,6 +90,13 @@ pub(super) fn says(value: Option<&RawValue>) -> bool {
     }
 }
 
+/// A member that is there, be it null, which a derived reader takes for one that is not.
+pub(super) fn as_it_stands<'b, D: Deserializer<'b>>(
+    value: D,
+) -> Result<Option<&'b RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
 /// A value that is an object of this shape.
 pub(super) fn object<'b, T: Deserialize<'b>>(value: &'b RawValue) -> Option<T> {
     let Object(read) = serde_json::from_str(value.get()).ok()?;

@@ -6,7 +6,7 @@
 //! [`MAX_EVENT_BYTES`] only that it is too long.
 
 use std::borrow::Cow;
-use std::{iter, mem};
+use std::iter;
 
 use memchr::{memchr, memchr2};
 
@@ -25,6 +25,10 @@ pub struct Event<'a> {
     pub name: Option<&'a [u8]>,
     /// Its `data:` lines, joined with LF; borrowed if there is only one.
     pub data: Result<Cow<'a, [u8]>, TooLong>,
+    /// The offset in the stream at which its data stands, if that is one line.
+    pub data_at: Option<u64>,
+    /// The offset in the stream at which it begins.
+    pub start: u64,
     /// The offset in the stream just behind its blank line. Where that ends in CRLF, the LF comes
     /// after this, for nobody waits for it; see [`Parser::boundary`].
     pub end: u64,
@@ -55,18 +59,20 @@ impl Parser {
         while let Some((length, frame)) = self.framing.event_end(rest) {
             let (bytes, after) = rest.split_at(length);
             rest = after;
-            let mut held = mem::take(&mut self.held);
-            let event = if held.is_empty() || frame.is_too_long() {
+            let event = if self.held.is_empty() || frame.is_too_long() {
                 bytes
             } else {
-                held.extend_from_slice(bytes);
-                &held
+                self.held.extend_from_slice(bytes);
+                &self.held
             };
             if let Some(event) = frame.read(event) {
                 on(event);
             }
+            self.held.clear();
         }
-        if self.framing.begun().is_too_long() {
+        // What one event took is there for the next, but not for none: a stream may say nothing for
+        // long.
+        if self.is_between_events() || self.framing.begun().is_too_long() {
             self.held = Vec::new();
         } else {
             self.held.extend_from_slice(rest);
@@ -199,6 +205,8 @@ impl Frame {
             return Some(Event {
                 name: None,
                 data: Err(TooLong),
+                data_at: None,
+                start: self.start,
                 end,
             });
         }
@@ -216,8 +224,22 @@ impl Frame {
                 _ => {}
             }
         }
-        let data = Ok(data?);
-        Some(Event { name, data, end })
+        let data = data?;
+        let data_at = match &data {
+            // It borrows from the event, so the difference of addresses is its offset.
+            Cow::Borrowed(line) if !line.is_empty() => {
+                let offset = line.as_ptr().addr() - bytes.as_ptr().addr();
+                Some(self.start + offset as u64)
+            }
+            _ => None,
+        };
+        Some(Event {
+            name,
+            data: Ok(data),
+            data_at,
+            start: self.start,
+            end,
+        })
     }
 }
 
@@ -233,6 +255,8 @@ fn field(line: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use std::mem;
+
     use super::*;
 
     /// An event on its own: its name, its data unless it is too long, its end.

@@ -2,7 +2,7 @@
 //!
 //! Owns which of it concerns which request. Refuses to know how anything is changed.
 
-use crate::config;
+use crate::config::{self, Streams};
 use crate::openai::dialect::Dialect;
 use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
@@ -15,6 +15,8 @@ pub struct Manners {
     without_stop: Edits,
     special_prefix: Option<String>,
     answers_as_requested: bool,
+    /// Whether the target is asked for streams.
+    pub streams: Streams,
 }
 
 impl Manners {
@@ -34,6 +36,7 @@ impl Manners {
             without_stop,
             special_prefix: target.special_prefix.clone(),
             answers_as_requested: target.answers_as_requested,
+            streams: target.streams,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod connections;
 mod manners;
+mod room;
 mod shared;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::upstreams::{Breaker, Conditions, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
 pub use manners::Manners;
+pub use room::{Room, Within};
 pub use shared::{InFlight, Shared};
 
 /// An immutable snapshot of the running configuration.
@@ -61,6 +63,8 @@ pub struct Settings {
     pub mask_addresses: bool,
     /// How long a list of an upstream's models is taken for fresh.
     pub models_ttl: Duration,
+    /// How much is read on of answers whose client has left.
+    pub drain: config::Drain,
     /// How often something is tried again.
     pub retries: config::Retries,
     /// How forms are read.
@@ -89,6 +93,8 @@ pub struct Rule {
     pub keepalive_after: Option<Duration>,
     /// Whether events that cannot be read are kept from the client.
     pub drops_malformed: bool,
+    /// How the usage is learnt of an answer whose client has left.
+    pub on_client_gone: config::OnClientGone,
     /// What each target wants changed, by its position.
     manners: Vec<Manners>,
     /// How each target does, by its position.
@@ -175,6 +181,7 @@ impl Runtime {
                 trusted_proxies: server.trusted_proxies.clone(),
                 flood_guard: server.flood_guard,
                 limits: server.limits,
+                drain: server.drain,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
                 models_ttl: server.ways.models_ttl,
@@ -356,6 +363,7 @@ fn rule(written: &ModelRule, config: &Config, index: &Index, conditions: &Condit
         fallbacks: fallbacks(written, config, index),
         keepalive_after: written.keepalive_after,
         drops_malformed: written.drops_malformed,
+        on_client_gone: written.on_client_gone,
         manners,
         breakers,
         passes_all: passes_to.len() == written.targets.len(),

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Connections, Runtime};
+use super::{Connections, Room, Runtime};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::observe::metrics::Metrics;
@@ -31,6 +31,10 @@ pub struct Shared {
     pub budget: Budget,
     /// Connections of clients.
     pub connections: Arc<Connections>,
+    /// Answers that are read on for clients that have left.
+    pub drains: Arc<Room>,
+    /// Estimates that are being made.
+    pub estimates: Arc<Room>,
     /// Counters and histograms.
     pub metrics: Metrics,
     chat_log: ArcSwapOption<ChatLog>,
@@ -53,6 +57,8 @@ impl Shared {
             connector: Arc::default(),
             budget: Budget::default(),
             connections: Arc::default(),
+            drains: Arc::default(),
+            estimates: Arc::default(),
             metrics: Metrics::new()?,
             chat_log: ArcSwapOption::empty(),
             arrivals: Rate::new(Duration::from_secs(1)),

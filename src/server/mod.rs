@@ -36,6 +36,8 @@ use listeners::{Bound, Sockets};
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long after the last answer its bytes may take to leave.
 const FLUSH: Duration = Duration::from_millis(50);
+/// How long it may then take to settle what has been used.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How long the chat log may then take to be written.
 const CHATS: Duration = Duration::from_secs(2);
 
@@ -243,8 +245,21 @@ async fn end(
             log::warn!("{name} again: {} requests are cut off", shared.in_flight());
         }
     }
+    settled(shared).await;
     close_chat_log(shared).await;
     log::info!("stopped");
+}
+
+/// Waits until what requests have used is settled that are over, for as long as that may take.
+async fn settled(shared: &Shared) {
+    let settling = async {
+        while !(shared.drains.is_empty() && shared.estimates.is_empty()) {
+            tokio::time::sleep(FLUSH).await;
+        }
+    };
+    if tokio::time::timeout(SETTLE, settling).await.is_err() {
+        log::warn!("what some requests have used was not settled within {SETTLE:?}");
+    }
 }
 
 /// Waits for the last lines of the chat log.

@@ -5,11 +5,11 @@
 //! ended with every request. Here one task looks after all of them, and each is looked at once
 //! more when it is taken. Beyond the bound a connection is closed instead of kept.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
+use rustc_hash::FxHashMap;
 use tokio::io::AsyncReadExt;
 
 /// How many are kept, over all peers.
@@ -22,7 +22,7 @@ pub struct Idle(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     /// By peer, the one that was used last at the end.
-    by_peer: HashMap<u64, Vec<Waiting>>,
+    by_peer: FxHashMap<u64, Vec<Waiting>>,
     count: usize,
 }
 

@@ -60,6 +60,8 @@ pub struct Upstream {
     pub places: Option<Arc<Places>>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
+    /// Whether it is asked for the usage of streams.
+    pub include_usage: bool,
     catalogue: Catalogue,
 }
 
@@ -92,6 +94,7 @@ impl Upstream {
             health_check: written.health_check.clone(),
             places: written.places.map(|bounds| conditions.places(name, bounds)),
             resend_lost: written.resend_lost,
+            include_usage: written.include_usage,
             dialect: written.dialect.clone(),
             catalogue: Catalogue::default(),
         }

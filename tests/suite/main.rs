@@ -15,7 +15,9 @@ mod support;
 
 mod bodies;
 mod chats;
+mod chats_recorded;
 mod command_line;
+mod converted;
 mod curl;
 mod demo;
 mod dialects;
@@ -44,4 +46,5 @@ mod timeouts;
 mod tls;
 mod tunnel;
 mod upstream_failures;
+mod usage;
 mod websocket;

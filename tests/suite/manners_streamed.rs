@@ -43,7 +43,7 @@ const SILENT: usize = 3;
 
 fn with(upstream: &Upstream, manners: &str) -> Gateway {
     let plain = "model: gpt-4o-2024-11-20";
-    let yaml = config(upstream.address, "", "");
+    let yaml = config(upstream.address, ", include_usage: false", "");
     Gateway::start(&yaml.replace(plain, &format!("{plain}, {manners}")))
 }
 

@@ -18,6 +18,7 @@ use super::{Body, Held, Pace};
 use crate::config::Forms;
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::openai::form::Scanner;
+use crate::openai::streaming::Streaming;
 
 /// What is gathered before it is written to a file.
 const WRITE_BYTES: usize = 256 << 10;
@@ -41,7 +42,7 @@ pub async fn read(session: &mut Session, mut pace: Pace, limits: &Forms) -> Resu
     Ok(Body {
         model: form.model,
         model_range: form.model_range,
-        stream: form.stream,
+        streaming: Streaming::of_form(form.stream),
         store: false,
         affinity: None,
         is_form: true,

@@ -21,7 +21,10 @@ use super::admit::Content;
 use super::failure::{Failure, Unreadable};
 use crate::observe::metrics::Shed;
 use crate::openai::edit::Edits;
+use crate::openai::estimate::Prompt;
+use crate::openai::patches::Patches;
 use crate::openai::request::{self, BodyError};
+use crate::openai::streaming::{Asked, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
 
@@ -35,8 +38,8 @@ const FIRST_CAPACITY: usize = 64 << 10;
 pub struct Body {
     /// The model that it asks for.
     pub model: String,
-    /// Whether it asks for a stream.
-    pub stream: bool,
+    /// What it says of a stream.
+    pub streaming: Streaming,
     /// Whether it asks that the answer be kept.
     pub store: bool,
     /// What the choice of a server may hang on.
@@ -54,6 +57,24 @@ enum Held {
 }
 
 impl Body {
+    /// Whether it is a form.
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+
+    /// What an estimate of its tokens is made from, where it is JSON.
+    pub fn prompt(&self) -> Option<Prompt> {
+        self.json().map(Prompt::new)
+    }
+
+    /// The whole of it, where it is JSON.
+    pub fn json(&self) -> Option<&Bytes> {
+        match &self.held {
+            Held::Memory(bytes) if !self.is_form => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> usize {
         match &self.held {
@@ -63,25 +84,49 @@ impl Body {
     }
 
     /// What is sent: the body as it came, but for the model's name where `model` replaces it, and
-    /// in JSON for what `edits` change.
-    pub fn payload(&self, model: Option<&str>, edits: &Edits) -> Result<Payload, Failure> {
-        if let (Held::Memory(bytes), false, false) = (&self.held, self.is_form, edits.is_empty()) {
-            let edited = edits.apply(bytes, model);
-            let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
-            return Ok(Payload::from(Bytes::from(edited)));
+    /// in JSON for how a stream is asked for and what `edits` change.
+    pub fn payload(
+        &self,
+        model: Option<&str>,
+        asked: Asked,
+        edits: &Edits,
+    ) -> Result<Payload, Failure> {
+        if let Some(bytes) = self.json() {
+            return self.json_payload(bytes, model, asked, edits);
         }
         let length = self.len() as u64;
         let Some(model) = model else {
             return Ok(self.slice(Payload::default(), 0..length));
         };
-        let name = match self.is_form {
-            true => model.as_bytes().to_vec(),
-            false => request::rewritten_model(model),
-        };
         let Range { start, end } = self.model_range;
         let mut payload = self.slice(Payload::default(), 0..start);
-        payload.push(Bytes::from(name));
+        payload.push(Bytes::copy_from_slice(model.as_bytes()));
         Ok(self.slice(payload, end..length))
+    }
+
+    fn json_payload(
+        &self,
+        bytes: &Bytes,
+        model: Option<&str>,
+        asked: Asked,
+        edits: &Edits,
+    ) -> Result<Payload, Failure> {
+        let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
+        let mut patches = Patches::default();
+        if let Some(model) = model {
+            let Range { start, end } = self.model_range;
+            let name = Bytes::from(request::rewritten_model(model));
+            patches.add(within(start)..within(end), name);
+        }
+        self.streaming.ask(bytes, asked, &mut patches);
+        if edits.is_empty() {
+            let mut payload = Payload::default();
+            patches.pieces(bytes).for_each(|piece| payload.push(piece));
+            return Ok(payload);
+        }
+        let edited = edits.apply(&patches.apply(bytes));
+        let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
+        Ok(Payload::from(Bytes::from(edited)))
     }
 
     fn slice(&self, mut payload: Payload, range: Range<u64>) -> Payload {
@@ -112,7 +157,7 @@ pub async fn read(
     let Range { start, end } = peek.model_range;
     Ok(Body {
         model: peek.model.into_owned(),
-        stream: peek.stream,
+        streaming: peek.streaming,
         store: peek.store,
         affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
         model_range: start as u64..end as u64,

@@ -25,7 +25,7 @@ use super::context::Context;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::REQUEST_ID;
 use super::plan::{self, Plan};
-use super::{admit, headers};
+use super::{admit, headers, refused};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::complaint::Complaint;
@@ -290,8 +290,8 @@ async fn decline(
 ) -> Failure {
     let mut session = Box::new(HttpSession::H1(*session));
     let header = session.response_header().cloned();
-    let until = Instant::now() + attempt::ERROR_PATIENCE;
-    let (Some(header), Some(body)) = (header, attempt::read_error(&mut session, until).await)
+    let until = Instant::now() + refused::ERROR_PATIENCE;
+    let (Some(header), Some(body)) = (header, refused::read_error(&mut session, until).await)
     else {
         return Failure::Upstream(UpstreamFailure::disagrees());
     };
@@ -302,6 +302,6 @@ async fn decline(
         complaint: &complaint,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = attempt::filled(upstream, header, body, complaint.message);
-    attempt::tell(upstream, reason, refusal)
+    let refusal = refused::filled(upstream, header, body, complaint.message);
+    refused::tell(upstream, reason, refusal)
 }

@@ -23,14 +23,18 @@ use body::{Body, Choice};
 const MAX_CHOICES: usize = MAX_ITEMS;
 
 static FINISH_REASON: LazyLock<Finder<'static>> =
-    LazyLock::new(|| Finder::new(b"\"finish_reason\":"));
-static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\":"));
+    LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
+/// What an answer in sound has instead of a finish reason.
+static EXPIRES_AT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"expires_at\""));
 
-/// What follows on each place where something stands.
-fn after<'d>(what: &'d Finder<'static>, data: &'d [u8]) -> impl Iterator<Item = &'d [u8]> {
-    let length = what.needle().len();
-    what.find_iter(data)
-        .filter_map(move |at| Some(data.get(at + length..)?.trim_ascii_start()))
+/// What follows on each member with this key, wherever it stands.
+fn values<'d>(key: &'d Finder<'static>, data: &'d [u8]) -> impl Iterator<Item = &'d [u8]> {
+    let length = key.needle().len();
+    key.find_iter(data).filter_map(move |at| {
+        let behind = data.get(at + length..)?.trim_ascii_start();
+        Some(behind.strip_prefix(b":")?.trim_ascii_start())
+    })
 }
 
 /// Which API a stream is of.
@@ -139,11 +143,14 @@ impl Progress {
         }
         match self.stream {
             Stream::Chat | Stream::Completions => {
-                let finishes = after(&FINISH_REASON, data).any(|value| !value.starts_with(b"null"));
+                let finishes = values(&FINISH_REASON, data)
+                    .any(|value| !value.starts_with(b"null"))
+                    || EXPIRES_AT.find(data).is_some();
                 let is_first = |value: &[u8]| {
                     value.first() == Some(&b'0') && matches!(value.get(1), Some(b',' | b'}' | b' '))
                 };
-                self.choices.len() == 1 && !finishes && after(&INDEX, data).all(is_first)
+                let only_first_began = matches!(self.choices.as_slice(), [(0, _)]);
+                only_first_began && !finishes && values(&INDEX, data).all(is_first)
             }
             Stream::Responses => event.name.is_some_and(|name| name.ends_with(b".delta")),
             Stream::Other => true,
@@ -287,6 +294,8 @@ mod tests {
         Event {
             name: name.map(str::as_bytes),
             data: Ok(Cow::Borrowed(data)),
+            data_at: None,
+            start: 0,
             end: 0,
         }
     }
@@ -362,6 +371,9 @@ mod tests {
         for other in [
             r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
             r#"{"choices":[{"index":0,"delta":{},"finish_reason": "stop"}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason" : "stop"}]}"#,
+            r#"{"choices":[{"index" :1,"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"audio":{"expires_at":7}}}]}"#,
             r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#,
             r#"{"choices":[{"index":01,"delta":{"content":"a"}}]}"#,
             r#"{"error":{"message":"m"}}"#,
@@ -371,6 +383,9 @@ mod tests {
         ] {
             assert!(!is_more(&chat, other), "{other}");
         }
+        let mut other = Progress::new(Stream::Chat);
+        other.see(&event(None, more.replace(":0", ":1").as_bytes()));
+        assert!(!is_more(&other, more), "another choice has begun");
         let responses = Progress::new(Stream::Responses);
         let named = |name| responses.is_more_of_the_same(&event(Some(name), b"{}"));
         assert!(named("response.output_text.delta"));
@@ -984,6 +999,8 @@ mod tests {
         let long = Event {
             name: None,
             data: Err(TooLong),
+            data_at: None,
+            start: 0,
             end: 0,
         };
         let stop = event(None, br#"{"choices":[{"text":"","finish_reason":"stop"}]}"#);
@@ -1074,5 +1091,70 @@ mod tests {
                 progress.ending();
             }
         }
+    }
+    #[test]
+    fn an_event_that_need_not_be_seen_would_have_changed_nothing() {
+        const MEMBERS: [&str; 16] = [
+            r#""index":0"#,
+            r#""index":0"#,
+            r#""index" : 0"#,
+            r#""index":1"#,
+            r#""index" :1"#,
+            r#""index":null"#,
+            r#""delta":{}"#,
+            r#""delta":{"content":"a"}"#,
+            r#""delta":{"content":"\"index\":1,\"finish_reason\":\"stop\""}"#,
+            r#""delta":{"audio":{"data":"aGk="}}"#,
+            r#""delta":{"audio":{"expires_at":7}}"#,
+            r#""delta":{"tool_calls":[{"index":1,"function":{"arguments":"{"}}]}"#,
+            r#""finish_reason":null"#,
+            r#""finish_reason":"stop""#,
+            r#""finish_reason" : "stop""#,
+            r#""text":"finish_reason""#,
+        ];
+        const REST: [&str; 8] = [
+            "}",
+            "}",
+            "}",
+            r#","usage":null}"#,
+            r#","error":null}"#,
+            r#","error":{"message":"m"}}"#,
+            r#","type":"error"}"#,
+            "",
+        ];
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut skipped = 0;
+        for _ in 0..20_000 {
+            let stream = [Stream::Chat, Stream::Completions][random.usize(..2)];
+            let mut progress = Progress::new(stream);
+            for _ in 0..random.usize(1..5) {
+                let choice = |random: &mut fastrand::Rng| {
+                    let count = random.usize(..4);
+                    format!("{{{}}}", random.choose_multiple(MEMBERS, count).join(","))
+                };
+                let count = random.usize(..3);
+                let choices: Vec<_> = (0..count).map(|_| choice(&mut random)).collect();
+                let rest = REST[random.usize(..REST.len())];
+                let json = format!(r#"{{"choices":[{}]{rest}"#, choices.join(","));
+                let event = event(None, json.as_bytes());
+                let before = (progress.choices.clone(), progress.ending());
+                let is_more = progress.is_more_of_the_same(&event);
+                let meaning = progress.see(&event);
+                if is_more {
+                    skipped += 1;
+                    assert!(
+                        !matches!(meaning, Meaning::Done | Meaning::Error(_)),
+                        "{json}"
+                    );
+                    assert_eq!(
+                        (progress.choices.clone(), progress.ending()),
+                        before,
+                        "{json}"
+                    );
+                }
+            }
+        }
+        // Such events have to be common, or the test says little.
+        assert!(skipped > 2_000, "{skipped}");
     }
 }

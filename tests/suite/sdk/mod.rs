@@ -2,8 +2,10 @@
 //!
 //! `make test` installs them; the scripts in `tests/sdk` do the asking, and assert on what an
 //! application sees. The provider's end is scripted here: `exchange` answers `check`, `store` and
-//! `media` answer `objects` and `media`, and `seen` asserts on what reached them.
+//! `media` answer `objects` and `media`, and `seen` asserts on what reached them; `accumulated` gives
+//! what was recorded of many providers.
 
+mod accumulated;
 mod answer;
 mod exchange;
 mod form;

@@ -90,6 +90,17 @@ impl Reply {
         self.raw("0\r\n\r\n").await;
     }
 
+    /// A whole stream, cut anywhere: the network knows no events.
+    pub async fn stream(&mut self, text: &str) {
+        self.begin_stream().await;
+        for piece in text.as_bytes().chunks(700) {
+            self.raw(format!("{:x}\r\n", piece.len())).await;
+            self.raw(piece).await;
+            self.raw("\r\n").await;
+        }
+        self.end_stream().await;
+    }
+
     /// Closes the connection once the script has ended.
     pub fn close(&mut self) {
         self.closing = true;

@@ -1,0 +1,138 @@
+//! An answer in the other form: one JSON answer gathered from a stream, or a stream made of one.
+//!
+//! Owns reading such an answer to its end before the client sees any of it, so that whatever goes wrong
+//! in it is told with the right status. Refuses to know how events are put together and taken apart:
+//! `openai::gather` and `openai::unfold` do. What the upstream gives in the wanted form passes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+
+use super::attempt::{Answer, Form, Terms};
+use super::hold::{self, Unsaid};
+use super::reading::{self, JsonReader, Reading};
+use super::relay::AFTER_DONE;
+use super::tap::End;
+use crate::openai::gather::Incomplete;
+use crate::openai::unfold::unfold;
+use crate::upstreams::Upstream;
+
+/// A longer answer is not made a stream of.
+const MAX_WHOLE_BYTES: usize = 32 << 20;
+
+/// Gives an answer the form that the client wants.
+pub async fn convert(
+    answer: &mut Answer,
+    upstream: &Upstream,
+    terms: &Terms,
+) -> Result<(), Unsaid> {
+    match terms.form {
+        Form::Gathered if answer.tap.is_some() => {
+            let body = gather(answer, upstream, terms).await?;
+            answer.replace(body, "application/json");
+            answer.is_json = true;
+            answer.tap = None;
+        }
+        Form::Streamed { with_usage } if answer.is_json => {
+            let body = read(answer, terms).await?;
+            let mut reader = JsonReader::new(terms.wants.gathers);
+            reader.push(&body);
+            answer.reading = Some(reader.finish(true));
+            let events = unfold(terms.wants.stream, &body, with_usage);
+            let events = events.ok_or(Unsaid::Unusable("its answer cannot be made a stream of"))?;
+            answer.replace(Bytes::from(events), "text/event-stream; charset=utf-8");
+            answer.is_json = false;
+        }
+        Form::AsItComes | Form::Gathered | Form::Streamed { .. } => {}
+    }
+    Ok(())
+}
+
+impl Answer {
+    /// Puts a whole body in the place of what was to come.
+    fn replace(&mut self, body: Bytes, media: &'static str) {
+        self.header.remove_header(&CONTENT_LENGTH);
+        let media = HeaderValue::from_static(media);
+        // A name and a value that are known to be good.
+        let _ = self.header.insert_header(CONTENT_TYPE, media);
+        self.held = vec![body];
+        self.complete = true;
+    }
+}
+
+/// Reads a stream to its end, and gives the one answer that it amounts to.
+async fn gather(answer: &mut Answer, upstream: &Upstream, terms: &Terms) -> Result<Bytes, Unsaid> {
+    const CUT: Unsaid = Unsaid::Cut("its stream ended before its end");
+    let mut passed = Vec::new();
+    let mut last_event = Instant::now();
+    let mut end = None;
+    while end.is_none() {
+        let idle = match answer.tap.as_ref().is_some_and(|tap| tap.is_done()) {
+            true => AFTER_DONE,
+            false => upstream.timeouts.idle,
+        };
+        let until = terms.deadline.min(last_event + idle);
+        let chunk = match answer.complete {
+            true => Ok(None),
+            false => hold::next(answer, until).await,
+        };
+        let Some(tap) = &mut answer.tap else {
+            return Err(CUT);
+        };
+        let chunk = match chunk {
+            Err(_) if tap.is_finished() => None,
+            chunk => chunk?,
+        };
+        match chunk {
+            Some(chunk) => {
+                if tap.push(chunk, &mut passed) > 0 {
+                    last_event = Instant::now();
+                }
+            }
+            None => end = Some(tap.finish(&mut passed)),
+        }
+        passed.clear();
+        if let Some(complaint) = tap.complaint() {
+            return Err(Unsaid::Complained(complaint.clone()));
+        }
+    }
+    let Some(tap) = &mut answer.tap else {
+        return Err(CUT);
+    };
+    if end != Some(End::Complete) {
+        return Err(CUT);
+    }
+    let gathered = tap.gathered().ok_or(CUT)?.finish();
+    let gathered = gathered.map_err(|incomplete| match incomplete {
+        Incomplete::Truncated => CUT,
+        Incomplete::Empty => Unsaid::Empty,
+        Incomplete::Malformed => Unsaid::Unusable("its stream cannot be gathered"),
+        Incomplete::TooLarge => Unsaid::Unusable("its stream is too large to be gathered"),
+    })?;
+    let body = Bytes::from(gathered);
+    answer.reading = Some(Reading {
+        answer: Some(body.clone()),
+        ..tap.reading()
+    });
+    Ok(body)
+}
+
+/// Reads a JSON answer to its end.
+async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, Unsaid> {
+    let mut length: usize = answer.held.iter().map(Bytes::len).sum();
+    while !answer.complete {
+        let Some(chunk) = hold::next(answer, terms.deadline).await? else {
+            break;
+        };
+        length += chunk.len();
+        answer.held.push(chunk);
+        if length > MAX_WHOLE_BYTES {
+            return Err(Unsaid::Unusable(
+                "its answer is too large to be made a stream of",
+            ));
+        }
+    }
+    Ok(reading::joined(&answer.held))
+}

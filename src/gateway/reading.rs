@@ -1,0 +1,82 @@
+//! What an answer tells of itself while it passes: its usage, and for the chat log all of it.
+//!
+//! Owns reading a JSON answer of any length, and what is kept of any answer for an estimate, should it
+//! tell no usage; `tap` reads streams. Refuses to know what becomes of it: `settle` does. Never fails.
+
+use bytes::Bytes;
+
+use crate::openai::estimate::Sample;
+use crate::openai::usage::{Members, Usage};
+
+/// A longer answer is not kept whole.
+const MAX_KEPT_BYTES: usize = 32 << 20;
+
+/// What is known of an answer.
+#[derive(Default)]
+pub struct Reading {
+    /// What the upstream tells of its usage.
+    pub usage: Option<Usage>,
+    /// What the model has said, for an estimate.
+    pub said: Sample,
+    /// The answer as one body, where it is to be kept.
+    pub answer: Option<Bytes>,
+    /// Whether it has come to its end.
+    pub is_whole: bool,
+}
+
+/// Reads a JSON answer.
+pub struct JsonReader {
+    members: Members,
+    /// The beginning of the answer, or all of it where it is kept.
+    kept: Vec<Bytes>,
+    keeps: bool,
+    /// How long it is.
+    length: usize,
+}
+
+impl JsonReader {
+    /// Of an answer that is kept, or of which only the usage is of interest.
+    pub fn new(keeps: bool) -> Self {
+        Self {
+            members: Members::default(),
+            kept: Vec::new(),
+            keeps,
+            length: 0,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, chunk: &Bytes) {
+        self.members.push(chunk);
+        self.length += chunk.len();
+        self.keeps &= self.length <= MAX_KEPT_BYTES;
+        if self.keeps || self.kept.is_empty() {
+            self.kept.push(chunk.clone());
+        }
+    }
+
+    /// No more comes.
+    pub fn finish(self, is_whole: bool) -> Reading {
+        let mut reading = Reading {
+            usage: self.members.usage(),
+            is_whole,
+            ..Reading::default()
+        };
+        if reading.usage.is_none()
+            && let Some(first) = self.kept.first()
+        {
+            reading.said.add_said(first);
+            reading.said.scale(first.len(), self.length);
+        }
+        reading.answer = self.keeps.then(|| joined(&self.kept));
+        reading
+    }
+}
+
+/// One body of its pieces.
+pub fn joined(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [only] => only.clone(),
+        pieces => Bytes::from(pieces.concat()),
+    }
+}

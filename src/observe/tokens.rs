@@ -1,0 +1,267 @@
+//! Counters of tokens, and of the pace at which they come.
+//!
+//! Owns their names and labels, as `metrics` does those of requests. What OpenTelemetry's conventions
+//! for generative AI have a name for is called so, in Prometheus' form, labels included; label values
+//! are the endpoints, rules and upstreams of the configuration.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
+
+use super::metrics::histogram;
+use super::series::Series;
+use crate::openai::usage::Usage;
+
+/// The buckets of OpenTelemetry's conventions.
+const TOKENS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+const FIRST_TOKEN_SECONDS: [f64; 16] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+const PER_TOKEN_SECONDS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0,
+];
+const PER_SECOND: [f64; 10] = [
+    1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0,
+];
+
+const LABELS: [&str; 3] = [
+    "gen_ai_operation_name",
+    "gen_ai_request_model",
+    "gen_ai_provider_name",
+];
+
+/// What kinds of tokens there are, of which none is a part of another.
+const KINDS: [&str; 4] = ["input", "cache_read", "cache_write", "output"];
+/// What is a part of those.
+const PARTS: [&str; 5] = [
+    "reasoning",
+    "input_audio",
+    "input_image",
+    "output_audio",
+    "output_image",
+];
+
+/// How the usage of an answer was learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// The upstream has told it.
+    Told,
+    /// A tokenizer has counted it.
+    Estimated,
+    /// Not at all: nothing of it is counted.
+    Not,
+}
+
+impl Learnt {
+    const ALL: [Self; 3] = [Self::Told, Self::Estimated, Self::Not];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Estimated => "estimated",
+            Self::Not => "none",
+        }
+    }
+}
+
+/// The pace of a streamed answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From the request's header to the first token.
+    pub first_token: Duration,
+    /// From there to the last event.
+    pub rest: Duration,
+}
+
+/// What is counted of tokens.
+pub struct Tokens {
+    total: IntCounterVec,
+    parts: IntCounterVec,
+    answers: IntCounterVec,
+    usage: HistogramVec,
+    first_token: HistogramVec,
+    per_token: HistogramVec,
+    per_second: HistogramVec,
+    kinds: Series<Kind>,
+}
+
+/// What answers of one endpoint, rule and upstream count in.
+struct Kind {
+    total: [IntCounter; KINDS.len()],
+    parts: [IntCounter; PARTS.len()],
+    answers: [IntCounter; Learnt::ALL.len()],
+    input: Histogram,
+    output: Histogram,
+    first_token: Histogram,
+    per_token: Histogram,
+    per_second: Histogram,
+}
+
+impl Tokens {
+    /// Makes the counters.
+    ///
+    /// # Errors
+    /// A name or a label that Prometheus does not allow, which a test would have found.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let counters =
+            |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let [operation, model, provider] = LABELS;
+        Ok(Self {
+            total: counters(
+                "tollgate_tokens_total",
+                "Tokens that were used, by kind; none is a part of another.",
+                &["rule", "upstream", "kind"],
+            )?,
+            parts: counters(
+                "tollgate_token_parts_total",
+                "Tokens within those of tollgate_tokens_total.",
+                &["rule", "upstream", "part"],
+            )?,
+            answers: counters(
+                "tollgate_usage_total",
+                "Answers, by how their usage was learnt.",
+                &["rule", "upstream", "learnt"],
+            )?,
+            usage: histogram(
+                "gen_ai_client_token_usage",
+                "Tokens of a request, by type.",
+                &TOKENS,
+                &[operation, model, provider, "gen_ai_token_type"],
+            )?,
+            first_token: histogram(
+                "gen_ai_server_time_to_first_token_seconds",
+                "From the request's header to the first token of a stream.",
+                &FIRST_TOKEN_SECONDS,
+                &LABELS,
+            )?,
+            per_token: histogram(
+                "gen_ai_server_time_per_output_token_seconds",
+                "Time between two tokens of a stream, on average.",
+                &PER_TOKEN_SECONDS,
+                &LABELS,
+            )?,
+            per_second: histogram(
+                "tollgate_output_tokens_per_second",
+                "Tokens of a stream a second, from the first to the last.",
+                &PER_SECOND,
+                &LABELS,
+            )?,
+            kinds: Series::default(),
+        })
+    }
+
+    /// All of them, to be registered.
+    pub fn collectors(&self) -> [Box<dyn Collector>; 7] {
+        [
+            Box::new(self.total.clone()),
+            Box::new(self.parts.clone()),
+            Box::new(self.answers.clone()),
+            Box::new(self.usage.clone()),
+            Box::new(self.first_token.clone()),
+            Box::new(self.per_token.clone()),
+            Box::new(self.per_second.clone()),
+        ]
+    }
+
+    /// Counts what an answer has used: of an endpoint, by a rule, from an upstream.
+    pub fn count(&self, labels: [&str; 3], usage: Option<&Usage>, pace: Option<Pace>) {
+        let count = |kind: &Kind| kind.count(usage, pace);
+        self.kinds.count(&labels, || self.kind(labels), count);
+    }
+
+    fn kind(&self, [endpoint, rule, upstream]: [&str; 3]) -> Kind {
+        let operation = operation(endpoint);
+        let labels = [operation, rule, upstream];
+        let of = |counters: &IntCounterVec, name: &str| {
+            counters.with_label_values(&[rule, upstream, name])
+        };
+        let usage = |direction: &str| {
+            self.usage
+                .with_label_values(&[operation, rule, upstream, direction])
+        };
+        Kind {
+            total: KINDS.map(|kind| of(&self.total, kind)),
+            parts: PARTS.map(|part| of(&self.parts, part)),
+            answers: Learnt::ALL.map(|learnt| of(&self.answers, learnt.name())),
+            input: usage("input"),
+            output: usage("output"),
+            first_token: self.first_token.with_label_values(&labels),
+            per_token: self.per_token.with_label_values(&labels),
+            per_second: self.per_second.with_label_values(&labels),
+        }
+    }
+}
+
+impl Kind {
+    fn count(&self, usage: Option<&Usage>, pace: Option<Pace>) {
+        let learnt = match usage {
+            None => Learnt::Not,
+            Some(usage) if usage.is_estimated => Learnt::Estimated,
+            Some(_) => Learnt::Told,
+        };
+        if let Some(answers) = self.answers.get(learnt as usize) {
+            answers.inc();
+        }
+        if let Some(pace) = pace {
+            self.first_token.observe(pace.first_token.as_secs_f64());
+        }
+        let Some(usage) = usage else {
+            return;
+        };
+        let total = [
+            usage.input,
+            usage.cache_read,
+            usage.cache_write,
+            usage.output,
+        ];
+        let parts = [
+            usage.reasoning,
+            usage.input_audio,
+            usage.input_image,
+            usage.output_audio,
+            usage.output_image,
+        ];
+        let counters = self.total.iter().chain(&self.parts);
+        for (counter, tokens) in counters.zip(total.into_iter().chain(parts)) {
+            if tokens > 0 {
+                counter.inc_by(tokens);
+            }
+        }
+        self.input.observe(usage.total_input() as f64);
+        self.output.observe(usage.output as f64);
+        // Of one token there is nothing between.
+        if let Some(pace) = pace.filter(|_| usage.output > 1) {
+            let rest = pace.rest.as_secs_f64();
+            let between = (usage.output - 1) as f64;
+            self.per_token.observe(rest / between);
+            if rest > 0.0 {
+                self.per_second.observe(between / rest);
+            }
+        }
+    }
+}
+
+/// What OpenTelemetry calls what an endpoint does, where it has a name for it.
+fn operation(endpoint: &str) -> &str {
+    match endpoint {
+        "chat_completions" | "responses" => "chat",
+        "completions" => "text_completion",
+        other => other,
+    }
+}

@@ -1,0 +1,291 @@
+//! How many tokens there may be, where nobody tells.
+//!
+//! Owns finding the texts in what passes and counting their tokens. Refuses to know when an estimate is
+//! wanted, and for whom: what is counted is what the tokenizer of OpenAI's newer models makes of it;
+//! other models' are within a fifth of that for most texts. Never fails: what cannot be read says
+//! nothing.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
+
+/// What is kept of a text to be counted; of a longer one the rest is taken to be like that.
+pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
+
+/// A longer string without a space is no text: an image, a file, a sound.
+const MAX_WORD_BYTES: usize = 512;
+
+/// What a token is on average.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A message takes a few tokens besides what it says.
+const TOKENS_PER_MESSAGE: u64 = 4;
+
+/// What the members are called whose strings a model has said.
+const SAID: [&[u8]; 9] = [
+    b"content",
+    b"text",
+    b"arguments",
+    b"reasoning_content",
+    b"reasoning",
+    b"refusal",
+    b"delta",
+    b"input",
+    b"transcript",
+];
+
+static COLON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\":"));
+static ROLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"role\""));
+
+/// A text that is to be counted, or as much of it as tells about the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// As it stands within the quotes of JSON.
+    text: Vec<u8>,
+    /// How much there was, kept or not.
+    bytes: u64,
+}
+
+impl Sample {
+    /// Adds what a model says in an event, or in a whole answer.
+    pub fn add_said(&mut self, json: &[u8]) {
+        let mut done = 0;
+        for colon in COLON.find_iter(json) {
+            if colon < done {
+                continue;
+            }
+            let head = json.get(..colon).unwrap_or_default();
+            let rest = json.get(colon + 2..).unwrap_or_default();
+            let value = rest.trim_ascii_start();
+            let is_said = SAID.iter().any(|name| {
+                head.strip_suffix(*name)
+                    .is_some_and(|before| before.ends_with(b"\""))
+            });
+            if let (true, Some(text)) = (is_said, string(value)) {
+                self.add(text);
+                done = json.len() - value.len() + text.len();
+            }
+        }
+    }
+
+    /// Adds every text in a request, but for the names of its members.
+    pub fn add_asked(&mut self, json: &[u8]) {
+        let mut rest = json;
+        while let Some(quote) = memchr(b'"', rest) {
+            rest = rest.get(quote..).unwrap_or_default();
+            let Some(text) = string(rest) else {
+                return;
+            };
+            rest = rest.get(text.len() + 2..).unwrap_or_default();
+            let is_name = rest.trim_ascii_start().first() == Some(&b':');
+            let is_text = text.len() <= MAX_WORD_BYTES || memchr(b' ', text).is_some();
+            if !is_name && is_text {
+                self.add(text);
+                // What would be one word with the next is two.
+                self.add(b" ");
+            }
+        }
+    }
+
+    /// Notes that it was taken from `seen` of `length` bytes, and that the others say as much.
+    pub fn scale(&mut self, seen: usize, length: usize) {
+        let (seen, length) = (seen.max(1) as u128, length as u128);
+        let bytes = u128::from(self.bytes) * length / seen;
+        self.bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        self.bytes += text.len() as u64;
+        let room = MAX_SAMPLE_BYTES.saturating_sub(self.text.len());
+        self.text
+            .extend_from_slice(text.get(..room).unwrap_or(text));
+    }
+
+    /// How many tokens it may have.
+    pub fn tokens(&self) -> u64 {
+        if self.text.is_empty() {
+            return 0;
+        }
+        let counted = bpe_openai::o200k_base().count(self.read().as_ref());
+        let counted = u64::try_from(counted).unwrap_or(u64::MAX);
+        let kept = self.text.len() as u64;
+        let tokens = u128::from(counted) * u128::from(self.bytes) / u128::from(kept);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    }
+
+    /// The same, from its length alone.
+    pub fn roughly(&self) -> u64 {
+        self.bytes / BYTES_PER_TOKEN
+    }
+
+    /// The text without its escapes; with them where it was cut within one.
+    fn read(&self) -> Cow<'_, str> {
+        let json = [b"\"", self.text.as_slice(), b"\""].concat();
+        match serde_json::from_slice(&json) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => String::from_utf8_lossy(&self.text),
+        }
+    }
+}
+
+/// A longer request is looked through at once, so that it need not be kept.
+const MAX_KEPT_BYTES: usize = 64 << 10;
+
+/// What a request asks with, so that its tokens can be counted if nobody tells them.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// The request itself.
+    Body(Bytes),
+    /// What was found in it.
+    Texts {
+        /// Its texts.
+        sample: Sample,
+        /// How many messages there are.
+        messages: u64,
+    },
+}
+
+impl Prompt {
+    /// Of a request's body.
+    pub fn new(body: &Bytes) -> Self {
+        match body.len() <= MAX_KEPT_BYTES {
+            true => Self::Body(body.clone()),
+            false => Self::read(body),
+        }
+    }
+
+    fn read(body: &[u8]) -> Self {
+        let mut sample = Sample::default();
+        sample.add_asked(body);
+        let messages = ROLE.find_iter(body).count() as u64;
+        Self::Texts { sample, messages }
+    }
+
+    /// How many tokens it may have.
+    pub fn tokens(&self) -> u64 {
+        match self {
+            Self::Body(body) => Self::read(body).tokens(),
+            Self::Texts { sample, messages } => sample.tokens() + messages * TOKENS_PER_MESSAGE,
+        }
+    }
+
+    /// The same, from its length alone.
+    pub fn roughly(&self) -> u64 {
+        match self {
+            Self::Body(body) => body.len() as u64 / BYTES_PER_TOKEN,
+            Self::Texts { sample, .. } => sample.roughly(),
+        }
+    }
+}
+
+/// What stands between the quotes of the JSON string that begins here, as far as it is there.
+fn string(json: &[u8]) -> Option<&[u8]> {
+    let within = json.strip_prefix(b"\"")?;
+    let mut at = 0;
+    loop {
+        let rest = within.get(at..)?;
+        let Some(found) = memchr2(b'"', b'\\', rest) else {
+            return Some(within);
+        };
+        at += found;
+        match within.get(at) {
+            Some(b'"') => return within.get(..at),
+            _ => at += 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(json: &str) -> Sample {
+        let mut sample = Sample::default();
+        sample.add_said(json.as_bytes());
+        sample
+    }
+
+    #[test]
+    fn what_a_model_says_is_found_in_any_event() {
+        for (event, text) in [
+            (
+                r#"{"choices":[{"delta":{"content":"Hi \"you\""},"index":0}]}"#,
+                r#"Hi \"you\""#,
+            ),
+            (
+                r#"{"choices": [{"delta": {"reasoning_content": "so"}}]}"#,
+                "so",
+            ),
+            (
+                r#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":"{\"content\":\"x\"}"}}]}}]}"#,
+                r#"{\"content\":\"x\"}"#,
+            ),
+            (
+                r#"{"type":"response.output_text.delta","delta":"a","item_id":"i"}"#,
+                "a",
+            ),
+            (
+                r#"{"id":"x","choices":[{"delta":{"role":"assistant","content":null}}]}"#,
+                "",
+            ),
+            (r#"{"choices":[{"text":"one"},{"text":"two"}]}"#, "onetwo"),
+            (r#"{"content":"cut off"#, "cut off"),
+            ("[DONE]", ""),
+        ] {
+            let sample = said(event);
+            assert_eq!(String::from_utf8_lossy(&sample.text), text, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_counted_without_its_escapes() {
+        let plain = said(r#"{"content":"hello world, hello world"}"#);
+        assert_eq!(plain.tokens(), 5);
+        let escaped = said(r#"{"content":"\u0068ello wor\u006cd, hello world"}"#);
+        assert_eq!(escaped.read(), plain.read());
+        assert_eq!(Sample::default().tokens(), 0);
+    }
+
+    #[test]
+    fn what_is_beyond_the_sample_is_taken_to_be_like_it() {
+        let words = "hello world ".repeat(4000);
+        let mut sample = Sample::default();
+        for piece in words.as_bytes().chunks(1000) {
+            sample.add(piece);
+        }
+        assert_eq!(sample.text.len(), MAX_SAMPLE_BYTES);
+        let tokens = sample.tokens();
+        assert!((7900..8100).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn a_prompt_is_its_texts_and_not_its_names_nor_its_images() {
+        let image = "A".repeat(100_000);
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"hello world"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{image}"}}}}]}}]}}"#
+        );
+        let tokens = Prompt::new(&Bytes::from(body)).tokens();
+        assert!((8..25).contains(&tokens), "{tokens}");
+        let list = r#"{"input":["hello world","hello world"]}"#;
+        assert!(Prompt::new(&Bytes::from(list)).tokens() >= 4);
+    }
+
+    #[test]
+    fn any_bytes_are_counted() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let alphabet = b"\"\\:{}content u0\xff,[]";
+            let bytes: Vec<u8> = (0..random.usize(..80))
+                .map(|_| alphabet[random.usize(..alphabet.len())])
+                .collect();
+            let mut sample = Sample::default();
+            sample.add_said(&bytes);
+            sample.add_asked(&bytes);
+            assert!(sample.text.len() <= MAX_SAMPLE_BYTES);
+            sample.tokens();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The message of a choice in a chat.
+//!
+//! Owns which member of a delta is put together in which way. Refuses to know how calls are told
+//! apart, and how sound is joined. Fails for a member of an impossible shape, and beyond a bound.
+
+use serde_json::value::RawValue;
+
+use super::MAX_DEPTH;
+use super::audio::Audio;
+use super::calls::{Calls, Function};
+use super::reasoning::Details;
+use super::value::{Budget, Members, Value, as_object};
+use super::walk::{Fault, is_array, key, objects};
+
+/// A message, as far as it has come.
+#[derive(Default)]
+pub(super) struct Message {
+    role: Value,
+    content: Value,
+    refusal: Value,
+    /// Reasoning in whichever member the upstream has it, annotations, and all that is not known.
+    others: Members,
+    details: Details,
+    audio: Option<Audio>,
+    function_call: Option<Function>,
+    calls: Calls,
+}
+
+impl Message {
+    /// Takes a member of the next delta.
+    pub(super) fn see(
+        &mut self,
+        name: &str,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        match name {
+            "content" => self.see_content(value, budget),
+            "role" => self.role.first(value, budget),
+            "refusal" => self.refusal.join(value, MAX_DEPTH, budget),
+            "tool_calls" => self.calls.see(value, budget),
+            "function_call" => as_object(value).map_or(Ok(()), |call| {
+                let kept = self
+                    .function_call
+                    .get_or_insert_with(Function::with_arguments);
+                kept.see(call, budget)
+            }),
+            "audio" => as_object(value).map_or(Ok(()), |audio| {
+                let kept = self.audio.get_or_insert_default();
+                kept.see(audio, budget)
+            }),
+            "reasoning_details" => objects(Some(value), |part| self.details.see(part, budget)),
+            "annotations" => self.others.slot(name, budget)?.extend(value, budget),
+            "obfuscation" => Ok(()),
+            _ => self
+                .others
+                .slot(name, budget)?
+                .join(value, MAX_DEPTH, budget),
+        }
+    }
+
+    /// Takes a piece of the content. Some upstreams give parts instead of a text, or before it:
+    /// then all of it is parts, in their order.
+    fn see_content(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        let json = piece.get();
+        match &self.content {
+            Value::List(_) if json.starts_with('"') => {
+                if json == "\"\"" {
+                    return Ok(());
+                }
+                self.content.push_items(&text_part(json), budget)
+            }
+            text if is_array(piece) && text.has_text() => {
+                let mut json = String::new();
+                text.write(&mut json);
+                self.content.push_items(&text_part(&json), budget)?;
+                self.content.extend(piece, budget)
+            }
+            _ if is_array(piece) => self.content.extend(piece, budget),
+            _ => self.content.join(piece, MAX_DEPTH, budget),
+        }
+    }
+
+    /// Whether it is in sound, and the time when that expires has come.
+    pub(super) fn expires(&self) -> bool {
+        self.audio.as_ref().is_some_and(Audio::expires)
+    }
+
+    /// The finish reason that it would have.
+    pub(super) fn likely_finish_reason(&self) -> &'static str {
+        if !self.calls.is_empty() {
+            "tool_calls"
+        } else if self.function_call.is_some() {
+            "function_call"
+        } else {
+            "stop"
+        }
+    }
+
+    /// Whether it says something otherwise than by its content. An empty content is then only what
+    /// came with the role.
+    fn says_otherwise(&self) -> bool {
+        let calls = !self.calls.is_empty() || self.function_call.is_some();
+        calls || self.audio.is_some() || self.refusal.has_text()
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        out.push('{');
+        key(out, "role");
+        match &self.role {
+            Value::Null => out.push_str("\"assistant\""),
+            role => role.write(out),
+        }
+        key(out, "content");
+        match &self.content {
+            Value::Text(_) if !self.content.has_text() && self.says_otherwise() => {
+                out.push_str("null");
+            }
+            content => content.write(out),
+        }
+        key(out, "refusal");
+        self.refusal.write(out);
+        self.others.write(out);
+        self.details.write(out);
+        if let Some(audio) = &self.audio {
+            key(out, "audio");
+            audio.write(out);
+        }
+        if let Some(call) = &self.function_call {
+            key(out, "function_call");
+            call.write(out);
+        }
+        self.calls.write(out);
+        out.push('}');
+    }
+}
+
+/// A text, which is a JSON string, as a part of a content.
+fn text_part(json: &str) -> String {
+    format!(r#"{{"type":"text","text":{json}}}"#)
+}

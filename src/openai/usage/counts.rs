@@ -1,0 +1,596 @@
+//! What the members of a usage mean.
+//!
+//! Owns the spellings of every count, what is a count at all, and the conventions by which counts
+//! contain each other. Refuses to know where a usage stands. Never fails: what is no count is not
+//! told.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::Usage;
+
+/// A greater number than this is no count, of whatever it is said to be.
+pub const MAX_COUNT: u64 = 1_000_000_000_000;
+
+/// A longer service tier is none: what were left of it could be another's name.
+pub const MAX_TIER_BYTES: usize = 32;
+
+/// Where it is told what the input is made of.
+const INPUT_DETAILS: [&str; 3] = [
+    "prompt_tokens_details",
+    "input_tokens_details",
+    // Realtime and transcription leave out the s.
+    "input_token_details",
+];
+const OUTPUT_DETAILS: [&str; 3] = [
+    "completion_tokens_details",
+    "output_tokens_details",
+    "output_token_details",
+];
+
+/// The members of an object, each with its JSON; of those with the same key the last counts.
+pub(super) struct Fields<'b>(Vec<(Key<'b>, &'b RawValue)>);
+
+#[derive(Deserialize)]
+struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
+
+impl<'b> Deserialize<'b> for Fields<'b> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'b> Visitor<'b> for Members {
+            type Value = Fields<'b>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<Fields<'b>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Fields(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl<'b> Fields<'b> {
+    /// Reads an object; `None` for anything else.
+    pub(super) fn read(json: &'b str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// A member that is an object.
+    pub(super) fn object(&self, key: &str) -> Option<Fields<'b>> {
+        Fields::read(self.json(key)?)
+    }
+
+    fn json(&self, key: &str) -> Option<&'b str> {
+        let mut last_first = self.0.iter().rev();
+        let (_, value) = last_first.find(|(Key(own), _)| own == key)?;
+        Some(value.get())
+    }
+
+    /// The greatest of these counts: where a server knows several spellings, they are equal, or
+    /// one is an idle zero.
+    fn count(&self, keys: &[&str]) -> Option<u64> {
+        let told = keys.iter().filter_map(|key| count(self.json(key)?));
+        told.max()
+    }
+
+    fn milliseconds(&self, keys: &[&str]) -> Option<u64> {
+        let told = keys.iter().filter_map(|key| milliseconds(self.json(key)?));
+        told.max()
+    }
+}
+
+/// The greatest of these counts in any of these objects.
+fn count_in(objects: &[Fields<'_>], keys: &[&str]) -> Option<u64> {
+    let told = objects.iter().filter_map(|fields| fields.count(keys));
+    told.max()
+}
+
+/// The counts of a usage as they were told, at least one of them. Which of them contain each other
+/// is settled at the end, for a message's come in several events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    total: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_1h: Option<u64>,
+    reasoning: Option<u64>,
+    input_audio: Option<u64>,
+    input_image: Option<u64>,
+    output_audio: Option<u64>,
+    output_image: Option<u64>,
+    audio_ms: Option<u64>,
+    searches: Option<u64>,
+    tier: Option<String>,
+    /// The input is without what was read from a cache or written to one: Anthropic's convention.
+    /// With all others it is included.
+    excludes_cache: bool,
+}
+
+impl Counts {
+    /// Reads a usage, or Cohere's `meta`; `None` if it tells no input, output, time or searches.
+    pub(super) fn read(usage: &Fields<'_>) -> Option<Self> {
+        let objects = |keys: &[&str]| -> Vec<_> {
+            let objects = keys.iter().filter_map(|key| usage.object(key));
+            objects.collect()
+        };
+        // What is billed comes before what was counted.
+        let cohere = objects(&["billed_units", "tokens"]);
+        let of_cohere = |key| cohere.iter().find_map(|fields| fields.count(&[key]));
+        let counts = Self {
+            input: usage
+                .count(&["prompt_tokens", "input_tokens"])
+                .or_else(|| of_cohere("input_tokens")),
+            output: usage
+                .count(&["completion_tokens", "output_tokens"])
+                .or_else(|| of_cohere("output_tokens")),
+            total: usage.count(&["total_tokens"]),
+            audio_ms: usage.milliseconds(&["seconds", "prompt_audio_seconds"]),
+            searches: usage
+                .object("server_tool_use")
+                .and_then(|tools| tools.count(&["web_search_requests"]))
+                .max(usage.count(&["num_search_queries"]))
+                .max(of_cohere("search_units")),
+            tier: usage.json("service_tier").and_then(tier),
+            ..Self::default()
+        };
+        let told = [counts.input, counts.output, counts.total];
+        let priced = [counts.audio_ms, counts.searches];
+        let is_told = told.iter().chain(&priced).any(Option::is_some);
+        let (input, output) = (objects(&INPUT_DETAILS), objects(&OUTPUT_DETAILS));
+        is_told.then(|| {
+            counts
+                .with_caches(usage, &input)
+                .with_parts(usage, &input, &output)
+        })
+    }
+
+    /// Audio of so many seconds, of which nothing more is told.
+    pub(super) fn of_audio(json: &str) -> Option<Self> {
+        let audio_ms = Some(milliseconds(json)?);
+        Some(Self {
+            audio_ms,
+            ..Self::default()
+        })
+    }
+
+    fn with_caches(mut self, usage: &Fields<'_>, input: &[Fields<'_>]) -> Self {
+        let beside_read = usage.count(&["cache_read_input_tokens"]);
+        let kept = usage.object("cache_creation");
+        let kept_for = |key| kept.as_ref().and_then(|kept| kept.count(&[key]));
+        let hour = kept_for("ephemeral_1h_input_tokens");
+        let minutes = kept_for("ephemeral_5m_input_tokens");
+        let kept = hour.or(minutes);
+        let kept = kept.map(|_| hour.unwrap_or_default() + minutes.unwrap_or_default());
+        let beside_written = usage.count(&["cache_creation_input_tokens"]).max(kept);
+        // Other servers borrow these names, beside a prompt that includes them.
+        self.excludes_cache = usage.count(&["prompt_tokens"]).unwrap_or_default() == 0
+            && beside_read.or(beside_written).is_some();
+        self.cache_write_1h = hour;
+        self.cache_write = beside_written.max(count_in(
+            input,
+            &["cache_write_tokens", "cache_creation_input_tokens"],
+        ));
+        self.cache_read = beside_read
+            .max(usage.count(&[
+                "prompt_cache_hit_tokens",
+                "cached_tokens",
+                "num_cached_tokens",
+            ]))
+            .max(count_in(input, &["cached_tokens"]));
+        self
+    }
+
+    fn with_parts(
+        mut self,
+        usage: &Fields<'_>,
+        input: &[Fields<'_>],
+        output: &[Fields<'_>],
+    ) -> Self {
+        let reasoning = ["reasoning_tokens"];
+        self.reasoning = count_in(output, &reasoning).max(usage.count(&reasoning));
+        self.input_audio = count_in(input, &["audio_tokens"]);
+        self.input_image = count_in(input, &["image_tokens"]);
+        self.output_audio = count_in(output, &["audio_tokens"]);
+        self.output_image = count_in(output, &["image_tokens"]);
+        self
+    }
+
+    /// Adds the searches of another place, if none are told here.
+    pub(super) fn with_searches_of(mut self, other: &Self) -> Self {
+        self.searches = self.searches.or(other.searches);
+        self
+    }
+
+    /// Adds the tier that stands beside the usage, if none is told in it.
+    pub(super) fn add_tier(&mut self, json: Option<&str>) {
+        if self.tier.is_none() {
+            self.tier = json.and_then(tier);
+        }
+    }
+
+    /// What is known after a newer usage that tells only what has changed.
+    pub(super) fn changed_by(self, newer: Self) -> Self {
+        Self {
+            input: newer.input.or(self.input),
+            output: newer.output.or(self.output),
+            total: newer.total.or(self.total),
+            cache_read: newer.cache_read.or(self.cache_read),
+            cache_write: newer.cache_write.or(self.cache_write),
+            cache_write_1h: newer.cache_write_1h.or(self.cache_write_1h),
+            reasoning: newer.reasoning.or(self.reasoning),
+            input_audio: newer.input_audio.or(self.input_audio),
+            input_image: newer.input_image.or(self.input_image),
+            output_audio: newer.output_audio.or(self.output_audio),
+            output_image: newer.output_image.or(self.output_image),
+            audio_ms: newer.audio_ms.or(self.audio_ms),
+            searches: newer.searches.or(self.searches),
+            tier: newer.tier.or(self.tier),
+            excludes_cache: self.excludes_cache || newer.excludes_cache,
+        }
+    }
+
+    /// The normal form.
+    pub(super) fn settle(self) -> Usage {
+        let told = Option::unwrap_or_default;
+        let (read, written) = (told(self.cache_read), told(self.cache_write));
+        let input = self.whole_input();
+        let (output, reasoning) = self.whole_output(input);
+        let cache_read = read.min(input);
+        let cache_write = written.min(input - cache_read);
+        let input_audio = told(self.input_audio).min(input);
+        let output_audio = told(self.output_audio).min(output);
+        Usage {
+            input: input - cache_read - cache_write,
+            cache_read,
+            cache_write,
+            cache_write_1h: told(self.cache_write_1h).min(cache_write),
+            output,
+            reasoning,
+            input_audio,
+            input_image: told(self.input_image).min(input - input_audio),
+            output_audio,
+            output_image: told(self.output_image).min(output - output_audio),
+            audio_ms: told(self.audio_ms),
+            searches: told(self.searches),
+            tier: self.tier,
+            is_estimated: false,
+        }
+    }
+
+    /// All input. A total without an input has it in it, and alone it is nothing else: so do
+    /// servers that rerank.
+    fn whole_input(&self) -> u64 {
+        match (self.input, self.total) {
+            (None, Some(total)) => total.saturating_sub(self.output.unwrap_or_default()),
+            (input, _) if self.excludes_cache || self.totals_cache() => {
+                input.unwrap_or_default() + self.cached()
+            }
+            (input, _) => input.unwrap_or_default(),
+        }
+    }
+
+    /// What was read from a cache or written to one.
+    fn cached(&self) -> u64 {
+        self.cache_read.unwrap_or_default() + self.cache_write.unwrap_or_default()
+    }
+
+    /// Whether the total has just that besides input and output, which then exclude it: so do
+    /// translations of Bedrock's usage.
+    fn totals_cache(&self) -> bool {
+        let cached = self.cached();
+        let besides = [self.input, self.output, Some(cached)];
+        let sum = besides.into_iter().flatten().sum();
+        cached > 0 && self.total == Some(sum) && self.reasoning != Some(cached)
+    }
+
+    /// All output, and what of it was reasoning.
+    ///
+    /// What the total has and neither input nor output, is output that was not told: xAI leaves out
+    /// the reasoning that it tells, Gemini one that it does not tell. With audio that is priced by
+    /// its time, it is that audio: so does Mistral, and it is not counted twice. Reasoning of more
+    /// than the output cannot be a part of it, and is added: so does Perplexity.
+    fn whole_output(&self, input: u64) -> (u64, u64) {
+        let in_total = self.total.unwrap_or_default().saturating_sub(input);
+        let untold = match self.audio_ms {
+            Some(1..) => 0,
+            _ => in_total.saturating_sub(self.output.unwrap_or_default()),
+        };
+        let is_thought = self.output.is_some() && self.reasoning.is_none();
+        let output = self.output.unwrap_or_default() + untold;
+        let reasoning = match self.reasoning {
+            None if is_thought => untold,
+            reasoning => reasoning.unwrap_or_default(),
+        };
+        if reasoning > output {
+            (output + reasoning, reasoning)
+        } else {
+            (output, reasoning)
+        }
+    }
+}
+
+/// A count: a whole number, also with a fraction of zeros, or a string of digits. No other value is
+/// one, and none above [`MAX_COUNT`]; nor is one with an exponent, for none needs it.
+fn count(json: &str) -> Option<u64> {
+    let digits = match json.strip_prefix('"') {
+        Some(text) => text.strip_suffix('"')?,
+        None => match json.split_once('.') {
+            Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
+            Some(_) => return None,
+            None => json,
+        },
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|count| *count <= MAX_COUNT)
+}
+
+/// Seconds, as a number or as a string with one; what is below a millisecond is cut off. A time of
+/// more than [`MAX_COUNT`] milliseconds is none.
+fn milliseconds(json: &str) -> Option<u64> {
+    let text = json
+        .strip_prefix('"')
+        .map_or(Some(json), |text| text.strip_suffix('"'))?;
+    let time = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    let milliseconds = u64::try_from(time.as_millis()).ok()?;
+    Some(milliseconds).filter(|told| *told <= MAX_COUNT)
+}
+
+/// A service tier. It is a word, for it is written to logs and compared with names in prices.
+fn tier(json: &str) -> Option<String> {
+    let word = json.strip_prefix('"')?.strip_suffix('"')?;
+    let in_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_word = (1..=MAX_TIER_BYTES).contains(&word.len()) && word.bytes().all(in_word);
+    is_word.then(|| word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<Usage> {
+        Some(Counts::read(&Fields::read(json)?)?.settle())
+    }
+
+    #[test]
+    fn a_count_is_a_whole_number_or_a_string_of_digits() {
+        for (json, expected) in [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("12.0", Some(12)),
+            ("12.000", Some(12)),
+            (r#""12""#, Some(12)),
+            (r#""007""#, Some(7)),
+            ("1000000000000", Some(MAX_COUNT)),
+            ("1000000000000.0", Some(MAX_COUNT)),
+            (r#""1000000000000""#, Some(MAX_COUNT)),
+            ("1000000000001", None),
+            (r#""1000000000001""#, None),
+            ("99999999999999999999999999", None),
+            ("12.5", None),
+            ("12.05", None),
+            ("-1", None),
+            ("-0", None),
+            ("-12.0", None),
+            ("1e3", None),
+            ("1.0e3", None),
+            ("1e999", None),
+            (r#""12.0""#, None),
+            (r#""+12""#, None),
+            (r#""-12""#, None),
+            (r#"" 12""#, None),
+            (r#""""#, None),
+            (r#"""#, None),
+            (r#""twelve""#, None),
+            (r#""\u0031""#, None),
+            ("null", None),
+            ("true", None),
+            ("[12]", None),
+            (r#"{"tokens":12}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(count(json), expected, "{json}");
+            // What is no count leaves the others be.
+            let usage = format!(r#"{{"prompt_tokens":{json},"completion_tokens":3}}"#);
+            if !matches!(json, "" | "\"") {
+                let told = read(&usage).map(|usage| (usage.input, usage.output));
+                assert_eq!(told, Some((expected.unwrap_or_default(), 3)), "{usage}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_to_the_millisecond() {
+        for (json, expected) in [
+            ("0", Some(0)),
+            ("0.0", Some(0)),
+            ("9", Some(9000)),
+            ("9.5", Some(9500)),
+            ("8.470000267028809", Some(8470)),
+            ("0.0009", Some(0)),
+            ("1.2e1", Some(12_000)),
+            (r#""8.47""#, Some(8470)),
+            ("1000000000", Some(MAX_COUNT)),
+            ("1000000000.001", None),
+            ("1e300", None),
+            ("-1", None),
+            (r#""inf""#, None),
+            (r#""NaN""#, None),
+            (r#""""#, None),
+            (r#"""#, None),
+            ("null", None),
+            ("[9]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(milliseconds(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_service_tier_is_a_word_of_bounded_length() {
+        let longest = "x".repeat(MAX_TIER_BYTES);
+        for (json, expected) in [
+            (r#""default""#, Some("default")),
+            (r#""on_demand-2.5""#, Some("on_demand-2.5")),
+            (&format!("\"{longest}\""), Some(longest.as_str())),
+            (&format!("\"{longest}x\""), None),
+            (r#""""#, None),
+            (r#"""#, None),
+            (r#""two words""#, None),
+            (r#""new\nline""#, None),
+            (r#""é""#, None),
+            ("7", None),
+            ("null", None),
+            (r#"["default"]"#, None),
+        ] {
+            assert_eq!(tier(json).as_deref(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn of_members_with_the_same_key_the_last_counts() {
+        let twice = r#"{"prompt_tokens":1,"completion_tokens":2,"prompt_tokens":30,
+            "prompt_tokens_details":{"cached_tokens":1},
+            "prompt_tokens_details":{"cached_tokens":7,"cached_tokens":9}}"#;
+        let expected = Usage {
+            input: 21,
+            cache_read: 9,
+            output: 2,
+            ..Usage::default()
+        };
+        assert_eq!(read(twice), Some(expected));
+    }
+
+    #[test]
+    fn what_can_be_read_counts_beside_what_cannot() {
+        let input = |input| Usage {
+            input,
+            ..Usage::default()
+        };
+        for (json, expected) in [
+            (
+                r#"{"prompt_tokens":7,"completion_tokens":"many"}"#,
+                input(7),
+            ),
+            (r#"{"prompt_tokens":-7,"total_tokens":7}"#, input(7)),
+            (
+                r#"{"prompt_tokens":7,"prompt_tokens_details":[5]}"#,
+                input(7),
+            ),
+            (
+                r#"{"prompt_tokens":7,"prompt_tokens_details":"none"}"#,
+                input(7),
+            ),
+            (
+                r#"{"prompt_tokens":7,"completion_tokens_details":null}"#,
+                input(7),
+            ),
+            (
+                r#"{"prompt_tokens":7,"server_tool_use":3,"cache_creation":[]}"#,
+                input(7),
+            ),
+            (
+                r#"{"prompt_tokens":7,"x":1e999,"y":-0.5e-7,"z":"\ud83d\ude00"}"#,
+                input(7),
+            ),
+        ] {
+            assert_eq!(read(json), Some(expected), "{json}");
+        }
+        let nested = "[".repeat(10_000) + &"]".repeat(10_000);
+        let beside = format!(r#"{{"x":{nested},"prompt_tokens":7}}"#);
+        assert_eq!(read(&beside), Some(input(7)));
+        for json in ["[]", "7", "null", "{", r#"{"prompt_tokens":7"#, ""] {
+            assert_eq!(read(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_never_more_than_its_whole() {
+        let usage = read(
+            r#"{"prompt_tokens":10,"completion_tokens":5,
+            "prompt_tokens_details":{"cached_tokens":50,"cache_write_tokens":3,"audio_tokens":8,"image_tokens":9},
+            "completion_tokens_details":{"audio_tokens":4,"image_tokens":9}}"#,
+        );
+        let expected = Usage {
+            cache_read: 10,
+            input_audio: 8,
+            input_image: 2,
+            output: 5,
+            output_audio: 4,
+            output_image: 1,
+            ..Usage::default()
+        };
+        assert_eq!(usage, Some(expected));
+    }
+
+    #[test]
+    fn whatever_is_told_the_parts_fit_their_wholes() {
+        const KEYS: [&str; 14] = [
+            "prompt_tokens",
+            "input_tokens",
+            "completion_tokens",
+            "output_tokens",
+            "total_tokens",
+            "reasoning_tokens",
+            "cached_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+            "cache_write_tokens",
+            "audio_tokens",
+            "image_tokens",
+            "seconds",
+            "ephemeral_1h_input_tokens",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut members = |keys: usize| {
+            let member = |_| {
+                let count = match random.u8(..8) {
+                    0 => MAX_COUNT + 1 - random.u64(..3),
+                    1 => 0,
+                    _ => random.u64(..40),
+                };
+                format!("\"{}\":{count},", KEYS[random.usize(..KEYS.len())])
+            };
+            (0..keys).map(member).collect::<String>()
+        };
+        let mut told = 0;
+        for _ in 0..20_000 {
+            let json = format!(
+                r#"{{{}"prompt_tokens_details":{{{}"x":0}},"output_tokens_details":{{{}"x":0}},"cache_creation":{{{}"x":0}}}}"#,
+                members(6),
+                members(3),
+                members(3),
+                members(2),
+            );
+            let Some(usage) = read(&json) else {
+                continue;
+            };
+            told += 1;
+            let input = usage.total_input();
+            assert!(usage.cache_write_1h <= usage.cache_write, "{json}");
+            assert!(usage.input_audio + usage.input_image <= input, "{json}");
+            assert!(usage.reasoning <= usage.output, "{json}");
+            assert!(
+                usage.output_audio + usage.output_image <= usage.output,
+                "{json}"
+            );
+            // No more than what five counts can make.
+            assert!(usage.total() <= 5 * MAX_COUNT, "{json}");
+        }
+        // Usages have to be common, or the test says little.
+        assert!(told > 15_000, "{told}");
+    }
+}
