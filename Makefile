@@ -1,13 +1,14 @@
 # Every target does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+FUZZ_SECONDS ?= 60
 TEST_ENV := $(or $(TOLLGATE_TEST_ENV),target/test-env)
 TEST_RUNNER = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: help run build release test bench lint doc clean
+.PHONY: help run build release test bench bench-parsing fuzz lint doc clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Build, and start the demo: a gateway with a built-in provider
 	@tests/install.sh build
@@ -32,6 +33,18 @@ bench: ## Measure against nginx and a bare pass-through, and write docs/benchmar
 	$(CARGO) build --locked --release --bin tollgate --example passthrough
 	$(CARGO) bench --locked --bench gateway
 
+bench-parsing: ## Measure what reading streams and bodies costs, without I/O
+	@tests/install.sh build
+	$(CARGO) bench --locked --bench parsing
+
+fuzz: ## Look for inputs that break the readers, FUZZ_SECONDS (60) for each; with a nightly compiler
+	@tests/install.sh build
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	@cp Cargo.lock fuzz/Cargo.lock
+	@set -e; for target in $$($(CARGO) +nightly fuzz list); do \
+	  $(CARGO) +nightly fuzz run --sanitizer none $$target -- -dict=fuzz/openai.dict -max_total_time=$(FUZZ_SECONDS); \
+	done
+
 lint: ## Check format, lints and documentation
 	@tests/install.sh build
 	$(CARGO) fmt --check
@@ -44,3 +57,4 @@ doc: ## Build the documentation of the code
 
 clean: ## Remove what was built
 	$(CARGO) clean
+	rm -rf fuzz/target

@@ -92,11 +92,13 @@ impl Report {
         let facts: String = facts.iter().map(|fact| format!("- {fact}\n")).collect();
         format!(
             "# Benchmarks\n\n\
-             <!-- Written by `make bench` from benches/gateway: report.rs, faults, memory.md. -->\n\n\
+             <!-- Written by `make bench` from benches/gateway: report.rs, faults, memory.md; and benches/parsing/figures.md. -->\n\n\
              {introduction}\n\
              {results}\
              ## Where the memory of a stream sits\n\n\
              {memory}\n\
+             ## What reading alone costs\n\n\
+             {reading}\n\
              ## How it is measured\n\n\
              {method}\n\
              ## The machine\n\n\
@@ -104,6 +106,7 @@ impl Report {
             introduction = INTRODUCTION,
             results = self.results(),
             memory = include_str!("memory.md"),
+            reading = include_str!("../parsing/figures.md"),
             method = method(size),
         )
     }

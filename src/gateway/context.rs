@@ -72,7 +72,7 @@ pub struct Context {
     pub waited: Duration,
     /// What it has used, as far as that is known; nothing where that is not asked, or where somebody
     /// else settles it.
-    pub meter: Option<Meter>,
+    pub meter: Option<Box<Meter>>,
     /// What has been tried, in order; as many as the bounds on attempts allow.
     pub trail: Vec<Tried>,
     /// Counts the request as being served; a request that finds no room is not.

@@ -45,7 +45,7 @@ pub async fn serve(
         .chat_log()
         .filter(|log| endpoint.has_both_forms && log.wants());
     let chat = chats.and_then(|log| Some(Chat::new(log, body.json()?)));
-    context.meter = Some(Meter::new(prompt, chat));
+    context.meter = Some(Box::new(Meter::new(prompt, chat)));
     let mut awake = Awake::new(
         plan.rule()
             .keepalive_after

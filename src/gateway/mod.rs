@@ -9,7 +9,9 @@
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
 //! `outgoing` says what one is asked, `attempt` asks it, `hold` waits until it has said something,
-//! `awake` keeps the client from giving up meanwhile; `tap` understands a stream as it passes.
+//! `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
+//! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
+//! JSON answer. `drain` reads on for who has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
@@ -42,6 +44,7 @@ mod serve;
 mod settle;
 mod tap;
 mod tunnel;
+mod waiting;
 mod websocket;
 
 use std::sync::Arc;

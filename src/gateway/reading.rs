@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::openai::estimate::Sample;
-use crate::openai::usage::{Members, Usage};
+use crate::openai::usage::{self, Members, Usage};
 
 /// A longer answer is not kept whole.
 const MAX_KEPT_BYTES: usize = 32 << 20;
@@ -26,7 +26,8 @@ pub struct Reading {
 
 /// Reads a JSON answer.
 pub struct JsonReader {
-    members: Members,
+    /// Of an answer that does not come in one piece.
+    members: Option<Box<Members>>,
     /// The beginning of the answer, or all of it where it is kept.
     kept: Vec<Bytes>,
     keeps: bool,
@@ -38,7 +39,7 @@ impl JsonReader {
     /// Of an answer that is kept, or of which only the usage is of interest.
     pub fn new(keeps: bool) -> Self {
         Self {
-            members: Members::default(),
+            members: None,
             kept: Vec::new(),
             keeps,
             length: 0,
@@ -47,7 +48,9 @@ impl JsonReader {
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &Bytes) {
-        self.members.push(chunk);
+        if self.length > 0 {
+            self.read(chunk);
+        }
         self.length += chunk.len();
         self.keeps &= self.length <= MAX_KEPT_BYTES;
         if self.keeps || self.kept.is_empty() {
@@ -55,10 +58,22 @@ impl JsonReader {
         }
     }
 
+    fn read(&mut self, chunk: &Bytes) {
+        let members = self.members.get_or_insert_with(|| {
+            let mut members = Box::<Members>::default();
+            self.kept.iter().for_each(|piece| members.push(piece));
+            members
+        });
+        members.push(chunk);
+    }
+
     /// No more comes.
     pub fn finish(self, is_whole: bool) -> Reading {
         let mut reading = Reading {
-            usage: self.members.usage(),
+            usage: match self.members {
+                Some(members) => members.usage(),
+                None => self.kept.first().and_then(|only| usage::whole(only)),
+            },
             is_whole,
             ..Reading::default()
         };

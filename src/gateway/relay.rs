@@ -5,9 +5,6 @@
 //! A stream that breaks ends with an error event where it stands between two events; otherwise the
 //! connection breaks as the upstream's did, so that a broken answer never looks complete.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +23,7 @@ use super::headers;
 use super::reading::JsonReader;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
+use super::waiting;
 use crate::openai::endpoint::StreamError;
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Upstream};
@@ -164,7 +162,17 @@ struct Passing<'a> {
 impl Passing<'_> {
     /// Notes what is known of a stream that is not read on.
     fn read(&mut self) {
-        if let (Some(tap), Some(meter)) = (&mut self.tap, &mut self.context.meter) {
+        let Some(tap) = &mut self.tap else {
+            return;
+        };
+        if tap.has_too_long() {
+            let name = self.context.upstream.as_ref().map_or("-", |u| &u.name);
+            let id = &self.context.request_id;
+            log::warn!(
+                "{id} upstream {name}: an event was too long to be understood, and has passed"
+            );
+        }
+        if let Some(meter) = &mut self.context.meter {
             meter.reading = Some(tap.reading());
         }
     }
@@ -314,7 +322,7 @@ impl Passing<'_> {
             if self.upstream.response_done() {
                 return Ok(true);
             }
-            match now_or_never(self.upstream.read_response_body()).await {
+            match waiting::now_or_never(self.upstream.read_response_body()).await {
                 None => return Ok(false),
                 Some(Ok(None)) => return Ok(true),
                 Some(Ok(Some(chunk))) => length += self.take(chunk),
@@ -354,7 +362,7 @@ impl Passing<'_> {
         let read = tokio::select! {
             biased;
             read = self.upstream.read_response_body() => read,
-            () = client_left(self.client) => return Err(Failure::ClientGone),
+            () = waiting::client_left(self.client) => return Err(Failure::ClientGone),
         };
         match read {
             Err(_) if self.is_finished() => Ok(None),
@@ -366,17 +374,6 @@ impl Passing<'_> {
             }),
         }
     }
-}
-
-/// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
-/// have read.
-pub async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 /// Ends a stream that has begun with an event that tells why.
@@ -399,18 +396,6 @@ async fn finish(client: &mut Session, mut tasks: Vec<HttpTask>) -> Result<(), Fa
     tasks.push(HttpTask::Done);
     let written = client.write_response_tasks(tasks).await;
     written.map(drop).map_err(|_| Failure::ClientGone)
-}
-
-/// Returns when the client has gone.
-pub async fn client_left(client: &mut Session) {
-    let event = client.downstream_session.read_body_or_idle(true).await;
-    // Bytes after the request are a second one, sent before the first is answered. One byte of it
-    // has been eaten by looking, so the connection ends with this answer and the client asks anew.
-    let pipelined = matches!(&event, Err(e) if *e.etype() == ErrorType::ConnectError);
-    if pipelined {
-        client.set_keepalive(None);
-        std::future::pending::<()>().await;
-    }
 }
 
 fn unsendable() -> Failure {

@@ -97,7 +97,7 @@ pub struct Account {
     endpoint: &'static str,
     rule: Arc<Rule>,
     upstream: Option<Arc<Upstream>>,
-    meter: Meter,
+    meter: Box<Meter>,
     pace: Option<Pace>,
     /// Whether anything may have been used.
     is_counted: bool,

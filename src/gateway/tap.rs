@@ -54,6 +54,8 @@ struct Heard {
     gatherer: Option<Gatherer>,
     events: usize,
     has_output: bool,
+    /// An event was too long to be read.
+    has_too_long: bool,
     complaint: Option<Complaint>,
 }
 
@@ -82,6 +84,7 @@ impl Tap {
                 gatherer: Gatherer::for_stream(wants.stream).filter(|_| wants.gathers),
                 events: 0,
                 has_output: false,
+                has_too_long: false,
                 complaint: None,
             },
         }
@@ -157,6 +160,11 @@ impl Tap {
         self.heard.has_output
     }
 
+    /// Whether it had more in one event than is read, so that not all of it is understood.
+    pub fn has_too_long(&self) -> bool {
+        self.heard.has_too_long
+    }
+
     /// The error that an event told.
     pub fn complaint(&self) -> Option<&Complaint> {
         self.heard.complaint.as_ref()
@@ -203,6 +211,7 @@ impl Heard {
     /// Takes the next event, and notes what of it does not pass. Tells whether it could be read.
     fn hear(&mut self, event: &Event<'_>, kept_back: &mut Vec<Range<u64>>) -> bool {
         self.events += 1;
+        self.has_too_long |= event.data.is_err();
         if let Ok(data) = &event.data {
             self.note(data);
             match self.wants.hides_usage.then(|| unasked::find(data)) {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
+use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
 
 use super::metrics::histogram;
 use super::series::Series;
@@ -93,6 +93,8 @@ pub struct Pace {
 pub struct Tokens {
     total: IntCounterVec,
     parts: IntCounterVec,
+    audio: CounterVec,
+    searches: IntCounterVec,
     answers: IntCounterVec,
     usage: HistogramVec,
     first_token: HistogramVec,
@@ -105,6 +107,8 @@ pub struct Tokens {
 struct Kind {
     total: [IntCounter; KINDS.len()],
     parts: [IntCounter; PARTS.len()],
+    audio: Counter,
+    searches: IntCounter,
     answers: [IntCounter; Learnt::ALL.len()],
     input: Histogram,
     output: Histogram,
@@ -132,6 +136,18 @@ impl Tokens {
                 "tollgate_token_parts_total",
                 "Tokens within those of tollgate_tokens_total.",
                 &["rule", "upstream", "part"],
+            )?,
+            audio: CounterVec::new(
+                Opts::new(
+                    "tollgate_audio_seconds_total",
+                    "Sound that was paid for by its length.",
+                ),
+                &["rule", "upstream"],
+            )?,
+            searches: counters(
+                "tollgate_searches_total",
+                "Searches that were paid for one by one.",
+                &["rule", "upstream"],
             )?,
             answers: counters(
                 "tollgate_usage_total",
@@ -167,10 +183,12 @@ impl Tokens {
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 7] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 9] {
         [
             Box::new(self.total.clone()),
             Box::new(self.parts.clone()),
+            Box::new(self.audio.clone()),
+            Box::new(self.searches.clone()),
             Box::new(self.answers.clone()),
             Box::new(self.usage.clone()),
             Box::new(self.first_token.clone()),
@@ -198,6 +216,8 @@ impl Tokens {
         Kind {
             total: KINDS.map(|kind| of(&self.total, kind)),
             parts: PARTS.map(|part| of(&self.parts, part)),
+            audio: self.audio.with_label_values(&[rule, upstream]),
+            searches: self.searches.with_label_values(&[rule, upstream]),
             answers: Learnt::ALL.map(|learnt| of(&self.answers, learnt.name())),
             input: usage("input"),
             output: usage("output"),
@@ -242,6 +262,12 @@ impl Kind {
             if tokens > 0 {
                 counter.inc_by(tokens);
             }
+        }
+        if usage.audio_ms > 0 {
+            self.audio.inc_by(usage.audio_ms as f64 / 1000.0);
+        }
+        if usage.searches > 0 {
+            self.searches.inc_by(usage.searches);
         }
         self.input.observe(usage.total_input() as f64);
         self.output.observe(usage.output as f64);

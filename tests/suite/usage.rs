@@ -182,6 +182,11 @@ async fn every_endpoint_tells_it_in_its_own_way() {
             [9, 10],
         ),
         (
+            "/v1/audio/speech",
+            r#"{"usage":{"type":"duration","seconds":90}}"#,
+            [0, 0],
+        ),
+        (
             "/v1/rerank",
             r#"{"results":[],"usage":{"total_tokens":11}}"#,
             [11, 0],
@@ -203,7 +208,9 @@ async fn every_endpoint_tells_it_in_its_own_way() {
         gateway.metric_becomes(&tokens("input"), input).await;
         gateway.metric_becomes(&tokens("output"), output).await;
     }
-    gateway.metric_becomes(TOLD, 6.0).await;
+    gateway.metric_becomes(TOLD, 7.0).await;
+    let sound = r#"tollgate_audio_seconds_total{rule="gpt-4o",upstream="far"}"#;
+    gateway.metric_becomes(sound, 90.0).await;
 }
 
 #[tokio::test]
@@ -477,6 +484,10 @@ async fn a_gigabyte_without_a_line_passes_and_is_not_kept() {
         seen += piece.bytes().filter(|byte| *byte == b'#').count();
     }
     assert_eq!(seen, PIECES << 20);
+    let said = gateway
+        .output()
+        .wait_for("an event was too long to be understood");
+    assert!(said.contains("upstream far"), "{said}");
     let peak = gateway.peak_rss_bytes();
     assert!(peak < 128 << 20, "{peak}");
 }

@@ -20,7 +20,7 @@ use crate::gateway::context::{Context, Tried};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::outgoing;
 use crate::gateway::plan::{self, Candidate, Nobody, Plan};
-use crate::gateway::relay;
+use crate::gateway::waiting;
 use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
@@ -323,7 +323,7 @@ async fn watched<T>(
         tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            () = relay::client_left(client) => return Err(Failure::ClientGone),
+            () = waiting::client_left(client) => return Err(Failure::ClientGone),
             () = awake.due() => {}
         }
         awake.send(client, context).await?;

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
-use crate::gateway::relay;
+use crate::gateway::waiting;
 use crate::openai::websocket::{self, Close, Frames};
 use crate::runtime::Shared;
 
@@ -53,7 +53,7 @@ pub async fn run(
     client.set_read_timeout(None);
     upstream.read_timeout = None;
     // What came with the answer would be lost with the session.
-    let early = relay::now_or_never(upstream.read_body_bytes()).await;
+    let early = waiting::now_or_never(upstream.read_body_bytes()).await;
     let early = early.and_then(|read| read.ok().flatten());
     let (reader, mut writer) = tokio::io::split(upstream.into_inner());
     let client = ClientEnd::new(client);

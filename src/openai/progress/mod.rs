@@ -132,7 +132,9 @@ impl Progress {
 
     /// Whether an event does no more than add to what a choice has begun to say, as nearly all of a
     /// stream do. It need not be seen then. Looked for without parsing: what might be anything else
-    /// is not, so that only an event which is no JSON at all is taken for one more.
+    /// is not, so that only what no server sends is taken for one more. That is no JSON at all, has
+    /// a key written with escapes, lists more choices than any answer has, or is named otherwise
+    /// than its type.
     pub fn is_more_of_the_same(&self, event: &Event<'_>) -> bool {
         let Ok(data) = &event.data else {
             return false;

@@ -13,6 +13,9 @@ mod members;
 mod places;
 mod tally;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::{Finder, FinderRev};
 use serde::Serialize;
 
 pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
@@ -84,11 +87,36 @@ impl Usage {
     }
 }
 
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\":"));
+/// What is told besides, if it stands before the usage.
+static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
+static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"meta\""));
+
 /// Reads a whole JSON body, as [`Members`] does.
 pub fn whole(body: &[u8]) -> Option<Usage> {
+    end_of(body).and_then(Members::usage).or_else(|| {
+        let mut members = Members::default();
+        members.push(body);
+        members.usage()
+    })
+}
+
+/// The end of a body, from its last usage on: there it stands in nearly all, and the rest need not be
+/// looked through. Nothing where that usage is a part of something else, or is not all that is told.
+fn end_of(body: &[u8]) -> Option<Members> {
+    let key = USAGE.rfind(body)?;
+    let before = body.get(..key)?.trim_ascii_start();
+    if !before.starts_with(b"{") || TIER.find(before).is_some() || META.find(before).is_some() {
+        return None;
+    }
+    let (last, end) = body.get(key..)?.trim_ascii_end().split_last()?;
     let mut members = Members::default();
-    members.push(body);
-    members.usage()
+    members.push(b"{");
+    members.push(end);
+    // It stands at the top level if the last brace closes what it stands in.
+    let is_within = !members.is_over();
+    members.push(&[*last]);
+    (is_within && members.is_over()).then_some(members)
 }
 
 /// Takes a reference because serde gives one.

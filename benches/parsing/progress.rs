@@ -1,0 +1,38 @@
+//! What the events of a chat mean, per event.
+//!
+//! Owns which events are asked about. Refuses to know how they were framed.
+
+use std::borrow::Cow;
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use tollgate::openai::progress::{Meaning, Progress, Stream};
+use tollgate::openai::sse::Event;
+
+use super::stream::{FIRST, data};
+
+pub fn measure(criterion: &mut Criterion) {
+    let data = data(0);
+    let (first, next) = (event(FIRST), event(&data));
+    let mut progress = Progress::new(Stream::Chat);
+    progress.see(&first);
+    let mut group = criterion.benchmark_group("progress");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("see", |bencher| {
+        bencher.iter(|| assert_eq!(progress.see(black_box(&next)), Meaning::Output));
+    });
+    group.bench_function("is_more_of_the_same", |bencher| {
+        bencher.iter(|| assert!(progress.is_more_of_the_same(black_box(&next))));
+    });
+    group.finish();
+}
+
+fn event(data: &str) -> Event<'_> {
+    Event {
+        name: None,
+        data: Ok(Cow::Borrowed(data.as_bytes())),
+        data_at: None,
+        start: 0,
+        end: 0,
+    }
+}
