@@ -4,7 +4,7 @@
 //! would not keep. Refuses to know what the JSON means. Cannot fail: what is no JSON is copied as
 //! well as can be.
 
-use memchr::memchr2;
+use crate::openai::shape::string_length;
 
 /// How keys begin, and how long they are at least.
 const KEYS: [(&[u8], usize); 15] = [
@@ -57,19 +57,6 @@ pub fn copy(json: &str, hides_keys: bool, line: &mut Vec<u8>) {
             rest = after;
         }
     }
-}
-
-/// How far it is to the quote that ends a string.
-fn string_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if bytes.get(at) == Some(&b'"') {
-            return at;
-        }
-        at += 2;
-    }
-    bytes.len()
 }
 
 /// Copies the text of a string, as it stands in JSON, word by word: a key begins where a word does.

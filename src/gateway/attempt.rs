@@ -22,6 +22,7 @@ use super::tap::{Tap, Wants};
 use crate::observe::trials::Until;
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
+use crate::openai::streaming::Asked;
 use crate::openai::verdict::{self, Evidence, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{NotSent, Payload, Seat, Upstream};
@@ -46,8 +47,8 @@ pub struct Outgoing {
 pub struct Terms {
     /// When the whole request has taken too long.
     pub deadline: Instant,
-    /// Whether the upstream is asked for a stream.
-    pub stream: bool,
+    /// What the upstream is asked for.
+    pub asked: Asked,
     /// What becomes of its form.
     pub form: Form,
     /// What is wanted of the events of a stream.
@@ -214,7 +215,7 @@ async fn first_words(
 ) -> Result<Box<Answer>, Failed> {
     // A whole answer comes when it is complete, so only a stream can be late with its first token.
     let first_token = started + upstream.timeouts.first_token;
-    let (until, phase) = match terms.stream && first_token < terms.deadline {
+    let (until, phase) = match terms.asked.stream && first_token < terms.deadline {
         true => (first_token, Phase::FirstToken),
         false => (terms.deadline, Phase::Total),
     };
@@ -310,7 +311,7 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
         Cause::InvalidResponse => (Evidence::Garbage, failure),
         // A stream begins before there is anything to charge for. A whole answer has been made by
         // the time that its header is sent, and may have been before.
-        _ if terms.stream => (Evidence::Cut, failure),
+        _ if terms.asked.stream => (Evidence::Cut, failure),
         _ if has_header => (Evidence::Lost, UpstreamFailure::cut(error)),
         _ => (Evidence::Lost, failure),
     };

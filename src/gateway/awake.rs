@@ -23,7 +23,6 @@ const COMMENT: Bytes = Bytes::from_static(b": keepalive\n\n");
 pub struct Awake {
     every: Option<Duration>,
     next: Option<Instant>,
-    has_begun: bool,
 }
 
 impl Awake {
@@ -32,13 +31,7 @@ impl Awake {
         Self {
             next: every.map(|every| Instant::now() + every),
             every,
-            has_begun: false,
         }
-    }
-
-    /// Whether a comment has been sent, and with it a header.
-    pub fn has_begun(&self) -> bool {
-        self.has_begun
     }
 
     /// Waits until a comment is due.
@@ -49,15 +42,14 @@ impl Awake {
         }
     }
 
-    /// Sends a comment.
+    /// Sends a comment; the first with a header, which commits.
     pub async fn send(
         &mut self,
         client: &mut Session,
         context: &mut Context,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::with_capacity(2);
-        if !self.has_begun {
-            self.has_begun = true;
+        if !context.is_committed() {
             let header = header(client, context);
             let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
             context.commit(StatusCode::OK.as_u16());

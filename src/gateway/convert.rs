@@ -12,15 +12,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::attempt::{Answer, Form, Terms};
 use super::hold::{self, Unsaid};
-use super::reading::{self, JsonReader, Reading};
+use super::reading::{self, JsonReader, MAX_WHOLE_BYTES, Reading};
 use super::relay::AFTER_DONE;
 use super::tap::End;
 use crate::openai::gather::Incomplete;
 use crate::openai::unfold::unfold;
 use crate::upstreams::Upstream;
-
-/// A longer answer is not made a stream of.
-const MAX_WHOLE_BYTES: usize = 32 << 20;
 
 /// Gives an answer the form that the client wants.
 pub async fn convert(

@@ -3,7 +3,7 @@
 //! Owns the order of the steps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pingora_proxy::Session;
 
@@ -61,8 +61,8 @@ pub async fn serve(
     // Nobody is asked any more: the body, and its file, are let go.
     drop(body);
     let served = match begun {
-        Ok(begun) => pass(session, context, shared, begun, &awake).await,
-        Err(failure) if awake.has_begun() && !matches!(failure, Failure::ClientGone) => {
+        Ok(begun) => pass(session, context, shared, begun).await,
+        Err(failure) if context.is_committed() && !matches!(failure, Failure::ClientGone) => {
             let telling = relay::end_with_error(session, context, endpoint.stream_error, &failure);
             Box::pin(telling).await
         }
@@ -80,7 +80,6 @@ async fn pass(
     context: &mut Context,
     shared: &Arc<Shared>,
     begun: Begun<'_>,
-    awake: &Awake,
 ) -> Result<(), Failure> {
     let Begun {
         answer,
@@ -96,8 +95,7 @@ async fn pass(
         peer: &peer,
         terms: &terms,
     };
-    let has_begun = awake.has_begun();
-    let ended = relay::relay(session, context, shared, &source, answer, has_begun).await;
+    let ended = relay::relay(session, context, shared, &source, answer).await;
     if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
         shared.metrics.trials().attempted(&upstream.name, "broken");
         upstream.pool.failed(&mut seat);
@@ -106,7 +104,8 @@ async fn pass(
     match ended? {
         Ended::Complete | Ended::Broken => Ok(()),
         Ended::Left(rest) => {
-            leave(context, shared, rest, seat, place).await;
+            let idle = upstream.timeouts.idle;
+            leave(context, shared, rest, seat, place, idle).await;
             Err(Failure::ClientGone)
         }
     }
@@ -119,29 +118,25 @@ async fn leave(
     mut rest: Rest,
     seat: Seat,
     place: Option<Place>,
+    idle: Duration,
 ) {
     let rule = context.rule.as_ref();
     let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
-    let idle = context.upstream.as_ref().map(|u| u.timeouts.idle);
     let account = drains.then(|| Account::close(context, shared)).flatten();
-    match (account, idle) {
-        (Some(account), Some(idle)) => {
-            let bounds = context.runtime.settings.drain;
-            let draining = Draining {
-                rest,
-                seat,
-                idle,
-                place,
-                account,
-                bounds,
-            };
-            draining.start(shared);
-        }
-        _ => {
-            rest.session.shutdown().await;
-            if let Some(meter) = &mut context.meter {
-                meter.reading = Some(rest.tap.reading());
-            }
-        }
+    if let Some(account) = account {
+        let bounds = context.runtime.settings.drain;
+        let draining = Draining {
+            rest,
+            seat,
+            idle,
+            place,
+            account,
+            bounds,
+        };
+        return draining.start(shared);
+    }
+    rest.session.shutdown().await;
+    if let Some(meter) = &mut context.meter {
+        meter.reading = Some(rest.tap.reading());
     }
 }

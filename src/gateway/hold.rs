@@ -13,6 +13,7 @@ use pingora::Error;
 use pingora::http::ResponseHeader;
 
 use super::attempt::{Answer, left};
+use super::reading;
 use crate::observe::trials::Until;
 use crate::openai::complaint::Complaint;
 
@@ -98,17 +99,12 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid>
             return Ok(Until::Bytes);
         }
     }
-    let joined;
-    let body: &[u8] = match answer.held.as_slice() {
-        [] => return Err(Unsaid::Empty),
-        [only] => only,
-        pieces => {
-            joined = pieces.concat();
-            &joined
-        }
-    };
-    let may_complain = Complaint::may_be_in(body);
-    match may_complain.then(|| Complaint::read(body)).flatten() {
+    if answer.held.is_empty() {
+        return Err(Unsaid::Empty);
+    }
+    let body = reading::joined(&answer.held);
+    let may_complain = Complaint::may_be_in(&body);
+    match may_complain.then(|| Complaint::read(&body)).flatten() {
         Some(complaint) => Err(Unsaid::Complained(complaint)),
         None => Ok(Until::Output),
     }

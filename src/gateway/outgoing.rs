@@ -66,13 +66,13 @@ pub fn outgoing(
     body: &Body,
     candidate: &Candidate<'_>,
     key: Option<&Key>,
+    asked: Asked,
 ) -> Result<Outgoing, Failure> {
     let request = session.req_header();
     let upstream = candidate.upstream;
     let edits = candidate
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
-    let (asked, _) = asked(endpoint, body, candidate);
     let payload = body.payload(context.sent_model.as_deref(), asked, edits)?;
     // What a client shows us is not for providers that have keys of ours.
     let credential = match upstream.keys.are_ours() {
@@ -119,7 +119,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
     let (asked, form) = asked(endpoint, body, candidate);
     Terms {
         deadline: context.started + candidate.upstream.timeouts.total,
-        stream: asked.stream,
+        asked,
         form,
         wants: Wants {
             stream: endpoint.stream,

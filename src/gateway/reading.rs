@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::openai::estimate::Sample;
 use crate::openai::usage::{self, Members, Usage};
 
-/// A longer answer is not kept whole.
-const MAX_KEPT_BYTES: usize = 32 << 20;
+/// A longer answer is not taken as a whole: not kept, not rewritten, and no stream is made of it.
+pub const MAX_WHOLE_BYTES: usize = 32 << 20;
 
 /// What is known of an answer.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl JsonReader {
             self.read(chunk);
         }
         self.length += chunk.len();
-        self.keeps &= self.length <= MAX_KEPT_BYTES;
+        self.keeps &= self.length <= MAX_WHOLE_BYTES;
         if self.keeps || self.kept.is_empty() {
             self.kept.push(chunk.clone());
         }

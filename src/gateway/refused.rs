@@ -14,6 +14,7 @@ use pingora::protocols::http::client::HttpSession;
 use super::attempt::{Failed, left};
 use super::failure::{Cause, Failure, Refusal, UpstreamFailure};
 use super::headers::{self, Media};
+use super::reading;
 use crate::openai::complaint::Complaint;
 use crate::openai::error;
 use crate::openai::ratelimit;
@@ -103,10 +104,7 @@ pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Byt
         }
         body.push(chunk);
     }
-    Some(match body.as_slice() {
-        [only] => only.clone(),
-        pieces => Bytes::from(pieces.concat()),
-    })
+    Some(reading::joined(&body))
 }
 
 /// An error that came under a status of success.

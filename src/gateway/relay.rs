@@ -54,21 +54,20 @@ pub enum Ended {
     Left(Rest),
 }
 
-/// Passes an answer on to the client. `has_begun` tells that a header has been sent already, for a
-/// stream of events.
+/// Passes an answer on to the client. A header may have been sent already, for a stream of events.
 pub async fn relay(
     client: &mut Session,
     context: &mut Context,
     shared: &Shared,
     source: &Source<'_>,
     answer: Box<Answer>,
-    has_begun: bool,
 ) -> Result<Ended, Failure> {
     let Source {
         upstream,
         peer,
         terms,
     } = *source;
+    let has_begun = context.is_committed();
     let Answer {
         session,
         mut header,

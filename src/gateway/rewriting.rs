@@ -10,10 +10,8 @@ use pingora::http::ResponseHeader;
 
 use super::attempt::Terms;
 use super::headers::{self, Media};
+use super::reading::MAX_WHOLE_BYTES;
 use crate::openai::rewrite::{Rewrites, StreamRewriter};
-
-/// A larger answer passes as it came.
-const MAX_WHOLE_BYTES: usize = 32 << 20;
 
 /// Changes the bytes of one answer.
 pub enum Rewriting {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
 
-use super::metrics::histogram;
+use super::metrics::{counters, histogram};
 use super::series::Series;
 use crate::openai::usage::Usage;
 
@@ -123,8 +123,6 @@ impl Tokens {
     /// # Errors
     /// A name or a label that Prometheus does not allow, which a test would have found.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let counters =
-            |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let [operation, model, provider] = LABELS;
         Ok(Self {
             total: counters(

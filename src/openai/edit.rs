@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Error};
 
+use super::shape::place_in;
+
 /// More fields than this are refused: they are listed in memory, and no API knows a hundred.
 pub const MAX_FIELDS: usize = 4096;
 
@@ -210,8 +212,8 @@ impl<'b> Visitor<'b> for TopLevel<'b> {
                 return Err(A::Error::custom(refusal));
             }
             let (key, value) = (key.get(), value.get());
-            let offset = |text: &str| text.as_ptr().addr() - self.0.as_ptr().addr();
-            let colon = self.0.get(offset(key) + key.len()..offset(value));
+            let place = |text: &str| place_in(self.0, text.as_bytes());
+            let colon = self.0.get(place(key).end..place(value).start);
             let Text(name) = serde_json::from_str(key).map_err(A::Error::custom)?;
             fields.push(Field {
                 name,

@@ -9,8 +9,10 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use memchr::memchr;
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr2};
+
+use super::shape::string_length;
 
 /// What is kept of a text to be counted; of a longer one the rest is taken to be like that.
 pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
@@ -19,7 +21,7 @@ pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
 const MAX_WORD_BYTES: usize = 512;
 
 /// What a token is on average.
-const BYTES_PER_TOKEN: u64 = 4;
+pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// A message takes a few tokens besides what it says.
 const TOKENS_PER_MESSAGE: u64 = 4;
@@ -184,18 +186,7 @@ impl Prompt {
 /// What stands between the quotes of the JSON string that begins here, as far as it is there.
 fn string(json: &[u8]) -> Option<&[u8]> {
     let within = json.strip_prefix(b"\"")?;
-    let mut at = 0;
-    loop {
-        let rest = within.get(at..)?;
-        let Some(found) = memchr2(b'"', b'\\', rest) else {
-            return Some(within);
-        };
-        at += found;
-        match within.get(at) {
-            Some(b'"') => return within.get(..at),
-            _ => at += 2,
-        }
-    }
+    within.get(..string_length(within))
 }
 
 #[cfg(test)]

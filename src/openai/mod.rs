@@ -24,7 +24,7 @@ pub mod progress;
 pub mod ratelimit;
 pub mod request;
 pub mod rewrite;
-mod shape;
+pub(crate) mod shape;
 pub mod sse;
 pub mod streaming;
 pub mod unasked;

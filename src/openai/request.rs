@@ -14,6 +14,7 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::shape::{place_in, string_length};
 use super::streaming::{self, Streaming};
 
 /// Deeper nesting than this is refused before anything is allocated.
@@ -105,21 +106,8 @@ fn check_depth(body: &[u8]) -> Result<(), BodyError> {
         let Some(string) = tail.get(1..) else {
             return Ok(());
         };
-        rest = after_string(string);
+        rest = string.get(string_length(string) + 1..).unwrap_or_default();
     }
-}
-
-/// What follows the closing quote of a string whose opening quote has been passed.
-fn after_string(mut rest: &[u8]) -> &[u8] {
-    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
-        let quote = rest.get(at) == Some(&b'"');
-        let step = if quote { 1 } else { 2 };
-        rest = rest.get(at + step..).unwrap_or_default();
-        if quote {
-            return rest;
-        }
-    }
-    &[]
 }
 
 /// The raw values of the keys that we act on.
@@ -216,9 +204,7 @@ impl<'b> Fields<'b> {
         };
         let streaming = streaming.read(body);
         let streaming = streaming.ok_or(BodyError::WrongType("stream", "a boolean"))?;
-        // The raw value borrows from `body`, so the difference of addresses is its offset.
-        let start = model.as_ptr().addr() - body.as_ptr().addr();
-        let model_range = start..start + model.len();
+        let model_range = place_in(body, model.as_bytes());
         let Key(model) =
             serde_json::from_str(model).map_err(|_| BodyError::WrongType("model", "a string"))?;
         Ok(Peek {

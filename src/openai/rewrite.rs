@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::patches::Patches;
-use super::shape::{List, MAX_ITEMS, Object};
+use super::shape::{List, MAX_ITEMS, Object, place_in};
 use super::sse::{Frame, Framing};
 
 /// As many choices of an answer can have a prefix; those beyond pass unchanged.
@@ -164,11 +164,7 @@ impl Editor {
         let Ok(Object(answer)) = serde_json::from_str::<Object<Answer<'_>>>(text) else {
             return;
         };
-        // What was read borrows from `whole`, so the difference of addresses is its offset.
-        let range = |text: &str| {
-            let start = text.as_ptr().addr() - whole.as_ptr().addr();
-            start..start + text.len()
-        };
+        let range = |text: &str| place_in(whole, text.as_bytes());
         if let Some(ours) = &self.model {
             for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
                 patches.add(range(theirs), ours.clone());

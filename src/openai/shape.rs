@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 
+use memchr::memchr2;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -95,6 +97,26 @@ pub(super) fn as_it_stands<'b, D: Deserializer<'b>>(
     value: D,
 ) -> Result<Option<&'b RawValue>, D::Error> {
     <&RawValue>::deserialize(value).map(Some)
+}
+
+/// Where a part stands in the whole that it borrows from: the difference of addresses is its offset.
+pub(super) fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// How far it is to the quote that ends a string, whose opening quote has been passed; all of it where
+/// there is none.
+pub(crate) fn string_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes.get(at) == Some(&b'"') {
+            return at;
+        }
+        at += 2;
+    }
+    bytes.len()
 }
 
 /// A value that is an object of this shape.

@@ -10,6 +10,8 @@ use std::iter;
 
 use memchr::{memchr, memchr2};
 
+use super::shape::place_in;
+
 /// The most bytes of an event that are read, its blank line and comments included. A parser holds
 /// no more than this, but for what a growing buffer has in reserve; and while it reports an event
 /// of several data lines, these joined.
@@ -226,10 +228,9 @@ impl Frame {
         }
         let data = data?;
         let data_at = match &data {
-            // It borrows from the event, so the difference of addresses is its offset.
+            // One that is empty need not borrow from the event.
             Cow::Borrowed(line) if !line.is_empty() => {
-                let offset = line.as_ptr().addr() - bytes.as_ptr().addr();
-                Some(self.start + offset as u64)
+                Some(self.start + place_in(bytes, line).start as u64)
             }
             _ => None,
         };

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::patches::Patches;
-use super::shape::{as_it_stands, is, object, says};
+use super::shape::{as_it_stands, is, object, place_in, says};
 
 const OPTIONS: &str = r#"{"include_usage":true}"#;
 
@@ -80,7 +80,7 @@ impl Members<'_> {
             Some("true") => true,
             Some(_) => return None,
         };
-        let range = |value: &RawValue| range(body, value.get());
+        let range = |value: &RawValue| place_in(body, value.get().as_bytes());
         let end = body.iter().rposition(|byte| *byte == b'}');
         let mut includes_usage = false;
         let options = self.options.map(|value| {
@@ -115,12 +115,6 @@ impl Members<'_> {
 struct Said<'b> {
     #[serde(borrow, default, deserialize_with = "as_it_stands")]
     include_usage: Option<&'b RawValue>,
-}
-
-/// Where something stands that borrows from the body.
-fn range(body: &[u8], text: &str) -> Range<usize> {
-    let start = text.as_ptr().addr() - body.as_ptr().addr();
-    start..start + text.len()
 }
 
 impl Streaming {

@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::shape::{Object, as_it_stands, says};
+use super::shape::{Object, as_it_stands, place_in, says};
 
 /// How nearly every event of such a stream says that the usage is still to come.
 const NOT_YET: &[u8] = b",\"usage\":null";
@@ -74,9 +74,7 @@ fn parse(data: &[u8]) -> Option<Unasked> {
     if usage.starts_with('{') && !has_choices {
         return Some(Unasked::All);
     }
-    // What was read borrows from the data, so the difference of addresses is its offset.
-    let start = usage.as_ptr().addr() - data.as_ptr().addr();
-    let end = start + usage.len();
+    let Range { start, end } = place_in(data, usage.as_bytes());
     let before = data.get(..start)?.trim_ascii_end().strip_suffix(b":")?;
     let before = before.trim_ascii_end().strip_suffix(KEY)?.trim_ascii_end();
     let after = data.get(end..)?;

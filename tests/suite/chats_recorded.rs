@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::client::post;
 use crate::support::gateway::{Gateway, config};
+use crate::support::recorded::recorded;
 use crate::support::upstream::Upstream;
 use crate::support::{DONE, PROMPT, chat, streamed_chat, until};
 
@@ -34,14 +35,6 @@ async fn lines(gateway: &Gateway, file: &PathBuf, count: u32) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     lines.collect()
-}
-
-fn recorded(name: &str) -> String {
-    fs::read_to_string(format!(
-        "{}/tests/recorded/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap()
 }
 
 #[tokio::test]

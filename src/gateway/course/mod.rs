@@ -22,13 +22,11 @@ use crate::gateway::outgoing;
 use crate::gateway::plan::{self, Candidate, Nobody, Plan};
 use crate::gateway::waiting;
 use crate::openai::endpoint::Exchange;
+use crate::openai::estimate::BYTES_PER_TOKEN;
 use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{Full, Key, Place, Seat, Upstream};
 use remedy::{Here, Next};
-
-/// As much of a request is taken for a token, when it is weighed against what a key has left.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// A request that asks somebody.
 pub struct Course<'r, 'b> {
@@ -138,7 +136,7 @@ impl<'r> Course<'r, '_> {
         client: &mut Session,
         context: &mut Context,
         awake: &mut Awake,
-        candidate: Candidate<'r>,
+        mut candidate: Candidate<'r>,
         here: &mut Here,
     ) -> Result<Result<Begun<'r>, Box<(Failed, Candidate<'r>)>>, Failure> {
         context.ask(candidate.upstream, candidate.model);
@@ -148,6 +146,7 @@ impl<'r> Course<'r, '_> {
             note(context, &candidate, None, "no_key", started);
             return Ok(Err(Box::new((keyless(&candidate), candidate))));
         }
+        let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let mut outgoing = outgoing::outgoing(
             client,
             context,
@@ -155,8 +154,8 @@ impl<'r> Course<'r, '_> {
             self.body,
             &candidate,
             key.map(|(_, key)| key),
+            terms.asked,
         )?;
-        let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let affinity = outgoing::affinity(context, self.body, candidate.upstream);
         let mut waited = Duration::ZERO;
         let asking = self.ask(
@@ -181,7 +180,6 @@ impl<'r> Course<'r, '_> {
         Ok(match outcome {
             Ok(asked) => Ok(blame::praise(asked, terms, candidate, key)),
             Err((failed, seat)) => {
-                let mut candidate = candidate;
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
                 if !failed.is_busy() {
@@ -211,6 +209,7 @@ impl<'r> Course<'r, '_> {
     ) -> Option<(usize, &'r Key)> {
         let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
         let turn = outgoing::turn(self.endpoint, self.body, tenant);
+        // It is weighed against what a key has left.
         let tokens = self.body.len() as u64 / BYTES_PER_TOKEN;
         candidate.upstream.keys.choose(turn, &here.keys, tokens)
     }

@@ -106,23 +106,23 @@ struct Piece<'b> {
 }
 
 impl<'b> Shape<'b> for Piece<'b> {
-    fn read<A: MapAccess<'b>>(
+    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
+        match name {
+            "index" => Some(&mut self.index),
+            "id" => Some(&mut self.id),
+            "type" => Some(&mut self.kind),
+            "function" => Some(&mut self.function),
+            "custom" => Some(&mut self.custom),
+            _ => None,
+        }
+    }
+
+    fn other<A: MapAccess<'b>>(
         &mut self,
         name: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = match &*name {
-            "index" => &mut self.index,
-            "id" => &mut self.id,
-            "type" => &mut self.kind,
-            "function" => &mut self.function,
-            "custom" => &mut self.custom,
-            _ => {
-                self.unknown.push(name, object.next_value()?);
-                return Ok(());
-            }
-        };
-        *place = Some(object.next_value()?);
+        self.unknown.push(name, object.next_value()?);
         Ok(())
     }
 }

@@ -160,31 +160,30 @@ struct Chunk<'b> {
 }
 
 impl<'b> Shape<'b> for Chunk<'b> {
-    fn read<A: MapAccess<'b>>(
+    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
+        match name {
+            "id" => Some(&mut self.id),
+            "object" => Some(&mut self.object),
+            "created" => Some(&mut self.created),
+            "model" => Some(&mut self.model),
+            "usage" => Some(&mut self.usage),
+            "service_tier" => Some(&mut self.service_tier),
+            "system_fingerprint" => Some(&mut self.system_fingerprint),
+            _ => None,
+        }
+    }
+
+    fn other<A: MapAccess<'b>>(
         &mut self,
         name: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = match &*name {
-            "id" => &mut self.id,
-            "object" => &mut self.object,
-            "created" => &mut self.created,
-            "model" => &mut self.model,
-            "choices" => {
-                self.choices = Some(object.next_value()?);
-                return Ok(());
-            }
-            "usage" => &mut self.usage,
-            "service_tier" => &mut self.service_tier,
-            "system_fingerprint" => &mut self.system_fingerprint,
+        match &*name {
+            "choices" => self.choices = Some(object.next_value()?),
             // Noise that hides how long a piece is.
-            "obfuscation" => return object.next_value().map(|IgnoredAny| ()),
-            _ => {
-                self.unknown.push(name, object.next_value()?);
-                return Ok(());
-            }
-        };
-        *place = Some(object.next_value()?);
+            "obfuscation" => drop(object.next_value::<IgnoredAny>()?),
+            _ => self.unknown.push(name, object.next_value()?),
+        }
         Ok(())
     }
 }
@@ -217,25 +216,27 @@ struct Piece<'b> {
 }
 
 impl<'b> Shape<'b> for Piece<'b> {
-    fn read<A: MapAccess<'b>>(
+    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
+        match name {
+            "index" => Some(&mut self.index),
+            "delta" => Some(&mut self.delta),
+            "text" => Some(&mut self.text),
+            "logprobs" => Some(&mut self.logprobs),
+            "finish_reason" => Some(&mut self.finish_reason),
+            _ => None,
+        }
+    }
+
+    fn other<A: MapAccess<'b>>(
         &mut self,
         name: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        let place = match &*name {
-            "index" => &mut self.index,
-            "delta" => &mut self.delta,
-            "text" => &mut self.text,
-            "logprobs" => &mut self.logprobs,
-            "finish_reason" => &mut self.finish_reason,
+        match &*name {
             // Not of a chunk, and the name of what is made here.
-            "message" => return object.next_value().map(|IgnoredAny| ()),
-            _ => {
-                self.unknown.push(name, object.next_value()?);
-                return Ok(());
-            }
-        };
-        *place = Some(object.next_value()?);
+            "message" => drop(object.next_value::<IgnoredAny>()?),
+            _ => self.unknown.push(name, object.next_value()?),
+        }
         Ok(())
     }
 }

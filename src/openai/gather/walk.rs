@@ -54,8 +54,11 @@ pub(in crate::openai) fn items<'b>(
 
 /// What is read of an object in one go, with the objects in it.
 pub(in crate::openai) trait Shape<'b>: Default {
-    /// Reads the value of the next member.
-    fn read<A: MapAccess<'b>>(
+    /// Where the value of a member goes that is kept as it is written.
+    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>>;
+
+    /// Reads the value of any other member.
+    fn other<A: MapAccess<'b>>(
         &mut self,
         name: Cow<'b, str>,
         object: &mut A,
@@ -75,7 +78,10 @@ pub(in crate::openai) fn shaped<'b, T: Shape<'b>, D: Deserializer<'b>>(
         fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<T, A::Error> {
             let mut shape = T::default();
             while let Some(Key(name)) = object.next_key()? {
-                shape.read(name, &mut object)?;
+                match shape.place(&name) {
+                    Some(place) => *place = Some(object.next_value()?),
+                    None => shape.other(name, &mut object)?,
+                }
             }
             Ok(shape)
         }
