@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
 use pingora::http::RequestHeader;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::{Failure, Unreadable};
@@ -20,8 +20,8 @@ use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
 
 /// Refuses a request whose end could be read in two ways.
-pub fn check_framing(session: &Session) -> Result<(), Failure> {
-    let Some(http1) = session.as_downstream().as_http1() else {
+pub fn check_framing(session: &ServerSession) -> Result<(), Failure> {
+    let Some(http1) = session.as_http1() else {
         return Ok(());
     };
     let raw = http1.get_headers_raw_bytes();
@@ -58,7 +58,7 @@ pub fn check_room(header: &RequestHeader, context: &mut Context) -> Result<(), F
     if !context.is_beyond(context.runtime.settings.limits.requests) {
         return Ok(());
     }
-    if let Ok(Endpoint::Health) = endpoint(header.uri.path(), &header.method) {
+    if let Some(Endpoint::Health) = endpoint(header.uri.path(), &header.method) {
         return Ok(());
     }
     context.give_way();
@@ -66,21 +66,25 @@ pub fn check_room(header: &RequestHeader, context: &mut Context) -> Result<(), F
 }
 
 /// The endpoint that the request names, if it takes the method.
-pub fn endpoint<'p>(path: &'p str, method: &Method) -> Result<Endpoint<'p>, Failure> {
-    let endpoint = Endpoint::find(path).ok_or_else(|| Failure::UnknownPath {
-        method: method.clone(),
-        path: path.to_owned(),
-    })?;
+pub fn endpoint<'p>(path: &'p str, method: &Method) -> Option<Endpoint<'p>> {
+    let endpoint = Endpoint::find(path)?;
     let allowed = endpoint.method();
     let reads_header_only = allowed == Method::GET && method == Method::HEAD;
-    if *method != allowed && !reads_header_only {
-        return Err(Failure::WrongMethod {
-            method: method.clone(),
+    (*method == allowed || reads_header_only).then_some(endpoint)
+}
+
+/// What a request is told that is for no endpoint and does not pass unread.
+pub fn nobody_serves(request: &RequestHeader) -> Failure {
+    let method = request.method.clone();
+    let path = request.uri.path().to_owned();
+    match Endpoint::find(&path).map(|endpoint| endpoint.method()) {
+        Some(allowed) => Failure::WrongMethod {
+            method,
             allowed,
-            path: path.to_owned(),
-        });
+            path,
+        },
+        None => Failure::UnknownPath { method, path },
     }
-    Ok(endpoint)
 }
 
 /// Finds out who is calling, and refuses what may be running in a circle of gateways.

@@ -5,17 +5,20 @@
 //! nothing of the body is ever taken for a next request. Once an answer has begun, a failure breaks it
 //! off, unless the stream itself could say so.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
+use pingora::protocols::Stream;
+use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
-use pingora_proxy::Session;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::body;
+use super::connection::Connection;
 use super::context::Context;
 use super::failure::{Failure, Refusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
@@ -32,7 +35,7 @@ const LONGEST_RETRY_AFTER: f64 = 60.0;
 /// # Errors
 /// The answer had begun, or the client has gone.
 pub async fn refuse(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     failure: &Failure,
 ) -> pingora::Result<()> {
@@ -48,7 +51,7 @@ pub async fn refuse(
 
 /// Answers with a failure; one that nobody waits for is only noted.
 async fn fail(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     failure: &Failure,
 ) -> pingora::Result<()> {
@@ -77,7 +80,7 @@ async fn fail(
 
 /// Passes on an upstream's own error.
 async fn pass_refusal(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     refusal: &Refusal,
 ) -> pingora::Result<()> {
@@ -129,9 +132,43 @@ pub fn closing(failure: &Failure) -> Vec<u8> {
     [head.as_bytes(), &body].concat()
 }
 
+/// Answers a request whose header cannot be read, where there is anything to say; the connection
+/// ends with it.
+pub async fn refuse_unreadable(session: ServerSession, error: &Error) {
+    Connection::header_passed(&session);
+    let (ServerSession::H1(http1), ErrorType::InvalidHTTPHeader) = (session, error.etype()) else {
+        return;
+    };
+    // Pingora's words have the header in them, and what is in that is the client's secret.
+    log::debug!("a request's header cannot be read");
+    let failure = Failure::Framing("its header cannot be read");
+    let (mut stream, answer) = (http1.into_inner(), closing(&failure));
+    let telling = last_words(&mut stream, &answer, LINGER_BYTES);
+    let _ = tokio::time::timeout(LINGER, telling).await;
+}
+
+/// Ends a connection with an answer, and reads and throws away so many bytes of what still comes:
+/// what is closed with bytes unread is reset, and the answer may be lost on its way.
+pub async fn last_words(
+    stream: &mut Stream,
+    answer: &[u8],
+    mut linger_bytes: usize,
+) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    AsyncWriteExt::shutdown(stream).await?;
+    let mut asked = [0; 4096];
+    while linger_bytes > 0 {
+        match stream.read(&mut asked).await? {
+            0 => break,
+            read => linger_bytes = linger_bytes.saturating_sub(read),
+        }
+    }
+    Ok(())
+}
+
 /// Answers 200 with JSON.
 pub async fn json(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     value: &serde_json::Value,
 ) -> pingora::Result<()> {
@@ -149,7 +186,7 @@ fn json_header(status: StatusCode, context: &Context) -> pingora::Result<Respons
 }
 
 async fn send(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     mut header: ResponseHeader,
     body: Bytes,
@@ -163,20 +200,20 @@ async fn send(
         let header = HttpTask::Header(Box::new(header), false);
         vec![header, HttpTask::Body(Some(body), true)]
     };
-    session.write_response_tasks(tasks).await?;
+    session.response_duplex_vec(tasks).await?;
     Ok(())
 }
 
 /// Reads what is left of the request's body, within bounds. Pingora has marked the connection for
 /// closing when the answer was written before the body's end.
-async fn discard_body(session: &mut Session) {
+async fn discard_body(session: &mut ServerSession) {
     // A client that waits for "100 Continue" has not begun to send, and will not now.
     if session.is_body_done() || body::expects_continue(session) {
         return;
     }
     let drain = async {
         let mut left = LINGER_BYTES;
-        while let Ok(Some(chunk)) = session.downstream_session.read_request_body().await {
+        while let Ok(Some(chunk)) = session.read_request_body().await {
             left = left.saturating_sub(chunk.len());
             if left == 0 {
                 return;

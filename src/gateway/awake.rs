@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::{Failure, UpstreamFailure};
@@ -45,7 +45,7 @@ impl Awake {
     /// Sends a comment; the first with a header, which commits.
     pub async fn send(
         &mut self,
-        client: &mut Session,
+        client: &mut ServerSession,
         context: &mut Context,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::with_capacity(2);
@@ -58,12 +58,12 @@ impl Awake {
         context.bytes_out += COMMENT.len();
         tasks.push(HttpTask::Body(Some(COMMENT), false));
         self.next = self.every.map(|every| Instant::now() + every);
-        let written = client.write_response_tasks(tasks).await;
+        let written = client.response_duplex_vec(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 }
 
-fn header(client: &Session, context: &Context) -> Option<ResponseHeader> {
+fn header(client: &ServerSession, context: &Context) -> Option<ResponseHeader> {
     let mut header = ResponseHeader::build_no_case(StatusCode::OK, Some(6)).ok()?;
     let stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
     header.insert_header(CONTENT_TYPE, stream).ok()?;

@@ -1,9 +1,10 @@
 //! A client's connection, watched for slowness where Pingora has no bound.
 //!
 //! Owns the deadline of each request's header, and of a client that takes nothing of what it is
-//! sent. Pingora bounds each read of a header but not all of them, and writes an answer's header
+//! sent; that one without a request ends with the process; and giving a request's header again, to
+//! Pingora's proxy, which reads it itself. Pingora bounds each read of a header but not all of them, and writes an answer's header
 //! and its last bytes without any bound. A header that comes in one piece and a write that is taken
-//! at once cost a comparison here: a timer is set only for those that have to be waited for.
+//! at once cost next to nothing here: a timer is set only for those that have to be waited for.
 //! Refuses to know what is said, but that the gateway tells it where a header ends. Fails as a
 //! connection does: with an error of the read or of the write.
 
@@ -17,13 +18,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora_proxy::Session;
+use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -58,13 +61,42 @@ pub struct Connection {
     write_timeout: Duration,
     /// What is to come of HTTP/2's preface; `None` over HTTP/1.
     preface: Option<usize>,
+    /// What has been read of the current request, up to and with its header's end.
+    begun: Vec<u8>,
+    /// What is read once more.
+    again: Bytes,
+    /// Comes true when the process is to end; over HTTP/2 Pingora looks after that.
+    closing: Option<Closing>,
 }
 
 type Timer = Pin<Box<Sleep>>;
+type Closing = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// As many bytes of memory are kept for the beginning of a next request.
+const BEGUN_BYTES: usize = 4 << 10;
 
 impl Connection {
     /// Watches a connection whose first request has to have its header by `deadline`.
-    pub fn http1(stream: Stream, shared: &Arc<Shared>, deadline: Instant) -> Self {
+    pub fn http1(
+        stream: Stream,
+        shared: &Arc<Shared>,
+        deadline: Instant,
+        shutdown: &ShutdownWatch,
+    ) -> Self {
+        let mut shutdown = shutdown.clone();
+        let closing = async move {
+            // The other end is gone only with the process.
+            let _ = shutdown.wait_for(|over| *over).await;
+        };
+        Self {
+            preface: None,
+            closing: Some(Box::pin(closing)),
+            ..Self::http2(stream, shared, deadline)
+        }
+    }
+
+    /// Watches a connection that has to open HTTP/2 by `deadline`.
+    pub fn http2(stream: Stream, shared: &Arc<Shared>, deadline: Instant) -> Self {
         let limits = shared.pin().settings.limits;
         Self {
             stream,
@@ -74,31 +106,37 @@ impl Connection {
             header_timeout: limits.header_timeout,
             write: None,
             write_timeout: limits.write_timeout,
-            preface: None,
+            preface: Some(PREFACE_BYTES),
+            begun: Vec::new(),
+            again: Bytes::new(),
+            closing: None,
         }
     }
 
-    /// Watches a connection that has to open HTTP/2 by `deadline`.
-    pub fn http2(stream: Stream, shared: &Arc<Shared>, deadline: Instant) -> Self {
-        Self {
-            preface: Some(PREFACE_BYTES),
-            ..Self::http1(stream, shared, deadline)
-        }
+    /// The session of a request as if nothing of it had been read. Over HTTP/2 that is the session
+    /// itself, for its header is there before anybody asks.
+    pub fn rewound(session: ServerSession) -> Option<ServerSession> {
+        let ServerSession::H1(http1) = session else {
+            return Some(session);
+        };
+        let mut connection = http1.into_inner().into_any().downcast::<Self>().ok()?;
+        connection.again = Bytes::from(std::mem::take(&mut connection.begun));
+        Some(ServerSession::new_http1(connection))
     }
 
     /// The header has come to its end.
-    pub fn header_passed(session: &Session) {
+    pub fn header_passed(session: &ServerSession) {
         Self::enter(session, PASSED);
     }
 
     /// The request is over: what comes now is the next one.
-    pub fn request_over(session: &Session) {
+    pub fn request_over(session: &ServerSession) {
         Self::enter(session, WAITING);
     }
 
-    fn enter(session: &Session, phase: u8) {
+    fn enter(session: &ServerSession, phase: u8) {
         // There is none below a stream of HTTP/2.
-        let stream = session.downstream_session.stream();
+        let stream = session.stream();
         let connection = stream.and_then(|stream| stream.as_ref().as_any().downcast_ref::<Self>());
         if let Some(connection) = connection {
             connection.phase.store(phase, Ordering::Relaxed);
@@ -109,6 +147,13 @@ impl Connection {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let came = buf.filled().len() - before;
+        if let Some(closing) = &mut self.closing {
+            if came > 0 {
+                self.keep(buf.filled().get(before..));
+            } else if read.is_pending() && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+        }
         let phase = self.phase.get_mut();
         if *phase == WAITING {
             // How long it may wait for a next request is Pingora's to say.
@@ -132,6 +177,15 @@ impl Connection {
             }
         }
         read
+    }
+
+    /// Keeps what has come of a request, for who reads it again.
+    fn keep(&mut self, bytes: Option<&[u8]>) {
+        if *self.phase.get_mut() != BEGUN {
+            self.begun.clear();
+            self.begun.shrink_to(BEGUN_BYTES);
+        }
+        self.begun.extend_from_slice(bytes.unwrap_or_default());
     }
 
     /// Ends a connection whose header did not come in time.
@@ -174,6 +228,11 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.again.is_empty() {
+            let bytes = this.again.split_to(this.again.len().min(buf.remaining()));
+            buf.put_slice(&bytes);
+            return Poll::Ready(Ok(()));
+        }
         if *this.phase.get_mut() != PASSED {
             return this.poll_header(cx, buf);
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::failure::client_closed_request;
 use super::settle::Meter;
-use super::tunnel::Tunnel;
 use crate::ids;
 use crate::observe::metrics::Shed;
 use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
@@ -66,8 +65,6 @@ pub struct Context {
     pub bytes_out: usize,
     /// From `started` to the first byte of the answer.
     pub first_byte: Option<Duration>,
-    /// The request's way through, where its body is not read.
-    pub tunnel: Option<Box<Tunnel>>,
     /// How much of `first_byte` was spent waiting for the client or the upstream.
     pub waited: Duration,
     /// What it has used, as far as that is known; nothing where that is not asked, or where somebody
@@ -101,7 +98,6 @@ impl Context {
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,
-            tunnel: None,
             waited: Duration::ZERO,
             meter: None,
             trail: Vec::new(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::awake::Awake;
 use super::context::Context;
@@ -23,7 +23,7 @@ use crate::upstreams::{Place, Seat};
 
 /// Serves one request that we read.
 pub async fn serve(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     shared: &Arc<Shared>,
     endpoint: &'static Exchange,
@@ -76,7 +76,7 @@ pub async fn serve(
 
 /// Passes the answer on, and counts it against whoever gives it if it breaks.
 async fn pass(
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     shared: &Arc<Shared>,
     begun: Begun<'_>,

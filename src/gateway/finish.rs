@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::context::{Context, Tried};
 use super::settle::Account;
@@ -15,7 +15,7 @@ use crate::observe::metrics::Observation;
 use crate::runtime::Shared;
 
 /// Counts and logs a request that is over.
-pub fn finish(session: &Session, context: &mut Context, shared: &Arc<Shared>) {
+pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Shared>) {
     let account = Account::close(context, shared);
     let tokens = account.as_ref().and_then(Account::tokens);
     if let Some(account) = account {

@@ -1,10 +1,10 @@
-//! The edge: the only `ProxyHttp`, one file per step of a request's way.
+//! The edge: one file per step of a request's way.
 //!
 //! ```text
-//! open → serve ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
-//!               ├ tunnel:    admit → Pingora carries both bodies ───┤
-//!               ├ websocket: admit → plan → bytes both ways ────────┤
-//!               └ own:       health, models ────────────────────────┘
+//! serve ─┬ open ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
+//!        │       ├ websocket: admit → plan → bytes both ways ────────┤
+//!        │       └ own:       health, models ────────────────────────┤
+//!        └ tunnel: open → admit → Pingora carries both bodies ───────┘
 //! ```
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
@@ -48,151 +48,88 @@ mod waiting;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use pingora::Error;
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::modules::http::HttpModules;
-use pingora::upstreams::peer::HttpPeer;
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
 
 use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
-use context::Context;
 use failure::Failure;
+use serve::Way;
 
+pub use answer::last_words;
 pub use connection::{Connection, PREFACE_BYTES};
+pub use tunnel::Tunnel;
 
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {
     answer::closing(&Failure::Shed(what))
 }
 
-/// The edge.
+/// The edge: serves the requests of [`Connection`]s, one after the other or, over HTTP/2, beside each
+/// other.
 pub struct Gateway {
     shared: Arc<Shared>,
+    tunnel: Arc<HttpProxy<Tunnel>>,
+    options: HttpServerOptions,
 }
 
 impl Gateway {
-    /// Serves from the shared state's current snapshot.
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    /// Serves from the shared state's current snapshot; what passes unread goes through the tunnel.
+    pub fn new(
+        shared: Arc<Shared>,
+        tunnel: Arc<HttpProxy<Tunnel>>,
+        options: HttpServerOptions,
+    ) -> Self {
+        Self {
+            shared,
+            tunnel,
+            options,
+        }
     }
 }
 
 #[async_trait]
-impl ProxyHttp for Gateway {
-    type CTX = Context;
-
-    fn new_ctx(&self) -> Context {
-        Context::new(&self.shared)
-    }
-
-    /// No module: each would cost every request, and compression would hold streams back.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    async fn early_request_filter(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-    ) -> pingora::Result<()> {
-        open::open(session, context, &self.shared);
-        Ok(())
-    }
-
-    async fn request_filter(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-    ) -> pingora::Result<bool> {
-        serve::serve(session, context, &self.shared).await
-    }
-
-    // From here to `fail_to_proxy`: the tunnel.
-
-    async fn upstream_peer(
-        &self,
-        _session: &mut Session,
-        context: &mut Context,
-    ) -> pingora::Result<Box<HttpPeer>> {
-        tunnel::peer(context)
-    }
-
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        _peer: &HttpPeer,
-        context: &mut Context,
-        error: Box<Error>,
-    ) -> Box<Error> {
-        tunnel::unconnected(context, error)
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        _session: &mut Session,
-        header: &mut RequestHeader,
-        context: &mut Context,
-    ) -> pingora::Result<()> {
-        tunnel::head(header, context)
-    }
-
-    async fn request_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        context: &mut Context,
-    ) -> pingora::Result<()> {
-        tunnel::pass(body.as_ref(), end, context)
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        header: &mut ResponseHeader,
-        context: &mut Context,
-    ) -> pingora::Result<()> {
-        tunnel::commit(session, header, context)
-    }
-
-    fn response_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        _end: bool,
-        context: &mut Context,
-    ) -> pingora::Result<Option<Duration>> {
-        context.bytes_out += body.as_ref().map_or(0, Bytes::len);
-        Ok(None)
-    }
-
-    /// Reached by the tunnel, and when an answer that had begun could not be ended: then the
-    /// connection is dropped without a proper end, so that nobody takes the answer for complete.
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &Error,
-        context: &mut Context,
-    ) -> FailToProxy {
-        match context.tunnel {
-            Some(_) => tunnel::fail(session, error, context).await,
-            None => FailToProxy {
-                error_code: 0,
-                can_reuse_downstream: false,
-            },
+impl HttpServerApp for Gateway {
+    /// Pingora's state of a request that it carries is large, and is made for the tunnel alone.
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match session.read_request().await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                Box::pin(answer::refuse_unreadable(session, &error)).await;
+                return None;
+            }
+        }
+        match Way::of(session.req_header()) {
+            Some(way) => {
+                // A connection that waits for a request has no room for its state.
+                let served = Box::pin(serve::serve(&mut session, way, &self.shared));
+                served.await.ok()?;
+                kept(session).await
+            }
+            None => {
+                let session = Connection::rewound(session)?;
+                self.tunnel.process_new_http(session, shutdown).await
+            }
         }
     }
 
-    /// The access line says it, with the request's id.
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
-        true
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
     }
+}
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, context: &mut Context) {
-        finish::finish(session, context, &self.shared);
-        Connection::request_over(session);
-    }
+/// The connection, for the next request, if it may have one.
+async fn kept(session: ServerSession) -> Option<ReusedHttpStream> {
+    let settings = HttpPersistentSettings::for_session(&session);
+    let stream = session.finish().await.ok()??;
+    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::Connection;
 use super::body;
@@ -20,7 +20,7 @@ use crate::runtime::Shared;
 const KEEPALIVE_SECONDS: u64 = 75;
 
 /// Opens a request.
-pub fn open(session: &mut Session, context: &mut Context, shared: &Shared) {
+pub fn open(session: &mut ServerSession, context: &mut Context, shared: &Shared) {
     context.started = Instant::now();
     Connection::header_passed(session);
     let keeps = !shared.is_draining() && wants_keepalive(session.req_header());

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::attempt::{Answer, Form, Outgoing, Terms};
 use super::body::Body;
@@ -60,7 +60,7 @@ pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
 
 /// What is sent to a candidate, with this key of ours, or with the client's own where that is wanted.
 pub fn outgoing(
-    session: &Session,
+    session: &ServerSession,
     context: &Context,
     endpoint: &Exchange,
     body: &Body,

@@ -12,8 +12,8 @@ use http::header::CONTENT_LENGTH;
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
-use pingora_proxy::Session;
 
 use super::attempt::{self, Answer, Form, Terms};
 use super::context::Context;
@@ -56,7 +56,7 @@ pub enum Ended {
 
 /// Passes an answer on to the client. A header may have been sent already, for a stream of events.
 pub async fn relay(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     shared: &Shared,
     source: &Source<'_>,
@@ -119,7 +119,7 @@ pub async fn relay(
 
 /// A stream has been promised, and the upstream gives none.
 async fn refuse_form(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     terms: &Terms,
 ) -> Result<Ended, Failure> {
@@ -131,7 +131,7 @@ async fn refuse_form(
 
 /// Notes the commit, and makes the upstream's header one for the client.
 fn commit(
-    client: &Session,
+    client: &ServerSession,
     context: &mut Context,
     header: ResponseHeader,
 ) -> Result<HttpTask, Failure> {
@@ -146,7 +146,7 @@ fn commit(
 
 /// An answer on its way.
 struct Passing<'a> {
-    client: &'a mut Session,
+    client: &'a mut ServerSession,
     context: &'a mut Context,
     upstream: Box<HttpSession>,
     rewriting: Rewriting,
@@ -308,7 +308,7 @@ impl Passing<'_> {
             return Ok(());
         }
         let tasks = std::mem::take(&mut self.tasks);
-        let written = self.client.write_response_tasks(tasks).await;
+        let written = self.client.response_duplex_vec(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 
@@ -377,7 +377,7 @@ impl Passing<'_> {
 
 /// Ends a stream that has begun with an event that tells why.
 pub async fn end_with_error(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     form: StreamError,
     failure: &Failure,
@@ -391,9 +391,9 @@ pub async fn end_with_error(
     finish(client, vec![HttpTask::Body(Some(event), false)]).await
 }
 
-async fn finish(client: &mut Session, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
+async fn finish(client: &mut ServerSession, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
     tasks.push(HttpTask::Done);
-    let written = client.write_response_tasks(tasks).await;
+    let written = client.response_duplex_vec(tasks).await;
     written.map(drop).map_err(|_| Failure::ClientGone)
 }
 

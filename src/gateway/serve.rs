@@ -5,80 +5,101 @@
 
 use std::sync::Arc;
 
-use pingora_proxy::Session;
+use http::Method;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 
+use super::connection::Connection;
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, models, tunnel, websocket};
+use super::{admit, answer, exchange, finish, models, open, websocket};
 use crate::admin;
-use crate::openai::endpoint::Endpoint;
+use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::runtime::Shared;
 
-/// What is left for Pingora to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Nothing: the request has been answered.
-    Answered,
-    /// To carry the request to the upstream that `tunnel` has chosen.
-    Tunnel,
+/// A way on which we answer ourselves.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The request and its answer are read.
+    Exchange(&'static Exchange),
+    /// Bytes pass both ways.
+    Socket,
+    /// We tell how we are.
+    Health,
+    /// We list the models.
+    Models,
+    /// We tell of one model, with this id as it stands in the path.
+    Model(String),
+    /// It is refused.
+    Nowhere,
 }
 
-/// Serves one request. `Ok(true)` tells Pingora that it has been answered.
+impl Way {
+    /// The way of this request; `None` is the tunnel's, where Pingora carries what may pass.
+    pub fn of(request: &RequestHeader) -> Option<Self> {
+        if websocket::is_asked_for(request) {
+            return Some(Self::Socket);
+        }
+        match admit::endpoint(request.uri.path(), &request.method) {
+            Some(Endpoint::Exchange(endpoint)) => Some(Self::Exchange(endpoint)),
+            Some(Endpoint::Health) => Some(Self::Health),
+            Some(Endpoint::Models) => Some(Self::Models),
+            Some(Endpoint::Model(id)) => Some(Self::Model(id.to_owned())),
+            // It would be the client's tunnel, not ours.
+            None => (request.method == Method::CONNECT).then_some(Self::Nowhere),
+        }
+    }
+}
+
+/// Serves one request.
 ///
 /// # Errors
-/// The answer had begun and could not be ended: Pingora drops the connection.
+/// The answer had begun and could not be ended: the connection has to be dropped.
 pub async fn serve(
-    session: &mut Session,
-    context: &mut Context,
+    session: &mut ServerSession,
+    way: Way,
     shared: &Arc<Shared>,
-) -> pingora::Result<bool> {
-    match choose(session, context, shared).await {
-        Ok(way) => Ok(way == Way::Answered),
-        Err(failure) => {
-            answer::refuse(session, context, &failure).await?;
-            Ok(true)
-        }
-    }
+) -> pingora::Result<()> {
+    let mut context = Context::new(shared);
+    open::open(session, &mut context, shared);
+    let served = match go(session, &mut context, shared, way).await {
+        Ok(()) => Ok(()),
+        Err(failure) => answer::refuse(session, &mut context, &failure).await,
+    };
+    finish::finish(session, &mut context, shared);
+    Connection::request_over(session);
+    served
 }
 
-async fn choose(
-    session: &mut Session,
+async fn go(
+    session: &mut ServerSession,
     context: &mut Context,
     shared: &Arc<Shared>,
-) -> Result<Way, Failure> {
+    way: Way,
+) -> Result<(), Failure> {
     admit::check_framing(session)?;
-    let header = session.req_header();
-    admit::check_room(header, context)?;
-    let path = header.uri.path().to_owned();
-    if websocket::is_asked_for(header) {
-        websocket::serve(session, context, shared, &path).await?;
-        return Ok(Way::Answered);
-    }
-    match admit::endpoint(&path, &header.method) {
-        Ok(Endpoint::Exchange(endpoint)) => {
-            exchange::serve(session, context, shared, endpoint).await?;
-            Ok(Way::Answered)
+    admit::check_room(session.req_header(), context)?;
+    let value = match way {
+        Way::Exchange(endpoint) => {
+            return exchange::serve(session, context, shared, endpoint).await;
         }
-        Ok(own) => {
-            context.endpoint = own.name();
-            let value = match own {
-                Endpoint::Health | Endpoint::Exchange(_) => admin::health(),
-                Endpoint::Models => {
-                    admit::caller(&session.req_header().headers, context)?;
-                    models::list(context, shared).await
-                }
-                Endpoint::Model(id) => {
-                    admit::caller(&session.req_header().headers, context)?;
-                    models::retrieve(context, shared, id).await?
-                }
-            };
-            let sent = answer::json(session, context, &value).await;
-            sent.map_err(|_| Failure::ClientGone)?;
-            Ok(Way::Answered)
+        Way::Socket => return websocket::serve(session, context, shared).await,
+        Way::Nowhere => return Err(admit::nobody_serves(session.req_header())),
+        Way::Health => {
+            context.endpoint = Endpoint::Health.name();
+            admin::health()
         }
-        Err(refusal) => {
-            tunnel::enter(session, context, &path, refusal).await?;
-            Ok(Way::Tunnel)
+        Way::Models => {
+            context.endpoint = Endpoint::Models.name();
+            admit::caller(&session.req_header().headers, context)?;
+            models::list(context, shared).await
         }
-    }
+        Way::Model(id) => {
+            context.endpoint = Endpoint::Model(&id).name();
+            admit::caller(&session.req_header().headers, context)?;
+            models::retrieve(context, shared, &id).await?
+        }
+    };
+    let sent = answer::json(session, context, &value).await;
+    sent.map_err(|_| Failure::ClientGone)
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use pingora::ErrorType;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 /// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
 /// have read.
@@ -22,8 +22,8 @@ pub async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// Returns when the client has gone.
-pub async fn client_left(client: &mut Session) {
-    let event = client.downstream_session.read_body_or_idle(true).await;
+pub async fn client_left(client: &mut ServerSession) {
+    let event = client.read_body_or_idle(true).await;
     // Bytes after the request are a second one, sent before the first is answered. One byte of it
     // has been eaten by looking, so the connection ends with this answer and the client asks anew.
     let pipelined = matches!(&event, Err(e) if *e.etype() == ErrorType::ConnectError);

@@ -15,7 +15,6 @@ use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Stream};
 use pingora::{Error, ErrorType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gateway;
@@ -118,20 +117,7 @@ pub async fn refuse(mut stream: Stream, what: Shed, may_linger: bool) {
         Some(ALPN::H2) => [SETTINGS, GO_AWAY].concat(),
         _ => gateway::refusal(what),
     };
-    let telling = async {
-        stream.write_all(&answer).await?;
-        AsyncWriteExt::shutdown(&mut stream).await?;
-        // What is closed with bytes unread is reset, and the answer may be lost on its way.
-        let mut left = LINGER_BYTES;
-        let mut asked = [0; 4096];
-        while left > 0 {
-            match stream.read(&mut asked).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        Ok::<_, std::io::Error>(())
-    };
+    let telling = gateway::last_words(&mut stream, &answer, LINGER_BYTES);
     let limit = if may_linger { LINGER } else { Duration::ZERO };
     // Whether it was read or not, it is over. What needs no waiting is done in no time.
     let _ = tokio::time::timeout(limit, telling).await;

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use pingora_proxy::{HttpProxy, http_proxy};
+use pingora_proxy::http_proxy;
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrival, Arrivals};
-use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
+use crate::gateway::{Connection, Gateway, PREFACE_BYTES, Tunnel};
 use crate::runtime::Shared;
 
 /// An HTTP/2 connection without a stream is closed after this.
@@ -29,27 +29,30 @@ const PREFACE_START: &[u8; 4] = b"PRI ";
 pub struct Door {
     shared: Arc<Shared>,
     arrivals: Arc<Arrivals>,
-    http1: Arc<HttpProxy<Gateway>>,
-    http2: Arc<HttpProxy<Gateway>>,
+    http1: Arc<Gateway>,
+    http2: Arc<Gateway>,
 }
 
 impl Door {
     /// Opens on the shared state.
     pub fn new(shared: &Arc<Shared>, arrivals: &Arc<Arrivals>) -> Self {
-        let conf = Arc::new(ServerConf::default());
-        let proxy = |h2c| {
+        let tunnel = Tunnel::new(Arc::clone(shared));
+        let tunnel = Arc::new(http_proxy(&Arc::new(ServerConf::default()), tunnel));
+        let gateway = |h2c| {
             let mut options = HttpServerOptions::default();
             options.h2c = h2c;
             options.h2_idle_timeout = Some(IDLE_HTTP2);
-            let mut proxy = http_proxy(&conf, Gateway::new(Arc::clone(shared)));
-            proxy.server_options = Some(options);
-            Arc::new(proxy)
+            Arc::new(Gateway::new(
+                Arc::clone(shared),
+                Arc::clone(&tunnel),
+                options,
+            ))
         };
         Self {
             shared: Arc::clone(shared),
             arrivals: Arc::clone(arrivals),
-            http1: proxy(false),
-            http2: proxy(true),
+            http1: gateway(false),
+            http2: gateway(true),
         }
     }
 }
@@ -68,17 +71,15 @@ impl Door {
                 Ok(Err(_)) | Err(_) => return,
             }
         };
-        let (proxy, connection) = match speaks_http2 {
-            true => (
-                &self.http2,
-                Connection::http2(stream, &self.shared, deadline),
-            ),
+        let shared = &self.shared;
+        let (gateway, connection) = match speaks_http2 {
+            true => (&self.http2, Connection::http2(stream, shared, deadline)),
             false => (
                 &self.http1,
-                Connection::http1(stream, &self.shared, deadline),
+                Connection::http1(stream, shared, deadline, shutdown),
             ),
         };
-        proxy.process_new(Box::new(connection), shutdown).await;
+        gateway.process_new(Box::new(connection), shutdown).await;
     }
 }
 
@@ -106,11 +107,6 @@ impl ServerApp for Door {
             }
         }
         None
-    }
-
-    async fn cleanup(&self) {
-        self.http1.http_cleanup().await;
-        self.http2.http_cleanup().await;
     }
 }
 

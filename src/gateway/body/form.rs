@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::{Body, Held, Pace};
 use crate::config::Forms;
@@ -24,7 +24,11 @@ use crate::openai::streaming::Streaming;
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Reads a form, within the bounds that the operator has set.
-pub async fn read(session: &mut Session, mut pace: Pace, limits: &Forms) -> Result<Body, Failure> {
+pub async fn read(
+    session: &mut ServerSession,
+    mut pace: Pace,
+    limits: &Forms,
+) -> Result<Body, Failure> {
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
     let mut scanner = Scanner::new(content_type).map_err(Failure::Form)?;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::ErrorType;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::admit::Content;
 use super::failure::{Failure, Unreadable};
@@ -144,7 +144,7 @@ impl Body {
 
 /// Reads a whole body, and what it asks for.
 pub async fn read(
-    session: &mut Session,
+    session: &mut ServerSession,
     content: Content,
     settings: &Settings,
 ) -> Result<Body, Failure> {
@@ -167,7 +167,11 @@ pub async fn read(
 }
 
 /// Reads the whole body into memory, of `limit` bytes at most.
-async fn gather(session: &mut Session, mut pace: Pace, limit: usize) -> Result<Bytes, Failure> {
+async fn gather(
+    session: &mut ServerSession,
+    mut pace: Pace,
+    limit: usize,
+) -> Result<Bytes, Failure> {
     let declared = begin(session, limit).await?;
     let Some(first) = next(session, &mut pace).await? else {
         return Ok(Bytes::new());
@@ -188,7 +192,7 @@ async fn gather(session: &mut Session, mut pace: Pace, limit: usize) -> Result<B
 
 /// Refuses a body that announces more than `limit`, and bids the client go on where it waits for
 /// that. Gives the announced length.
-async fn begin(session: &mut Session, limit: usize) -> Result<Option<usize>, Failure> {
+async fn begin(session: &mut ServerSession, limit: usize) -> Result<Option<usize>, Failure> {
     let declared = declared_length(session);
     if declared.is_some_and(|length| length > limit) {
         return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
@@ -199,7 +203,7 @@ async fn begin(session: &mut Session, limit: usize) -> Result<Option<usize>, Fai
 
 /// Bids a client go on that waits for that. From then on it waits no more, and its header says so:
 /// whoever refuses the body later must know that it is on its way.
-pub async fn invite(session: &mut Session) -> Result<(), Failure> {
+pub async fn invite(session: &mut ServerSession) -> Result<(), Failure> {
     if !expects_continue(session) {
         return Ok(());
     }
@@ -209,12 +213,12 @@ pub async fn invite(session: &mut Session) -> Result<(), Failure> {
 }
 
 /// Whether the client still waits for a word from us before it sends its body.
-pub fn expects_continue(session: &Session) -> bool {
+pub fn expects_continue(session: &ServerSession) -> bool {
     let expect = session.req_header().headers.get(EXPECT);
     expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn declared_length(session: &Session) -> Option<usize> {
+fn declared_length(session: &ServerSession) -> Option<usize> {
     let value = session.req_header().headers.get(CONTENT_LENGTH)?;
     value.to_str().ok()?.trim().parse().ok()
 }
@@ -222,7 +226,7 @@ fn declared_length(session: &Session) -> Option<usize> {
 /// A client that sends nothing of an announced body for this long is given up.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn next(session: &mut Session, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
     let too_slow = || Failure::Shed(Shed::BodyRate);
     let left = pace.left().ok_or_else(too_slow)?;
     let late = || match left < READ_TIMEOUT {
@@ -232,7 +236,7 @@ async fn next(session: &mut Session, pace: &mut Pace) -> Result<Option<Bytes>, F
     let limit = left.min(READ_TIMEOUT);
     session.set_read_timeout(Some(limit));
     let is_http2 = session.is_http2();
-    let reading = session.downstream_session.read_request_body();
+    let reading = session.read_request_body();
     let read = match is_http2 {
         // Over HTTP/2 Pingora takes no notice of the timeout that it has been given.
         true => tokio::time::timeout(limit, reading)

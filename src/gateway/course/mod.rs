@@ -11,7 +11,7 @@ mod remedy;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::gateway::attempt::{self, Answer, Failed, Outgoing, Terms};
 use crate::gateway::awake::Awake;
@@ -68,7 +68,7 @@ impl<'r> Course<'r, '_> {
     /// The failure to be told, once nothing is left to try; or the client has gone.
     pub async fn run(
         mut self,
-        client: &mut Session,
+        client: &mut ServerSession,
         context: &mut Context,
         awake: &mut Awake,
     ) -> Result<Begun<'r>, Failure> {
@@ -112,7 +112,7 @@ impl<'r> Course<'r, '_> {
     /// The first candidate; where all rest for a moment, after that moment.
     async fn first(
         &mut self,
-        client: &mut Session,
+        client: &mut ServerSession,
         context: &mut Context,
         awake: &mut Awake,
     ) -> Result<Candidate<'r>, Failure> {
@@ -133,7 +133,7 @@ impl<'r> Course<'r, '_> {
     /// Makes one attempt. The outer error: the client has gone.
     async fn attempt(
         &self,
-        client: &mut Session,
+        client: &mut ServerSession,
         context: &mut Context,
         awake: &mut Awake,
         mut candidate: Candidate<'r>,
@@ -312,7 +312,7 @@ fn nobody() -> Failure {
 
 /// Does some work for as long as the client is there, and keeps it awake meanwhile.
 async fn watched<T>(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     awake: &mut Awake,
     work: impl Future<Output = T>,

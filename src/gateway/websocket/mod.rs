@@ -16,9 +16,9 @@ use http::header::{
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
-use pingora_proxy::Session;
 
 use super::attempt;
 use super::context::Context;
@@ -45,18 +45,18 @@ pub fn is_asked_for(request: &RequestHeader) -> bool {
 
 /// Serves one socket, from its opening to its end.
 pub async fn serve(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     shared: &Arc<Shared>,
-    path: &str,
 ) -> Result<(), Failure> {
     // Whatever follows a request that asked to upgrade is not taken for a next one.
     client.set_keepalive(None);
+    let request = client.req_header();
+    let path = request.uri.path();
     let socket = Socket::find(path).ok_or_else(|| Failure::NoSocketHere {
         path: path.to_owned(),
     })?;
     context.endpoint = socket.name;
-    let request = client.req_header();
     check(request)?;
     let offer = Offer::read(&request.headers);
     let protocols = offer.forwarded.join(", ");
@@ -243,7 +243,7 @@ fn accept_of(request: &RequestHeader) -> String {
 
 /// Tells the client that the socket is open.
 async fn accept(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     has_realtime: bool,
 ) -> Result<(), Failure> {
@@ -258,7 +258,7 @@ async fn accept(
         header.insert_header(REQUEST_ID, context.request_id.as_str())?;
         context.commit(header.status.as_u16());
         let header = HttpTask::Header(Box::new(header), false);
-        client.write_response_tasks(vec![header]).await
+        client.response_duplex_vec(vec![header]).await
     };
     written.await.map(drop).map_err(|_| Failure::ClientGone)
 }
@@ -266,7 +266,7 @@ async fn accept(
 /// Opens the socket only to say that the key is wrong: a browser would not tell its page why an
 /// opening was refused.
 async fn refuse(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     has_realtime: bool,
     failure: &Failure,

@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
 use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
-use pingora_proxy::Session;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -45,7 +45,7 @@ enum End {
 
 /// Passes bytes both ways until something ends it, and tells the client what.
 pub async fn run(
-    client: &mut Session,
+    client: &mut ServerSession,
     context: &mut Context,
     shared: &Shared,
     mut upstream: Upstream1,
@@ -200,11 +200,11 @@ pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) -> Result<(), Failu
 /// The client's end. One direction reads from it while the other writes to it: Pingora's session
 /// can be had by one at a time only, so each has it for as long as it polls, and both calls of
 /// Pingora's are made to be dropped and taken up again.
-pub struct ClientEnd<'a>(Mutex<&'a mut Session>);
+pub struct ClientEnd<'a>(Mutex<&'a mut ServerSession>);
 
 impl<'a> ClientEnd<'a> {
     /// Takes a session whose socket has been accepted.
-    pub fn new(client: &'a mut Session) -> Self {
+    pub fn new(client: &'a mut ServerSession) -> Self {
         Self(Mutex::new(client))
     }
 
@@ -212,7 +212,7 @@ impl<'a> ClientEnd<'a> {
     async fn read(&self) -> Option<Bytes> {
         let read = poll_fn(|cx| {
             let mut session = self.0.lock();
-            let read = pin!(session.downstream_session.read_request_body());
+            let read = pin!(session.read_request_body());
             read.poll(cx)
         });
         read.await.ok().flatten()
@@ -221,13 +221,10 @@ impl<'a> ClientEnd<'a> {
     /// Writes bytes, behind what an earlier call was dropped with.
     async fn write(&self, bytes: Bytes) -> pingora::Result<()> {
         let task = HttpTask::UpgradedBody(Some(bytes), false);
-        self.0
-            .lock()
-            .downstream_session
-            .send_downstream_proxy_task(task);
+        self.0.lock().send_downstream_proxy_task(task);
         let written = poll_fn(|cx| {
             let mut session = self.0.lock();
-            let written = pin!(session.downstream_session.write_downstream_proxy_tasks());
+            let written = pin!(session.write_downstream_proxy_tasks());
             written.poll(cx)
         });
         written.await.map(drop)
@@ -237,7 +234,7 @@ impl<'a> ClientEnd<'a> {
     async fn end(&self) {
         poll_fn(|cx| {
             let mut session = self.0.lock();
-            let ended = pin!(session.downstream_session.shutdown());
+            let ended = pin!(session.shutdown());
             ended.poll(cx)
         })
         .await;

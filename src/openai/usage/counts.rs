@@ -20,21 +20,42 @@ pub const MAX_COUNT: u64 = 1_000_000_000_000;
 /// A longer service tier is none: what were left of it could be another's name.
 pub const MAX_TIER_BYTES: usize = 32;
 
-/// Where it is told what the input is made of.
-const INPUT_DETAILS: [&str; 3] = [
-    "prompt_tokens_details",
-    "input_tokens_details",
-    // Realtime and transcription leave out the s.
-    "input_token_details",
-];
-const OUTPUT_DETAILS: [&str; 3] = [
-    "completion_tokens_details",
-    "output_tokens_details",
-    "output_token_details",
-];
+/// Declares the members that are read. One place for all objects: their names do not clash.
+macro_rules! fields {
+    ($($name:ident)*) => {
+        /// The members of a usage, or of an object in it, each with its JSON; of those with the same
+        /// key the last counts.
+        #[derive(Default)]
+        pub(super) struct Fields<'b> {
+            $(pub(super) $name: Json<'b>,)*
+        }
 
-/// The members of an object, each with its JSON; of those with the same key the last counts.
-pub(super) struct Fields<'b>(Vec<(Key<'b>, &'b RawValue)>);
+        impl<'b> Fields<'b> {
+            fn set(&mut self, key: &str, json: &'b RawValue) {
+                match key {
+                    $(stringify!($name) => self.$name = Some(json),)*
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+/// The JSON of a member, if it is there.
+pub(super) type Json<'b> = Option<&'b RawValue>;
+
+fields! {
+    prompt_tokens input_tokens completion_tokens output_tokens total_tokens
+    prompt_tokens_details input_tokens_details input_token_details
+    completion_tokens_details output_tokens_details output_token_details
+    cached_tokens num_cached_tokens prompt_cache_hit_tokens cache_read_input_tokens
+    cache_write_tokens cache_creation_input_tokens
+    cache_creation ephemeral_1h_input_tokens ephemeral_5m_input_tokens
+    reasoning_tokens audio_tokens image_tokens
+    seconds prompt_audio_seconds
+    server_tool_use web_search_requests num_search_queries search_units
+    billed_units tokens usage service_tier
+}
 
 #[derive(Deserialize)]
 struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
@@ -48,11 +69,11 @@ impl<'b> Deserialize<'b> for Fields<'b> {
                 f.write_str("a JSON object")
             }
             fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<Fields<'b>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = object.next_entry()? {
-                    members.push(member);
+                let mut fields = Fields::default();
+                while let Some((Key(key), json)) = object.next_entry()? {
+                    fields.set(&key, json);
                 }
-                Ok(Fields(members))
+                Ok(fields)
             }
         }
         deserializer.deserialize_map(Members)
@@ -65,34 +86,24 @@ impl<'b> Fields<'b> {
         serde_json::from_str(json).ok()
     }
 
-    /// A member that is an object.
-    pub(super) fn object(&self, key: &str) -> Option<Fields<'b>> {
-        Fields::read(self.json(key)?)
+    /// Reads the object that stands first, and tells what stands behind it.
+    pub(super) fn read_first(json: &'b [u8]) -> Option<(Self, &'b [u8])> {
+        let mut values = serde_json::Deserializer::from_slice(json).into_iter();
+        let fields = values.next()?.ok()?;
+        Some((fields, json.get(values.byte_offset()..)?))
     }
 
-    fn json(&self, key: &str) -> Option<&'b str> {
-        let mut last_first = self.0.iter().rev();
-        let (_, value) = last_first.find(|(Key(own), _)| own == key)?;
-        Some(value.get())
-    }
-
-    /// The greatest of these counts: where a server knows several spellings, they are equal, or
-    /// one is an idle zero.
-    fn count(&self, keys: &[&str]) -> Option<u64> {
-        let told = keys.iter().filter_map(|key| count(self.json(key)?));
-        told.max()
-    }
-
-    fn milliseconds(&self, keys: &[&str]) -> Option<u64> {
-        let told = keys.iter().filter_map(|key| milliseconds(self.json(key)?));
-        told.max()
+    /// Reads a member that is an object.
+    pub(super) fn of(json: Json<'b>) -> Option<Self> {
+        Self::read(json?.get())
     }
 }
 
-/// The greatest of these counts in any of these objects.
-fn count_in(objects: &[Fields<'_>], keys: &[&str]) -> Option<u64> {
-    let told = objects.iter().filter_map(|fields| fields.count(keys));
-    told.max()
+/// The greatest of these counts: where a server knows several spellings, they are equal, or one is
+/// an idle zero.
+fn greatest<const N: usize>(told: [Json<'_>; N]) -> Option<u64> {
+    let counts = told.into_iter().filter_map(|json| count(json?.get()));
+    counts.max()
 }
 
 /// The counts of a usage as they were told, at least one of them. Which of them contain each other
@@ -121,39 +132,32 @@ pub(super) struct Counts {
 impl Counts {
     /// Reads a usage, or Cohere's `meta`; `None` if it tells no input, output, time or searches.
     pub(super) fn read(usage: &Fields<'_>) -> Option<Self> {
-        let objects = |keys: &[&str]| -> Vec<_> {
-            let objects = keys.iter().filter_map(|key| usage.object(key));
-            objects.collect()
-        };
         // What is billed comes before what was counted.
-        let cohere = objects(&["billed_units", "tokens"]);
-        let of_cohere = |key| cohere.iter().find_map(|fields| fields.count(&[key]));
+        let cohere = [Fields::of(usage.billed_units), Fields::of(usage.tokens)];
+        let cohere = |json: for<'f> fn(&Fields<'f>) -> Json<'f>| {
+            let mut objects = cohere.iter().flatten();
+            objects.find_map(|fields| greatest([json(fields)]))
+        };
+        let tools = Fields::of(usage.server_tool_use).unwrap_or_default();
+        let times = [usage.seconds, usage.prompt_audio_seconds];
         let counts = Self {
-            input: usage
-                .count(&["prompt_tokens", "input_tokens"])
-                .or_else(|| of_cohere("input_tokens")),
-            output: usage
-                .count(&["completion_tokens", "output_tokens"])
-                .or_else(|| of_cohere("output_tokens")),
-            total: usage.count(&["total_tokens"]),
-            audio_ms: usage.milliseconds(&["seconds", "prompt_audio_seconds"]),
-            searches: usage
-                .object("server_tool_use")
-                .and_then(|tools| tools.count(&["web_search_requests"]))
-                .max(usage.count(&["num_search_queries"]))
-                .max(of_cohere("search_units")),
-            tier: usage.json("service_tier").and_then(tier),
+            input: greatest([usage.prompt_tokens, usage.input_tokens])
+                .or_else(|| cohere(|of| of.input_tokens)),
+            output: greatest([usage.completion_tokens, usage.output_tokens])
+                .or_else(|| cohere(|of| of.output_tokens)),
+            total: greatest([usage.total_tokens]),
+            audio_ms: times
+                .into_iter()
+                .filter_map(|json| milliseconds(json?.get()))
+                .max(),
+            searches: greatest([tools.web_search_requests, usage.num_search_queries])
+                .max(cohere(|of| of.search_units)),
             ..Self::default()
         };
         let told = [counts.input, counts.output, counts.total];
         let priced = [counts.audio_ms, counts.searches];
         let is_told = told.iter().chain(&priced).any(Option::is_some);
-        let (input, output) = (objects(&INPUT_DETAILS), objects(&OUTPUT_DETAILS));
-        is_told.then(|| {
-            counts
-                .with_caches(usage, &input)
-                .with_parts(usage, &input, &output)
-        })
+        is_told.then(|| counts.with_caches(usage).with_parts(usage))
     }
 
     /// Audio of so many seconds, of which nothing more is told.
@@ -165,45 +169,56 @@ impl Counts {
         })
     }
 
-    fn with_caches(mut self, usage: &Fields<'_>, input: &[Fields<'_>]) -> Self {
-        let beside_read = usage.count(&["cache_read_input_tokens"]);
-        let kept = usage.object("cache_creation");
-        let kept_for = |key| kept.as_ref().and_then(|kept| kept.count(&[key]));
-        let hour = kept_for("ephemeral_1h_input_tokens");
-        let minutes = kept_for("ephemeral_5m_input_tokens");
+    fn with_caches(mut self, usage: &Fields<'_>) -> Self {
+        let beside_read = greatest([usage.cache_read_input_tokens]);
+        let kept = Fields::of(usage.cache_creation).unwrap_or_default();
+        let hour = greatest([kept.ephemeral_1h_input_tokens]);
+        let minutes = greatest([kept.ephemeral_5m_input_tokens]);
         let kept = hour.or(minutes);
         let kept = kept.map(|_| hour.unwrap_or_default() + minutes.unwrap_or_default());
-        let beside_written = usage.count(&["cache_creation_input_tokens"]).max(kept);
+        let beside_written = greatest([usage.cache_creation_input_tokens]).max(kept);
         // Other servers borrow these names, beside a prompt that includes them.
-        self.excludes_cache = usage.count(&["prompt_tokens"]).unwrap_or_default() == 0
+        self.excludes_cache = greatest([usage.prompt_tokens]).unwrap_or_default() == 0
             && beside_read.or(beside_written).is_some();
         self.cache_write_1h = hour;
-        self.cache_write = beside_written.max(count_in(
-            input,
-            &["cache_write_tokens", "cache_creation_input_tokens"],
-        ));
-        self.cache_read = beside_read
-            .max(usage.count(&[
-                "prompt_cache_hit_tokens",
-                "cached_tokens",
-                "num_cached_tokens",
-            ]))
-            .max(count_in(input, &["cached_tokens"]));
+        self.cache_write = beside_written;
+        self.cache_read = beside_read.max(greatest([
+            usage.prompt_cache_hit_tokens,
+            usage.cached_tokens,
+            usage.num_cached_tokens,
+        ]));
+        self.add_tier(usage.service_tier);
         self
     }
 
-    fn with_parts(
-        mut self,
-        usage: &Fields<'_>,
-        input: &[Fields<'_>],
-        output: &[Fields<'_>],
-    ) -> Self {
-        let reasoning = ["reasoning_tokens"];
-        self.reasoning = count_in(output, &reasoning).max(usage.count(&reasoning));
-        self.input_audio = count_in(input, &["audio_tokens"]);
-        self.input_image = count_in(input, &["image_tokens"]);
-        self.output_audio = count_in(output, &["audio_tokens"]);
-        self.output_image = count_in(output, &["image_tokens"]);
+    /// Adds what input and output are made of.
+    fn with_parts(mut self, usage: &Fields<'_>) -> Self {
+        let input = [
+            usage.prompt_tokens_details,
+            usage.input_tokens_details,
+            // Realtime and transcription leave out the s.
+            usage.input_token_details,
+        ];
+        for details in input.into_iter().filter_map(Fields::of) {
+            self.cache_read = self.cache_read.max(greatest([details.cached_tokens]));
+            self.cache_write = self.cache_write.max(greatest([
+                details.cache_write_tokens,
+                details.cache_creation_input_tokens,
+            ]));
+            self.input_audio = self.input_audio.max(greatest([details.audio_tokens]));
+            self.input_image = self.input_image.max(greatest([details.image_tokens]));
+        }
+        let output = [
+            usage.completion_tokens_details,
+            usage.output_tokens_details,
+            usage.output_token_details,
+        ];
+        self.reasoning = greatest([usage.reasoning_tokens]);
+        for details in output.into_iter().filter_map(Fields::of) {
+            self.reasoning = self.reasoning.max(greatest([details.reasoning_tokens]));
+            self.output_audio = self.output_audio.max(greatest([details.audio_tokens]));
+            self.output_image = self.output_image.max(greatest([details.image_tokens]));
+        }
         self
     }
 
@@ -214,9 +229,9 @@ impl Counts {
     }
 
     /// Adds the tier that stands beside the usage, if none is told in it.
-    pub(super) fn add_tier(&mut self, json: Option<&str>) {
+    pub(super) fn add_tier(&mut self, json: Json<'_>) {
         if self.tier.is_none() {
-            self.tier = json.and_then(tier);
+            self.tier = json.and_then(|json| tier(json.get()));
         }
     }
 

@@ -67,11 +67,6 @@ impl Members {
         Some(self.found().counts()?.settle())
     }
 
-    /// Whether the answer has ended: what follows changes nothing.
-    pub(super) fn is_over(&self) -> bool {
-        self.room == Room::Behind
-    }
-
     /// The values found. One that has not ended is not among them.
     pub(super) fn found(self) -> Found {
         self.found

@@ -18,6 +18,8 @@ use std::sync::LazyLock;
 use memchr::memmem::{Finder, FinderRev};
 use serde::Serialize;
 
+use counts::{Counts, Fields};
+
 pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
 pub use members::{MAX_VALUE_BYTES, Members};
 pub use tally::Tally;
@@ -87,36 +89,45 @@ impl Usage {
     }
 }
 
-static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"usage\":"));
-/// What is told besides, if it stands before the usage.
+const USAGE_KEY: &[u8] = b"\"usage\":";
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(USAGE_KEY));
+/// What is told besides.
 static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"meta\""));
 
+/// What stands behind a usage is looked at up to this length.
+const MAX_BEHIND_BYTES: usize = 1 << 10;
+
 /// Reads a whole JSON body, as [`Members`] does.
 pub fn whole(body: &[u8]) -> Option<Usage> {
-    end_of(body).and_then(Members::usage).or_else(|| {
+    let counts = at_end(body).or_else(|| {
         let mut members = Members::default();
         members.push(body);
-        members.usage()
-    })
+        members.found().counts()
+    });
+    Some(counts?.settle())
 }
 
-/// The end of a body, from its last usage on: there it stands in nearly all, and the rest need not be
+/// What the last usage of a body tells: it stands at the end of nearly all, and the rest need not be
 /// looked through. Nothing where that usage is a part of something else, or is not all that is told.
-fn end_of(body: &[u8]) -> Option<Members> {
-    let key = USAGE.rfind(body)?;
-    let before = body.get(..key)?.trim_ascii_start();
-    if !before.starts_with(b"{") || TIER.find(before).is_some() || META.find(before).is_some() {
+fn at_end(body: &[u8]) -> Option<Counts> {
+    let (before, usage) = body.split_at_checked(USAGE.rfind(body)?)?;
+    let is_in_object = before.trim_ascii_start().starts_with(b"{");
+    if !is_in_object || TIER.find(before).is_some() || META.find(body).is_some() {
         return None;
     }
-    let (last, end) = body.get(key..)?.trim_ascii_end().split_last()?;
-    let mut members = Members::default();
-    members.push(b"{");
-    members.push(end);
-    // It stands at the top level if the last brace closes what it stands in.
-    let is_within = !members.is_over();
-    members.push(&[*last]);
-    (is_within && members.is_over()).then_some(members)
+    let (usage, behind) = Fields::read_first(usage.get(USAGE_KEY.len()..)?)?;
+    let mut counts = Counts::read(&usage)?;
+    let behind = behind.trim_ascii();
+    if behind != b"}" && behind.len() <= MAX_BEHIND_BYTES {
+        // It stands at the top level if the last brace closes what it stands in.
+        let members = [b"{", behind.strip_prefix(b",")?].concat();
+        let members = Fields::read(str::from_utf8(&members).ok()?)?;
+        counts.add_tier(members.service_tier);
+    } else if behind != b"}" {
+        return None;
+    }
+    Some(counts)
 }
 
 /// Takes a reference because serde gives one.

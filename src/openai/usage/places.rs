@@ -151,7 +151,7 @@ impl Found {
         let told = [Room::Answer, Room::Response, Room::Message]
             .into_iter()
             .find_map(usage_of)
-            .or_else(|| Counts::read(&fields(Name::Groq)?.object("usage")?))
+            .or_else(|| Counts::read(&Fields::of(fields(Name::Groq)?.usage)?))
             .or_else(|| usage_of(Room::Choice));
         let mut counts = match (told, meta) {
             (Some(told), Some(meta)) => told.with_searches_of(&meta),
@@ -159,7 +159,8 @@ impl Found {
             (None, None) => Counts::of_audio(self.json(Room::Answer, Name::Duration)?)?,
         };
         for room in [Room::Answer, Room::Response] {
-            counts.add_tier(self.json(room, Name::Tier));
+            let tier = self.json(room, Name::Tier);
+            counts.add_tier(tier.and_then(|json| serde_json::from_str(json).ok()));
         }
         Some(counts)
     }

@@ -1,0 +1,80 @@
+//! Which requests may pass unread, and where they go.
+//!
+//! Owns the order of the checks: below a route's prefix to that route's upstream, below `/v1` to the
+//! tenant's home. Each refusal is a [`Failure`].
+
+use std::sync::Arc;
+
+use http::Method;
+use pingora::http::RequestHeader;
+
+use super::super::context::Context;
+use super::super::failure::Failure;
+use super::super::{admit, headers};
+use crate::openai::endpoint::{self, Socket};
+use crate::upstreams::Upstream;
+
+/// The names of the two kinds in metrics.
+const PASSTHROUGH: &str = "passthrough";
+const ROUTE: &str = "route";
+
+/// Where a request goes on its server, with its query.
+pub enum Target {
+    /// Below the base path of the API.
+    Api(String),
+    /// Below the path of the server's URL.
+    Url(String),
+}
+
+/// Finds out where a request goes.
+pub fn find(
+    request: &RequestHeader,
+    context: &mut Context,
+) -> Result<(Arc<Upstream>, Target), Failure> {
+    let path = request.uri.path();
+    let runtime = Arc::clone(&context.runtime);
+    let query = headers::query(request, &[]);
+    if let Some((route, upstream, rest)) = runtime.route(path) {
+        context.endpoint = ROUTE;
+        context.route = Some(Arc::clone(route));
+        admit::caller(&request.headers, context)?;
+        check_path(path)?;
+        let mark = if query.is_empty() { "" } else { "?" };
+        let target = Target::Url([rest, mark, &query].concat());
+        return Ok((Arc::clone(upstream), target));
+    }
+    let Some(operation) = endpoint::operation(path) else {
+        return Err(admit::nobody_serves(request));
+    };
+    context.endpoint = PASSTHROUGH;
+    admit::caller(&request.headers, context)?;
+    if Socket::find(path).is_some_and(|s| s.model_in_query) && request.method == Method::GET {
+        let path = path.to_owned();
+        return Err(Failure::SocketNeeded { path });
+    }
+    let home = context.tenant.as_ref().and_then(|tenant| {
+        let upstream = runtime.home(tenant)?;
+        Some((tenant, upstream))
+    });
+    let Some((tenant, upstream)) = home else {
+        return Err(admit::nobody_serves(request));
+    };
+    check_path(path)?;
+    // What is asked for a model is read, or it does not pass: the tenant may not have every model.
+    if endpoint::is_disguised(path) || upstream.dialect.names_deployment(operation) {
+        return Err(admit::nobody_serves(request));
+    }
+    if endpoint::hands_out_keys(operation) && !tenant.allows_ephemeral_keys {
+        let path = path.to_owned();
+        return Err(Failure::HandsOutKeys { path });
+    }
+    let target = upstream.dialect.target(operation, &query, None);
+    Ok((Arc::clone(upstream), Target::Api(target)))
+}
+
+fn check_path(path: &str) -> Result<(), Failure> {
+    match endpoint::is_plain(path) {
+        true => Ok(()),
+        false => Err(Failure::AmbiguousPath),
+    }
+}
