@@ -187,6 +187,15 @@ async fn framing_that_could_be_read_in_two_ways_is_refused_and_the_connection_cl
 }
 
 #[tokio::test]
+async fn who_asks_for_a_tunnel_of_their_own_gets_none() {
+    let (upstream, gateway) = started().await;
+    let asked = "CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n";
+    let (response, _client) = raw(&gateway, asked).await;
+    response.assert_error(404, INVALID, None, None);
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
 async fn an_address_that_floods_is_slowed_down() {
     let upstream = Upstream::answering("{}").await;
     let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", "flood_guard: 5");

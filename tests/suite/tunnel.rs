@@ -6,10 +6,11 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::client::post;
 use crate::support::gateway::{Gateway, config};
 use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
-use crate::support::{CLIENT_KEY, PROVIDER_KEY, soon};
+use crate::support::{CLIENT_KEY, PROVIDER_KEY, chat, soon};
 
 /// The usual configuration, with a home for every tenant.
 fn at_home(upstream: SocketAddr) -> String {
@@ -67,6 +68,58 @@ async fn any_method_any_path_and_any_body_pass_with_the_key_swapped() {
     }
     assert_eq!(upstream.connections(), 1, "the connection is used again");
     gateway.access_line("path=/v1/not/yet/invented model=- sent=- upstream=far status=200");
+}
+
+#[tokio::test]
+async fn a_connection_takes_one_way_after_the_other_however_its_bytes_come() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&at_home(upstream.address));
+    let mut client = gateway.connect().await;
+    let long = format!("x-long: {}\r\n", "h".repeat(20_000));
+    let body = "b".repeat(100_000);
+    for (headers, body) in [("", "short"), (&long, ""), ("", &body), (&long, &body)] {
+        for piece_bytes in [1, 1000, usize::MAX] {
+            let chat = chat("gpt-4o");
+            client
+                .send(post("/v1/chat/completions", headers, &chat))
+                .await;
+            assert_eq!(client.response().await.status, 200);
+            upstream.request().await;
+            let file = request("POST", "/v1/files", headers, body);
+            let begin = if piece_bytes == 1 { 200 } else { file.len() };
+            let (begin, rest) = file.split_at(begin.min(file.len()));
+            for piece in begin.as_bytes().chunks(piece_bytes) {
+                client.send(piece).await;
+            }
+            client.send(rest).await;
+            assert_eq!(client.response().await.status, 200);
+            let seen = upstream.request().await;
+            assert_eq!(seen.path, "/v1/files");
+            assert!(seen.text() == body, "{piece_bytes}");
+        }
+    }
+    gateway.access_line("method=POST path=/v1/files");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_passes_over_http2() {
+    let Some(_) = require(&["curl"], "curl") else {
+        return;
+    };
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&at_home(upstream.address));
+    let body = "b".repeat(300_000);
+    let file = gateway.folder().write("body", &body);
+    let mut command = Command::new("curl");
+    command
+        .args(["-sS", "-i", "--http2-prior-knowledge", "--max-time", "20"])
+        .args(["-H", &format!("Authorization: Bearer {CLIENT_KEY}")])
+        .arg("--data-binary")
+        .arg(format!("@{}", file.display()))
+        .arg(format!("http://{}/v1/files", gateway.address));
+    let said = tokio::task::block_in_place(|| run(&mut command));
+    assert!(said.starts_with("HTTP/2 200"), "{said}");
+    assert!(upstream.request().await.text() == body);
 }
 
 #[tokio::test]
