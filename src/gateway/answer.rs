@@ -9,9 +9,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
-use pingora::http::ResponseHeader;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::protocols::Stream;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
@@ -68,11 +68,9 @@ async fn fail(
     if matches!(failure, Failure::Framing(_)) {
         session.set_keepalive(None);
     }
-    let mut header = json_header(error.status, context)?;
-    if let Some((name, value)) = failure.header() {
-        header.insert_header(name, value)?;
-    }
-    mark(&mut header, context)?;
+    let mut header = json_header(error.status, context);
+    header.headers.extend(failure.header());
+    mark(&mut header.headers, context);
     send(session, context, header, Bytes::from(error.body())).await?;
     discard_body(session).await;
     Ok(())
@@ -85,32 +83,26 @@ async fn pass_refusal(
     refusal: &Refusal,
 ) -> pingora::Result<()> {
     let mut header = refusal.header.clone();
-    header.insert_header(CONTENT_LENGTH, refusal.body.len())?;
-    let header = headers::for_client(header, session.req_header(), &context.request_id);
-    let mut header = header.ok_or_else(|| {
-        Error::explain(
-            ErrorType::InvalidHTTPHeader,
-            "the answer's header cannot be written",
-        )
-    })?;
-    mark(&mut header, context)?;
+    let length = HeaderValue::from(refusal.body.len());
+    header.headers.insert(CONTENT_LENGTH, length);
+    let mut header = headers::for_client(header, session.req_header(), &context.request_id);
+    mark(&mut header.headers, context);
     send(session, context, header, refusal.body.clone()).await
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that
 /// multiply our attempts by theirs ask many times what cannot be had. One who is told how long to
 /// wait, and not for too long, may come again.
-fn mark(header: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+fn mark(headers: &mut HeaderMap, context: &Context) {
     if context.trail.is_empty() {
-        return Ok(());
+        return;
     }
-    header.insert_header(ATTEMPTS, headers::count(context.trail.len()))?;
-    let wait = header.headers.get(RETRY_AFTER);
+    headers.insert(ATTEMPTS, headers::count(context.trail.len()));
+    let wait = headers.get(RETRY_AFTER);
     let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse::<f64>().ok());
     if wait.is_none_or(|seconds| seconds > LONGEST_RETRY_AFTER) {
-        header.insert_header(SHOULD_RETRY, HeaderValue::from_static("false"))?;
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
-    Ok(())
 }
 
 /// The bytes of a failure's answer over HTTP/1, where there is no request to answer: the connection
@@ -172,33 +164,37 @@ pub async fn json(
     context: &mut Context,
     value: &serde_json::Value,
 ) -> pingora::Result<()> {
-    let header = json_header(StatusCode::OK, context)?;
+    let header = json_header(StatusCode::OK, context);
     send(session, context, header, Bytes::from(value.to_string())).await?;
     discard_body(session).await;
     Ok(())
 }
 
-fn json_header(status: StatusCode, context: &Context) -> pingora::Result<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(status, Some(6))?;
-    header.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
-    header.insert_header(REQUEST_ID, context.request_id.as_str())?;
-    Ok(header)
+fn json_header(status: StatusCode, context: &Context) -> Parts {
+    let mut header = headers::ours(status, "application/json");
+    let id = HeaderValue::from_str(&context.request_id).ok();
+    header.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    header
 }
 
 async fn send(
     session: &mut ServerSession,
     context: &mut Context,
-    mut header: ResponseHeader,
+    mut header: Parts,
     body: Bytes,
 ) -> pingora::Result<()> {
     context.commit(header.status.as_u16());
-    header.insert_header(CONTENT_LENGTH, body.len())?;
+    let length = HeaderValue::from(body.len());
+    header.headers.insert(CONTENT_LENGTH, length);
+    let header = Box::new(header.into());
     let tasks = if session.req_header().method == Method::HEAD {
-        vec![HttpTask::Header(Box::new(header), true)]
+        vec![HttpTask::Header(header, true)]
     } else {
         context.bytes_out += body.len();
-        let header = HttpTask::Header(Box::new(header), false);
-        vec![header, HttpTask::Body(Some(body), true)]
+        vec![
+            HttpTask::Header(header, false),
+            HttpTask::Body(Some(body), true),
+        ]
     };
     session.response_duplex_vec(tasks).await?;
     Ok(())

@@ -9,7 +9,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::response::Parts;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 
 use super::convert;
@@ -78,7 +79,7 @@ pub struct Answer {
     /// The connection that it comes over.
     pub session: Box<HttpSession>,
     /// Its header.
-    pub header: ResponseHeader,
+    pub header: Parts,
     /// Whether it is JSON.
     pub is_json: bool,
     /// What of its body has come and may pass.
@@ -224,7 +225,7 @@ async fn first_words(
             .response_header()
             .filter(|h| !h.status.is_informational())
         {
-            break header.clone();
+            break header.as_owned_parts();
         }
         session.set_read_timeout(Some(left(until)));
         let read = session.read_response_header().await;

@@ -7,14 +7,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::CACHE_CONTROL;
+use http::response::Parts;
 use http::{HeaderValue, StatusCode};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
-use super::failure::{Failure, UpstreamFailure};
+use super::failure::Failure;
 use super::headers;
 
 const COMMENT: Bytes = Bytes::from_static(b": keepalive\n\n");
@@ -51,9 +51,8 @@ impl Awake {
         let mut tasks = Vec::with_capacity(2);
         if !context.is_committed() {
             let header = header(client, context);
-            let header = header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
             context.commit(StatusCode::OK.as_u16());
-            tasks.push(HttpTask::Header(Box::new(header), false));
+            tasks.push(HttpTask::Header(Box::new(header.into()), false));
         }
         context.bytes_out += COMMENT.len();
         tasks.push(HttpTask::Body(Some(COMMENT), false));
@@ -63,12 +62,9 @@ impl Awake {
     }
 }
 
-fn header(client: &ServerSession, context: &Context) -> Option<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(StatusCode::OK, Some(6)).ok()?;
-    let stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
-    header.insert_header(CONTENT_TYPE, stream).ok()?;
-    header
-        .insert_header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-        .ok()?;
+fn header(client: &ServerSession, context: &Context) -> Parts {
+    let mut header = headers::ours(StatusCode::OK, "text/event-stream; charset=utf-8");
+    let no_cache = HeaderValue::from_static("no-cache");
+    header.headers.insert(CACHE_CONTROL, no_cache);
     headers::for_client(header, client.req_header(), &context.request_id)
 }

@@ -50,10 +50,9 @@ pub async fn convert(
 impl Answer {
     /// Puts a whole body in the place of what was to come.
     fn replace(&mut self, body: Bytes, media: &'static str) {
-        self.header.remove_header(&CONTENT_LENGTH);
-        let media = HeaderValue::from_static(media);
-        // A name and a value that are known to be good.
-        let _ = self.header.insert_header(CONTENT_TYPE, media);
+        let headers = &mut self.header.headers;
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         self.held = vec![body];
         self.complete = true;
     }

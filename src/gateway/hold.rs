@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use pingora::Error;
-use pingora::http::ResponseHeader;
 
 use super::attempt::{Answer, left};
 use super::reading;
@@ -110,7 +110,7 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid>
     }
 }
 
-fn may_be_short(header: &ResponseHeader) -> bool {
+fn may_be_short(header: &Parts) -> bool {
     let length = header.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     length.is_none_or(|length| length <= MAX_JSON_BYTES)

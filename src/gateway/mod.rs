@@ -50,7 +50,7 @@ mod websocket;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
@@ -109,12 +109,7 @@ impl HttpServerApp for Gateway {
             }
         }
         match Way::of(session.req_header()) {
-            Some(way) => {
-                // A connection that waits for a request has no room for its state.
-                let served = Box::pin(serve::serve(&mut session, way, &self.shared));
-                served.await.ok()?;
-                kept(session).await
-            }
+            Some(way) => serve::serve(session, way, &self.shared).await,
             None => {
                 let session = Connection::rewound(session)?;
                 self.tunnel.process_new_http(session, shutdown).await
@@ -125,11 +120,4 @@ impl HttpServerApp for Gateway {
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
-}
-
-/// The connection, for the next request, if it may have one.
-async fn kept(session: ServerSession) -> Option<ReusedHttpStream> {
-    let settings = HttpPersistentSettings::for_session(&session);
-    let stream = session.finish().await.ok()??;
-    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use super::attempt::{Answer, Form, Outgoing, Terms};
 use super::body::Body;
 use super::context::Context;
-use super::failure::{Failure, UpstreamFailure};
+use super::failure::Failure;
 use super::headers;
 use super::plan::Candidate;
 use super::tap::Wants;
@@ -83,11 +83,10 @@ pub fn outgoing(
         length: payload.len(),
         content_type: &JSON,
     };
-    let header = headers::for_exchange(request, upstream, credential, &announced);
     let query = headers::query(request, &[]);
     let model = candidate.model.or(context.model.as_deref());
     Ok(Outgoing {
-        header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
+        header: headers::for_exchange(request, upstream, credential, &announced),
         target: upstream.dialect.target(endpoint.path, &query, model),
         payload,
     })

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
-use pingora::http::ResponseHeader;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use pingora::protocols::http::client::HttpSession;
 
 use super::attempt::{Failed, left};
@@ -32,7 +32,7 @@ pub async fn refused(
     upstream: &Upstream,
     seat: &Seat,
     mut session: Box<HttpSession>,
-    header: ResponseHeader,
+    header: Parts,
     deadline: Instant,
 ) -> Failed {
     let until = deadline.min(Instant::now() + ERROR_PATIENCE);
@@ -71,7 +71,7 @@ pub async fn refused(
 /// A refusal, with what its dialect is known to leave out.
 pub fn filled(
     upstream: &Upstream,
-    mut header: ResponseHeader,
+    mut header: Parts,
     mut body: Bytes,
     message: Option<String>,
 ) -> Refusal {
@@ -81,7 +81,7 @@ pub fn filled(
     {
         body = Bytes::from(filled);
     }
-    header.remove_header(&CONTENT_LENGTH);
+    header.headers.remove(CONTENT_LENGTH);
     Refusal {
         header,
         body,
@@ -108,7 +108,7 @@ pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Byt
 }
 
 /// An error that came under a status of success.
-pub fn complained(upstream: &Upstream, complaint: &Complaint, header: &ResponseHeader) -> Failed {
+pub fn complained(upstream: &Upstream, complaint: &Complaint, header: &Parts) -> Failed {
     let evidence = match headers::media(&header.headers) == Media::Events {
         true => Evidence::Event(complaint),
         false => Evidence::Answer {
@@ -172,9 +172,7 @@ fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
         "code": complaint.code,
     }});
     let status = StatusCode::from_u16(status).ok()?;
-    let mut header = ResponseHeader::build_no_case(status, Some(4)).ok()?;
-    let json = HeaderValue::from_static("application/json");
-    header.insert_header(CONTENT_TYPE, json).ok()?;
+    let header = headers::ours(status, "application/json");
     let body = error.to_string();
     Some(Refusal {
         header,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use pingora::ErrorType;
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
@@ -80,13 +80,13 @@ pub async fn relay(
     let rewriting = Rewriting::new(terms, &mut header);
     // An event can be added only to a stream whose length is not announced.
     if tap.is_some() {
-        header.remove_header(&CONTENT_LENGTH);
+        header.headers.remove(CONTENT_LENGTH);
     } else if has_begun && !matches!(terms.form, Form::Streamed { .. }) {
         return Box::pin(refuse_form(client, context, terms)).await;
     }
     let tasks = match has_begun {
         true => Vec::new(),
-        false => vec![commit(client, context, header)?],
+        false => vec![commit(client, context, header)],
     };
     let is_told = reading.is_some() || tap.is_some();
     let keeps = context.is_logged();
@@ -130,18 +130,12 @@ async fn refuse_form(
 }
 
 /// Notes the commit, and makes the upstream's header one for the client.
-fn commit(
-    client: &ServerSession,
-    context: &mut Context,
-    header: ResponseHeader,
-) -> Result<HttpTask, Failure> {
-    let header = headers::for_client(header, client.req_header(), &context.request_id);
-    let mut header = header.ok_or_else(unsendable)?;
+fn commit(client: &ServerSession, context: &mut Context, header: Parts) -> HttpTask {
+    let mut header = headers::for_client(header, client.req_header(), &context.request_id);
     let attempts = headers::count(context.trail.len());
-    let inserted = header.insert_header(headers::ATTEMPTS, attempts);
-    inserted.map_err(|_| unsendable())?;
+    header.headers.insert(headers::ATTEMPTS, attempts);
     context.commit(header.status.as_u16());
-    Ok(HttpTask::Header(Box::new(header), false))
+    HttpTask::Header(Box::new(header.into()), false)
 }
 
 /// An answer on its way.
@@ -395,11 +389,4 @@ async fn finish(client: &mut ServerSession, mut tasks: Vec<HttpTask>) -> Result<
     tasks.push(HttpTask::Done);
     let written = client.response_duplex_vec(tasks).await;
     written.map(drop).map_err(|_| Failure::ClientGone)
-}
-
-fn unsendable() -> Failure {
-    Failure::Upstream(UpstreamFailure::of(
-        Cause::InvalidResponse,
-        "its header cannot be written as HTTP",
-    ))
 }

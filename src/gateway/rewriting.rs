@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use pingora::http::ResponseHeader;
+use http::response::Parts;
 
 use super::attempt::Terms;
 use super::headers::{self, Media};
@@ -25,7 +25,7 @@ pub enum Rewriting {
 
 impl Rewriting {
     /// Decides from an answer's header, and takes out of it what will no longer be true.
-    pub fn new(terms: &Terms, header: &mut ResponseHeader) -> Self {
+    pub fn new(terms: &Terms, header: &mut Parts) -> Self {
         let rewrites = &terms.rewrites;
         let rewriting = if rewrites.is_empty() || !headers::is_plain(&header.headers) {
             Self::None
@@ -37,7 +37,7 @@ impl Rewriting {
             }
         };
         if !matches!(rewriting, Self::None) {
-            header.remove_header(&CONTENT_LENGTH);
+            header.headers.remove(CONTENT_LENGTH);
         }
         rewriting
     }

@@ -3,9 +3,11 @@
 //! Owns the fork: a socket, the exchange, an endpoint of our own, or the tunnel; decided once, from
 //! the method and the path as they were sent. What fails on any of them is refused in `answer`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Method;
+use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -51,24 +53,29 @@ impl Way {
     }
 }
 
-/// Serves one request.
-///
-/// # Errors
-/// The answer had begun and could not be ended: the connection has to be dropped.
-pub async fn serve(
-    session: &mut ServerSession,
+/// Serves one request, and gives its connection back, if it may have another. On the heap, for a
+/// connection that waits for a request has no room for its state.
+pub fn serve(
+    mut session: ServerSession,
     way: Way,
     shared: &Arc<Shared>,
-) -> pingora::Result<()> {
-    let mut context = Context::new(shared);
-    open::open(session, &mut context, shared);
-    let served = match go(session, &mut context, shared, way).await {
-        Ok(()) => Ok(()),
-        Err(failure) => answer::refuse(session, &mut context, &failure).await,
-    };
-    finish::finish(session, &mut context, shared);
-    Connection::request_over(session);
-    served
+) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
+    Box::pin(async move {
+        let mut context = Context::new(shared);
+        open::open(&mut session, &mut context, shared);
+        let served = match go(&mut session, &mut context, shared, way).await {
+            Ok(()) => Ok(()),
+            Err(failure) => answer::refuse(&mut session, &mut context, &failure).await,
+        };
+        finish::finish(&session, &mut context, shared);
+        Connection::request_over(&session);
+        drop(context);
+        // An answer that could not be ended must not look as though it had: the connection breaks.
+        served.ok()?;
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    })
 }
 
 async fn go(

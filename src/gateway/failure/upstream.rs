@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use pingora::http::ResponseHeader;
+use http::response::Parts;
 use pingora::{Error, ErrorType};
 
 use super::error;
@@ -21,7 +21,7 @@ pub struct UpstreamFailure {
 #[derive(Debug)]
 pub struct Refusal {
     /// Its header.
-    pub header: ResponseHeader,
+    pub header: Parts,
     /// Its body.
     pub body: Bytes,
     /// What it says.

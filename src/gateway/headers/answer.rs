@@ -6,8 +6,9 @@
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use pingora::http::RequestHeader;
 
 use super::REQUEST_ID;
 
@@ -60,42 +61,43 @@ const STRIPPED_PREFIXES: [&str; 7] = [
     "x-tollgate-",
 ];
 
-/// Makes the upstream's header one for the client and its `request`. `None` when it cannot go over
-/// the wire.
-pub fn for_client(
-    mut header: ResponseHeader,
-    request: &RequestHeader,
-    request_id: &str,
-) -> Option<ResponseHeader> {
+/// The header of an answer that is ours, with what its body is.
+pub fn ours(status: StatusCode, media: &'static str) -> Parts {
+    let (mut header, ()) = Response::new(()).into_parts();
+    header.status = status;
+    let media = HeaderValue::from_static(media);
+    header.headers.insert(CONTENT_TYPE, media);
+    header
+}
+
+/// Makes the upstream's header one for the client and its `request`.
+pub fn for_client(mut header: Parts, request: &RequestHeader, request_id: &str) -> Parts {
     let names = header.headers.keys();
     let stripped: Vec<HeaderName> = names.filter(|n| is_stripped(n.as_str())).cloned().collect();
-    for name in &stripped {
-        header.remove_header(name);
+    for name in stripped {
+        header.headers.remove(name);
     }
-    header.set_version(Version::HTTP_11);
+    header.version = Version::HTTP_11;
     let has_length = header.headers.contains_key(CONTENT_LENGTH);
     if request.version == Version::HTTP_11 && !has_length && has_body(&header, request) {
         // Without a length only the last chunk tells a complete answer from a cut one.
         let chunked = HeaderValue::from_static("chunked");
-        header.insert_header(TRANSFER_ENCODING, chunked).ok()?;
+        header.headers.insert(TRANSFER_ENCODING, chunked);
     }
     if media(&header.headers) == Media::Events {
-        header
-            .insert_header(ACCEL_BUFFERING, HeaderValue::from_static("no"))
-            .ok()?;
-        if !header.headers.contains_key(CACHE_CONTROL) {
-            header
-                .insert_header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-                .ok()?;
-        }
+        let no = HeaderValue::from_static("no");
+        header.headers.insert(ACCEL_BUFFERING, no);
+        let no_cache = HeaderValue::from_static("no-cache");
+        header.headers.entry(CACHE_CONTROL).or_insert(no_cache);
+    }
+    // Ours are letters and digits.
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        header.headers.insert(REQUEST_ID, id);
     }
     header
-        .insert_header(REQUEST_ID, HeaderValue::from_str(request_id).ok()?)
-        .ok()?;
-    Some(header)
 }
 
-fn has_body(answer: &ResponseHeader, request: &RequestHeader) -> bool {
+fn has_body(answer: &Parts, request: &RequestHeader) -> bool {
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
     request.method != Method::HEAD && !bodiless.contains(&answer.status)
 }

@@ -7,7 +7,7 @@ mod request;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use answer::{Media, for_client, is_plain, media};
+pub use answer::{Media, for_client, is_plain, media, ours};
 pub use request::{Body, address, for_exchange, for_socket, for_tunnel, query, value};
 
 /// The header that carries our id of a request.

@@ -10,7 +10,7 @@ use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use pingora::http::RequestHeader;
 
 use crate::upstreams::{Peer, Upstream};
@@ -107,27 +107,21 @@ pub struct Body<'a> {
 }
 
 /// The header of an exchanged request, but for what depends on the server that is asked: see
-/// [`address`]. `None` when a part of it cannot go over the wire.
+/// [`address`].
 pub fn for_exchange(
     client: &RequestHeader,
     upstream: &Upstream,
     credential: Option<HeaderValue>,
     body: &Body<'_>,
-) -> Option<RequestHeader> {
-    let mut header = build(&Method::POST, client, is_forwarded, upstream, credential)?;
-    if !header.headers.contains_key(CONTENT_TYPE) {
-        header
-            .insert_header(CONTENT_TYPE, body.content_type.clone())
-            .ok()?;
+) -> RequestHeader {
+    let mut headers = build(client, is_forwarded, upstream, credential);
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, body.content_type.clone());
     }
     // We must be able to read what comes back.
-    header
-        .insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-        .ok()?;
-    header
-        .insert_header(CONTENT_LENGTH, HeaderValue::from(body.length))
-        .ok()?;
-    Some(header)
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.length));
+    request(Method::POST, headers)
 }
 
 /// The header of a tunnelled request, its body framed as the client frames it. `is_api` tells the
@@ -137,68 +131,73 @@ pub fn for_tunnel(
     upstream: &Upstream,
     credential: Option<HeaderValue>,
     is_api: bool,
-) -> Option<RequestHeader> {
+) -> RequestHeader {
     let passes = |name: &str| match is_api {
         true => is_forwarded_unread(name),
         false => !is_withheld(name),
     };
-    let mut header = build(&client.method, client, passes, upstream, credential)?;
+    let mut headers = build(client, passes, upstream, credential);
     for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
         if let Some(value) = client.headers.get(&name) {
-            header.insert_header(name, value.clone()).ok()?;
+            headers.insert(name, value.clone());
         }
     }
-    Some(header)
+    request(client.method.clone(), headers)
 }
 
 /// The header that opens a WebSocket at an upstream. `protocols` are the subprotocols offered.
+/// `None` when they cannot go over the wire, or the client's key is missing.
 pub fn for_socket(
     client: &RequestHeader,
     upstream: &Upstream,
     credential: Option<HeaderValue>,
     protocols: &str,
 ) -> Option<RequestHeader> {
-    let mut header = build(&Method::GET, client, is_forwarded, upstream, credential)?;
-    header.remove_header(&CONTENT_TYPE);
-    header.insert_header(CONNECTION, "Upgrade").ok()?;
-    header.insert_header(UPGRADE, "websocket").ok()?;
-    header.insert_header(SEC_WEBSOCKET_VERSION, "13").ok()?;
+    let mut headers = build(client, is_forwarded, upstream, credential);
+    headers.remove(CONTENT_TYPE);
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     let key = client.headers.get(SEC_WEBSOCKET_KEY)?.clone();
-    header.insert_header(SEC_WEBSOCKET_KEY, key).ok()?;
+    headers.insert(SEC_WEBSOCKET_KEY, key);
     if !protocols.is_empty() {
-        header
-            .insert_header(SEC_WEBSOCKET_PROTOCOL, protocols)
-            .ok()?;
+        let protocols = HeaderValue::from_str(protocols).ok()?;
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocols);
     }
-    Some(header)
+    Some(request(Method::GET, headers))
 }
 
 fn build(
-    method: &Method,
     client: &RequestHeader,
     passes: impl Fn(&str) -> bool,
     upstream: &Upstream,
     credential: Option<HeaderValue>,
-) -> Option<RequestHeader> {
-    let mut header = RequestHeader::build_no_case(method.clone(), b"/", Some(16)).ok()?;
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
     for (name, value) in &client.headers {
         if passes(name.as_str()) && !is_nominated(&client.headers, name) {
-            header.append_header(name.clone(), value.clone()).ok()?;
+            headers.append(name, value.clone());
         }
     }
     let hops = super::hops(&client.headers).saturating_add(1);
-    let hops = super::count(usize::try_from(hops).ok()?);
-    header.insert_header(super::HOPS, hops).ok()?;
+    let hops = usize::try_from(hops).unwrap_or(usize::MAX);
+    headers.insert(super::HOPS, super::count(hops));
     let dialect = &upstream.dialect;
     for (name, value) in &dialect.headers {
-        header.insert_header(name.clone(), value.clone()).ok()?;
+        headers.insert(name, value.clone());
     }
     if let Some(credential) = credential {
-        header
-            .insert_header(dialect.key_header.clone(), credential)
-            .ok()?;
+        headers.insert(&dialect.key_header, credential);
     }
-    Some(header)
+    headers
+}
+
+/// Pingora's own insertions would read each name anew.
+fn request(method: Method, headers: HeaderMap) -> RequestHeader {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = method;
+    parts.headers = headers;
+    RequestHeader::from(parts)
 }
 
 /// Addresses a header to a path of a server. `None` when the path cannot go over the wire.

@@ -226,8 +226,7 @@ impl Carried {
         let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
         let credential = upstream.credential(Turn::Of(tenant), || auth::key_of(&request.headers));
         let is_api = matches!(target, Target::Api(_));
-        let header = headers::for_tunnel(request, &upstream, credential, is_api)
-            .ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
+        let header = headers::for_tunnel(request, &upstream, credential, is_api);
         // What has no body is answered at once or not at all; the answer to another may be thought
         // over.
         let asks_only = [Method::GET, Method::HEAD, Method::DELETE].contains(&request.method);
@@ -271,13 +270,8 @@ impl Carried {
         let asked = passage.asked;
         let context = &mut self.context;
         context.waited += asked.elapsed();
-        let ours = headers::for_client(header.clone(), session.req_header(), &context.request_id);
-        *header = ours.ok_or_else(|| {
-            Error::explain(
-                ErrorType::InvalidHTTPHeader,
-                "the answer's header cannot be written",
-            )
-        })?;
+        let theirs = header.as_owned_parts();
+        *header = headers::for_client(theirs, session.req_header(), &context.request_id).into();
         context.commit(header.status.as_u16());
         Ok(())
     }

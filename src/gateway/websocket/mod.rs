@@ -302,6 +302,6 @@ async fn decline(
         complaint: &complaint,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = refused::filled(upstream, header, body, complaint.message);
+    let refusal = refused::filled(upstream, header.into(), body, complaint.message);
     refused::tell(upstream, reason, refusal)
 }
