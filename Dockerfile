@@ -6,11 +6,11 @@
 
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake \
+    && apt-get install -y --no-install-recommends cmake curl make openssl python3 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked
+RUN make release
 
 FROM debian:bookworm-slim
 # The providers' certificates are checked against the system's list.

@@ -3,6 +3,9 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 TEST_ENV := $(or $(TOLLGATE_TEST_ENV),target/test-env)
+# What the program does at work, and the flags that build by it.
+PROFILE := $(abspath $(or $(CARGO_TARGET_DIR),target))/work.profdata
+BY_PROFILE = RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(PROFILE)"
 TEST_RUNNER = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .PHONY: help run build release test bench bench-parsing fuzz lint doc clean
@@ -18,9 +21,12 @@ build: ## Build for development
 	@tests/install.sh build
 	$(CARGO) build --locked
 
-release: ## Build for production (fat LTO: several minutes)
-	@tests/install.sh build
-	$(CARGO) build --locked --release
+release: $(PROFILE) ## Build for production, by a profile of the program at work (twice: 15 minutes)
+	$(BY_PROFILE) $(CARGO) build --locked --release
+
+$(PROFILE): Cargo.toml Cargo.lock $(shell find src examples -name '*.rs') benches/profile.sh
+	@tests/install.sh profile
+	benches/profile.sh $@
 
 test: ## Run every test, with the real servers and SDKs
 	@tests/install.sh test
@@ -28,10 +34,10 @@ test: ## Run every test, with the real servers and SDKs
 	$(CARGO) $(TEST_RUNNER) --locked --no-fail-fast
 	@cat $(TEST_ENV)/skipped 2>/dev/null || true
 
-bench: ## Measure against nginx and a bare pass-through, and write docs/benchmarks.md
+bench: $(PROFILE) ## Measure against nginx and a bare pass-through, and write docs/benchmarks.md
 	@tests/install.sh test
-	$(CARGO) build --locked --release --bin tollgate --example passthrough
-	$(CARGO) bench --locked --bench gateway
+	$(BY_PROFILE) $(CARGO) build --locked --release --bin tollgate --example passthrough
+	$(BY_PROFILE) $(CARGO) bench --locked --bench gateway -- $(BENCH)
 
 bench-parsing: ## Measure what reading streams and bodies costs, without I/O
 	@tests/install.sh build

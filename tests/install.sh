@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build or the tests need and this machine lacks. Does nothing when all is there.
-#   tests/install.sh build   what compiling needs
-#   tests/install.sh test    that, and the real servers, clients and SDKs of the tests
+#   tests/install.sh build     what compiling needs
+#   tests/install.sh profile   that, and what recording a profile needs
+#   tests/install.sh test      the first, and the real servers, clients and SDKs of the tests
 # System packages go in with apt when we may install; otherwise one line says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,11 @@ need() { # command, package
 
 need cmake cmake
 need cc build-essential
+if [ "${1:-build}" = profile ]; then
+  need curl curl
+  need openssl openssl
+  need python3 python3
+fi
 if [ "${1:-build}" = test ]; then
   need nginx nginx
   need curl curl
@@ -43,6 +49,11 @@ if [ ${#packages[@]} -gt 0 ]; then
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
+fi
+
+# The compiler's own tools, of its own version, are rustup's to give.
+if [ "${1:-build}" = profile ] && command -v rustup >/dev/null 2>&1; then
+  rustup -q component add llvm-tools || true
 fi
 
 [ "${1:-build}" = test ] || exit 0

@@ -16,9 +16,13 @@ pub fn facts() -> Vec<String> {
         format!("Linux {}", line_of("/proc/sys/kernel/osrelease", "")),
         first_line(Command::new(nginx_program()).arg("-v")),
         format!(
-            "Tollgate {}, Pingora {}, mimalloc, fat LTO, one codegen unit",
+            "Tollgate {}, Pingora {}, mimalloc, fat LTO, one codegen unit, {}",
             env!("CARGO_PKG_VERSION"),
-            pingora_version()
+            pingora_version(),
+            match option_env!("RUSTFLAGS").is_some_and(|flags| flags.contains("profile-use")) {
+                true => "by a profile",
+                false => "without a profile",
+            }
         ),
         first_line(Command::new("rustc").arg("--version")),
         jiff::Timestamp::now()

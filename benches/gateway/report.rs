@@ -203,12 +203,13 @@ fn method(size: Size) -> String {
     format!(
         "\
 ```sh
-make bench                                              # writes this page: ten minutes and the build
-cargo bench --bench gateway -- --quick                  # three minutes, prints only
-cargo bench --bench gateway -- --only json,big          # some of {names}
+make bench                                  # writes this page: ten minutes and the builds
+make bench BENCH=--quick                    # three minutes, prints only
+make bench BENCH=\"--only json,big\"        # some of {names}
 ```
 
-It builds with the release profile and needs nginx.
+It builds as `make release` does: Tollgate and the pass-through by one profile of both at work, recorded
+with requests that are not the benchmark's (`benches/profile.sh`). nginx is the distribution's.
 
 Client, servers and upstream are on one machine and talk over 127.0.0.1 without TLS. Each server has
 {WORKERS} workers: nginx {WORKERS} processes, the others {WORKERS} threads. All keep connections to the
