@@ -72,7 +72,7 @@ pub struct Connection {
 type Timer = Pin<Box<Sleep>>;
 type Closing = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// As many bytes of memory are kept for the beginning of a next request.
+/// As many bytes of memory a connection keeps for the beginning of its next request.
 const BEGUN_BYTES: usize = 4 << 10;
 
 impl Connection {
@@ -149,7 +149,8 @@ impl Connection {
         let came = buf.filled().len() - before;
         if let Some(closing) = &mut self.closing {
             if came > 0 {
-                self.keep(buf.filled().get(before..));
+                let bytes = buf.filled().get(before..);
+                self.begun.extend_from_slice(bytes.unwrap_or_default());
             } else if read.is_pending() && closing.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -177,15 +178,6 @@ impl Connection {
             }
         }
         read
-    }
-
-    /// Keeps what has come of a request, for who reads it again.
-    fn keep(&mut self, bytes: Option<&[u8]>) {
-        if *self.phase.get_mut() != BEGUN {
-            self.begun.clear();
-            self.begun.shrink_to(BEGUN_BYTES);
-        }
-        self.begun.extend_from_slice(bytes.unwrap_or_default());
     }
 
     /// Ends a connection whose header did not come in time.
@@ -233,7 +225,13 @@ impl AsyncRead for Connection {
             buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
-        if *this.phase.get_mut() != PASSED {
+        let phase = *this.phase.get_mut();
+        if phase != BEGUN {
+            // Nobody reads the last header again, however long it was.
+            this.begun.clear();
+            this.begun.shrink_to(BEGUN_BYTES);
+        }
+        if phase != PASSED {
             return this.poll_header(cx, buf);
         }
         // A timer that nobody waits for still costs those who look for the next one.

@@ -69,7 +69,6 @@ pub fn serve(
         };
         finish::finish(&session, &mut context, shared);
         Connection::request_over(&session);
-        drop(context);
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

@@ -249,3 +249,26 @@ async fn over_tls_a_header_has_as_long() {
         "nobody speaks HTTP/1 here: {half}"
     );
 }
+
+#[tokio::test]
+async fn a_long_header_is_not_kept_while_nothing_more_is_asked() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let long = "h".repeat(900 << 10);
+    let asked = format!("GET /health HTTP/1.1\r\nhost: g\r\nx-long: {long}\r\n\r\n");
+    let mut idle = Vec::new();
+    let mut ask = async || {
+        let mut client = gateway.connect().await;
+        client.send(&asked).await;
+        assert_eq!(client.response().await.status, 200);
+        idle.push(client);
+    };
+    ask().await;
+    let before = gateway.rss_bytes();
+    for _ in 0..40 {
+        ask().await;
+    }
+    let grown = gateway.rss_bytes().saturating_sub(before) >> 20;
+    // All of them are 35 MiB.
+    assert!(grown < 12, "{grown} MiB");
+}
