@@ -20,7 +20,10 @@ if [ ! -x "$merge" ]; then
 fi
 
 built=${CARGO_TARGET_DIR:-target}/profiling
-counted=$(mktemp -d)
+# Always the same folder, as its name is among the compiler's flags.
+counted=$(realpath -m "$built/counted")
+rm -rf "$counted"
+mkdir -p "$counted"
 servers=()
 end() {
   for server in "${servers[@]}"; do kill -INT "$server" 2>/dev/null || true; done

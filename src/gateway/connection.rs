@@ -126,21 +126,23 @@ impl Connection {
 
     /// The header has come to its end.
     pub fn header_passed(session: &ServerSession) {
-        Self::enter(session, PASSED);
-    }
-
-    /// The request is over: what comes now is the next one.
-    pub fn request_over(session: &ServerSession) {
-        Self::enter(session, WAITING);
-    }
-
-    fn enter(session: &ServerSession, phase: u8) {
-        // There is none below a stream of HTTP/2.
-        let stream = session.stream();
-        let connection = stream.and_then(|stream| stream.as_ref().as_any().downcast_ref::<Self>());
-        if let Some(connection) = connection {
-            connection.phase.store(phase, Ordering::Relaxed);
+        if let Some(connection) = Self::below(session) {
+            connection.phase.store(PASSED, Ordering::Relaxed);
         }
+    }
+
+    /// What comes now is the next request, and nothing of the last.
+    pub fn next_request(session: &ServerSession) {
+        if let Some(connection) = Self::below(session)
+            && connection.phase.load(Ordering::Relaxed) == PASSED
+        {
+            connection.phase.store(WAITING, Ordering::Relaxed);
+        }
+    }
+
+    /// There is none below a stream of HTTP/2.
+    fn below(session: &ServerSession) -> Option<&Self> {
+        session.stream()?.as_ref().as_any().downcast_ref()
     }
 
     fn poll_header(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -100,6 +100,7 @@ impl HttpServerApp for Gateway {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        Connection::next_request(&session);
         match session.read_request().await {
             Ok(true) => {}
             Ok(false) => return None,

@@ -11,7 +11,6 @@ use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
-use super::connection::Connection;
 use super::context::Context;
 use super::failure::Failure;
 use super::{admit, answer, exchange, finish, models, open, websocket};
@@ -68,7 +67,6 @@ pub fn serve(
             Err(failure) => answer::refuse(&mut session, &mut context, &failure).await,
         };
         finish::finish(&session, &mut context, shared);
-        Connection::request_over(&session);
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);

@@ -21,7 +21,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::attempt::MAX_CONNECTIONS;
-use super::connection::Connection;
 use super::context::Context;
 use super::failure::{Failure, Phase, Unreadable, UpstreamFailure};
 use super::{admit, answer, body, finish, headers, open};
@@ -212,7 +211,6 @@ impl ProxyHttp for Tunnel {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, carried: &mut Carried) {
         finish::finish(session, &mut carried.context, &self.shared);
-        Connection::request_over(session);
     }
 }
 
