@@ -202,7 +202,7 @@ async fn send(
 
 /// Reads what is left of the request's body, within bounds. Pingora has marked the connection for
 /// closing when the answer was written before the body's end.
-async fn discard_body(session: &mut ServerSession) {
+pub async fn discard_body(session: &mut ServerSession) {
     // A client that waits for "100 Continue" has not begun to send, and will not now.
     if session.is_body_done() || body::expects_continue(session) {
         return;

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::response::Parts;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
 
 use super::convert;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
@@ -26,7 +25,7 @@ use crate::openai::rewrite::Rewrites;
 use crate::openai::streaming::Asked;
 use crate::openai::verdict::{self, Evidence, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{NotSent, Payload, Seat, Upstream};
+use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream};
 
 /// Connections that are tried before we say that a server is gone: pooled ones that turn out to be
 /// closed, and addresses that cannot be reached. None of them has seen any of the request.
@@ -77,7 +76,7 @@ pub enum Form {
 /// An answer that has begun.
 pub struct Answer {
     /// The connection that it comes over.
-    pub session: Box<HttpSession>,
+    pub session: Session,
     /// Its header.
     pub header: Parts,
     /// Whether it is JSON.
@@ -153,7 +152,7 @@ async fn connect_and_send(
     seat: &mut Seat,
     outgoing: &mut Outgoing,
     waited: &mut Duration,
-) -> Result<Box<HttpSession>, Failed> {
+) -> Result<Session, Failed> {
     let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
     let mut failed = unsendable();
     for _ in 0..MAX_CONNECTIONS {
@@ -191,7 +190,7 @@ async fn connect_and_send(
 
 /// An upstream may answer before it has read the whole request, and close: then its answer says
 /// why, where the connection only says that it broke.
-async fn early_answer(not_sent: NotSent) -> Result<Box<HttpSession>, Failed> {
+async fn early_answer(not_sent: NotSent) -> Result<Session, Failed> {
     let NotSent {
         error, mut session, ..
     } = not_sent;
@@ -210,7 +209,7 @@ async fn first_words(
     shared: &Shared,
     upstream: &Upstream,
     seat: &Seat,
-    mut session: Box<HttpSession>,
+    mut session: Session,
     terms: &Terms,
     started: Instant,
 ) -> Result<Box<Answer>, Failed> {

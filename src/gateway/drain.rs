@@ -7,19 +7,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pingora::protocols::http::client::HttpSession;
-
 use super::attempt;
 use super::settle::Account;
 use super::tap::Tap;
 use crate::config::Drain;
 use crate::runtime::Shared;
-use crate::upstreams::{Place, Seat};
+use crate::upstreams::{Place, Seat, Session};
 
 /// What is left of an answer whose client has gone.
 pub struct Rest {
     /// The connection that it comes over.
-    pub session: Box<HttpSession>,
+    pub session: Session,
     /// What is understood of it.
     pub tap: Box<Tap>,
 }

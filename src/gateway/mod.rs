@@ -1,10 +1,10 @@
 //! The edge: one file per step of a request's way.
 //!
 //! ```text
-//! serve ─┬ open ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
-//!        │       ├ websocket: admit → plan → bytes both ways ────────┤
-//!        │       └ own:       health, models ────────────────────────┤
-//!        └ tunnel: open → admit → Pingora carries both bodies ───────┘
+//! serve → open ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
+//!               ├ tunnel:    admit → target → carry ────────────────┤
+//!               ├ websocket: admit → plan → bytes both ways ────────┤
+//!               └ own:       health, models ────────────────────────┘
 //! ```
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
@@ -53,16 +53,13 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 
 use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
 use failure::Failure;
-use serve::Way;
 
 pub use answer::last_words;
 pub use connection::{Connection, PREFACE_BYTES};
-pub use tunnel::Tunnel;
 
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {
@@ -73,47 +70,30 @@ pub fn refusal(what: Shed) -> Vec<u8> {
 /// other.
 pub struct Gateway {
     shared: Arc<Shared>,
-    tunnel: Arc<HttpProxy<Tunnel>>,
     options: HttpServerOptions,
 }
 
 impl Gateway {
-    /// Serves from the shared state's current snapshot; what passes unread goes through the tunnel.
-    pub fn new(
-        shared: Arc<Shared>,
-        tunnel: Arc<HttpProxy<Tunnel>>,
-        options: HttpServerOptions,
-    ) -> Self {
-        Self {
-            shared,
-            tunnel,
-            options,
-        }
+    /// Serves from the shared state's current snapshot.
+    pub fn new(shared: Arc<Shared>, options: HttpServerOptions) -> Self {
+        Self { shared, options }
     }
 }
 
 #[async_trait]
 impl HttpServerApp for Gateway {
-    /// Pingora's state of a request that it carries is large, and is made for the tunnel alone.
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
-        shutdown: &ShutdownWatch,
+        _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         Connection::next_request(&session);
         match session.read_request().await {
-            Ok(true) => {}
-            Ok(false) => return None,
+            Ok(true) => serve::serve(session, &self.shared).await,
+            Ok(false) => None,
             Err(error) => {
                 Box::pin(answer::refuse_unreadable(session, &error)).await;
-                return None;
-            }
-        }
-        match Way::of(session.req_header()) {
-            Some(way) => serve::serve(session, way, &self.shared).await,
-            None => {
-                let session = Connection::rewound(session)?;
-                self.tunnel.process_new_http(session, shutdown).await
+                None
             }
         }
     }

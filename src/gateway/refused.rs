@@ -20,7 +20,7 @@ use crate::openai::error;
 use crate::openai::ratelimit;
 use crate::openai::verdict::{self, Evidence, Reason};
 use crate::runtime::Shared;
-use crate::upstreams::{Seat, Upstream};
+use crate::upstreams::{Seat, Session, Upstream};
 
 /// An error is read for this long, and up to this size; what is longer says no more.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub async fn refused(
     shared: &Shared,
     upstream: &Upstream,
     seat: &Seat,
-    mut session: Box<HttpSession>,
+    mut session: Session,
     header: Parts,
     deadline: Instant,
 ) -> Failed {

@@ -13,7 +13,6 @@ use http::response::Parts;
 use pingora::ErrorType;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 
 use super::attempt::{self, Answer, Form, Terms};
 use super::context::Context;
@@ -26,7 +25,7 @@ use super::tap::{End, Tap};
 use super::waiting;
 use crate::openai::endpoint::StreamError;
 use crate::runtime::Shared;
-use crate::upstreams::{Peer, Upstream};
+use crate::upstreams::{Peer, Session, Upstream};
 
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
@@ -142,7 +141,7 @@ fn commit(client: &ServerSession, context: &mut Context, header: Parts) -> HttpT
 struct Passing<'a> {
     client: &'a mut ServerSession,
     context: &'a mut Context,
-    upstream: Box<HttpSession>,
+    upstream: Session,
     rewriting: Rewriting,
     tap: Option<Box<Tap>>,
     json: Option<JsonReader>,

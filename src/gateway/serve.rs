@@ -1,24 +1,23 @@
 //! Which way a request goes.
 //!
 //! Owns the fork: a socket, the exchange, an endpoint of our own, or the tunnel; decided once, from
-//! the method and the path as they were sent. What fails on any of them is refused in `answer`.
+//! the method and the path as they were sent. `answer` refuses what fails on any of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Method;
 use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, finish, models, open, websocket};
+use super::{admit, answer, exchange, finish, models, open, tunnel, websocket};
 use crate::admin;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::runtime::Shared;
 
-/// A way on which we answer ourselves.
+/// A way through the gateway.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Way {
     /// The request and its answer are read.
@@ -31,23 +30,22 @@ pub enum Way {
     Models,
     /// We tell of one model, with this id as it stands in the path.
     Model(String),
-    /// It is refused.
-    Nowhere,
+    /// Bodies pass unread.
+    Tunnel,
 }
 
 impl Way {
-    /// The way of this request; `None` is the tunnel's, where Pingora carries what may pass.
-    pub fn of(request: &RequestHeader) -> Option<Self> {
+    /// The way of this request.
+    fn of(request: &RequestHeader) -> Self {
         if websocket::is_asked_for(request) {
-            return Some(Self::Socket);
+            return Self::Socket;
         }
         match admit::endpoint(request.uri.path(), &request.method) {
-            Some(Endpoint::Exchange(endpoint)) => Some(Self::Exchange(endpoint)),
-            Some(Endpoint::Health) => Some(Self::Health),
-            Some(Endpoint::Models) => Some(Self::Models),
-            Some(Endpoint::Model(id)) => Some(Self::Model(id.to_owned())),
-            // It would be the client's tunnel, not ours.
-            None => (request.method == Method::CONNECT).then_some(Self::Nowhere),
+            Some(Endpoint::Exchange(endpoint)) => Self::Exchange(endpoint),
+            Some(Endpoint::Health) => Self::Health,
+            Some(Endpoint::Models) => Self::Models,
+            Some(Endpoint::Model(id)) => Self::Model(id.to_owned()),
+            None => Self::Tunnel,
         }
     }
 }
@@ -56,13 +54,12 @@ impl Way {
 /// connection that waits for a request has no room for its state.
 pub fn serve(
     mut session: ServerSession,
-    way: Way,
     shared: &Arc<Shared>,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
     Box::pin(async move {
         let mut context = Context::new(shared);
         open::open(&mut session, &mut context, shared);
-        let served = match go(&mut session, &mut context, shared, way).await {
+        let served = match go(&mut session, &mut context, shared).await {
             Ok(()) => Ok(()),
             Err(failure) => answer::refuse(&mut session, &mut context, &failure).await,
         };
@@ -79,16 +76,16 @@ async fn go(
     session: &mut ServerSession,
     context: &mut Context,
     shared: &Arc<Shared>,
-    way: Way,
 ) -> Result<(), Failure> {
     admit::check_framing(session)?;
     admit::check_room(session.req_header(), context)?;
-    let value = match way {
+    let value = match Way::of(session.req_header()) {
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;
         }
         Way::Socket => return websocket::serve(session, context, shared).await,
-        Way::Nowhere => return Err(admit::nobody_serves(session.req_header())),
+        // What passes unread is mostly waited for: its state is large and has room of its own.
+        Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
             context.endpoint = Endpoint::Health.name();
             admin::health()

@@ -12,12 +12,10 @@ use async_trait::async_trait;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
-use pingora::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrival, Arrivals};
-use crate::gateway::{Connection, Gateway, PREFACE_BYTES, Tunnel};
+use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
 use crate::runtime::Shared;
 
 /// An HTTP/2 connection without a stream is closed after this.
@@ -36,17 +34,11 @@ pub struct Door {
 impl Door {
     /// Opens on the shared state.
     pub fn new(shared: &Arc<Shared>, arrivals: &Arc<Arrivals>) -> Self {
-        let tunnel = Tunnel::new(Arc::clone(shared));
-        let tunnel = Arc::new(http_proxy(&Arc::new(ServerConf::default()), tunnel));
         let gateway = |h2c| {
             let mut options = HttpServerOptions::default();
             options.h2c = h2c;
             options.h2_idle_timeout = Some(IDLE_HTTP2);
-            Arc::new(Gateway::new(
-                Arc::clone(shared),
-                Arc::clone(&tunnel),
-                options,
-            ))
+            Arc::new(Gateway::new(Arc::clone(shared), options))
         };
         Self {
             shared: Arc::clone(shared),

@@ -1,15 +1,16 @@
 //! Connections to upstreams, pooled by address, and sending a request over one.
 //!
-//! Owns getting a connection, writing a request to it, and taking it back. Two things are done
-//! differently from Pingora's own connector, both measured (see `docs/benchmarks.md`). A pooled
-//! HTTP/1 connection, which nearly every request gets, is taken from a pool of our own (`idle`),
-//! on a way of its own: the future that can also connect and shake hands is tens of kilobytes,
-//! would be moved from step to step with each request and kept by each open stream. And a short request leaves in one write, header
-//! and body together, where Pingora flushes between them.
+//! Owns getting a connection, writing a request to it, and taking it back into the pool, which `session`
+//! decides. Two things are done differently from Pingora's own connector, both measured (see
+//! `docs/benchmarks.md`). A pooled HTTP/1 connection, which nearly every request gets, is taken from a
+//! pool of our own (`idle`), in a future of its own: the future that can also connect and shake hands is
+//! tens of kilobytes, would be moved from step to step with each request and kept by each open stream.
+//! And a short request leaves in one write, header and body together, where Pingora flushes between them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use pingora::connectors::http::Connector as AnyConnector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::RequestHeader;
@@ -23,6 +24,7 @@ use tokio::io::AsyncWriteExt;
 use super::idle::Idle;
 use super::payload::Chunks;
 use super::pool::IDLE_CONNECTION;
+use super::session::Session;
 use super::{Payload, Peer};
 
 /// Idle connections of HTTP/2 that are kept, over all upstreams.
@@ -47,7 +49,9 @@ pub struct Connection {
     reused: bool,
 }
 
-enum Wire {
+/// What a request is written to: an HTTP/1 connection, or a stream of a connection that may speak
+/// HTTP/2.
+pub(super) enum Wire {
     Http1(Stream),
     Any(Box<HttpSession>),
 }
@@ -58,8 +62,8 @@ pub struct NotSent {
     pub error: Box<Error>,
     /// Whether the upstream has seen nothing of it, so that it may be sent again.
     pub unseen: bool,
-    /// The connection, over which an early answer may have come.
-    pub session: Box<HttpSession>,
+    /// The connection, over which an early answer may have come. It carries no other request.
+    pub session: Session,
 }
 
 impl Default for Connector {
@@ -104,19 +108,16 @@ impl Connector {
         Ok(Box::new(Http1Session::new(stream)))
     }
 
-    /// Takes back a connection whose answer has been read to its end.
-    pub async fn release(&self, session: Box<HttpSession>, peer: &Peer) {
-        match *session {
-            HttpSession::H1(mut session) => {
-                session.respect_keepalive();
-                if let Some(stream) = session.reuse().await {
-                    self.idle.put(peer.key, stream, IDLE_CONNECTION);
-                }
-            }
-            other => {
+    /// Takes back a connection whose answer has been read to its end. One whose state is in doubt is
+    /// closed.
+    pub async fn release(&self, session: Session, peer: &Peer) {
+        match session.reusable().await {
+            Some(Wire::Http1(stream)) => self.idle.put(peer.key, stream, IDLE_CONNECTION),
+            Some(Wire::Any(session)) => {
                 let idle = Some(IDLE_CONNECTION);
-                Box::pin(self.any.release_http_session(other, &peer.http, idle)).await;
+                Box::pin(self.any.release_http_session(*session, &peer.http, idle)).await;
             }
+            None => {}
         }
     }
 
@@ -130,7 +131,7 @@ impl Connector {
 }
 
 impl Connection {
-    /// Sends a request.
+    /// Sends a request, header and body.
     ///
     /// # Errors
     /// See [`NotSent`].
@@ -138,8 +139,8 @@ impl Connection {
         self,
         header: &RequestHeader,
         body: &Payload,
-    ) -> std::result::Result<Box<HttpSession>, Box<NotSent>> {
-        let (session, sent) = match self.wire {
+    ) -> std::result::Result<Session, Box<NotSent>> {
+        let (http, sent) = match self.wire {
             Wire::Http1(mut stream) => {
                 let sent = send_http1(&mut stream, header, body).await;
                 (Box::new(HttpSession::H1(Http1Session::new(stream))), sent)
@@ -150,11 +151,48 @@ impl Connection {
                 (session, sent)
             }
         };
+        let mut session = Session::new(http, &header.method);
         match sent {
-            Ok(()) => Ok(session),
+            Ok(()) => {
+                session.sent_whole();
+                Ok(session)
+            }
             Err(Failed { error, began }) => Err(Box::new(NotSent {
                 error,
                 unseen: self.reused && !began,
+                session,
+            })),
+        }
+    }
+
+    /// Sends the header of a request whose body is still on its way: it is written with
+    /// [`Session::write_body`] and ended with [`Session::finish_body`]. Tells whether the connection
+    /// had carried a request before.
+    ///
+    /// # Errors
+    /// See [`NotSent`]. No server acts on a part of a header, so of a reused connection it has seen
+    /// nothing.
+    pub async fn send_header(
+        self,
+        mut header: RequestHeader,
+    ) -> std::result::Result<(Session, bool), Box<NotSent>> {
+        let mut http = match self.wire {
+            Wire::Http1(stream) => Box::new(HttpSession::H1(Http1Session::new(stream))),
+            Wire::Any(session) => session,
+        };
+        if http.as_http2().is_some() {
+            // HTTP/2 frames bodies itself.
+            header.remove_header(&TRANSFER_ENCODING);
+        }
+        http.set_write_timeout(Some(WRITE_TIMEOUT));
+        let method = header.method.clone();
+        let written = Box::pin(http.write_request_header(Box::new(header))).await;
+        let session = Session::new(http, &method);
+        match written {
+            Ok(()) => Ok((session, self.reused)),
+            Err(error) => Err(Box::new(NotSent {
+                error,
+                unseen: self.reused,
                 session,
             })),
         }

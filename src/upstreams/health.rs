@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Method};
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use tokio::net::TcpStream;
@@ -230,12 +230,15 @@ async fn status(
     let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
     session.read_response_header().await.map_err(said)?;
     let status = session.response_header().map(|header| header.status);
-    let mut left = MAX_ANSWER_BYTES;
-    while let Some(chunk) = session.read_response_body().await.map_err(said)? {
+    // The length that an answer to HEAD tells is of a body that does not come.
+    let mut left = match header.method == Method::HEAD {
+        true => 0,
+        false => MAX_ANSWER_BYTES,
+    };
+    while left > 0
+        && let Some(chunk) = session.read_response_body().await.map_err(said)?
+    {
         left = left.saturating_sub(chunk.len());
-        if left == 0 {
-            break;
-        }
     }
     if left > 0 {
         connector.release(session, peer).await;

@@ -2,7 +2,8 @@
 //!
 //! `pool` keeps the servers and their addresses, `balancer` picks one, `health` asks them how they
 //! are and `breaker` leaves out what fails; `keys` takes turns among the keys, `places` bounds how
-//! much is asked at once and `budget` how often again; `connector` keeps the connections.
+//! much is asked at once and `budget` how often again; `connector` keeps the connections, `session`
+//! decides which of them may be used again.
 //! `conditions` keeps what has been learnt of all of them from one snapshot to the next. Owns what
 //! an upstream needs to be asked. Refuses to know what is asked, and why.
 
@@ -18,6 +19,7 @@ mod keys;
 mod payload;
 mod places;
 mod pool;
+mod session;
 mod window;
 
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ pub use keys::{Key, KeyRing, Readiness, Rest, Turn};
 pub use payload::Payload;
 pub use places::{Full, Place, Places};
 pub use pool::{Peer, Pool, Seat, Server};
+pub use session::Session;
 
 /// One upstream of the running configuration.
 #[derive(Debug)]

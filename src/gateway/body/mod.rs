@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
 use super::admit::Content;
 use super::failure::{Failure, Unreadable};
+use super::headers::Framing;
 use crate::observe::metrics::Shed;
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
@@ -223,10 +225,26 @@ fn declared_length(session: &ServerSession) -> Option<usize> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
+/// How the body of a request is framed on its way to an upstream.
+pub fn framing(session: &mut ServerSession) -> Framing {
+    if let Some(length) = declared_length(session) {
+        return Framing::Length(length as u64);
+    }
+    if !session.is_body_done() {
+        return Framing::Chunked;
+    }
+    // Servers expect these to have a body, and some refuse one that is not announced.
+    match session.req_header().method {
+        Method::POST | Method::PUT | Method::PATCH => Framing::Length(0),
+        _ => Framing::Bodiless,
+    }
+}
+
 /// A client that sends nothing of an announced body for this long is given up.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+/// The next bytes of a body, in the time that a client has for them; `None` at its end.
+pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
     let too_slow = || Failure::Shed(Shed::BodyRate);
     let left = pace.left().ok_or_else(too_slow)?;
     let late = || match left < READ_TIMEOUT {

@@ -33,6 +33,11 @@ impl Pace {
         self.came += bytes;
     }
 
+    /// Leaves out a time in which nothing was read.
+    pub fn exclude(&mut self, time: Duration) {
+        self.since += time;
+    }
+
     /// How long the next bytes may take to come; `None` when they are late already.
     pub fn left(&self) -> Option<Duration> {
         match self.allowed() {

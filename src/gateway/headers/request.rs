@@ -124,24 +124,39 @@ pub fn for_exchange(
     request(Method::POST, headers)
 }
 
-/// The header of a tunnelled request, its body framed as the client frames it. `is_api` tells the
-/// API from another service.
+/// How the body of a request is framed that passes while it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    Bodiless,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks, until the last one.
+    Chunked,
+}
+
+/// The header of a tunnelled request, but for what depends on the server. The framing is written anew:
+/// what a client says of it is never copied. `is_api` tells the API from another service.
 pub fn for_tunnel(
     client: &RequestHeader,
     upstream: &Upstream,
     credential: Option<HeaderValue>,
     is_api: bool,
+    framing: Framing,
 ) -> RequestHeader {
     let passes = |name: &str| match is_api {
         true => is_forwarded_unread(name),
         false => !is_withheld(name),
     };
     let mut headers = build(client, passes, upstream, credential);
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
-        if let Some(value) = client.headers.get(&name) {
-            headers.insert(name, value.clone());
+    match framing {
+        Framing::Bodiless => None,
+        Framing::Length(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        Framing::Chunked => {
+            let chunked = HeaderValue::from_static("chunked");
+            headers.insert(TRANSFER_ENCODING, chunked)
         }
-    }
+    };
     request(client.method.clone(), headers)
 }
 

@@ -31,6 +31,10 @@ pub fn find(
     request: &RequestHeader,
     context: &mut Context,
 ) -> Result<(Arc<Upstream>, Target), Failure> {
+    // It would be the client's tunnel, not ours.
+    if request.method == Method::CONNECT {
+        return Err(admit::nobody_serves(request));
+    }
     let path = request.uri.path();
     let runtime = Arc::clone(&context.runtime);
     let query = headers::query(request, &[]);

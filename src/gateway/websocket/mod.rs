@@ -33,7 +33,7 @@ use crate::openai::endpoint::Socket;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
-use crate::upstreams::{Peer, Turn, Upstream};
+use crate::upstreams::{Turn, Upstream};
 use passing::ClientEnd;
 
 /// Whether a request asks for a WebSocket. Another `Upgrade` is an offer that we decline by taking
@@ -72,14 +72,14 @@ pub async fn serve(
     admit::hops(&request.headers, context)?;
     let upstream = choose(request, context, socket)?;
     let opening = opening(request, context, socket, &upstream, &protocols)?;
-    let (session, peer) = open(context, shared, &upstream, opening).await?;
+    let session = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
             agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
             passing::run(client, context, shared, *session).await
         }
-        _ => Err(decline(shared, &upstream, session, &peer).await),
+        _ => Err(decline(&upstream, session).await),
     }
 }
 
@@ -170,7 +170,7 @@ async fn open(
     shared: &Shared,
     upstream: &Upstream,
     opening: Opening,
-) -> Result<(Box<Upstream1>, Arc<Peer>), Failure> {
+) -> Result<Box<Upstream1>, Failure> {
     let started = Instant::now();
     let mut failure = UpstreamFailure::unresolved();
     let mut tried = Vec::new();
@@ -202,7 +202,7 @@ async fn open(
             .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken)))?;
         upstream.pool.succeeded(&mut seat);
         context.waited += started.elapsed();
-        return Ok((session, Arc::clone(&seat.peer)));
+        return Ok(session);
     }
     Err(Failure::Upstream(failure))
 }
@@ -282,20 +282,17 @@ async fn refuse(
 }
 
 /// Passes on the answer of an upstream that does not open the socket, unless it speaks of our account.
-async fn decline(
-    shared: &Shared,
-    upstream: &Upstream,
-    session: Box<Upstream1>,
-    peer: &Peer,
-) -> Failure {
-    let mut session = Box::new(HttpSession::H1(*session));
+async fn decline(upstream: &Upstream, session: Box<Upstream1>) -> Failure {
+    // It has been asked to switch protocols: what it does after that is not known, so the connection is
+    // not used again.
+    let mut session = HttpSession::H1(*session);
     let header = session.response_header().cloned();
     let until = Instant::now() + refused::ERROR_PATIENCE;
     let (Some(header), Some(body)) = (header, refused::read_error(&mut session, until).await)
     else {
         return Failure::Upstream(UpstreamFailure::disagrees());
     };
-    shared.connector.release(session, peer).await;
+    session.shutdown().await;
     let complaint = Complaint::read(&body).unwrap_or_default();
     let evidence = Evidence::Answer {
         status: header.status.as_u16(),

@@ -1,0 +1,213 @@
+//! One request's session with an upstream, and whether its connection may carry another.
+//!
+//! A connection that is used again must stand exactly between two messages, or one caller's request is
+//! answered with what was another's. So it goes back to the pool only when the request was sent whole,
+//! the end of the answer can be told in one way only and has been read, and no byte has come behind it.
+//! Everything else closes it. Owns that decision; `connector` owns the pool. Does not read answers: its
+//! users do, through Pingora's session.
+
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora::{Error, Result};
+
+use super::connector::Wire;
+
+/// A request's session with an upstream; Pingora's, which reads the answer.
+pub struct Session {
+    http: Box<HttpSession>,
+    is_sent: bool,
+    is_head: bool,
+    /// What has ended the answer in place of its end; the next read gives it.
+    broken: Option<Box<Error>>,
+}
+
+impl Session {
+    /// A session of which only a part of the request has been sent.
+    pub(super) fn new(http: Box<HttpSession>, method: &Method) -> Self {
+        Self {
+            http,
+            is_sent: false,
+            is_head: *method == Method::HEAD,
+            broken: None,
+        }
+    }
+
+    /// Notes that the whole request has been sent.
+    pub(super) fn sent_whole(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// Sends a part of the request's body.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn write_body(&mut self, chunk: Bytes) -> Result<()> {
+        self.http.write_request_body(chunk, false).await
+    }
+
+    /// Ends the request's body.
+    ///
+    /// # Errors
+    /// The connection's, and that the body was shorter than its header says.
+    pub async fn finish_body(&mut self) -> Result<()> {
+        self.http.finish_request_body().await?;
+        self.is_sent = true;
+        Ok(())
+    }
+
+    /// Whether the whole request has been sent.
+    pub fn is_sent(&self) -> bool {
+        self.is_sent
+    }
+
+    /// Whether the answer has come to its end. To Pingora a stream of HTTP/2 that was reset has ended
+    /// like one that is complete.
+    pub fn response_done(&mut self) -> bool {
+        let HttpSession::H2(http2) = &mut *self.http else {
+            return self.http.response_done();
+        };
+        match http2.check_response_end_or_error() {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                self.broken.get_or_insert(error);
+                false
+            }
+        }
+    }
+
+    /// The next bytes of the answer's body; `None` at its end.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
+        match self.broken.take() {
+            Some(error) => Err(error),
+            None => self.http.read_response_body().await,
+        }
+    }
+
+    /// The connection, where another request may follow on it.
+    pub(super) async fn reusable(self) -> Option<Wire> {
+        match *self.http {
+            HttpSession::H1(mut http1) => {
+                // Whether a body follows an answer to HEAD is for the upstream to know.
+                if !self.is_sent || self.is_head || !has_certain_end(&http1) {
+                    http1.shutdown().await;
+                    return None;
+                }
+                // It looks at what the upstream says of the connection, at the end of the body, and
+                // at bytes behind it.
+                http1.respect_keepalive();
+                http1.reuse().await.map(Wire::Http1)
+            }
+            // A stream of HTTP/2 ends by itself; one that is given up is reset.
+            mut other => {
+                if !self.is_sent {
+                    other.shutdown().await;
+                }
+                Some(Wire::Any(Box::new(other)))
+            }
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = HttpSession;
+
+    fn deref(&self) -> &HttpSession {
+        &self.http
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut HttpSession {
+        &mut self.http
+    }
+}
+
+/// Whether the end of an answer can be told in one way only.
+fn has_certain_end(http1: &Http1Session) -> bool {
+    let Some(header) = http1.resp_header() else {
+        return false;
+    };
+    // What breaks the rule that these have no body is read as the next answer.
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+    !bodiless.contains(&header.status)
+        && is_framed_once(&header.headers, &http1.get_headers_raw_bytes())
+}
+
+/// Whether a header frames its body by one line: a length, or `chunked`. Pingora drops a length beside
+/// `Transfer-Encoding`; the raw header still has it.
+fn is_framed_once(headers: &HeaderMap, raw: &[u8]) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {
+            let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+            let is_number = |value: &[u8]| value.iter().all(u8::is_ascii_digit);
+            let is_one = lengths
+                .next()
+                .is_some_and(|value| is_number(value.as_bytes()));
+            is_one && lengths.next().is_none()
+        }
+        (Some(coding), None) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked") && !names_a_length(raw)
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn names_a_length(raw: &[u8]) -> bool {
+    let name = CONTENT_LENGTH.as_str().as_bytes();
+    raw.split(|byte| *byte == b'\n').any(|line| {
+        let head = line.get(..name.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_certain(lines: &[(&'static str, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        let mut raw = "HTTP/1.1 200 OK\r\n".to_owned();
+        let is_chunked = lines.iter().any(|(name, _)| *name == "transfer-encoding");
+        for (name, value) in lines {
+            raw.push_str(&format!("{name}: {value}\r\n"));
+            // As Pingora does.
+            if !(is_chunked && *name == "content-length") {
+                headers.append(*name, value.parse().unwrap());
+            }
+        }
+        is_framed_once(&headers, raw.as_bytes())
+    }
+
+    #[test]
+    fn an_answer_with_one_framing_has_a_certain_end() {
+        assert!(is_certain(&[("content-length", "5")]));
+        assert!(is_certain(&[("transfer-encoding", "Chunked")]));
+    }
+
+    #[test]
+    fn an_answer_that_can_be_read_in_two_ways_has_none() {
+        for lines in [
+            &[("content-length", "5"), ("content-length", "5")][..],
+            &[("content-length", "5, 5")],
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+            &[("transfer-encoding", "identity")],
+            &[],
+        ] {
+            assert!(!is_certain(lines), "{lines:?}");
+        }
+    }
+}
