@@ -2,12 +2,19 @@
 //!
 //! Owns its keys, defaults and bounds. Refuses to know how any of them is enforced.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::{Node, Section};
 
 /// No count may be set higher.
 const MAX_COUNT: u64 = 1_000_000;
+/// Pingora reads no more headers of one request.
+const MAX_FIELDS: usize = 256;
+/// The bounds on the bytes of one header.
+const HEADER_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
+/// The bounds on the bytes of all headers.
+const MEMORY_BYTES: RangeInclusive<usize> = 1 << 20..=64 << 30;
 /// No time may be set longer.
 const MAX_TIME: Duration = Duration::from_secs(3600);
 /// No rate may be set higher.
@@ -22,6 +29,14 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Requests that are served at a time.
     pub requests: usize,
+    /// Bytes of one request's header over HTTP/1.
+    pub header: usize,
+    /// Bytes of one request's header list over HTTP/2, as RFC 9113 counts them.
+    pub http2_header: usize,
+    /// How many headers one request may have.
+    pub header_fields: usize,
+    /// Bytes of all headers at a time, beyond 4 KiB of each.
+    pub header_memory: usize,
     /// How long a request's header may take to come; a body has as long before `body_rate` counts.
     pub header_timeout: Duration,
     /// Bytes a second that a body has to bring on average; 0 for no bound.
@@ -36,6 +51,10 @@ impl Default for Limits {
             connections: 16_384,
             connections_per_address: 4096,
             requests: 8192,
+            header: 64 << 10,
+            http2_header: 16 << 10,
+            header_fields: MAX_FIELDS,
+            header_memory: 64 << 20,
             header_timeout: Duration::from_secs(10),
             body_rate: 1 << 10,
             write_timeout: Duration::from_secs(60),
@@ -69,6 +88,19 @@ pub fn read(node: &Node<'_>) -> Limits {
             *time = value;
         }
     }
+    for (name, size, within) in [
+        ("header", &mut limits.header, HEADER_BYTES),
+        ("http2_header", &mut limits.http2_header, HEADER_BYTES),
+        ("header_memory", &mut limits.header_memory, MEMORY_BYTES),
+    ] {
+        if let Some(value) = read_size(&mut section, name, within) {
+            *size = value;
+        }
+    }
+    let fields = section.take("header_fields");
+    if let Some(value) = fields.and_then(|n| n.integer(8, MAX_FIELDS as u64)) {
+        limits.header_fields = usize::try_from(value).unwrap_or(MAX_FIELDS);
+    }
     if let Some(rate) = section.take("body_rate").and_then(|n| read_rate(&n)) {
         limits.body_rate = rate;
     }
@@ -84,6 +116,22 @@ fn read_time(section: &mut Section<'_>, name: &'static str) -> Option<Duration> 
         return None;
     }
     Some(time)
+}
+
+fn read_size(
+    section: &mut Section<'_>,
+    name: &'static str,
+    within: RangeInclusive<usize>,
+) -> Option<usize> {
+    let node = section.take(name)?;
+    let size = node.bytes()?;
+    if within.contains(&size) {
+        return Some(size);
+    }
+    let written = |bytes: &usize| bytesize::ByteSize(*bytes as u64).display().iec_short();
+    let (least, most) = (written(within.start()), written(within.end()));
+    node.report(format!("must be from {least} to {most}"), None);
+    None
 }
 
 fn read_rate(node: &Node<'_>) -> Option<usize> {

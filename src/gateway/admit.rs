@@ -1,15 +1,13 @@
 //! The second step: which endpoint, and who is calling.
 //!
-//! Owns the checks that need nothing but the request's header: framing, room for one more, path,
-//! method, key, content type. Each refusal is a [`Failure`].
+//! Owns the checks that need nothing but the request's header: room for one more, path, method, key,
+//! content type. Each refusal is a [`Failure`]. Does not handle framing (see `framing`).
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Version};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::{Failure, Unreadable};
@@ -18,40 +16,6 @@ use crate::auth;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
-
-/// Refuses a request whose end could be read in two ways.
-pub fn check_framing(session: &ServerSession) -> Result<(), Failure> {
-    let Some(http1) = session.as_http1() else {
-        return Ok(());
-    };
-    let raw = http1.get_headers_raw_bytes();
-    let bare = |at: usize| at == 0 || raw.get(at - 1) != Some(&b'\r');
-    if memchr::memchr_iter(b'\n', &raw).any(bare) {
-        return Err(Failure::Framing("a header line ends without CR"));
-    }
-    let header = session.req_header();
-    if header.version == Version::HTTP_11 && !header.headers.contains_key(HOST) {
-        return Err(Failure::Framing("the Host header is missing"));
-    }
-    // Pingora drops the length when both are there; the raw header still has it.
-    let chunked = header.headers.contains_key(TRANSFER_ENCODING);
-    if chunked && has_content_length(&raw) {
-        return Err(Failure::Framing(
-            "both Content-Length and Transfer-Encoding are present",
-        ));
-    }
-    Ok(())
-}
-
-fn has_content_length(raw: &Bytes) -> bool {
-    let name = b"content-length";
-    raw.split(|byte| *byte == b'\n').any(|line| {
-        line.split_at_checked(name.len())
-            .is_some_and(|(head, rest)| {
-                head.eq_ignore_ascii_case(name) && rest.trim_ascii_start().starts_with(b":")
-            })
-    })
-}
 
 /// Refuses a request that is one too many, but for the one that asks how we are.
 pub fn check_room(header: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
@@ -195,12 +159,5 @@ mod tests {
         let form = "multipart/form-data; boundary=x";
         assert!(of(chat, "content-type", form).is_err());
         assert_eq!(of(speech, "content-type", form).unwrap(), Content::Form);
-    }
-
-    #[test]
-    fn a_content_length_is_found_in_any_case_and_nowhere_else() {
-        let found = |raw: &'static str| has_content_length(&Bytes::from_static(raw.as_bytes()));
-        assert!(found("POST / HTTP/1.1\r\ncOntent-Length : 5\r\n\r\n"));
-        assert!(!found("POST / HTTP/1.1\r\nx-content-length: 5\r\n\r\n"));
     }
 }

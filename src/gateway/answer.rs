@@ -124,19 +124,22 @@ pub fn closing(failure: &Failure) -> Vec<u8> {
     [head.as_bytes(), &body].concat()
 }
 
-/// Answers a request whose header cannot be read, where there is anything to say; the connection
+/// Answers a request whose header could not be read, where there is anything to say; the connection
 /// ends with it.
-pub async fn refuse_unreadable(session: ServerSession, error: &Error) {
-    Connection::header_passed(&session);
-    let (ServerSession::H1(http1), ErrorType::InvalidHTTPHeader) = (session, error.etype()) else {
-        return;
-    };
+pub async fn refuse_unread<T>(session: ServerSession, error: Option<&Error>) -> Option<T> {
+    let (mut stream, refused) = Connection::refused(session)?;
+    let is_invalid = error.is_some_and(|e| *e.etype() == ErrorType::InvalidHTTPHeader);
+    let unreadable = is_invalid.then_some(Failure::Framing("its header cannot be read"));
+    let failure = refused.or(unreadable)?;
     // Pingora's words have the header in them, and what is in that is the client's secret.
-    log::debug!("a request's header cannot be read");
-    let failure = Failure::Framing("its header cannot be read");
-    let (mut stream, answer) = (http1.into_inner(), closing(&failure));
+    log::debug!(
+        "the header of a request is refused: {}",
+        failure.api_error().message
+    );
+    let answer = closing(&failure);
     let telling = last_words(&mut stream, &answer, LINGER_BYTES);
-    let _ = tokio::time::timeout(LINGER, telling).await;
+    let _ = tokio::time::timeout(LINGER, Box::pin(telling)).await;
+    None
 }
 
 /// Ends a connection with an answer, and reads and throws away so many bytes of what still comes:

@@ -12,7 +12,8 @@
 //! `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
 //! JSON answer. `drain` reads on for who has left, `settle` counts what was used.
-//! `context` is what a request carries along, `connection` watches what they all come over,
+//! `context` is what a request carries along, `connection` watches what they all come over, `framing`
+//! refuses what could be read in two ways,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
 //! a request is served.
@@ -30,6 +31,7 @@ mod drain;
 mod exchange;
 mod failure;
 mod finish;
+mod framing;
 mod headers;
 mod hold;
 mod models;
@@ -52,6 +54,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::server::ShutdownWatch;
 
 use crate::observe::metrics::Shed;
@@ -90,12 +93,17 @@ impl HttpServerApp for Gateway {
         Connection::next_request(&session);
         match session.read_request().await {
             Ok(true) => serve::serve(session, &self.shared).await,
-            Ok(false) => None,
-            Err(error) => {
-                Box::pin(answer::refuse_unreadable(session, &error)).await;
-                None
-            }
+            Ok(false) => answer::refuse_unread(session, None).await,
+            Err(error) => answer::refuse_unread(session, Some(&error)).await,
         }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let limits = self.shared.pin().settings.limits;
+        let mut options = default_h2_options();
+        let list = u32::try_from(limits.http2_header).unwrap_or(u32::MAX);
+        options.max_header_list_size(list);
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, finish, models, open, tunnel, websocket};
+use super::{admit, answer, exchange, finish, framing, models, open, tunnel, websocket};
 use crate::admin;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::runtime::Shared;
@@ -77,7 +77,7 @@ async fn go(
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
-    admit::check_framing(session)?;
+    framing::check(session, &context.runtime.settings.limits)?;
     admit::check_room(session.req_header(), context)?;
     let value = match Way::of(session.req_header()) {
         Way::Exchange(endpoint) => {

@@ -65,6 +65,8 @@ pub enum Shed {
     ConnectionsPerAddress,
     /// A request, because there are too many.
     Requests,
+    /// A request, because all headers together take too much memory.
+    HeaderMemory,
     /// A connection whose request's header came too slowly.
     HeaderTimeout,
     /// A request whose body came too slowly.
@@ -72,10 +74,11 @@ pub enum Shed {
 }
 
 impl Shed {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Requests,
+        Self::HeaderMemory,
         Self::HeaderTimeout,
         Self::BodyRate,
     ];
@@ -86,6 +89,7 @@ impl Shed {
             Self::Connections => "connections",
             Self::ConnectionsPerAddress => "connections_per_address",
             Self::Requests => "requests",
+            Self::HeaderMemory => "header_memory",
             Self::HeaderTimeout => "header_timeout",
             Self::BodyRate => "body_rate",
         }

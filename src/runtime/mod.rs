@@ -7,6 +7,7 @@
 
 mod connections;
 mod manners;
+mod memory;
 mod room;
 mod shared;
 
@@ -25,6 +26,7 @@ use crate::upstreams::{Breaker, Conditions, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
 pub use manners::Manners;
+pub use memory::{Held, Memory};
 pub use room::{Room, Within};
 pub use shared::{InFlight, Shared};
 

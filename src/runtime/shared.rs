@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Connections, Room, Runtime};
+use super::{Connections, Memory, Room, Runtime};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::observe::metrics::Metrics;
@@ -31,6 +31,8 @@ pub struct Shared {
     pub budget: Budget,
     /// Connections of clients.
     pub connections: Arc<Connections>,
+    /// Long headers of requests.
+    pub headers: Arc<Memory>,
     /// Answers that are read on for clients that have left.
     pub drains: Arc<Room>,
     /// Estimates that are being made.
@@ -57,6 +59,7 @@ impl Shared {
             connector: Arc::default(),
             budget: Budget::default(),
             connections: Arc::default(),
+            headers: Arc::default(),
             drains: Arc::default(),
             estimates: Arc::default(),
             metrics: Metrics::new()?,

@@ -29,6 +29,7 @@ mod failover;
 mod forms;
 mod forms_large;
 mod forms_refused;
+mod framing;
 mod headers;
 mod manners;
 mod manners_streamed;

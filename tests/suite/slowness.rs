@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::certificate::{Certificate, certificate};
-use crate::support::client::post;
+use crate::support::client::{Client, post};
 use crate::support::form::{self, BOUNDARY};
 use crate::support::gateway::{Folder, Gateway, config};
+use crate::support::http2::Client2;
 use crate::support::tools::require;
 use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, chat, soon};
@@ -253,7 +254,7 @@ async fn over_tls_a_header_has_as_long() {
 #[tokio::test]
 async fn a_long_header_is_not_kept_while_nothing_more_is_asked() {
     let upstream = Upstream::answering("{}").await;
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&limited(&upstream, "header: 1MiB"));
     let long = "h".repeat(900 << 10);
     let asked = format!("GET /health HTTP/1.1\r\nhost: g\r\nx-long: {long}\r\n\r\n");
     let mut idle = Vec::new();
@@ -273,4 +274,77 @@ async fn a_long_header_is_not_kept_while_nothing_more_is_asked() {
     let grown = gateway.rss_bytes().saturating_sub(before) >> 20;
     // All of them are 105 MiB.
     assert!(grown < 40, "{grown} MiB");
+}
+
+#[tokio::test]
+async fn a_header_beyond_its_bound_is_told_so() {
+    let (_upstream, gateway) = started("header: 8KiB, http2_header: 8KiB, header_fields: 20").await;
+    let with = |bytes: usize| {
+        format!(
+            "GET /health HTTP/1.1\r\nhost: g\r\nx: {}",
+            "h".repeat(bytes)
+        )
+    };
+    let mut client = gateway.connect().await;
+    client.send(with(8000) + "\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    for end in ["", "\r\n\r\n"] {
+        let mut client = gateway.connect().await;
+        client.send(with(8 << 10) + end).await;
+        let response = client.response().await;
+        response.assert_error(431, "invalid_request_error", Some("header_too_large"), None);
+        assert!(client.is_closed().await);
+    }
+    let many = "x: y\r\n".repeat(21);
+    let mut client = gateway.connect().await;
+    client
+        .send(format!("GET /health HTTP/1.1\r\nhost: g\r\n{many}\r\n"))
+        .await;
+    let response = client.response().await;
+    response.assert_error(431, "invalid_request_error", Some("header_too_large"), None);
+    let mut http2 = Client2::connect(&gateway).await;
+    let long = "h".repeat(8 << 10);
+    let answer = http2
+        .send("GET", "/health", &[("x", &long)], &[])
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 431);
+    let many: Vec<_> = (0..21).map(|_| ("x", "y")).collect();
+    let answer = http2.send("GET", "/health", &many, &[]).await.unwrap();
+    assert!(
+        answer.status == 431 && answer.body.contains("more than 20 headers"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn all_headers_together_have_a_bound() {
+    let (_upstream, gateway) = started("header_memory: 1MiB, header: 256KiB").await;
+    let begun = format!(
+        "GET /health HTTP/1.1\r\nhost: g\r\nx: {}",
+        "h".repeat(250 << 10)
+    );
+    let mut held = Vec::new();
+    let mut refused = None;
+    for _ in 0..6 {
+        let mut client = gateway.connect().await;
+        client.send(&begun).await;
+        held.push(client);
+        if gateway
+            .metric("tollgate_shed_total{what=\"header_memory\"}")
+            .await
+            > 0.0
+        {
+            refused = held.pop();
+            break;
+        }
+    }
+    let response = refused
+        .expect("1.5 MiB of headers are more than 1 MiB")
+        .response()
+        .await;
+    response.assert_error(503, "server_error", Some("overloaded"), None);
+    // A short header is not counted, so others go on.
+    assert_eq!(gateway.get("/health").await.status, 200);
+    held.into_iter().for_each(Client::leave);
 }

@@ -19,6 +19,7 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
 use super::admit::Content;
+use super::connection::Connection;
 use super::failure::{Failure, Unreadable};
 use super::headers::Framing;
 use crate::observe::metrics::Shed;
@@ -264,8 +265,9 @@ pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option
     };
     let read = read.map_err(|e| match e.etype() {
         ErrorType::ReadTimedout => late(),
-        // A chunk that cannot be parsed: where the next request begins is unknown.
-        ErrorType::Custom("InvalidChunk") => Failure::Framing("the chunked body is malformed"),
+        _ if Connection::has_malformed_body(session) => {
+            Failure::Framing("the chunked body is malformed")
+        }
         _ => Failure::ClientGone,
     })?;
     pace.pass(read.as_ref().map_or(0, Bytes::len));

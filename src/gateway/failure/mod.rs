@@ -27,6 +27,10 @@ pub use upstream::{Cause, Phase, Refusal, UpstreamFailure};
 pub enum Failure {
     /// The end of the request could be read in two ways.
     Framing(&'static str),
+    /// The header is longer than `limits.header`, in bytes.
+    HeaderTooLarge { limit: usize },
+    /// There are more headers than `limits.header_fields`.
+    TooManyHeaders { limit: usize },
     /// No endpoint of ours.
     UnknownPath { method: Method, path: String },
     /// An endpoint of ours, asked with a method that it does not take.
@@ -86,6 +90,12 @@ impl Failure {
                 None,
                 format!("The request is malformed: {what}."),
             ),
+            Self::HeaderTooLarge { limit } => header_too_large(format!(
+                "The header of the request is longer than {limit} bytes."
+            )),
+            Self::TooManyHeaders { limit } => {
+                header_too_large(format!("The request has more than {limit} headers."))
+            }
             Self::UnknownPath { .. }
             | Self::WrongMethod { .. }
             | Self::AmbiguousPath
@@ -267,6 +277,11 @@ fn bad_request(
         param,
         ..error(StatusCode::BAD_REQUEST, INVALID, code, message)
     }
+}
+
+fn header_too_large(message: String) -> ApiError {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    error(status, INVALID, Some("header_too_large"), message)
 }
 
 fn unknown_model(model: &str) -> ApiError {

@@ -18,6 +18,10 @@ pub fn api_error(what: Shed) -> ApiError {
         Shed::Requests => {
             "The gateway is serving as many requests as it can. Please try again in 1s."
         }
+        Shed::HeaderMemory => {
+            "The gateway holds as many headers as it can. Please try again in 1s, or send a shorter \
+             header."
+        }
         Shed::HeaderTimeout => "The header of the request did not arrive in time.",
         Shed::BodyRate => "The request body came too slowly.",
     };
@@ -35,7 +39,9 @@ pub fn api_error(what: Shed) -> ApiError {
 /// Whether the same request may find room a moment later.
 pub fn passes_soon(what: Shed) -> bool {
     match what {
-        Shed::Connections | Shed::ConnectionsPerAddress | Shed::Requests => true,
+        Shed::Connections | Shed::ConnectionsPerAddress | Shed::Requests | Shed::HeaderMemory => {
+            true
+        }
         Shed::HeaderTimeout | Shed::BodyRate => false,
     }
 }

@@ -6,11 +6,13 @@
 //! of its network. The dialect's own headers and the provider's key are set last, so that nothing a
 //! client sends can remove or replace them.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use pingora::http::RequestHeader;
 
 use crate::upstreams::{Peer, Upstream};
@@ -146,7 +148,7 @@ pub fn for_tunnel(
 ) -> RequestHeader {
     let passes = |name: &str| match is_api {
         true => is_forwarded_unread(name),
-        false => !is_withheld(name),
+        false => !is_withheld(&as_read(name)),
     };
     let mut headers = build(client, passes, upstream, credential);
     match framing {
@@ -189,8 +191,10 @@ fn build(
     credential: Option<HeaderValue>,
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
+    let nominated = nominated(&client.headers);
+    let is_ours = |name: &str| nominated.iter().any(|n| n.eq_ignore_ascii_case(name));
     for (name, value) in &client.headers {
-        if passes(name.as_str()) && !is_nominated(&client.headers, name) {
+        if passes(name.as_str()) && !is_ours(name.as_str()) {
             headers.append(name, value.clone());
         }
     }
@@ -256,13 +260,25 @@ fn decoded(text: &str) -> String {
     decoded.decode_utf8_lossy().into_owned()
 }
 
-/// Whether the client's `Connection` header says that `name` is for us alone.
-fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+/// The headers that the client's `Connection` header says are for us alone; few, as `framing` has
+/// seen to.
+fn nominated(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(CONNECTION).into_iter();
-    let mut nominated = values
+    let tokens = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    nominated.any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
+    tokens.map(str::trim).collect()
+}
+
+/// A header's name as a server may read it that takes another character, or several, for a hyphen.
+fn as_read(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.bytes().all(is_plain) && !name.contains("--") {
+        return Cow::Borrowed(name);
+    }
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    Cow::Owned(words.join("-"))
 }
 
 #[cfg(test)]
@@ -270,14 +286,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_cannot_pass_a_header_that_it_nominates() {
+    fn what_a_client_nominates_is_known() {
         let mut headers = HeaderMap::new();
         headers.insert("connection", "close, OpenAI-Beta".parse().unwrap());
-        assert!(is_nominated(
-            &headers,
-            &HeaderName::from_static("openai-beta")
-        ));
-        assert!(!is_nominated(&headers, &HeaderName::from_static("accept")));
+        assert_eq!(nominated(&headers), ["close", "OpenAI-Beta"]);
+    }
+
+    #[test]
+    fn a_name_that_looks_like_another_is_read_as_that() {
+        for name in ["x_api_key", "x--api-key", "x-api_key", "_x.api.key"] {
+            assert!(is_withheld(&as_read(name)), "{name}");
+        }
+        assert_eq!(as_read("session_id"), "session-id");
+        assert!(matches!(as_read("x-title"), Cow::Borrowed("x-title")));
     }
 
     #[test]

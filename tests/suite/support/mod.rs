@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod client;
 pub mod form;
 pub mod gateway;
+pub mod http2;
 pub mod recorded;
 pub mod tools;
 pub mod upstream;

@@ -164,16 +164,31 @@ impl Listener {
 
     /// The next connection, and the request that came over it.
     pub async fn accept(&self) -> (Received, Reply) {
+        let mut reply = self.accept_connection().await;
+        let request = soon("a request at the upstream", read_request(&mut reply.stream)).await;
+        (request.unwrap(), reply)
+    }
+
+    /// The next connection, once the header of a request has come over it.
+    pub async fn accept_header(&self) -> Reply {
+        let mut reply = self.accept_connection().await;
+        let mut seen = Vec::new();
+        while memchr::memmem::find(&seen, b"\r\n\r\n").is_none() {
+            let read = reply.stream.read_buf(&mut seen);
+            assert!(soon("a header at the upstream", read).await.unwrap() > 0);
+        }
+        reply
+    }
+
+    async fn accept_connection(&self) -> Reply {
         let accepted = soon("a connection to the upstream", self.listener.accept()).await;
-        let (mut stream, _) = accepted.unwrap();
+        let (stream, _) = accepted.unwrap();
         stream.set_nodelay(true).unwrap();
-        let request = soon("a request at the upstream", read_request(&mut stream)).await;
-        let reply = Reply {
+        Reply {
             stream,
             closing: false,
             closed: mpsc::unbounded_channel().0,
-        };
-        (request.unwrap(), reply)
+        }
     }
 }
 
@@ -311,6 +326,11 @@ async fn read_request(stream: &mut TcpStream) -> Option<Received> {
         return Some(request);
     }
     let read = body.len();
+    assert!(
+        read <= length,
+        "bytes behind a request: {:?}",
+        &body[length..]
+    );
     body.resize(length, 0);
     stream
         .read_exact(&mut body[read.min(length)..])
@@ -329,10 +349,11 @@ async fn read_chunks(stream: &mut TcpStream, mut buffer: Vec<u8>) -> Option<Vec<
             if buffer.len() >= end + 2 {
                 body.extend_from_slice(&buffer[start..end]);
                 buffer.drain(..end + 2);
-                match length {
-                    0 => return Some(body),
-                    _ => continue,
+                if length > 0 {
+                    continue;
                 }
+                assert!(buffer.is_empty(), "bytes behind a request: {buffer:?}");
+                return Some(body);
             }
         }
         let mut chunk = [0; 16 << 10];

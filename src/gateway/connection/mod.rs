@@ -1,12 +1,14 @@
-//! A client's connection, watched for slowness where Pingora has no bound.
+//! A client's connection, watched where Pingora has no bound.
 //!
-//! Owns the deadline of each request's header, and of a client that takes nothing of what it is
-//! sent; that one without a request ends with the process; and giving a request's header again, to
-//! Pingora's proxy, which reads it itself. Pingora bounds each read of a header but not all of them, and writes an answer's header
-//! and its last bytes without any bound. A header that comes in one piece and a write that is taken
-//! at once cost next to nothing here: a timer is set only for those that have to be waited for.
-//! Refuses to know what is said, but that the gateway tells it where a header ends. Fails as a
-//! connection does: with an error of the read or of the write.
+//! Owns the deadline of each request's header and of a client that takes nothing of what it is sent,
+//! ends a connection without a request when the process ends, and gives Pingora a header only when it is
+//! whole (`head`) and a chunked body only while it is well-formed (`chunked`). A header that comes in one
+//! piece and a write that is taken at once cost next to nothing here: a timer is set only for those that
+//! have to be waited for. Does not handle what is said. Fails as a connection does, with an error of the
+//! read or of the write; [`Connection::refused`] has what the client is told of it.
+
+mod chunked;
+mod head;
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +20,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
+use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -30,10 +33,11 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::answer;
 use super::failure::Failure;
 use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
+use chunked::Chunked;
+use head::{Bounds, Came, Head};
 
 // What a connection is doing. A number, as the gateway says it through a shared reference.
 /// It is new, and nothing has come.
@@ -61,19 +65,19 @@ pub struct Connection {
     write_timeout: Duration,
     /// What is to come of HTTP/2's preface; `None` over HTTP/1.
     preface: Option<usize>,
-    /// What has been read of the current request, up to and with its header's end.
-    begun: Vec<u8>,
-    /// What is read once more.
-    again: Bytes,
+    /// The current request's header over HTTP/1.
+    head: Head,
+    bounds: Bounds,
+    /// The current request's body, where it comes in chunks over HTTP/1.
+    body: Mutex<Option<Chunked>>,
+    /// Why what came is not taken.
+    refused: Option<Failure>,
     /// Comes true when the process is to end; over HTTP/2 Pingora looks after that.
     closing: Option<Closing>,
 }
 
 type Timer = Pin<Box<Sleep>>;
 type Closing = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-
-/// As many bytes of memory a connection keeps for the beginning of its next request.
-const BEGUN_BYTES: usize = 4 << 10;
 
 impl Connection {
     /// Watches a connection whose first request has to have its header by `deadline`.
@@ -107,21 +111,53 @@ impl Connection {
             write: None,
             write_timeout: limits.write_timeout,
             preface: Some(PREFACE_BYTES),
-            begun: Vec::new(),
-            again: Bytes::new(),
+            head: Head::new(&shared.headers),
+            bounds: Bounds {
+                header: limits.header,
+                total: limits.header_memory,
+            },
+            body: Mutex::new(None),
+            refused: None,
             closing: None,
         }
     }
 
-    /// The session of a request as if nothing of it had been read. Over HTTP/2 that is the session
-    /// itself, for its header is there before anybody asks.
-    pub fn rewound(session: ServerSession) -> Option<ServerSession> {
+    /// Why the connection's last read failed, and the connection, to say so over it. `None` where there
+    /// is nothing to say.
+    pub fn refused(session: ServerSession) -> Option<(Stream, Option<Failure>)> {
         let ServerSession::H1(http1) = session else {
-            return Some(session);
+            return None;
         };
         let mut connection = http1.into_inner().into_any().downcast::<Self>().ok()?;
-        connection.again = Bytes::from(std::mem::take(&mut connection.begun));
-        Some(ServerSession::new_http1(connection))
+        *connection.phase.get_mut() = PASSED;
+        let refused = connection.refused.take();
+        Some((connection, refused))
+    }
+
+    /// The header of the current request as it came; `None` over HTTP/2.
+    pub fn raw_header(session: &ServerSession) -> Option<&[u8]> {
+        Self::below(session)?.head.header()
+    }
+
+    /// Follows the body of a request over HTTP/1 from now on, if it comes in chunks. `false` when what
+    /// has come of it is malformed already.
+    pub fn follow_body(session: &ServerSession) -> bool {
+        let header = session.req_header();
+        let Some(connection) = Self::below(session) else {
+            return true;
+        };
+        if !header.headers.contains_key(TRANSFER_ENCODING) {
+            return true;
+        }
+        let mut chunked = Chunked::default();
+        let is_well = chunked.follow(connection.head.behind());
+        *connection.body.lock() = Some(chunked);
+        is_well
+    }
+
+    /// Whether the current request's body turned out to be malformed.
+    pub fn has_malformed_body(session: &ServerSession) -> bool {
+        Self::below(session).is_some_and(|connection| connection.refused.is_some())
     }
 
     /// The header has come to its end.
@@ -145,54 +181,110 @@ impl Connection {
         session.stream()?.as_ref().as_any().downcast_ref()
     }
 
+    /// Gathers a header, and passes it on when it is whole.
     fn poll_header(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if *self.phase.get_mut() == WAITING {
+            // How long it may wait for a next request is Pingora's to say.
+            self.header = None;
+            self.head.next();
+            *self.body.get_mut() = None;
+        }
+        let mut came = match self.head.is_empty() {
+            true => Came::Part,
+            false => self.head.look(&self.bounds),
+        };
+        loop {
+            if !self.head.is_empty() {
+                *self.phase.get_mut() = BEGUN;
+            }
+            match came {
+                Came::Part => {}
+                Came::Whole => {
+                    self.head.give(buf);
+                    return Poll::Ready(Ok(()));
+                }
+                Came::End => return Poll::Ready(Ok(())),
+                Came::Refused(failure) => return self.refuse(failure),
+            }
+            came = match self.head.poll_read(cx, &mut self.stream, &self.bounds) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => break,
+            };
+        }
+        if let Some(closing) = &mut self.closing
+            && closing.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(()));
+        }
+        if *self.phase.get_mut() != WAITING {
+            ready!(self.poll_deadline(cx));
+            let is_silent = *self.phase.get_mut() == NEW;
+            return match is_silent {
+                true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                false => self.refuse(Failure::Shed(Shed::HeaderTimeout)),
+            };
+        }
+        Poll::Pending
+    }
+
+    /// Reads the preface of HTTP/2, which counts as its header.
+    fn poll_preface(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        left: usize,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let came = buf.filled().len() - before;
-        if let Some(closing) = &mut self.closing {
-            if came > 0 {
-                let bytes = buf.filled().get(before..);
-                self.begun.extend_from_slice(bytes.unwrap_or_default());
-            } else if read.is_pending() && closing.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
+        if read.is_ready() {
+            let left = left.saturating_sub(came);
+            self.preface = Some(left);
+            *self.phase.get_mut() = if left == 0 { PASSED } else { BEGUN };
+            return read;
         }
-        let phase = self.phase.get_mut();
-        if *phase == WAITING {
-            // How long it may wait for a next request is Pingora's to say.
+        ready!(self.poll_deadline(cx));
+        if *self.phase.get_mut() == BEGUN {
+            self.shared.metrics.shed(Shed::HeaderTimeout);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.header_timeout;
+        let timer = self.header.get_or_insert_with(|| Box::pin(sleep(limit)));
+        timer.as_mut().poll(cx)
+    }
+
+    /// Notes why a header is not taken. The error ends the connection.
+    fn refuse(&mut self, failure: Failure) -> Poll<io::Result<()>> {
+        if let Failure::Shed(what) = &failure {
+            self.shared.metrics.shed(*what);
+        }
+        self.refused = Some(failure);
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Reads what belongs to a body, or to the streams of HTTP/2.
+    fn poll_passed(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.head.give(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        self.head.release_if_given();
+        // A timer that nothing waits for still costs those who look for the next one.
+        if self.header.is_some() {
             self.header = None;
         }
-        if came > 0 && *phase != BEGUN {
-            *phase = BEGUN;
-        } else if *phase == WAITING || (read.is_ready() && came == 0) {
-            return read;
-        } else {
-            let limit = self.header_timeout;
-            let timer = self.header.get_or_insert_with(|| Box::pin(sleep(limit)));
-            if timer.as_mut().poll(cx).is_ready() {
-                return self.give_up(cx);
-            }
-        }
-        if let Some(left) = &mut self.preface {
-            *left = left.saturating_sub(came);
-            if *left == 0 {
-                *self.phase.get_mut() = PASSED;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(chunked) = self.body.get_mut() {
+            let new = buf.filled().get(before..).unwrap_or_default();
+            if !chunked.follow(new) {
+                buf.set_filled(before);
+                return self.refuse(Failure::Framing("the chunked body is malformed"));
             }
         }
         read
-    }
-
-    /// Ends a connection whose header did not come in time.
-    fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if *self.phase.get_mut() == BEGUN {
-            self.shared.metrics.shed(Shed::HeaderTimeout);
-            if self.preface.is_none() {
-                let answer = answer::closing(&Failure::Shed(Shed::HeaderTimeout));
-                // It fits into the buffer, which Pingora flushes when it closes the connection.
-                let _ = Pin::new(&mut self.stream).poll_write(cx, &answer);
-            }
-        }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Bounds the time for which the other side takes nothing.
@@ -222,25 +314,11 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.again.is_empty() {
-            let bytes = this.again.split_to(this.again.len().min(buf.remaining()));
-            buf.put_slice(&bytes);
-            return Poll::Ready(Ok(()));
+        match (*this.phase.get_mut(), this.preface) {
+            (PASSED, _) => this.poll_passed(cx, buf),
+            (_, Some(left)) => this.poll_preface(cx, buf, left),
+            (_, None) => this.poll_header(cx, buf),
         }
-        let phase = *this.phase.get_mut();
-        if phase != BEGUN {
-            // Nobody reads the last header again, however long it was.
-            this.begun.clear();
-            this.begun.shrink_to(BEGUN_BYTES);
-        }
-        if phase != PASSED {
-            return this.poll_header(cx, buf);
-        }
-        // A timer that nobody waits for still costs those who look for the next one.
-        if this.header.is_some() {
-            this.header = None;
-        }
-        Pin::new(&mut this.stream).poll_read(cx, buf)
     }
 }
 

@@ -1,0 +1,299 @@
+//! The header of an HTTP/1 request, gathered before it is parsed.
+//!
+//! Owns the bytes of a header while it comes, its bounds, and what follows it in the same read. Pingora
+//! would parse from the beginning at each piece that comes; here only new bytes are looked at, and it
+//! gets a header that is whole. Does not handle what a header says (see `framing`). Fails with what the
+//! client is told.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use memchr::memmem;
+use pingora::protocols::Stream;
+use tokio::io::{AsyncReadExt, ReadBuf};
+
+use super::super::failure::Failure;
+use crate::observe::metrics::Shed;
+use crate::runtime::{Held, Memory};
+
+/// What ends a header.
+const END: &[u8] = b"\r\n\r\n";
+/// What is read at once. A connection keeps as many bytes of memory for its next header, and a header
+/// of this size is not counted against the memory for headers.
+const READ_BYTES: usize = 4 << 10;
+
+/// How much a header may take.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Bytes of one header.
+    pub header: usize,
+    /// Bytes of all headers of all connections, beyond [`READ_BYTES`] of each.
+    pub total: usize,
+}
+
+/// A header, and what has come behind it.
+#[derive(Debug)]
+pub struct Head {
+    bytes: Vec<u8>,
+    /// How many bytes have been looked at.
+    searched: usize,
+    /// Where the header ends, once it is whole.
+    end: Option<usize>,
+    /// How many bytes have been passed on.
+    given: usize,
+    memory: Held,
+}
+
+/// What a read has brought.
+#[derive(Debug)]
+pub enum Came {
+    /// A part of the header.
+    Part,
+    /// The rest of the header.
+    Whole,
+    /// The end of the connection.
+    End,
+    /// A header that is not taken.
+    Refused(Failure),
+}
+
+impl Head {
+    /// Nothing has come yet.
+    pub fn new(memory: &Arc<Memory>) -> Self {
+        Self {
+            bytes: Vec::new(),
+            searched: 0,
+            end: None,
+            given: 0,
+            memory: memory.hold_none(),
+        }
+    }
+
+    /// The header as it came, once it is whole and until its memory is given back.
+    pub fn header(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.end?)
+    }
+
+    /// What has come behind the header.
+    pub fn behind(&self) -> &[u8] {
+        let end = self.end.unwrap_or(self.bytes.len());
+        self.bytes.get(end..).unwrap_or_default()
+    }
+
+    /// Whether nothing of a header has come.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Begins the next header, if one has been passed on, with what has come behind its body.
+    pub fn next(&mut self) {
+        if self.given == 0 {
+            return;
+        }
+        self.bytes.drain(..self.given);
+        (self.searched, self.end, self.given) = (0, None, 0);
+        self.release();
+    }
+
+    /// Gives memory back once all has been passed on.
+    pub fn release_if_given(&mut self) {
+        if self.given > 0 && self.given == self.bytes.len() {
+            self.bytes.clear();
+            (self.searched, self.end, self.given) = (0, None, 0);
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        self.bytes.shrink_to(READ_BYTES);
+        self.memory.shrink_to(beyond(self.bytes.len()));
+    }
+
+    /// Passes on what fits. Tells whether there was anything.
+    pub fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let left = self.bytes.get(self.given..).unwrap_or_default();
+        let given = left.len().min(buf.remaining());
+        buf.put_slice(left.get(..given).unwrap_or_default());
+        self.given += given;
+        given > 0
+    }
+
+    /// Reads once.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        bounds: &Bounds,
+    ) -> Poll<io::Result<Came>> {
+        self.bytes.reserve(READ_BYTES);
+        let read = {
+            let reading = pin!(stream.read_buf(&mut self.bytes));
+            ready!(reading.poll(cx))?
+        };
+        Poll::Ready(Ok(match read {
+            0 => Came::End,
+            _ => self.look(bounds),
+        }))
+    }
+
+    /// Looks at what has not been looked at, and finds the end of the header.
+    pub fn look(&mut self, bounds: &Bounds) -> Came {
+        if self.end.is_some() {
+            return Came::Whole;
+        }
+        if self.searched == 0 {
+            // Some clients end a body with a line of its own.
+            let blank = self.bytes.chunks_exact(2).take_while(|c| *c == b"\r\n");
+            self.bytes.drain(..blank.count() * 2);
+        }
+        let from = self.searched.saturating_sub(END.len() - 1);
+        let found = memmem::find(self.bytes.get(from..).unwrap_or_default(), END);
+        self.end = found.map(|at| from + at + END.len());
+        let until = self.end.unwrap_or(self.bytes.len());
+        if let Some(what) = self.malformed(until) {
+            return Came::Refused(Failure::Framing(what));
+        }
+        self.searched = until;
+        if until > bounds.header {
+            let limit = bounds.header;
+            return Came::Refused(Failure::HeaderTooLarge { limit });
+        }
+        if !self.memory.grow_to(beyond(self.bytes.len()), bounds.total) {
+            return Came::Refused(Failure::Shed(Shed::HeaderMemory));
+        }
+        match self.end {
+            Some(_) => Came::Whole,
+            None => Came::Part,
+        }
+    }
+
+    /// What is wrong with the new bytes before `until`: no header has them.
+    fn malformed(&self, until: usize) -> Option<&'static str> {
+        let new = self.bytes.get(self.searched..until)?;
+        let is_control = |byte: u8| (byte < b' ' || byte == 0x7f) && !b"\t\r\n".contains(&byte);
+        if new.iter().copied().any(is_control) {
+            return Some("its header has control characters");
+        }
+        let is_bare = |at: usize| {
+            let before = (self.searched + at).checked_sub(1);
+            before.and_then(|before| self.bytes.get(before)) != Some(&b'\r')
+        };
+        memchr::memchr_iter(b'\n', new)
+            .any(is_bare)
+            .then_some("a header line ends without CR")
+    }
+}
+
+fn beyond(bytes: usize) -> usize {
+    bytes.saturating_sub(READ_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        header: 64 << 10,
+        total: 100 << 10,
+    };
+
+    fn push(head: &mut Head, bytes: &[u8]) -> Came {
+        head.bytes.extend_from_slice(bytes);
+        head.look(&BOUNDS)
+    }
+
+    fn given(head: &mut Head) -> Vec<u8> {
+        let mut out = Vec::new();
+        loop {
+            let mut piece = [0; 7];
+            let mut buf = ReadBuf::new(&mut piece);
+            if !head.give(&mut buf) {
+                return out;
+            }
+            out.extend_from_slice(buf.filled());
+        }
+    }
+
+    #[test]
+    fn a_header_is_whole_at_its_end_however_it_is_cut() {
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\nbody";
+        for cut in 1..request.len() - 4 {
+            let mut head = Head::new(&Arc::default());
+            let (first, rest) = request.split_at(cut);
+            let first = push(&mut head, first);
+            let is_whole = cut >= request.len() - 4;
+            assert_eq!(matches!(first, Came::Whole), is_whole, "{cut}: {first:?}");
+            assert!(matches!(push(&mut head, rest), Came::Whole), "{cut}");
+            assert_eq!(head.header(), request.get(..request.len() - 4));
+            assert_eq!(head.behind(), b"body");
+            assert_eq!(given(&mut head), request);
+        }
+    }
+
+    #[test]
+    fn what_was_not_passed_on_begins_the_next_header() {
+        let mut head = Head::new(&Arc::default());
+        let one = b"GET / HTTP/1.1\r\n\r\n";
+        push(&mut head, &[&one[..], b"\r\nGET /2"].concat());
+        let mut piece = [0; 18];
+        head.give(&mut ReadBuf::new(&mut piece));
+        head.next();
+        assert!(!head.is_empty());
+        assert!(matches!(head.look(&BOUNDS), Came::Part));
+        assert!(matches!(push(&mut head, b" HTTP/1.1\r\n\r\n"), Came::Whole));
+        assert_eq!(given(&mut head), b"GET /2 HTTP/1.1\r\n\r\n");
+    }
+
+    #[test]
+    fn a_header_with_control_characters_or_bare_line_ends_is_refused_at_once() {
+        for bad in [
+            "GET / HTTP/1.1\n",
+            "GET /\0",
+            "\u{16}\u{3}\u{1}",
+            "\n",
+            "GET /\u{7f}",
+        ] {
+            let came = push(&mut Head::new(&Arc::default()), bad.as_bytes());
+            assert!(
+                matches!(came, Came::Refused(Failure::Framing(_))),
+                "{bad:?}"
+            );
+        }
+        let mut head = Head::new(&Arc::default());
+        push(&mut head, b"GET / HTTP/1.1\r");
+        assert!(
+            matches!(push(&mut head, b"\n"), Came::Part),
+            "one line end in two pieces"
+        );
+    }
+
+    #[test]
+    fn a_header_has_a_bound_and_all_headers_together_have_one() {
+        let memory = Arc::default();
+        let long = |bytes: usize| ["GET / HTTP/1.1\r\nx: ", &"h".repeat(bytes)].concat();
+        let mut head = Head::new(&memory);
+        assert!(matches!(
+            push(&mut head, long(60 << 10).as_bytes()),
+            Came::Part
+        ));
+        let came = push(&mut head, &[b'h'; 5 << 10]);
+        assert!(matches!(
+            came,
+            Came::Refused(Failure::HeaderTooLarge { .. })
+        ));
+        let mut second = Head::new(&memory);
+        let came = push(&mut second, long(60 << 10).as_bytes());
+        assert!(matches!(
+            came,
+            Came::Refused(Failure::Shed(Shed::HeaderMemory))
+        ));
+        drop(head);
+        assert!(
+            matches!(push(&mut second, b"h"), Came::Part),
+            "the first has gone"
+        );
+    }
+}

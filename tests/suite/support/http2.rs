@@ -1,0 +1,69 @@
+//! An HTTP/2 client that chooses its frames: the `h2` crate over a socket.
+
+use bytes::Bytes;
+use h2::client::{SendRequest, handshake};
+use http::Request;
+use tokio::net::TcpStream;
+
+use super::gateway::Gateway;
+use super::{CLIENT_KEY, soon};
+
+/// One connection.
+pub struct Client2 {
+    requests: SendRequest<Bytes>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer2 {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Client2 {
+    pub async fn connect(gateway: &Gateway) -> Self {
+        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        let (requests, connection) = handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Self { requests }
+    }
+
+    /// Sends a request whose body is these DATA frames; the last of them ends the stream. Without any,
+    /// the header ends it. `Err` for a stream or connection that the gateway breaks.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        frames: &[&str],
+    ) -> Result<Answer2, h2::Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://gateway{path}"))
+            .header("authorization", format!("Bearer {CLIENT_KEY}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        soon("an answer over HTTP/2", async {
+            let mut requests = self.requests.clone().ready().await?;
+            let (answer, mut body) =
+                requests.send_request(request.body(()).unwrap(), frames.is_empty())?;
+            for (n, frame) in frames.iter().enumerate() {
+                let frame = Bytes::copy_from_slice(frame.as_bytes());
+                body.send_data(frame, n + 1 == frames.len())?;
+            }
+            let (head, mut stream) = answer.await?.into_parts();
+            let mut body = Vec::new();
+            while let Some(chunk) = stream.data().await {
+                let chunk = chunk?;
+                stream.flow_control().release_capacity(chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Answer2 {
+                status: head.status.as_u16(),
+                body: String::from_utf8(body).unwrap(),
+            })
+        })
+        .await
+    }
+}
