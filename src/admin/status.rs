@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::observe::condition::Conditions;
 use crate::runtime::{Rule, Runtime, Shared};
-use crate::upstreams::{Breaker, Key, Readiness, Server, State, Upstream};
+use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
 
 /// What `GET /status` says.
 pub fn status(shared: &Shared) -> Value {
@@ -55,12 +55,31 @@ fn server(server: &Server, now: Instant) -> Value {
 }
 
 fn key(key: &Key, now: Instant) -> Value {
-    let (state, seconds) = match key.readiness(now) {
-        Readiness::Ready => ("ready", None),
-        Readiness::Dry => ("dry", None),
-        Readiness::Resting(left, why) => (why.name(), Some(left.as_secs_f64())),
-    };
-    json!({ "fingerprint": key.fingerprint, "state": state, "for_seconds": seconds })
+    let Shown {
+        state,
+        left,
+        tenant,
+    } = key.condition.shown(now);
+    let models = key.condition.shown_models(now).into_iter();
+    let models = models.map(|(name, shown)| {
+        let Shown {
+            state,
+            left,
+            tenant,
+        } = shown;
+        let seconds = left.map(|left| left.as_secs_f64());
+        (
+            name,
+            json!({ "state": state, "for_seconds": seconds, "tenant": tenant }),
+        )
+    });
+    json!({
+        "fingerprint": key.fingerprint,
+        "state": state,
+        "for_seconds": left.map(|left| left.as_secs_f64()),
+        "tenant": tenant,
+        "models": models.collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 fn rule(rule: &Rule, runtime: &Runtime, now: Instant) -> Value {
@@ -115,12 +134,12 @@ pub fn measure(runtime: &Runtime, gauges: &Conditions) {
             serving.add(in_flight);
         }
         for key in upstream.keys.keys() {
-            let state = match key.readiness(now) {
-                Readiness::Ready => "ready",
-                Readiness::Dry => "dry",
-                Readiness::Resting(_, why) => why.name(),
-            };
+            let state = key.condition.shown(now).state;
             gauges.keys.with_label_values(&[name, state]).inc();
+            for (_, shown) in key.condition.shown_models(now) {
+                let gauge = gauges.key_models.with_label_values(&[name, shown.state]);
+                gauge.inc();
+            }
         }
         if let Some(places) = &upstream.places {
             let (taken, waiting) = places.taken();

@@ -17,6 +17,8 @@ pub struct Retries {
     pub backoff: Duration,
     /// A provider that asks us to wait longer than this is not waited for.
     pub longest_wait: Duration,
+    /// No rate limit is taken to last longer, whatever a provider says.
+    pub longest_cooldown: Duration,
     /// A request that has come through as many gateways is refused.
     pub hops: u32,
 }
@@ -49,6 +51,7 @@ impl Default for Retries {
             budget: Budget::default(),
             backoff: Duration::from_millis(100),
             longest_wait: Duration::from_secs(2),
+            longest_cooldown: Duration::from_secs(300),
             hops: 4,
         }
     }
@@ -76,6 +79,7 @@ pub fn read(node: &Node<'_>) -> Retries {
         ("budget_window", &mut budget.window),
         ("backoff", &mut retries.backoff),
         ("longest_wait", &mut retries.longest_wait),
+        ("longest_cooldown", &mut retries.longest_cooldown),
     ];
     for (name, slot) in durations {
         if let Some(duration) = section.take(name).and_then(|n| n.duration()) {

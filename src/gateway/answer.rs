@@ -6,10 +6,10 @@
 //! off, unless the stream itself could say so.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::protocols::Stream;
@@ -23,12 +23,13 @@ use super::context::Context;
 use super::failure::{Failure, Refusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use crate::ids;
+use crate::openai::ratelimit;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
 const LINGER_BYTES: usize = 64 << 20;
-/// Some clients take no notice of a longer wait, in seconds, and come again at once.
-const LONGEST_RETRY_AFTER: f64 = 60.0;
+/// Some clients take no notice of a longer wait, and come again at once.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Answers with a failure, or breaks off an answer that has begun.
 ///
@@ -91,16 +92,15 @@ async fn pass_refusal(
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that
-/// multiply our attempts by theirs ask many times what cannot be had. One who is told how long to
-/// wait, and not for too long, may come again.
+/// multiply our attempts by theirs ask many times what cannot be had. A client that is told how long to
+/// wait, in whichever form, and not for too long, may come again.
 fn mark(headers: &mut HeaderMap, context: &Context) {
     if context.trail.is_empty() {
         return;
     }
     headers.insert(ATTEMPTS, headers::count(context.trail.len()));
-    let wait = headers.get(RETRY_AFTER);
-    let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse::<f64>().ok());
-    if wait.is_none_or(|seconds| seconds > LONGEST_RETRY_AFTER) {
+    let wait = ratelimit::wait(headers, None, SystemTime::now());
+    if wait.is_none_or(|wait| wait > LONGEST_RETRY_AFTER) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
 }

@@ -23,7 +23,7 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::progress::Stream;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::streaming::Asked;
-use crate::upstreams::{Key, Turn, Upstream};
+use crate::upstreams::{Key, KeyUse, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -42,6 +42,14 @@ pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
     match endpoint.is_stored || body.store {
         true => Turn::Of(tenant),
         false => Turn::Next,
+    }
+}
+
+/// What a key is wanted for: a model that a candidate names, or the one that the client asked for.
+pub fn key_use<'a>(context: &'a Context, model: Option<&'a str>) -> KeyUse<'a> {
+    KeyUse {
+        model: model.or(context.model.as_deref()).unwrap_or_default(),
+        tenant: context.tenant.as_ref().map_or("", |tenant| &tenant.id),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The fourth step: from the model that is asked for to whoever can be asked, one after the other.
 //!
 //! Owns the order: the rule's targets, tier by tier and by weight, then its fallbacks, each only
-//! for the failures that lead to it; whoever rests, is left out or has been tried is passed over. A
-//! model that no rule serves and one that the tenant may not ask for fail alike, so that nobody
-//! learns what exists. Refuses to know how anyone is asked.
+//! for the failures that lead to it; what is cooling down, left out or tried is passed over. A model
+//! that no rule serves and one that the tenant may not ask for fail alike, so that no client learns
+//! what exists. Does not know how a target is asked (`course`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,18 @@ use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
 use crate::config::Ejection;
 use crate::openai::verdict::Reason;
+use crate::routing::Target;
 use crate::runtime::{Manners, Rule, Runtime};
-use crate::upstreams::{Admission, Breaker, KeyRing, Readiness, Rest, Upstream};
+use crate::tenants::Tenant;
+use crate::upstreams::{Admission, Breaker, Fault, KeyRing, KeyUse, Readiness, Upstream};
 
 /// Who can be asked for one request.
-pub struct Plan<'r> {
+pub struct Plan<'r, 'm> {
     runtime: &'r Runtime,
     rule: &'r Rule,
+    /// The model that the client asked for, and the tenant.
+    model: &'m str,
+    tenant: Option<Arc<Tenant>>,
     /// How many fallbacks have been come to.
     fallbacks: usize,
     /// The rule in whose targets we are.
@@ -63,9 +68,9 @@ fn guard<'r>(rule: &'r Rule, position: usize, upstream: &'r Upstream) -> Option<
 /// Why nobody can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nobody {
-    /// What keeps the first of those away who could have been asked.
+    /// What keeps the first target that would have been asked from being asked.
     pub why: Reason,
-    /// When one of them may be back.
+    /// When one of them may be asked again.
     pub back_in: Option<Duration>,
 }
 
@@ -78,9 +83,13 @@ enum Strictness {
     NotRefused,
 }
 
-impl<'r> Plan<'r> {
+impl<'r, 'm> Plan<'r, 'm> {
     /// Finds who serves `model`, and notes it in the context.
-    pub fn new(runtime: &'r Runtime, context: &mut Context, model: &str) -> Result<Self, Failure> {
+    pub fn new(
+        runtime: &'r Runtime,
+        context: &mut Context,
+        model: &'m str,
+    ) -> Result<Self, Failure> {
         context.model = Some(model.to_owned());
         let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
             // An upstream may trim what it is asked for, and so come to another model than we have.
@@ -93,6 +102,8 @@ impl<'r> Plan<'r> {
         Ok(Self {
             current: Step { rule, model: None },
             rule,
+            model,
+            tenant: context.tenant.clone(),
             runtime,
             fallbacks: 0,
             last: None,
@@ -148,7 +159,10 @@ impl<'r> Plan<'r> {
     }
 
     fn is_open(&self, position: usize, strictness: Strictness, now: Instant) -> bool {
-        let Some(upstream) = self.upstream(position) else {
+        let Some(target) = self.current.rule.targets.get(position) else {
+            return false;
+        };
+        let Some(upstream) = self.runtime.upstream(target) else {
             return false;
         };
         let is_in = guard(self.current.rule, position, upstream)
@@ -161,16 +175,20 @@ impl<'r> Plan<'r> {
                     .places
                     .as_ref()
                     .is_none_or(|places| places.has_free()))
-            && match upstream.keys.readiness(now) {
+            && match upstream.keys.readiness(self.key_use(target), now) {
                 Readiness::Ready => true,
                 Readiness::Dry => may_queue,
-                Readiness::Resting(..) => false,
+                Readiness::Cooling(..) => false,
             }
     }
 
-    fn upstream(&self, position: usize) -> Option<&'r Arc<Upstream>> {
-        let target = self.current.rule.targets.get(position)?;
-        self.runtime.upstream(target)
+    /// What a key is wanted for, where this target is asked.
+    fn key_use<'t>(&'t self, target: &'t Target) -> KeyUse<'t> {
+        let model = target.model.as_deref().or(self.current.model);
+        KeyUse {
+            model: model.unwrap_or(self.model),
+            tenant: self.tenant.as_ref().map_or("", |tenant| &tenant.id),
+        }
     }
 
     fn take(&self, position: usize) -> Option<Candidate<'r>> {
@@ -218,10 +236,13 @@ impl<'r> Plan<'r> {
     fn nobody(&self) -> Nobody {
         let now = Instant::now();
         let targets = self.current.rule.targets.all().iter();
-        let upstreams = targets.filter(|t| t.weight > 0);
         let mut nobody: Option<Nobody> = None;
-        for upstream in upstreams.filter_map(|target| self.runtime.upstream(target)) {
-            let Nobody { why, back_in } = resting(&upstream.keys, now).unwrap_or(Nobody {
+        for target in targets.filter(|target| target.weight > 0) {
+            let Some(upstream) = self.runtime.upstream(target) else {
+                continue;
+            };
+            let cooling = cooling(&upstream.keys, self.key_use(target), now);
+            let Nobody { why, back_in } = cooling.unwrap_or(Nobody {
                 why: Reason::Unreachable,
                 back_in: None,
             });
@@ -275,15 +296,15 @@ impl Drop for Candidate<'_> {
     }
 }
 
-/// Why none of these keys can be used, where they all rest.
-pub fn resting(keys: &KeyRing, now: Instant) -> Option<Nobody> {
-    let Readiness::Resting(left, rest) = keys.readiness(now) else {
+/// Why none of these keys can be used, where all of them are cooling down.
+pub fn cooling(keys: &KeyRing, wanted: KeyUse<'_>, now: Instant) -> Option<Nobody> {
+    let Readiness::Cooling(left, fault) = keys.readiness(wanted, now) else {
         return None;
     };
-    let why = match rest {
-        Rest::RateLimited => Reason::RateLimited,
-        Rest::Refused => Reason::KeyRefused,
-        Rest::OutOfCredit => Reason::OutOfCredit,
+    let why = match fault {
+        Fault::RateLimited => Reason::RateLimited,
+        Fault::Refused => Reason::KeyRefused,
+        Fault::OutOfCredit => Reason::OutOfCredit,
     };
     Some(Nobody {
         why,
@@ -295,7 +316,7 @@ pub fn resting(keys: &KeyRing, now: Instant) -> Option<Nobody> {
 pub fn unavailable(nobody: Nobody) -> Failure {
     let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
     let (cause, detail) = match nobody.why {
-        Reason::RateLimited => (Cause::RateLimited(seconds), "all keys rest"),
+        Reason::RateLimited => (Cause::RateLimited(seconds), "all keys are cooling down"),
         Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
         _ => (Cause::Unavailable(seconds), "no target can be asked"),
     };

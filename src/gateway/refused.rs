@@ -42,19 +42,19 @@ pub async fn refused(
         false => session.shutdown().await,
     }
     let body = body.unwrap_or_default();
-    let complaint = match headers::media(&header.headers) == Media::Html {
-        true => None,
-        false => Complaint::read(&body),
-    };
-    let complaint = complaint.unwrap_or_default();
     let status = header.status.as_u16();
-    let verdict = verdict::judge(&Evidence::Answer {
-        status,
-        complaint: &complaint,
+    let is_page = headers::media(&header.headers) == Media::Html;
+    let complaint = Complaint::read(&body).filter(|_| !is_page);
+    let complaint = complaint.unwrap_or_default();
+    let verdict = verdict::judge(&match is_page {
+        true => Evidence::Page { status },
+        false => Evidence::Answer {
+            status,
+            complaint: &complaint,
+        },
     });
-    let wait = ratelimit::retry_after(&header.headers, SystemTime::now())
-        .or_else(|| ratelimit::wait_in_message(complaint.message.as_deref()?))
-        .or_else(|| ratelimit::Headroom::read(&header.headers, SystemTime::now).exhausted_for());
+    let message = complaint.message.as_deref();
+    let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
     let is_final = header.headers.get(headers::SHOULD_RETRY);
     Failed {
         wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),

@@ -18,6 +18,8 @@ pub struct Conditions {
     pub target_ejected: IntGaugeVec,
     /// Keys by state.
     pub keys: IntGaugeVec,
+    /// Models of keys that are not ready, by state.
+    pub key_models: IntGaugeVec,
     /// Places of an upstream, by whether they are taken or waited for.
     pub places: IntGaugeVec,
 }
@@ -56,6 +58,11 @@ impl Conditions {
                 "Keys of an upstream, by state.",
                 &["upstream", "state"],
             )?,
+            key_models: gauge(
+                "tollgate_key_models",
+                "Pairs of a key and a model that are not ready, by state.",
+                &["upstream", "state"],
+            )?,
             places: gauge(
                 "tollgate_upstream_places",
                 "Requests that an upstream with a bound is serving, and that wait for it.",
@@ -78,13 +85,14 @@ impl Conditions {
         }
     }
 
-    fn all(&self) -> [&IntGaugeVec; 6] {
+    fn all(&self) -> [&IntGaugeVec; 7] {
         [
             &self.server_up,
             &self.server_ejected,
             &self.server_in_flight,
             &self.target_ejected,
             &self.keys,
+            &self.key_models,
             &self.places,
         ]
     }

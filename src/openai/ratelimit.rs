@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 /// No wait is longer, whatever a server says.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// From here on, what should be a number of seconds until a reset is a time, in a unit of its own.
+/// From here on, what should be a number of seconds until a reset is a time, in seconds since 1970.
 const TIME_SECONDS: f64 = 1e9;
 
 /// As many words may tell one wait: `1 minute 2 seconds`.
@@ -22,15 +22,22 @@ const MAX_WORDS: usize = 4;
 /// What comes before the wait in a message.
 const BEFORE_WAIT: [&str; 4] = ["again in ", "again after ", "retry in ", "retry after "];
 
-static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// From here on it is a time in milliseconds.
+const TIME_MS: f64 = 1e12;
 
-/// How the names of all such headers begin.
-const PREFIXES: [&str; 2] = ["x-ratelimit-re", "anthropic-ratelimit-"];
+/// A wait in milliseconds; the second is Azure's.
+static RETRY_AFTER_MS: [HeaderName; 2] = [
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("x-ms-retry-after-ms"),
+];
+
+/// How the names of all headers of what is left begin.
+const PREFIXES: [&str; 3] = ["x-ratelimit-re", "anthropic-ratelimit-", "ratelimit-re"];
 
 /// The headers of what is left, and of when it is whole again.
 type Pair = (HeaderName, HeaderName);
 
-static REQUESTS: [Pair; 2] = [
+static REQUESTS: [Pair; 4] = [
     (
         HeaderName::from_static("x-ratelimit-remaining-requests"),
         HeaderName::from_static("x-ratelimit-reset-requests"),
@@ -38,6 +45,15 @@ static REQUESTS: [Pair; 2] = [
     (
         HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
         HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+    ),
+    // OpenRouter and Together; and the IETF's draft.
+    (
+        HeaderName::from_static("x-ratelimit-remaining"),
+        HeaderName::from_static("x-ratelimit-reset"),
+    ),
+    (
+        HeaderName::from_static("ratelimit-remaining"),
+        HeaderName::from_static("ratelimit-reset"),
     ),
 ];
 
@@ -64,12 +80,19 @@ static TOKENS: [Pair; 5] = [
     ),
 ];
 
-/// How long an answer's header asks us to wait: `retry-after-ms`, then `retry-after` in seconds,
-/// which may have a fraction, or as an HTTP date. `None` where it is absent, unreadable, negative
-/// or past; at most 24 h.
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let ms = || text(headers, &RETRY_AFTER_MS)?.parse::<f64>().ok();
-    if let Some(wait) = ms().and_then(|ms| seconds(ms / 1000.0)) {
+/// How long an answer asks us to wait, in whichever of its forms: `Retry-After` and its like, its
+/// message, the reset of what it says is used up. `None` where none of them can be read; at most 24 h.
+pub fn wait(headers: &HeaderMap, message: Option<&str>, now: SystemTime) -> Option<Duration> {
+    retry_after(headers, now)
+        .or_else(|| wait_in_message(message?))
+        .or_else(|| Headroom::read(headers, || now).exhausted_for())
+}
+
+/// How long `retry-after-ms` asks us to wait, else `retry-after` in seconds, which may have a fraction,
+/// or as an HTTP date. `None` where it is absent, unreadable, negative or past; at most 24 h.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let ms = |name| seconds(text(headers, name)?.parse::<f64>().ok()? / 1000.0);
+    if let Some(wait) = RETRY_AFTER_MS.iter().find_map(ms) {
         return Some(wait);
     }
     let after = text(headers, &http::header::RETRY_AFTER)?;
@@ -169,13 +192,23 @@ fn tightest(pairs: &[Pair], headers: &HeaderMap, now: SystemTime) -> Option<Allo
     known.min_by_key(|allowance| (allowance.remaining, Reverse(allowance.resets_in)))
 }
 
-/// A reset, as a span or as a time.
+/// A reset, as a span or as a time: of a date, or in seconds or milliseconds since 1970.
 fn resets_in(reset: &str, now: SystemTime) -> Option<Duration> {
-    let time = || reset.parse::<Timestamp>().ok();
-    span(reset).or_else(|| {
-        let time = SystemTime::from(time()?);
-        Some(until(time, now).unwrap_or_default())
-    })
+    if let Some(span) = span(reset) {
+        return Some(span);
+    }
+    let time = match reset.parse::<f64>() {
+        Ok(number) => {
+            let since_1970 = match number < TIME_MS {
+                true => number,
+                false => number / 1000.0,
+            };
+            let since_1970 = Duration::try_from_secs_f64(since_1970).ok()?;
+            SystemTime::UNIX_EPOCH.checked_add(since_1970)?
+        }
+        Err(_) => reset.parse::<Timestamp>().ok()?.into(),
+    };
+    Some(until(time, now).unwrap_or_default())
 }
 
 /// Seconds, or a span with units: Go's `6m0s`, and how people write it.
@@ -327,8 +360,16 @@ mod tests {
             ("86400000", DAY),
             ("2026-08-01T11:00:00Z", ms(0)),
             ("2027-08-01T11:00:00Z", DAY),
-            // Seconds since 1970, perhaps.
-            ("1785585660", None),
+            ("1785585660", ms(60_000)),
+            ("1785585660000", ms(60_000)),
+            ("1785585500", ms(0)),
+            ("9999999999", DAY),
+            ("9999999999999999", DAY),
+            ("999999999", DAY),
+            ("99999999999999999999", DAY),
+            ("1e300", None),
+            ("inf", None),
+            ("NaN", None),
             ("-1s", None),
             ("-1", None),
             ("6m0", None),
@@ -356,6 +397,77 @@ mod tests {
         let alone = headers(&[("x-ratelimit-reset-requests", "1s")]);
         assert!(Headroom::read(&alone, now).is_empty());
         assert!(Headroom::read(&HeaderMap::new(), now).is_empty());
+    }
+
+    #[test]
+    fn one_reader_knows_every_form_of_a_wait() {
+        for (name, value) in [
+            ("retry-after", "20"),
+            ("retry-after", "20.0"),
+            ("retry-after", "Sat, 01 Aug 2026 12:00:20 GMT"),
+            ("retry-after-ms", "20000"),
+            ("x-ms-retry-after-ms", "20000"),
+        ] {
+            let read = wait(&headers(&[(name, value)]), None, now());
+            assert_eq!(read, ms(20_000), "{name}: {value}");
+        }
+        for (remaining, reset, value) in [
+            (
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-reset-requests",
+                "20s",
+            ),
+            (
+                "x-ratelimit-remaining-tokens",
+                "x-ratelimit-reset-tokens",
+                "20",
+            ),
+            (
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset",
+                "1785585620000",
+            ),
+            ("ratelimit-remaining", "ratelimit-reset", "20"),
+            (
+                "anthropic-ratelimit-requests-remaining",
+                "anthropic-ratelimit-requests-reset",
+                "2026-08-01T12:00:20Z",
+            ),
+        ] {
+            let both = headers(&[(remaining, "0"), (reset, value)]);
+            assert_eq!(wait(&both, None, now()), ms(20_000), "{reset}: {value}");
+        }
+        let message = Some("Please try again in 20s.");
+        assert_eq!(wait(&HeaderMap::new(), message, now()), ms(20_000));
+        let both = headers(&[("retry-after", "7")]);
+        assert_eq!(
+            wait(&both, message, now()),
+            ms(7000),
+            "the header counts first"
+        );
+    }
+
+    #[test]
+    fn no_number_of_any_length_makes_us_wait_for_more_than_a_day() {
+        let long = |digit: &str| digit.repeat(60_000);
+        for value in [
+            long("9"),
+            format!("1{}", long("0")),
+            format!("{}s", long("9")),
+            long("-"),
+        ] {
+            let all = headers(&[
+                ("retry-after", &value),
+                ("retry-after-ms", &value),
+                ("x-ratelimit-remaining-requests", "0"),
+                ("x-ratelimit-reset-requests", &value),
+            ]);
+            let message = format!("try again in {value}");
+            let read = wait(&all, Some(&message), now());
+            assert!(read.is_none_or(|wait| wait <= MAX_WAIT), "{read:?}");
+        }
+        let message = format!("{}9999h", "try again in ".repeat(600));
+        assert_eq!(wait_in_message(&message), DAY);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::breaker::Breaker;
-use super::keys::KeyCondition;
+use super::cooldown::KeyCondition;
 use super::places::Places;
 use super::pool::ServerCondition;
 use crate::config;

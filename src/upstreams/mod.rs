@@ -1,11 +1,12 @@
 //! Provider accounts as they run: their servers, their keys, how they are connected to.
 //!
 //! `pool` keeps the servers and their addresses, `balancer` picks one, `health` asks them how they
-//! are and `breaker` leaves out what fails; `keys` takes turns among the keys, `places` bounds how
-//! much is asked at once and `budget` how often again; `connector` keeps the connections, `session`
-//! decides which of them may be used again.
-//! `conditions` keeps what has been learnt of all of them from one snapshot to the next. Owns what
-//! an upstream needs to be asked. Refuses to know what is asked, and why.
+//! are and `breaker` leaves out what fails. `keys` takes turns among the keys, `cooldown` knows which
+//! of them can be used, and `standing` how long a fault of one lasts. `places` bounds how much is asked
+//! at once and `budget` how often again; `connector` keeps the connections, `session` decides which of
+//! them may be used again. `conditions` keeps what has been learnt of all of them from one snapshot to
+//! the next. Owns what an upstream needs to be asked. Does not know what is asked, and why (`gateway`).
+//! How each part fails stands in its file.
 
 mod balancer;
 mod breaker;
@@ -13,6 +14,7 @@ mod budget;
 mod catalogue;
 mod conditions;
 mod connector;
+mod cooldown;
 pub mod health;
 mod idle;
 mod keys;
@@ -20,6 +22,7 @@ mod payload;
 mod places;
 mod pool;
 mod session;
+mod standing;
 mod window;
 
 use std::net::SocketAddr;
@@ -36,11 +39,13 @@ pub use budget::Budget;
 pub use catalogue::Listed;
 pub use conditions::Conditions;
 pub use connector::{Connection, Connector, NotSent};
-pub use keys::{Key, KeyRing, Readiness, Rest, Turn};
+pub use cooldown::{Cooled, KeyUse, Readiness};
+pub use keys::{Key, KeyRing, Turn};
 pub use payload::Payload;
 pub use places::{Full, Place, Places};
 pub use pool::{Peer, Pool, Seat, Server};
 pub use session::Session;
+pub use standing::{Fault, Finding, Shown};
 
 /// One upstream of the running configuration.
 #[derive(Debug)]

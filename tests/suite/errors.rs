@@ -283,7 +283,46 @@ async fn an_upstreams_own_error_passes_as_it_is() {
 }
 
 #[tokio::test]
-async fn while_the_only_key_rests_the_upstream_is_left_in_peace() {
+async fn a_client_that_is_told_of_a_short_wait_in_any_form_may_come_again() {
+    let in_20_s = std::time::SystemTime::now() + std::time::Duration::from_secs(20);
+    let date = httpdate::fmt_http_date(in_20_s);
+    for (wait, may_come) in [
+        ("retry-after: 20".to_owned(), true),
+        ("retry-after: 19.5".to_owned(), true),
+        (format!("retry-after: {date}"), true),
+        ("retry-after-ms: 20000".to_owned(), true),
+        ("retry-after: 61".to_owned(), false),
+        (
+            "retry-after: Fri, 01 Aug 2098 12:00:00 GMT".to_owned(),
+            false,
+        ),
+        ("retry-after: 99999999999999999999".to_owned(), false),
+        ("retry-after: -5".to_owned(), false),
+        ("retry-after: soon".to_owned(), false),
+    ] {
+        let headers = format!("{wait}\r\n");
+        let upstream = Upstream::start(move |_, mut reply| {
+            let headers = headers.clone();
+            async move {
+                let error =
+                    r#"{"error":{"message":"No.","type":"tokens","param":null,"code":null}}"#;
+                reply
+                    .json_with("429 Too Many Requests", &headers, error)
+                    .await;
+                reply
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&upstream);
+        let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+        let expected = (!may_come).then_some("false");
+        assert_eq!(response.status, 429, "{wait}");
+        assert_eq!(response.header("x-should-retry"), expected, "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_only_key_is_cooling_down_the_upstream_is_not_asked() {
     let error = r#"{"error":{"message":"Slow down.","type":"tokens","param":null,"code":null}}"#;
     let upstream = failing("429 Too Many Requests", "retry-after: 30\r\n", error).await;
     let gateway = Gateway::before(&upstream);
@@ -300,33 +339,36 @@ async fn while_the_only_key_rests_the_upstream_is_left_in_peace() {
 
 #[tokio::test]
 async fn what_an_upstream_says_of_our_account_stays_with_the_operator() {
-    for (status, error) in [
+    for (status, error, asked) in [
         (
             "401 Unauthorized",
             r#"{"error":{"message":"Incorrect key: sk-1.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+            1,
         ),
         (
             "403 Forbidden",
             r#"{"error":{"message":"Project proj_1 may not.","type":"invalid_request_error","param":null,"code":null}}"#,
+            2,
         ),
         (
             "429 Too Many Requests",
             r#"{"error":{"message":"Your quota is spent.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            1,
         ),
     ] {
         let upstream = failing(status, "", error).await;
         let yaml = config(upstream.address, "", "");
         for body in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
             let gateway = Gateway::start(&yaml);
-            // The second one is not even asked.
-            for _ in 0..2 {
+            // The last of them is not asked any more.
+            for _ in 0..3 {
                 let response = gateway.post("/v1/chat/completions", &body).await;
                 let (kind, code) = ("service_unavailable_error", "upstream_account");
                 response.assert_error(503, kind, Some(code), None);
             }
             gateway.access_line("upstream=far status=503 error=upstream_account");
         }
-        assert_eq!(upstream.requests(), 2);
+        assert_eq!(upstream.requests(), 2 * asked);
         // Where the key is the client's, so is the error.
         let own = yaml.replace(&format!("keys: ['{PROVIDER_KEY}']"), "keys: passthrough");
         let gateway = Gateway::start(&own);
@@ -335,6 +377,6 @@ async fn what_an_upstream_says_of_our_account_stays_with_the_operator() {
             let status: u16 = status[..3].parse().unwrap();
             assert_eq!((response.status, response.text()), (status, error));
         }
-        assert_eq!(upstream.requests(), 4);
+        assert_eq!(upstream.requests(), 2 * asked + 2);
     }
 }

@@ -178,17 +178,21 @@ async fn a_clients_address_comes_from_a_trusted_proxy_alone_and_is_masked() {
 }
 
 #[tokio::test]
-async fn a_key_that_rests_by_the_time_of_a_retry_is_not_replaced_by_the_clients() {
-    let upstream = Upstream::start(|request, mut reply| async move {
-        let error = r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#;
-        match request.text().contains("same-slow") {
-            true => reply.json("500 Internal Server Error", error).await,
-            false => {
-                let wait = "retry-after: 30\r\n";
-                reply.json_with("429 Too Many Requests", wait, error).await;
+async fn a_key_that_is_cooling_down_by_the_time_of_a_retry_is_not_replaced_by_the_clients() {
+    let count = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_, mut reply| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let error = r#"{"error":{"message":"no","type":"t","param":null,"code":null}}"#;
+            match is_first {
+                true => reply.json("500 Internal Server Error", error).await,
+                false => {
+                    let wait = "retry-after: 30\r\n";
+                    reply.json_with("429 Too Many Requests", wait, error).await;
+                }
             }
+            reply
         }
-        reply
     })
     .await;
     let retries = "server:\n  retries: { attempts: 2, backoff: 1s }\n";
@@ -198,8 +202,10 @@ async fn a_key_that_rests_by_the_time_of_a_retry_is_not_replaced_by_the_clients(
     slow.send(post("/v1/chat/completions", "", &chat("same-slow")))
         .await;
     upstream.request().await;
-    // Before it is asked again, its key comes to rest.
-    let limited = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    // Before it is asked again, its key begins to cool down.
+    let limited = gateway
+        .post("/v1/chat/completions", &chat("same-slow"))
+        .await;
     assert_eq!(limited.status, 429);
     upstream.request().await;
     assert_eq!(slow.response().await.status, 500);

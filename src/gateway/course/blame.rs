@@ -1,25 +1,22 @@
-//! Who had a part in an attempt, and what it says of them.
+//! What an attempt says of the server, the target and the key that had a part in it.
 //!
-//! Owns counting a success or a failure for the server, the target and the key, and telling the
-//! operator of what that changes. Refuses to know what is tried next.
+//! Owns counting its success or failure for each of them, and telling the operator of what that
+//! changes. Does not decide what is tried next (`remedy`), nor when a key is cooling down
+//! (`upstreams/cooldown`). Cannot fail.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Asked, Begun};
 use crate::gateway::attempt::{Failed, Terms};
+use crate::gateway::context::Context;
 use crate::gateway::outgoing;
 use crate::gateway::plan::Candidate;
-use crate::openai::verdict::{Blame, Reason};
+use crate::openai::verdict::{Bearing, Blame, Reason};
 use crate::runtime::Shared;
-use crate::upstreams::{Key, KeyRing, Rest, Seat};
+use crate::upstreams::{Cooled, Fault, Finding, Key, KeyUse, Seat};
 
-/// Counts a success for everyone who had a part in it.
-pub fn praise<'r>(
-    asked: Asked,
-    terms: Terms,
-    mut candidate: Candidate<'r>,
-    key: Option<(usize, &Key)>,
-) -> Begun<'r> {
+/// Counts a success for the server and the target that had a part in it.
+pub fn praise<'r>(asked: Asked, terms: Terms, mut candidate: Candidate<'r>) -> Begun<'r> {
     let Asked {
         answer,
         mut seat,
@@ -27,9 +24,6 @@ pub fn praise<'r>(
     } = asked;
     candidate.upstream.pool.succeeded(&mut seat);
     candidate.succeeded();
-    if let Some((_, key)) = key {
-        key.served(&outgoing::headroom(&answer));
-    }
     Begun {
         answer,
         terms,
@@ -39,25 +33,85 @@ pub fn praise<'r>(
     }
 }
 
-/// Counts a failure against whoever is to blame for it; `tried` are the servers that failed before.
+/// Counts a success for the key that the upstream was asked with at a time.
+pub fn served(
+    context: &Context,
+    candidate: &Candidate<'_>,
+    key: &Key,
+    asked: &Asked,
+    started: Instant,
+) {
+    let longest = context.runtime.settings.retries.longest_cooldown;
+    let wanted = outgoing::key_use(context, candidate.model);
+    let headroom = outgoing::headroom(&asked.answer);
+    key.condition.served(wanted, started, &headroom, longest);
+}
+
+/// Counts a failure against the key that the upstream was asked with at a time, as far as it says
+/// something of the key.
+pub fn note(
+    context: &Context,
+    candidate: &Candidate<'_>,
+    key: &Key,
+    failed: &Failed,
+    started: Instant,
+) {
+    if failed.verdict.bearing == Bearing::Request {
+        return;
+    }
+    let finding = Finding {
+        fault: match failed.verdict.reason {
+            Reason::OutOfCredit => Fault::OutOfCredit,
+            Reason::KeyRefused => Fault::Refused,
+            _ => Fault::RateLimited,
+        },
+        is_named: failed.verdict.bearing == Bearing::Key,
+        told: failed.wait,
+        request: &context.request_id,
+        asked: started,
+    };
+    let longest = context.runtime.settings.retries.longest_cooldown;
+    let wanted = outgoing::key_use(context, candidate.model);
+    let keys = &candidate.upstream.keys;
+    if let Some(cooled) = keys.note(key, wanted, &finding, longest) {
+        tell(&candidate.upstream.name, key, wanted, finding.fault, cooled);
+    }
+}
+
+/// Tells the operator of a key that is cooling down.
+fn tell(upstream: &str, key: &Key, wanted: KeyUse<'_>, fault: Fault, cooled: Cooled) {
+    let KeyUse { model, tenant } = wanted;
+    let scope = match cooled.is_whole {
+        true => "with every model".to_owned(),
+        // A client may have named it.
+        false => format!("with {model:.200}"),
+    };
+    let (level, what) = match fault {
+        Fault::RateLimited => (log::Level::Info, "is rate-limited"),
+        Fault::Refused => (log::Level::Warn, "is refused"),
+        Fault::OutOfCredit => (log::Level::Warn, "has no money left"),
+    };
+    log::log!(
+        level,
+        "upstream {upstream}: key {} {what} and is cooling down {scope} for {:?}, as a request of \
+         tenant {tenant} has shown",
+        key.fingerprint,
+        cooled.time
+    );
+}
+
+/// Counts a failure against the server or the target; `tried` are the servers that failed before.
 pub fn blame(
     shared: &Shared,
     failed: &Failed,
     candidate: &mut Candidate<'_>,
     seat: Option<Seat>,
-    key: Option<&Key>,
     tried: &[usize],
 ) {
     let upstream = candidate.upstream;
     let (name, reason) = (upstream.name.as_str(), failed.verdict.reason);
     match reason.blames() {
-        Blame::Nobody => return,
-        Blame::Key => {
-            if let Some(key) = key {
-                rest(name, &upstream.keys, key, failed);
-            }
-            return;
-        }
+        Blame::Nobody | Blame::Key => return,
         Blame::Target => {}
         Blame::Server => {
             if let Some(mut seat) = seat {
@@ -76,26 +130,6 @@ pub fn blame(
     if let Some(time) = candidate.failed() {
         let model = candidate.model.unwrap_or("as it is asked for");
         ejected(shared, name, "target", model, reason, time);
-    }
-}
-
-fn rest(name: &str, keys: &KeyRing, key: &Key, failed: &Failed) {
-    let why = match failed.verdict.reason {
-        Reason::OutOfCredit => Rest::OutOfCredit,
-        Reason::KeyRefused => Rest::Refused,
-        _ => Rest::RateLimited,
-    };
-    let time = keys.rest(key, why, failed.wait);
-    let fingerprint = &key.fingerprint;
-    match why {
-        Rest::RateLimited => log::info!("upstream {name}: key {fingerprint} rests for {time:?}"),
-        Rest::Refused => {
-            log::warn!("upstream {name}: key {fingerprint} is refused, and not used for {time:?}")
-        }
-        Rest::OutOfCredit => log::warn!(
-            "upstream {name}: the account of key {fingerprint} has no money left, and is not used \
-             for {time:?}"
-        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fifth step: one candidate after the other, until one has begun to answer.
 //!
-//! Owns going from one to the next: `remedy` decides what follows on a failure, `blame` holds to
-//! account who had a part in it. Nothing of an attempt that fails reaches the client; one that waits for
+//! Owns going from one to the next: `remedy` decides what follows on a failure, `blame` counts it
+//! against the server, target or key that it concerns. Nothing of an attempt that fails reaches the client; one that waits for
 //! a stream may be kept awake with comments. Refuses to know how one attempt is made. Fails with what
 //! the client is told.
 
@@ -23,7 +23,7 @@ use crate::gateway::plan::{self, Candidate, Nobody, Plan};
 use crate::gateway::waiting;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
-use crate::openai::verdict::{Blame, Evidence, Reason, Remedy, Verdict};
+use crate::openai::verdict::{Bearing, Blame, Evidence, Reason, Remedy, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{Full, Key, Place, Seat, Upstream};
 use remedy::{Here, Next};
@@ -37,7 +37,7 @@ pub struct Course<'r, 'b> {
     /// The request's body.
     pub body: &'b Body,
     /// Who can be asked.
-    pub plan: Plan<'r>,
+    pub plan: Plan<'r, 'b>,
 }
 
 /// An answer that has begun, and who gives it.
@@ -109,7 +109,7 @@ impl<'r> Course<'r, '_> {
         }
     }
 
-    /// The first candidate; where all rest for a moment, after that moment.
+    /// The first candidate; where all are cooling down for a moment, after that moment.
     async fn first(
         &mut self,
         client: &mut ServerSession,
@@ -144,7 +144,7 @@ impl<'r> Course<'r, '_> {
         let key = self.key(context, &candidate, here);
         if key.is_none() && candidate.upstream.keys.are_ours() {
             note(context, &candidate, None, "no_key", started);
-            return Ok(Err(Box::new((keyless(&candidate), candidate))));
+            return Ok(Err(Box::new((keyless(context, &candidate), candidate))));
         }
         let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let mut outgoing = outgoing::outgoing(
@@ -178,22 +178,22 @@ impl<'r> Course<'r, '_> {
         trials.attempted(&candidate.upstream.name, name);
         note(context, &candidate, key, name, started);
         Ok(match outcome {
-            Ok(asked) => Ok(blame::praise(asked, terms, candidate, key)),
+            Ok(asked) => {
+                if let Some((_, key)) = key {
+                    blame::served(context, &candidate, key, &asked, started);
+                }
+                Ok(blame::praise(asked, terms, candidate))
+            }
             Err((failed, seat)) => {
                 here.times += 1;
                 here.server = seat.as_ref().map(|seat| seat.server);
-                if !failed.is_busy() {
-                    blame::blame(
-                        self.shared,
-                        &failed,
-                        &mut candidate,
-                        seat,
-                        key.map(|(_, key)| key),
-                        &here.servers,
-                    );
-                }
                 if failed.verdict.reason.blames() == Blame::Key {
                     here.keys.extend(key.map(|(position, _)| position));
+                    if let Some((_, key)) = key {
+                        blame::note(context, &candidate, key, &failed, started);
+                    }
+                } else if !failed.is_busy() {
+                    blame::blame(self.shared, &failed, &mut candidate, seat, &here.servers);
                 }
                 Err(Box::new((failed, candidate)))
             }
@@ -207,11 +207,12 @@ impl<'r> Course<'r, '_> {
         candidate: &Candidate<'r>,
         here: &Here,
     ) -> Option<(usize, &'r Key)> {
-        let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
-        let turn = outgoing::turn(self.endpoint, self.body, tenant);
+        let wanted = outgoing::key_use(context, candidate.model);
+        let turn = outgoing::turn(self.endpoint, self.body, wanted.tenant);
         // It is weighed against what a key has left.
         let tokens = self.body.len() as u64 / BYTES_PER_TOKEN;
-        candidate.upstream.keys.choose(turn, &here.keys, tokens)
+        let keys = &candidate.upstream.keys;
+        keys.choose(wanted, turn, &here.keys, tokens)
     }
 
     /// Takes a place and a server, and asks.
@@ -276,9 +277,11 @@ fn note(
     });
 }
 
-/// Between the choice and the attempt another request has let the last key rest.
-fn keyless(candidate: &Candidate<'_>) -> Failed {
-    let nobody = plan::resting(&candidate.upstream.keys, Instant::now()).unwrap_or(Nobody {
+/// Between the choice and the attempt another request has made the last key cool down.
+fn keyless(context: &Context, candidate: &Candidate<'_>) -> Failed {
+    let wanted = outgoing::key_use(context, candidate.model);
+    let cooling = plan::cooling(&candidate.upstream.keys, wanted, Instant::now());
+    let nobody = cooling.unwrap_or(Nobody {
         why: Reason::RateLimited,
         back_in: None,
     });
@@ -286,6 +289,7 @@ fn keyless(candidate: &Candidate<'_>) -> Failed {
         verdict: Verdict {
             reason: nobody.why,
             remedy: Remedy::OtherTarget,
+            bearing: Bearing::Request,
         },
         wait: nobody.back_in,
         is_final: false,

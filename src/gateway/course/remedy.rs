@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 use super::Course;
 use crate::gateway::attempt::{self, Failed};
 use crate::gateway::context::Context;
+use crate::gateway::outgoing;
 use crate::gateway::plan::Candidate;
 use crate::ids;
 use crate::openai::verdict::{Blame, Reason, Remedy};
-use crate::upstreams::{Readiness, Rest};
+use crate::upstreams::{Fault, KeyUse, Readiness};
+
+/// As many other keys are tried for one request whose keys are refused: what it asks for may be why.
+const OTHER_KEYS: usize = 1;
 
 /// What of a candidate has been tried.
 #[derive(Default)]
@@ -55,21 +59,18 @@ impl<'r> Course<'r, '_> {
             return Next::Tell;
         }
         let is_lost = reason == Reason::Lost && upstream.resend_lost;
-        let remedy = match failed.verdict.remedy {
-            Remedy::Client if is_lost => Remedy::OtherTarget,
-            // The key is the client's own: no other is its to use.
-            Remedy::OtherKey if upstream.keys.keys().is_empty() => match reason {
-                Reason::RateLimited => Remedy::OtherTarget,
-                _ => Remedy::Client,
-            },
-            remedy => remedy,
-        };
+        let remedy = remedy(failed, candidate, is_lost);
         // A rule may want that the client is told at once; a fallback may be for this alone.
         let asked = if is_lost { Reason::Unreachable } else { reason };
         let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
         let backoff = backoff(retries.backoff, here.times);
+        let wanted = outgoing::key_use(context, candidate.model);
         let choice = match remedy {
-            Remedy::OtherKey if has_other_key(candidate, here) => Next::Here(Duration::ZERO),
+            Remedy::OtherKey
+                if may_try_other_key(context, reason) && has_other_key(candidate, here, wanted) =>
+            {
+                Next::Here(Duration::ZERO)
+            }
             Remedy::SameTarget if moves_on && here.times < 2 && !failed.is_final => {
                 Next::Here(backoff)
             }
@@ -82,7 +83,14 @@ impl<'r> Course<'r, '_> {
             }
             _ => match self.plan.next(asked) {
                 Some(other) => Next::There(Box::new(other)),
-                None if moves_on => again(failed, candidate, here, backoff, retries.longest_wait),
+                None if moves_on => again(
+                    failed,
+                    candidate,
+                    here,
+                    wanted,
+                    backoff,
+                    retries.longest_wait,
+                ),
                 None => Next::Tell,
             },
         };
@@ -101,11 +109,37 @@ impl<'r> Course<'r, '_> {
     }
 }
 
-fn has_other_key(candidate: &Candidate<'_>, here: &Here) -> bool {
+/// What is done about a failure, by what its upstream is.
+fn remedy(failed: &Failed, candidate: &Candidate<'_>, is_lost: bool) -> Remedy {
+    match failed.verdict.remedy {
+        Remedy::Client if is_lost => Remedy::OtherTarget,
+        // The key is the client's own: no other is its to use.
+        Remedy::OtherKey if candidate.upstream.keys.keys().is_empty() => {
+            match failed.verdict.reason {
+                Reason::RateLimited => Remedy::OtherTarget,
+                _ => Remedy::Client,
+            }
+        }
+        remedy => remedy,
+    }
+}
+
+/// Whether another key may be tried after this failure.
+fn may_try_other_key(context: &Context, reason: Reason) -> bool {
+    let refusals = [Reason::KeyRefused, Reason::OutOfCredit];
+    let is_refusal = |outcome| refusals.iter().any(|reason| reason.name() == outcome);
+    let refused = context
+        .trail
+        .iter()
+        .filter(|tried| is_refusal(tried.outcome));
+    !refusals.contains(&reason) || refused.count() <= OTHER_KEYS
+}
+
+fn has_other_key(candidate: &Candidate<'_>, here: &Here, wanted: KeyUse<'_>) -> bool {
     let now = Instant::now();
     let keys = candidate.upstream.keys.keys().iter().enumerate();
     let mut untried = keys.filter(|(position, _)| !here.keys.contains(position));
-    untried.any(|(_, key)| !matches!(key.readiness(now), Readiness::Resting(..)))
+    untried.any(|(_, key)| !matches!(key.condition.readiness(wanted, now), Readiness::Cooling(..)))
 }
 
 /// Notes the server that has failed; tells whether another can be asked.
@@ -123,16 +157,17 @@ fn again(
     failed: &Failed,
     candidate: &Candidate<'_>,
     here: &mut Here,
+    wanted: KeyUse<'_>,
     backoff: Duration,
     longest_wait: Duration,
 ) -> Next<'static> {
     let now = Instant::now();
-    let rests = match candidate.upstream.keys.readiness(now) {
-        Readiness::Resting(left, Rest::RateLimited) => Some(left),
+    let cooling = match candidate.upstream.keys.readiness(wanted, now) {
+        Readiness::Cooling(left, Fault::RateLimited) => Some(left),
         _ => None,
     };
     let wait = match failed.verdict.reason {
-        Reason::RateLimited => rests.or(failed.wait).unwrap_or(backoff),
+        Reason::RateLimited => cooling.or(failed.wait).unwrap_or(backoff),
         Reason::Overloaded => failed.wait.unwrap_or(backoff),
         // What may have been charged for is not asked of the same again.
         Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,

@@ -1,16 +1,21 @@
 //! What an attempt showed, and what is to be done about it.
 //!
 //! Owns the reasons for which attempts fail, and what follows from each: whose fault it is, what is
-//! done next, whether it was free. What a complaint means is read by `signs`. Refuses to know how
-//! often something is tried, how long a key rests, and what a client is told. Never fails: each
-//! failure has a reason.
+//! done next, whether it was free. What a complaint means is read by `signs`, what it says of a key
+//! by `bearing`. Does not know how often something is tried (`gateway/course`), how long a key is
+//! cooling down (`upstreams/cooldown`), and what a client is told (`gateway/failure`). Never fails:
+//! each failure has a reason.
 
+mod bearing;
+mod overflow;
 mod signs;
 
 use std::fmt;
 
 use crate::openai::complaint::Complaint;
 use signs::Signs;
+
+pub use bearing::Bearing;
 
 /// What an attempt showed.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +45,11 @@ pub enum Evidence<'a> {
         status: u16,
         /// What the body says.
         complaint: &'a Complaint,
+    },
+    /// A web page with an error status.
+    Page {
+        /// The status.
+        status: u16,
     },
     /// An error came in a stream before real output.
     Event(&'a Complaint),
@@ -126,6 +136,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// What is done next.
     pub remedy: Remedy,
+    /// What it says of the key.
+    pub bearing: Bearing,
 }
 
 /// What follows from a reason.
@@ -232,6 +244,14 @@ impl fmt::Display for Reason {
 
 /// What an attempt came to.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    let mut bearing = Bearing::Request;
+    let mut told = |complaint: &Complaint, status: Option<u16>| {
+        let signs = Signs::of(complaint);
+        let status = status.unwrap_or_else(|| signs.usual_status());
+        let reason = signs.reason(status);
+        bearing = signs.bearing(status, reason);
+        reason
+    };
     let reason = match *evidence {
         Evidence::Unreachable => Reason::Unreachable,
         Evidence::Tls => Reason::Tls,
@@ -242,16 +262,21 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         Evidence::Late => Reason::Late,
         Evidence::Cut => Reason::Cut,
         Evidence::Empty => Reason::Empty,
-        Evidence::Answer { status, complaint } => Signs::of(complaint).reason(status),
-        Evidence::Event(complaint) => {
-            let signs = Signs::of(complaint);
-            let status = complaint.status.unwrap_or_else(|| signs.usual_status());
-            signs.reason(status)
+        Evidence::Answer { status, complaint } => told(complaint, Some(status)),
+        Evidence::Event(complaint) => told(complaint, complaint.status),
+        Evidence::Page { status } => {
+            let reason = told(&Complaint::default(), Some(status));
+            // A firewall before the API refuses a request for what is in it.
+            if status == 403 {
+                bearing = Bearing::Request;
+            }
+            reason
         }
     };
     Verdict {
         reason,
         remedy: reason.remedy(),
+        bearing,
     }
 }
 
@@ -360,7 +385,13 @@ mod tests {
             (Evidence::Cut, Reason::Cut, OtherTarget, Server, false),
             (Evidence::Empty, Reason::Empty, OtherTarget, Target, false),
         ] {
-            assert_eq!(judge(&evidence), Verdict { reason, remedy });
+            let bearing = Bearing::Request;
+            let expected = Verdict {
+                reason,
+                remedy,
+                bearing,
+            };
+            assert_eq!(judge(&evidence), expected);
             assert_eq!(
                 (reason.blames(), reason.is_free()),
                 (blame, free),
@@ -401,7 +432,13 @@ mod tests {
                 status,
                 complaint: &complaint,
             });
-            assert_eq!(verdict, Verdict { reason, remedy }, "{status}");
+            assert_eq!(
+                (verdict.reason, verdict.remedy),
+                (reason, remedy),
+                "{status}"
+            );
+            let is_of_key = verdict.bearing != Bearing::Request;
+            assert_eq!(is_of_key, blame == Key, "{status}");
             assert_eq!(reason.blames(), blame, "{status}");
         }
     }
@@ -519,7 +556,17 @@ mod tests {
                 "The input token count (9) exceeds the maximum",
                 Reason::ContextLength,
             ),
-            (413, "prompt is too long", Reason::BadRequest),
+            (
+                413,
+                "prompt is too long: 9 tokens > 8 maximum",
+                Reason::ContextLength,
+            ),
+            (413, "Request Entity Too Large", Reason::BadRequest),
+            (
+                400,
+                "max_tokens is too large: 9. This model supports at most 8 completion tokens.",
+                Reason::BadRequest,
+            ),
             (
                 400,
                 "Your credit balance is too low to access the API.",
@@ -551,7 +598,11 @@ mod tests {
                 "Your chosen model requires moderation and your input was flagged",
                 Reason::ContentFilter,
             ),
-            (500, "maximum context length", Reason::ServerError),
+            (
+                500,
+                "This model's maximum context length is 8192 tokens.",
+                Reason::ServerError,
+            ),
         ] {
             let told = complaint("", "", message);
             assert_eq!(answer(status, &told), reason, "{status} {message}");
@@ -581,6 +632,88 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_concerns_the_whole_key_only_where_a_code_says_so() {
+        use Bearing::{Key, Model, Request};
+        for (status, code, message, bearing) in [
+            (401, "invalid_api_key", "", Key),
+            (401, "account_deactivated", "", Key),
+            (429, "insufficient_quota", "", Key),
+            (400, "billing_hard_limit_reached", "", Key),
+            (
+                403,
+                "",
+                "You exceeded your current quota, please check",
+                Key,
+            ),
+            (
+                400,
+                "",
+                "API key not valid. Please pass a valid API key.",
+                Key,
+            ),
+            (429, "rate_limit_exceeded", "", Model),
+            (401, "", "", Model),
+            (402, "", "", Model),
+            (402, "", "Pay for it.", Model),
+            (
+                403,
+                "",
+                "Your organization must be verified to use the model `gpt-image-1`.",
+                Model,
+            ),
+            (
+                403,
+                "",
+                "You have insufficient permissions. Missing scopes: model.request",
+                Model,
+            ),
+            (
+                403,
+                "",
+                "You are not allowed to sample from this model",
+                Model,
+            ),
+            (403, "permission_denied", "", Model),
+            (
+                401,
+                "",
+                "Invalid value: 'invalid_api_key, API key not valid'",
+                Model,
+            ),
+            (
+                402,
+                "",
+                "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 4000.",
+                Request,
+            ),
+            (403, "user_blocked", "", Request),
+            (403, "", "Identifier blocked", Request),
+            (400, "invalid_value", "", Request),
+            (503, "insufficient_capacity", "", Request),
+        ] {
+            let told = complaint(code, "", message);
+            let verdict = judge(&Evidence::Answer {
+                status,
+                complaint: &told,
+            });
+            assert_eq!(verdict.bearing, bearing, "{status} {told:?}");
+        }
+        for (status, reason, bearing) in [
+            (403, Reason::KeyRefused, Request),
+            (401, Reason::KeyRefused, Model),
+            (429, Reason::RateLimited, Model),
+            (502, Reason::ServerError, Request),
+        ] {
+            let verdict = judge(&Evidence::Page { status });
+            assert_eq!(
+                (verdict.reason, verdict.bearing),
+                (reason, bearing),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
     fn an_error_in_a_stream_is_judged_by_the_status_that_it_has_or_would_have_had() {
         for (code, kind, message, reason) in [
             ("", "", "", Reason::ServerError),
@@ -599,7 +732,7 @@ mod tests {
             (
                 "",
                 "invalid_request_error",
-                "maximum context length",
+                "This model's maximum context length is 8192 tokens.",
                 Reason::ContextLength,
             ),
             ("", "not_found_error", "model: x", Reason::ModelMissing),

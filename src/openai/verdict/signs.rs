@@ -1,9 +1,11 @@
 //! What the status, the names and the message of a complaint mean.
 //!
-//! Owns the codes and classes by which servers call the same thing, as data. Refuses to know what
-//! follows from a meaning. Never fails: what means nothing to us is taken by its status alone.
+//! Owns the codes and classes by which servers call the same thing, as data; `overflow` has the
+//! wordings of what is too long, `bearing` what concerns a key. Does not know what follows from a
+//! meaning (`verdict`). Never fails: what means nothing to us is taken by its status alone.
 
-use super::Reason;
+use super::bearing::{self, Bearing};
+use super::{Reason, overflow};
 use crate::openai::complaint::Complaint;
 
 /// A code or a class that is longer is no name that we know.
@@ -87,16 +89,6 @@ const NO_REGION: [&str; 2] = [
 /// no other key would take it, and no waiting helps.
 const TOO_LARGE: &str = "request too large";
 
-/// What one says of a request that is too long for the model.
-const TOO_LONG: [&str; 6] = [
-    "maximum context length",
-    "prompt is too long",
-    "context window",
-    "context size",
-    "input token count",
-    "input is too long",
-];
-
 /// The signs of a complaint.
 pub(super) struct Signs {
     /// The code and the class, in a form in which every server's spelling is the same:
@@ -127,6 +119,17 @@ impl Signs {
         }
         let known = meanings().next();
         known.unwrap_or_else(|| meaning_of_status(status, &self.message))
+    }
+
+    /// What a failure with this status says of the key that it answers.
+    pub(super) fn bearing(&self, status: u16, reason: Reason) -> Bearing {
+        let begins = |starts: &[&str]| starts.iter().any(|start| self.message.starts_with(start));
+        let is_told = match status {
+            400 => begins(&NO_MONEY) || begins(&NO_KEY),
+            402 | 403 | 429 => begins(&NO_MONEY),
+            _ => false,
+        };
+        bearing::bearing(reason, &self.names, &self.message, is_told)
     }
 
     /// The status that an error in a stream would have had.
@@ -181,7 +184,7 @@ fn meaning_of_status(status: u16, message: &str) -> Reason {
         404 if speaks_of_a_model(message) => Reason::ModelMissing,
         408 => Reason::RequestTimeout,
         409 => Reason::Conflict,
-        400 | 422 if says(&TOO_LONG) => Reason::ContextLength,
+        400 | 413 | 422 if overflow::is_told_in(message) => Reason::ContextLength,
         400..500 => Reason::BadRequest,
         503 | 529 => Reason::Overloaded,
         500..600 => Reason::ServerError,

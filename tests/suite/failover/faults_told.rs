@@ -147,6 +147,43 @@ async fn what_is_the_clients_own_fault_is_told_to_the_client() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_too_long_by_an_engines_words_goes_to_the_fallback_for_that() {
+    let sglang =
+        "The input (41000 tokens) is longer than the model's context length (32768 tokens).";
+    let vllm =
+        "The decoder prompt (length 70012) is longer than the maximum model length of 32768.";
+    let output =
+        "max_tokens is too large: 100000. This model supports at most 16384 completion tokens.";
+    let quoted = "Invalid value: 'prompt is too long: 210000 tokens > 200000 maximum'.";
+    for (message, is_too_long) in [
+        (sglang, true),
+        (vllm, true),
+        (output, false),
+        (quoted, false),
+    ] {
+        let told = serde_json::json!({
+            "object": "error", "message": message, "type": "BadRequestError", "param": null, "code": 400,
+        });
+        let first = failing("400 Bad Request", "", told.to_string()).await;
+        let long = healthy("long").await;
+        let upstreams = [at("first", first.address, ""), at("long", long.address, "")];
+        let named = ", fallback: [{ model: long, on: [context_length] }]";
+        let rules = [
+            rule("gpt-4o", "{ upstream: first }", named),
+            rule("long", "{ upstream: long }", ""),
+        ];
+        let front = gateway(GENEROUS, &upstreams, &rules);
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        if is_too_long {
+            assert_whole(&response, "long");
+        } else {
+            assert_eq!((response.status, long.requests()), (400, 0), "{message}");
+            assert_eq!(outcomes(&front, &response), "first:bad_request");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fallback_may_be_named_for_what_is_the_clients_own_fault() {
     for (status, code, reason) in OF_CLIENTS {
         let first = refusing(status, code).await;

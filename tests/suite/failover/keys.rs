@@ -76,7 +76,7 @@ fn rate_limited() -> String {
 }
 
 #[tokio::test]
-async fn a_429_rests_the_key_until_it_may_be_used_again() {
+async fn a_429_makes_the_key_cool_down_until_it_may_be_used_again() {
     let waits = [
         "retry-after: 600\r\n",
         "retry-after-ms: 600000\r\n",
@@ -94,7 +94,7 @@ async fn a_429_rests_the_key_until_it_may_be_used_again() {
 }
 
 #[tokio::test]
-async fn a_key_is_used_again_once_its_rest_is_over() {
+async fn a_key_is_used_again_once_its_cooldown_is_over() {
     let refuses = always();
     let refusal = (
         "429 Too Many Requests",
@@ -121,8 +121,10 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
         Some("invalid_api_key"),
     );
     let broke = |code| error("You have no money left.", "insufficient_quota", Some(code));
-    let refusals: [(Refusal, &str); 6] = [
-        (("401 Unauthorized", "", invalid.clone()), "key_refused"),
+    // What names a fault of the key counts at once, and any other refusal when a second request has
+    // met it.
+    let refusals: [(Refusal, &str, usize); 6] = [
+        (("401 Unauthorized", "", invalid.clone()), "key_refused", 1),
         (
             (
                 "403 Forbidden",
@@ -130,10 +132,12 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
                 error("No access.", "request_forbidden", None),
             ),
             "key_refused",
+            2,
         ),
         (
             ("429 Too Many Requests", "", broke("insufficient_quota")),
             "out_of_credit",
+            1,
         ),
         (
             (
@@ -142,6 +146,7 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
                 broke("credit_balance_exhausted"),
             ),
             "out_of_credit",
+            1,
         ),
         (
             (
@@ -150,6 +155,7 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
                 broke("project_spend_limit_exceeded"),
             ),
             "out_of_credit",
+            1,
         ),
         (
             (
@@ -158,13 +164,14 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
                 error("Pay.", "billing_error", None),
             ),
             "out_of_credit",
+            2,
         ),
     ];
-    for (refusal, reason) in refusals {
+    for (refusal, reason, asked) in refusals {
         let far = refusing_a(refusal, &always()).await;
         let front = with_keys(&far, &["a", "b"]);
         let uses = served(&front, &far, 12).await;
-        assert_eq!((uses, far.requests()), (1, 13), "{reason}");
+        assert_eq!((uses, far.requests()), (asked, 12 + asked), "{reason}");
         let line = front.access_line(&format!(":{reason}:"));
         let (_, trail) = line.split_once("trail=far/").unwrap();
         let (fingerprint, _) = trail.split_once(':').unwrap();
@@ -261,7 +268,7 @@ async fn a_short_wait_is_waited_for_when_nothing_else_is_left() {
 }
 
 #[tokio::test]
-async fn a_request_that_finds_all_keys_resting_for_a_moment_waits() {
+async fn a_request_that_finds_all_keys_cooling_down_for_a_moment_waits() {
     let refuses = always();
     let refusal = (
         "429 Too Many Requests",
@@ -270,12 +277,12 @@ async fn a_request_that_finds_all_keys_resting_for_a_moment_waits() {
     );
     let far = refusing_a(refusal, &refuses).await;
     let front = with_keys(&far, &["a"]);
-    // The first waits for its key, and the second finds that it rests.
+    // The first waits for its key, and the second finds that it is cooling down.
     let body = chat("gpt-4o");
     let first = front.post(CHAT, &body);
     let second = async {
-        let rests = || front.output().text().contains("rests for");
-        until("the rest", rests).await;
+        let is_cooling = || front.output().text().contains("is cooling down");
+        until("the cooldown", is_cooling).await;
         refuses.store(false, Ordering::SeqCst);
         front.post(CHAT, &chat("gpt-4o")).await
     };

@@ -8,6 +8,7 @@ mod faults;
 mod faults_told;
 mod health;
 mod holding;
+mod key_evidence;
 mod keys;
 mod resent;
 mod status;

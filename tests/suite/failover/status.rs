@@ -15,7 +15,7 @@ async fn status(front: &Gateway) -> Value {
 }
 
 #[tokio::test]
-async fn a_key_that_rests_is_shown_by_its_fingerprint_and_for_how_long() {
+async fn a_key_that_is_cooling_down_is_shown_by_its_fingerprint_and_for_how_long() {
     let dry = Upstream::start(|_, mut reply| async move {
         let told = error("slow down", "requests", Some("rate_limit_exceeded"));
         reply
@@ -37,9 +37,12 @@ async fn a_key_that_rests_is_shown_by_its_fingerprint_and_for_how_long() {
     let shown = status(&front).await;
     let first = &shown["upstreams"][0];
     assert_eq!(first["name"], "first");
-    assert_eq!(first["keys"][0]["state"], "cooling");
-    let seconds = first["keys"][0]["for_seconds"].as_f64().unwrap();
-    assert!((500.0..=600.0).contains(&seconds), "{seconds}");
+    assert_eq!(first["keys"][0]["state"], "ready");
+    let model = &first["keys"][0]["models"]["gpt-4o"];
+    assert_eq!(model["state"], "cooling");
+    assert_eq!(model["tenant"], "tester");
+    let seconds = model["for_seconds"].as_f64().unwrap();
+    assert!((200.0..=300.0).contains(&seconds), "{seconds}");
     assert_eq!(first["keys"][0]["fingerprint"].as_str().unwrap().len(), 8);
     assert_eq!(
         first["places"],
@@ -52,7 +55,8 @@ async fn a_key_that_rests_is_shown_by_its_fingerprint_and_for_how_long() {
     assert_eq!(shown["models"][0]["targets"][1]["upstream"], "second");
     assert_eq!(shown["models"][0]["targets"][1]["priority"], 1);
     for line in [
-        r#"tollgate_keys{state="cooling",upstream="first"} 1"#,
+        r#"tollgate_keys{state="ready",upstream="first"} 1"#,
+        r#"tollgate_key_models{state="cooling",upstream="first"} 1"#,
         r#"tollgate_keys{state="ready",upstream="second"} 1"#,
         r#"tollgate_upstream_places{state="taken",upstream="first"} 0"#,
         r#"tollgate_target_ejected{model="the same",rule="gpt-4o",upstream="first"} 0"#,

@@ -1,0 +1,302 @@
+//! The faults of a provider key: how they are shown, how long they last, and for which tenants.
+//!
+//! Owns the state machine of a cooldown. Its rules stand as a table in docs/failover.md, "Keys". Does
+//! not know whether the whole key or one model of it has the fault (`cooldown`), and does not read
+//! answers (`openai/verdict`, `openai/ratelimit`). Cannot fail; its size is fixed but for the id of a
+//! tenant and of a request.
+
+use std::time::{Duration, Instant};
+
+/// A refusal that names no fault of the key counts once as many requests have met it.
+const PLAIN_REFUSALS: u32 = 2;
+/// Evidence that is older does not count.
+pub(super) const MEMORY: Duration = Duration::from_secs(600);
+/// The cooldown after a code that names a fault of the key.
+pub(super) const NAMED_REFUSAL: Duration = Duration::from_secs(600);
+/// The first cooldown after plain refusals; it doubles up to `NAMED_REFUSAL`.
+pub(super) const PLAIN_REFUSAL: Duration = Duration::from_secs(60);
+/// The longest cooldown after a refusal where no other key can be used.
+const LAST_KEY: Duration = Duration::from_secs(60);
+/// After a refusal one request tries the key again; others wait this long for what it shows.
+pub(super) const TRIAL: Duration = Duration::from_secs(5);
+/// The first cooldown after a rate limit that tells no time; it doubles up to `LONGEST_UNTOLD`.
+const FIRST_UNTOLD: Duration = Duration::from_secs(1);
+const LONGEST_UNTOLD: Duration = Duration::from_secs(30);
+
+/// What is wrong with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It has sent too much in too short a time.
+    RateLimited,
+    /// The provider does not accept it.
+    Refused,
+    /// Its account has no money left.
+    OutOfCredit,
+}
+
+impl Fault {
+    /// Its name in metrics and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RateLimited => "cooling",
+            Self::Refused => "refused",
+            Self::OutOfCredit => "out_of_credit",
+        }
+    }
+}
+
+/// What an answer has shown of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding<'a> {
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// Whether the answer names a fault of the key as a whole.
+    pub is_named: bool,
+    /// How long the provider asks us to wait.
+    pub told: Option<Duration>,
+    /// The id of the request that met it.
+    pub request: &'a str,
+    /// When the upstream was asked.
+    pub asked: Instant,
+}
+
+/// What bounds a cooldown.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The longest one after a rate limit, whatever the provider says.
+    pub longest: Duration,
+    /// Whether no other key of the upstream can be used.
+    pub is_last: bool,
+}
+
+/// How a key, or a key with one model, is shown to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// `ready`, `dry`, `trial` or the name of a fault.
+    pub state: &'static str,
+    /// For how long it is cooling down.
+    pub left: Option<Duration>,
+    /// The tenant for which alone that holds.
+    pub tenant: Option<String>,
+}
+
+/// Faults, of a whole key or of a key with one model.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    cooldown: Option<Cooldown>,
+    suspicion: Option<Suspicion>,
+    /// Cooldowns since it has served.
+    strikes: u32,
+}
+
+/// Plain refusals since it has served.
+#[derive(Debug)]
+struct Suspicion {
+    /// The tenant that met the first.
+    tenant: Box<str>,
+    /// The request that met the last, and when.
+    request: Box<str>,
+    at: Instant,
+    /// By how many requests they were met.
+    requests: u32,
+}
+
+#[derive(Debug)]
+struct Cooldown {
+    fault: Fault,
+    since: Instant,
+    /// The tenant whose requests have shown the longest time, and its end.
+    tenant: Box<str>,
+    until: Instant,
+    /// The end for all other tenants: so long a time has been shown to two. `None` if only one has
+    /// met the fault.
+    for_all: Option<Instant>,
+    /// Until then a request tries the key, and the others wait.
+    trial: Option<Instant>,
+}
+
+impl Standing {
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cooldown.is_none() && self.suspicion.is_none() && self.strikes == 0
+    }
+
+    /// For how long it is cooling down for a tenant, and why.
+    pub(super) fn cooling(&self, tenant: &str, now: Instant) -> Option<(Duration, Fault)> {
+        let cooldown = self.cooldown.as_ref()?;
+        let end = cooldown.end(tenant)?.max(cooldown.trial.unwrap_or(now));
+        (end > now).then(|| (end - now, cooldown.fault))
+    }
+
+    /// When a cooldown for this fault ends that holds for a tenant now.
+    pub(super) fn end_for(&self, tenant: &str, fault: Fault, now: Instant) -> Option<Instant> {
+        let cooldown = self.cooldown.as_ref()?;
+        let end = cooldown.end(tenant).filter(|end| *end > now)?;
+        (cooldown.fault == fault).then_some(end)
+    }
+
+    /// When its cooldown ends for the last tenant.
+    pub(super) fn until(&self) -> Option<Instant> {
+        Some(self.cooldown.as_ref()?.until)
+    }
+
+    /// A request is about to use it: if a refusal is over, that is its trial.
+    pub(super) fn begin(&mut self, tenant: &str, now: Instant) {
+        if let Some(cooldown) = &mut self.cooldown
+            && cooldown.fault != Fault::RateLimited
+            && cooldown.end(tenant).is_some()
+        {
+            cooldown.trial = Some(now + TRIAL);
+        }
+    }
+
+    /// It has served what it was asked for at a time.
+    pub(super) fn served(&mut self, asked: Instant) {
+        self.suspicion = None;
+        self.strikes = 0;
+        // An answer to what was asked before says nothing of what has been shown since; and a rate
+        // limit lasts as long as its provider says.
+        self.cooldown.take_if(|cooldown| {
+            cooldown.fault != Fault::RateLimited && cooldown.since <= asked
+                || cooldown.fault == Fault::RateLimited && cooldown.until <= asked
+        });
+    }
+
+    /// Notes what an answer has shown to a tenant. Tells how long it cools down; `None` if it takes more
+    /// to show that.
+    pub(super) fn note(
+        &mut self,
+        tenant: &str,
+        finding: &Finding<'_>,
+        bounds: Bounds,
+        now: Instant,
+    ) -> Option<Duration> {
+        let fault = finding.fault;
+        let is_plain = fault != Fault::RateLimited && !finding.is_named;
+        if is_plain && !self.is_confirmed(tenant, finding, now) {
+            return None;
+        }
+        // What was under way when a cooldown began belongs to it.
+        let cooldown = self.cooldown.as_ref();
+        if cooldown.is_none_or(|cooldown| finding.asked >= cooldown.since) {
+            self.strikes = self.strikes.saturating_add(1);
+        }
+        let before = self.strikes.saturating_sub(1);
+        let time = match fault {
+            Fault::RateLimited => {
+                let untold = || doubled(FIRST_UNTOLD, before).min(LONGEST_UNTOLD);
+                finding.told.unwrap_or_else(untold).min(bounds.longest)
+            }
+            _ if finding.is_named => NAMED_REFUSAL,
+            _ => doubled(PLAIN_REFUSAL, before).min(NAMED_REFUSAL),
+        };
+        let time = match fault != Fault::RateLimited && bounds.is_last {
+            true => time.min(LAST_KEY),
+            false => time,
+        };
+        let first = self.suspicion.as_ref().filter(|_| is_plain);
+        let first = first.map(|first| first.tenant.clone());
+        self.cool(tenant, fault, now + time, now);
+        if let Some(first) = first {
+            self.cool(&first, fault, now + time, now);
+        }
+        Some(time)
+    }
+
+    /// Notes a plain refusal; tells whether enough requests have met one.
+    fn is_confirmed(&mut self, tenant: &str, finding: &Finding<'_>, now: Instant) -> bool {
+        let is_old = |suspicion: &mut Suspicion| now - suspicion.at > MEMORY;
+        self.suspicion.take_if(is_old);
+        let suspicion = self.suspicion.get_or_insert_with(|| Suspicion {
+            tenant: tenant.into(),
+            request: "".into(),
+            at: now,
+            requests: 0,
+        });
+        if *suspicion.request != *finding.request {
+            suspicion.request = finding.request.into();
+            suspicion.at = now;
+            suspicion.requests = suspicion.requests.saturating_add(1);
+        }
+        suspicion.requests >= PLAIN_REFUSALS
+    }
+
+    /// Cools down until a time, as a tenant's request has shown. The later end wins.
+    pub(super) fn cool(&mut self, tenant: &str, fault: Fault, until: Instant, now: Instant) {
+        match &mut self.cooldown {
+            Some(cooldown) => cooldown.extend(tenant, fault, until, now),
+            None => {
+                self.cooldown = Some(Cooldown {
+                    fault,
+                    since: now,
+                    tenant: tenant.into(),
+                    until,
+                    for_all: None,
+                    trial: None,
+                });
+            }
+        }
+    }
+
+    /// How it is shown to the operator, where a cooldown is on or a trial is due.
+    pub(super) fn shown(&self, now: Instant) -> Option<Shown> {
+        let cooldown = self.cooldown.as_ref()?;
+        let end = cooldown.until.max(cooldown.trial.unwrap_or(now));
+        let is_over = end <= now;
+        let is_shared = cooldown
+            .for_all
+            .is_some_and(|end| end > now || cooldown.until <= now);
+        let state = match (is_over, cooldown.fault) {
+            (true, Fault::RateLimited) => return None,
+            (true, _) => "trial",
+            (false, fault) => fault.name(),
+        };
+        Some(Shown {
+            state,
+            left: (!is_over).then(|| end - now),
+            tenant: (!is_shared).then(|| cooldown.tenant.to_string()),
+        })
+    }
+}
+
+impl Cooldown {
+    /// When it ends for a tenant; `None` if it does not hold for that tenant.
+    fn end(&self, tenant: &str) -> Option<Instant> {
+        match *self.tenant == *tenant {
+            true => Some(self.until),
+            false => self.for_all,
+        }
+    }
+
+    fn extend(&mut self, tenant: &str, fault: Fault, until: Instant, now: Instant) {
+        self.trial = None;
+        let is_same = *self.tenant == *tenant;
+        if until <= self.until {
+            if !is_same {
+                self.for_all = self.for_all.max(Some(until));
+            }
+            return;
+        }
+        if !is_same {
+            if self.until > now {
+                self.for_all = self.for_all.max(Some(self.until));
+            }
+            self.tenant = tenant.into();
+        }
+        (self.fault, self.since, self.until) = (fault, now, until);
+    }
+}
+
+impl Shown {
+    pub(super) fn ready() -> Self {
+        Self {
+            state: "ready",
+            left: None,
+            tenant: None,
+        }
+    }
+}
+
+fn doubled(first: Duration, strikes: u32) -> Duration {
+    first.saturating_mul(1 << strikes.min(10))
+}
