@@ -14,9 +14,9 @@ use bytes::Bytes;
 
 use super::reading::Reading;
 use crate::openai::complaint::Complaint;
-use crate::openai::estimate::Sample;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
+use crate::openai::said::Said;
 use crate::openai::sse::{Event, Parser};
 use crate::openai::unasked::{self, Unasked};
 use crate::openai::usage::Tally;
@@ -50,7 +50,7 @@ struct Heard {
     wants: Wants,
     progress: Progress,
     tally: Tally,
-    said: Sample,
+    said: Said,
     gatherer: Option<Gatherer>,
     events: usize,
     has_output: bool,
@@ -80,7 +80,7 @@ impl Tap {
                 wants,
                 progress: Progress::new(wants.stream),
                 tally: Tally::default(),
-                said: Sample::default(),
+                said: Said::new(wants.stream),
                 gatherer: Gatherer::for_stream(wants.stream).filter(|_| wants.gathers),
                 events: 0,
                 has_output: false,
@@ -180,7 +180,7 @@ impl Tap {
         });
         Reading {
             usage: self.heard.tally.usage(),
-            said: mem::take(&mut self.heard.said),
+            said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
             answer: answer.map(Bytes::from),
             is_whole,
         }
@@ -213,7 +213,7 @@ impl Heard {
         self.events += 1;
         self.has_too_long |= event.data.is_err();
         if let Ok(data) = &event.data {
-            self.note(data);
+            self.note(event, data);
             match self.wants.hides_usage.then(|| unasked::find(data)) {
                 Some(Unasked::All) => kept_back.push(event.start..event.end),
                 Some(Unasked::Part(part)) => kept_back.extend(
@@ -248,9 +248,9 @@ impl Heard {
     }
 
     /// Notes what is to be known of the answer when it is over.
-    fn note(&mut self, data: &[u8]) {
+    fn note(&mut self, event: &Event<'_>, data: &[u8]) {
         self.tally.see(data);
-        self.said.add_said(data);
+        self.said.see(event);
         if let Some(gatherer) = &mut self.gatherer {
             // One that is too large says so at its end.
             let _ = gatherer.see(data);
