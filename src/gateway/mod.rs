@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
-//! `outgoing` says what one is asked, `attempt` asks it, `hold` waits until it has said something,
-//! `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
+//! `outgoing` says what one is asked, `attempt` asks it, `sniff` finds out what it answers with,
+//! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
 //! JSON answer. `drain` reads on for who has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over,
@@ -42,6 +42,7 @@ mod relay;
 mod rewriting;
 mod serve;
 mod settle;
+mod sniff;
 mod tap;
 mod tunnel;
 mod waiting;

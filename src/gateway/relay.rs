@@ -75,6 +75,7 @@ pub async fn relay(
         complete,
         tap,
         reading,
+        ..
     } = *answer;
     let rewriting = Rewriting::new(terms, &mut header);
     // An event can be added only to a stream whose length is not announced.

@@ -1,7 +1,8 @@
 //! The OpenAI wire: what goes over it, without any I/O.
 //!
 //! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `streaming` asks
-//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sse` tells the events of a stream apart, `progress` says what each means, `usage`
+//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sniff` tells what it
+//! is by its first bytes, `sse` tells the events of a stream apart, `progress` says what each means, `usage`
 //! what was used; `estimate` says what may have been used, from what `said` counts; `unasked` finds what of that
 //! is not for the client; `gather` makes one answer of a stream and `unfold` a stream of one; `complaint` reads
 //! what went wrong and `ratelimit` what is left and how long to wait, `verdict` says what is done about it;
@@ -26,6 +27,7 @@ pub mod request;
 pub mod rewrite;
 pub mod said;
 pub(crate) mod shape;
+pub mod sniff;
 pub mod sse;
 pub mod streaming;
 pub mod unasked;

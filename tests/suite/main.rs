@@ -30,6 +30,7 @@ mod forms;
 mod forms_large;
 mod forms_refused;
 mod headers;
+mod labels;
 mod manners;
 mod manners_streamed;
 mod metrics;
