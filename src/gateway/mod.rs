@@ -11,7 +11,7 @@
 //! `outgoing` says what one is asked, `attempt` asks it, `sniff` finds out what it answers with,
 //! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
-//! JSON answer. `drain` reads on for who has left, `settle` counts what was used.
+//! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on for who has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
 //! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
@@ -22,6 +22,7 @@ mod answer;
 mod attempt;
 mod awake;
 mod body;
+mod broken;
 mod connection;
 mod context;
 mod convert;

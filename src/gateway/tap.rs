@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::reading::Reading;
 use crate::openai::complaint::Complaint;
+use crate::openai::failed;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
 use crate::openai::said::Said;
@@ -51,7 +52,10 @@ struct Heard {
     progress: Progress,
     tally: Tally,
     said: Said,
+    /// What there is of the answer, where it is wanted, and of a response in case that it breaks.
     gatherer: Option<Gatherer>,
+    /// The number of the next event, where they are numbered.
+    next_number: u64,
     events: usize,
     has_output: bool,
     /// An event was too long to be read.
@@ -81,7 +85,12 @@ impl Tap {
                 progress: Progress::new(wants.stream),
                 tally: Tally::default(),
                 said: Said::new(wants.stream),
-                gatherer: Gatherer::for_stream(wants.stream).filter(|_| wants.gathers),
+                gatherer: match (wants.gathers, wants.stream) {
+                    (true, stream) => Gatherer::for_stream(stream),
+                    (false, Stream::Responses) => Some(Gatherer::for_failure()),
+                    (false, _) => None,
+                },
+                next_number: 0,
                 events: 0,
                 has_output: false,
                 has_too_long: false,
@@ -170,11 +179,21 @@ impl Tap {
         self.heard.complaint.as_ref()
     }
 
+    /// What there is of an answer that has broken, where it can be told, and the number of the event that
+    /// tells it.
+    pub fn broken(&self) -> (Option<Vec<u8>>, u64) {
+        let heard = &self.heard;
+        let partial = heard.gatherer.as_ref().and_then(Gatherer::partial);
+        (partial, heard.next_number)
+    }
+
     /// What is known of it, now that no more of it is read.
     pub fn reading(&mut self) -> Reading {
         let ending = self.heard.progress.ending();
         let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
-        let answer = self.gathered().and_then(|gatherer| match is_whole {
+        let gathers = self.heard.wants.gathers;
+        let gathered = self.gathered().filter(|_| gathers);
+        let answer = gathered.and_then(|gatherer| match is_whole {
             true => gatherer.finish().ok(),
             false => gatherer.partial(),
         });
@@ -251,6 +270,10 @@ impl Heard {
     fn note(&mut self, event: &Event<'_>, data: &[u8]) {
         self.tally.see(data);
         self.said.see(event);
+        if self.wants.stream == Stream::Responses {
+            let number = failed::sequence_number(data).unwrap_or(self.next_number);
+            self.next_number = number.saturating_add(1);
+        }
         if let Some(gatherer) = &mut self.gatherer {
             // One that is too large says so at its end.
             let _ = gatherer.see(data);

@@ -7,7 +7,7 @@
 //! is not for the client; `gather` makes one answer of a stream and `unfold` a stream of one; `complaint` reads
 //! what went wrong and `ratelimit` what is left and how long to wait, `verdict` says what is done about it;
 //! `rewrite` changes names and first words. `shape` is what they share of reading JSON, `patches` of changing
-//! bytes. `error` gives errors their form; `models` lists, `websocket` what
+//! bytes. `error` gives errors their form, `failed` a response that broke; `models` lists, `websocket` what
 //! we say over sockets; `dialect` says how providers differ. Pingora, sockets and configuration are not known
 //! here.
 
@@ -17,6 +17,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;
+pub mod failed;
 pub mod form;
 pub mod gather;
 pub mod models;

@@ -14,6 +14,7 @@
 mod support;
 
 mod bodies;
+mod broken_responses;
 mod chats;
 mod chats_recorded;
 mod command_line;
