@@ -71,7 +71,7 @@ fn upstreams(config: &Config) -> Vec<Vec<String>> {
         }
         for server in &upstream.servers {
             let url = config::BaseUrl {
-                path: upstream.base_path(&server.url).to_owned(),
+                path: Some(upstream.base_path(&server.url).to_owned()),
                 ..server.url.clone()
             };
             let server = [url.to_string(), server.weight.to_string()];

@@ -46,10 +46,7 @@ pub struct Upstream {
 impl Upstream {
     /// Where the API stands on a server: the URL's own path, else the dialect's.
     pub fn base_path<'a>(&'a self, url: &'a BaseUrl) -> &'a str {
-        match url.path.as_str() {
-            "" => &self.dialect.base_path,
-            path => path,
-        }
+        url.path.as_deref().unwrap_or(&self.dialect.base_path)
     }
 }
 
@@ -106,13 +103,14 @@ pub struct BaseUrl {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The path that was written, without a slash at its end; empty for none.
-    pub path: String,
+    /// Where the API stands, without a slash at its end: empty for the root. `None` where no path was
+    /// written, so that the dialect says where.
+    pub path: Option<String>,
 }
 
 impl BaseUrl {
     /// Parses `http(s)://host[:port][/path]`. An endpoint at its end, which is what people copy from
-    /// a provider's page, is left out: `/v1/chat/completions` is `/v1`.
+    /// a provider's page, is left out: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
     ///
     /// # Errors
     /// What is wrong, for the operator.
@@ -134,11 +132,13 @@ impl BaseUrl {
         if host.is_empty() {
             return Err("has no host");
         }
+        let path = url.path().trim_end_matches('/');
+        let path = (!path.is_empty()).then(|| without_endpoint(path).to_owned());
         Ok(Self {
             tls,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            path: without_endpoint(url.path().trim_end_matches('/')).to_owned(),
+            path,
         })
     }
 
@@ -170,7 +170,7 @@ impl From<SocketAddr> for BaseUrl {
             tls: false,
             host: address.ip().to_string(),
             port: address.port(),
-            path: String::new(),
+            path: None,
         }
     }
 }
@@ -178,7 +178,8 @@ impl From<SocketAddr> for BaseUrl {
 impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority(), self.path)
+        let path = self.path.as_deref().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority())
     }
 }
 
@@ -381,8 +382,8 @@ mod tests {
     fn a_base_url_is_taken_apart() {
         let url = BaseUrl::parse("https://api.openai.com/v1/").unwrap();
         assert_eq!(
-            (url.tls, url.host.as_str(), url.port, url.path.as_str()),
-            (true, "api.openai.com", 443, "/v1")
+            (url.tls, url.host.as_str(), url.port, url.path.as_deref()),
+            (true, "api.openai.com", 443, Some("/v1"))
         );
         assert_eq!(url.authority(), "api.openai.com");
         assert_eq!(url.to_string(), "https://api.openai.com/v1");
@@ -391,15 +392,27 @@ mod tests {
     #[test]
     fn an_endpoint_at_the_end_is_left_out() {
         for (text, path) in [
-            ("https://a.example/v1/chat/completions", "/v1"),
-            ("https://a.example/v1/chat/completions/", "/v1"),
-            ("https://a.example/v1/completions", "/v1"),
-            ("https://a.example/api//chat/completions", "/api"),
-            ("https://a.example/chat/completions", ""),
-            ("https://a.example/v1/chat", "/v1/chat"),
-            ("https://a.example/autocompletions", "/autocompletions"),
+            ("https://a.example/v1/chat/completions", Some("/v1")),
+            ("https://a.example/v1/chat/completions/", Some("/v1")),
+            ("https://a.example/v1/completions", Some("/v1")),
+            ("https://a.example/api//chat/completions", Some("/api")),
+            ("https://a.example/chat/completions", Some("")),
+            ("https://a.example/completions/", Some("")),
+            ("https://a.example//chat/completions", Some("")),
+            ("https://a.example/v1/chat", Some("/v1/chat")),
+            (
+                "https://a.example/autocompletions",
+                Some("/autocompletions"),
+            ),
+            ("https://a.example", None),
+            ("https://a.example/", None),
+            ("https://a.example//", None),
         ] {
-            assert_eq!(BaseUrl::parse(text).unwrap().path, path, "{text}");
+            assert_eq!(
+                BaseUrl::parse(text).unwrap().path.as_deref(),
+                path,
+                "{text}"
+            );
         }
     }
 

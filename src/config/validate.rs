@@ -79,7 +79,8 @@ fn check_versions(config: &Config, context: &Context<'_>) {
     let upstreams = config.upstreams.iter();
     let versioned = upstreams.filter(|upstream| upstream.dialect.api_version.is_some());
     for server in versioned.flat_map(|upstream| &upstream.servers) {
-        if server.url.path.ends_with("/openai/v1") {
+        let path = server.url.path.as_deref().unwrap_or_default();
+        if path.ends_with("/openai/v1") {
             let hint = "leave `api_version` out, or end the URL at the host";
             context.report(
                 &server.place,

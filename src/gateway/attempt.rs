@@ -14,10 +14,11 @@ use pingora::http::RequestHeader;
 
 use super::convert;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
-use super::headers::{self, Media};
+use super::headers;
 use super::hold::{self, Unsaid};
 use super::reading::Reading;
 use super::refused::{complained, refused};
+use super::sniff;
 use super::tap::{Tap, Wants};
 use crate::observe::trials::Until;
 use crate::openai::endpoint::StreamError;
@@ -51,6 +52,8 @@ pub struct Terms {
     pub asked: Asked,
     /// What becomes of its form.
     pub form: Form,
+    /// Whether it is to be plain text.
+    pub wants_text: bool,
     /// What is wanted of the events of a stream.
     pub wants: Wants,
     /// How a stream tells that something broke.
@@ -81,6 +84,8 @@ pub struct Answer {
     pub header: Parts,
     /// Whether it is JSON.
     pub is_json: bool,
+    /// What of its body has been read to find out what it is, and is to be read again.
+    pub ahead: Option<Bytes>,
     /// What of its body has come and may pass.
     pub held: Vec<Bytes>,
     /// Whether that is all of it.
@@ -235,16 +240,10 @@ async fn first_words(
         // What is rare is kept apart: its room would be that of every request.
         return Err(Box::pin(refused).await);
     }
-    let media = headers::media(&header.headers);
-    if media == Media::Html {
-        session.shutdown().await;
-        let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a web page");
-        return Err(Failed::new(&Evidence::Garbage, failure));
-    }
     let mut answer = Box::new(Answer {
-        tap: (media == Media::Events && headers::is_plain(&header.headers))
-            .then(|| Box::new(Tap::new(terms.wants))),
-        is_json: media == Media::Json,
+        tap: None,
+        is_json: false,
+        ahead: None,
         session,
         header,
         held: Vec::new(),
@@ -271,7 +270,10 @@ async fn begin(
     until: Instant,
     phase: Phase,
 ) -> Result<Until, Failed> {
-    let held = hold::hold(answer, until).await;
+    let held = match sniff::recognise(answer, terms, until).await {
+        Ok(()) => hold::hold(answer, until).await,
+        Err(unsaid) => Err(unsaid),
+    };
     let outcome = held.map_err(|unsaid| match unsaid {
         Unsaid::Broke(e) => broke(&e, phase, true, terms),
         unsaid => unusable(unsaid, upstream, answer),

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::plan::Plan;
 use super::relay::{self, Ended, Source};
 use super::settle::{Account, Chat, Meter};
-use super::{admit, body};
+use super::{admit, body, broken};
 use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
@@ -63,8 +63,8 @@ pub async fn serve(
     let served = match begun {
         Ok(begun) => pass(session, context, shared, begun).await,
         Err(failure) if context.is_committed() && !matches!(failure, Failure::ClientGone) => {
-            let telling = relay::end_with_error(session, context, endpoint.stream_error, &failure);
-            Box::pin(telling).await
+            let event = broken::last_event(&failure, endpoint.stream_error, None, context);
+            Box::pin(broken::tell(session, context, &failure, event)).await
         }
         Err(failure) => Err(failure),
     };

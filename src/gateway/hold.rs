@@ -118,6 +118,9 @@ fn may_be_short(header: &Parts) -> bool {
 
 /// The next bytes; `None` at the end, which is noted.
 pub async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, Unsaid> {
+    if let Some(chunk) = answer.ahead.take() {
+        return Ok(Some(chunk));
+    }
     let session = &mut answer.session;
     if session.response_done() {
         answer.complete = true;

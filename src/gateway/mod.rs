@@ -8,10 +8,11 @@
 //! ```
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
-//! `outgoing` says what one is asked, `attempt` asks it, `hold` waits until it has said something,
-//! `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
+//! `outgoing` says what one is asked, `attempt` asks it, `sniff` finds out what it answers with,
+//! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
-//! JSON answer. `drain` reads on for who has left, `settle` counts what was used.
+//! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
+//! left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
 //! refuses what could be read in two ways,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
@@ -23,6 +24,7 @@ mod answer;
 mod attempt;
 mod awake;
 mod body;
+mod broken;
 mod connection;
 mod context;
 mod convert;
@@ -44,6 +46,7 @@ mod relay;
 mod rewriting;
 mod serve;
 mod settle;
+mod sniff;
 mod tap;
 mod tunnel;
 mod waiting;

@@ -128,6 +128,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
         deadline: context.started + candidate.upstream.timeouts.total,
         asked,
         form,
+        wants_text: body.wants_text,
         wants: Wants {
             stream: endpoint.stream,
             drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),

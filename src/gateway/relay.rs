@@ -15,6 +15,7 @@ use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 
 use super::attempt::{self, Answer, Form, Terms};
+use super::broken;
 use super::context::Context;
 use super::drain::Rest;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
@@ -23,7 +24,6 @@ use super::reading::JsonReader;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use super::waiting;
-use crate::openai::endpoint::StreamError;
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Session, Upstream};
 
@@ -75,6 +75,7 @@ pub async fn relay(
         complete,
         tap,
         reading,
+        ..
     } = *answer;
     let rewriting = Rewriting::new(terms, &mut header);
     // An event can be added only to a stream whose length is not announced.
@@ -124,7 +125,8 @@ async fn refuse_form(
 ) -> Result<Ended, Failure> {
     let failure = UpstreamFailure::of(Cause::InvalidResponse, "it gave no stream of events");
     let failure = Failure::Upstream(failure);
-    end_with_error(client, context, terms.stream_error, &failure).await?;
+    let event = broken::last_event(&failure, terms.stream_error, None, context);
+    broken::tell(client, context, &failure, event).await?;
     Ok(Ended::Broken)
 }
 
@@ -178,18 +180,31 @@ impl Passing<'_> {
             return Ok(Ended::Left(Rest { session, tap }));
         }
         self.upstream.shutdown().await;
+        let has_complained = self
+            .tap
+            .as_ref()
+            .is_some_and(|tap| tap.complaint().is_some());
+        let can_follow = self.tap.as_ref().is_some_and(|tap| tap.is_between_events());
+        let event = match (&failure, has_complained) {
+            (Failure::Upstream(_), false) if can_follow => {
+                let (form, tap) = (source.terms.stream_error, self.tap.as_deref());
+                let event = broken::last_event(&failure, form, tap, self.context);
+                // Changed as the upstream's own are.
+                Some(self.rewriting.push(event))
+            }
+            _ => None,
+        };
         self.read();
-        let form = source.terms.stream_error;
-        match (failure, self.tap) {
+        match (failure, event) {
             // It has told the client itself, and nothing follows.
-            (Failure::Upstream(failure), Some(tap)) if tap.complaint().is_some() => {
+            (Failure::Upstream(failure), _) if has_complained => {
                 failure.log(&self.context.request_id, &source.upstream.name);
                 self.context.error = Failure::Upstream(failure).api_error().code;
-                finish(self.client, Vec::new()).await?;
+                broken::end(self.client, Vec::new()).await?;
                 Ok(Ended::Broken)
             }
-            (failure @ Failure::Upstream(_), Some(tap)) if tap.is_between_events() => {
-                end_with_error(self.client, self.context, form, &failure).await?;
+            (failure, Some(event)) => {
+                broken::tell(self.client, self.context, &failure, event).await?;
                 Ok(Ended::Broken)
             }
             (failure, _) => Err(failure),
@@ -366,26 +381,4 @@ impl Passing<'_> {
             }),
         }
     }
-}
-
-/// Ends a stream that has begun with an event that tells why.
-pub async fn end_with_error(
-    client: &mut ServerSession,
-    context: &mut Context,
-    form: StreamError,
-    failure: &Failure,
-) -> Result<(), Failure> {
-    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-    failure.log(&context.request_id, name);
-    let error = failure.api_error();
-    context.error = error.code;
-    let event = Bytes::from(error.event(form));
-    context.bytes_out += event.len();
-    finish(client, vec![HttpTask::Body(Some(event), false)]).await
-}
-
-async fn finish(client: &mut ServerSession, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
-    tasks.push(HttpTask::Done);
-    let written = client.response_duplex_vec(tasks).await;
-    written.map(drop).map_err(|_| Failure::ClientGone)
 }

@@ -14,9 +14,10 @@ use bytes::Bytes;
 
 use super::reading::Reading;
 use crate::openai::complaint::Complaint;
-use crate::openai::estimate::Sample;
+use crate::openai::failed;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
+use crate::openai::said::Said;
 use crate::openai::sse::{Event, Parser};
 use crate::openai::unasked::{self, Unasked};
 use crate::openai::usage::Tally;
@@ -50,8 +51,11 @@ struct Heard {
     wants: Wants,
     progress: Progress,
     tally: Tally,
-    said: Sample,
+    said: Said,
+    /// What there is of the answer, where it is wanted, and of a response in case that it breaks.
     gatherer: Option<Gatherer>,
+    /// The number of the next event, where they are numbered.
+    next_number: u64,
     events: usize,
     has_output: bool,
     /// An event was too long to be read.
@@ -80,8 +84,13 @@ impl Tap {
                 wants,
                 progress: Progress::new(wants.stream),
                 tally: Tally::default(),
-                said: Sample::default(),
-                gatherer: Gatherer::for_stream(wants.stream).filter(|_| wants.gathers),
+                said: Said::new(wants.stream),
+                gatherer: match (wants.gathers, wants.stream) {
+                    (true, stream) => Gatherer::for_stream(stream),
+                    (false, Stream::Responses) => Some(Gatherer::for_failure()),
+                    (false, _) => None,
+                },
+                next_number: 0,
                 events: 0,
                 has_output: false,
                 has_too_long: false,
@@ -170,17 +179,27 @@ impl Tap {
         self.heard.complaint.as_ref()
     }
 
+    /// What there is of an answer that has broken, where it can be told, and the number of the event that
+    /// tells it.
+    pub fn broken(&self) -> (Option<Vec<u8>>, u64) {
+        let heard = &self.heard;
+        let partial = heard.gatherer.as_ref().and_then(Gatherer::partial);
+        (partial, heard.next_number)
+    }
+
     /// What is known of it, now that no more of it is read.
     pub fn reading(&mut self) -> Reading {
         let ending = self.heard.progress.ending();
         let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
-        let answer = self.gathered().and_then(|gatherer| match is_whole {
+        let gathers = self.heard.wants.gathers;
+        let gathered = self.gathered().filter(|_| gathers);
+        let answer = gathered.and_then(|gatherer| match is_whole {
             true => gatherer.finish().ok(),
             false => gatherer.partial(),
         });
         Reading {
             usage: self.heard.tally.usage(),
-            said: mem::take(&mut self.heard.said),
+            said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
             answer: answer.map(Bytes::from),
             is_whole,
         }
@@ -213,7 +232,7 @@ impl Heard {
         self.events += 1;
         self.has_too_long |= event.data.is_err();
         if let Ok(data) = &event.data {
-            self.note(data);
+            self.note(event, data);
             match self.wants.hides_usage.then(|| unasked::find(data)) {
                 Some(Unasked::All) => kept_back.push(event.start..event.end),
                 Some(Unasked::Part(part)) => kept_back.extend(
@@ -248,9 +267,13 @@ impl Heard {
     }
 
     /// Notes what is to be known of the answer when it is over.
-    fn note(&mut self, data: &[u8]) {
+    fn note(&mut self, event: &Event<'_>, data: &[u8]) {
         self.tally.see(data);
-        self.said.add_said(data);
+        self.said.see(event);
+        if self.wants.stream == Stream::Responses {
+            let number = failed::sequence_number(data).unwrap_or(self.next_number);
+            self.next_number = number.saturating_add(1);
+        }
         if let Some(gatherer) = &mut self.gatherer {
             // One that is too large says so at its end.
             let _ = gatherer.see(data);

@@ -55,17 +55,18 @@ impl ApiError {
         })
     }
 
-    /// The message that reports it over a WebSocket.
-    pub fn socket_event(&self) -> Vec<u8> {
+    /// The message that reports it over a WebSocket. Events of the realtime API have an id.
+    pub fn socket_event(&self, event_id: &str) -> Vec<u8> {
         to_json(&serde_json::json!({
             "type": "error",
+            "event_id": event_id,
             "status": self.status.as_u16(),
             "error": self.parts(),
         }))
     }
 
-    /// The event that reports it after a stream has begun.
-    pub fn event(&self, form: StreamError) -> Vec<u8> {
+    /// The event that reports it after a stream has begun; where that numbers its events, with this number.
+    pub fn event(&self, form: StreamError, sequence_number: u64) -> Vec<u8> {
         let (head, json): (&[u8], _) = match form {
             StreamError::Data => (b"data: ", self.body()),
             StreamError::Event => {
@@ -76,6 +77,7 @@ impl ApiError {
                     "code": self.code,
                     "message": self.message,
                     "param": self.param,
+                    "sequence_number": sequence_number,
                 });
                 (b"event: error\ndata: ", to_json(&event))
             }
@@ -206,12 +208,10 @@ mod tests {
     #[test]
     fn an_event_ends_with_a_blank_line() {
         for form in [StreamError::Data, StreamError::Event] {
-            assert!(error().event(form).ends_with(b"\n\n"));
+            assert!(error().event(form, 0).ends_with(b"\n\n"));
         }
-        assert!(
-            error()
-                .event(StreamError::Event)
-                .starts_with(b"event: error\ndata: {")
-        );
+        let event = String::from_utf8(error().event(StreamError::Event, 3)).unwrap();
+        assert!(event.starts_with("event: error\ndata: {"), "{event}");
+        assert!(event.contains("\"sequence_number\":3"), "{event}");
     }
 }

@@ -54,23 +54,7 @@ pub struct Sample {
 impl Sample {
     /// Adds what a model says in an event, or in a whole answer.
     pub fn add_said(&mut self, json: &[u8]) {
-        let mut done = 0;
-        for colon in COLON.find_iter(json) {
-            if colon < done {
-                continue;
-            }
-            let head = json.get(..colon).unwrap_or_default();
-            let rest = json.get(colon + 2..).unwrap_or_default();
-            let value = rest.trim_ascii_start();
-            let is_said = SAID.iter().any(|name| {
-                head.strip_suffix(*name)
-                    .is_some_and(|before| before.ends_with(b"\""))
-            });
-            if let (true, Some(text)) = (is_said, string(value)) {
-                self.add(text);
-                done = json.len() - value.len() + text.len();
-            }
-        }
+        texts(json, |text| self.add(text));
     }
 
     /// Adds every text in a request, but for the names of its members.
@@ -99,7 +83,8 @@ impl Sample {
         self.bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
-    fn add(&mut self, text: &[u8]) {
+    /// Adds a text as it stands within the quotes of JSON.
+    pub(super) fn add(&mut self, text: &[u8]) {
         self.bytes += text.len() as u64;
         let room = MAX_SAMPLE_BYTES.saturating_sub(self.text.len());
         self.text
@@ -123,12 +108,52 @@ impl Sample {
         self.bytes / BYTES_PER_TOKEN
     }
 
+    /// What is kept of it, as it stands.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text).into_owned()
+    }
+
     /// The text without its escapes; with them where it was cut within one.
     fn read(&self) -> Cow<'_, str> {
         let json = [b"\"", self.text.as_slice(), b"\""].concat();
         match serde_json::from_slice(&json) {
             Ok(text) => Cow::Owned(text),
             Err(_) => String::from_utf8_lossy(&self.text),
+        }
+    }
+}
+
+/// As many texts of one answer are looked back at, to find one that is said again.
+const LOOK_BACK: usize = 4;
+
+/// Hands on each text that a model says in an event, or in a whole answer. What stands there under several
+/// names, as some providers tell reasoning, is said once.
+pub(super) fn texts(json: &[u8], mut on: impl FnMut(&[u8])) {
+    let mut latest = [(&b""[..], &b""[..]); LOOK_BACK];
+    let mut done = 0;
+    for colon in COLON.find_iter(json) {
+        if colon < done {
+            continue;
+        }
+        let head = json.get(..colon).unwrap_or_default();
+        let rest = json.get(colon + 2..).unwrap_or_default();
+        let value = rest.trim_ascii_start();
+        let name = SAID.into_iter().find(|name| {
+            head.strip_suffix(*name)
+                .is_some_and(|before| before.ends_with(b"\""))
+        });
+        let (Some(name), Some(text)) = (name, string(value)) else {
+            continue;
+        };
+        done = json.len() - value.len() + text.len();
+        let is_again = latest.iter().any(|(n, t)| *n != name && *t == text);
+        if !text.is_empty() && !is_again {
+            on(text);
+            latest.rotate_right(1);
+            if let Some(first) = latest.first_mut() {
+                *first = (name, text);
+            }
         }
     }
 }
@@ -223,6 +248,18 @@ mod tests {
                 "",
             ),
             (r#"{"choices":[{"text":"one"},{"text":"two"}]}"#, "onetwo"),
+            (
+                r#"{"choices":[{"delta":{"reasoning_content":"so","reasoning":"so","reasoning_details":[{"text":"so"}],"content":""}}]}"#,
+                "so",
+            ),
+            (
+                r#"{"choices":[{"message":{"reasoning":"so","content":"Hi","reasoning_details":[{"text":"so"}]}}]}"#,
+                "soHi",
+            ),
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":"so"}},{"index":1,"delta":{"content":"so"}}]}"#,
+                "soso",
+            ),
             (r#"{"content":"cut off"#, "cut off"),
             ("[DONE]", ""),
         ] {

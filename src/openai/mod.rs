@@ -1,14 +1,15 @@
 //! The OpenAI wire: what goes over it, without any I/O.
 //!
 //! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `streaming` asks
-//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sse` tells the
-//! events of a stream apart, `progress` says what each means, `usage` what was used and `estimate` what
-//! may have been, `unasked` what of that is not for the client; `gather` makes one answer of a stream
-//! and `unfold` a stream of one; `complaint` reads what went wrong and `ratelimit` what is left and how
-//! long to wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape`
-//! is what they share of reading JSON, `patches` of changing bytes. `error` gives errors their form,
-//! `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ. Refuses to
-//! know Pingora, sockets or configuration.
+//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sniff` tells what it
+//! is by its first bytes, `sse` tells the events of a stream apart, `progress` says what each means, `usage`
+//! what was used; `estimate` says what may have been used, from what `said` counts; `unasked` finds what of that
+//! is not for the client; `gather` makes one answer of a stream and `unfold` a stream of one; `complaint` reads
+//! what went wrong and `ratelimit` what is left and how long to wait, `verdict` says what is done about it;
+//! `rewrite` changes names and first words. `shape` is what they share of reading JSON, `patches` of changing
+//! bytes. `error` gives errors their form, `failed` a response that broke; `models` lists, `websocket` what
+//! we say over sockets; `dialect` says how providers differ. Pingora, sockets and configuration are not known
+//! here.
 
 pub mod complaint;
 pub mod dialect;
@@ -16,6 +17,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;
+pub mod failed;
 pub mod form;
 pub mod gather;
 pub mod models;
@@ -24,7 +26,9 @@ pub mod progress;
 pub mod ratelimit;
 pub mod request;
 pub mod rewrite;
+pub mod said;
 pub(crate) mod shape;
+pub mod sniff;
 pub mod sse;
 pub mod streaming;
 pub mod unasked;

@@ -1,13 +1,20 @@
 //! Lists of models, as they go over the wire.
 //!
-//! Owns reading an upstream's list and writing ours. Refuses to know who may see what.
+//! Owns reading an upstream's list, in the shapes that servers give it, and writing ours. Who may see what is
+//! decided in `gateway::models`. Fails for what is no list; an entry that is no model is left out.
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+use super::gather::walk::{Fault, is_array, is_null, items};
+use super::shape::{as_it_stands, object, string};
 
 /// More models of one list than this are left out.
 pub const MAX_MODELS: usize = 10_000;
-/// A longer id is no model's.
+/// A longer id is no model's, and a longer owner is not told.
 const MAX_ID_BYTES: usize = 256;
 /// Who owns a model of which we are not told.
 const OWNER: &str = "tollgate";
@@ -23,40 +30,99 @@ pub struct Model {
     pub owned_by: String,
 }
 
-#[derive(Deserialize)]
-struct List {
-    data: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    created: Option<f64>,
-    owned_by: Option<String>,
-}
-
-/// Reads an upstream's list; `None` for what is no list.
+/// Reads an upstream's list; `None` for what is no list. What in it is no model is left out, for the others
+/// are none the worse for it.
 pub fn read(body: &[u8]) -> Option<Vec<Model>> {
-    let list: List = serde_json::from_slice(body).ok()?;
-    let named = |entry: &Entry| !entry.id.is_empty() && entry.id.len() <= MAX_ID_BYTES;
-    let entries = list.data.into_iter().filter(named).take(MAX_MODELS);
-    Some(entries.map(Model::from).collect())
-}
-
-impl From<Entry> for Model {
-    fn from(entry: Entry) -> Self {
-        // The account of a model that was made in one is nobody's business but its owner's.
-        let is_account = |owner: &String| owner.starts_with("org-") || owner.starts_with("user-");
-        let owner = entry.owned_by.filter(|owner| !is_account(owner));
-        // Some upstreams send a fraction; out of range it saturates, and a client cannot tell.
-        #[expect(clippy::cast_possible_truncation)]
-        let created = entry.created.unwrap_or_default() as i64;
-        Self {
-            id: entry.id,
-            created,
-            owned_by: owner.unwrap_or_else(|| OWNER.to_owned()),
+    let body: &RawValue = serde_json::from_slice(body).ok()?;
+    let mut models = Vec::new();
+    for list in lists(body)? {
+        let read = items(list, |entry| {
+            if let Some(model) = read_model(entry) {
+                models.push(model);
+            }
+            match models.len() < MAX_MODELS {
+                true => Ok(()),
+                false => Err(Fault::TooLarge),
+            }
+        });
+        // What is there of a list that is too long is its beginning.
+        if read == Err(Fault::Malformed) {
+            return None;
+        }
+        if !models.is_empty() {
+            break;
         }
     }
+    Some(models)
+}
+
+/// Where the models may stand, the likeliest place first: all of the answer where that is an array, else its
+/// `data`, else its `models`. An empty list is null for some servers.
+fn lists(body: &RawValue) -> Option<Vec<&str>> {
+    #[derive(Deserialize)]
+    struct Answer<'b> {
+        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        data: Option<&'b RawValue>,
+        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        models: Option<&'b RawValue>,
+    }
+    if is_array(body) {
+        return Some(vec![body.get()]);
+    }
+    let answer: Answer<'_> = object(body)?;
+    let places = [answer.data, answer.models].into_iter().flatten();
+    let lists: Vec<_> = places
+        .filter_map(|list| match list {
+            list if is_array(list) => Some(list.get()),
+            list if is_null(list) => Some("[]"),
+            _ => None,
+        })
+        .collect();
+    (!lists.is_empty()).then_some(lists)
+}
+
+/// One entry of a list: an object, or the id alone.
+fn read_model(entry: &RawValue) -> Option<Model> {
+    #[derive(Deserialize)]
+    struct Entry<'b> {
+        #[serde(borrow)]
+        id: Option<&'b RawValue>,
+        #[serde(borrow)]
+        name: Option<&'b RawValue>,
+        #[serde(borrow)]
+        created: Option<&'b RawValue>,
+        #[serde(borrow)]
+        owned_by: Option<&'b RawValue>,
+    }
+    let is_id = |id: &Cow<'_, str>| !id.is_empty() && id.len() <= MAX_ID_BYTES;
+    if let Some(id) = string(entry) {
+        return is_id(&id).then(|| Model::named(&id, 0));
+    }
+    let entry: Entry<'_> = object(entry)?;
+    // With some servers a name is all that a model has; where there are both, it is for people.
+    let mut ids = [entry.id, entry.name].into_iter().flatten();
+    let id = ids.find_map(|id| string(id).filter(is_id))?;
+    // The account of a model that was made in one is nobody's business but its owner's.
+    let is_account = |owner: &str| owner.starts_with("org-") || owner.starts_with("user-");
+    let is_owner = |owner: &Cow<'_, str>| owner.len() <= MAX_ID_BYTES && !is_account(owner);
+    let owner = entry.owned_by.and_then(string).filter(is_owner);
+    Some(Model {
+        id: id.into_owned(),
+        created: entry.created.and_then(read_time).unwrap_or_default(),
+        owned_by: owner.map_or_else(|| OWNER.to_owned(), Cow::into_owned),
+    })
+}
+
+/// When a model was made, in seconds: a number, of which some servers send a fraction, or a date.
+fn read_time(created: &RawValue) -> Option<i64> {
+    let text = string(created).unwrap_or(Cow::Borrowed(created.get()));
+    if let Ok(seconds) = text.parse::<f64>() {
+        // Out of range it saturates, and a client cannot tell.
+        #[expect(clippy::cast_possible_truncation)]
+        return Some(seconds as i64);
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_second())
 }
 
 impl Model {
@@ -87,6 +153,7 @@ pub fn list(models: &[Model]) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -112,8 +179,68 @@ mod tests {
     }
 
     #[test]
+    fn what_is_a_model_is_taken_from_a_list_of_any_shape() {
+        for (body, expected) in [
+            (r#"[{"id":"a"},{"id":"b"}]"#, &["a", "b"][..]),
+            (r#"["a","b"]"#, &["a", "b"]),
+            (r#"{"data":["a",{"id":"b"}]}"#, &["a", "b"]),
+            (r#"{"models":[{"name":"a","model":"x"}]}"#, &["a"]),
+            (r#"{"models":[{"name":"a"}],"data":[{"id":"b"}]}"#, &["b"]),
+            (r#"{"models":[{"name":"a"}],"data":null}"#, &["a"]),
+            (r#"{"models":[{"name":"a"}],"data":[]}"#, &["a"]),
+            (r#"{"models":["a"],"data":{}}"#, &["a"]),
+            (
+                r#"{"data":[{"name":"a"},{"object":"model"},{"id":"b"}]}"#,
+                &["a", "b"],
+            ),
+            (r#"{"data":[{"id":7},null,[],"",{"id":"a"}]}"#, &["a"]),
+            (r#"{"data":[{"id":7,"name":"a"}]}"#, &["a"]),
+            (r#"{"data":[{"id":"a","name":"A model"}]}"#, &["a"]),
+            (r#"{"data":[{"id":"a","id":"b"},{"id":"c"}]}"#, &["c"]),
+            (r#"{"data":[{"id":"a","owned_by":{"name":"x"}}]}"#, &["a"]),
+            ("[]", &[]),
+            (r#"{"data":null}"#, &[]),
+            (r#"{"object":"list","data":[]}"#, &[]),
+        ] {
+            let models = read(body.as_bytes()).unwrap_or_else(|| panic!("{body}"));
+            let ids: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
+            assert_eq!(ids, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_a_number_or_a_date() {
+        for (created, seconds) in [
+            ("1715367049", 1_715_367_049),
+            ("1.7e9", 1_700_000_000),
+            (r#""1715367049""#, 1_715_367_049),
+            (r#""2025-01-01T00:00:00Z""#, 1_735_689_600),
+            (r#""2025-01-01T01:00:00+01:00""#, 1_735_689_600),
+            (r#""yesterday""#, 0),
+            ("null", 0),
+            ("{}", 0),
+            ("1e999", i64::MAX),
+        ] {
+            let body = format!(r#"[{{"id":"m","created":{created}}}]"#);
+            assert_eq!(
+                read(body.as_bytes()).unwrap()[0].created,
+                seconds,
+                "{created}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_list_is_none() {
-        for body in ["", "{}", "[]", r#"{"data":[{"id":4}]}"#, r#"{"error":{}}"#] {
+        for body in [
+            "",
+            "{}",
+            "null",
+            r#""m""#,
+            r#"{"data":{"id":"m"}}"#,
+            r#"{"data":[{"id":"m"}"#,
+            r#"{"error":{}}"#,
+        ] {
             assert_eq!(read(body.as_bytes()), None, "{body}");
         }
     }

@@ -39,6 +39,8 @@ pub struct Peek<'b> {
 /// Why a body cannot be served.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyError {
+    /// Not UTF-8; how many bytes of it are.
+    NotUtf8(usize),
     /// Not JSON; what the parser says.
     NotJson(String),
     /// JSON, but no object.
@@ -63,8 +65,11 @@ const ACTED_ON: [&str; 2] = ["model", "stream"];
 /// # Errors
 /// See [`BodyError`].
 pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
+    // The whole of it, not only what is read here: what is left of a character that was cut short can
+    // hide a quote from one reader and not from another.
+    let text = str::from_utf8(body).map_err(|e| BodyError::NotUtf8(e.valid_up_to()))?;
     check_depth(body)?;
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let fields = deserializer
         .deserialize_map(TopLevel)
         .and_then(|fields| deserializer.end().map(|()| fields))
@@ -311,6 +316,39 @@ mod tests {
         ] {
             assert_eq!(peek(body.as_bytes()), Err(error), "{body}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf8_is_refused_wherever_it_is_not() {
+        let before: &[u8] = br#"{"model":"a","x":{"y":""#;
+        for (bad, reason) in [
+            (&b"\xff"[..], "no byte of UTF-8"),
+            (b"\xc0\xa2", "a quote, overlong"),
+            (b"\xe0\x80\xa2", "a quote, more so"),
+            (b"\xf0\x80\x80\xa2", "a quote, most so"),
+            (b"\xed\xa0\x80", "half of a surrogate pair"),
+            (b"\xf4\x90\x80\x80", "beyond Unicode"),
+            (b"\xe2\x82", "cut short"),
+            (b"\xc3", "cut short by the quote"),
+        ] {
+            let body = [before, bad, b"\"}}"].concat();
+            assert_eq!(
+                peek(&body),
+                Err(BodyError::NotUtf8(before.len())),
+                "{reason}"
+            );
+        }
+        // In a key, behind the object, and where it would be no JSON either.
+        for body in [
+            &b"{\"model\":\"a\",\"\xff\":1}"[..],
+            b"{\"model\":\"a\"}\xff",
+            b"\xff",
+            b"\xff\xfe{\0}\0",
+        ] {
+            assert!(matches!(peek(body), Err(BodyError::NotUtf8(_))), "{body:?}");
+        }
+        let body = "{\"model\":\"a\",\"x\":\"\u{10ffff}\u{e9}\u{feff}\"}";
+        assert!(peek(body.as_bytes()).is_ok());
     }
 
     #[test]

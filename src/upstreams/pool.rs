@@ -290,11 +290,8 @@ impl Pool {
             key: http.reuse_hash(),
             http,
             authority: HeaderValue::from_str(&url.authority()).ok()?,
-            base_path: match url.path.as_str() {
-                "" => self.default_path.clone(),
-                path => path.to_owned(),
-            },
-            url_path: url.path.clone(),
+            base_path: url.path.as_ref().unwrap_or(&self.default_path).clone(),
+            url_path: url.path.clone().unwrap_or_default(),
             http2: self.http2,
             condition: Arc::clone(&server.condition),
         })

@@ -157,3 +157,36 @@ async fn a_body_over_the_limit_is_refused_with_and_without_its_length_announced(
     response.assert_error(413, "invalid_request_error", error, None);
     assert_eq!(upstream.requests(), 1);
 }
+
+#[tokio::test]
+async fn a_body_that_is_not_utf8_is_refused_wherever_it_is_not() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    for bad in [&b"\xff"[..], b"\xc0\xa2", b"\xed\xa0\x80", b"\xe2\x82"] {
+        let before = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"x"#;
+        let body = [before.as_bytes(), bad, br#""}]}"#].concat();
+        // `same-x` goes out as it came, with nothing in it changed.
+        for model in ["gpt-4o", "same-x"] {
+            let text = String::from_utf8_lossy(&body).replace("gpt-4o", model);
+            let length = body.len() + model.len() - "gpt-4o".len();
+            let head = post("/v1/chat/completions", "", "");
+            let head = head.replace("content-length: 0", &format!("content-length: {length}"));
+            let at = text.find(model).unwrap();
+            let body = [&body[..at], model.as_bytes(), &body[at + 6..]].concat();
+            let mut client = gateway.connect().await;
+            client.send([head.as_bytes(), &body].concat()).await;
+            let response = client.response().await;
+            let code = Some("invalid_encoding");
+            response.assert_error(400, "invalid_request_error", code, None);
+            let message = response.json()["error"]["message"].to_string();
+            let place = before.len() + model.len() - "gpt-4o".len();
+            assert!(message.contains(&format!("byte {place}")), "{message}");
+        }
+    }
+    assert_eq!(upstream.requests(), 0);
+    let whole = r#"{"model":"gpt-4o","messages":[{"content":"é€😀"}]}"#;
+    assert_eq!(
+        gateway.post("/v1/chat/completions", whole).await.status,
+        200
+    );
+}

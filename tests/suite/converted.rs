@@ -261,3 +261,87 @@ async fn an_answer_of_no_known_shape_is_no_stream() {
     let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
     response.assert_error(502, "server_error", Some("upstream_invalid_response"), None);
 }
+
+#[tokio::test]
+async fn a_response_whose_last_event_lacks_the_output_is_gathered_from_its_items() {
+    let event = |kind: &str, said: &str| format!("data: {{\"type\":\"{kind}\",{said}}}\n\n");
+    let call = r#"{"id":"fc_1","type":"function_call","call_id":"call_9","name":"look","arguments":"{}","status":"completed"}"#;
+    let text = [
+        event(
+            "response.created",
+            r#""response":{"id":"r","status":"in_progress","output":[]}"#,
+        ),
+        event(
+            "response.output_item.added",
+            r#""output_index":0,"item":{"id":"m","type":"message","status":"in_progress","role":"assistant","content":[]}"#,
+        ),
+        event(
+            "response.output_text.delta",
+            r#""output_index":0,"content_index":0,"delta":"forty-""#,
+        ),
+        event(
+            "response.output_text.delta",
+            r#""output_index":0,"content_index":0,"delta":"two""#,
+        ),
+        event(
+            "response.output_item.done",
+            &format!(r#""output_index":1,"item":{call}"#),
+        ),
+        event(
+            "response.completed",
+            r#""response":{"id":"r","status":"completed","output":[],"usage":{"input_tokens":5,"output_tokens":3,"total_tokens":8}}"#,
+        ),
+    ];
+    let upstream = streaming(text.concat()).await;
+    let gateway = asking(&upstream, "always");
+    let response = gateway.post("/v1/responses", &chat("gpt-4o")).await;
+    let expected = serde_json::json!({
+        "id": "r", "status": "completed",
+        "output": [
+            {"id": "m", "type": "message", "status": "completed", "role": "assistant",
+             "content": [{"type": "output_text", "text": "forty-two", "annotations": []}]},
+            serde_json::from_str::<Value>(call).unwrap(),
+        ],
+        "usage": {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8},
+    });
+    assert_eq!(response.json(), expected);
+}
+
+#[tokio::test]
+async fn no_piece_of_a_list_is_lost_when_it_is_gathered() {
+    let chunk = |delta: &str, more: &str| {
+        format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{delta}{more}}}]}}\n\n")
+    };
+    let text = [
+        chunk(
+            r#"{"role":"assistant","images":[{"image_url":{"url":"a"},"index":0}]}"#,
+            r#","token_ids":[1]"#,
+        ),
+        chunk(
+            r#"{"images":[{"image_url":{"url":"b"},"index":1}]}"#,
+            r#","token_ids":[2,3]"#,
+        ),
+        chunk(
+            r#"{"thinking_blocks":[{"type":"thinking","thinking":"so"}]}"#,
+            "",
+        ),
+        chunk(
+            r#"{"thinking_blocks":[{"type":"thinking","thinking":"","signature":"s"}]}"#,
+            "",
+        ),
+        chunk(r#"{"content":"hi"}"#, r#","finish_reason":"stop""#),
+        "data: [DONE]\n\n".to_owned(),
+    ];
+    let upstream = streaming(text.concat()).await;
+    let gateway = asking(&upstream, "always");
+    let answer = gateway.post(CHAT, &chat("gpt-4o")).await.json();
+    let choice = &answer["choices"][0];
+    let expected = serde_json::json!([
+        {"image_url": {"url": "a"}, "index": 0},
+        {"image_url": {"url": "b"}, "index": 1},
+    ]);
+    assert_eq!(choice["message"]["images"], expected);
+    let expected = serde_json::json!([{"type": "thinking", "thinking": "so", "signature": "s"}]);
+    assert_eq!(choice["message"]["thinking_blocks"], expected);
+    assert_eq!(choice["token_ids"], serde_json::json!([1, 2, 3]));
+}

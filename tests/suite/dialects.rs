@@ -353,3 +353,38 @@ async fn nothing_that_names_a_model_passes_unread() {
     }
     assert_eq!(upstream.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_base_url_may_be_written_as_providers_show_it() {
+    let upstream = Upstream::answering("{}").await;
+    for (path, asked) in [
+        ("", "/v1/chat/completions"),
+        ("/", "/v1/chat/completions"),
+        ("/v1//", "/v1/chat/completions"),
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/completions/", "/v1/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+        ("/completions", "/chat/completions"),
+        ("/api/v3/chat/completions", "/api/v3/chat/completions"),
+    ] {
+        let gateway = Gateway::start(&yaml(&upstream, path, "openai"));
+        assert_eq!(
+            seen(&gateway, &upstream, CHAT, "gpt-4o").await.path,
+            asked,
+            "{path}"
+        );
+    }
+    // A path of the dialect's holds where the URL has none.
+    let dialect = "{ name: openai_compatible, path_prefix: /api/v3 }";
+    for (path, asked) in [
+        ("", "/api/v3/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+    ] {
+        let gateway = Gateway::start(&yaml(&upstream, path, dialect));
+        assert_eq!(
+            seen(&gateway, &upstream, CHAT, "gpt-4o").await.path,
+            asked,
+            "{path}"
+        );
+    }
+}

@@ -14,6 +14,7 @@
 mod support;
 
 mod bodies;
+mod broken_responses;
 mod chats;
 mod chats_recorded;
 mod command_line;
@@ -31,6 +32,7 @@ mod forms_large;
 mod forms_refused;
 mod framing;
 mod headers;
+mod labels;
 mod manners;
 mod manners_streamed;
 mod metrics;

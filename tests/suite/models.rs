@@ -246,3 +246,39 @@ async fn a_list_that_does_not_come_is_not_waited_for_for_long() {
         .output()
         .wait_for("upstream far: its models are unknown: no answer within 3s");
 }
+
+#[tokio::test]
+async fn what_is_a_model_is_taken_from_a_list_of_any_shape() {
+    for (list, expected) in [
+        (
+            r#"[{"id":"m-1","type":"chat"},{"id":"m-2"}]"#,
+            &["m-1", "m-2"][..],
+        ),
+        (
+            r#"{"data":[{"id":"m-1"},{"object":"model"},{"id":7},{"id":"m-2","created":"2025-01-01T00:00:00Z","owned_by":{}}]}"#,
+            &["m-1", "m-2"],
+        ),
+        (r#"{"models":[{"name":"m-1"},"m-2"]}"#, &["m-1", "m-2"]),
+        (r#"{"object":"list","data":null}"#, &[]),
+        ("<html>", &[]),
+    ] {
+        let upstream = Upstream::answering(list).await;
+        let gateway = Gateway::start(&format!(
+            "server: {{ listen: ['127.0.0.1:0'] }}
+upstreams: {{ far: {{ base_url: 'http://{}/v1', keys: ['{PROVIDER_KEY}'] }} }}
+models:
+  - {{ match: own, targets: [{{ upstream: far, model: m-1 }}] }}
+  - {{ match: '*', targets: [{{ upstream: far }}] }}
+tenants: [{{ id: all, keys: ['{CLIENT_KEY}'] }}]
+",
+            upstream.address
+        ));
+        let listed = gateway.get("/v1/models").await;
+        assert_eq!(listed.status, 200, "{list}");
+        assert_eq!(ids(&listed), [&["own"], expected].concat(), "{list}");
+        let models = listed.json();
+        for model in models["data"].as_array().unwrap() {
+            assert!(model["created"].is_i64() && model["owned_by"].is_string());
+        }
+    }
+}

@@ -560,3 +560,50 @@ async fn indexes_without_measure_and_bytes_without_meaning_pass() {
     assert!(body.windows(2).any(|two| two == b"\xff\xfe"));
     gateway.metric_becomes(ESTIMATED, 1.0).await;
 }
+
+#[tokio::test]
+async fn a_response_without_a_usage_is_estimated_by_what_it_says_once() {
+    const WORDS: usize = 60;
+    let event = |kind: &str, said: &str| format!("data: {{\"type\":\"{kind}\",{said}}}\n\n");
+    let text = "word ".repeat(WORDS);
+    let part = format!(r#"{{"type":"output_text","text":"{text}","annotations":[]}}"#);
+    let item = format!(r#"{{"type":"message","role":"assistant","content":[{part}]}}"#);
+    let whole = |output: &str| {
+        format!(
+            r#""response":{{"id":"r","instructions":[{{"content":"{text}"}}],"output":{output}}}"#
+        )
+    };
+    let deltas = event("response.output_text.delta", r#""delta":"word ""#).repeat(WORDS);
+    let done = event("response.output_text.done", &format!(r#""text":"{text}""#));
+    let part = event("response.content_part.done", &format!(r#""part":{part}"#));
+    let of_item = event("response.output_item.done", &format!(r#""item":{item}"#));
+    let completed = event("response.completed", &whole(&format!("[{item}]")));
+    let empty = event("response.completed", &whole("[]"));
+    let created = event("response.created", &whole("[]"));
+    for events in [
+        [&*created, &deltas, &done, &part, &of_item, &completed].concat(),
+        [&*created, &deltas, &completed].concat(),
+        [&*created, &done, &of_item, &empty].concat(),
+        [&*created, &completed].concat(),
+        [&*created, &deltas].concat(),
+    ] {
+        let upstream = Upstream::start(move |_, mut reply| {
+            let events = events.clone();
+            async move {
+                send(&mut reply, &events).await;
+                reply
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&upstream);
+        let response = gateway
+            .post("/v1/responses", &streamed_chat("gpt-4o"))
+            .await;
+        assert_eq!(response.status, 200);
+        gateway.metric_becomes(ESTIMATED, 1.0).await;
+        let counted = gateway.metric(&tokens("output")).await;
+        // A token is a word and its space; the last space may be one of its own.
+        let words = f64::from(u32::try_from(WORDS).unwrap());
+        assert!((words - 1.0..=words + 1.0).contains(&counted), "{counted}");
+    }
+}

@@ -47,6 +47,7 @@ pub async fn read(
         model: form.model,
         model_range: form.model_range,
         streaming: Streaming::of_form(form.stream),
+        wants_text: form.wants_text,
         store: false,
         affinity: None,
         is_form: true,

@@ -43,6 +43,8 @@ pub struct Body {
     pub model: String,
     /// What it says of a stream.
     pub streaming: Streaming,
+    /// Whether it asks for an answer in plain text.
+    pub wants_text: bool,
     /// Whether it asks that the answer be kept.
     pub store: bool,
     /// What the choice of a server may hang on.
@@ -161,6 +163,7 @@ pub async fn read(
     Ok(Body {
         model: peek.model.into_owned(),
         streaming: peek.streaming,
+        wants_text: false,
         store: peek.store,
         affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
         model_range: start as u64..end as u64,

@@ -60,6 +60,11 @@ pub fn unreadable(cause: &Unreadable) -> ApiError {
 /// What is said of a JSON body.
 pub fn json(cause: &BodyError) -> ApiError {
     match cause {
+        BodyError::NotUtf8(valid) => bad_request(
+            Some("invalid_encoding"),
+            None,
+            format!("The JSON body of your request is not valid UTF-8: see byte {valid}."),
+        ),
         BodyError::NotJson(what) => bad_request(
             None,
             None,

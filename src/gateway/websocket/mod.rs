@@ -274,7 +274,7 @@ async fn refuse(
     accept(client, context, has_realtime).await?;
     let error = failure.api_error();
     context.error = Some(error.code.unwrap_or("no_api_key"));
-    let event = websocket::text_frame(&error.socket_event());
+    let event = websocket::text_frame(&error.socket_event(&context.request_id));
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
     let frames = Bytes::from([event, close].concat());
     context.bytes_out += frames.len();

@@ -16,6 +16,8 @@ const MAX_BOUNDARY_BYTES: usize = 70;
 pub(super) enum Field {
     Model,
     Stream,
+    /// Decides nothing but what an answer may be: a form is not refused on its account.
+    ResponseFormat,
 }
 
 impl Field {
@@ -23,7 +25,13 @@ impl Field {
         match self {
             Self::Model => "model",
             Self::Stream => "stream",
+            Self::ResponseFormat => "response_format",
         }
+    }
+
+    /// Whether a form is refused in which this field could be read in two ways.
+    pub(super) fn is_decisive(self) -> bool {
+        !matches!(self, Self::ResponseFormat)
     }
 
     fn named(name: &[u8]) -> Result<Option<Self>, FormError> {
@@ -36,7 +44,8 @@ impl Field {
                 return Err(FormError::Shadowed(ours));
             }
         }
-        Ok(None)
+        let format = Self::ResponseFormat;
+        Ok(Some(format).filter(|format| name == format.name().as_bytes()))
     }
 }
 
@@ -93,6 +102,7 @@ impl Part {
             Some(Field::Stream) if is_file => malformed("'stream' is a file"),
             Some(Field::Model) if self.is_encoded => malformed("'model' is transfer-encoded"),
             Some(Field::Stream) if self.is_encoded => malformed("'stream' is transfer-encoded"),
+            Some(Field::ResponseFormat) if is_file || self.is_encoded => Ok(None),
             _ => Ok(field),
         }
     }

@@ -1,7 +1,7 @@
 //! What we read in a multipart form while its body streams by.
 //!
-//! Owns finding the value of the part `model`, and where its bytes stand, and whether the part
-//! `stream` asks for a stream. Refuses to know what files hold: their bytes are searched for the
+//! Owns finding the value of the part `model`, and where its bytes stand, whether the part `stream` asks
+//! for a stream, and whether `response_format` asks for text. Refuses to know what files hold: their bytes are searched for the
 //! boundary and forgotten, so that a body of any length takes the same few kilobytes. Fails at the
 //! first byte that two parsers could read in two ways, since what we read decides who may call
 //! which model, and the upstream reads the form anew. The outcome never depends on how the body
@@ -42,7 +42,12 @@ pub struct Form {
     pub model_range: Range<u64>,
     /// Whether a stream is asked for.
     pub stream: bool,
+    /// Whether the answer is to be text, as a transcript or as subtitles, and not JSON.
+    pub wants_text: bool,
 }
+
+/// What `response_format` says where the answer is to be text.
+const TEXT_FORMATS: [&[u8]; 3] = [b"text", b"srt", b"vtt"];
 
 /// Why a form cannot be served.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +88,7 @@ pub struct Scanner {
     parts: usize,
     model: Option<(String, Range<u64>)>,
     stream: Option<bool>,
+    wants_text: bool,
 }
 
 /// What the next byte belongs to.
@@ -122,6 +128,7 @@ impl Scanner {
             parts: 0,
             model: None,
             stream: None,
+            wants_text: false,
         })
     }
 
@@ -150,6 +157,7 @@ impl Scanner {
             model,
             model_range,
             stream: self.stream.unwrap_or(false),
+            wants_text: self.wants_text,
         })
     }
 
@@ -266,6 +274,8 @@ impl Scanner {
         let seen = match field {
             Field::Model => self.model.is_some(),
             Field::Stream => self.stream.is_some(),
+            // Of several the last is read, as most parsers do.
+            Field::ResponseFormat => false,
         };
         if seen {
             return Err(FormError::Duplicate(field.name()));
@@ -281,6 +291,11 @@ impl Scanner {
     /// Leaves the value unsettled until its end is seen, so that it is read in one piece.
     fn read_value(&mut self, field: Field, bytes: &[u8]) -> Result<usize, FormError> {
         let (value_bytes, boundary) = self.search(bytes);
+        if value_bytes > MAX_VALUE_BYTES && !field.is_decisive() {
+            self.wants_text = false;
+            self.state = State::Content;
+            return self.skip_content(bytes);
+        }
         if value_bytes > MAX_VALUE_BYTES {
             return Err(FormError::TooLong(field.name(), MAX_VALUE_BYTES));
         }
@@ -303,6 +318,7 @@ impl Scanner {
                     _ => return Err(FormError::WrongType(field.name(), "a boolean")),
                 });
             }
+            Field::ResponseFormat => self.wants_text = TEXT_FORMATS.contains(&value),
         }
         Ok(settled)
     }
@@ -375,6 +391,7 @@ mod tests {
     const TYPE: &str = "multipart/form-data; boundary=BOUNDARY";
     const MODEL: &str = "form-data; name=\"model\"";
     const STREAM: &str = "form-data; name=\"stream\"";
+    const FORMAT: &str = "form-data; name=\"response_format\"";
     const FILE: &str = "form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg";
 
     fn scan<'b>(kind: &str, chunks: impl Iterator<Item = &'b [u8]>) -> Result<Form, FormError> {
@@ -637,6 +654,31 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_asks_for_text_is_known_and_never_refused_for_how_it_asks() {
+        let long = "text".repeat(MAX_VALUE_BYTES);
+        let file = "form-data; name=\"response_format\"; filename=\"a\"";
+        let other = "form-data; name=\"Response_Format\"";
+        for (parts, wants_text) in [
+            (&[(FORMAT, "text")][..], true),
+            (&[(FORMAT, "srt")], true),
+            (&[(FORMAT, "vtt")], true),
+            (&[(FORMAT, "json")], false),
+            (&[(FORMAT, "verbose_json")], false),
+            (&[(FORMAT, "")], false),
+            (&[(FORMAT, "text\n")], false),
+            (&[(FORMAT, &long)], false),
+            (&[(FORMAT, "text"), (FORMAT, &long)], false),
+            (&[(FORMAT, "json"), (FORMAT, "text")], true),
+            (&[(file, "text")], false),
+            (&[(other, "text")], false),
+            (&[], false),
+        ] {
+            let read = read(form(&[&[(MODEL, "m")], parts].concat())).unwrap();
+            assert_eq!(read.wants_text, wants_text, "{parts:?}");
+        }
+    }
+
+    #[test]
     fn a_model_is_named_by_its_name_alone() {
         for disposition in [
             "form-data; name=model",
@@ -861,6 +903,7 @@ mod tests {
             (FILE, "\r\r\n--BOUND\r\n--"),
             (MODEL, "gpt-4o"),
             (STREAM, "1"),
+            (FORMAT, "vtt"),
         ]);
         let long = "x".repeat(MAX_VALUE_BYTES);
         let mut samples = vec![
@@ -878,6 +921,9 @@ mod tests {
             good.replace("gpt-4o", &format!("{long}x")),
             good.replace("gpt-4o", &format!("{long}x--BOUNDARY")),
             good.replace("gpt-4o", &format!("{long}--BOUNDARY")),
+            good.replace("vtt", &format!("{long}x")),
+            good.replace("vtt", &format!("{long}x\r\n--BOUND\r\n{long}")),
+            good.replace("vtt", &format!("{long}x--BOUNDARY")),
             good.replace("=\"model\"", "=\"Model\""),
             good.replace("=\"file\"", "=\"model\""),
             good.replace("; filename=\"a.mp3\"", "; name*=model"),

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::super::shape::{List, says};
 use super::message::Message;
 use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
-use super::walk::{Fault, Shape, index, is_null, key, member, members, separate, shaped};
+use super::walk::{Fault, Shape, index, is_array, is_null, key, member, members, separate, shaped};
 use super::{Incomplete, MAX_DEPTH, MAX_ITEMS};
 
 /// The chunks of one stream, put together.
@@ -67,7 +67,15 @@ impl Chunks {
                 kept.get_or_insert_default().last(value, budget)?;
             }
         }
-        keep_unknown(&mut self.others, chunk.unknown, budget)?;
+        // Lists beside the choices are repeated, or grow, from chunk to chunk.
+        chunk.unknown.each(
+            &mut self.others,
+            budget,
+            |name, slot, value, budget| match is_array(value) || is_filtered(name) {
+                true => slot.last_said(value, budget),
+                false => slot.last(value, budget),
+            },
+        )?;
         let choices = chunk.choices.unwrap_or_default();
         if choices.has_more {
             return Err(Fault::TooLarge);
@@ -105,7 +113,7 @@ impl Chunks {
     }
 
     /// What there is of it.
-    pub(super) fn partial(self) -> Option<String> {
+    pub(super) fn partial(&self) -> Option<String> {
         (!self.choices.is_empty()).then(|| self.written())
     }
 
@@ -277,7 +285,17 @@ impl Choice {
         if let Some(reason) = reason.filter(|reason| reason.get().starts_with('"')) {
             self.finish_reason.last_said(reason, budget)?;
         }
-        keep_unknown(&mut self.others, piece.unknown, budget)
+        // Lists of a choice go on: each has what belongs to its piece, as the ids of tokens.
+        let unknown = piece.unknown;
+        unknown.each(
+            &mut self.others,
+            budget,
+            |name, slot, value, budget| match is_array(value) {
+                _ if is_filtered(name) => slot.last_said(value, budget),
+                true => slot.join(value, MAX_DEPTH, budget),
+                false => slot.last(value, budget),
+            },
+        )
     }
 
     /// Whether it has a finish reason. An answer in sound may have none: the time when it expires
@@ -331,18 +349,8 @@ impl Choice {
     }
 }
 
-/// Keeps the last of each member that is not known. Of what a filter found, which comes in pieces
-/// that may be empty, the last that says something.
-fn keep_unknown(
-    kept: &mut Members,
-    unknown: Unknown<'_>,
-    budget: &mut Budget,
-) -> Result<(), Fault> {
-    unknown.each(kept, budget, |name, slot, value, budget| {
-        if name.ends_with("_filter_results") {
-            slot.last_said(value, budget)
-        } else {
-            slot.last(value, budget)
-        }
-    })
+/// Whether a member is what a filter found: it comes in pieces that may be empty, and the last that says
+/// something counts.
+fn is_filtered(name: &str) -> bool {
+    name.ends_with("_filter_results")
 }

@@ -8,9 +8,8 @@ use serde_json::value::RawValue;
 use super::MAX_DEPTH;
 use super::audio::Audio;
 use super::calls::{Calls, Function};
-use super::reasoning::Details;
 use super::value::{Budget, Members, Value, as_object};
-use super::walk::{Fault, is_array, key, objects};
+use super::walk::{Fault, is_array, key};
 
 /// A message, as far as it has come.
 #[derive(Default)]
@@ -18,9 +17,8 @@ pub(super) struct Message {
     role: Value,
     content: Value,
     refusal: Value,
-    /// Reasoning in whichever member the upstream has it, annotations, and all that is not known.
+    /// Reasoning in whichever member the upstream has it, images, annotations, and all that is not known.
     others: Members,
-    details: Details,
     audio: Option<Audio>,
     function_call: Option<Function>,
     calls: Calls,
@@ -49,7 +47,6 @@ impl Message {
                 let kept = self.audio.get_or_insert_default();
                 kept.see(audio, budget)
             }),
-            "reasoning_details" => objects(Some(value), |part| self.details.see(part, budget)),
             "annotations" => self.others.slot(name, budget)?.extend(value, budget),
             "obfuscation" => Ok(()),
             _ => self
@@ -121,7 +118,6 @@ impl Message {
         key(out, "refusal");
         self.refusal.write(out);
         self.others.write(out);
-        self.details.write(out);
         if let Some(audio) = &self.audio {
             key(out, "audio");
             audio.write(out);

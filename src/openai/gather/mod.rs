@@ -7,15 +7,16 @@
 //! ends before its answer does.
 //!
 //! Bounds: [`MAX_GATHERED_BYTES`] over all that is kept; `MAX_ITEMS` choices, calls of a choice,
-//! indexed parts of its reasoning, and members of any object that is merged; beyond these the
-//! answer cannot be gathered. Objects of an unknown meaning are merged down to `MAX_DEPTH` levels,
+//! items of a list that come in pieces, and members of any object that is merged; beyond these the
+//! answer cannot be gathered. Objects and lists of an unknown meaning are put together down to `MAX_DEPTH` levels,
 //! and below these the last one is kept whole.
 
 mod audio;
 mod calls;
 mod chunks;
+mod item;
+mod items;
 mod message;
-mod reasoning;
 mod response;
 mod value;
 pub(super) mod walk;
@@ -29,6 +30,9 @@ use walk::Fault;
 
 /// The most bytes of an answer that are gathered, counted over everything that is kept.
 pub const MAX_GATHERED_BYTES: usize = 32 << 20;
+
+/// The most bytes that are kept of a response for the case that it breaks. What comes behind them is left out.
+pub const MAX_PARTIAL_BYTES: usize = 256 << 10;
 
 /// As many levels of objects of an unknown meaning are merged.
 const MAX_DEPTH: usize = 16;
@@ -68,7 +72,7 @@ enum Answer {
 }
 
 impl Gatherer {
-    /// For one stream, from its first event; `None` for [`Stream::Other`], whose events make no
+    /// For one stream whose whole answer is wanted, from its first event; `None` for [`Stream::Other`], whose events make no
     /// answer that we know.
     pub fn for_stream(stream: Stream) -> Option<Self> {
         let answer = match stream {
@@ -84,6 +88,17 @@ impl Gatherer {
             is_malformed: false,
             is_too_large: false,
         })
+    }
+
+    /// For the stream of a response of which as much is kept as is told if it breaks.
+    pub fn for_failure() -> Self {
+        Self {
+            answer: Answer::Response(Response::for_failure()),
+            budget: Budget::new(MAX_PARTIAL_BYTES),
+            is_done: false,
+            is_malformed: false,
+            is_too_large: false,
+        }
     }
 
     /// Takes the data of the next event. Fails once the answer is beyond a bound, and then for
@@ -117,8 +132,7 @@ impl Gatherer {
     pub fn finish(self) -> Result<Vec<u8>, Incomplete> {
         let json = match self.answer {
             _ if self.is_too_large => return Err(Incomplete::TooLarge),
-            // Its last event alone is the answer.
-            Answer::Response(response) => response.finish()?,
+            Answer::Response(response) => response.finish(self.is_malformed)?,
             Answer::Chunks(_) if self.is_malformed => return Err(Incomplete::Malformed),
             Answer::Chunks(chunks) => chunks.finish(self.is_done)?,
         };
@@ -127,8 +141,8 @@ impl Gatherer {
 
     /// What has been gathered so far as a JSON answer, whole or not; `None` when nothing has. Of a
     /// choice that is not finished the finish reason is null.
-    pub fn partial(self) -> Option<Vec<u8>> {
-        let json = match self.answer {
+    pub fn partial(&self) -> Option<Vec<u8>> {
+        let json = match &self.answer {
             Answer::Chunks(chunks) => chunks.partial(),
             Answer::Response(response) => response.partial(),
         };

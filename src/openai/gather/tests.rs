@@ -389,6 +389,82 @@ fn reasoning_details_are_merged_by_index_and_type_or_appended() {
 }
 
 #[test]
+fn lists_go_on_from_piece_to_piece() {
+    let image = |url: &str, index: &str| {
+        format!(r#"{{"images":[{{"type":"image_url","image_url":{{"url":"{url}"}}{index}}}]}}"#)
+    };
+    let urls = |images: &[String]| {
+        let said = message(&images.join("\n"));
+        let images = said["images"].as_array().unwrap().iter();
+        let urls = images.map(|image| image["image_url"]["url"].as_str().unwrap().to_owned());
+        urls.collect::<String>()
+    };
+    // By their indexes; without any; all with the same; the same again.
+    for (indexes, expected) in [
+        ([",\"index\":0", ",\"index\":1"], "ab"),
+        (["", ""], "ab"),
+        ([",\"index\":0", ",\"index\":0"], "ab"),
+        ([",\"index\":null", ",\"index\":\"x\""], "ab"),
+    ] {
+        let [a, b] = indexes;
+        assert_eq!(
+            urls(&[image("a", a), image("b", b)]),
+            expected,
+            "{indexes:?}"
+        );
+    }
+    let again = image("a", ",\"index\":0");
+    assert_eq!(urls(&[again.clone(), again]), "a");
+    let said = message(
+        r#"
+        {"ids":[1],"items":[{"id":"a"}],"words":["a"],"mixed":[{"x":1},2],"own":{"citations":[1]},"none":[]}
+        {"ids":[1, 2],"items":[{"id":"b"}],"words":[ ],"mixed":[[3],null],"own":{"citations":[2]}}
+        {"ids":null,"items":[],"words":["b"],"own":{"citations":[3]}}
+        "#,
+    );
+    assert_eq!(said["ids"], json!([1, 1, 2]));
+    assert_eq!(said["items"], json!([{"id": "a"}, {"id": "b"}]));
+    assert_eq!(said["words"], json!(["a", "b"]));
+    assert_eq!(said["mixed"], json!([{"x": 1}, 2, [3], null]));
+    assert_eq!(said["own"], json!({"citations": [1, 2, 3]}));
+    assert_eq!(said["none"], json!([]));
+}
+
+#[test]
+fn blocks_of_thinking_go_on_until_they_are_signed() {
+    let said = message(
+        r#"
+        {"thinking_blocks":[{"type":"thinking","thinking":"Let me","signature":null}]}
+        {"thinking_blocks":[{"type":"thinking","thinking":" see"}]}
+        {"thinking_blocks":[{"type":"thinking","thinking":"","signature":"S1"}]}
+        {"thinking_blocks":[{"type":"redacted_thinking","data":"D"}]}
+        {"thinking_blocks":[{"type":"redacted_thinking","data":"E"}]}
+        {"thinking_blocks":[{"type":"thinking","thinking":"So","signature":""}]}
+        {"thinking_blocks":[{"type":"thinking","thinking":".","signature":"S2"},{"type":"thinking","thinking":"Next"}]}
+        "#,
+    );
+    let expected = json!([
+        {"type": "thinking", "thinking": "Let me see", "signature": "S1"},
+        {"type": "redacted_thinking", "data": "D"},
+        {"type": "redacted_thinking", "data": "E"},
+        {"type": "thinking", "thinking": "So.", "signature": "S2"},
+        {"type": "thinking", "thinking": "Next"},
+    ]);
+    assert_eq!(said["thinking_blocks"], expected);
+}
+
+#[test]
+fn lists_of_a_choice_go_on_and_those_beside_the_choices_are_told_again() {
+    let events = r#"{"prompt_token_ids":[1,2],"citations":["a"],"choices":[{"delta":{"content":"a"},"token_ids":[10]}]}
+{"citations":["a","b"],"choices":[{"delta":{"content":"b"},"token_ids":[11,12]}]}
+{"citations":[],"choices":[{"delta":{},"finish_reason":"stop","token_ids":[13]}]}"#;
+    let answer = gathered(Stream::Chat, events);
+    assert_eq!(answer["choices"][0]["token_ids"], json!([10, 11, 12, 13]));
+    assert_eq!(answer["prompt_token_ids"], json!([1, 2]));
+    assert_eq!(answer["citations"], json!(["a", "b"]));
+}
+
+#[test]
 fn what_is_not_known_of_a_message_is_kept() {
     let said = message(
         r#"
@@ -400,7 +476,7 @@ fn what_is_not_known_of_a_message_is_kept() {
     assert_eq!(said["note"], "ab");
     let plan = json!({"step": "xy", "done": true, "deep": {"n": 1, "m": 2}});
     assert_eq!(said["plan"], plan);
-    assert_eq!(said["seen"], json!([2]));
+    assert_eq!(said["seen"], json!([1, 2]));
     assert_eq!(said["annotations"], json!([{"n": 1}, {"n": 2}]));
 }
 
@@ -447,6 +523,11 @@ fn more_parts_than_any_answer_has_are_too_many() {
         (|n| format!(r#"{{"index":{}}}"#, n * 1_000_000)) as fn(usize) -> String,
         |n| format!(r#"{{"delta":{{"tool_calls":[{{"index":{n}}}]}}}}"#),
         |n| format!(r#"{{"delta":{{"reasoning_details":[{{"index":{n}}}]}}}}"#),
+        |n| {
+            format!(
+                r#"{{"delta":{{"thinking_blocks":[{{"type":"thinking","signature":"{n}"}}]}}}}"#
+            )
+        },
         |n| format!(r#"{{"delta":{{"unknown{n}":1}}}}"#),
         |n| format!(r#"{{"unknown{n}":1}}"#),
     ] {
@@ -518,6 +599,110 @@ fn a_response_is_its_last_event_byte_for_byte() {
         let partial = seen(Stream::Responses, &events).partial().unwrap();
         assert_eq!(partial, response.as_bytes());
     }
+}
+
+/// The output of a response whose last event does not tell it.
+fn rebuilt(events: &str) -> Value {
+    let begun = r#"{"type":"response.created","response":{"id":"r","output":[]}}"#;
+    let outputs = [r#","output":[]"#, r#","output":null"#, ""].map(|output| {
+        let end = format!(
+            r#"{{"type":"response.completed","response":{{"id":"r","status":"completed"{output}}}}}"#
+        );
+        gathered(Stream::Responses, &[begun, events.trim(), &end].join("\n"))["output"].take()
+    });
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+    let [output, ..] = outputs;
+    output
+}
+
+#[test]
+fn an_output_that_the_last_event_lacks_is_that_of_the_items() {
+    const MESSAGE: &str = r#"{"id":"m","type":"message","status":"in_progress","content":[]}"#;
+    let added =
+        format!(r#"{{"type":"response.output_item.added","output_index":0,"item":{MESSAGE}}}"#);
+    let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"m","type":"message","status":"completed","content":[{"type":"output_text","text":"forty-two","annotations":[]}]}}"#;
+    let deltas = r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"forty-"}
+{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"two"}"#;
+    let text = r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"forty-two"}"#;
+    let bare = r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"m","type":"message","status":"completed","content":[]}}"#;
+    let expected = json!([{"id": "m", "type": "message", "status": "completed", "content": [
+        {"type": "output_text", "text": "forty-two", "annotations": []},
+    ]}]);
+    for events in [
+        vec![&added, deltas, text, done],
+        vec![&added, deltas, done],
+        vec![done],
+        vec![&added, deltas],
+        vec![&added, text],
+        vec![&added, deltas, text],
+        vec![&added, deltas, bare],
+        vec![
+            &added,
+            r#"{"type":"response.output_text.delta","output_index":0,"delta":"cut"}"#,
+            text,
+        ],
+    ] {
+        assert_eq!(rebuilt(&events.join("\n")), expected, "{events:?}");
+    }
+    let cited = r#"{"type":"response.output_text.annotation.added","output_index":0,"content_index":0,"annotation_index":0,"annotation":{"n":1}}
+{"type":"response.output_text.annotation.added","output_index":0,"content_index":0,"annotation_index":1,"annotation":{"n":2}}"#;
+    let output = rebuilt(&[&added, deltas, cited].join("\n"));
+    assert_eq!(
+        output[0]["content"][0]["annotations"],
+        json!([{"n": 1}, {"n": 2}])
+    );
+    assert_eq!(output[0]["content"][0]["text"], "forty-two");
+    let call = r#"{"type":"response.output_item.added","output_index":2,"item":{"type":"function_call","call_id":"c","name":"f","arguments":"","status":"in_progress"}}
+{"type":"response.function_call_arguments.done","output_index":2,"arguments":"{}"}
+{"type":"response.output_item.done","output_index":1,"item":{"type":"image_generation_call","status":"generating"}}"#;
+    let output = rebuilt(&[&added, deltas, call].join("\n"));
+    let expected = json!([
+        {"type": "image_generation_call", "status": "generating"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"},
+    ]);
+    assert_eq!(json!([output[1], output[2]]), expected);
+}
+
+#[test]
+fn an_output_is_not_put_together_from_what_could_not_be_read() {
+    let item = r#"{"type":"response.output_item.done","item":{"type":"message","content":[]}}"#;
+    let end = |output: &str| {
+        format!(r#"{{"type":"response.completed","response":{{"id":"r","output":{output}}}}}"#)
+    };
+    let events = |output: &str| [item, "{\"type\":\"response.out", &end(output)].join("\n");
+    let answer = seen(Stream::Responses, &events("[]")).finish();
+    assert_eq!(answer, Err(Incomplete::Malformed));
+    assert!(seen(Stream::Responses, &events("[1]")).finish().is_ok());
+}
+
+#[test]
+fn of_a_response_that_may_break_no_more_is_kept_than_is_told_then() {
+    let mut gatherer = Gatherer::for_failure();
+    let long = "x".repeat(10_000);
+    let created = format!(
+        r#"{{"type":"response.created","response":{{"id":"r","instructions":"{long}","tools":[{{"d":"{long}"}}],"text":{{"format":"{long}"}},"model":"m"}}}}"#
+    );
+    gatherer.see(created.as_bytes()).unwrap();
+    let partial = gatherer.partial().unwrap();
+    let expected = json!({"id": "r", "instructions": null, "tools": [], "text": null, "model": "m", "output": []});
+    assert_eq!(serde_json::from_slice::<Value>(&partial).unwrap(), expected);
+    gatherer
+        .see(br#"{"type":"response.output_item.added","item":{"type":"message"}}"#)
+        .unwrap();
+    let delta = format!(r#"{{"type":"response.output_text.delta","delta":"{long}"}}"#);
+    let taken = (0..100)
+        .take_while(|_| gatherer.see(delta.as_bytes()).is_ok())
+        .count();
+    assert_eq!(taken, MAX_PARTIAL_BYTES / long.len());
+    let partial = gatherer.partial().unwrap();
+    assert!((taken * long.len()..MAX_PARTIAL_BYTES).contains(&partial.len()));
+    // Nothing is kept of one that has ended.
+    let mut gatherer = Gatherer::for_failure();
+    gatherer.see(created.as_bytes()).unwrap();
+    gatherer
+        .see(br#"{"type":"response.completed","response":{"id":"r"}}"#)
+        .unwrap();
+    assert_eq!(gatherer.partial(), None);
 }
 
 #[test]

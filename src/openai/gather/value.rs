@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::super::shape::says;
+use super::items::Items;
 use super::walk::{Fault, inside, is_array, is_null, is_object, key, members};
 use super::{MAX_DEPTH, MAX_ITEMS};
 
@@ -55,6 +56,8 @@ pub(super) enum Value {
     Text(String),
     /// The items of an array, without its brackets.
     List(String),
+    /// An array whose items may come in pieces.
+    Items(Box<Items>),
     /// An object that has come in several pieces.
     Object(Members),
 }
@@ -84,8 +87,8 @@ impl Value {
         Ok(())
     }
 
-    /// Puts a piece to what is there: strings are joined, objects merged, and of all else the last
-    /// is kept. Objects below `depth` levels of merging are kept whole.
+    /// Puts a piece to what is there: strings are joined, objects merged, arrays put one behind the other,
+    /// and of all else the last is kept. Below `depth` levels the last object or array is kept whole.
     pub(super) fn join(
         &mut self,
         piece: &RawValue,
@@ -97,6 +100,14 @@ impl Value {
         match (&mut *self, opening) {
             (_, Some(b'n')) => Ok(()),
             (_, Some(b'"')) => self.push_text(inside(json), budget),
+            (Self::Items(kept), Some(b'[')) => kept.extend(piece, depth, budget),
+            (_, Some(b'[')) if depth > 0 => {
+                let mut items = Box::<Items>::default();
+                items.extend(piece, depth, budget)?;
+                budget.give_back(self.bytes());
+                *self = Self::Items(items);
+                Ok(())
+            }
             (Self::Object(kept), Some(b'{')) => kept.join(json, depth, budget),
             (Self::Whole(kept), Some(b'{')) if depth > 0 && kept.starts_with('{') => {
                 let mut merged = Members::default();
@@ -167,11 +178,17 @@ impl Value {
         matches!(self, Self::Text(text) if text.len() > 1)
     }
 
+    /// Whether it is an object, and not this one.
+    pub(super) fn is_other_object(&self, object: &RawValue) -> bool {
+        matches!(self, Self::Whole(kept) if kept.starts_with('{') && kept != object.get())
+    }
+
     /// How many bytes it has been counted for.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Null => 0,
             Self::Whole(kept) | Self::Text(kept) | Self::List(kept) => kept.len(),
+            Self::Items(kept) => kept.bytes(),
             Self::Object(kept) => kept.bytes(),
         }
     }
@@ -189,6 +206,7 @@ impl Value {
                 out.push_str(items);
                 out.push(']');
             }
+            Self::Items(kept) => kept.write(out),
             Self::Object(kept) => {
                 out.push('{');
                 kept.write(out);
@@ -216,6 +234,12 @@ impl Members {
         }
         let (_, value) = self.0.get_mut(at).ok_or(Fault::TooLarge)?;
         Ok(value)
+    }
+
+    /// What is there of a member.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        let known = self.0.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| value)
     }
 
     /// Puts the members of an object to those that are there.

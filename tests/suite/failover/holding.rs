@@ -185,10 +185,7 @@ async fn a_failure_behind_a_comment_is_told_in_the_form_of_its_api() {
     let response = front.post(RESPONSES, &streamed_chat("gpt-4o")).await;
     assert!(response.text().starts_with(": keepalive\n\n"));
     let last = response.text().trim_end().rsplit("\n\n").next().unwrap();
-    assert!(
-        last.starts_with("event: error\n") || last.starts_with("event: response.failed\n"),
-        "{last}"
-    );
+    assert!(last.starts_with("event: error\n"), "{last}");
     assert!(Told::of(&response).error.is_some());
 }
 

@@ -3,10 +3,11 @@
 //! `make test` installs them; the scripts in `tests/sdk` do the asking, and assert on what an
 //! application sees. The provider's end is scripted here: `exchange` answers `check`, `store` and
 //! `media` answer `objects` and `media`, and `seen` asserts on what reached them; `accumulated` gives
-//! what was recorded of many providers.
+//! what was recorded of many providers, `broken` streams that break off.
 
 mod accumulated;
 mod answer;
+mod broken;
 mod exchange;
 mod form;
 mod media;

@@ -230,6 +230,8 @@ async fn a_missing_or_wrong_key_is_told_over_the_socket() {
             (&message["type"], &message["status"]),
             (&"error".into(), &401.into())
         );
+        let id = message["event_id"].as_str();
+        assert!(id.is_some_and(|id| id.starts_with("req_")), "{message}");
         let error = message["error"].as_object().unwrap();
         let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
         keys.sort_unstable();
