@@ -42,6 +42,7 @@ mod shutdown;
 mod slowhttp;
 mod slowness;
 mod streams;
+mod terminal_event;
 mod timeouts;
 mod tls;
 mod tunnel;
