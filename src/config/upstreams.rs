@@ -12,6 +12,8 @@ use super::health::{self, HealthCheck};
 use super::keys;
 use super::pools::{self, Balance, Places};
 use crate::openai::dialect::Dialect;
+use crate::openai::forwarding::{About, Fault, Forwarded, MAX_FORWARDED};
+use crate::openai::providers;
 use crate::secret::Secret;
 
 /// One provider account.
@@ -41,6 +43,10 @@ pub struct Upstream {
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
+    /// Headers of clients that it sees besides those that every upstream does.
+    pub forward_headers: Forwarded,
+    /// Whether it is told through how many gateways a request has come.
+    pub hops: bool,
 }
 
 impl Upstream {
@@ -205,9 +211,15 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
         .unwrap_or_default();
     let base_url = section.take("base_url");
     let servers = section.take("servers");
+    let servers = read_servers(node, &dialect, base_url, servers);
+    let hops = section.take("hops").and_then(|n| n.boolean());
+    let forward_headers = section.take("forward_headers");
     let upstream = Upstream {
         name: node.locate(name),
-        servers: read_servers(node, &dialect, base_url, servers),
+        hops: hops.unwrap_or_else(|| servers.iter().any(may_be_a_gateway)),
+        forward_headers: forward_headers
+            .map_or_else(Forwarded::default, |n| read_forward_headers(&n, &dialect)),
+        servers,
         dialect,
         keys: section
             .take("keys")
@@ -227,6 +239,36 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     };
     section.finish();
     Some(upstream)
+}
+
+/// Whether a server may be a gateway such as this one: a provider's own is none.
+fn may_be_a_gateway(server: &Server) -> bool {
+    !providers::is_provider(&server.url.host)
+}
+
+fn read_forward_headers(node: &Node<'_>, dialect: &Dialect) -> Forwarded {
+    let mut forwarded = Forwarded::default();
+    for entry in node.texts().unwrap_or_default() {
+        let text = &entry.value;
+        let fault = match text.eq_ignore_ascii_case(dialect.key_header.as_str()) {
+            true => Err(Fault::Forbidden(About::Credential)),
+            false => forwarded.add(text),
+        };
+        let (message, hint) = match fault {
+            Ok(()) => continue,
+            Err(Fault::NotAName) => (
+                format!("`{text}` is neither a header's name nor the beginning of one with a `*`"),
+                Some("as in forward_headers: [x-trace, \"x-acme-*\"]"),
+            ),
+            Err(Fault::Forbidden(about)) => (
+                format!("`{text}` cannot be forwarded: it {}", about.reason()),
+                None,
+            ),
+            Err(Fault::TooMany) => (format!("more than {MAX_FORWARDED} headers"), None),
+        };
+        node.report(message, hint);
+    }
+    forwarded
 }
 
 fn read_servers(
