@@ -641,3 +641,25 @@ fn headers_that_are_forwarded_have_a_bound() {
         "upstreams.a.forward_headers: more than 64 headers",
     );
 }
+
+#[test]
+fn a_default_model_is_named_by_its_endpoint() {
+    let text = with("server: { default_models: { images: m, images_edits: m } }\n");
+    let config = Config::parse("t.yaml", &text, &variables()).unwrap();
+    let keys: Vec<&str> = config
+        .server
+        .ways
+        .default_models
+        .iter()
+        .map(|(key, _)| *key)
+        .collect();
+    assert_eq!(keys, ["images", "images_edits"]);
+    assert_problem(
+        &with("server: { default_models: { images: n } }\n"),
+        "server.default_models.images: no rule serves the default model `n`",
+    );
+    assert_problem(
+        &with("server: { default_models: { chat_completions: m } }\n"),
+        "server.default_models.chat_completions: unknown key",
+    );
+}

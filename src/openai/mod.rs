@@ -1,14 +1,15 @@
 //! The OpenAI wire: what goes over it, without any I/O.
 //!
-//! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `streaming` asks
-//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sse` tells the
+//! `endpoint` names the paths, `privileges` what of the rest needs permission, `forwarding` which headers of a
+//! client's never pass. Of a request, `request` reads JSON and `form` forms, `slot` is where either names
+//! its model, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sse` tells the
 //! events of a stream apart, `progress` says what each means, `usage` what was used and `estimate` what
 //! may have been, `unasked` what of that is not for the client; `gather` makes one answer of a stream
 //! and `unfold` a stream of one; `complaint` reads what went wrong and `ratelimit` what is left and how
 //! long to wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape`
 //! is what they share of reading JSON, `patches` of changing bytes. `error` gives errors their form,
-//! `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ. Refuses to
-//! know Pingora, sockets or configuration.
+//! `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and
+//! `providers` knows their hosts. Refuses to know Pingora, sockets or configuration.
 
 pub mod complaint;
 pub mod dialect;
@@ -21,12 +22,14 @@ pub mod forwarding;
 pub mod gather;
 pub mod models;
 pub mod patches;
+pub mod privileges;
 pub mod progress;
 pub mod providers;
 pub mod ratelimit;
 pub mod request;
 pub mod rewrite;
 pub(crate) mod shape;
+pub mod slot;
 pub mod sse;
 pub mod streaming;
 pub mod unasked;

@@ -10,6 +10,7 @@ mod manners;
 mod room;
 mod shared;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::auth::Keys;
 use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Prefixes, Target, Targets};
 use crate::tenants::Tenant;
@@ -38,6 +40,8 @@ pub struct Runtime {
     prefixes: Prefixes,
     routes: Vec<Arc<Route>>,
     upstreams: Vec<Arc<Upstream>>,
+    /// What serves requests that name no model, by the position of the home that they go to.
+    home_rules: HashMap<usize, Arc<Rule>>,
     /// The positions of those that serve many models by the names that they give them.
     many: Vec<usize>,
     keys: Keys,
@@ -71,6 +75,19 @@ pub struct Settings {
     pub forms: config::Forms,
     /// How long sockets live.
     pub websocket: config::WebSocket,
+    /// The models of requests that name none, each with its key of `server.default_models`.
+    default_models: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    /// The model of a request to an endpoint that names none.
+    pub fn default_model(&self, endpoint: &Exchange) -> Option<&str> {
+        endpoint.default_models.iter().find_map(|wanted| {
+            let mut all = self.default_models.iter();
+            let (_, model) = all.find(|(key, _)| key == wanted)?;
+            Some(model.as_str())
+        })
+    }
 }
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.
@@ -162,7 +179,7 @@ impl Runtime {
         let anonymous = || {
             Tenant::anonymous().at_home(
                 home(&server.ways.passthrough, config),
-                server.ways.allow_ephemeral_keys,
+                server.ways.allowances.within(server.ways.allowances),
             )
         };
         conditions.forget_unused();
@@ -175,6 +192,7 @@ impl Runtime {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
         });
+        let defaults = server.ways.default_models.iter();
         Self {
             settings: Settings {
                 max_body_bytes: server.max_body_bytes,
@@ -188,7 +206,11 @@ impl Runtime {
                 retries: server.retries,
                 forms: server.ways.forms.clone(),
                 websocket: server.ways.websocket,
+                default_models: defaults
+                    .map(|(key, model)| (*key, model.value.clone()))
+                    .collect(),
             },
+            home_rules: home_rules(config, &index, conditions),
             index,
             many: many(&rules, config),
             rules,
@@ -259,6 +281,15 @@ impl Runtime {
         self.upstreams.get(tenant.home?)
     }
 
+    /// What serves a tenant's requests to an endpoint that name no model: its home, where the
+    /// endpoint's path does not name one.
+    pub fn home_rule(&self, tenant: &Tenant, endpoint: &Exchange) -> Option<&Arc<Rule>> {
+        let is_optional = !endpoint.default_models.is_empty();
+        let dialect = &self.home(tenant).filter(|_| is_optional)?.dialect;
+        let home = tenant.home.filter(|_| !dialect.needs_model(endpoint.path));
+        self.home_rules.get(&home?)
+    }
+
     /// The route for a path, the upstream that it leads to, and the path behind its prefix.
     pub fn route<'p>(&self, path: &'p str) -> Option<(&Arc<Route>, &Arc<Upstream>, &'p str)> {
         let (position, rest) = self.prefixes.find(path)?;
@@ -287,9 +318,7 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
     let server = &config.server;
     let tenant = Tenant::new(written.id.value.clone(), names).at_home(
         home(passthrough.unwrap_or(&server.ways.passthrough), config),
-        written
-            .allow_ephemeral_keys
-            .unwrap_or(server.ways.allow_ephemeral_keys),
+        written.allowances.within(server.ways.allowances),
     );
     Arc::new(tenant)
 }
@@ -299,6 +328,29 @@ fn home(passthrough: &Passthrough, config: &Config) -> Option<usize> {
         Passthrough::Off => None,
         Passthrough::To(name) => position(&name.value, config),
     }
+}
+
+/// A rule of its own for each upstream that is a home, by which requests that name no model go
+/// there.
+fn home_rules(
+    config: &Config,
+    index: &Index,
+    conditions: &Conditions,
+) -> HashMap<usize, Arc<Rule>> {
+    let tenants = config.tenants.iter();
+    let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
+    let homes = homes.chain([&config.server.ways.passthrough]);
+    let rules = homes.filter_map(|passthrough| {
+        let Passthrough::To(name) = passthrough else {
+            return None;
+        };
+        let written = ModelRule::to_home(name.clone());
+        Some((
+            home(passthrough, config)?,
+            rule(&written, config, index, conditions),
+        ))
+    });
+    rules.collect()
 }
 
 /// The position of the upstream with this name. Validation has seen to it that there is one.

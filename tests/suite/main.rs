@@ -35,6 +35,8 @@ mod manners_streamed;
 mod metrics;
 mod models;
 mod nginx;
+mod no_model;
+mod privileges;
 mod routes;
 mod sdk;
 mod shedding;
