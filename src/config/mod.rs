@@ -12,6 +12,7 @@ mod document;
 mod ejection;
 mod environment;
 mod expand;
+mod headers;
 mod health;
 mod keys;
 mod limits;

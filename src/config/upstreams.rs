@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::dialect;
 use super::document::{Located, Node, Place};
 use super::ejection::{self, Ejection};
+use super::headers;
 use super::health::{self, HealthCheck};
 use super::keys;
 use super::pools::{self, Balance, Places};
 use crate::openai::dialect::Dialect;
-use crate::openai::forwarding::{About, Fault, Forwarded, MAX_FORWARDED};
+use crate::openai::forwarding::Forwarded;
 use crate::openai::providers;
 use crate::secret::Secret;
 
@@ -217,8 +218,9 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     let upstream = Upstream {
         name: node.locate(name),
         hops: hops.unwrap_or_else(|| servers.iter().any(may_be_a_gateway)),
-        forward_headers: forward_headers
-            .map_or_else(Forwarded::default, |n| read_forward_headers(&n, &dialect)),
+        forward_headers: forward_headers.map_or_else(Forwarded::default, |n| {
+            headers::read_forwarded(&n, &dialect)
+        }),
         servers,
         dialect,
         keys: section
@@ -244,31 +246,6 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
 /// Whether a server may be a gateway such as this one: a provider's own is none.
 fn may_be_a_gateway(server: &Server) -> bool {
     !providers::is_provider(&server.url.host)
-}
-
-fn read_forward_headers(node: &Node<'_>, dialect: &Dialect) -> Forwarded {
-    let mut forwarded = Forwarded::default();
-    for entry in node.texts().unwrap_or_default() {
-        let text = &entry.value;
-        let fault = match text.eq_ignore_ascii_case(dialect.key_header.as_str()) {
-            true => Err(Fault::Forbidden(About::Credential)),
-            false => forwarded.add(text),
-        };
-        let (message, hint) = match fault {
-            Ok(()) => continue,
-            Err(Fault::NotAName) => (
-                format!("`{text}` is neither a header's name nor the beginning of one with a `*`"),
-                Some("as in forward_headers: [x-trace, \"x-acme-*\"]"),
-            ),
-            Err(Fault::Forbidden(about)) => (
-                format!("`{text}` cannot be forwarded: it {}", about.reason()),
-                None,
-            ),
-            Err(Fault::TooMany) => (format!("more than {MAX_FORWARDED} headers"), None),
-        };
-        node.report(message, hint);
-    }
-    forwarded
 }
 
 fn read_servers(

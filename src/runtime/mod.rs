@@ -8,6 +8,7 @@
 mod connections;
 mod manners;
 mod room;
+mod rules;
 mod shared;
 
 use std::collections::HashMap;
@@ -18,16 +19,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::auth::Keys;
-use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::config::{self, Config, Passthrough};
 use crate::openai::endpoint::Exchange;
-use crate::openai::verdict::Reasons;
-use crate::routing::{Index, Prefixes, Target, Targets};
+use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
-use crate::upstreams::{Breaker, Conditions, Upstream};
+use crate::upstreams::{Conditions, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
 pub use manners::Manners;
 pub use room::{Room, Within};
+pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 
 /// An immutable snapshot of the running configuration.
@@ -90,77 +91,6 @@ impl Settings {
     }
 }
 
-/// As many fallbacks of a rule are known, those of its fallbacks included.
-const MAX_FALLBACKS: usize = 16;
-
-/// A model rule.
-#[derive(Debug)]
-pub struct Rule {
-    /// Its name in metrics and logs.
-    pub label: String,
-    /// The name that it answers, when it answers just one.
-    pub exact: Option<String>,
-    /// Who serves it.
-    pub targets: Targets,
-    /// The failures on which another target is asked.
-    pub on: Reasons,
-    /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
-    pub fallbacks: Vec<Fallback>,
-    /// How long a client that waits for a stream hears nothing.
-    pub keepalive_after: Option<Duration>,
-    /// Whether events that cannot be read are kept from the client.
-    pub drops_malformed: bool,
-    /// How the usage is learnt of an answer whose client has left.
-    pub on_client_gone: config::OnClientGone,
-    /// What each target wants changed, by its position.
-    manners: Vec<Manners>,
-    /// How each target does, by its position.
-    breakers: Vec<Arc<Breaker>>,
-    /// The upstreams that are asked for whatever name the client gives.
-    passes_to: Vec<usize>,
-    passes_all: bool,
-}
-
-impl Rule {
-    /// Whether each of its targets is asked for whatever name the client gives.
-    pub fn passes_all(&self) -> bool {
-        self.passes_all
-    }
-
-    /// What the target at a position wants changed.
-    pub fn manners(&self, position: usize) -> Option<&Manners> {
-        self.manners.get(position)
-    }
-
-    /// How the target at a position does.
-    pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
-        self.breakers.get(position)
-    }
-
-    /// Whether more than one can be asked.
-    pub fn has_several(&self) -> bool {
-        self.breakers.len() + self.fallbacks.len() > 1
-    }
-
-    /// Whether one more target may be left out: at most half of what the rule can ask is.
-    pub fn may_eject(&self) -> bool {
-        let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
-        let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
-        (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
-    }
-}
-
-/// What is asked for when the targets of a rule fail.
-#[derive(Debug)]
-pub struct Fallback {
-    /// The model.
-    pub model: String,
-    /// The position of the rule that serves it.
-    rule: usize,
-    /// The failures on which it is asked for.
-    pub on: Reasons,
-}
-
 /// A forwarded prefix.
 #[derive(Debug)]
 pub struct Route {
@@ -186,7 +116,7 @@ impl Runtime {
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
         let rules = config.models.iter();
         let rules: Vec<Arc<Rule>> = rules
-            .map(|written| rule(written, config, &index, conditions))
+            .map(|written| rules::rule(written, config, &index, conditions))
             .collect();
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
@@ -210,7 +140,7 @@ impl Runtime {
                     .map(|(key, model)| (*key, model.value.clone()))
                     .collect(),
             },
-            home_rules: home_rules(config, &index, conditions),
+            home_rules: rules::home_rules(config, &index, conditions),
             index,
             many: many(&rules, config),
             rules,
@@ -330,29 +260,6 @@ fn home(passthrough: &Passthrough, config: &Config) -> Option<usize> {
     }
 }
 
-/// A rule of its own for each upstream that is a home, by which requests that name no model go
-/// there.
-fn home_rules(
-    config: &Config,
-    index: &Index,
-    conditions: &Conditions,
-) -> HashMap<usize, Arc<Rule>> {
-    let tenants = config.tenants.iter();
-    let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
-    let homes = homes.chain([&config.server.ways.passthrough]);
-    let rules = homes.filter_map(|passthrough| {
-        let Passthrough::To(name) = passthrough else {
-            return None;
-        };
-        let written = ModelRule::to_home(name.clone());
-        Some((
-            home(passthrough, config)?,
-            rule(&written, config, index, conditions),
-        ))
-    });
-    rules.collect()
-}
-
 /// The position of the upstream with this name. Validation has seen to it that there is one.
 fn position(name: &str, config: &Config) -> Option<usize> {
     let mut names = config.upstreams.iter().map(|u| u.name.value.as_str());
@@ -380,70 +287,4 @@ fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
         })
     });
     positions
-}
-
-fn rule(written: &ModelRule, config: &Config, index: &Index, conditions: &Conditions) -> Arc<Rule> {
-    let matcher = &written.matcher.value;
-    let label = matcher.label();
-    let (mut targets, mut manners, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
-    for target in &written.targets {
-        let name = &target.upstream.value;
-        let Some(upstream) = position(name, config) else {
-            continue;
-        };
-        if let Some(asked) = config.upstreams.get(upstream) {
-            manners.push(Manners::new(&target.manners, &asked.dialect));
-            breakers.push(conditions.target(&label, name, target.model.as_deref()));
-            targets.push(Target {
-                upstream,
-                model: target.model.clone(),
-                weight: target.weight,
-                priority: target.priority,
-            });
-        }
-    }
-    let unnamed = targets.iter().filter(|target| target.model.is_none());
-    let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
-    Arc::new(Rule {
-        label,
-        exact: match matcher {
-            Matcher::Exact(name) => Some(name.clone()),
-            Matcher::Prefix(_) | Matcher::Keyword(_) => None,
-        },
-        targets: Targets::new(targets),
-        on: written.on,
-        fallbacks: fallbacks(written, config, index),
-        keepalive_after: written.keepalive_after,
-        drops_malformed: written.drops_malformed,
-        on_client_gone: written.on_client_gone,
-        manners,
-        breakers,
-        passes_all: passes_to.len() == written.targets.len(),
-        passes_to,
-    })
-}
-
-/// The fallbacks of a rule, then those of each of them, each once. Validation has seen to it that
-/// none runs in a circle.
-fn fallbacks(written: &ModelRule, config: &Config, index: &Index) -> Vec<Fallback> {
-    let mut found: Vec<Fallback> = Vec::new();
-    let mut rules = vec![written];
-    while let Some(rule) = rules.pop() {
-        for fallback in &rule.fallback {
-            let model = &fallback.model.value;
-            let Some(position) = index.find(model) else {
-                continue;
-            };
-            let is_new = found.iter().all(|known| known.model != *model);
-            if is_new && found.len() < MAX_FALLBACKS {
-                found.push(Fallback {
-                    model: model.clone(),
-                    rule: position,
-                    on: fallback.on.unwrap_or(rule.on),
-                });
-                rules.splice(0..0, config.models.get(position));
-            }
-        }
-    }
-    found
 }
