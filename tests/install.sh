@@ -58,22 +58,24 @@ fi
 
 [ "${1:-build}" = test ] || exit 0
 
-# The SDKs go into a folder of the tests' own. The stamp changes when a version does.
+# The SDKs go into a folder of the tests' own. What has been installed is kept beside them: it is
+# installed again when a version changes, or where that has failed.
 home="${TOLLGATE_TEST_ENV:-target/test-env}"
 mkdir -p "$home"
 if python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
   if ! cmp -s tests/sdk/requirements.txt "$home/requirements.txt"; then
-    echo "installing the Python SDK"
+    echo "installing the Python packages"
     python3 -m venv "$home/venv"
     "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
     cp tests/sdk/requirements.txt "$home/requirements.txt"
   fi
 fi
 if command -v npm >/dev/null 2>&1; then
-  if ! cmp -s tests/sdk/package.json "$home/node/package.json" || [ ! -d "$home/node/node_modules/openai" ]; then
-    echo "installing the Node SDK"
+  if ! cmp -s tests/sdk/package.json "$home/node/installed.json"; then
+    echo "installing the Node packages"
     mkdir -p "$home/node"
     cp tests/sdk/package.json "$home/node/package.json"
     npm --prefix "$home/node" install --silent --no-audit --no-fund --no-package-lock
+    cp tests/sdk/package.json "$home/node/installed.json"
   fi
 fi

@@ -10,23 +10,24 @@ fuzz_target!(|body: &[u8]| {
     let Ok(read) = peek(body) else {
         return;
     };
-    let (before, after) = (
-        &body[..read.model_range.start],
-        &body[read.model_range.end..],
-    );
-    let model: String = serde_json::from_slice(&body[read.model_range.clone()]).expect("a string");
-    assert_eq!(model, read.model);
+    let range = read.slot.range.start as usize..read.slot.range.end as usize;
+    let (before, after) = (&body[..range.start], &body[range.end..]);
+    if !range.is_empty() {
+        let model: Option<String> = serde_json::from_slice(&body[range]).expect("a name, or null");
+        assert_eq!(model.as_deref(), read.model.as_deref());
+    }
     // A tree has no place for every number that JSON can write.
     if let Ok(tree) = serde_json::from_slice::<Value>(body) {
-        assert_eq!(tree["model"], *read.model);
-        assert_eq!(tree["stream"] == true, read.stream);
+        assert_eq!(tree["model"].as_str(), read.model.as_deref());
+        assert_eq!(tree["stream"] == true, read.streaming.is_asked);
         assert_eq!(tree["store"] == true, read.store);
     }
 
     let other = "an\"other\u{e9}\n";
-    let rewritten = [before, &rewritten_model(other), after].concat();
+    let rewritten = [before, &read.slot.filled(rewritten_model(other)), after].concat();
     let again = peek(&rewritten).expect("as good as before");
-    assert_eq!(again.model, other);
-    assert_eq!((again.stream, again.store), (read.stream, read.store));
+    assert_eq!(again.model.as_deref(), Some(other));
+    assert_eq!(again.streaming.is_asked, read.streaming.is_asked);
+    assert_eq!(again.store, read.store);
     assert_eq!(again.affinity, read.affinity);
 });

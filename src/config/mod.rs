@@ -12,6 +12,7 @@ mod document;
 mod ejection;
 mod environment;
 mod expand;
+mod headers;
 mod health;
 mod keys;
 mod limits;
@@ -48,7 +49,7 @@ pub use server::{Listener, Log, Server, Tls};
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
-pub use ways::{Forms, Passthrough, Ways, WebSocket};
+pub use ways::{Allowances, Forms, Passthrough, Ways, WebSocket};
 
 use document::{Context, Node};
 

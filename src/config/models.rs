@@ -11,6 +11,9 @@ use super::problem::nearest;
 use super::upstreams::read_weight;
 use crate::openai::verdict::{Reason, Reasons};
 
+/// The name in metrics of the rule by which requests that name no model go to a home.
+const HOME_RULE: &str = "passthrough";
+
 /// One model rule.
 #[derive(Clone, Debug)]
 pub struct ModelRule {
@@ -28,6 +31,31 @@ pub struct ModelRule {
     pub drops_malformed: bool,
     /// How the usage is learnt of an answer whose client has left.
     pub on_client_gone: OnClientGone,
+}
+
+impl ModelRule {
+    /// The rule by which requests that name no model go to a home; no name is matched by it.
+    pub fn to_home(upstream: Located<String>) -> Self {
+        let name = HOME_RULE.to_owned();
+        Self {
+            matcher: Located {
+                value: Matcher::Exact(name),
+                place: upstream.place.clone(),
+            },
+            targets: vec![Target {
+                upstream,
+                model: None,
+                weight: 1,
+                priority: 0,
+                manners: Manners::default(),
+            }],
+            fallback: Vec::new(),
+            on: Reasons::moving_on(),
+            keepalive_after: None,
+            drops_malformed: false,
+            on_client_gone: OnClientGone::default(),
+        }
+    }
 }
 
 /// What is asked for when the targets of a rule fail.

@@ -5,7 +5,7 @@
 
 use super::document::{Located, Node};
 use super::keys;
-use super::ways::{Passthrough, read_passthrough};
+use super::ways::{Allowances, Passthrough, read_allowances, read_passthrough};
 use crate::secret::{KeyHash, Secret};
 
 /// One tenant.
@@ -19,8 +19,8 @@ pub struct Tenant {
     pub models: Option<Vec<Located<String>>>,
     /// Its own way for requests that no rule serves; `None` for the server's.
     pub passthrough: Option<Passthrough>,
-    /// Whether it may make keys of the provider's; `None` for what the server says.
-    pub allow_ephemeral_keys: Option<bool>,
+    /// What it may ask of its home; where it says nothing, what the server says.
+    pub allowances: Allowances,
     /// Whether `limits` or `quota` are written.
     pub has_limits: bool,
 }
@@ -39,9 +39,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
     let passthrough = section
         .take("passthrough")
         .and_then(|n| read_passthrough(&n));
-    let allow_ephemeral_keys = section
-        .take("allow_ephemeral_keys")
-        .and_then(|n| n.boolean());
+    let allowances = read_allowances(&mut section);
     let limits = section.take("limits");
     let quota = section.take("quota");
     if let Some(limits) = &limits {
@@ -56,7 +54,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
         keys: keys?,
         models,
         passthrough,
-        allow_ephemeral_keys,
+        allowances,
         has_limits: limits.is_some() || quota.is_some(),
     })
 }

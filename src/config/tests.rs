@@ -597,3 +597,69 @@ fn a_file_that_cannot_be_used_says_why() {
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn a_known_provider_is_not_told_of_hops_unless_it_is_to_be() {
+    for (upstream, hops) in [
+        ("base_url: https://api.openai.com/v1", false),
+        (
+            "base_url: https://my.openai.azure.com, dialect: azure",
+            false,
+        ),
+        ("base_url: https://gateway.example.com/v1", true),
+        ("base_url: http://10.0.0.1:8000", true),
+        (
+            "servers: [https://api.openai.com, http://10.0.0.1:8000]",
+            true,
+        ),
+        ("base_url: https://api.openai.com/v1, hops: true", true),
+        ("base_url: http://10.0.0.1:8000, hops: false", false),
+        ("dialect: demo", false),
+    ] {
+        let text = format!(
+            "upstreams: {{ a: {{ {upstream} }} }}\n\
+             models: [{{ match: m, targets: [{{ upstream: a }}] }}]\n"
+        );
+        let config = Config::parse("t.yaml", &text, &variables()).unwrap();
+        assert_eq!(config.upstreams[0].hops, hops, "{upstream}");
+    }
+}
+
+#[test]
+fn headers_that_are_forwarded_have_a_bound() {
+    let headers = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("x-{number}")).collect();
+        format!(
+            "upstreams: {{ a: {{ base_url: http://a.example, forward_headers: [{}] }} }}\n\
+             models: [{{ match: m, targets: [{{ upstream: a }}] }}]\n",
+            names.join(", ")
+        )
+    };
+    assert!(problems(&headers(64)).is_empty());
+    assert_problem(
+        &headers(65),
+        "upstreams.a.forward_headers: more than 64 headers",
+    );
+}
+
+#[test]
+fn a_default_model_is_named_by_its_endpoint() {
+    let text = with("server: { default_models: { images: m, images_edits: m } }\n");
+    let config = Config::parse("t.yaml", &text, &variables()).unwrap();
+    let keys: Vec<&str> = config
+        .server
+        .ways
+        .default_models
+        .iter()
+        .map(|(key, _)| *key)
+        .collect();
+    assert_eq!(keys, ["images", "images_edits"]);
+    assert_problem(
+        &with("server: { default_models: { images: n } }\n"),
+        "server.default_models.images: no rule serves the default model `n`",
+    );
+    assert_problem(
+        &with("server: { default_models: { chat_completions: m } }\n"),
+        "server.default_models.chat_completions: unknown key",
+    );
+}

@@ -8,10 +8,13 @@ use std::time::Duration;
 use super::dialect;
 use super::document::{Located, Node, Place};
 use super::ejection::{self, Ejection};
+use super::headers;
 use super::health::{self, HealthCheck};
 use super::keys;
 use super::pools::{self, Balance, Places};
 use crate::openai::dialect::Dialect;
+use crate::openai::forwarding::Forwarded;
+use crate::openai::providers;
 use crate::secret::Secret;
 
 /// One provider account.
@@ -41,6 +44,10 @@ pub struct Upstream {
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
+    /// Headers of clients that it sees besides those that every upstream does.
+    pub forward_headers: Forwarded,
+    /// Whether it is told through how many gateways a request has come.
+    pub hops: bool,
 }
 
 impl Upstream {
@@ -206,9 +213,16 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
         .unwrap_or_default();
     let base_url = section.take("base_url");
     let servers = section.take("servers");
+    let servers = read_servers(node, &dialect, base_url, servers);
+    let hops = section.take("hops").and_then(|n| n.boolean());
+    let forward_headers = section.take("forward_headers");
     let upstream = Upstream {
         name: node.locate(name),
-        servers: read_servers(node, &dialect, base_url, servers),
+        hops: hops.unwrap_or_else(|| servers.iter().any(may_be_a_gateway)),
+        forward_headers: forward_headers.map_or_else(Forwarded::default, |n| {
+            headers::read_forwarded(&n, &dialect)
+        }),
+        servers,
         dialect,
         keys: section
             .take("keys")
@@ -228,6 +242,11 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     };
     section.finish();
     Some(upstream)
+}
+
+/// Whether a server may be a gateway such as this one: a provider's own is none.
+fn may_be_a_gateway(server: &Server) -> bool {
+    !providers::is_provider(&server.url.host)
 }
 
 fn read_servers(

@@ -22,6 +22,7 @@ pub fn check(config: &Config, context: &Context<'_>) {
     check_references(config, context);
     check_matchers(config, context);
     check_fallbacks(config, context);
+    check_default_models(config, context);
     check_tenants(config, context);
     check_routes(config, context);
     check_chat_log(config, context);
@@ -153,6 +154,17 @@ fn check_fallbacks(config: &Config, context: &Context<'_>) {
     let mut state = vec![Visit::New; edges.len()];
     for start in 0..edges.len() {
         walk(start, &edges, &mut state, context);
+    }
+}
+
+fn check_default_models(config: &Config, context: &Context<'_>) {
+    let index = routing::Index::new(config.models.iter().map(|rule| &rule.matcher.value));
+    for (_, model) in &config.server.ways.default_models {
+        if index.find(&model.value).is_none() {
+            let message = format!("no rule serves the default model `{}`", model.value);
+            let hint = "add a rule that does under `models`".to_owned();
+            context.report(&model.place, message, Some(hint));
+        }
     }
 }
 

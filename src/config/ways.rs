@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Located, Node, Section};
+use crate::openai::endpoint;
+use crate::openai::privileges::Grants;
 
 /// What the `server` section says of the ways through.
 #[derive(Clone, Debug)]
 pub struct Ways {
     /// Where requests go that no rule serves.
     pub passthrough: Passthrough,
-    /// Whether clients may make keys of the provider's that bypass us.
-    pub allow_ephemeral_keys: bool,
+    /// What tenants may ask of their home besides what serves themselves.
+    pub allowances: Allowances,
+    /// The models of requests that name none, each with its key of `default_models`.
+    pub default_models: Vec<(&'static str, Located<String>)>,
     /// How long a list of an upstream's models is taken for fresh.
     pub models_ttl: Duration,
     /// How forms are read.
@@ -31,6 +35,29 @@ pub enum Passthrough {
     Off,
     /// To this upstream.
     To(Located<String>),
+}
+
+/// What a tenant may ask of its home besides what serves itself; `None` where nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowances {
+    /// Keys that are soon to expire, and calls, both of which bypass us.
+    pub ephemeral_keys: Option<bool>,
+    /// What administers the provider's account.
+    pub administration: Option<bool>,
+    /// What the whole account has used.
+    pub usage_reports: Option<bool>,
+}
+
+impl Allowances {
+    /// What is granted where `server` says the rest; what nothing is said of is not.
+    pub fn within(self, server: Self) -> Grants {
+        let granted = |own: Option<bool>, server| own.or(server).unwrap_or(false);
+        Grants {
+            ephemeral_keys: granted(self.ephemeral_keys, server.ephemeral_keys),
+            administration: granted(self.administration, server.administration),
+            usage_reports: granted(self.usage_reports, server.usage_reports),
+        }
+    }
 }
 
 /// The `server.forms` section.
@@ -57,7 +84,8 @@ impl Default for Ways {
     fn default() -> Self {
         Self {
             passthrough: Passthrough::Off,
-            allow_ephemeral_keys: false,
+            allowances: Allowances::default(),
+            default_models: Vec::new(),
             models_ttl: Duration::from_secs(300),
             forms: Forms::default(),
             websocket: WebSocket::default(),
@@ -91,8 +119,9 @@ pub fn read(section: &mut Section<'_>) -> Ways {
     if let Some(passthrough) = passthrough.and_then(|n| read_passthrough(&n)) {
         ways.passthrough = passthrough;
     }
-    if let Some(allow) = section.take("allow_ephemeral_keys") {
-        ways.allow_ephemeral_keys = allow.boolean().unwrap_or_default();
+    ways.allowances = read_allowances(section);
+    if let Some(node) = section.take("default_models") {
+        ways.default_models = read_default_models(&node);
     }
     if let Some(ttl) = section.take("models_ttl").and_then(|n| n.duration()) {
         ways.models_ttl = ttl;
@@ -104,6 +133,30 @@ pub fn read(section: &mut Section<'_>) -> Ways {
         read_websocket(&node, &mut ways.websocket);
     }
     ways
+}
+
+/// Reads the `allow_…` keys of the `server` section or of a tenant.
+pub fn read_allowances(section: &mut Section<'_>) -> Allowances {
+    let mut read = |name| section.take(name).and_then(|n| n.boolean());
+    Allowances {
+        ephemeral_keys: read("allow_ephemeral_keys"),
+        administration: read("allow_administration"),
+        usage_reports: read("allow_usage_reports"),
+    }
+}
+
+fn read_default_models(node: &Node<'_>) -> Vec<(&'static str, Located<String>)> {
+    let Some(mut section) = node.section() else {
+        return Vec::new();
+    };
+    let mut models = Vec::new();
+    for key in endpoint::default_model_keys() {
+        if let Some(node) = section.take(key) {
+            models.extend(node.name().map(|name| (key, node.locate(name))));
+        }
+    }
+    section.finish();
+    models
 }
 
 /// Reads `passthrough: UPSTREAM` or `passthrough: off`.

@@ -39,7 +39,7 @@ pub async fn serve(
     context.bytes_in = body.len();
 
     let runtime = Arc::clone(&context.runtime);
-    let plan = Plan::new(&runtime, context, &body.model)?;
+    let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
     let prompt = body.prompt().filter(|_| endpoint.takes_text);
     let chats = shared
         .chat_log()

@@ -81,7 +81,7 @@ pub fn outgoing(
     let edits = candidate
         .manners()
         .map_or(&NO_EDITS, |manners| manners.edits(endpoint));
-    let payload = body.payload(context.sent_model.as_deref(), asked, edits)?;
+    let payload = body.payload(named(context, body), asked, edits)?;
     // What a client shows us is not for providers that have keys of ours.
     let credential = match upstream.keys.are_ours() {
         true => key.and_then(|key| key.value.clone()),
@@ -98,6 +98,13 @@ pub fn outgoing(
         target: upstream.dialect.target(endpoint.path, &query, model),
         payload,
     })
+}
+
+/// The model's name that is written into the body: another than the client's, or one that the
+/// client has left out, so that what is served is what the rule and the tenant allow.
+fn named<'c>(context: &'c Context, body: &Body) -> Option<&'c str> {
+    let default = || context.model.as_deref().filter(|_| body.model.is_none());
+    context.sent_model.as_deref().or_else(default)
 }
 
 /// How a candidate is asked, and what becomes of its answer's form.
@@ -136,7 +143,9 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
             gathers: form == Form::Gathered || context.is_logged(),
         },
         stream_error: endpoint.stream_error,
-        rewrites: manners.map(|m| m.rewrites(&body.model)).unwrap_or_default(),
+        rewrites: manners
+            .map(|m| m.rewrites(context.model.as_deref()))
+            .unwrap_or_default(),
     }
 }
 

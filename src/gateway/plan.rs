@@ -1,4 +1,6 @@
 //! The fourth step: from the model that is asked for to whoever can be asked, one after the other.
+//! A request that may leave its model out, and does, is served as the endpoint's default model, else
+//! by the tenant's home.
 //!
 //! Owns the order: the rule's targets, tier by tier and by weight, then its fallbacks, each only
 //! for the failures that lead to it; what is cooling down, left out or tried is passed over. A model
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
 use crate::config::Ejection;
+use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::Reason;
 use crate::routing::Target;
 use crate::runtime::{Manners, Rule, Runtime};
@@ -84,6 +87,32 @@ enum Strictness {
 }
 
 impl<'r, 'm> Plan<'r, 'm> {
+    /// Finds what serves a request, which may name no model, and notes it in the context.
+    pub fn for_request(
+        runtime: &'r Runtime,
+        context: &mut Context,
+        endpoint: &Exchange,
+        model: Option<&'m str>,
+    ) -> Result<Self, Failure>
+    where
+        'r: 'm,
+    {
+        if let Some(model) = model {
+            return Self::new(runtime, context, model);
+        }
+        let tenant = context.tenant.clone().ok_or(Failure::NoModel)?;
+        let default = runtime.settings.default_model(endpoint);
+        if let Some(model) = default.filter(|model| tenant.allows(model)) {
+            return Self::new(runtime, context, model);
+        }
+        // Without a name the provider chooses the model, and that may be any.
+        let home = Some(&tenant).filter(|tenant| tenant.allows_all());
+        let home = home.and_then(|tenant| runtime.home_rule(tenant, endpoint));
+        let rule = home.ok_or(Failure::NoModel)?;
+        context.rule = Some(Arc::clone(rule));
+        Ok(Self::by(runtime, rule, "", Some(tenant)))
+    }
+
     /// Finds who serves `model`, and notes it in the context.
     pub fn new(
         runtime: &'r Runtime,
@@ -99,16 +128,26 @@ impl<'r, 'm> Plan<'r, 'm> {
             model: model.to_owned(),
         })?;
         context.rule = Some(Arc::clone(rule));
-        Ok(Self {
+        let tenant = context.tenant.clone();
+        Ok(Self::by(runtime, rule, model, tenant))
+    }
+
+    fn by(
+        runtime: &'r Runtime,
+        rule: &'r Rule,
+        model: &'m str,
+        tenant: Option<Arc<Tenant>>,
+    ) -> Self {
+        Self {
             current: Step { rule, model: None },
             rule,
             model,
-            tenant: context.tenant.clone(),
+            tenant,
             runtime,
             fallbacks: 0,
             last: None,
             tried: Vec::new(),
-        })
+        }
     }
 
     /// The rule that serves the model.

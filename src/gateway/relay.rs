@@ -99,6 +99,7 @@ pub async fn relay(
         json: (is_json && !is_told).then(|| JsonReader::new(keeps)),
         tasks,
         last_event: Instant::now(),
+        has_told_end: false,
     };
     let passed = passing.run(upstream, terms, held, complete).await;
     let is_whole = passed.is_ok();
@@ -151,6 +152,8 @@ struct Passing<'a> {
     tasks: Vec<HttpTask>,
     /// When the upstream has last sent an event, or anything where there are none.
     last_event: Instant,
+    /// Whether the end that the stream has told has been written.
+    has_told_end: bool,
 }
 
 impl Passing<'_> {
@@ -173,6 +176,13 @@ impl Passing<'_> {
 
     /// Ends an answer that has broken, or whose client has gone.
     async fn fail(mut self, source: &Source<'_>, failure: Failure) -> Result<Ended, Failure> {
+        if matches!(failure, Failure::ClientGone) && self.has_told_end {
+            // Clients close as soon as they have read the end: this one has had all of its answer.
+            self.upstream.shutdown().await;
+            self.read();
+            self.client.set_keepalive(None);
+            return Ok(Ended::Complete);
+        }
         if matches!(failure, Failure::ClientGone)
             && let Some(tap) = self.tap.take_if(|tap| !tap.is_done())
         {
@@ -200,7 +210,8 @@ impl Passing<'_> {
             (Failure::Upstream(failure), _) if has_complained => {
                 failure.log(&self.context.request_id, &source.upstream.name);
                 self.context.error = Failure::Upstream(failure).api_error().code;
-                broken::end(self.client, Vec::new()).await?;
+                // Clients close as soon as they have read it.
+                let _ = broken::end(self.client, Vec::new()).await;
                 Ok(Ended::Broken)
             }
             (failure, Some(event)) => {
@@ -317,6 +328,7 @@ impl Passing<'_> {
         }
         let tasks = std::mem::take(&mut self.tasks);
         let written = self.client.response_duplex_vec(tasks).await;
+        self.has_told_end |= written.is_ok() && self.is_done();
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 

@@ -181,6 +181,11 @@ impl Dialect {
         self.add_query(target, query)
     }
 
+    /// Whether an operation is asked at a path that names its model.
+    pub fn needs_model(&self, operation: &str) -> bool {
+        self.api_version.is_some() && OF_A_DEPLOYMENT.contains(&operation)
+    }
+
     /// Whether an operation, as a client writes it, names a deployment, and so what only a model's
     /// rule may choose.
     pub fn names_deployment(&self, operation: &str) -> bool {

@@ -1,9 +1,9 @@
 //! The paths that we serve.
 //!
-//! Owns which path is which endpoint and which methods it takes, which paths open a socket, and
-//! which hand out keys of the provider's. Decided once, from the path as it was sent: nothing is
-//! rebuilt or normalised, and a path that others might normalise is refused. Unknown paths give
-//! `None`.
+//! Owns which path is which endpoint and which methods it takes, and which paths open a socket.
+//! Decided once, from the path as it was sent: nothing is rebuilt or normalised, and a path that
+//! others might normalise is refused. Unknown paths give `None`. What passes unread and may need
+//! permission is in `privileges`.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -46,6 +46,9 @@ pub struct Exchange {
     /// Whether what it makes is kept by the account that made it, to be asked for by its id, also
     /// where the request does not say so.
     pub is_stored: bool,
+    /// The keys of `server.default_models` that name its model where a request does not, the first
+    /// that is there; none where the API wants a model in each request.
+    pub default_models: &'static [&'static str],
 }
 
 /// The form of an error within a stream.
@@ -84,6 +87,7 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
         takes_form: false,
         takes_stop: false,
         is_stored: false,
+        default_models: &[],
     }
 }
 
@@ -123,14 +127,33 @@ static EXCHANGES: [Exchange; 14] = [
     Exchange {
         has_both_forms: true,
         takes_text: true,
+        default_models: &["responses"],
         ..responses("responses", "/responses")
     },
-    responses("responses_input_tokens", "/responses/input_tokens"),
-    responses("responses_compact", "/responses/compact"),
-    exchange("moderations", "/moderations"),
-    exchange("images_generations", "/images/generations"),
-    form("images_edits", "/images/edits"),
-    form("images_variations", "/images/variations"),
+    Exchange {
+        default_models: &["responses_input_tokens", "responses"],
+        ..responses("responses_input_tokens", "/responses/input_tokens")
+    },
+    Exchange {
+        default_models: &["responses_compact", "responses"],
+        ..responses("responses_compact", "/responses/compact")
+    },
+    Exchange {
+        default_models: &["moderations"],
+        ..exchange("moderations", "/moderations")
+    },
+    Exchange {
+        default_models: &["images_generations", "images"],
+        ..exchange("images_generations", "/images/generations")
+    },
+    Exchange {
+        default_models: &["images_edits", "images"],
+        ..form("images_edits", "/images/edits")
+    },
+    Exchange {
+        default_models: &["images_variations", "images"],
+        ..form("images_variations", "/images/variations")
+    },
     exchange("audio_speech", "/audio/speech"),
     form("audio_transcriptions", "/audio/transcriptions"),
     form("audio_translations", "/audio/translations"),
@@ -153,15 +176,6 @@ static SOCKETS: [Socket; 3] = [
         path: "/responses",
         model_in_query: false,
     },
-];
-
-/// Paths, below `/v1`, whose answers hold keys of the provider's or control calls made with them.
-/// Below `/organization/` an account is administered, its keys included.
-const HAND_OUT_KEYS: [&str; 4] = [
-    "/realtime/",
-    "/live/",
-    "/chatkit/sessions",
-    "/organization/",
 ];
 
 impl<'p> Endpoint<'p> {
@@ -201,6 +215,18 @@ impl<'p> Endpoint<'p> {
     }
 }
 
+/// The keys that `server.default_models` may have, each once.
+pub fn default_model_keys() -> Vec<&'static str> {
+    let mut keys: Vec<&str> = EXCHANGES
+        .iter()
+        .flat_map(|exchange| exchange.default_models)
+        .copied()
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 impl Socket {
     /// The socket that is opened at a path.
     pub fn find(path: &str) -> Option<&'static Self> {
@@ -231,13 +257,6 @@ pub fn is_disguised(path: &str) -> bool {
     let lower = decoded.to_ascii_lowercase();
     let plain = lower.trim_end_matches('/');
     plain != path && matches!(Endpoint::find(plain), Some(Endpoint::Exchange(_)))
-}
-
-/// Whether an operation hands out keys of the provider's, which bypass us.
-pub fn hands_out_keys(operation: &str) -> bool {
-    let decoded = percent_decode_str(operation).decode_utf8_lossy();
-    let lower = decoded.to_ascii_lowercase();
-    HAND_OUT_KEYS.iter().any(|path| lower.starts_with(path))
 }
 
 /// The path that was probably meant by one that we do not serve.
@@ -282,6 +301,30 @@ mod tests {
             assert_eq!(Endpoint::find(path), None, "{path}");
         }
         assert_eq!(suggestion("/nothing"), None);
+    }
+
+    #[test]
+    fn a_model_may_be_left_out_where_the_api_allows_it() {
+        let optional = EXCHANGES.iter().filter(|e| !e.default_models.is_empty());
+        let paths: Vec<&str> = optional.map(|exchange| exchange.path).collect();
+        assert_eq!(
+            paths,
+            [
+                "/responses",
+                "/responses/input_tokens",
+                "/responses/compact",
+                "/moderations",
+                "/images/generations",
+                "/images/edits",
+                "/images/variations",
+            ]
+        );
+        let keys = default_model_keys();
+        assert!(
+            ["moderations", "responses", "images"]
+                .iter()
+                .all(|k| keys.contains(k))
+        );
     }
 
     #[test]
@@ -334,21 +377,5 @@ mod tests {
         ] {
             assert!(!is_disguised(path), "{path}");
         }
-    }
-
-    #[test]
-    fn what_hands_out_keys_is_known_however_it_is_written() {
-        for path in [
-            "/realtime/client_secrets",
-            "/realtime/calls/",
-            "/Realtime/%63alls",
-            "/chatkit/sessions",
-            "/live/sessions",
-            "/organization/admin_api_keys",
-        ] {
-            assert!(hands_out_keys(path), "{path}");
-        }
-        assert!(!hands_out_keys("/files"));
-        assert!(!hands_out_keys("/realtime"));
     }
 }

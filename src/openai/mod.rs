@@ -1,15 +1,16 @@
 //! The OpenAI wire: what goes over it, without any I/O.
 //!
-//! `endpoint` names the paths. Of a request, `request` reads JSON and `form` forms, `streaming` asks
-//! for a stream or for none, `edit` changes what a target wants changed. Of an answer, `sniff` tells what it
-//! is by its first bytes, `sse` tells the events of a stream apart, `progress` says what each means, `usage`
-//! what was used; `estimate` says what may have been used, from what `said` counts; `unasked` finds what of that
-//! is not for the client; `gather` makes one answer of a stream and `unfold` a stream of one; `complaint` reads
-//! what went wrong and `ratelimit` what is left and how long to wait, `verdict` says what is done about it;
-//! `rewrite` changes names and first words. `shape` is what they share of reading JSON, `patches` of changing
-//! bytes. `error` gives errors their form, `failed` a response that broke; `models` lists, `websocket` what
-//! we say over sockets; `dialect` says how providers differ. Pingora, sockets and configuration are not known
-//! here.
+//! `endpoint` names the paths, `privileges` what of the rest needs permission, `forwarding` which headers of a
+//! client's never pass. Of a request, `request` reads JSON and `form` forms, `slot` is where either names
+//! its model, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
+//! answer, `sniff` tells what it is by its first bytes, `sse` tells the events of a stream apart, `progress`
+//! says what each means, `usage` what was used; `estimate` says what may have been used, from what `said`
+//! counts; `unasked` finds what of that is not for the client; `gather` makes one answer of a stream and
+//! `unfold` a stream of one; `complaint` reads what went wrong and `ratelimit` what is left and how long to
+//! wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape` is what they
+//! share of reading JSON, `patches` of changing bytes. `error` gives errors their form, `failed` a response
+//! that broke; `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and
+//! `providers` knows their hosts. Does not handle sockets or configuration, and does not use Pingora.
 
 pub mod complaint;
 pub mod dialect;
@@ -19,15 +20,19 @@ pub mod error;
 pub mod estimate;
 pub mod failed;
 pub mod form;
+pub mod forwarding;
 pub mod gather;
 pub mod models;
 pub mod patches;
+pub mod privileges;
 pub mod progress;
+pub mod providers;
 pub mod ratelimit;
 pub mod request;
 pub mod rewrite;
 pub mod said;
 pub(crate) mod shape;
+pub mod slot;
 pub mod sniff;
 pub mod sse;
 pub mod streaming;

@@ -4,7 +4,8 @@
 //! can be replaced while every other byte stays. Refuses what could be read in two ways: a key that
 //! we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. What else is looked at is
 //! refused for nothing: `store`, `prompt_cache_key` and `user` tell which account and which server
-//! to ask, the rest whether an answer can come in another form (`streaming`).
+//! to ask, the rest whether an answer can come in another form (`streaming`). Does not decide
+//! whether a body may leave its model out: `gateway::plan` does.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::shape::{place_in, string_length};
+use super::slot::Slot;
 use super::streaming::{self, Streaming};
 
 /// Deeper nesting than this is refused before anything is allocated.
@@ -23,10 +25,10 @@ pub const MAX_DEPTH: usize = 64;
 /// What a request says at its top level.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peek<'b> {
-    /// The model that is asked for.
-    pub model: Cow<'b, str>,
-    /// Where its JSON string stands in the body, quotes included.
-    pub model_range: Range<usize>,
+    /// The model that is asked for; `None` where it is left out, or null.
+    pub model: Option<Cow<'b, str>>,
+    /// Where its JSON string stands in the body, or can be put.
+    pub slot: Slot,
     /// What it says of a stream.
     pub streaming: Streaming,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
@@ -51,8 +53,6 @@ pub enum BodyError {
     Duplicate(&'static str),
     /// A key that differs from one that we act on by its case alone.
     Shadowed(&'static str),
-    /// There is no `model`.
-    NoModel,
     /// A key's value has the wrong type.
     WrongType(&'static str, &'static str),
 }
@@ -202,19 +202,19 @@ impl<'b> Fields<'b> {
             return Err(BodyError::Shadowed(name));
         }
         let [model, stream] = self.values;
-        let model = model.ok_or(BodyError::NoModel)?.get();
         let streaming = streaming::Members {
             stream,
             ..self.streaming
         };
         let streaming = streaming.read(body);
         let streaming = streaming.ok_or(BodyError::WrongType("stream", "a boolean"))?;
-        let model_range = place_in(body, model.as_bytes());
-        let Key(model) =
-            serde_json::from_str(model).map_err(|_| BodyError::WrongType("model", "a string"))?;
+        let (model, slot) = match model {
+            Some(value) => (name(value)?, Slot::of_value(place(body, value))),
+            None => (None, absent(body)),
+        };
         Ok(Peek {
             model,
-            model_range,
+            slot,
             streaming,
             store: self.store,
             affinity: [self.prompt_cache_key, self.user]
@@ -226,17 +226,46 @@ impl<'b> Fields<'b> {
     }
 }
 
+/// The name that a model's value gives.
+fn name(value: &RawValue) -> Result<Option<Cow<'_, str>>, BodyError> {
+    let name: Option<Key<'_>> =
+        serde_json::from_str(value.get()).map_err(|_| BodyError::WrongType("model", "a string"))?;
+    Ok(name.map(|Key(name)| name))
+}
+
+fn place(body: &[u8], value: &RawValue) -> Range<u64> {
+    let place = place_in(body, value.get().as_bytes());
+    place.start as u64..place.end as u64
+}
+
+/// Where a body that names no model can name one: as the first of its members.
+fn absent(body: &[u8]) -> Slot {
+    let is_blank = |byte: &&u8| byte.is_ascii_whitespace();
+    let at = body.iter().take_while(is_blank).count() + 1;
+    let members = body.get(at..).unwrap_or_default();
+    let after = match members.iter().find(|byte| !is_blank(byte)) {
+        Some(b'}') => "",
+        _ => ",",
+    };
+    Slot::absent(at as u64, "\"model\":", after)
+}
+
 #[cfg(test)]
 #[allow(clippy::too_many_lines)]
 mod tests {
     use super::*;
 
     fn rewrite(body: &str, model: &str) -> String {
-        let range = peek(body.as_bytes()).unwrap().model_range;
+        let slot = peek(body.as_bytes()).unwrap().slot;
+        let range = range(&slot);
         let mut out = body.as_bytes()[..range.start].to_vec();
-        out.extend(rewritten_model(model));
+        out.extend(slot.filled(rewritten_model(model)));
         out.extend(&body.as_bytes()[range.end..]);
         String::from_utf8(out).unwrap()
+    }
+
+    fn range(slot: &Slot) -> Range<usize> {
+        usize::try_from(slot.range.start).unwrap()..usize::try_from(slot.range.end).unwrap()
     }
 
     #[test]
@@ -244,10 +273,10 @@ mod tests {
         let body = br#" {"messages":[{"model":"inner","stream":true}], "model" : "gpt-4o" }"#;
         let peek = peek(body).unwrap();
         assert_eq!(
-            (peek.model.as_ref(), peek.streaming.is_asked),
-            ("gpt-4o", false)
+            (peek.model.as_deref(), peek.streaming.is_asked),
+            (Some("gpt-4o"), false)
         );
-        assert_eq!(&body[peek.model_range], br#""gpt-4o""#);
+        assert_eq!(&body[range(&peek.slot)], br#""gpt-4o""#);
     }
 
     #[test]
@@ -257,11 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_left_out_can_be_put_in() {
+        for (body, expected) in [
+            ("{}", r#"{"model":"m"}"#),
+            (" {\n} ", " {\"model\":\"m\"\n} "),
+            (r#"{"input":"x"}"#, r#"{"model":"m","input":"x"}"#),
+            (
+                " { \"input\" : 1.50 } ",
+                " {\"model\":\"m\", \"input\" : 1.50 } ",
+            ),
+            (r#"{"a":1,"model": null }"#, r#"{"a":1,"model": "m" }"#),
+        ] {
+            assert_eq!(peek(body.as_bytes()).unwrap().model, None, "{body}");
+            assert_eq!(rewrite(body, "m"), expected, "{body}");
+        }
+    }
+
+    #[test]
     fn escaped_keys_and_values_mean_what_they_say() {
         let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
         assert_eq!(
-            (peek.model.as_ref(), peek.streaming.is_asked),
-            ("gpt-4o", true)
+            (peek.model.as_deref(), peek.streaming.is_asked),
+            (Some("gpt-4o"), true)
         );
     }
 
@@ -354,12 +400,7 @@ mod tests {
     #[test]
     fn wrong_shapes_are_told_apart() {
         for (body, error) in [
-            (r#"{"stream":true}"#, BodyError::NoModel),
             (r#"{"model":4}"#, BodyError::WrongType("model", "a string")),
-            (
-                r#"{"model":null}"#,
-                BodyError::WrongType("model", "a string"),
-            ),
             (
                 r#"{"model":"a","stream":"true"}"#,
                 BodyError::WrongType("stream", "a boolean"),
@@ -443,7 +484,7 @@ mod tests {
             if let Ok(found) = peek(body.as_bytes()) {
                 read += 1;
                 let tree: serde_json::Value = serde_json::from_str(&body).unwrap();
-                assert_eq!(tree["model"], *found.model, "{body}");
+                assert_eq!(tree["model"].as_str(), found.model.as_deref(), "{body}");
                 assert_eq!(tree["stream"] == true, found.streaming.is_asked, "{body}");
                 assert_eq!(tree["store"] == true, found.store, "{body}");
                 let rewritten = rewrite(&body, "y\"z");
@@ -456,8 +497,8 @@ mod tests {
                     )
                 };
                 assert_eq!(
-                    (&*again.model, rest(&again)),
-                    ("y\"z", rest(&found)),
+                    (again.model.as_deref(), rest(&again)),
+                    (Some("y\"z"), rest(&found)),
                     "{body}"
                 );
             }
@@ -466,8 +507,17 @@ mod tests {
             let end = (start + random.usize(..9)).min(broken.len());
             broken.splice(start..end, VALUES[random.usize(..VALUES.len())].bytes());
             if let Ok(found) = peek(&broken) {
-                let model: String = serde_json::from_slice(&broken[found.model_range]).unwrap();
-                assert_eq!(model, found.model, "{}", broken.escape_ascii());
+                let value = &broken[range(&found.slot)];
+                let model: Option<String> = match value {
+                    b"" => None,
+                    value => serde_json::from_slice(value).unwrap(),
+                };
+                assert_eq!(
+                    model.as_deref(),
+                    found.model.as_deref(),
+                    "{}",
+                    broken.escape_ascii()
+                );
             }
         }
         // Bodies that can be read have to be common, or the test says little.

@@ -48,10 +48,11 @@ impl Manners {
         }
     }
 
-    /// What is changed in an answer to a request for `model`.
-    pub fn rewrites(&self, model: &str) -> Rewrites {
+    /// What is changed in an answer to a request for `model`, where one is asked for.
+    pub fn rewrites(&self, model: Option<&str>) -> Rewrites {
+        let model = model.filter(|_| self.answers_as_requested);
         Rewrites {
-            model: self.answers_as_requested.then(|| model.to_owned()),
+            model: model.map(str::to_owned),
             prefix: self.special_prefix.clone(),
         }
     }

@@ -9,8 +9,10 @@ mod connections;
 mod manners;
 mod memory;
 mod room;
+mod rules;
 mod shared;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +20,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::auth::Keys;
-use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
-use crate::openai::verdict::Reasons;
-use crate::routing::{Index, Prefixes, Target, Targets};
+use crate::config::{self, Config, Passthrough};
+use crate::openai::endpoint::Exchange;
+use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
-use crate::upstreams::{Breaker, Conditions, Upstream};
+use crate::upstreams::{Conditions, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
 pub use manners::Manners;
 pub use memory::{Held, Memory};
 pub use room::{Room, Within};
+pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 
 /// An immutable snapshot of the running configuration.
@@ -40,6 +43,8 @@ pub struct Runtime {
     prefixes: Prefixes,
     routes: Vec<Arc<Route>>,
     upstreams: Vec<Arc<Upstream>>,
+    /// What serves requests that name no model, by the position of the home that they go to.
+    home_rules: HashMap<usize, Arc<Rule>>,
     /// The positions of those that serve many models by the names that they give them.
     many: Vec<usize>,
     keys: Keys,
@@ -73,77 +78,19 @@ pub struct Settings {
     pub forms: config::Forms,
     /// How long sockets live.
     pub websocket: config::WebSocket,
+    /// The models of requests that name none, each with its key of `server.default_models`.
+    default_models: Vec<(&'static str, String)>,
 }
 
-/// As many fallbacks of a rule are known, those of its fallbacks included.
-const MAX_FALLBACKS: usize = 16;
-
-/// A model rule.
-#[derive(Debug)]
-pub struct Rule {
-    /// Its name in metrics and logs.
-    pub label: String,
-    /// The name that it answers, when it answers just one.
-    pub exact: Option<String>,
-    /// Who serves it.
-    pub targets: Targets,
-    /// The failures on which another target is asked.
-    pub on: Reasons,
-    /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
-    pub fallbacks: Vec<Fallback>,
-    /// How long a client that waits for a stream hears nothing.
-    pub keepalive_after: Option<Duration>,
-    /// Whether events that cannot be read are kept from the client.
-    pub drops_malformed: bool,
-    /// How the usage is learnt of an answer whose client has left.
-    pub on_client_gone: config::OnClientGone,
-    /// What each target wants changed, by its position.
-    manners: Vec<Manners>,
-    /// How each target does, by its position.
-    breakers: Vec<Arc<Breaker>>,
-    /// The upstreams that are asked for whatever name the client gives.
-    passes_to: Vec<usize>,
-    passes_all: bool,
-}
-
-impl Rule {
-    /// Whether each of its targets is asked for whatever name the client gives.
-    pub fn passes_all(&self) -> bool {
-        self.passes_all
+impl Settings {
+    /// The model of a request to an endpoint that names none.
+    pub fn default_model(&self, endpoint: &Exchange) -> Option<&str> {
+        endpoint.default_models.iter().find_map(|wanted| {
+            let mut all = self.default_models.iter();
+            let (_, model) = all.find(|(key, _)| key == wanted)?;
+            Some(model.as_str())
+        })
     }
-
-    /// What the target at a position wants changed.
-    pub fn manners(&self, position: usize) -> Option<&Manners> {
-        self.manners.get(position)
-    }
-
-    /// How the target at a position does.
-    pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
-        self.breakers.get(position)
-    }
-
-    /// Whether more than one can be asked.
-    pub fn has_several(&self) -> bool {
-        self.breakers.len() + self.fallbacks.len() > 1
-    }
-
-    /// Whether one more target may be left out: at most half of what the rule can ask is.
-    pub fn may_eject(&self) -> bool {
-        let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
-        let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
-        (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
-    }
-}
-
-/// What is asked for when the targets of a rule fail.
-#[derive(Debug)]
-pub struct Fallback {
-    /// The model.
-    pub model: String,
-    /// The position of the rule that serves it.
-    rule: usize,
-    /// The failures on which it is asked for.
-    pub on: Reasons,
 }
 
 /// A forwarded prefix.
@@ -164,19 +111,20 @@ impl Runtime {
         let anonymous = || {
             Tenant::anonymous().at_home(
                 home(&server.ways.passthrough, config),
-                server.ways.allow_ephemeral_keys,
+                server.ways.allowances.within(server.ways.allowances),
             )
         };
         conditions.forget_unused();
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
         let rules = config.models.iter();
         let rules: Vec<Arc<Rule>> = rules
-            .map(|written| rule(written, config, &index, conditions))
+            .map(|written| rules::rule(written, config, &index, conditions))
             .collect();
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
         });
+        let defaults = server.ways.default_models.iter();
         Self {
             settings: Settings {
                 max_body_bytes: server.max_body_bytes,
@@ -190,7 +138,11 @@ impl Runtime {
                 retries: server.retries,
                 forms: server.ways.forms.clone(),
                 websocket: server.ways.websocket,
+                default_models: defaults
+                    .map(|(key, model)| (*key, model.value.clone()))
+                    .collect(),
             },
+            home_rules: rules::home_rules(config, &index, conditions),
             index,
             many: many(&rules, config),
             rules,
@@ -261,6 +213,15 @@ impl Runtime {
         self.upstreams.get(tenant.home?)
     }
 
+    /// What serves a tenant's requests to an endpoint that name no model: its home, where the
+    /// endpoint's path does not name one.
+    pub fn home_rule(&self, tenant: &Tenant, endpoint: &Exchange) -> Option<&Arc<Rule>> {
+        let is_optional = !endpoint.default_models.is_empty();
+        let dialect = &self.home(tenant).filter(|_| is_optional)?.dialect;
+        let home = tenant.home.filter(|_| !dialect.needs_model(endpoint.path));
+        self.home_rules.get(&home?)
+    }
+
     /// The route for a path, the upstream that it leads to, and the path behind its prefix.
     pub fn route<'p>(&self, path: &'p str) -> Option<(&Arc<Route>, &Arc<Upstream>, &'p str)> {
         let (position, rest) = self.prefixes.find(path)?;
@@ -289,9 +250,7 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
     let server = &config.server;
     let tenant = Tenant::new(written.id.value.clone(), names).at_home(
         home(passthrough.unwrap_or(&server.ways.passthrough), config),
-        written
-            .allow_ephemeral_keys
-            .unwrap_or(server.ways.allow_ephemeral_keys),
+        written.allowances.within(server.ways.allowances),
     );
     Arc::new(tenant)
 }
@@ -330,70 +289,4 @@ fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
         })
     });
     positions
-}
-
-fn rule(written: &ModelRule, config: &Config, index: &Index, conditions: &Conditions) -> Arc<Rule> {
-    let matcher = &written.matcher.value;
-    let label = matcher.label();
-    let (mut targets, mut manners, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
-    for target in &written.targets {
-        let name = &target.upstream.value;
-        let Some(upstream) = position(name, config) else {
-            continue;
-        };
-        if let Some(asked) = config.upstreams.get(upstream) {
-            manners.push(Manners::new(&target.manners, &asked.dialect));
-            breakers.push(conditions.target(&label, name, target.model.as_deref()));
-            targets.push(Target {
-                upstream,
-                model: target.model.clone(),
-                weight: target.weight,
-                priority: target.priority,
-            });
-        }
-    }
-    let unnamed = targets.iter().filter(|target| target.model.is_none());
-    let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
-    Arc::new(Rule {
-        label,
-        exact: match matcher {
-            Matcher::Exact(name) => Some(name.clone()),
-            Matcher::Prefix(_) | Matcher::Keyword(_) => None,
-        },
-        targets: Targets::new(targets),
-        on: written.on,
-        fallbacks: fallbacks(written, config, index),
-        keepalive_after: written.keepalive_after,
-        drops_malformed: written.drops_malformed,
-        on_client_gone: written.on_client_gone,
-        manners,
-        breakers,
-        passes_all: passes_to.len() == written.targets.len(),
-        passes_to,
-    })
-}
-
-/// The fallbacks of a rule, then those of each of them, each once. Validation has seen to it that
-/// none runs in a circle.
-fn fallbacks(written: &ModelRule, config: &Config, index: &Index) -> Vec<Fallback> {
-    let mut found: Vec<Fallback> = Vec::new();
-    let mut rules = vec![written];
-    while let Some(rule) = rules.pop() {
-        for fallback in &rule.fallback {
-            let model = &fallback.model.value;
-            let Some(position) = index.find(model) else {
-                continue;
-            };
-            let is_new = found.iter().all(|known| known.model != *model);
-            if is_new && found.len() < MAX_FALLBACKS {
-                found.push(Fallback {
-                    model: model.clone(),
-                    rule: position,
-                    on: fallback.on.unwrap_or(rule.on),
-                });
-                rules.splice(0..0, config.models.get(position));
-            }
-        }
-    }
-    found
 }

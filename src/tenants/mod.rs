@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use crate::openai::privileges::Grants;
+
 /// A tenant of the running configuration.
 #[derive(Debug)]
 pub struct Tenant {
@@ -13,8 +15,8 @@ pub struct Tenant {
     /// The position of the upstream that its files, batches and stored answers live in; `None`
     /// where it has none.
     pub home: Option<usize>,
-    /// Whether it may have keys of the provider's made.
-    pub allows_ephemeral_keys: bool,
+    /// What it may ask of its home besides what serves itself.
+    pub grants: Grants,
     allowed: Option<Allowed>,
 }
 
@@ -27,6 +29,7 @@ struct Allowed {
 impl Tenant {
     /// Takes the id and the allowed names, where `*` at the end stands for any rest; `None` for all.
     pub fn new(id: String, models: Option<Vec<String>>) -> Self {
+        let models = models.filter(|models| !models.iter().any(|name| name == "*"));
         let allowed = models.map(|models| {
             let mut allowed = Allowed::default();
             for name in models {
@@ -40,7 +43,7 @@ impl Tenant {
         Self {
             id,
             home: None,
-            allows_ephemeral_keys: false,
+            grants: Grants::default(),
             allowed,
         }
     }
@@ -50,11 +53,11 @@ impl Tenant {
         Self::new("anonymous".to_owned(), None)
     }
 
-    /// Gives it a home, and says whether it may have keys made there.
-    pub fn at_home(self, home: Option<usize>, allows_ephemeral_keys: bool) -> Self {
+    /// Gives it a home, and says what it may ask there.
+    pub fn at_home(self, home: Option<usize>, grants: Grants) -> Self {
         Self {
             home,
-            allows_ephemeral_keys,
+            grants,
             ..self
         }
     }
@@ -84,6 +87,10 @@ mod tests {
         assert!(tenant.allows("deepseek-chat"));
         assert!(!tenant.allows("gpt-4o-mini"));
         assert!(!tenant.allows("deepsee"));
+        assert!(!tenant.allows_all());
         assert!(Tenant::anonymous().allows("anything"));
+        assert!(Tenant::anonymous().allows_all());
+        let all = Tenant::new("t".into(), Some(vec!["gpt-4o".into(), "*".into()]));
+        assert!(all.allows("anything") && all.allows_all());
     }
 }

@@ -32,6 +32,7 @@ use http::HeaderValue;
 
 use crate::config::{self, ConsistentBy, HealthCheck, Timeouts};
 use crate::openai::dialect::Dialect;
+use crate::openai::forwarding::Forwarded;
 use catalogue::Catalogue;
 
 pub use breaker::{Admission, Breaker, State};
@@ -70,6 +71,10 @@ pub struct Upstream {
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
+    /// Headers of clients that it sees besides those that every upstream does.
+    pub forward_headers: Forwarded,
+    /// Whether it is told through how many gateways a request has come.
+    pub hops: bool,
     catalogue: Catalogue,
 }
 
@@ -103,6 +108,8 @@ impl Upstream {
             places: written.places.map(|bounds| conditions.places(name, bounds)),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
+            forward_headers: written.forward_headers.clone(),
+            hops: written.hops,
             dialect: written.dialect.clone(),
             catalogue: Catalogue::default(),
         }

@@ -3,16 +3,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::client::post;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{BINARY, Folder, Gateway, config};
 use crate::support::upstream::Upstream;
-use crate::support::{PROVIDER_KEY, chat};
+use crate::support::{CLIENT_KEY, PROVIDER_KEY, chat};
 
 #[tokio::test]
 async fn only_what_is_allowed_reaches_the_upstream() {
     let upstream = Upstream::answering("{}").await;
     let gateway = Gateway::before(&upstream);
     let headers = "accept: application/json\r\nopenai-beta: assistants=v2\r\n\
-        idempotency-key: once\r\ntraceparent: 00-1\r\n\
+        idempotency-key: once\r\ntraceparent: 00-1\r\nsession-id: s1\r\nsession_id: s2\r\n\
+        openai-safety-identifier: user-7\r\nuser-agent: app/1.0\r\n\
+        HTTP-Referer: https://app.example\r\nX-Title: App\r\noriginator: cli\r\n\
         cookie: a=b\r\nx-forwarded-for: 1.2.3.4\r\nx-real-ip: 1.2.3.4\r\nforwarded: for=1\r\n\
         openai-organization: org-1\r\nx-api-key: other\r\nte: trailers\r\nkeep-alive: 5\r\n\
         accept-encoding: gzip, br\r\norigin: http://x\r\nx-anything: y\r\n";
@@ -41,9 +43,16 @@ async fn only_what_is_allowed_reaches_the_upstream() {
             "content-length",
             "content-type",
             "host",
+            "http-referer",
             "idempotency-key",
             "openai-beta",
+            "openai-safety-identifier",
+            "originator",
+            "session-id",
+            "session_id",
             "traceparent",
+            "user-agent",
+            "x-title",
             "x-tollgate-hops",
         ]
     );
@@ -51,6 +60,135 @@ async fn only_what_is_allowed_reaches_the_upstream() {
     assert_eq!(seen.header("accept-encoding"), ["identity"]);
     assert_eq!(seen.header("host"), [upstream.address.to_string()]);
     assert_eq!(seen.path, "/v1/chat/completions?a=1&b=2");
+}
+
+/// What a client may try to get to an upstream whose `forward_headers` are broad.
+const ODD_HEADERS: &str = "x-acme-tag: a\r\nx-acme-tag: b\r\nx-acme-trace: t\r\n\
+    version: 7\r\nx-stainless-os: L\r\nx-other: o\r\nreferer: http://page\r\n\
+    x-api-key: secret\r\nx-goog-api-key: secret\r\ncookie: c=1\r\nx-forwarded-for: 1.2.3.4\r\n\
+    x-real-ip: 1.2.3.4\r\nx-tollgate-hops: 2\r\nx-provider: mine\r\nconnection: x-gone\r\n\
+    x-gone: g\r\naccept-encoding: gzip\r\n";
+
+#[tokio::test]
+async fn what_the_operator_adds_reaches_that_upstream_on_every_way() {
+    let upstream = Upstream::answering("{}").await;
+    let more = ", forward_headers: [version, 'X-*', Referer, 'ac*'], \
+                dialect: { name: openai_compatible, key_header: x-provider }";
+    let yaml = config(upstream.address, more, "")
+        .replace("server:\n", "server:\n  passthrough: far\n")
+        + "routes:\n  - { prefix: /other, upstream: far }\n";
+    let gateway = Gateway::start(&yaml);
+    for path in ["/v1/chat/completions", "/v1/files", "/other/files"] {
+        let mut client = gateway.connect().await;
+        client.send(post(path, ODD_HEADERS, &chat("gpt-4o"))).await;
+        assert_eq!(client.response().await.status, 200, "{path}");
+        let seen = upstream.request().await;
+        for (name, values) in [
+            ("x-acme-tag", &["a", "b"][..]),
+            ("x-acme-trace", &["t"]),
+            ("version", &["7"]),
+            ("x-stainless-os", &["L"]),
+            ("x-other", &["o"]),
+            ("referer", &["http://page"]),
+            ("x-provider", &[PROVIDER_KEY]),
+            ("x-tollgate-hops", &["3"]),
+            ("authorization", &[]),
+            ("x-api-key", &[]),
+            ("x-goog-api-key", &[]),
+            ("cookie", &[]),
+            ("x-forwarded-for", &[]),
+            ("x-real-ip", &[]),
+            ("x-gone", &[]),
+        ] {
+            assert_eq!(seen.header(name), values, "{path}: {name}");
+        }
+        assert_eq!(seen.header("content-length").len(), 1, "{path}");
+        if path == "/v1/chat/completions" {
+            assert_eq!(seen.header("accept-encoding"), ["identity"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_header_of_a_key_is_no_clients_where_there_is_no_key() {
+    let upstream = Upstream::answering("{}").await;
+    let more =
+        ", forward_headers: ['x-*'], dialect: { name: openai_compatible, key_header: x-provider }";
+    let yaml =
+        config(upstream.address, more, "").replace(&format!("keys: ['{PROVIDER_KEY}'], "), "");
+    let yaml = yaml.replace(&format!(", keys: ['{PROVIDER_KEY}']"), "");
+    let gateway = Gateway::start(&yaml);
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", ODD_HEADERS, &chat("gpt-4o")))
+        .await;
+    assert_eq!(client.response().await.status, 200);
+    let seen = upstream.request().await;
+    assert!(seen.header("x-provider").is_empty());
+    assert_eq!(seen.header("x-acme-trace"), ["t"]);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_no_gateway_is_not_told_of_hops() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, ", hops: false", "")
+        .replace("server:\n", "server:\n  passthrough: far\n");
+    let gateway = Gateway::start(&yaml);
+    for path in ["/v1/chat/completions", "/v1/files"] {
+        for (hops, status) in [
+            ("", 200),
+            ("x-tollgate-hops: 2\r\n", 200),
+            ("x-tollgate-hops: 4\r\n", 508),
+        ] {
+            let mut client = gateway.connect().await;
+            client.send(post(path, hops, &chat("gpt-4o"))).await;
+            assert_eq!(client.response().await.status, status, "{path} {hops}");
+            if status == 200 {
+                let seen = upstream.request().await;
+                assert!(seen.header("x-tollgate-hops").is_empty(), "{path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_must_not_be_forwarded_is_refused_with_the_reason() {
+    let folder = Folder::new();
+    let yaml = format!(
+        "upstreams:\n  far:\n    base_url: 'http://127.0.0.1:9'\n    dialect: {{ name: openai, key_header: x-own }}\n\
+         \x20   forward_headers: [x-fine, Authorization, 'x-forwarded-*', content-length, x-tollgate-hops, X-Own, '*']\n\
+         models:\n  - {{ match: a, targets: [{{ upstream: far }}] }}\n\
+         tenants:\n  - {{ id: t, keys: ['{CLIENT_KEY}'] }}\n"
+    );
+    let file = folder.write("tollgate.yaml", yaml);
+    let mut command = std::process::Command::new(BINARY);
+    let output = command.args(["check", "-c"]).arg(file).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for (entry, why) in [
+        (
+            "Authorization",
+            "cannot be forwarded: it carries a credential",
+        ),
+        (
+            "x-forwarded-*",
+            "cannot be forwarded: it tells of the client's network",
+        ),
+        (
+            "content-length",
+            "cannot be forwarded: it is about the connection or the body's framing",
+        ),
+        (
+            "x-tollgate-hops",
+            "cannot be forwarded: it is set by the gateway itself",
+        ),
+        ("X-Own", "cannot be forwarded: it carries a credential"),
+        ("*", "is neither a header's name nor the beginning of one"),
+    ] {
+        let line = format!("upstreams.far.forward_headers: `{entry}` {why}");
+        assert!(said.contains(&line), "{line} is not in {said}");
+    }
+    assert!(!said.contains("x-fine"), "{said}");
 }
 
 #[tokio::test]
@@ -157,7 +295,7 @@ async fn the_access_line_tells_the_whole_way() {
 #[tokio::test]
 async fn a_clients_address_comes_from_a_trusted_proxy_alone_and_is_masked() {
     let upstream = Upstream::answering("{}").await;
-    let yaml = crate::support::gateway::config(upstream.address, "", "");
+    let yaml = config(upstream.address, "", "");
     let trusting = yaml.replace(
         "log: { mask: false }",
         "log: { mask: true }\n  trusted_proxies: [127.0.0.1]",
@@ -196,7 +334,7 @@ async fn a_key_that_is_cooling_down_by_the_time_of_a_retry_is_not_replaced_by_th
     })
     .await;
     let retries = "server:\n  retries: { attempts: 2, backoff: 1s }\n";
-    let yaml = crate::support::gateway::config(upstream.address, "", "");
+    let yaml = config(upstream.address, "", "");
     let gateway = Gateway::start(&yaml.replace("server:\n", retries));
     let mut slow = gateway.connect().await;
     slow.send(post("/v1/chat/completions", "", &chat("same-slow")))

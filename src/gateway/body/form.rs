@@ -45,7 +45,7 @@ pub async fn read(
     let form = scanner.finish().map_err(Failure::Form)?;
     Ok(Body {
         model: form.model,
-        model_range: form.model_range,
+        slot: form.slot,
         streaming: Streaming::of_form(form.stream),
         wants_text: form.wants_text,
         store: false,

@@ -7,6 +7,7 @@
 mod form;
 mod pace;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
 use crate::openai::patches::Patches;
 use crate::openai::request::{self, BodyError};
+use crate::openai::slot::Slot;
 use crate::openai::streaming::{Asked, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
@@ -39,8 +41,8 @@ const FIRST_CAPACITY: usize = 64 << 10;
 /// A request's body.
 #[derive(Debug)]
 pub struct Body {
-    /// The model that it asks for.
-    pub model: String,
+    /// The model that it asks for; `None` where it names none.
+    pub model: Option<String>,
     /// What it says of a stream.
     pub streaming: Streaming,
     /// Whether it asks for an answer in plain text.
@@ -49,8 +51,8 @@ pub struct Body {
     pub store: bool,
     /// What the choice of a server may hang on.
     pub affinity: Option<Bytes>,
-    /// Where the model's name stands; in JSON, with its quotes.
-    model_range: Range<u64>,
+    /// Where the model's name stands, or can be put.
+    slot: Slot,
     is_form: bool,
     held: Held,
 }
@@ -88,8 +90,8 @@ impl Body {
         }
     }
 
-    /// What is sent: the body as it came, but for the model's name where `model` replaces it, and
-    /// in JSON for how a stream is asked for and what `edits` change.
+    /// What is sent: the body as it came, but for the model's name where `model` replaces it or is
+    /// put where the client has named none, and in JSON for how a stream is asked for and what `edits` change.
     pub fn payload(
         &self,
         model: Option<&str>,
@@ -103,9 +105,9 @@ impl Body {
         let Some(model) = model else {
             return Ok(self.slice(Payload::default(), 0..length));
         };
-        let Range { start, end } = self.model_range;
+        let Range { start, end } = self.slot.range;
         let mut payload = self.slice(Payload::default(), 0..start);
-        payload.push(Bytes::copy_from_slice(model.as_bytes()));
+        payload.push(self.slot.filled(model.as_bytes().to_vec()));
         Ok(self.slice(payload, end..length))
     }
 
@@ -119,8 +121,8 @@ impl Body {
         let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
         let mut patches = Patches::default();
         if let Some(model) = model {
-            let Range { start, end } = self.model_range;
-            let name = Bytes::from(request::rewritten_model(model));
+            let Range { start, end } = self.slot.range;
+            let name = self.slot.filled(request::rewritten_model(model));
             patches.add(within(start)..within(end), name);
         }
         self.streaming.ask(bytes, asked, &mut patches);
@@ -159,14 +161,13 @@ pub async fn read(
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
     let peek = request::peek(&bytes).map_err(Failure::Body)?;
-    let Range { start, end } = peek.model_range;
     Ok(Body {
-        model: peek.model.into_owned(),
+        model: peek.model.map(Cow::into_owned),
+        slot: peek.slot,
         streaming: peek.streaming,
         wants_text: false,
         store: peek.store,
         affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
-        model_range: start as u64..end as u64,
         is_form: false,
         held: Held::Memory(bytes),
     })

@@ -90,17 +90,21 @@ pub fn json(cause: &BodyError) -> ApiError {
             Some(name),
             format!("The body has a parameter that differs from '{name}' only by its case."),
         ),
-        BodyError::NoModel => bad_request(
-            Some("missing_required_parameter"),
-            Some("model"),
-            "Missing required parameter: 'model'.".to_owned(),
-        ),
         BodyError::WrongType(name, wanted) => bad_request(
             Some("invalid_type"),
             Some(name),
             format!("Invalid type for '{name}': expected {wanted}."),
         ),
     }
+}
+
+/// What is said of a body that names no model where one is needed.
+pub fn no_model() -> ApiError {
+    bad_request(
+        Some("missing_required_parameter"),
+        Some("model"),
+        "Missing required parameter: 'model'.".to_owned(),
+    )
 }
 
 /// What is said of a form.
@@ -118,7 +122,6 @@ pub fn form(cause: &FormError) -> ApiError {
         FormError::HeaderTooLong(limit) => malformed(format!(
             "The header of a part of the form is longer than {limit} bytes."
         )),
-        FormError::NoModel => json(&BodyError::NoModel),
         FormError::Duplicate(name) => bad_request(
             Some("duplicate_parameter"),
             Some(name),

@@ -3,10 +3,11 @@
 //! The one place where failures become HTTP. Each has a message for the client, which names
 //! nothing of the provider's, and a detail for the operator. `docs/errors.md` lists them. `body`
 //! has those of bodies, `overload` those of what is turned away for being too much or too slow,
-//! `upstream` those of upstreams.
+//! `privilege` those of what a tenant is not allowed, `upstream` those of upstreams.
 
 mod body;
 mod overload;
+mod privilege;
 mod upstream;
 
 use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -17,6 +18,7 @@ use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
+use crate::openai::privileges::Privilege;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
@@ -41,8 +43,8 @@ pub enum Failure {
     },
     /// A path that the upstream might read as another one.
     AmbiguousPath,
-    /// A path that hands out keys of the provider's.
-    HandsOutKeys { path: String },
+    /// A path that needs a privilege which the tenant has not.
+    NotAllowed { path: String, needs: Privilege },
     /// A WebSocket at a path that opens none.
     NoSocketHere { path: String },
     /// A path that opens WebSockets, asked without one.
@@ -67,6 +69,8 @@ pub enum Failure {
     Body(BodyError),
     /// The form cannot be served.
     Form(FormError),
+    /// The body names no model, and nothing else says which one.
+    NoModel,
     /// No rule serves the model, or the tenant may not ask for it.
     UnknownModel { model: String },
     /// The upstream did not answer properly.
@@ -99,7 +103,7 @@ impl Failure {
             Self::UnknownPath { .. }
             | Self::WrongMethod { .. }
             | Self::AmbiguousPath
-            | Self::HandsOutKeys { .. } => self.of_path(),
+            | Self::NotAllowed { .. } => self.of_path(),
             Self::NoSocketHere { .. }
             | Self::SocketNeeded { .. }
             | Self::Handshake(_)
@@ -125,6 +129,7 @@ impl Failure {
             Self::Unreadable(cause) => body::unreadable(cause),
             Self::Body(cause) => body::json(cause),
             Self::Form(cause) => body::form(cause),
+            Self::NoModel => body::no_model(),
             Self::UnknownModel { model } => unknown_model(model),
             Self::Upstream(failure) => upstream::api_error(failure.cause),
             Self::Refusal(refusal) => upstream::refusal(refusal),
@@ -156,15 +161,7 @@ impl Failure {
                 Some("method_not_allowed"),
                 format!("{path} does not take {method}; use {allowed}."),
             ),
-            Self::HandsOutKeys { path } => error(
-                StatusCode::FORBIDDEN,
-                INVALID,
-                Some("ephemeral_keys_not_allowed"),
-                format!(
-                    "{path} hands out keys of the provider's, which is not allowed here; open the \
-                     realtime WebSocket with your own key."
-                ),
-            ),
+            Self::NotAllowed { path, needs } => privilege::api_error(path, *needs),
             Self::UnknownPath { method, path } => unknown_path(method, path),
             _ => bad_request(
                 Some("invalid_path"),

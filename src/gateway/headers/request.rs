@@ -1,20 +1,20 @@
 //! What an upstream sees of a request's header.
 //!
-//! Where we read the request, and for the API as a whole, an allow-list: what is not named here
-//! stays with us. Where another service is forwarded to, whose headers we cannot know, a list of
-//! what is withheld: the client's credentials, what is about its connection to us, and what tells
-//! of its network. The dialect's own headers and the provider's key are set last, so that nothing a
-//! client sends can remove or replace them.
-
-use std::borrow::Cow;
+//! Where we read the request, and for the API as a whole, an allow-list: what is neither named here
+//! nor in the upstream's `forward_headers` stays with us. Where another service is forwarded to,
+//! whose headers we cannot know, a list of what is withheld: the client's credentials, what is about
+//! its connection to us, and what tells of its network (`openai::forwarding`). The dialect's own
+//! headers and the provider's key are set last, so that nothing a client sends can remove or replace
+//! them.
 
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use pingora::http::RequestHeader;
 
+use crate::openai::forwarding;
 use crate::upstreams::{Peer, Upstream};
 
 /// Pairs of a query in which clients send their key.
@@ -30,14 +30,20 @@ fn is_forwarded(name: &str) -> bool {
             | "baggage"
             | "content-type"
             | "conversation_id"
+            | "http-referer"
             | "idempotency-key"
             | "openai-beta"
+            | "openai-safety-identifier"
+            | "originator"
+            | "session-id"
             | "session_id"
             | "thread-id"
             | "traceparent"
             | "tracestate"
+            | "user-agent"
             | "x-client-request-id"
             | "x-session-affinity"
+            | "x-title"
     )
 }
 
@@ -61,43 +67,12 @@ fn is_forwarded_unread(name: &str) -> bool {
         )
 }
 
-/// What another service does not see.
+/// What another service does not see. What is about the client's browser or library rather than
+/// about its request may be forwarded where the operator names it.
 fn is_withheld(name: &str) -> bool {
-    const PREFIXES: [&str; 6] = [
-        "cf-",
-        "proxy-",
-        "sec-",
-        "x-forwarded-",
-        "x-stainless-",
-        "x-tollgate-",
-    ];
-    matches!(
-        name,
-        "api-key"
-            | "authorization"
-            | "connection"
-            | "content-length"
-            | "cookie"
-            | "expect"
-            | "forwarded"
-            | "host"
-            | "http2-settings"
-            | "keep-alive"
-            | "openai-organization"
-            | "openai-project"
-            | "origin"
-            | "referer"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "true-client-ip"
-            | "upgrade"
-            | "via"
-            | "x-api-key"
-            | "x-goog-api-key"
-            | "x-real-ip"
-            | "x-request-id"
-    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    forwarding::withheld(name).is_some()
+        || matches!(name, "origin" | "referer" | "x-request-id")
+        || name.starts_with("x-stainless-")
 }
 
 /// The body that a header announces.
@@ -148,7 +123,7 @@ pub fn for_tunnel(
 ) -> RequestHeader {
     let passes = |name: &str| match is_api {
         true => is_forwarded_unread(name),
-        false => !is_withheld(&as_read(name)),
+        false => !is_withheld(name),
     };
     let mut headers = build(client, passes, upstream, credential);
     match framing {
@@ -191,17 +166,21 @@ fn build(
     credential: Option<HeaderValue>,
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
+    let dialect = &upstream.dialect;
     let nominated = nominated(&client.headers);
     let is_ours = |name: &str| nominated.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let is_added =
+        |name: &HeaderName| upstream.forward_headers.passes(name) && *name != dialect.key_header;
     for (name, value) in &client.headers {
-        if passes(name.as_str()) && !is_ours(name.as_str()) {
+        if (passes(name.as_str()) || is_added(name)) && !is_ours(name.as_str()) {
             headers.append(name, value.clone());
         }
     }
-    let hops = super::hops(&client.headers).saturating_add(1);
-    let hops = usize::try_from(hops).unwrap_or(usize::MAX);
-    headers.insert(super::HOPS, super::count(hops));
-    let dialect = &upstream.dialect;
+    if upstream.hops {
+        let hops = super::hops(&client.headers).saturating_add(1);
+        let hops = usize::try_from(hops).unwrap_or(usize::MAX);
+        headers.insert(super::HOPS, super::count(hops));
+    }
     for (name, value) in &dialect.headers {
         headers.insert(name, value.clone());
     }
@@ -270,17 +249,6 @@ fn nominated(headers: &HeaderMap) -> Vec<&str> {
     tokens.map(str::trim).collect()
 }
 
-/// A header's name as a server may read it that takes another character, or several, for a hyphen.
-fn as_read(name: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if name.bytes().all(is_plain) && !name.contains("--") {
-        return Cow::Borrowed(name);
-    }
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric());
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    Cow::Owned(words.join("-"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,15 +258,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("connection", "close, OpenAI-Beta".parse().unwrap());
         assert_eq!(nominated(&headers), ["close", "OpenAI-Beta"]);
-    }
-
-    #[test]
-    fn a_name_that_looks_like_another_is_read_as_that() {
-        for name in ["x_api_key", "x--api-key", "x-api_key", "_x.api.key"] {
-            assert!(is_withheld(&as_read(name)), "{name}");
-        }
-        assert_eq!(as_read("session_id"), "session-id");
-        assert!(matches!(as_read("x-title"), Cow::Borrowed("x-title")));
     }
 
     #[test]

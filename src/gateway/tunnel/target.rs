@@ -12,6 +12,7 @@ use super::super::context::Context;
 use super::super::failure::Failure;
 use super::super::{admit, headers};
 use crate::openai::endpoint::{self, Socket};
+use crate::openai::privileges;
 use crate::upstreams::Upstream;
 
 /// The names of the two kinds in metrics.
@@ -68,9 +69,11 @@ pub fn find(
     if endpoint::is_disguised(path) || upstream.dialect.names_deployment(operation) {
         return Err(admit::nobody_serves(request));
     }
-    if endpoint::hands_out_keys(operation) && !tenant.allows_ephemeral_keys {
+    if let Some(needs) = privileges::needed(&request.method, operation)
+        && !tenant.grants.allow(needs)
+    {
         let path = path.to_owned();
-        return Err(Failure::HandsOutKeys { path });
+        return Err(Failure::NotAllowed { path, needs });
     }
     let target = upstream.dialect.target(operation, &query, None);
     Ok((Arc::clone(upstream), Target::Api(target)))

@@ -118,7 +118,7 @@ fn choose(
         };
     }
     // A call is an object of the account that made it, whatever model it is with.
-    if is_call && !tenant.is_some_and(|t| t.allows_ephemeral_keys && home.is_some()) {
+    if is_call && !tenant.is_some_and(|t| t.grants.ephemeral_keys && home.is_some()) {
         return Err(Failure::Handshake("your key is not for calls"));
     }
     // A transcription names its model in a message.

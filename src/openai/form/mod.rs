@@ -15,6 +15,7 @@ use std::{mem, str};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::slot::Slot;
 use header::{Field, Part};
 
 /// More parts than this are refused.
@@ -36,10 +37,11 @@ const SEAM_BYTES: usize = 128;
 /// What a form says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
-    /// The model that is asked for, literally: blanks and line ends are part of it.
-    pub model: String,
-    /// Where its value stands in the body, in bytes from its start.
-    pub model_range: Range<u64>,
+    /// The model that is asked for, literally: blanks and line ends are part of it; `None` where it
+    /// is left out.
+    pub model: Option<String>,
+    /// Where its value stands in the body, or a part for it can be put.
+    pub slot: Slot,
     /// Whether a stream is asked for.
     pub stream: bool,
     /// Whether the answer is to be text, as a transcript or as subtitles, and not JSON.
@@ -56,8 +58,6 @@ pub enum FormError {
     NoBoundary,
     /// Not a form, or one that could be read in two ways; what is wrong.
     Malformed(&'static str),
-    /// There is no `model`.
-    NoModel,
     /// A part that we act on stands twice.
     Duplicate(&'static str),
     /// A part whose name differs from one that we act on by its case alone.
@@ -86,6 +86,8 @@ pub struct Scanner {
     /// How many bytes of the body are settled.
     position: u64,
     parts: usize,
+    /// Where the first boundary begins.
+    begins_at: u64,
     model: Option<(String, Range<u64>)>,
     stream: Option<bool>,
     wants_text: bool,
@@ -126,6 +128,7 @@ impl Scanner {
             held: Vec::new(),
             position: 0,
             parts: 0,
+            begins_at: 0,
             model: None,
             stream: None,
             wants_text: false,
@@ -147,18 +150,30 @@ impl Scanner {
     /// The body has ended.
     ///
     /// # Errors
-    /// [`FormError::Malformed`] for a form that was not closed, [`FormError::NoModel`].
+    /// [`FormError::Malformed`] for a form that was not closed.
     pub fn finish(self) -> Result<Form, FormError> {
         if !matches!(self.state, State::Closing | State::Epilogue) {
             return malformed("it ends before its closing delimiter");
         }
-        let (model, model_range) = self.model.ok_or(FormError::NoModel)?;
+        let (stream, wants_text) = (self.stream.unwrap_or(false), self.wants_text);
+        let (model, slot) = match self.model {
+            Some((model, range)) => (Some(model), Slot::of_value(range)),
+            None => (None, self.absent()),
+        };
         Ok(Form {
             model,
-            model_range,
-            stream: self.stream.unwrap_or(false),
-            wants_text: self.wants_text,
+            slot,
+            stream,
+            wants_text,
         })
+    }
+
+    /// Where a form that names no model can name one: in a part before all others.
+    fn absent(&self) -> Slot {
+        let boundary = String::from_utf8_lossy(self.boundary.needle());
+        let header =
+            format!("{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n");
+        Slot::absent(self.begins_at, header, "\r\n")
     }
 
     /// Settles what was held together with the first of `bytes`, and the rest where it stands.
@@ -213,7 +228,9 @@ impl Scanner {
         let boundary = self.boundary.needle();
         let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         if line.starts_with(boundary) {
-            let settled = bytes.len() - line.len() + boundary.len();
+            let before = bytes.len() - line.len();
+            let settled = before + boundary.len();
+            self.begins_at = before as u64;
             self.state = State::Delimiter;
             return Ok(settled);
         }
@@ -407,6 +424,10 @@ mod tests {
         scan(TYPE, std::iter::once(body.as_ref()))
     }
 
+    fn model(body: impl AsRef<[u8]>) -> Option<String> {
+        read(body).unwrap().model
+    }
+
     /// A closed form of parts, each with what follows `Content-Disposition: ` and a content.
     fn form(parts: &[(&str, &str)]) -> String {
         let part = |(disposition, content)| {
@@ -481,8 +502,8 @@ mod tests {
             let kind = format!("multipart/form-data; boundary={boundary}");
             let form = scan(&kind, body.as_bytes().chunks(7)).unwrap();
             let start = u64::try_from(body.find("whisper-1").unwrap()).unwrap();
-            assert_eq!(form.model, "whisper-1", "{body}");
-            assert_eq!(form.model_range, start..start + 9, "{body}");
+            assert_eq!(form.model.as_deref(), Some("whisper-1"), "{body}");
+            assert_eq!(form.slot.range, start..start + 9, "{body}");
             assert_eq!(form.stream, stream, "{body}");
         }
     }
@@ -550,11 +571,11 @@ mod tests {
                 [(MODEL, "gpt-4o"), (FILE, content)],
             ] {
                 let body = form(&parts);
-                assert_eq!(read(&body).unwrap().model, "gpt-4o", "{body:?}");
+                assert_eq!(model(&body).as_deref(), Some("gpt-4o"), "{body:?}");
             }
             if !content.is_empty() {
                 let body = form(&[(MODEL, content)]);
-                assert_eq!(read(&body).unwrap().model, content, "{body:?}");
+                assert_eq!(model(&body).as_deref(), Some(content), "{body:?}");
             }
         }
     }
@@ -581,8 +602,8 @@ mod tests {
     #[test]
     fn a_form_begins_and_ends_with_its_boundary() {
         let body = form(&[(MODEL, "gpt-4o")]);
-        let range = read(&body).unwrap().model_range;
-        let after_crlf = read(format!("\r\n{body}")).unwrap().model_range;
+        let range = read(&body).unwrap().slot.range;
+        let after_crlf = read(format!("\r\n{body}")).unwrap().slot.range;
         assert_eq!(after_crlf, range.start + 2..range.end + 2);
         for epilogue in ["", " ", "\t\r", "\r\nepilogue", "\r\n\r\n--BOUND\r\n"] {
             let body = format!("{}{epilogue}", body.trim_end());
@@ -615,7 +636,10 @@ mod tests {
     #[test]
     fn values_are_taken_literally() {
         for model in [" gpt-4o ", "gpt\r\n4o", "\0", "é", &"x".repeat(256)] {
-            assert_eq!(read(form(&[(MODEL, model)])).unwrap().model, *model);
+            assert_eq!(
+                read(form(&[(MODEL, model)])).unwrap().model.as_deref(),
+                Some(model)
+            );
         }
         for (value, stream) in [
             ("true", true),
@@ -686,7 +710,7 @@ mod tests {
             "form-data; x=\"; name=\\\"other\\\"\"; name=\"model\"",
         ] {
             let body = form(&[(disposition, "gpt-4o")]);
-            assert_eq!(read(&body).unwrap().model, "gpt-4o", "{disposition}");
+            assert_eq!(model(&body).as_deref(), Some("gpt-4o"), "{disposition}");
         }
         for disposition in [
             "form-data; name=\"file\"; filename=\"x; name=\\\"model\\\"\"",
@@ -697,9 +721,29 @@ mod tests {
             "form-data; x-name=model; name=\"file\"",
         ] {
             let body = form(&[(disposition, "gpt-4o")]);
-            assert_eq!(read(&body), Err(FormError::NoModel), "{disposition}");
+            assert_eq!(model(&body), None, "{disposition}");
         }
-        assert_eq!(read(form(&[])), Err(FormError::NoModel));
+        assert_eq!(model(form(&[])), None);
+    }
+
+    #[test]
+    fn a_model_that_is_left_out_can_be_put_in() {
+        for start in ["", "\r\n"] {
+            for parts in [&[][..], &[(FILE, "bytes")], &[(FILE, ""), (STREAM, "true")]] {
+                let body = start.to_owned() + &form(parts);
+                let read_before = read(&body).unwrap();
+                let Range { start: at, end } = read_before.slot.range.clone();
+                assert_eq!((read_before.model.clone(), at), (None, end));
+                let (before, after) = body.split_at(usize::try_from(at).unwrap());
+                let name = read_before.slot.filled(b"gpt-4o".to_vec());
+                let named = [before.as_bytes(), &name, after.as_bytes()].concat();
+                let again = read(&named).unwrap();
+                assert_eq!(again.model.as_deref(), Some("gpt-4o"), "{body:?}");
+                assert_eq!(again.stream, read_before.stream, "{body:?}");
+                let all = [&[(MODEL, "gpt-4o")][..], parts].concat();
+                assert_eq!(named, (start.to_owned() + &form(&all)).as_bytes());
+            }
+        }
     }
 
     #[test]
@@ -856,8 +900,8 @@ mod tests {
                     assert!(scanner.held.capacity() <= 4 * SEAM_BYTES);
                 }
                 let form = scanner.finish().unwrap();
-                assert_eq!(form.model, "gpt-4o");
-                assert!(form.model_range.start > 1 << 20);
+                assert_eq!(form.model.as_deref(), Some("gpt-4o"));
+                assert!(form.slot.range.start > 1 << 20);
             }
         }
     }
@@ -869,7 +913,7 @@ mod tests {
             [(STREAM, "1"), (FILE, "\r\n\r\ngpt-4o\r"), (MODEL, "gpt-4o")],
         ] {
             let body = form(&parts);
-            let range = read(&body).unwrap().model_range;
+            let range = read(&body).unwrap().slot.range;
             let start = usize::try_from(range.start).unwrap();
             let end = usize::try_from(range.end).unwrap();
             for model in ["x", "a-model-with-a-longer-name", "gpt-4p"] {
@@ -880,8 +924,8 @@ mod tests {
                 });
                 assert_eq!(replaced, form(&expected));
                 let again = read(&replaced).unwrap();
-                assert_eq!((&*again.model, again.stream), (model, true));
-                assert_eq!(again.model_range.start, range.start);
+                assert_eq!((again.model.as_deref(), again.stream), (Some(model), true));
+                assert_eq!(again.slot.range.start, range.start);
             }
         }
     }
@@ -948,9 +992,9 @@ mod tests {
         let outcome = scan(TYPE, chunks.iter().copied());
         assert_eq!(outcome, read(body), "{:?}", String::from_utf8_lossy(body));
         if let Ok(form) = outcome {
-            let start = usize::try_from(form.model_range.start).unwrap();
-            let end = usize::try_from(form.model_range.end).unwrap();
-            assert_eq!(&body[start..end], form.model.as_bytes());
+            let start = usize::try_from(form.slot.range.start).unwrap();
+            let end = usize::try_from(form.slot.range.end).unwrap();
+            assert_eq!(&body[start..end], form.model.unwrap_or_default().as_bytes());
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{ask, node, python};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::recorded::{RECORDED, path, recorded};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Reply, Upstream};
 
 /// A provider of all that was recorded.
 async fn provider() -> Upstream {
@@ -24,21 +24,25 @@ async fn provider() -> Upstream {
             "never" => false,
             _ => asked["stream"] == true,
         };
-        if streams {
-            let text = recorded(&format!("{name}.sse"));
-            let tells_usage = asked["stream_options"]["include_usage"] == true;
-            let is_chunks = path(name) != "/v1/responses";
-            match is_chunks && !tells_usage {
-                true => reply.stream(&without_usage(&text)).await,
-                false => reply.stream(&text).await,
-            }
-        } else {
-            let answer = recorded(&format!("{name}.json"));
-            reply.json("200 OK", &answer).await;
-        }
+        give(name, streams, &asked, &mut reply).await;
         reply
     })
     .await
+}
+
+/// Gives what was recorded under a name, as a stream or as one.
+pub async fn give(name: &str, streams: bool, asked: &Value, reply: &mut Reply) {
+    if !streams {
+        let answer = recorded(&format!("{name}.json"));
+        return reply.json("200 OK", &answer).await;
+    }
+    let text = recorded(&format!("{name}.sse"));
+    let tells_usage = asked["stream_options"]["include_usage"] == true;
+    let is_chunks = path(name) != "/v1/responses";
+    match is_chunks && !tells_usage {
+        true => reply.stream(&without_usage(&text)).await,
+        false => reply.stream(&text).await,
+    }
 }
 
 /// A recorded stream as it would have come to whom has not asked for the usage.

@@ -15,7 +15,8 @@ pub async fn provider() -> Upstream {
     .await
 }
 
-async fn answer(request: &Received, reply: &mut Reply) {
+/// Answers one request by its path and model.
+pub async fn answer(request: &Received, reply: &mut Reply) {
     if request.path == "/v1/models" {
         return reply.json("200 OK", MODELS).await;
     }

@@ -1,9 +1,10 @@
-//! The official OpenAI SDKs, unchanged but for their base URL.
+//! The official OpenAI SDKs and packages of others, unchanged but for their base URL.
 //!
 //! `make test` installs them; the scripts in `tests/sdk` do the asking, and assert on what an
 //! application sees. The provider's end is scripted here: `exchange` answers `check`, `store` and
 //! `media` answer `objects` and `media`, and `seen` asserts on what reached them; `accumulated` gives
-//! what was recorded of many providers, `broken` streams that break off.
+//! what was recorded of many providers, `broken` streams that break off, and `others` compares what
+//! packages that are not OpenAI's make of it.
 
 mod accumulated;
 mod answer;
@@ -11,6 +12,7 @@ mod broken;
 mod exchange;
 mod form;
 mod media;
+mod others;
 mod place;
 mod samples;
 mod seen;

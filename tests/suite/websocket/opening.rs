@@ -71,6 +71,7 @@ async fn both_sides_see_what_concerns_them_and_nothing_else() {
         ),
         ("sec-websocket-version", "13"),
         ("upgrade", "websocket"),
+        ("user-agent", "browser"),
         ("x-tollgate-hops", "1"),
     ]);
     assert_eq!(sorted(&seen.headers), ours);

@@ -1,0 +1,82 @@
+//! The hosts of providers that are no gateways.
+//!
+//! Owns the list. What is not on it may be anything: a gateway of somebody's, an engine, a provider
+//! that is not known here.
+
+/// Hosts, and whatever stands below them. A cloud's own domain is not here: anything may run there.
+static HOSTS: [&str; 35] = [
+    "anthropic.com",
+    "api.cohere.ai",
+    "api.cohere.com",
+    "api.x.ai",
+    "api.z.ai",
+    "ark.cn-beijing.volces.com",
+    "cerebras.ai",
+    "cognitiveservices.azure.com",
+    "dashscope-intl.aliyuncs.com",
+    "dashscope.aliyuncs.com",
+    "deepinfra.com",
+    "deepseek.com",
+    "fireworks.ai",
+    "generativelanguage.googleapis.com",
+    "groq.com",
+    "hunyuan.cloud.tencent.com",
+    "integrate.api.nvidia.com",
+    "minimax.io",
+    "minimaxi.com",
+    "mistral.ai",
+    "models.github.ai",
+    "moonshot.ai",
+    "moonshot.cn",
+    "novita.ai",
+    "open.bigmodel.cn",
+    "openai.azure.com",
+    "openai.com",
+    "openrouter.ai",
+    "perplexity.ai",
+    "qianfan.baidubce.com",
+    "sambanova.ai",
+    "services.ai.azure.com",
+    "siliconflow.cn",
+    "siliconflow.com",
+    "together.xyz",
+];
+
+/// Whether a host, without its port, is a provider's own.
+pub fn is_provider(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let host = host.trim_end_matches('.');
+    HOSTS.iter().any(|known| {
+        let below = host.strip_suffix(known);
+        below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_with_what_stands_below_it() {
+        for host in [
+            "api.openai.com",
+            "eu.api.openai.com",
+            "API.OpenAI.com.",
+            "my-resource.openai.azure.com",
+            "openrouter.ai",
+        ] {
+            assert!(is_provider(host), "{host}");
+        }
+        for host in [
+            "127.0.0.1",
+            "gateway.example.com",
+            "myopenai.com",
+            "openai.com.example.org",
+            "vm.westeurope.cloudapp.azure.com",
+            "com",
+            "",
+        ] {
+            assert!(!is_provider(host), "{host}");
+        }
+    }
+}

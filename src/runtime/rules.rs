@@ -1,0 +1,181 @@
+//! Model rules as they run.
+//!
+//! Owns building them from what the operator wrote, with the fallbacks of fallbacks, and the rules by
+//! which requests that name no model go to a home. Does not find the rule of a name: `routing` does.
+//! Cannot fail: validation has seen to it that each name leads somewhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Manners, home, position};
+use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::openai::verdict::Reasons;
+use crate::routing::{Index, Target, Targets};
+use crate::upstreams::{Breaker, Conditions};
+
+/// As many fallbacks of a rule are known, those of its fallbacks included.
+const MAX_FALLBACKS: usize = 16;
+
+/// A model rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name in metrics and logs.
+    pub label: String,
+    /// The name that it answers, when it answers just one.
+    pub exact: Option<String>,
+    /// Who serves it.
+    pub targets: Targets,
+    /// The failures on which another target is asked.
+    pub on: Reasons,
+    /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
+    pub fallbacks: Vec<Fallback>,
+    /// How long a client that waits for a stream hears nothing.
+    pub keepalive_after: Option<Duration>,
+    /// Whether events that cannot be read are kept from the client.
+    pub drops_malformed: bool,
+    /// How the usage is learnt of an answer whose client has left.
+    pub on_client_gone: config::OnClientGone,
+    /// What each target wants changed, by its position.
+    manners: Vec<Manners>,
+    /// How each target does, by its position.
+    breakers: Vec<Arc<Breaker>>,
+    /// The upstreams that are asked for whatever name the client gives.
+    pub(super) passes_to: Vec<usize>,
+    passes_all: bool,
+}
+
+impl Rule {
+    /// Whether each of its targets is asked for whatever name the client gives.
+    pub fn passes_all(&self) -> bool {
+        self.passes_all
+    }
+
+    /// What the target at a position wants changed.
+    pub fn manners(&self, position: usize) -> Option<&Manners> {
+        self.manners.get(position)
+    }
+
+    /// How the target at a position does.
+    pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
+        self.breakers.get(position)
+    }
+
+    /// Whether more than one can be asked.
+    pub fn has_several(&self) -> bool {
+        self.breakers.len() + self.fallbacks.len() > 1
+    }
+
+    /// Whether one more target may be left out: at most half of what the rule can ask is.
+    pub fn may_eject(&self) -> bool {
+        let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
+        let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
+        (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
+    }
+}
+
+/// What is asked for when the targets of a rule fail.
+#[derive(Debug)]
+pub struct Fallback {
+    /// The model.
+    pub model: String,
+    /// The position of the rule that serves it.
+    pub(super) rule: usize,
+    /// The failures on which it is asked for.
+    pub on: Reasons,
+}
+
+/// A rule of its own for each upstream that is a home, by which requests that name no model go
+/// there.
+pub(super) fn home_rules(
+    config: &Config,
+    index: &Index,
+    conditions: &Conditions,
+) -> HashMap<usize, Arc<Rule>> {
+    let tenants = config.tenants.iter();
+    let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
+    let homes = homes.chain([&config.server.ways.passthrough]);
+    let rules = homes.filter_map(|passthrough| {
+        let Passthrough::To(name) = passthrough else {
+            return None;
+        };
+        let written = ModelRule::to_home(name.clone());
+        Some((
+            home(passthrough, config)?,
+            rule(&written, config, index, conditions),
+        ))
+    });
+    rules.collect()
+}
+
+/// Builds a rule from what the operator wrote.
+pub(super) fn rule(
+    written: &ModelRule,
+    config: &Config,
+    index: &Index,
+    conditions: &Conditions,
+) -> Arc<Rule> {
+    let matcher = &written.matcher.value;
+    let label = matcher.label();
+    let (mut targets, mut manners, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
+    for target in &written.targets {
+        let name = &target.upstream.value;
+        let Some(upstream) = position(name, config) else {
+            continue;
+        };
+        if let Some(asked) = config.upstreams.get(upstream) {
+            manners.push(Manners::new(&target.manners, &asked.dialect));
+            breakers.push(conditions.target(&label, name, target.model.as_deref()));
+            targets.push(Target {
+                upstream,
+                model: target.model.clone(),
+                weight: target.weight,
+                priority: target.priority,
+            });
+        }
+    }
+    let unnamed = targets.iter().filter(|target| target.model.is_none());
+    let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
+    Arc::new(Rule {
+        label,
+        exact: match matcher {
+            Matcher::Exact(name) => Some(name.clone()),
+            Matcher::Prefix(_) | Matcher::Keyword(_) => None,
+        },
+        targets: Targets::new(targets),
+        on: written.on,
+        fallbacks: fallbacks(written, config, index),
+        keepalive_after: written.keepalive_after,
+        drops_malformed: written.drops_malformed,
+        on_client_gone: written.on_client_gone,
+        manners,
+        breakers,
+        passes_all: passes_to.len() == written.targets.len(),
+        passes_to,
+    })
+}
+
+/// The fallbacks of a rule, then those of each of them, each once. Validation has seen to it that
+/// none runs in a circle.
+fn fallbacks(written: &ModelRule, config: &Config, index: &Index) -> Vec<Fallback> {
+    let mut found: Vec<Fallback> = Vec::new();
+    let mut rules = vec![written];
+    while let Some(rule) = rules.pop() {
+        for fallback in &rule.fallback {
+            let model = &fallback.model.value;
+            let Some(position) = index.find(model) else {
+                continue;
+            };
+            let is_new = found.iter().all(|known| known.model != *model);
+            if is_new && found.len() < MAX_FALLBACKS {
+                found.push(Fallback {
+                    model: model.clone(),
+                    rule: position,
+                    on: fallback.on.unwrap_or(rule.on),
+                });
+                rules.splice(0..0, config.models.get(position));
+            }
+        }
+    }
+    found
+}
