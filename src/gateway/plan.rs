@@ -12,7 +12,9 @@ use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
 use crate::config::Ejection;
 use crate::openai::verdict::Reason;
+use crate::routing::Target;
 use crate::runtime::{Manners, Rule, Runtime};
+use crate::tenants::Tenant;
 use crate::upstreams::{Admission, Breaker, KeyRing, Readiness, Rest, Upstream};
 
 /// Who can be asked for one request.
@@ -45,6 +47,8 @@ pub struct Candidate<'r> {
     pub position: usize,
     /// The model that it is asked for; `None` for the one that the client asked for.
     pub model: Option<&'r str>,
+    /// The fallback that it is a target of; `None` for what the client asked for.
+    pub fallback: Option<&'r str>,
     rule: &'r Rule,
     target: usize,
     /// What leaves the target out, where something else can be asked in its place.
@@ -60,7 +64,7 @@ fn guard<'r>(rule: &'r Rule, position: usize, upstream: &'r Upstream) -> Option<
     Some((breaker, upstream.pool.ejection()?))
 }
 
-/// Why nobody can be asked.
+/// Why nothing can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nobody {
     /// What keeps the first of those away who could have been asked.
@@ -79,25 +83,35 @@ enum Strictness {
 }
 
 impl<'r> Plan<'r> {
-    /// Finds who serves `model`, and notes it in the context.
+    /// Finds what serves `model`, and notes it in the context.
     pub fn new(runtime: &'r Runtime, context: &mut Context, model: &str) -> Result<Self, Failure> {
         context.model = Some(model.to_owned());
-        let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
-            // An upstream may trim what it is asked for, and so come to another model than we have.
-            && !model.contains(char::is_control);
-        let rule = runtime.rule(model).filter(|_| allowed);
+        let tenant = context.tenant.as_deref();
+        let rule = tenant.and_then(|tenant| Self::rule_for(runtime, tenant, model));
         let rule = rule.ok_or_else(|| Failure::UnknownModel {
             model: model.to_owned(),
         })?;
         context.rule = Some(Arc::clone(rule));
-        Ok(Self {
+        Ok(Self::along(runtime, rule))
+    }
+
+    /// The rule that serves `model`, if the tenant may ask for it.
+    pub fn rule_for(runtime: &'r Runtime, tenant: &Tenant, model: &str) -> Option<&'r Arc<Rule>> {
+        // An upstream may trim what it is asked for, and so come to another model than we have.
+        let allowed = tenant.allows(model) && !model.contains(char::is_control);
+        runtime.rule(model).filter(|_| allowed)
+    }
+
+    /// A plan for a model that this rule serves.
+    pub fn along(runtime: &'r Runtime, rule: &'r Rule) -> Self {
+        Self {
             current: Step { rule, model: None },
             rule,
             runtime,
             fallbacks: 0,
             last: None,
             tried: Vec::new(),
-        })
+        }
     }
 
     /// The rule that serves the model.
@@ -186,6 +200,7 @@ impl<'r> Plan<'r> {
             upstream,
             position: target.upstream,
             model: target.model.as_deref().or(model),
+            fallback: model,
             rule,
             target: position,
             guard,
@@ -239,6 +254,11 @@ impl<'r> Plan<'r> {
 }
 
 impl<'r> Candidate<'r> {
+    /// The target itself.
+    pub fn target(&self) -> Option<&'r Target> {
+        self.rule.targets.get(self.target)
+    }
+
     /// What the target wants changed.
     pub fn manners(&self) -> Option<&'r Manners> {
         self.rule.manners(self.target)
