@@ -174,6 +174,10 @@ fn wrong_types_say_what_was_expected() {
             "server.limits.connections: expected a whole number from 1 to 1000000",
         ),
         (
+            "server: { limits: { ipv6_prefix: 129 } }",
+            "server.limits.ipv6_prefix: expected a whole number from 1 to 128",
+        ),
+        (
             "server: { limits: { header_timeout: 2h } }",
             "server.limits.header_timeout: must be at most 1h",
         ),
