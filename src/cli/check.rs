@@ -1,9 +1,16 @@
 //! What `tollgate check` prints: the configuration as it was understood.
 //!
-//! Owns the tables, and the frame of the document that goes before them where nobody has written
-//! one. Keys are masked, client keys are shown by fingerprint.
+//! Owns the tables, and the frame of the document that goes before them where none is written. Keys
+//! are masked and shown by the fingerprints that stand in logs. Does not handle how a request goes:
+//! `route` does. Cannot fail.
 
-use crate::config::{self, Config, Keys, Passthrough, QuickStart, Source, Upstream};
+use std::time::Duration;
+
+use super::table::{align, row};
+use crate::config::{
+    self, Balance, Config, ConsistentBy, HealthCheck, Keys, Passthrough, QuickStart, Source,
+    Upstream,
+};
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {
@@ -26,6 +33,7 @@ pub fn describe(source: &Source, config: &Config) -> String {
     for table in [
         listeners,
         upstreams(config),
+        conduct(config),
         models(config),
         routes(config),
         tenants(config),
@@ -53,16 +61,21 @@ fn file(quick_start: &QuickStart) -> String {
     )
 }
 
-fn row(cells: &[&str]) -> Vec<String> {
-    cells.iter().map(|cell| (*cell).to_owned()).collect()
-}
-
 fn upstreams(config: &Config) -> Vec<Vec<String>> {
-    let mut table = vec![row(&["UPSTREAM", "DIALECT", "SERVER", "WEIGHT", "KEYS"])];
+    let mut table = vec![row(&[
+        "UPSTREAM",
+        "DIALECT",
+        "SERVER",
+        "WEIGHT",
+        "KEYS (AS IN LOGS)",
+    ])];
     for upstream in &config.upstreams {
         let head = [
             upstream.name.value.clone(),
-            upstream.dialect.name.to_owned(),
+            match &upstream.dialect.api_version {
+                Some(version) => format!("{} {version}", upstream.dialect.name),
+                None => upstream.dialect.name.to_owned(),
+            },
         ];
         let keys = describe_keys(upstream);
         if upstream.servers.is_empty() {
@@ -86,10 +99,75 @@ fn describe_keys(upstream: &Upstream) -> String {
         Keys::Passthrough => "the client's own".to_owned(),
         Keys::Own(keys) if keys.is_empty() => "none".to_owned(),
         Keys::Own(keys) => {
-            let masked: Vec<String> = keys.iter().map(|key| key.masked()).collect();
-            masked.join(", ")
+            let keys = keys.iter();
+            let shown = keys.map(|key| format!("{} {}", key.masked(), key.hash().fingerprint()));
+            shown.collect::<Vec<_>>().join(", ")
         }
     }
+}
+
+/// How upstreams are asked.
+fn conduct(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&[
+        "UPSTREAM",
+        "BALANCE",
+        "HEALTH CHECK",
+        "CONNECT",
+        "FIRST TOKEN",
+        "IDLE",
+        "TOTAL",
+    ])];
+    for upstream in &config.upstreams {
+        let timeouts = &upstream.timeouts;
+        let check = upstream.health_check.as_ref();
+        table.push(vec![
+            upstream.name.value.clone(),
+            balance(upstream.balance).to_owned(),
+            check.map_or_else(|| "none".to_owned(), health_check),
+            time(timeouts.connect),
+            time(timeouts.first_token),
+            time(timeouts.idle),
+            time(timeouts.total),
+        ]);
+    }
+    table
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Weighted => "weighted",
+        Balance::Random => "random",
+        Balance::LeastRequests => "least_requests",
+        Balance::Consistent(ConsistentBy::PromptCacheKey) => "consistent by prompt_cache_key",
+        Balance::Consistent(ConsistentBy::Tenant) => "consistent by tenant",
+    }
+}
+
+fn health_check(check: &HealthCheck) -> String {
+    let what = match &check.ask {
+        None => "a connection".to_owned(),
+        Some(ask) => {
+            let statuses = ask
+                .expect
+                .iter()
+                .map(|range| match range.start() == range.end() {
+                    true => range.start().to_string(),
+                    false => format!("{}-{}", range.start(), range.end()),
+                });
+            let statuses: Vec<String> = statuses.collect();
+            format!("{} {} {}", ask.method, ask.path, statuses.join(","))
+        }
+    };
+    format!(
+        "{what}, every {}, out after {}, back after {}",
+        time(check.interval),
+        check.unhealthy_after,
+        check.healthy_after
+    )
+}
+
+fn time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
 }
 
 fn models(config: &Config) -> Vec<Vec<String>> {
@@ -206,24 +284,4 @@ fn home(passthrough: &Passthrough) -> &str {
         Passthrough::Off => "off",
         Passthrough::To(upstream) => &upstream.value,
     }
-}
-
-/// Pads each column to its widest cell.
-fn align(table: &[Vec<String>]) -> String {
-    let columns = table.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = table.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in table {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }

@@ -1,13 +1,16 @@
 //! The command line: what each command reads, prints and exits with.
 //!
-//! Owns flags, exit codes and the words of the demo; `check` prints the table, `chats` reads the chat
-//! log. Everything that a person reads goes to stdout, problems and logs to stderr.
+//! Owns flags, exit codes and the words of the demo; `check` prints the tables and `route` the way of
+//! one request, `chats` reads the chat log. Everything that a person reads goes to stdout, problems,
+//! warnings and logs to stderr.
 
 mod chats;
 mod check;
+mod route;
+mod table;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +24,8 @@ use crate::server::{self, Listening};
 const EXIT_CONFIG: u8 = 64;
 /// The configuration is right, and the process could not start.
 const EXIT_START: u8 = 1;
+/// The configuration is right, and the request that was asked about would be refused.
+const EXIT_REFUSED: u8 = 1;
 
 /// A gateway for the OpenAI API.
 #[derive(Parser)]
@@ -42,6 +47,11 @@ enum Command {
         /// EXTRA_ROUTE_PREFIX. `tollgate check` prints the file that they amount to.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// A file of variables, in the form of systemd's EnvironmentFile
+        ///
+        /// They go before the variables of the process.
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
         /// Listen on this port instead of the first listener's own; 0 takes any free one
         #[arg(long, value_name = "N")]
         port: Option<u16>,
@@ -54,8 +64,22 @@ enum Command {
         /// The configuration file; without it, the same places as `run`
         ///
         /// If that is the environment, the file that it amounts to is printed first.
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The same
+        #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
+        /// A file of variables, in the form of systemd's EnvironmentFile
+        ///
+        /// They go before the variables of the process.
+        #[arg(long, value_name = "FILE")]
+        env_file: Option<PathBuf>,
+        /// Print the way that a request for this model would take, and why
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+        /// The tenant whose request it is
+        #[arg(long, value_name = "ID", requires = "model")]
+        tenant: Option<String>,
     },
     /// Work with what the chat log has written
     Chats {
@@ -74,7 +98,7 @@ enum Chats {
 pub fn main() -> ExitCode {
     clock::start();
     let arguments = Arguments::parse();
-    let variables = match Variables::read() {
+    let variables = match Variables::read(arguments.command.env_file()) {
         Ok(variables) => variables,
         Err(message) => {
             say_error(&message);
@@ -82,27 +106,64 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run { config, port, demo } => {
+        Command::Run {
+            config, port, demo, ..
+        } => {
             let source = match demo {
                 true => Source::Demo,
                 false => Source::find(config, &variables),
             };
             run(&source, port, &variables)
         }
-        Command::Check { config } => check(&Source::find(config, &variables), &variables),
+        Command::Check {
+            file,
+            config,
+            model,
+            tenant,
+            ..
+        } => {
+            let source = Source::find(file.or(config), &variables);
+            match Config::load(&source, &variables) {
+                Ok(config) => check(&source, &config, model.as_deref(), tenant.as_deref()),
+                Err(problems) => refuse(&problems),
+            }
+        }
         Command::Chats {
             command: Chats::Convert(convert),
         } => convert.run(&variables),
     }
 }
 
-fn check(source: &Source, variables: &Variables) -> ExitCode {
-    match Config::load(source, variables) {
-        Ok(config) => {
-            say(&check::describe(source, &config));
-            ExitCode::SUCCESS
+impl Command {
+    /// The file of variables that was named.
+    fn env_file(&self) -> Option<&Path> {
+        match self {
+            Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
+            Self::Chats { .. } => None,
         }
-        Err(problems) => refuse(&problems),
+    }
+}
+
+fn check(source: &Source, config: &Config, model: Option<&str>, tenant: Option<&str>) -> ExitCode {
+    for warning in &config.warnings {
+        say_error(&warning.to_string());
+    }
+    let Some(model) = model else {
+        say(&check::describe(source, config));
+        return ExitCode::SUCCESS;
+    };
+    match route::describe(config, model, tenant) {
+        Ok(route) => {
+            say(&route.text);
+            match route.is_served {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(EXIT_REFUSED),
+            }
+        }
+        Err(message) => {
+            say_error(&message);
+            ExitCode::from(EXIT_CONFIG)
+        }
     }
 }
 
@@ -125,6 +186,9 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
         "tollgate {} with the configuration of {source}",
         env!("CARGO_PKG_VERSION")
     );
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
     if config.tenants.is_empty() {
         log::warn!("no client keys are configured: anybody on this machine may call, nobody else");
     }

@@ -185,7 +185,7 @@ fn read_retention(node: &Node<'_>, retention: &mut Retention) {
 
 fn read_mask(node: &Node<'_>) -> Mask {
     let mut mask = Mask::default();
-    if !node.is_list() && matches!(node.text().as_deref(), Some("off" | "false")) {
+    if node.says_off() {
         return mask;
     }
     for node in node.list().unwrap_or_default() {

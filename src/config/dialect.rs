@@ -5,6 +5,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::document::Node;
+use super::keys::warn_of_bare_variable;
 use super::manners::check_field;
 use crate::openai::dialect::Dialect;
 
@@ -30,6 +31,7 @@ pub fn read(node: &Node<'_>) -> Option<Dialect> {
     if let Some(node) = section.take("api_version") {
         dialect = dialect.and_then(|d| with_version(d, &node));
     }
+    let is_known = dialect.is_some();
     let mut read = dialect.unwrap_or_default();
     if let Some(name) = section.take("key_header").and_then(|n| header_name(&n)) {
         read.set_key_header(name);
@@ -62,7 +64,7 @@ pub fn read(node: &Node<'_>) -> Option<Dialect> {
             .collect();
     }
     section.finish();
-    Some(read)
+    is_known.then_some(read)
 }
 
 fn by_name(node: &Node<'_>) -> Option<Dialect> {
@@ -87,7 +89,10 @@ fn with_version(dialect: Dialect, node: &Node<'_>) -> Option<Dialect> {
     }
     let versioned = dialect.with_version(version);
     if versioned.is_none() {
-        node.report("only the dialect azure has an `api_version`", None);
+        node.report(
+            "only the dialect azure has an `api_version`",
+            Some("leave it out, or write name: azure"),
+        );
     }
     versioned
 }
@@ -101,11 +106,13 @@ fn sendable(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) if !RESERVED.contains(&name.as_str()) => Some(name),
         Ok(name) => {
-            node.report(format!("`{name}` is set by the gateway itself"), None);
+            let message = format!("`{name}` is set by the gateway itself");
+            node.report(message, Some("leave it out"));
             None
         }
         Err(_) => {
-            node.report(format!("`{text}` is not a header's name"), None);
+            let message = format!("`{text}` is not a header's name");
+            node.report(message, Some("as in x-team"));
             None
         }
     }
@@ -115,7 +122,9 @@ fn headers(node: &Node<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let entries = node.entries().unwrap_or_default().into_iter();
     let read = entries.filter_map(|(name, node)| {
         let name = sendable(&node, &name)?;
-        let mut value = HeaderValue::from_str(&carried(&node)?).ok()?;
+        let text = carried(&node)?;
+        warn_of_bare_variable(&text, &node);
+        let mut value = HeaderValue::from_str(&text).ok()?;
         // It may be a key.
         value.set_sensitive(true);
         Some((name, value))
@@ -127,7 +136,10 @@ fn headers(node: &Node<'_>) -> Vec<(HeaderName, HeaderValue)> {
 fn carried(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     if HeaderValue::from_str(&text).is_err() {
-        node.report("the value has characters that no header can carry", None);
+        node.report(
+            "the value has characters that no header can carry",
+            Some("look for a line break in it, or for a letter that is not ASCII"),
+        );
         return None;
     }
     Some(text)

@@ -41,7 +41,7 @@ impl Default for Ejection {
 
 /// Reads the section; `None` where it says `off`.
 pub fn read(node: &Node<'_>) -> Option<Ejection> {
-    if !node.is_mapping() && node.text().as_deref() == Some("off") {
+    if node.says_off() {
         return None;
     }
     let mut ejection = Ejection::default();
@@ -73,7 +73,7 @@ pub fn read(node: &Node<'_>) -> Option<Ejection> {
     if ejection.longest < ejection.base {
         node.report(
             "`longest` is shorter than `base`",
-            Some("the first ejection lasts `base`, and none lasts longer than `longest`"),
+            Some("raise `longest`, 20s unless it is written, or lower `base`"),
         );
     }
     Some(ejection)

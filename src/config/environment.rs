@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::expand::{Variables, pieces};
 use super::keys;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, Severity};
 use super::quick_start::{Account, Credential, QuickStart};
 use super::sources::Source;
 use super::upstreams::{self, BaseUrl};
@@ -299,6 +299,7 @@ impl<'a> Reader<'a> {
 
     fn report(&mut self, name: &str, message: impl Into<String>, hint: &str) {
         self.problems.push(Problem {
+            severity: Severity::Error,
             source: Source::Environment.to_string(),
             line: None,
             path: name.to_owned(),

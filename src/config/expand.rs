@@ -1,25 +1,31 @@
 //! `${NAME}`, `${NAME[0]}` and `${NAME:-default}` inside a parsed string.
 //!
-//! Owns the expansion, the set of variables that it reads, and what a list in a variable is. Works on values after YAML has been
-//! parsed, so no variable can change the shape of the document. `$${` stands for a literal `${`.
+//! Owns the expansion, the set of variables that it reads, and what a list in a variable is. Works on
+//! values after YAML has been parsed, so no variable can change the shape of the document. `$${`
+//! stands for a literal `${`. Does not handle the form of a unit's file: `environment_file` does.
 //! Fails on a variable that is not set and has no default, and on a `${` without its `}`.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::path::Path;
+
+use super::environment_file;
 
 /// Read beneath the environment, from the working directory.
 const DOT_ENV: &str = ".env";
 
-/// The variables that a configuration may name: those of the process, over those of `.env`.
+/// The variables that a configuration may name: those of a file that was named, over those of the
+/// process, over those of `.env`.
 #[derive(Clone, Debug, Default)]
 pub struct Variables(HashMap<String, String>);
 
 impl Variables {
-    /// Reads the process environment and, beneath it, `.env` in the working directory.
+    /// Reads the process environment, beneath it `.env` in the working directory, and above it
+    /// `file`, as systemd would for a unit.
     ///
     /// # Errors
-    /// A `.env` that exists and cannot be read or parsed, as text for the operator.
-    pub fn read() -> Result<Self, String> {
+    /// `file` cannot be read, or `.env` exists and cannot be read or parsed: text for the operator.
+    pub fn read(file: Option<&Path>) -> Result<Self, String> {
         let mut values = HashMap::new();
         let text = match std::fs::read_to_string(DOT_ENV) {
             Ok(text) => text,
@@ -35,6 +41,11 @@ impl Variables {
             std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
         );
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| format!("{}: cannot be read: {e}", file.display()))?;
+            values.extend(environment_file::parse(&text));
+        }
         Ok(Self(values))
     }
 

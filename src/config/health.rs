@@ -109,7 +109,7 @@ fn read_method(node: &Node<'_>) -> Option<Method> {
 /// Statuses, each a number or a range: `[200, "300-399"]`.
 fn read_statuses(node: &Node<'_>) -> Vec<RangeInclusive<u16>> {
     let texts: Vec<Located<String>> = node.texts().unwrap_or_default();
-    if node.is_list() && texts.is_empty() {
+    if node.is_list() && node.len() == 0 {
         node.report("at least one status is needed", Some("expect: [200-299]"));
     }
     let mut statuses = Vec::new();

@@ -1,7 +1,9 @@
 //! The `server.limits` section: how much clients may ask of us at a time, and how slow they may be.
 //!
-//! Owns its keys, defaults and bounds. Refuses to know how any of them is enforced.
+//! Owns its keys, defaults and bounds, and which addresses count as one. Does not handle how any of
+//! them is enforced: `server::arrivals`, `gateway` and `runtime` do.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address at a time; trusted proxies have no such bound.
     pub connections_per_address: usize,
+    /// How many leading bits of an IPv6 address stand for one client.
+    pub ipv6_prefix: u32,
     /// Requests that are served at a time.
     pub requests: usize,
     /// Bytes of one request's header over HTTP/1.
@@ -50,6 +54,7 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             connections_per_address: 4096,
+            ipv6_prefix: 64,
             requests: 8192,
             header: 64 << 10,
             http2_header: 16 << 10,
@@ -59,6 +64,19 @@ impl Default for Limits {
             body_rate: 1 << 10,
             write_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Limits {
+    /// The address that a client counts as, where something is counted for each address. One client
+    /// mostly has a whole IPv6 network, and could count as a new one with each connection.
+    pub fn counted_as(&self, address: IpAddr) -> IpAddr {
+        let IpAddr::V6(address) = address else {
+            return address;
+        };
+        let rest = Ipv6Addr::BITS.saturating_sub(self.ipv6_prefix);
+        let network = u128::MAX.checked_shl(rest).unwrap_or(0);
+        Ipv6Addr::from_bits(address.to_bits() & network).into()
     }
 }
 
@@ -79,6 +97,9 @@ pub fn read(node: &Node<'_>) -> Limits {
         if let Some(value) = section.take(name).and_then(|n| n.integer(1, MAX_COUNT)) {
             *count = usize::try_from(value).unwrap_or(usize::MAX);
         }
+    }
+    if let Some(prefix) = section.take("ipv6_prefix").and_then(|n| n.count(1, 128)) {
+        limits.ipv6_prefix = prefix;
     }
     for (name, time) in [
         ("header_timeout", &mut limits.header_timeout),
@@ -144,4 +165,30 @@ fn read_rate(node: &Node<'_>) -> Option<usize> {
         return None;
     }
     Some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address_and_an_ipv4_address_as_itself() {
+        for (prefix, address, expected) in [
+            (64, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            (64, "2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+            (64, "2001:db8:1:3::1", "2001:db8:1:3::"),
+            (48, "2001:db8:1:2::1", "2001:db8:1::"),
+            (128, "2001:db8::1", "2001:db8::1"),
+            (1, "ffff::1", "8000::"),
+            (64, "::1", "::"),
+            (64, "192.0.2.1", "192.0.2.1"),
+        ] {
+            let limits = Limits {
+                ipv6_prefix: prefix,
+                ..Limits::default()
+            };
+            let counted = limits.counted_as(address.parse().unwrap());
+            assert_eq!(counted.to_string(), expected, "{address}/{prefix}");
+        }
+    }
 }

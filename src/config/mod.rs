@@ -1,22 +1,26 @@
 //! What the operator wrote.
 //!
 //! One file per section, each reading its own keys; `document` reads YAML with positions, `expand`
-//! fills in variables, `validate` checks what crosses sections, `sources` finds the file;
-//! `environment` reads what a handful of variables say, and `quick_start` writes the document that
-//! they amount to. Refuses to know what runs:
-//! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
+//! fills in variables, `validate` checks what crosses sections and `warnings` what is allowed and
+//! probably not meant, `sources` finds the file; `matcher` reads names of models and `certificate`
+//! looks into those of listeners; `environment` reads what a handful of variables say, and
+//! `quick_start` writes the document that they amount to. Does not handle what runs: `runtime` builds
+//! that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
 
+pub mod certificate;
 mod chat_log;
 mod dialect;
 mod document;
 mod ejection;
 mod environment;
+mod environment_file;
 mod expand;
 mod headers;
 mod health;
 mod keys;
 mod limits;
 mod manners;
+mod matcher;
 mod metering;
 mod models;
 mod pools;
@@ -29,6 +33,7 @@ mod sources;
 mod tenants;
 mod upstreams;
 mod validate;
+mod warnings;
 mod ways;
 
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
@@ -38,10 +43,11 @@ pub use expand::Variables;
 pub use health::HealthCheck;
 pub use limits::Limits;
 pub use manners::{Manners, Streams};
+pub use matcher::Matcher;
 pub use metering::{Drain, OnClientGone};
-pub use models::{Fallback, Matcher, ModelRule, Target};
+pub use models::{Fallback, ModelRule, Target};
 pub use pools::{Balance, ConsistentBy, Places};
-pub use problem::{Problem, Problems};
+pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
 pub use retries::{Budget, Retries};
 pub use routes::Route;
@@ -52,6 +58,7 @@ pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
 pub use ways::{Allowances, Forms, Passthrough, Ways, WebSocket};
 
 use document::{Context, Node};
+use validate::Unread;
 
 /// One configuration, read and found to be right.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +77,8 @@ pub struct Config {
     pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
     pub quick_start: Option<QuickStart>,
+    /// What is allowed and probably not meant, in the order of the file.
+    pub warnings: Vec<Problem>,
 }
 
 impl Config {
@@ -92,13 +101,18 @@ impl Config {
     /// Every mistake in it.
     pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Self, Problems> {
         let context = Context::new(name, variables);
-        let config = document::with_root(&context, text, |root| read_root(&root));
-        if let Some(config) = &config {
-            validate::check(config, &context);
+        let read = document::with_root(&context, text, |root| read_root(&root));
+        if let Some((config, unread)) = &read {
+            validate::check(config, unread, &context);
+            warnings::check(config, unread, &context);
         }
         let problems = context.into_problems();
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
+        let mut severities = problems.iter().map(|problem| problem.severity);
+        match read {
+            Some((config, _)) if severities.all(|s| s == Severity::Warning) => Ok(Self {
+                warnings: problems,
+                ..config
+            }),
             _ => Err(Problems(problems)),
         }
     }
@@ -118,29 +132,36 @@ impl Config {
     }
 }
 
-fn read_root(root: &Node<'_>) -> Option<Config> {
+fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
     let mut section = root.section()?;
+    let server = section.take("server");
+    let upstreams = section.require("upstreams");
+    let models = section.require("models");
+    let tenants = section.take("tenants");
     let config = Config {
-        server: section
-            .take("server")
-            .map_or_else(Server::default, |n| server::read(&n)),
-        upstreams: section
-            .require("upstreams")
-            .map_or_else(Vec::new, |n| upstreams::read(&n)),
-        models: section
-            .require("models")
-            .map_or_else(Vec::new, |n| models::read(&n)),
+        server: server.as_ref().map_or_else(Server::default, server::read),
+        upstreams: upstreams.as_ref().map_or_else(Vec::new, upstreams::read),
+        models: models.as_ref().map_or_else(Vec::new, models::read),
         routes: section
             .take("routes")
             .map_or_else(Vec::new, |n| routes::read(&n)),
-        tenants: section
-            .take("tenants")
-            .map_or_else(Vec::new, |n| tenants::read(&n)),
+        tenants: tenants.as_ref().map_or_else(Vec::new, tenants::read),
         chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
+        warnings: Vec::new(),
     };
     section.finish();
-    Some(config)
+    let is_unread = |node: &Option<Node<'_>>, read: usize| match node {
+        Some(node) => node.len() == 0 || node.len() != read,
+        None => true,
+    };
+    let unread = Unread {
+        upstreams: is_unread(&upstreams, config.upstreams.len()),
+        models: is_unread(&models, config.models.len()),
+        // None at all is a way to have it, and so is an empty list.
+        tenants: tenants.is_some_and(|n| !n.is_list() || n.len() != config.tenants.len()),
+    };
+    Some((config, unread))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! The `models` section: what clients may ask for, and who serves it.
+//! The `models` section: what clients may ask for, and what serves it.
 //!
-//! Owns its keys. Refuses to know whether the upstreams that it names exist: `validate` does.
+//! Owns its keys. `matcher` reads the names of models. Does not handle whether the upstreams exist
+//! that it names: `validate` does.
 
 use std::time::Duration;
 
 use super::document::{Located, Node};
 use super::manners::{self, Manners};
+use super::matcher::{self, Matcher};
 use super::metering::{self, OnClientGone};
 use super::problem::nearest;
 use super::upstreams::read_weight;
@@ -19,7 +21,7 @@ const HOME_RULE: &str = "passthrough";
 pub struct ModelRule {
     /// Which names it answers.
     pub matcher: Located<Matcher>,
-    /// Who serves them; never empty.
+    /// What serves them; never empty.
     pub targets: Vec<Target>,
     /// What is asked for when the targets fail, in this order.
     pub fallback: Vec<Fallback>,
@@ -67,28 +69,6 @@ pub struct Fallback {
     pub on: Option<Reasons>,
 }
 
-/// Which names a rule answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Matcher {
-    /// This name alone.
-    Exact(String),
-    /// Names that begin with it; empty for all names, written `"*"`.
-    Prefix(String),
-    /// Names that contain it.
-    Keyword(String),
-}
-
-impl Matcher {
-    /// The rule's name in metrics, logs and tables: `gpt-4o`, `deepseek-*`, `*gpt-4*`.
-    pub fn label(&self) -> String {
-        match self {
-            Self::Exact(name) => name.clone(),
-            Self::Prefix(prefix) => format!("{prefix}*"),
-            Self::Keyword(word) => format!("*{word}*"),
-        }
-    }
-}
-
 /// An upstream and the model to ask it for.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -120,7 +100,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let mut section = node.section()?;
     let matcher = section
         .require("match")
-        .and_then(|n| Some(n.locate(read_matcher(&n)?)));
+        .and_then(|n| Some(n.locate(matcher::read(&n)?)));
     let targets = section.require("targets").map(|n| read_targets(&n));
     let fallback = section.take("fallback").map(|n| read_fallbacks(&n));
     let on = section.take("on").map(|n| read_reasons(&n));
@@ -148,6 +128,11 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     })
 }
 
+const ONE_FALLBACK: &str =
+    "a fallback is asked for by name: write one that the rule serves, as in gpt-4o";
+const ONE_TARGET: &str =
+    "write one name, or leave `model` out to pass on what the client asked for";
+
 fn read_fallbacks(node: &Node<'_>) -> Vec<Fallback> {
     let items = node.list().unwrap_or_default();
     items.iter().filter_map(read_fallback).collect()
@@ -157,14 +142,14 @@ fn read_fallbacks(node: &Node<'_>) -> Vec<Fallback> {
 fn read_fallback(node: &Node<'_>) -> Option<Fallback> {
     if !node.is_mapping() {
         return Some(Fallback {
-            model: node.locate(node.name()?),
+            model: node.locate(matcher::read_one(node, ONE_FALLBACK)?),
             on: None,
         });
     }
     let mut section = node.section()?;
     let model = section
         .require("model")
-        .and_then(|n| Some(n.locate(n.name()?)));
+        .and_then(|n| Some(n.locate(matcher::read_one(&n, ONE_FALLBACK)?)));
     let on = section.take("on").map(|n| read_reasons(&n));
     section.finish();
     Some(Fallback { model: model?, on })
@@ -188,30 +173,6 @@ fn read_reasons(node: &Node<'_>) -> Reasons {
     reasons.collect()
 }
 
-fn read_matcher(node: &Node<'_>) -> Option<Matcher> {
-    if !node.is_mapping() {
-        return node.name().map(|name| match name.as_str() {
-            "*" => Matcher::Prefix(String::new()),
-            _ => Matcher::Exact(name),
-        });
-    }
-    let mut section = node.section()?;
-    let prefix = section.take("prefix").map(|n| n.name());
-    let keyword = section.take("keyword").map(|n| n.name());
-    section.finish();
-    match (prefix, keyword) {
-        (Some(prefix), None) => prefix.map(Matcher::Prefix),
-        (None, Some(keyword)) => keyword.map(Matcher::Keyword),
-        _ => {
-            node.report(
-                "expected one of `prefix` and `keyword`",
-                Some("match: gpt-4o, match: { prefix: gpt- } or match: { keyword: gpt }"),
-            );
-            None
-        }
-    }
-}
-
 fn read_targets(node: &Node<'_>) -> Vec<Target> {
     let Some(items) = node.list() else {
         return Vec::new();
@@ -224,7 +185,10 @@ fn read_targets(node: &Node<'_>) -> Vec<Target> {
         );
     } else if targets.iter().flatten().all(|t| t.weight == 0) && targets.iter().all(Option::is_some)
     {
-        node.report("at least one target needs a weight above 0", None);
+        node.report(
+            "at least one target needs a weight above 0",
+            Some("leave `weight` out for 1, or raise it"),
+        );
     }
     targets.into_iter().flatten().collect()
 }
@@ -234,7 +198,9 @@ fn read_target(node: &Node<'_>) -> Option<Target> {
     let upstream = section
         .require("upstream")
         .and_then(|n| Some(n.locate(n.name()?)));
-    let model = section.take("model").and_then(|n| n.name());
+    let model = section
+        .take("model")
+        .and_then(|n| matcher::read_one(&n, ONE_TARGET));
     let weight = section.take("weight").map(|n| read_weight(&n));
     let priority = section.take("priority").and_then(|n| n.count(0, 100));
     let manners = manners::read(&mut section);

@@ -46,7 +46,9 @@ pub struct Places {
 pub fn read_balance(section: &mut Section<'_>) -> Balance {
     let by = section.take("consistent_by");
     let read_by = by.as_ref().and_then(read_by).unwrap_or_default();
-    let balance = section.take("balance").and_then(|node| {
+    let balance = section.take("balance");
+    let is_written = balance.is_some();
+    let balance = balance.and_then(|node| {
         Some(match node.text()?.as_str() {
             "weighted" => Balance::Weighted,
             "random" => Balance::Random,
@@ -61,8 +63,11 @@ pub fn read_balance(section: &mut Section<'_>) -> Balance {
             }
         })
     });
+    // One that could not be read may have been meant to be consistent.
+    let is_unread = is_written && balance.is_none();
     let balance = balance.unwrap_or_default();
-    if let Some(node) = by.filter(|_| !matches!(balance, Balance::Consistent(_))) {
+    let has_effect = is_unread || matches!(balance, Balance::Consistent(_));
+    if let Some(node) = by.filter(|_| !has_effect) {
         node.report(
             "`consistent_by` has no effect",
             Some("write balance: consistent beside it"),

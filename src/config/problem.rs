@@ -1,12 +1,25 @@
 //! What is wrong with a configuration, in the words that help to mend it.
 //!
-//! Owns the form `FILE:LINE: key.path: message (hint)`. Refuses to know what is being checked.
+//! Owns the forms `FILE:LINE: key.path: message (hint)` and, for what is allowed and probably not
+//! meant, `FILE:LINE: warning: key.path: message (hint)`. Does not handle what is checked: the
+//! section files, `validate` and `warnings` do. Cannot fail.
 
 use std::fmt;
 
-/// One mistake.
+/// What follows from a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is taken. The operator is told, because it is probably not what was meant.
+    Warning,
+}
+
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// What follows from it.
+    pub severity: Severity,
     /// Where the configuration came from: a file's path, or `environment`.
     pub source: String,
     /// The line, counted from 1, where a file has one.
@@ -26,6 +39,9 @@ impl fmt::Display for Problem {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
+        if self.severity == Severity::Warning {
+            f.write_str(": warning")?;
+        }
         if !self.path.is_empty() {
             write!(f, ": {}", self.path)?;
         }
@@ -37,7 +53,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every mistake of one configuration; never empty.
+/// Every problem of a configuration that is refused; at least one is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -68,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_problem_reads_as_file_line_path_message_hint() {
-        let problem = Problem {
+        let mut problem = Problem {
+            severity: Severity::Error,
             source: "tollgate.yaml".into(),
             line: Some(7),
             path: "upstreams.openai.basurl".into(),
@@ -78,6 +95,12 @@ mod tests {
         assert_eq!(
             problem.to_string(),
             "tollgate.yaml:7: upstreams.openai.basurl: unknown key (did you mean `base_url`?)"
+        );
+        problem.severity = Severity::Warning;
+        assert_eq!(
+            problem.to_string(),
+            "tollgate.yaml:7: warning: upstreams.openai.basurl: unknown key (did you mean \
+             `base_url`?)"
         );
     }
 

@@ -113,12 +113,12 @@ pub fn read(node: &Node<'_>) -> Server {
     };
     if let Some(node) = section.take("listen") {
         let listeners = node.list().unwrap_or_default();
-        if listeners.is_empty() {
+        if node.is_list() && listeners.is_empty() {
             node.report(
                 "at least one address is needed",
                 Some("- address: 127.0.0.1:8080"),
             );
-        } else {
+        } else if node.is_list() {
             server.listen = listeners.iter().filter_map(read_listener).collect();
         }
     }

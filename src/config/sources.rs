@@ -4,13 +4,13 @@
 //! know what the text means.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::document::MAX_FILE_BYTES;
 use super::environment;
 use super::expand::Variables;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, Severity};
 use super::quick_start::QuickStart;
 
 /// The files that are looked for when none is named.
@@ -57,12 +57,13 @@ impl Source {
         match self {
             Self::File(path) => match read_file(path) {
                 Ok(text) => Ok((text, None)),
-                Err(message) => Err(Problems(vec![Problem {
+                Err((message, hint)) => Err(Problems(vec![Problem {
+                    severity: Severity::Error,
                     source: self.to_string(),
                     line: None,
                     path: String::new(),
                     message,
-                    hint: None,
+                    hint: Some(hint.to_owned()),
                 }])),
             },
             Self::Environment => {
@@ -74,17 +75,28 @@ impl Source {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+/// The text of a file; else what is wrong with it, and what to do about it.
+fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
+    let unreadable = |e: std::io::Error| {
+        let hint = match e.kind() {
+            ErrorKind::NotFound => "name another file with -c",
+            ErrorKind::PermissionDenied => "let the user read it that Tollgate runs as",
+            _ => "name a file that holds YAML",
+        };
+        (format!("cannot be read: {e}"), hint)
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot be read: {e}"))?;
+        .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("is larger than {} MiB", MAX_FILE_BYTES >> 20));
+        let message = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
+        return Err((message, "is it the right file?"));
     }
     if bytes.is_empty() {
-        return Err("the file is empty (0 bytes): start from conf/tollgate.yaml".to_owned());
+        let message = "the file is empty (0 bytes)".to_owned();
+        return Err((message, "start from conf/tollgate.yaml"));
     }
-    String::from_utf8(bytes).map_err(|e| format!("is not UTF-8: {e}"))
+    String::from_utf8(bytes).map_err(|e| (format!("is not UTF-8: {e}"), "save it as UTF-8"))
 }

@@ -5,6 +5,7 @@
 
 use super::document::{Located, Node};
 use super::keys;
+use super::matcher;
 use super::ways::{Allowances, Passthrough, read_allowances, read_passthrough};
 use crate::secret::{KeyHash, Secret};
 
@@ -63,7 +64,10 @@ fn read_id(node: &Node<'_>) -> Option<Located<String>> {
     let id = node.name()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if id.len() > 64 || !id.chars().all(plain) {
-        node.report("an id has up to 64 letters, digits, `-`, `_` and `.`", None);
+        node.report(
+            "an id has up to 64 letters, digits, `-`, `_` and `.`",
+            Some("as in id: team-a"),
+        );
         return None;
     }
     Some(node.locate(id))
@@ -74,7 +78,10 @@ fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
         return Vec::new();
     };
     if items.is_empty() {
-        node.report("at least one key is needed", None);
+        node.report(
+            "at least one key is needed",
+            Some("keys: [\"${CLIENT_KEY}\"]"),
+        );
     }
     keys::read(&items, parse_key)
 }
@@ -98,22 +105,16 @@ pub fn parse_key(key: &str) -> Result<KeyHash, keys::Fault> {
 }
 
 fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
-    let names = node.texts()?;
-    if names.is_empty() {
+    let items = node.list()?;
+    if items.is_empty() {
         node.report(
             "an empty list would allow nothing",
             Some("leave `models` out to allow all"),
         );
     }
-    for name in &names {
-        if name.value.trim_end_matches('*').contains('*') {
-            node.report(
-                format!("`{}`: a `*` stands only at the end", name.value),
-                None,
-            );
-        }
-    }
-    Some(names)
+    let names = items.iter();
+    let names = names.filter_map(|n| Some(n.locate(matcher::read_allowed(n)?)));
+    Some(names.collect())
 }
 
 fn read_limits(node: &Node<'_>) {

@@ -1,4 +1,8 @@
-//! The configuration as an operator would write it, right and wrong.
+//! The configuration as an operator would write it, right and wrong. `messages` has what is said of
+//! mistakes, word for word, `warnings` what is said of what is allowed.
+
+mod messages;
+mod warnings;
 
 use std::path::Path;
 
@@ -44,11 +48,10 @@ fn assert_problem(text: &str, expected: &str) {
 
 #[test]
 fn the_configuration_of_the_design_loads() {
-    // Its listener needs certificates that exist.
-    let cert = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let text = DESIGN
-        .replace("/etc/tollgate/tls/fullchain.pem", cert.to_str().unwrap())
-        .replace("/etc/tollgate/tls/privkey.pem", cert.to_str().unwrap());
+    // Its listener over TLS needs a certificate, for which the tests of the binary are there.
+    let tls = "      tls: { cert: /etc/tollgate/tls/fullchain.pem, key: /etc/tollgate/tls/privkey.pem }\n";
+    let text = DESIGN.replace(tls, "");
+    assert_ne!(text, DESIGN);
     let config = Config::parse("design.yaml", &text, &variables()).unwrap();
     assert_eq!(config.server.max_body_bytes, 32 << 20);
     assert_eq!(config.upstreams.len(), 4);
@@ -64,10 +67,21 @@ fn the_configuration_of_the_design_loads() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_read_is_told() {
+fn a_certificate_that_cannot_be_used_is_told() {
     assert_problem(
         DESIGN,
-        "server.listen[1].tls.cert: cannot read /etc/tollgate",
+        "server.listen[1].tls.cert: cannot read /etc/tollgate/tls/fullchain.pem: No such file or \
+         directory (os error 2) (name a file that the user can read that Tollgate runs as)",
+    );
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let other = other.to_str().unwrap();
+    let text = DESIGN.replace("/etc/tollgate/tls/fullchain.pem", other);
+    assert_problem(
+        &text,
+        &format!(
+            "server.listen[1].tls.cert: {other} holds no certificate (name a file in PEM: the \
+             certificate, then its chain)"
+        ),
     );
 }
 
@@ -116,7 +130,7 @@ tenants:
             "t.yaml:3: upstreams.a.basurl: unknown key (did you mean `base_url`?)",
             "t.yaml:6: models[0].targets[0].wieght: unknown key (did you mean `weight`?)",
             "t.yaml:6: models[0].targets[0].upstream: no upstream is called `b` (did you mean `a`?)",
-            "t.yaml:9: tenants[0].keys[0]: the key is empty",
+            "t.yaml:9: tenants[0].keys[0]: the key is empty (write the key, or take the entry out)",
         ]
     );
 }
@@ -158,6 +172,10 @@ fn wrong_types_say_what_was_expected() {
         (
             "server: { limits: { connections: 0 } }",
             "server.limits.connections: expected a whole number from 1 to 1000000",
+        ),
+        (
+            "server: { limits: { ipv6_prefix: 129 } }",
+            "server.limits.ipv6_prefix: expected a whole number from 1 to 128",
         ),
         (
             "server: { limits: { header_timeout: 2h } }",

@@ -209,11 +209,11 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     let mut section = node.section()?;
     let dialect = section
         .take("dialect")
-        .and_then(|n| dialect::read(&n))
-        .unwrap_or_default();
+        .map_or_else(|| Some(Dialect::default()), |n| dialect::read(&n));
     let base_url = section.take("base_url");
     let servers = section.take("servers");
-    let servers = read_servers(node, &dialect, base_url, servers);
+    let servers = read_servers(node, dialect.as_ref(), base_url, servers);
+    let dialect = dialect.unwrap_or_default();
     let hops = section.take("hops").and_then(|n| n.boolean());
     let forward_headers = section.take("forward_headers");
     let upstream = Upstream {
@@ -226,7 +226,9 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
         dialect,
         keys: section
             .take("keys")
-            .map_or(Keys::Own(Vec::new()), |n| read_keys(&n)),
+            .map_or(Some(Keys::Own(Vec::new())), |n| read_keys(&n))
+            // It has been reported, and must not count as no keys at all.
+            .unwrap_or(Keys::Passthrough),
         timeouts: section
             .take("timeouts")
             .map_or_else(Timeouts::default, |n| read_timeouts(&n)),
@@ -251,13 +253,16 @@ fn may_be_a_gateway(server: &Server) -> bool {
 
 fn read_servers(
     upstream: &Node<'_>,
-    dialect: &Dialect,
+    dialect: Option<&Dialect>,
     base_url: Option<Node<'_>>,
     servers: Option<Node<'_>>,
 ) -> Vec<Server> {
     match (base_url, servers) {
         (Some(_), Some(servers)) => {
-            servers.report("`base_url` and `servers` exclude each other", None);
+            servers.report(
+                "`base_url` and `servers` exclude each other",
+                Some("put the URL among the `servers`, or leave them out"),
+            );
             Vec::new()
         }
         (Some(url), None) => read_url(&url)
@@ -269,13 +274,11 @@ fn read_servers(
             .into_iter()
             .collect(),
         (None, Some(list)) => {
-            let servers: Vec<Server> = list
-                .list()
-                .unwrap_or_default()
-                .iter()
-                .filter_map(read_server)
-                .collect();
-            if list.is_list() && servers.iter().all(|s| s.weight == 0) {
+            let items = list.list().unwrap_or_default();
+            let servers: Vec<Server> = items.iter().filter_map(read_server).collect();
+            // One that could not be read may have any weight.
+            let all_read = list.is_list() && servers.len() == items.len();
+            if all_read && servers.iter().all(|s| s.weight == 0) {
                 list.report(
                     "at least one server needs a weight above 0",
                     Some("- { url: \"http://10.0.0.11:8000/v1\", weight: 1 }"),
@@ -284,7 +287,8 @@ fn read_servers(
             servers
         }
         (None, None) => {
-            if !dialect.has_built_in_server {
+            // A dialect that could not be read may have a server of its own.
+            if dialect.is_some_and(|dialect| !dialect.has_built_in_server) {
                 upstream.report(
                     "`base_url` is missing",
                     Some("as in base_url: https://api.openai.com/v1, or list several `servers`"),
@@ -345,19 +349,21 @@ fn read_url(node: &Node<'_>) -> Option<BaseUrl> {
     }
 }
 
-fn read_keys(node: &Node<'_>) -> Keys {
+fn read_keys(node: &Node<'_>) -> Option<Keys> {
     if !node.is_list() {
-        if node.text().as_deref() == Some("passthrough") {
-            return Keys::Passthrough;
+        if !node.is_mapping() && node.text()?.as_str() == "passthrough" {
+            return Some(Keys::Passthrough);
         }
         node.report(
             "expected a list of keys, or the word passthrough",
             Some("keys: [\"${OPENAI_API_KEY}\"]"),
         );
-        return Keys::Own(Vec::new());
+        return None;
     }
-    let keys = keys::read(&node.list().unwrap_or_default(), parse_key);
-    Keys::Own(keys.into_iter().map(|key| key.value).collect())
+    let items = node.list()?;
+    let keys = keys::read(&items, parse_key);
+    let all_unread = keys.is_empty() && !items.is_empty();
+    (!all_unread).then(|| Keys::Own(keys.into_iter().map(|key| key.value).collect()))
 }
 
 /// Takes a provider key as it is.

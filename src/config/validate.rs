@@ -1,8 +1,10 @@
 //! Checks that cross sections.
 //!
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is said
-//! twice, that no fallback runs in a circle, that nobody can call from outside without a key; and
-//! that the files and folders are there.
+//! twice, that no fallback runs in a circle, that no caller from outside is served without a key; and
+//! that the files and folders are there and can be used. Does not handle what is allowed and probably
+//! not meant: `warnings` does. Every mistake is noted; where an entry could not be read, nothing is
+//! said of names that may stand in it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,41 +13,58 @@ use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Matcher, Passthrough};
+use super::{Config, Listener, Matcher, Passthrough, certificate};
 use crate::routing;
 
+/// In which sections something is written that could not be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unread {
+    /// Upstreams may be missing.
+    pub upstreams: bool,
+    /// Rules may be missing.
+    pub models: bool,
+    /// Tenants may be missing.
+    pub tenants: bool,
+}
+
 /// Notes every problem that only the whole configuration shows.
-pub fn check(config: &Config, context: &Context<'_>) {
-    check_listeners(config, context);
+pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
+    check_listeners(config, unread, context);
     check_forms(config, context);
     check_versions(config, context);
-    check_references(config, context);
+    if !unread.upstreams {
+        check_references(config, context);
+    }
     check_matchers(config, context);
-    check_fallbacks(config, context);
-    check_default_models(config, context);
+    check_fallbacks(config, unread, context);
+    if !unread.models {
+        check_default_models(config, context);
+    }
     check_tenants(config, context);
     check_routes(config, context);
     check_chat_log(config, context);
 }
 
-fn check_listeners(config: &Config, context: &Context<'_>) {
+fn check_listeners(config: &Config, unread: &Unread, context: &Context<'_>) {
     let mut seen = HashSet::new();
     let listeners = config.server.listen.iter().map(|l| &l.address);
     for address in listeners.chain(config.server.admin.as_ref()) {
         // Port 0 asks the system for any free port, so two of them differ.
         if address.value.port() != 0 && !seen.insert(address.value) {
             let message = format!("the address {} is listened on twice", address.value);
-            context.report(&address.place, message, None);
+            let hint = "take one of them out, or give it another port".to_owned();
+            context.report(&address.place, message, Some(hint));
         }
     }
     for listener in &config.server.listen {
-        check_listener(config, listener, context);
+        let has_tenants = unread.tenants || !config.tenants.is_empty();
+        check_listener(has_tenants, listener, context);
     }
 }
 
-fn check_listener(config: &Config, listener: &Listener, context: &Context<'_>) {
+fn check_listener(has_tenants: bool, listener: &Listener, context: &Context<'_>) {
     let address = &listener.address;
-    if config.tenants.is_empty() && !address.value.ip().is_loopback() {
+    if !has_tenants && !address.value.ip().is_loopback() {
         let hint = "add `tenants` with keys, or listen on 127.0.0.1";
         context.report(
             &address.place,
@@ -54,11 +73,8 @@ fn check_listener(config: &Config, listener: &Listener, context: &Context<'_>) {
         );
     }
     let Some(tls) = &listener.tls else { return };
-    for file in [&tls.cert, &tls.key] {
-        if let Err(e) = File::open(&file.value) {
-            let message = format!("cannot read {}: {e}", file.value.display());
-            context.report(&file.place, message, None);
-        }
+    if let Err(fault) = certificate::check(tls) {
+        context.report(fault.place, fault.message, Some(fault.hint.to_owned()));
     }
 }
 
@@ -134,7 +150,7 @@ fn check_matchers(config: &Config, context: &Context<'_>) {
 }
 
 /// Each fallback must lead to a rule, and no chain of them back to where it began.
-fn check_fallbacks(config: &Config, context: &Context<'_>) {
+fn check_fallbacks(config: &Config, unread: &Unread, context: &Context<'_>) {
     let matchers: Vec<&Matcher> = config.models.iter().map(|r| &r.matcher.value).collect();
     let index = routing::Index::new(matchers.iter().copied());
     let mut edges: Vec<Vec<(usize, &Located<String>)>> = Vec::new();
@@ -143,9 +159,14 @@ fn check_fallbacks(config: &Config, context: &Context<'_>) {
         for name in rule.fallback.iter().map(|fallback| &fallback.model) {
             match index.find(&name.value) {
                 Some(rule) => next.push((rule, name)),
+                None if unread.models => {}
                 None => {
                     let message = format!("no rule serves the fallback `{}`", name.value);
-                    context.report(&name.place, message, None);
+                    context.report(
+                        &name.place,
+                        message,
+                        Some(rule_hint(&name.value, &matchers)),
+                    );
                 }
             }
         }
@@ -157,12 +178,25 @@ fn check_fallbacks(config: &Config, context: &Context<'_>) {
     }
 }
 
+/// What to write in place of a name that no rule serves.
+fn rule_hint(name: &str, matchers: &[&Matcher]) -> String {
+    let exact = matchers.iter().filter_map(|matcher| match matcher {
+        Matcher::Exact(name) => Some(name.as_str()),
+        _ => None,
+    });
+    match nearest(name, exact) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add a rule for it: match: {name}, or match: \"*\" for any name"),
+    }
+}
+
 fn check_default_models(config: &Config, context: &Context<'_>) {
-    let index = routing::Index::new(config.models.iter().map(|rule| &rule.matcher.value));
+    let matchers: Vec<&Matcher> = config.models.iter().map(|r| &r.matcher.value).collect();
+    let index = routing::Index::new(matchers.iter().copied());
     for (_, model) in &config.server.ways.default_models {
         if index.find(&model.value).is_none() {
             let message = format!("no rule serves the default model `{}`", model.value);
-            let hint = "add a rule that does under `models`".to_owned();
+            let hint = rule_hint(&model.value, &matchers);
             context.report(&model.place, message, Some(hint));
         }
     }
@@ -199,7 +233,8 @@ fn walk(
                 match state.get(*next) {
                     Some(Visit::Open) => {
                         let message = format!("the fallback `{}` runs in a circle", name.value);
-                        context.report(&name.place, message, None);
+                        let hint = "take it out: it leads back to this rule".to_owned();
+                        context.report(&name.place, message, Some(hint));
                     }
                     Some(Visit::New) => path.push((*next, 0)),
                     _ => {}
@@ -220,7 +255,8 @@ fn check_tenants(config: &Config, context: &Context<'_>) {
         let id = &tenant.id;
         if !ids.insert(id.value.as_str()) {
             let message = format!("the tenant id `{}` is taken already", id.value);
-            context.report(&id.place, message, None);
+            let hint = "give each tenant its own, or put the keys of both into one".to_owned();
+            context.report(&id.place, message, Some(hint));
         }
         for key in &tenant.keys {
             if let Some(owner) = keys.insert(key.value, id.value.as_str()) {
@@ -237,7 +273,8 @@ fn check_routes(config: &Config, context: &Context<'_>) {
     for prefix in config.routes.iter().map(|route| &route.prefix) {
         if !seen.insert(prefix.value.as_str()) {
             let message = format!("a route for `{}` stands above already", prefix.value);
-            context.report(&prefix.place, message, None);
+            let hint = "take one of them out, or give it another prefix".to_owned();
+            context.report(&prefix.place, message, Some(hint));
         }
     }
 }

@@ -66,6 +66,7 @@ use failure::Failure;
 
 pub use answer::last_words;
 pub use connection::{Connection, PREFACE_BYTES};
+pub use plan::Plan;
 
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {

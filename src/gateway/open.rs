@@ -35,7 +35,7 @@ pub fn open(session: &mut ServerSession, context: &mut Context, shared: &Shared)
     context.client = socket
         .map(|ip| client_address(ip, &session.req_header().headers, &settings.trusted_proxies));
     if let (Some(limit), Some(ip)) = (settings.flood_guard, context.client) {
-        context.floods = shared.floods(ip, limit);
+        context.floods = shared.floods(settings.limits.counted_as(ip), limit);
     }
 }
 

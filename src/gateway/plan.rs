@@ -53,6 +53,8 @@ pub struct Candidate<'r> {
     pub position: usize,
     /// The model that it is asked for; `None` for the one that the client asked for.
     pub model: Option<&'r str>,
+    /// The fallback that it is a target of; `None` for what the client asked for.
+    pub fallback: Option<&'r str>,
     rule: &'r Rule,
     target: usize,
     /// What leaves the target out, where something else can be asked in its place.
@@ -68,7 +70,7 @@ fn guard<'r>(rule: &'r Rule, position: usize, upstream: &'r Upstream) -> Option<
     Some((breaker, upstream.pool.ejection()?))
 }
 
-/// Why nobody can be asked.
+/// Why nothing can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nobody {
     /// What keeps the first target that would have been asked from being asked.
@@ -110,29 +112,35 @@ impl<'r, 'm> Plan<'r, 'm> {
         let home = home.and_then(|tenant| runtime.home_rule(tenant, endpoint));
         let rule = home.ok_or(Failure::NoModel)?;
         context.rule = Some(Arc::clone(rule));
-        Ok(Self::by(runtime, rule, "", Some(tenant)))
+        Ok(Self::along(runtime, rule, "", Some(tenant)))
     }
 
-    /// Finds who serves `model`, and notes it in the context.
+    /// Finds what serves `model`, and notes it in the context.
     pub fn new(
         runtime: &'r Runtime,
         context: &mut Context,
         model: &'m str,
     ) -> Result<Self, Failure> {
         context.model = Some(model.to_owned());
-        let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(model))
-            // An upstream may trim what it is asked for, and so come to another model than we have.
-            && !model.contains(char::is_control);
-        let rule = runtime.rule(model).filter(|_| allowed);
+        let tenant = context.tenant.as_deref();
+        let rule = tenant.and_then(|tenant| Self::rule_for(runtime, tenant, model));
         let rule = rule.ok_or_else(|| Failure::UnknownModel {
             model: model.to_owned(),
         })?;
         context.rule = Some(Arc::clone(rule));
         let tenant = context.tenant.clone();
-        Ok(Self::by(runtime, rule, model, tenant))
+        Ok(Self::along(runtime, rule, model, tenant))
     }
 
-    fn by(
+    /// The rule that serves `model`, if the tenant may ask for it.
+    pub fn rule_for(runtime: &'r Runtime, tenant: &Tenant, model: &str) -> Option<&'r Arc<Rule>> {
+        // An upstream may trim what it is asked for, and so come to another model than we have.
+        let allowed = tenant.allows(model) && !model.contains(char::is_control);
+        runtime.rule(model).filter(|_| allowed)
+    }
+
+    /// A plan for a model that this rule serves.
+    pub fn along(
         runtime: &'r Runtime,
         rule: &'r Rule,
         model: &'m str,
@@ -243,6 +251,7 @@ impl<'r, 'm> Plan<'r, 'm> {
             upstream,
             position: target.upstream,
             model: target.model.as_deref().or(model),
+            fallback: model,
             rule,
             target: position,
             guard,
@@ -299,6 +308,11 @@ impl<'r, 'm> Plan<'r, 'm> {
 }
 
 impl<'r> Candidate<'r> {
+    /// The target itself.
+    pub fn target(&self) -> Option<&'r Target> {
+        self.rule.targets.get(self.target)
+    }
+
     /// What the target wants changed.
     pub fn manners(&self) -> Option<&'r Manners> {
         self.rule.manners(self.target)

@@ -1,33 +1,38 @@
-//! The hosts of providers that are no gateways.
+//! The hosts of providers, which are no gateways and are spoken to over https with a key.
 //!
-//! Owns the list. What is not on it may be anything: a gateway of somebody's, an engine, a provider
-//! that is not known here.
+//! Owns the list. What is not on it may be anything: a gateway, an engine, a provider that is not known
+//! here. Does not handle how a provider is spoken to (see `dialect`).
 
 /// Hosts, and whatever stands below them. A cloud's own domain is not here: anything may run there.
-static HOSTS: [&str; 35] = [
+static HOSTS: [&str; 43] = [
+    "ai21.com",
     "anthropic.com",
-    "api.cohere.ai",
-    "api.cohere.com",
-    "api.x.ai",
     "api.z.ai",
-    "ark.cn-beijing.volces.com",
+    "baseten.co",
     "cerebras.ai",
     "cognitiveservices.azure.com",
+    "cohere.ai",
+    "cohere.com",
     "dashscope-intl.aliyuncs.com",
     "dashscope.aliyuncs.com",
     "deepinfra.com",
     "deepseek.com",
     "fireworks.ai",
-    "generativelanguage.googleapis.com",
+    "googleapis.com",
     "groq.com",
+    "huggingface.co",
     "hunyuan.cloud.tencent.com",
+    "hyperbolic.xyz",
+    "inference.ai.azure.com",
     "integrate.api.nvidia.com",
+    "lepton.run",
     "minimax.io",
     "minimaxi.com",
     "mistral.ai",
     "models.github.ai",
     "moonshot.ai",
     "moonshot.cn",
+    "nebius.com",
     "novita.ai",
     "open.bigmodel.cn",
     "openai.azure.com",
@@ -35,11 +40,14 @@ static HOSTS: [&str; 35] = [
     "openrouter.ai",
     "perplexity.ai",
     "qianfan.baidubce.com",
+    "replicate.com",
     "sambanova.ai",
     "services.ai.azure.com",
     "siliconflow.cn",
     "siliconflow.com",
     "together.xyz",
+    "volces.com",
+    "x.ai",
 ];
 
 /// Whether a host, without its port, is a provider's own.

@@ -171,6 +171,11 @@ impl Runtime {
         self.tenants.get(self.keys.owner(key?)?)
     }
 
+    /// The tenant with this id.
+    pub fn tenant_called(&self, id: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.iter().find(|tenant| tenant.id == id)
+    }
+
     /// The rule that serves a model.
     pub fn rule(&self, model: &str) -> Option<&Arc<Rule>> {
         self.rules.get(self.index.find(model)?)

@@ -70,7 +70,7 @@ impl Arrivals {
             .filter(|ip| !exempt(ip));
         let admitted = self.shared.connections.admit(
             limits.connections.min(self.room),
-            address.map(|ip| (ip, limits.connections_per_address)),
+            address.map(|ip| (limits.counted_as(ip), limits.connections_per_address)),
         );
         let shed = match admitted {
             Ok(place) => return Arrival::Admitted(place),

@@ -13,7 +13,7 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 
 use super::StartError;
-use crate::config::Tls;
+use crate::config::{Tls, certificate};
 
 /// What a connection of a client may hold back on its way out. One event of a stream fits, with
 /// its chunk's frame, so that it leaves in one write.
@@ -77,27 +77,15 @@ impl Bound {
 }
 
 fn tls_settings(tls: &Tls) -> Result<TlsSettings, StartError> {
+    // Pingora panics on a certificate that it cannot use, and the files may have changed since the
+    // configuration was read.
+    certificate::check(tls).map_err(|fault| StartError::Tls(fault.message))?;
     let (cert, key) = (&tls.cert.value, &tls.key.value);
     let (Some(cert), Some(key)) = (cert.to_str(), key.to_str()) else {
         return Err(StartError::Tls("a path is not UTF-8".to_owned()));
     };
-    check_pair(cert, key)?;
     let mut settings =
         TlsSettings::intermediate(cert, key).map_err(|e| StartError::Tls(e.to_string()))?;
     settings.enable_h2();
     Ok(settings)
-}
-
-/// Pingora panics on a certificate that it cannot use, so we try it first.
-fn check_pair(cert: &str, key: &str) -> Result<(), StartError> {
-    use pingora::tls::{ServerConfig, install_default_crypto_provider, load_certs_and_key_files};
-    let unusable = |what: String| StartError::Tls(format!("{cert} with {key}: {what}"));
-    install_default_crypto_provider();
-    let pair = load_certs_and_key_files(cert, key).map_err(|e| unusable(e.to_string()))?;
-    let (chain, key) = pair.ok_or_else(|| unusable("no certificate or no key in it".to_owned()))?;
-    ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map(drop)
-        .map_err(|e| unusable(e.to_string()))
 }

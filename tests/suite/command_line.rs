@@ -47,6 +47,261 @@ fn check_prints_what_the_configuration_amounts_to_without_its_keys() {
     assert_no_secret(&out);
 }
 
+/// What `check` prints of a file, with nothing on stderr.
+#[track_caller]
+fn checked(folder: &Folder, arguments: &[&str]) -> String {
+    let output = tollgate(folder, &[&["check"], arguments].concat(), &[]);
+    let (out, err) = said(&output);
+    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{out}");
+    out
+}
+
+#[test]
+fn check_shows_how_upstreams_are_asked_and_each_key_as_logs_have_it() {
+    let folder = Folder::new();
+    let yaml = format!(
+        "upstreams:
+  far:
+    base_url: https://far.example
+    keys: ['{PROVIDER_KEY}', 'short']
+    dialect: {{ name: azure, api_version: 2024-10-21 }}
+    timeouts: {{ connect: 250ms, total: 90s }}
+  near:
+    servers: ['http://10.0.0.1:8000', 'http://10.0.0.2:8000']
+    balance: consistent
+    consistent_by: tenant
+    health_check: {{ path: /health, method: HEAD, expect: [200, 300-399], interval: 7s }}
+  third: {{ base_url: 'http://10.0.0.3', balance: least_requests, health_check: {{ interval: 1m }} }}
+models:
+  - {{ match: gpt-*, targets: [{{ upstream: far }}] }}
+  - {{ match: {{ prefix: same-* }}, targets: [{{ upstream: near }}] }}
+"
+    );
+    folder.write("tollgate.yaml", yaml);
+    let out = checked(&folder, &["tollgate.yaml"]);
+    assert_no_secret(&out);
+    for line in [
+        "UPSTREAM  DIALECT           SERVER                      WEIGHT  KEYS (AS IN LOGS)",
+        "far       azure 2024-10-21  https://far.example/openai  1       prov… 11cbda1d, … f9b0078b",
+        "near      openai            http://10.0.0.1:8000/v1     1       none",
+        "UPSTREAM  BALANCE               HEALTH CHECK                                                   CONNECT  FIRST TOKEN  IDLE  TOTAL",
+        "far       weighted              none                                                           250ms    1m           1m    1m 30s",
+        "near      consistent by tenant  HEAD /health 200,300-399, every 7s, out after 3, back after 2  5s       1m           1m    10m",
+        "third     least_requests        a connection, every 1m, out after 3, back after 2              5s       1m           1m    10m",
+        "gpt-*   far     the same   0         1       -",
+        "same-*  near    the same   0         1       -",
+    ] {
+        assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
+    }
+    assert_eq!(checked(&folder, &["-c", "tollgate.yaml"]), out);
+    let both = tollgate(
+        &folder,
+        &["check", "tollgate.yaml", "-c", "tollgate.yaml"],
+        &[],
+    );
+    assert_eq!(both.status.code(), Some(2));
+}
+
+const ROUTES: &str = "upstreams:
+  one: { base_url: 'https://one.example', keys: [k1] }
+  two: { base_url: 'https://two.example', keys: [k2] }
+models:
+  - match: gpt-4o
+    targets:
+      - { upstream: one, model: gpt-4o-2024-11-20, weight: 3 }
+      - { upstream: two, weight: 1 }
+      - { upstream: two, model: late, priority: 1 }
+      - { upstream: one, model: never, weight: 0 }
+    fallback:
+      - { model: gpt-long, on: [context_length] }
+      - small
+    on: [overloaded, server_error]
+  - { match: gpt-*, targets: [{ upstream: two }] }
+  - { match: { keyword: '4o' }, targets: [{ upstream: one }] }
+  - { match: small, targets: [{ upstream: one, model: tiny }] }
+tenants:
+  - { id: red, keys: [r], models: [gpt-4o, 'small*'] }
+  - { id: blue, keys: [b] }
+";
+
+#[test]
+fn check_prints_the_way_that_a_request_would_take_and_why() {
+    let folder = Folder::new();
+    folder.write("tollgate.yaml", ROUTES);
+    let out = checked(&folder, &["--model", "gpt-4o", "--tenant", "red"]);
+    let expected = "\
+model   gpt-4o
+tenant  red may ask for gpt-4o, small*; for nothing else
+rule    gpt-4o, models[0] in line 5: exactly this name
+weaker  gpt-*, *4o*
+
+ORDER  UPSTREAM  ASKED FOR          PRIORITY  WEIGHT  FALLBACK  ASKED
+1      one       gpt-4o-2024-11-20  0         3       -         first, 3 of 4 requests
+1      two       the same           0         1       -         first, 1 of 4 requests
+2      two       late               1         1       -         after a failure
+3      two       gpt-long           0         1       gpt-long  after context_length
+4      one       tiny               0         1       small     after a failure
+
+A failure here is one of overloaded, server_error. After any that is not named nothing else is asked.
+";
+    assert_eq!(out, expected);
+    for (model, rule) in [
+        (
+            "gpt-5",
+            "gpt-*, models[1] in line 15: the longest prefix that the name begins with",
+        ),
+        (
+            "chat-4o",
+            "*4o*, models[2] in line 16: the first keyword that the name contains",
+        ),
+    ] {
+        let out = checked(&folder, &["--model", model]);
+        let rule = format!("rule    {rule}");
+        let tenant = "tenant  blue; red may not ask for it";
+        for line in [
+            rule.as_str(),
+            tenant,
+            "Nothing else is asked, whatever fails.",
+        ] {
+            assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
+        }
+    }
+}
+
+#[test]
+fn check_says_why_a_request_would_be_refused() {
+    let folder = Folder::new();
+    folder.write("tollgate.yaml", ROUTES);
+    for (model, tenant, why) in [
+        (
+            "gpt-5",
+            "red",
+            "404 model_not_found: it is not in the tenant's `models`",
+        ),
+        (
+            "claude",
+            "blue",
+            "404 model_not_found: no rule serves it, and there is none for \"*\"",
+        ),
+        (
+            "gpt-4o\n",
+            "blue",
+            "404 model_not_found: the name has a control character in it",
+        ),
+    ] {
+        let arguments = ["check", "--model", model, "--tenant", tenant];
+        let output = tollgate(&folder, &arguments, &[]);
+        let (out, err) = said(&output);
+        assert_eq!((output.status.code(), err.as_str()), (Some(1), ""), "{out}");
+        assert_eq!(
+            out.lines().last(),
+            Some(&*format!("refused  {why}")),
+            "{out}"
+        );
+    }
+    for (tenant, hint) in [
+        ("rde", "did you mean `red`?"),
+        ("x-y-z", "tenants are: red, blue"),
+    ] {
+        let output = tollgate(&folder, &["check", "--model", "m", "--tenant", tenant], &[]);
+        let (out, err) = said(&output);
+        assert_eq!((output.status.code(), out.as_str()), (Some(64), ""));
+        assert_eq!(
+            err,
+            format!("--tenant: no tenant has the id `{tenant}` ({hint})\n")
+        );
+    }
+    let alone = tollgate(&folder, &["check", "--tenant", "red"], &[]);
+    assert_eq!(alone.status.code(), Some(2));
+}
+
+/// The plan that `check` prints is the one that requests go by.
+#[tokio::test]
+async fn the_way_that_check_prints_is_the_way_that_requests_take() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "");
+    let gateway = Gateway::start(&yaml);
+    for (model, asked, code) in [
+        ("gpt-4o", "gpt-4o-2024-11-20", Some(0)),
+        ("same-x", "the same", Some(0)),
+        ("forbidden", "", Some(1)),
+        ("missing", "", Some(1)),
+    ] {
+        let arguments = ["check", "--model", model, "--tenant", "tester"];
+        let output = tollgate(gateway.folder(), &arguments, &[]);
+        let (out, _) = said(&output);
+        assert_eq!(output.status.code(), code, "{out}");
+        let response = gateway.post("/v1/chat/completions", &chat(model)).await;
+        let served = code == Some(0);
+        assert_eq!(response.status, if served { 200 } else { 404 }, "{model}");
+        if served {
+            assert!(
+                out.contains(&format!("\n1      far       {asked}")),
+                "{out}"
+            );
+            let sent = if asked == "the same" { model } else { asked };
+            let body = upstream.request().await.body;
+            let body = String::from_utf8(body).unwrap();
+            assert!(body.contains(&format!("\"model\":\"{sent}\"")), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn warnings_are_printed_by_check_and_logged_at_the_start() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "");
+    let gateway = Gateway::start(&yaml);
+    let file = gateway.folder().0.join("tollgate.yaml");
+    let warning = format!(
+        "{}:13: warning: tenants[0].models[2]: no rule under `models` serves `missing` (add a rule \
+         for it, or take the name out: the tenant gets 404)",
+        file.display()
+    );
+    let logged = gateway.output().wait_for("no rule under `models` serves");
+    assert!(
+        logged.ends_with(&format!(" WARN  tollgate::cli {warning}")),
+        "{logged}"
+    );
+    let output = tollgate(gateway.folder(), &["check", file.to_str().unwrap()], &[]);
+    let (out, err) = said(&output);
+    assert_eq!(
+        (output.status.code(), err),
+        (Some(0), format!("{warning}\n"))
+    );
+    assert!(out.contains(": ok\n"), "{out}");
+}
+
+#[tokio::test]
+async fn keys_may_live_in_the_file_of_a_unit() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "")
+        .replace(PROVIDER_KEY, "${UNIT_KEY}")
+        .replace(", missing]", "]");
+    let folder = Folder::new();
+    folder.write("tollgate.yaml", &yaml);
+    let unset = tollgate(&folder, &["check"], &[]);
+    assert!(said(&unset).1.contains("UNIT_KEY is not set"));
+    // Nothing expands in it, and it goes before the variables of the process.
+    let key = "a key$with=all of \"that\"#";
+    folder.write("unit.env", format!("# the unit's\nUNIT_KEY={key}\n"));
+    let arguments = ["check", "--env-file", "unit.env"];
+    let (out, err) = said(&tollgate(&folder, &arguments, &[("UNIT_KEY", "other")]));
+    assert_eq!(err, "");
+    assert!(out.contains("a ke… 8be6f4b6"), "{out}");
+    let gone = tollgate(&folder, &["check", "--env-file", "gone.env"], &[]);
+    let (out, err) = said(&gone);
+    assert_eq!((gone.status.code(), out.as_str()), (Some(64), ""));
+    assert!(err.starts_with("gone.env: cannot be read: "), "{err}");
+    let gateway = Gateway::start_with(&yaml, |command| {
+        command.arg("--env-file").arg(folder.0.join("unit.env"));
+    });
+    let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(response.status, 200);
+    let seen = upstream.request().await;
+    assert_eq!(seen.header("authorization"), [format!("Bearer {key}")]);
+}
+
 #[test]
 fn check_and_run_tell_every_mistake_and_exit_with_64() {
     let folder = Folder::new();

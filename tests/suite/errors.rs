@@ -214,6 +214,40 @@ async fn an_address_that_floods_is_slowed_down() {
     assert_eq!(refused.header("retry-after"), Some("1"));
 }
 
+/// How many of 20 requests are refused as too many, each from an address of its own.
+async fn refused_of_20(gateway: &Gateway, address: impl Fn(u32) -> String) -> usize {
+    let mut refused = 0;
+    for n in 0..20 {
+        let request = format!(
+            "GET /v1/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {CLIENT_KEY}\r\n\
+             x-forwarded-for: {}\r\n\r\n",
+            address(n)
+        );
+        let (response, _) = raw(gateway, &request).await;
+        refused += usize::from(response.status == 429);
+    }
+    refused
+}
+
+#[tokio::test]
+async fn an_ipv6_network_is_one_address_to_the_flood_guard() {
+    let upstream = Upstream::answering("{}").await;
+    let with = |more: &str| {
+        let more = format!("flood_guard: 5\n  trusted_proxies: [127.0.0.1]\n  {more}");
+        config(upstream.address, "", "").replace("max_body: 64MiB", &more)
+    };
+    let gateway = Gateway::start(&with(""));
+    let within = |n: u32| format!("2001:db8:1:2:{n}::{n}");
+    // 20 requests fall into few seconds, each of which lets five of an address pass.
+    assert!(refused_of_20(&gateway, within).await > 0);
+    let networks = |n: u32| format!("2001:db8:2:{n}::1");
+    assert_eq!(refused_of_20(&gateway, networks).await, 0);
+    let addresses = |n: u32| format!("192.0.2.{n}");
+    assert_eq!(refused_of_20(&gateway, addresses).await, 0);
+    let gateway = Gateway::start(&with("limits: { ipv6_prefix: 128 }"));
+    assert_eq!(refused_of_20(&gateway, within).await, 0);
+}
+
 #[tokio::test]
 async fn head_gets_a_header_alone() {
     let (_upstream, gateway) = started().await;

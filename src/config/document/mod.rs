@@ -1,10 +1,11 @@
 //! Reading a YAML document while collecting every mistake in it.
 //!
-//! Owns positions, key paths, types, unknown keys and variable expansion. Refuses to know any key
+//! Owns positions, key paths, types, unknown keys and variable expansion. Does not handle any key
 //! of Tollgate's: the section files ask for what they want. A reader that fails notes a problem
 //! and gives `None`, so that the sections go on and all mistakes are reported at once. `values`
-//! reads single values.
+//! reads single values, `syntax` explains what is not YAML.
 
+mod syntax;
 mod values;
 
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use std::cell::RefCell;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use super::expand::Variables;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, Severity, nearest};
 
 /// A configuration file of more than this is not read.
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -36,11 +37,26 @@ impl<'a> Context<'a> {
 
     /// Notes a mistake.
     pub fn report(&self, place: &Place, message: impl Into<String>, hint: Option<String>) {
+        self.note(Severity::Error, place, message.into(), hint);
+    }
+
+    /// Notes what is allowed and probably not meant.
+    pub fn warn(&self, place: &Place, message: impl Into<String>, hint: &str) {
+        self.note(
+            Severity::Warning,
+            place,
+            message.into(),
+            Some(hint.to_owned()),
+        );
+    }
+
+    fn note(&self, severity: Severity, place: &Place, message: String, hint: Option<String>) {
         self.problems.borrow_mut().push(Problem {
+            severity,
             source: self.source.clone(),
             line: place.line,
             path: place.path.clone(),
-            message: message.into(),
+            message,
             hint,
         });
     }
@@ -91,11 +107,13 @@ pub fn with_root<T>(
     let documents = match MarkedYaml::load_from_str(text) {
         Ok(documents) => documents,
         Err(e) => {
+            let slip = syntax::explain(text, e.marker().line(), e.info());
             let place = Place {
-                line: Some(e.marker().line()),
+                line: Some(slip.line),
                 path: String::new(),
             };
-            context.report(&place, format!("not valid YAML: {}", e.info()), None);
+            let message = format!("not valid YAML: {}", slip.message);
+            context.report(&place, message, Some(slip.hint.to_owned()));
             return None;
         }
     };
@@ -132,6 +150,11 @@ impl<'a> Node<'a> {
             .report(&self.place, message, hint.map(str::to_owned));
     }
 
+    /// Notes what is allowed here and probably not meant.
+    pub fn warn(&self, message: impl Into<String>, hint: &str) {
+        self.context.warn(&self.place, message, hint);
+    }
+
     /// Pairs a value with this node's place.
     pub fn locate<T>(&self, value: T) -> Located<T> {
         Located {
@@ -150,7 +173,21 @@ impl<'a> Node<'a> {
         matches!(self.yaml.data, YamlData::Sequence(_))
     }
 
+    /// How many entries a list or a mapping has; 0 for anything else.
+    pub fn len(&self) -> usize {
+        match &self.yaml.data {
+            YamlData::Mapping(mapping) => mapping.len(),
+            YamlData::Sequence(items) => items.len(),
+            _ => 0,
+        }
+    }
+
     fn wrong_type(&self, wanted: &str) {
+        let is_text = matches!(self.yaml.data, YamlData::Value(Scalar::String(_)));
+        if is_text && self.text().is_none() {
+            // A variable that is not set might have been right: that is what is told.
+            return;
+        }
         let found = match &self.yaml.data {
             YamlData::Mapping(_) => "a mapping",
             YamlData::Sequence(_) => "a list",
@@ -160,7 +197,18 @@ impl<'a> Node<'a> {
             YamlData::Value(Scalar::String(_)) => "text",
             _ => "something unreadable",
         };
-        self.report(format!("expected {wanted}, found {found}"), None);
+        // The value itself stays out of the message: it may be a key.
+        let key = self.place.path.rsplit('.').next().unwrap_or_default();
+        let hint = match (wanted, found) {
+            ("a list", "a mapping") => "begin each entry with `- `".to_owned(),
+            ("a list", _) => format!("write it in brackets, as in {key}: [...]"),
+            ("a mapping", "a list") => "write keys with values, without `- ` and [ ]".to_owned(),
+            ("a mapping", _) => "write keys with values, and a space after each colon".to_owned(),
+            (_, "a number") => "put it between quotes".to_owned(),
+            (_, "nothing") => "write a value, or take the entry out".to_owned(),
+            _ => "write one value; quote it if it has `: `, `[` or `{` in it".to_owned(),
+        };
+        self.report(format!("expected {wanted}, found {found}"), Some(&hint));
     }
 
     /// The values of a list.
@@ -206,7 +254,7 @@ impl<'a> Node<'a> {
                 YamlData::Value(Scalar::Integer(number)) => number.to_string(),
                 YamlData::Value(Scalar::Boolean(flag)) => flag.to_string(),
                 _ => {
-                    key_node.report("a key must be text", None);
+                    key_node.report("a key must be text", Some("put it between quotes"));
                     continue;
                 }
             };
@@ -261,12 +309,14 @@ impl<'a> Section<'a> {
     pub fn require(&mut self, name: &'static str) -> Option<Node<'a>> {
         let node = self.take(name);
         if node.is_none() {
-            self.node.report(format!("`{name}` is missing"), None);
+            let hint = format!("add `{name}: …`");
+            self.node
+                .report(format!("`{name}` is missing"), Some(&hint));
         }
         node
     }
 
-    /// Notes a problem for each key that nobody took.
+    /// Notes a problem for each key that was not taken.
     pub fn finish(self) {
         for (key, node) in &self.entries {
             let hint = match nearest(key, self.known.iter().copied()) {

@@ -30,15 +30,30 @@ impl Node<'_> {
                 self.report(
                     format!("the environment variable {name} is not set"),
                     Some(&format!(
-                        "set it, put it into .env, or give a default: ${{{name}:-…}}"
+                        "set it, put it into .env, name the file that has it with --env-file, or \
+                         give a default: ${{{name}:-…}}"
                     )),
                 );
                 None
             }
             Err(ExpandError::Unclosed) => {
-                self.report("`${` without `}`", Some("write `$${` for a literal `${`"));
+                self.report(
+                    "`${` without `}`",
+                    Some("close it, as in ${NAME}, or write `$${` for a literal `${`"),
+                );
                 None
             }
+        }
+    }
+
+    /// Whether the value is the word `off`, for what can be turned off as a whole. YAML 1.2 reads it
+    /// as text; `false` is what people write who come from 1.1. Notes nothing.
+    pub fn says_off(&self) -> bool {
+        match &self.yaml.data {
+            YamlData::Value(Scalar::String(text)) => expand(text, self.context.variables)
+                .is_ok_and(|text| matches!(text.as_str(), "off" | "false")),
+            YamlData::Value(Scalar::Boolean(flag)) => !flag,
+            _ => false,
         }
     }
 
@@ -46,7 +61,7 @@ impl Node<'_> {
     pub fn name(&self) -> Option<String> {
         let text = self.text()?;
         if text.trim().is_empty() {
-            self.report("must not be empty", None);
+            self.report("must not be empty", Some("write a value, or take it out"));
             return None;
         }
         Some(text)

@@ -1,0 +1,258 @@
+//! What `tollgate check --model` prints: the way that a request would take, and why.
+//!
+//! Owns its words. The way itself is planned by the gateway's own plan, on a snapshot in which every
+//! server is up and every key can be used. Targets of one priority take turns, so they are shown by
+//! weight. Does not handle what is known of servers and keys at work: `/status` tells. Looks up no
+//! name and connects to nothing. Fails for a tenant that the configuration does not have.
+
+use super::table::{align, row};
+use crate::config::{Config, Matcher, ModelRule, nearest};
+use crate::gateway::Plan;
+use crate::openai::verdict::Reason;
+use crate::routing::Target;
+use crate::runtime::{Rule, Runtime};
+use crate::tenants::Tenant;
+use crate::upstreams::Conditions;
+
+/// The way of one request.
+pub struct Route {
+    /// What is printed.
+    pub text: String,
+    /// Whether the request would be served.
+    pub is_served: bool,
+}
+
+/// A target that may be asked, and when it is.
+struct Step<'r> {
+    /// The position of the fallback that leads to it; `None` for the model that was asked for.
+    fallback: Option<usize>,
+    name: Option<&'r str>,
+    target: &'r Target,
+    upstream: &'r str,
+    asked_for: Option<&'r str>,
+    /// The failures of others that lead to it.
+    on: Vec<Reason>,
+}
+
+/// Describes the way of a request for `model`, of the tenant with this id or of any.
+///
+/// # Errors
+/// No tenant has the id: text for the operator.
+pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Route, String> {
+    let runtime = snapshot(config)?;
+    let any = Tenant::anonymous();
+    let caller = match tenant {
+        None => &any,
+        Some(id) => runtime
+            .tenant_called(id)
+            .ok_or_else(|| unknown_tenant(id, config))?,
+    };
+    let mut facts = vec![
+        row(&["model", model]),
+        row(&["tenant", &describe_tenant(config, model, tenant)]),
+    ];
+    let Some(rule) = Plan::rule_for(&runtime, caller, model) else {
+        let why = why_refused(&runtime, caller, model);
+        facts.push(row(&["refused", &format!("404 model_not_found: {why}")]));
+        return Ok(Route {
+            text: align(&facts).trim_end().to_owned(),
+            is_served: false,
+        });
+    };
+    let written = config.models.iter().enumerate();
+    let mut written = written.filter(|(_, r)| r.matcher.value.label() == rule.label);
+    if let Some((position, written)) = written.next() {
+        let line = written.matcher.place.line.unwrap_or_default();
+        let how = how(&written.matcher.value);
+        let described = format!("{}, models[{position}] in line {line}: {how}", rule.label);
+        facts.push(row(&["rule", &described]));
+    }
+    let others = passed_over(config, rule, model);
+    if !others.is_empty() {
+        facts.push(row(&["weaker", &others.join(", ")]));
+    }
+    Ok(Route {
+        text: format!("{}\n{}", align(&facts), describe_steps(&runtime, rule)),
+        is_served: true,
+    })
+}
+
+/// A snapshot in which every server has an address: a plan passes over one that has none. No
+/// address is connected to, so each is one that takes no look-up.
+fn snapshot(config: &Config) -> Result<Runtime, String> {
+    let mut config = config.clone();
+    let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
+    servers.for_each(|server| server.url.host = "127.0.0.1".to_owned());
+    let built_in = Some(([127, 0, 0, 1], 0).into());
+    let runtime = Runtime::new(&config, built_in, &Conditions::default());
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the way cannot be planned: {e}"))?;
+    tokio.block_on(runtime.resolve_names());
+    Ok(runtime)
+}
+
+fn unknown_tenant(id: &str, config: &Config) -> String {
+    let known = || config.tenants.iter().map(|t| t.id.value.as_str());
+    let hint = match nearest(id, known()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if config.tenants.is_empty() => "there are no tenants: leave it out".to_owned(),
+        None => format!("tenants are: {}", known().collect::<Vec<_>>().join(", ")),
+    };
+    format!("--tenant: no tenant has the id `{id}` ({hint})")
+}
+
+fn describe_tenant(config: &Config, model: &str, tenant: Option<&str>) -> String {
+    if config.tenants.is_empty() {
+        return "any caller on this machine, for any model".to_owned();
+    }
+    let listed = |t: &crate::config::Tenant| {
+        let names = t.models.as_ref()?.iter();
+        Some(names.map(|name| name.value.clone()).collect::<Vec<_>>())
+    };
+    if let Some(id) = tenant {
+        let mut tenants = config.tenants.iter();
+        let found = tenants.find(|t| t.id.value == id);
+        return match found.and_then(listed) {
+            Some(names) => format!("{id} may ask for {}; for nothing else", names.join(", ")),
+            None => format!("{id} may ask for any model"),
+        };
+    }
+    let may = |t: &&crate::config::Tenant| Tenant::new(t.id.value.clone(), listed(t)).allows(model);
+    let (may, not): (Vec<_>, Vec<_>) = config.tenants.iter().partition(may);
+    let ids = |tenants: &[&crate::config::Tenant]| {
+        let ids = tenants.iter().map(|t| t.id.value.as_str());
+        ids.collect::<Vec<_>>().join(", ")
+    };
+    match (may.as_slice(), not.as_slice()) {
+        (may, []) => format!("any of {}", ids(may)),
+        ([], not) => format!("none: {} may not ask for it", ids(not)),
+        (may, not) => format!("{}; {} may not ask for it", ids(may), ids(not)),
+    }
+}
+
+fn why_refused(runtime: &Runtime, caller: &Tenant, model: &str) -> &'static str {
+    if !caller.allows(model) {
+        return "it is not in the tenant's `models`";
+    }
+    match runtime.rule(model) {
+        Some(_) => "the name has a control character in it",
+        None => "no rule serves it, and there is none for \"*\"",
+    }
+}
+
+fn how(matcher: &Matcher) -> &'static str {
+    match matcher {
+        Matcher::Exact(_) => "exactly this name",
+        Matcher::Prefix(prefix) if prefix.is_empty() => "any name that no other rule serves",
+        Matcher::Prefix(_) => "the longest prefix that the name begins with",
+        Matcher::Keyword(_) => "the first keyword that the name contains",
+    }
+}
+
+/// The rules that would serve the model if the one that does were not there.
+fn passed_over(config: &Config, rule: &Rule, model: &str) -> Vec<String> {
+    let meets = |r: &&ModelRule| r.matcher.value.meets(model);
+    let labels = config.models.iter().filter(meets);
+    let labels = labels.map(|r| r.matcher.value.label());
+    labels.filter(|label| *label != rule.label).collect()
+}
+
+fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
+    let steps = steps(runtime, rule);
+    if steps.is_empty() {
+        return "No target of the rule has a server with a weight above 0.".to_owned();
+    }
+    let mut table = vec![row(&[
+        "ORDER",
+        "UPSTREAM",
+        "ASKED FOR",
+        "PRIORITY",
+        "WEIGHT",
+        "FALLBACK",
+        "ASKED",
+    ])];
+    let tier = |step: &Step<'_>| (step.fallback, step.target.priority);
+    let all = Reason::ALL.iter().copied();
+    let failures: Vec<Reason> = all.filter(|reason| rule.on.contains(*reason)).collect();
+    let mut order = 0;
+    let mut last = None;
+    for step in &steps {
+        let here = tier(step);
+        if last.replace(here) != Some(here) {
+            order += 1;
+        }
+        let siblings = steps.iter().filter(|s| tier(s) == here);
+        let total: u32 = siblings.map(|s| s.target.weight).sum();
+        table.push(vec![
+            order.to_string(),
+            step.upstream.to_owned(),
+            step.asked_for.unwrap_or("the same").to_owned(),
+            step.target.priority.to_string(),
+            step.target.weight.to_string(),
+            step.name.unwrap_or("-").to_owned(),
+            match (order, step.target.weight) {
+                (1, weight) if weight == total => "first".to_owned(),
+                (1, weight) => format!("first, {weight} of {total} requests"),
+                _ if step.on == failures => "after a failure".to_owned(),
+                _ => format!("after {}", names(&step.on)),
+            },
+        ]);
+    }
+    let rest = match steps.len() {
+        1 => "Nothing else is asked, whatever fails.".to_owned(),
+        _ => format!(
+            "A failure here is one of {}. After any that is not named nothing else is asked.",
+            names(&failures)
+        ),
+    };
+    format!("{}\n{rest}", align(&table))
+}
+
+/// Every target that some failure leads to, in order.
+fn steps<'r>(runtime: &'r Runtime, rule: &'r Rule) -> Vec<Step<'r>> {
+    let mut steps: Vec<Step<'r>> = Vec::new();
+    for why in Reason::ALL.iter().copied() {
+        let mut plan = Plan::along(runtime, rule, "", None);
+        let first = plan.first().ok();
+        let mut is_first = true;
+        let mut next = first;
+        while let Some(candidate) = next {
+            let Some(target) = candidate.target() else {
+                break;
+            };
+            let name = candidate.fallback;
+            let is_known =
+                |step: &&mut Step<'_>| step.name == name && std::ptr::eq(step.target, target);
+            let on = (!is_first).then_some(why);
+            match steps.iter_mut().find(is_known) {
+                Some(step) => step.on.extend(on),
+                None => steps.push(Step {
+                    fallback: rule.fallbacks.iter().position(|f| Some(&*f.model) == name),
+                    name,
+                    target,
+                    upstream: &candidate.upstream.name,
+                    asked_for: candidate.model,
+                    on: on.into_iter().collect(),
+                }),
+            }
+            is_first = false;
+            next = plan.next(why);
+        }
+    }
+    steps.sort_by_key(|step| {
+        let target = step.target;
+        (
+            step.fallback,
+            target.priority,
+            std::cmp::Reverse(target.weight),
+        )
+    });
+    steps
+}
+
+fn names(reasons: &[Reason]) -> String {
+    let names: Vec<&str> = reasons.iter().map(|reason| reason.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,167 @@
+//! What is allowed and probably not meant.
+
+use super::{problems, variables};
+use crate::config::{Config, Matcher};
+
+/// The warnings of a configuration that is taken.
+#[track_caller]
+fn warnings(text: &str) -> Vec<String> {
+    let config = Config::parse("t.yaml", text, &variables()).unwrap();
+    config.warnings.iter().map(ToString::to_string).collect()
+}
+
+/// A configuration with one upstream, whose keys are given, and more.
+fn upstream(upstream: &str, more: &str) -> String {
+    format!(
+        "upstreams:\n  a: {{ {upstream} }}\n\
+         models: [{{ match: gpt-*, targets: [{{ upstream: a }}] }}]\n{more}"
+    )
+}
+
+#[test]
+fn a_configuration_without_doubts_has_no_warnings() {
+    for text in [
+        upstream(
+            "base_url: https://api.openai.com, keys: ['${OPENAI_API_KEY}']",
+            "",
+        ),
+        upstream("base_url: https://api.openai.com, keys: passthrough", ""),
+        upstream("base_url: http://10.0.0.1:8000", ""),
+        upstream(
+            "base_url: http://vllm.internal:8000, keys: ['a$b', '$', '$1', '${OPENAI_API_KEY}']",
+            "",
+        ),
+        upstream(
+            "base_url: https://api.groq.com, dialect: { name: openai, headers: { Authorization: x } }",
+            "",
+        ),
+        upstream(
+            "base_url: https://r.openai.azure.com, dialect: { name: azure, headers: { api-key: x } }",
+            "",
+        ),
+        upstream(
+            "base_url: http://a",
+            "server: { passthrough: a }\n\
+             tenants: [{ id: t, keys: [k], models: [gpt-4o, gpt-*, g*, '*'], passthrough: off }, { id: u, keys: [l] }]",
+        ),
+    ] {
+        assert_eq!(warnings(&text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_looks_like_a_variable_is_warned_of_and_not_printed() {
+    for (text, path) in [
+        (
+            upstream("base_url: http://a, keys: [ok, '$OPENAI_API_KEY']", ""),
+            "2: warning: upstreams.a.keys[1]",
+        ),
+        (
+            upstream(
+                "base_url: http://a, dialect: { name: openai, headers: { x-key: $KEY } }",
+                "",
+            ),
+            "2: warning: upstreams.a.dialect.headers.x-key",
+        ),
+        (
+            upstream(
+                "base_url: http://a",
+                "tenants: [{ id: t, keys: ['x,$key_1'] }]",
+            ),
+            "4: warning: tenants[0].keys[0]",
+        ),
+    ] {
+        let expected = format!(
+            "t.yaml:{path}: it begins with `$` and has no braces, so it is taken as it stands (write ${{NAME}} for the value of a variable)"
+        );
+        assert_eq!(warnings(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_public_provider_in_cleartext_or_without_a_key_is_warned_of() {
+    assert_eq!(
+        warnings(&upstream(
+            "base_url: http://api.openai.com/v1, keys: [k]",
+            ""
+        )),
+        [
+            "t.yaml:2: warning: upstreams.a.base_url: http:// to api.openai.com sends prompts and keys unencrypted over the internet (write https://)"
+        ]
+    );
+    assert_eq!(
+        warnings(&upstream(
+            "servers: [https://api.groq.com, http://API.Mistral.AI], keys: [k]",
+            ""
+        )),
+        [
+            "t.yaml:2: warning: upstreams.a.servers[1]: http:// to API.Mistral.AI sends prompts and keys unencrypted over the internet (write https://)"
+        ]
+    );
+    for keys in [
+        "",
+        ", keys: []",
+        ", dialect: { name: openai, headers: { x-team: a } }",
+    ] {
+        assert_eq!(
+            warnings(&upstream(
+                &format!("base_url: https://api.openai.com{keys}"),
+                ""
+            )),
+            [
+                "t.yaml:2: warning: upstreams.a: api.openai.com is asked without a key (add keys: [\"${NAME}\"], or keys: passthrough to send the client's own)"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_tenants_list_that_does_not_do_what_it_says_is_warned_of() {
+    let text = upstream(
+        "base_url: http://a",
+        "server: { passthrough: a }\n\
+         tenants:\n  - id: t\n    keys: [k]\n    models: [gpt-4o, claude-3, claude-*]\n",
+    );
+    assert_eq!(
+        warnings(&text),
+        [
+            "t.yaml:6: warning: tenants[0]: `models` does not bind what passes through to `a` by server.passthrough: files, batches and the like may name any model (write passthrough: off here, or passthrough: a if that is meant)",
+            "t.yaml:8: warning: tenants[0].models[1]: no rule under `models` serves `claude-3` (add a rule for it, or take the name out: the tenant gets 404)",
+            "t.yaml:8: warning: tenants[0].models[2]: no rule under `models` serves `claude-*` (add a rule for it, or take the name out: the tenant gets 404)",
+        ]
+    );
+}
+
+#[test]
+fn warnings_are_told_with_the_mistakes() {
+    let text = upstream(
+        "base_url: http://api.openai.com, keys: [k], http3: true",
+        "",
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "t.yaml:2: upstreams.a.http3: unknown key (did you mean `http2`?)",
+            "t.yaml:2: warning: upstreams.a.base_url: http:// to api.openai.com sends prompts and keys unencrypted over the internet (write https://)",
+        ]
+    );
+}
+
+#[test]
+fn a_star_at_the_end_is_a_prefix_wherever_names_are_matched() {
+    for (written, expected) in [
+        ("gpt-*", "gpt-"),
+        ("'*'", ""),
+        ("{ prefix: gpt- }", "gpt-"),
+        ("{ prefix: gpt-* }", "gpt-"),
+        ("{ prefix: '*' }", ""),
+    ] {
+        let text = format!(
+            "upstreams: {{ a: {{ base_url: http://a }} }}\n\
+             models: [{{ match: {written}, targets: [{{ upstream: a }}] }}]"
+        );
+        let config = Config::parse("t.yaml", &text, &variables()).unwrap();
+        let matcher = &config.models[0].matcher.value;
+        assert_eq!(*matcher, Matcher::Prefix(expected.to_owned()), "{written}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What is allowed and probably not meant.
+//!
+//! Owns the warnings that take the whole configuration or a whole upstream to see; `keys` warns of a
+//! key that looks like a variable. Does not handle what is refused: the section files and `validate`
+//! do. Cannot fail.
+
+use http::header::AUTHORIZATION;
+
+use super::document::{Context, Place};
+use super::validate::Unread;
+use super::{Config, Keys, Passthrough, Tenant, Upstream};
+use crate::openai::providers;
+
+/// Notes every warning.
+pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
+    for upstream in &config.upstreams {
+        check_cleartext(upstream, context);
+        check_keys(upstream, context);
+    }
+    for tenant in &config.tenants {
+        // A rule that could not be read may serve anything.
+        if !unread.models {
+            check_models(tenant, config, context);
+        }
+        check_passthrough(tenant, config, context);
+    }
+}
+
+fn check_cleartext(upstream: &Upstream, context: &Context<'_>) {
+    for server in &upstream.servers {
+        let url = &server.url;
+        if !url.tls && providers::is_provider(&url.host) {
+            let message = format!(
+                "http:// to {} sends prompts and keys unencrypted over the internet",
+                url.host
+            );
+            context.warn(&server.place, message, "write https://");
+        }
+    }
+}
+
+fn check_keys(upstream: &Upstream, context: &Context<'_>) {
+    let dialect = &upstream.dialect;
+    let mut headers = dialect.headers.iter().map(|(name, _)| name);
+    let has_credential = headers.any(|name| *name == dialect.key_header || name == AUTHORIZATION);
+    let Keys::Own(keys) = &upstream.keys else {
+        return;
+    };
+    if !keys.is_empty() || has_credential {
+        return;
+    }
+    let mut servers = upstream.servers.iter();
+    if let Some(server) = servers.find(|server| providers::is_provider(&server.url.host)) {
+        context.warn(
+            &upstream.name.place,
+            format!("{} is asked without a key", server.url.host),
+            "add keys: [\"${NAME}\"], or keys: passthrough to send the client's own",
+        );
+    }
+}
+
+fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
+    for name in tenant.models.iter().flatten() {
+        let mut rules = config.models.iter();
+        if !rules.any(|rule| rule.matcher.value.meets(&name.value)) {
+            let message = format!("no rule under `models` serves `{}`", name.value);
+            let hint = "add a rule for it, or take the name out: the tenant gets 404";
+            context.warn(&name.place, message, hint);
+        }
+    }
+}
+
+fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
+    let Passthrough::To(home) = &config.server.ways.passthrough else {
+        return;
+    };
+    if tenant.models.is_none() || tenant.passthrough.is_some() {
+        return;
+    }
+    let id = &tenant.id.place;
+    let place = Place {
+        line: id.line,
+        path: id.path.trim_end_matches(".id").to_owned(),
+    };
+    let message = format!(
+        "`models` does not bind what passes through to `{}` by server.passthrough: files, batches \
+         and the like may name any model",
+        home.value
+    );
+    let hint = format!(
+        "write passthrough: off here, or passthrough: {} if that is meant",
+        home.value
+    );
+    context.warn(&place, message, &hint);
+}
