@@ -292,7 +292,7 @@ fn a_default_model_that_no_rule_serves_is_told() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     for line in [
-        ":2: server.default_models.images: no rule serves the default model `nothing` (add a rule that does under `models`)",
+        ":2: server.default_models.images: no rule serves the default model `nothing` (add a rule for it: match: nothing, or match: \"*\" for any name)",
         ":2: server.default_models.moderation: unknown key (did you mean `moderations`?)",
     ] {
         assert!(said.contains(line), "{line} is not in {said}");
