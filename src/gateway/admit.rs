@@ -17,18 +17,6 @@ use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::secret;
 
-/// Refuses a request that is one too many, but for the one that asks how we are.
-pub fn check_room(header: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
-    if !context.is_beyond(context.runtime.settings.limits.requests) {
-        return Ok(());
-    }
-    if let Some(Endpoint::Health) = endpoint(header.uri.path(), &header.method) {
-        return Ok(());
-    }
-    context.give_way();
-    Err(Failure::Shed(Shed::Requests))
-}
-
 /// The endpoint that the request names, if it takes the method.
 pub fn endpoint<'p>(path: &'p str, method: &Method) -> Option<Endpoint<'p>> {
     let endpoint = Endpoint::find(path)?;
@@ -65,7 +53,7 @@ pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Finds out whose key it is.
+/// Finds out whose key it is, and gives the request a place among those that are served.
 pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
     if context.floods {
         return Err(Failure::Flood);
@@ -73,7 +61,12 @@ pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
     match context.runtime.tenant(key) {
         Some(tenant) => {
             context.tenant = Some(Arc::clone(tenant));
-            Ok(())
+            // What has no key takes no place from what has one.
+            let limit = context.runtime.settings.limits.requests;
+            match context.in_flight.serve(limit) {
+                true => Ok(()),
+                false => Err(Failure::Shed(Shed::Requests)),
+            }
         }
         None => Err(match key {
             None => Failure::NoKey,

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
@@ -24,10 +25,16 @@ use super::failure::{Failure, Refusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use crate::ids;
 use crate::openai::ratelimit;
+use crate::runtime::Shared;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
 const LINGER_BYTES: usize = 64 << 20;
+/// How long a stream of HTTP/2 stays open behind its refusal, for the client to end it.
+const RESET_AFTER: Duration = Duration::from_millis(250);
+/// How many refused requests at a time have their bodies read; with the others the connection is
+/// closed at once, which may cost them the answer.
+const MAX_LINGERING: usize = 256;
 /// Some clients take no notice of a longer wait, and come again at once.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -72,8 +79,11 @@ async fn fail(
     let mut header = json_header(error.status, context);
     header.headers.extend(failure.header());
     mark(&mut header.headers, context);
+    // A client that takes nothing of its refusal holds nothing but that.
+    context.give_way();
+    forget_headers(session);
     send(session, context, header, Bytes::from(error.body())).await?;
-    discard_body(session).await;
+    discard_body(session, context).await;
     Ok(())
 }
 
@@ -126,7 +136,11 @@ pub fn closing(failure: &Failure) -> Vec<u8> {
 
 /// Answers a request whose header could not be read, where there is anything to say; the connection
 /// ends with it.
-pub async fn refuse_unread<T>(session: ServerSession, error: Option<&Error>) -> Option<T> {
+pub async fn refuse_unread<T>(
+    session: ServerSession,
+    error: Option<&Error>,
+    shared: &Shared,
+) -> Option<T> {
     let (mut stream, refused) = Connection::refused(session)?;
     let is_invalid = error.is_some_and(|e| *e.etype() == ErrorType::InvalidHTTPHeader);
     let unreadable = is_invalid.then_some(Failure::Framing("its header cannot be read"));
@@ -136,8 +150,10 @@ pub async fn refuse_unread<T>(session: ServerSession, error: Option<&Error>) -> 
         "the header of a request is refused: {}",
         failure.api_error().message
     );
+    let room = shared.lingering.enter(MAX_LINGERING);
+    let linger_bytes = if room.is_some() { LINGER_BYTES } else { 0 };
     let answer = closing(&failure);
-    let telling = last_words(&mut stream, &answer, LINGER_BYTES);
+    let telling = last_words(&mut stream, &answer, linger_bytes);
     let _ = tokio::time::timeout(LINGER, Box::pin(telling)).await;
     None
 }
@@ -169,7 +185,7 @@ pub async fn json(
 ) -> pingora::Result<()> {
     let header = json_header(StatusCode::OK, context);
     send(session, context, header, Bytes::from(value.to_string())).await?;
-    discard_body(session).await;
+    discard_body(session, context).await;
     Ok(())
 }
 
@@ -203,12 +219,36 @@ async fn send(
     Ok(())
 }
 
-/// Reads what is left of the request's body, within bounds. Pingora has marked the connection for
-/// closing when the answer was written before the body's end.
-pub async fn discard_body(session: &mut ServerSession) {
+/// Gives back the memory of a refused request's headers. Over HTTP/1 they are a part of what was read,
+/// and say how the body is framed.
+fn forget_headers(session: &mut ServerSession) {
+    if !session.is_http2() {
+        return;
+    }
+    let request = session.req_header();
+    let (method, uri) = (request.method.clone(), request.uri.clone());
+    if let Ok(mut bare) = RequestHeader::build_no_case(method, b"/", None) {
+        bare.set_uri(uri);
+        bare.set_version(Version::HTTP_2);
+        *session.req_header_mut() = bare;
+    }
+}
+
+/// Reads what is left of the request's body, within bounds, so that the client can read its answer.
+/// Pingora has marked the connection for closing when the answer was written before the body's end.
+/// Over HTTP/2 the stream is reset with NO_ERROR instead.
+pub async fn discard_body(session: &mut ServerSession, context: &Context) {
     // A client that waits for "100 Continue" has not begun to send, and will not now.
     if session.is_body_done() || body::expects_continue(session) {
         return;
+    }
+    let lingering = &context.in_flight.shared().lingering;
+    let Some(_room) = lingering.enter(MAX_LINGERING) else {
+        return;
+    };
+    if session.is_http2() {
+        // Nothing is read on. Some clients lose an answer when its stream is reset right behind it.
+        return tokio::time::sleep(RESET_AFTER).await;
     }
     let drain = async {
         let mut left = LINGER_BYTES;

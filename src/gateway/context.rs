@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::failure::client_closed_request;
 use super::settle::Meter;
+use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::observe::metrics::Shed;
-use crate::runtime::{InFlight, Route, Rule, Runtime, Shared};
+use crate::runtime::{Held, InFlight, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
@@ -72,8 +73,10 @@ pub struct Context {
     pub meter: Option<Box<Meter>>,
     /// What has been tried, in order; as many as the bounds on attempts allow.
     pub trail: Vec<Tried>,
-    /// Counts the request as being served; a request that finds no room is not.
-    in_flight: Option<InFlight>,
+    /// Counts the request, and its place among those that are served.
+    pub in_flight: InFlight,
+    /// The memory of its header over HTTP/2; over HTTP/1 its connection has it.
+    header_memory: Held,
 }
 
 impl Context {
@@ -101,7 +104,8 @@ impl Context {
             waited: Duration::ZERO,
             meter: None,
             trail: Vec::new(),
-            in_flight: Some(shared.enter()),
+            in_flight: shared.enter(),
+            header_memory: shared.headers.hold_none(),
         }
     }
 
@@ -112,11 +116,17 @@ impl Context {
         self.sent_model = other.map(str::to_owned);
     }
 
-    /// Whether the request is one too many, where `limit` are served at a time.
-    pub fn is_beyond(&self, limit: usize) -> bool {
-        self.in_flight
-            .as_ref()
-            .is_some_and(|one| one.rank() > limit)
+    /// Takes memory for a header of so many bytes. Tells whether there is some.
+    pub fn hold_header(&mut self, bytes: usize) -> bool {
+        let limit = self.runtime.settings.limits.header_memory;
+        let counted = bytes.saturating_sub(UNCOUNTED_HEADER_BYTES);
+        self.header_memory.grow_to(counted, limit)
+    }
+
+    /// Gives back what a refused request has no more use for.
+    pub fn give_way(&mut self) {
+        self.in_flight.give_way();
+        self.header_memory.shrink_to(0);
     }
 
     /// The status that the client got; 499 when it left before any.
@@ -132,11 +142,6 @@ impl Context {
         self.meter
             .as_ref()
             .is_some_and(|meter| meter.chat.is_some())
-    }
-
-    /// Gives the request's room to another: all that is left to do is to say so.
-    pub fn give_way(&mut self) {
-        self.in_flight = None;
     }
 
     /// Notes that the first byte of the answer goes to the client now: no attempt follows.

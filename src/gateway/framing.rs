@@ -33,8 +33,11 @@ static SINGLE: [HeaderName; 7] = [
 /// Headers that frame a body. Some servers take another character for the hyphen in their names.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 
-/// Refuses a request that could be read in two ways.
-pub fn check(session: &ServerSession, limits: &Limits) -> Result<(), Failure> {
+/// What each header takes besides its name and value, as RFC 9113 counts it.
+const FIELD_BYTES: usize = 32;
+
+/// Refuses a request that could be read in two ways. Tells how many bytes its headers take.
+pub fn check(session: &ServerSession, limits: &Limits) -> Result<usize, Failure> {
     let header = session.req_header();
     if header.headers.len() > limits.header_fields {
         let limit = limits.header_fields;
@@ -77,9 +80,11 @@ fn check_lines(raw: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
+fn check_fields(headers: &HeaderMap) -> Result<usize, Failure> {
     let mut seen = [false; SINGLE.len()];
+    let mut bytes = 0;
     for (name, value) in headers {
+        bytes += name.as_str().len() + value.len() + FIELD_BYTES;
         if let Some(position) = SINGLE.iter().position(|single| single == name) {
             let before = seen
                 .get_mut(position)
@@ -107,7 +112,7 @@ fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
         .map(|value| memchr_iter(b',', value.as_bytes()).count() + 1)
         .sum();
     match count <= MAX_NOMINATED {
-        true => Ok(()),
+        true => Ok(bytes),
         false => Err(Failure::Framing("Connection names more than 10 headers")),
     }
 }

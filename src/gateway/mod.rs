@@ -97,8 +97,8 @@ impl HttpServerApp for Gateway {
         Connection::next_request(&session);
         match session.read_request().await {
             Ok(true) => serve::serve(session, &self.shared).await,
-            Ok(false) => answer::refuse_unread(session, None).await,
-            Err(error) => answer::refuse_unread(session, Some(&error)).await,
+            Ok(false) => answer::refuse_unread(session, None, &self.shared).await,
+            Err(error) => answer::refuse_unread(session, Some(&error), &self.shared).await,
         }
     }
 

@@ -14,6 +14,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::{admit, answer, exchange, finish, framing, models, open, tunnel, websocket};
 use crate::admin;
+use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
 use crate::runtime::Shared;
 
@@ -77,8 +78,10 @@ async fn go(
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
-    framing::check(session, &context.runtime.settings.limits)?;
-    admit::check_room(session.req_header(), context)?;
+    let header_bytes = framing::check(session, &context.runtime.settings.limits)?;
+    if session.is_http2() && !context.hold_header(header_bytes) {
+        return Err(Failure::Shed(Shed::HeaderMemory));
+    }
     let value = match Way::of(session.req_header()) {
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;

@@ -242,12 +242,21 @@ pub fn operation(path: &str) -> Option<&str> {
 }
 
 /// Whether a path can be read in one way only: the upstream may decode and shorten it before it
-/// decides what is asked for, and must come to what we have come to.
+/// decides what is asked for, and must come to what we have come to. So each segment, once decoded, has
+/// letters, digits and a few marks, and ends in none that a server may drop. A `;` begins parameters to
+/// some servers, and a `%` is decoded twice by others.
 pub fn is_plain(path: &str) -> bool {
-    let decoded = percent_decode_str(path).decode_utf8_lossy();
-    let within = decoded.trim_end_matches('/').split('/').skip(1);
-    let odd = |segment: &str| matches!(segment, "" | "." | "..");
-    !decoded.contains(['\\', '\0']) && !within.into_iter().any(odd)
+    let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
+        return false;
+    };
+    let is_mark = |c: char| "-._~:@!$&'()*+,=".contains(c);
+    let is_segment = |segment: &str| {
+        let ends_well = !segment.is_empty() && !segment.ends_with('.');
+        ends_well && segment.chars().all(|c| c.is_alphanumeric() || is_mark(c))
+    };
+    let within = decoded.strip_prefix('/').unwrap_or(&decoded);
+    let within = within.strip_suffix('/').unwrap_or(within);
+    within.split('/').all(is_segment)
 }
 
 /// Whether a path is that of an exchange, written in another way: where the upstream decodes it, or
@@ -342,6 +351,9 @@ mod tests {
             "/v1/files/",
             "/v1/a..b/c.d",
             "/v1/models/org%2Fname",
+            "/v1/models/ft:gpt-4o:org",
+            "/v1beta/models/gemini:generateContent",
+            "/v1/files/caf%C3%A9",
         ] {
             assert!(is_plain(plain), "{plain}");
         }
@@ -354,6 +366,22 @@ mod tests {
             "/v1/a\\x",
             "/v1/a%5cx",
             "/v1/a%00",
+            "/v1/files;x",
+            "/v1/realtime;x/client_secrets",
+            "/v1/a/..;/x",
+            "/v1/a%3bx",
+            "/v1/a%2520x",
+            "/v1/a%2e",
+            "/v1/files.",
+            "/v1/files%20",
+            "/v1/a b",
+            "/v1/a%09",
+            "/v1/a%c0%af",
+            "/v1/a%23",
+            "/v1/a%3fx",
+            "/v1/a|b",
+            "/v1/a%",
+            "/v1/files//",
         ] {
             assert!(!is_plain(odd), "{odd}");
         }

@@ -33,6 +33,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// Long headers of requests.
     pub headers: Arc<Memory>,
+    /// Refused requests whose bodies are read and thrown away.
+    pub lingering: Arc<Room>,
     /// Answers that are read on for clients that have left.
     pub drains: Arc<Room>,
     /// Estimates that are being made.
@@ -42,6 +44,8 @@ pub struct Shared {
     chat_log: ArcSwapOption<ChatLog>,
     arrivals: Rate,
     in_flight: AtomicUsize,
+    /// Those in flight whose caller is known.
+    serving: AtomicUsize,
     idle: Notify,
     draining: AtomicBool,
     drain: Notify,
@@ -60,12 +64,14 @@ impl Shared {
             budget: Budget::default(),
             connections: Arc::default(),
             headers: Arc::default(),
+            lingering: Arc::default(),
             drains: Arc::default(),
             estimates: Arc::default(),
             metrics: Metrics::new()?,
             chat_log: ArcSwapOption::empty(),
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
             idle: Notify::new(),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
@@ -96,10 +102,10 @@ impl Shared {
 
     /// Counts a request in; it is counted out when the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {
-        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
             shared: Arc::clone(self),
-            rank: before + 1,
+            is_served: false,
         }
     }
 
@@ -149,21 +155,42 @@ impl Shared {
     }
 }
 
-/// A request being served.
+/// A request in flight.
 pub struct InFlight {
     shared: Arc<Shared>,
-    rank: usize,
+    is_served: bool,
 }
 
 impl InFlight {
-    /// How many were being served when it came, itself among them.
-    pub fn rank(&self) -> usize {
-        self.rank
+    /// Gives the request a place among those that are served, unless there are `limit`. Tells whether
+    /// it has one.
+    pub fn serve(&mut self, limit: usize) -> bool {
+        if !self.is_served {
+            let before = self.shared.serving.fetch_add(1, Ordering::AcqRel);
+            self.is_served = true;
+            if before >= limit {
+                self.give_way();
+            }
+        }
+        self.is_served
+    }
+
+    /// Gives the request's place back.
+    pub fn give_way(&mut self) {
+        if std::mem::take(&mut self.is_served) {
+            self.shared.serving.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What all requests share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.give_way();
         if self.shared.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.idle.notify_waiters();
         }

@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use crate::support::certificate::{Certificate, certificate};
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{BINARY, Folder, Gateway, config};
+use crate::support::http2::Client2;
 use crate::support::tools::require;
 use crate::support::upstream::Upstream;
-use crate::support::{DONE, chat, delta, streamed_chat};
+use crate::support::{CLIENT_KEY, DONE, chat, delta, streamed_chat};
 
 const CONNECTIONS: &str = "tollgate_connections";
 
@@ -148,7 +149,10 @@ async fn a_request_too_many_is_refused_before_its_body_until_another_is_over() {
     let _second = stream().await;
     let mut third = gateway.connect().await;
     third
-        .send("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 99\r\n\r\n")
+        .send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {CLIENT_KEY}\r\n\
+             content-length: 99\r\n\r\n"
+        ))
         .await;
     assert_overloaded(&third.response().await);
     // The gateway would read the rest of it.
@@ -249,4 +253,41 @@ async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
     let gateway = under("ulimit -S -n 200; ulimit -H -n 1500", &yaml);
     gateway.metric_becomes("process_max_fds", 1500.0).await;
     assert!(!gateway.output().text().contains("raise the limit"));
+}
+
+#[tokio::test]
+async fn requests_without_a_key_take_no_place_from_those_with_one() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&limited(&upstream, "requests: 1", ""));
+    let mut refused = Vec::new();
+    for _ in 0..4 {
+        // Its body does not end: it is read and thrown away for a while.
+        let mut client = gateway.connect().await;
+        client
+            .send("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: 9999\r\n\r\n{")
+            .await;
+        assert_eq!(client.head().await.0, 401);
+        refused.push(client);
+    }
+    let mut http2 = Client2::connect(&gateway).await;
+    for _ in 0..4 {
+        let answer = http2.refused("/v1/chat/completions", &[]).await;
+        assert_eq!(answer.status, 401);
+    }
+    let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(gateway.metric(&shed("requests")).await, 0.0);
+    refused.into_iter().for_each(Client::leave);
+}
+
+#[tokio::test]
+async fn a_refused_stream_of_http2_is_reset_and_not_read_on() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::before(&upstream);
+    let mut client = Client2::connect(&gateway).await;
+    let answer = client.refused("/v1/chat/completions", &[]).await;
+    assert_eq!(
+        (answer.status, answer.reset),
+        (401, Some(h2::Reason::NO_ERROR))
+    );
 }

@@ -23,7 +23,7 @@ use crate::runtime::{Held, Memory};
 const END: &[u8] = b"\r\n\r\n";
 /// What is read at once. A connection keeps as many bytes of memory for its next header, and a header
 /// of this size is not counted against the memory for headers.
-const READ_BYTES: usize = 4 << 10;
+pub const READ_BYTES: usize = 4 << 10;
 
 /// How much a header may take.
 #[derive(Clone, Debug)]

@@ -39,6 +39,8 @@ use crate::runtime::Shared;
 use chunked::Chunked;
 use head::{Bounds, Came, Head};
 
+pub use head::READ_BYTES as UNCOUNTED_HEADER_BYTES;
+
 // What a connection is doing. A number, as the gateway says it through a shared reference.
 /// It is new, and nothing has come.
 const NEW: u8 = 0;

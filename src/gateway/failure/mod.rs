@@ -166,7 +166,8 @@ impl Failure {
             _ => bad_request(
                 Some("invalid_path"),
                 None,
-                "The path has empty, `.` or `..` segments, or a backslash; send it without."
+                "The path has an empty segment, one that ends in a dot, or a character that servers read \
+                 differently; send letters, digits and -._~:@!$&'()*+,= alone."
                     .to_owned(),
             ),
         }

@@ -8,7 +8,9 @@ mod request;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use answer::{Media, for_client, is_plain, media, ours};
-pub use request::{Body, Framing, address, for_exchange, for_socket, for_tunnel, query, value};
+pub use request::{
+    Body, Framing, address, for_exchange, for_socket, for_tunnel, is_ambiguous, query, value,
+};
 
 /// The header that carries our id of a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

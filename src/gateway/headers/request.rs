@@ -221,6 +221,26 @@ pub fn query(client: &RequestHeader, left_out: &[&str]) -> String {
     out
 }
 
+/// Whether one of these names stands twice in the client's query, or in another spelling: the upstream
+/// may take another of them than we do.
+pub fn is_ambiguous(client: &RequestHeader, names: &[&str]) -> bool {
+    let query = client.uri.query().unwrap_or_default();
+    let letters = |name: &str| -> String {
+        let letters = name.chars().filter(char::is_ascii_alphanumeric);
+        letters.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let pairs: Vec<&str> = query.split('&').collect();
+    names.iter().any(|name| {
+        let wanted = letters(name);
+        let mut alike = pairs
+            .iter()
+            .filter(|pair| letters(&name_of(pair)) == wanted);
+        let first = alike.next();
+        let is_exact = first.is_none_or(|pair| pair.split('=').next() == Some(*name));
+        !is_exact || alike.next().is_some()
+    })
+}
+
 /// The value of a name in the client's query, decoded.
 pub fn value(client: &RequestHeader, name: &str) -> Option<String> {
     let mut pairs = client.uri.query()?.split('&');
@@ -285,6 +305,31 @@ mod tests {
         let named = request("/x?model=gpt%2D4o+x&model=other");
         assert_eq!(value(&named, "model").as_deref(), Some("gpt-4o x"));
         assert_eq!(value(&named, "call_id"), None);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_or_is_spelt_otherwise_is_ambiguous() {
+        let is = |query: &str| {
+            let uri = format!("/x?{query}");
+            let request = RequestHeader::build("GET", uri.as_bytes(), None).unwrap();
+            is_ambiguous(&request, &["model", "call_id"])
+        };
+        for plain in ["", "model=a", "model=a&call_id=b", "b=1&c=2&c=3", "model"] {
+            assert!(!is(plain), "{plain}");
+        }
+        for odd in [
+            "model=a&model=b",
+            "call_id&call_id=b",
+            "Model=a",
+            "mod%65l=a",
+            "call-id=a",
+            "call_id[]=a",
+            "model%20=a",
+            "callId=a",
+            "+model=a",
+        ] {
+            assert!(is(odd), "{odd}");
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl<'a> Carry<'a> {
         }
         self.write(&mut tasks).await?;
         // An answer that came before the end of the request: its rest is for no one.
-        answer::discard_body(self.client).await;
+        answer::discard_body(self.client, self.context).await;
         Ok(self.upstream)
     }
 

@@ -19,6 +19,17 @@ use crate::upstreams::Upstream;
 const PASSTHROUGH: &str = "passthrough";
 const ROUTE: &str = "route";
 
+/// What may be asked of an upstream.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
 /// Where a request goes on its server, with its query.
 pub enum Target {
     /// Below the base path of the API.
@@ -32,8 +43,8 @@ pub fn find(
     request: &RequestHeader,
     context: &mut Context,
 ) -> Result<(Arc<Upstream>, Target), Failure> {
-    // It would be the client's tunnel, not ours.
-    if request.method == Method::CONNECT {
+    // CONNECT would be the client's tunnel, not ours; `post` is another method than POST.
+    if !METHODS.contains(&request.method) {
         return Err(admit::nobody_serves(request));
     }
     let path = request.uri.path();

@@ -36,6 +36,9 @@ use crate::runtime::Shared;
 use crate::upstreams::{Turn, Upstream};
 use passing::ClientEnd;
 
+/// What decides in a query where a socket goes, and what it may do.
+const DECIDING: [&str; 4] = ["model", "call_id", "intent", "deployment"];
+
 /// Whether a request asks for a WebSocket. Another `Upgrade` is an offer that we decline by taking
 /// no notice, as RFC 9110 allows.
 pub fn is_asked_for(request: &RequestHeader) -> bool {
@@ -86,6 +89,12 @@ pub async fn serve(
 fn check(request: &RequestHeader) -> Result<(), Failure> {
     if request.method != Method::GET {
         return Err(Failure::Handshake("the method is not GET"));
+    }
+    if headers::is_ambiguous(request, &DECIDING) {
+        return Err(Failure::Handshake(
+            "a name in its query stands twice, or is spelt in another way than `model`, `call_id`, \
+             `intent` or `deployment`",
+        ));
     }
     websocket::check(&request.headers).map_err(|e| match e {
         OpenError::Version => Failure::SocketVersion,

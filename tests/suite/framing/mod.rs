@@ -4,6 +4,7 @@
 mod bodies;
 mod headers;
 mod http2;
+mod paths;
 mod reuse;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! An HTTP/2 client that chooses its frames: the `h2` crate over a socket.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use h2::client::{SendRequest, handshake};
 use http::Request;
@@ -20,7 +22,41 @@ pub struct Answer2 {
     pub body: String,
 }
 
+/// The answer to a request whose body had not ended, and how its stream was reset behind that.
+#[derive(Debug)]
+pub struct Refused2 {
+    pub status: u16,
+    pub reset: Option<h2::Reason>,
+}
+
 impl Client2 {
+    /// Sends a request without a key, and a body that does not end.
+    pub async fn refused(&mut self, path: &str, headers: &[(&str, &str)]) -> Refused2 {
+        let mut request = Request::builder()
+            .method("POST")
+            .uri(format!("http://gateway{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        soon("a refusal over HTTP/2", async {
+            let mut requests = self.requests.clone().ready().await.unwrap();
+            let (answer, mut body) = requests
+                .send_request(request.body(()).unwrap(), false)
+                .unwrap();
+            body.send_data(Bytes::from_static(b"{"), false).unwrap();
+            let (head, mut stream) = answer.await.unwrap().into_parts();
+            while let Some(Ok(chunk)) = stream.data().await {
+                let _ = stream.flow_control().release_capacity(chunk.len());
+            }
+            let reset = poll_fn(|cx| body.poll_reset(cx)).await;
+            Refused2 {
+                status: head.status.as_u16(),
+                reset: reset.ok(),
+            }
+        })
+        .await
+    }
+
     pub async fn connect(gateway: &Gateway) -> Self {
         let stream = TcpStream::connect(gateway.address).await.unwrap();
         let (requests, connection) = handshake(stream).await.unwrap();

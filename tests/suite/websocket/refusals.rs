@@ -159,7 +159,6 @@ async fn a_model_that_may_not_be_asked_for_or_is_not_named() {
         "/v1/realtime?model=forbidden",
         "/v1/realtime?model=missing",
         "/v1/realtime?model=",
-        "/v1/realtime?mod%65l=forbidden&model=gpt-4o",
     ] {
         let response = answer(&gateway, keyed(path, "")).await;
         response.assert_error(404, INVALID, Some("model_not_found"), model);
@@ -177,6 +176,32 @@ async fn a_model_that_may_not_be_asked_for_or_is_not_named() {
     let at_home = Gateway::start(&yaml.replace("server:\n", "server:\n  passthrough: far\n"));
     let response = answer(&at_home, keyed("/v1/realtime", "")).await;
     response.assert_error(400, INVALID, missing, model);
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_decides_stands_once_in_the_query_and_in_one_spelling() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "");
+    let more = "server:\n  passthrough: far\n  allow_ephemeral_keys: false\n";
+    let gateway = Gateway::start(&yaml.replace("server:\n", more));
+    for query in [
+        "model=gpt-4o&model=forbidden",
+        "model=gpt-4o&mod%65l=forbidden",
+        "Model=forbidden&model=gpt-4o",
+        "mod%65l=gpt-4o",
+        "model[]=gpt-4o",
+        "model=gpt-4o&call_id&call_id=other",
+        "model=gpt-4o&Call_Id=other",
+        "model=gpt-4o&call-id=other",
+        "model=gpt-4o&call_id%20=other",
+        "intent=transcription&intent=x",
+        "model=gpt-4o&Deployment=forbidden",
+    ] {
+        let request = keyed(&format!("/v1/realtime?{query}"), "");
+        let response = answer(&gateway, request).await;
+        response.assert_error(400, INVALID, Some("invalid_handshake"), None);
+    }
     assert_eq!(upstream.connections(), 0);
 }
 
