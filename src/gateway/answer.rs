@@ -6,6 +6,7 @@
 //! off, unless the stream itself could say so.
 
 use std::io;
+use std::mem;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,10 +19,11 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::attempt;
 use super::body;
 use super::connection::Connection;
 use super::context::Context;
-use super::failure::{Failure, Refusal};
+use super::failure::{Failure, Refusal, RestOfError};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use crate::ids;
 use crate::openai::ratelimit;
@@ -45,7 +47,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 pub async fn refuse(
     session: &mut ServerSession,
     context: &mut Context,
-    failure: &Failure,
+    failure: Failure,
 ) -> pingora::Result<()> {
     let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
     failure.log(&context.request_id, name);
@@ -61,11 +63,15 @@ pub async fn refuse(
 async fn fail(
     session: &mut ServerSession,
     context: &mut Context,
-    failure: &Failure,
+    failure: Failure,
 ) -> pingora::Result<()> {
-    if let Failure::Refusal(refusal) = failure {
-        return pass_refusal(session, context, refusal).await;
-    }
+    let failure = match failure {
+        // What is rare is kept apart: its room would be that of every request.
+        Failure::Refusal(refusal) => {
+            return Box::pin(pass_refusal(session, context, *refusal)).await;
+        }
+        failure => failure,
+    };
     let error = failure.api_error();
     context.error = Some(error.code.unwrap_or("invalid_request"));
     context.shed = failure.shed();
@@ -91,24 +97,74 @@ async fn fail(
 async fn pass_refusal(
     session: &mut ServerSession,
     context: &mut Context,
-    refusal: &Refusal,
+    refusal: Refusal,
 ) -> pingora::Result<()> {
-    let mut header = refusal.header.clone();
-    let length = HeaderValue::from(refusal.body.len());
-    header.headers.insert(CONTENT_LENGTH, length);
+    let Refusal {
+        mut header,
+        body,
+        rest,
+        ..
+    } = refusal;
+    if rest.is_none() {
+        let length = HeaderValue::from(body.len());
+        header.headers.insert(CONTENT_LENGTH, length);
+    }
     let mut header = headers::for_client(header, session.req_header(), &context.request_id);
-    mark(&mut header.headers, context);
-    send(session, context, header, refusal.body.clone()).await
+    match header.status.is_success() {
+        // A response that has failed.
+        true => context.error = Some("upstream_error"),
+        false => mark(&mut header.headers, context),
+    }
+    match rest {
+        Some(rest) => send_with_rest(session, context, header, body, rest).await,
+        None => send(session, context, header, body).await,
+    }
+}
+
+/// Sends the beginning of a long error, and passes the rest on as it comes. One that breaks off breaks
+/// off for the client too.
+async fn send_with_rest(
+    session: &mut ServerSession,
+    context: &mut Context,
+    header: Parts,
+    body: Bytes,
+    rest: RestOfError,
+) -> pingora::Result<()> {
+    let RestOfError {
+        session: mut upstream,
+        until,
+    } = rest;
+    context.commit(header.status.as_u16());
+    let mut tasks = vec![HttpTask::Header(Box::new(header.into()), false)];
+    let mut next = Some(body);
+    while let Some(chunk) = next {
+        context.bytes_out += chunk.len();
+        tasks.push(HttpTask::Body(Some(chunk), false));
+        session.response_duplex_vec(mem::take(&mut tasks)).await?;
+        if upstream.response_done() {
+            break;
+        }
+        upstream.set_read_timeout(Some(attempt::left(until)));
+        let read = upstream.read_response_body().await;
+        next = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
+    }
+    upstream.shutdown().await;
+    session.response_duplex_vec(vec![HttpTask::Done]).await?;
+    Ok(())
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that
 /// multiply our attempts by theirs ask many times what cannot be had. A client that is told how long to
-/// wait, in whichever form, and not for too long, may come again.
+/// wait, in whichever form, and not for too long, may come again; and so may one that gets no answer because
+/// to ask again may cost twice, which is for it to decide.
 fn mark(headers: &mut HeaderMap, context: &Context) {
     if context.trail.is_empty() {
         return;
     }
     headers.insert(ATTEMPTS, headers::count(context.trail.len()));
+    if context.retry_is_clients {
+        return;
+    }
     let wait = ratelimit::wait(headers, None, SystemTime::now());
     if wait.is_none_or(|wait| wait > LONGEST_RETRY_AFTER) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

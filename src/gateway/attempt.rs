@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::response::Parts;
+use pingora::RetryType;
 use pingora::http::RequestHeader;
 
 use super::convert;
@@ -17,7 +18,7 @@ use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
 use super::hold::{self, Unsaid};
 use super::reading::Reading;
-use super::refused::{complained, refused};
+use super::refused::{complained, failed_response, refused};
 use super::sniff;
 use super::tap::{Tap, Wants};
 use crate::observe::trials::Until;
@@ -58,6 +59,8 @@ pub struct Terms {
     pub wants: Wants,
     /// How a stream tells that something broke.
     pub stream_error: StreamError,
+    /// Whether a whole answer is JSON, an object or an array.
+    pub answers_json: bool,
     /// What is changed in it.
     pub rewrites: Rewrites,
 }
@@ -240,6 +243,11 @@ async fn first_words(
         // What is rare is kept apart: its room would be that of every request.
         return Err(Box::pin(refused).await);
     }
+    if header.status.is_redirection() {
+        session.shutdown().await;
+        let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a redirect");
+        return Err(Failed::new(&Evidence::Garbage, failure));
+    }
     let mut answer = Box::new(Answer {
         tap: None,
         is_json: false,
@@ -271,24 +279,30 @@ async fn begin(
     phase: Phase,
 ) -> Result<Until, Failed> {
     let held = match sniff::recognise(answer, terms, until).await {
-        Ok(()) => hold::hold(answer, until).await,
+        Ok(()) => hold::hold(answer, terms, until).await,
         Err(unsaid) => Err(unsaid),
     };
     let outcome = held.map_err(|unsaid| match unsaid {
         Unsaid::Broke(e) => broke(&e, phase, true, terms),
-        unsaid => unusable(unsaid, upstream, answer),
+        Unsaid::Cut(detail) => {
+            Failed::new(&Evidence::Cut, UpstreamFailure::of(Cause::Reset, detail))
+        }
+        unsaid => unusable(unsaid, upstream, answer, terms),
     })?;
     if terms.form != Form::AsItComes {
         let converted = Box::pin(convert::convert(answer, upstream, terms)).await;
-        converted.map_err(|unsaid| unusable(unsaid, upstream, answer))?;
+        converted.map_err(|unsaid| unusable(unsaid, upstream, answer, terms))?;
     }
     Ok(outcome)
 }
 
 /// What an answer shows that cannot be passed on.
-fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &Answer) -> Failed {
+fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &mut Answer, terms: &Terms) -> Failed {
     let (evidence, cause, detail) = match unsaid {
-        Unsaid::Complained(complaint) => return complained(upstream, &complaint, &answer.header),
+        Unsaid::Complained(complaint) => return complained(upstream, &complaint, answer),
+        Unsaid::Failed(complaint, body) => {
+            return failed_response(upstream, &complaint, body, answer, terms);
+        }
         // Here it had begun: it may have been made whole, and charged for.
         Unsaid::Broke(e) => {
             let failure = UpstreamFailure::read(&e, Phase::Idle);
@@ -307,7 +321,10 @@ fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &Answer) -> Failed {
 /// What an error shows that strikes after the request has been sent.
 fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) -> Failed {
     let failure = UpstreamFailure::read(error, phase);
+    // HTTP/2 lets an upstream say that it has done nothing with a request.
+    let is_untouched = matches!(error.retry, RetryType::Decided(true));
     let (evidence, failure) = match failure.cause {
+        _ if is_untouched => (Evidence::NotSent, failure),
         Cause::Timeout(Phase::FirstToken) => (Evidence::Silent, failure),
         Cause::Timeout(_) => (Evidence::Late, failure),
         Cause::InvalidResponse => (Evidence::Garbage, failure),

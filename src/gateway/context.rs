@@ -58,6 +58,8 @@ pub struct Context {
     pub status: u16,
     /// What went wrong, as its code.
     pub error: Option<&'static str>,
+    /// Whether asking again is left to the client: it may cost twice, so we do not.
+    pub retry_is_clients: bool,
     /// Which limit turned the request away.
     pub shed: Option<Shed>,
     /// Body bytes from the client.
@@ -97,6 +99,7 @@ impl Context {
             upstream: None,
             status: 0,
             error: None,
+            retry_is_clients: false,
             shed: None,
             bytes_in: 0,
             bytes_out: 0,

@@ -90,8 +90,8 @@ async fn gather(answer: &mut Answer, upstream: &Upstream, terms: &Terms) -> Resu
             None => end = Some(tap.finish(&mut passed)),
         }
         passed.clear();
-        if let Some(complaint) = tap.complaint() {
-            return Err(Unsaid::Complained(complaint.clone()));
+        if let Some(unsaid) = hold::complained(tap, terms) {
+            return Err(unsaid);
         }
     }
     let Some(tap) = &mut answer.tap else {

@@ -11,8 +11,9 @@ use super::awake::Awake;
 use super::context::Context;
 use super::course::{Begun, Course};
 use super::drain::{Draining, Rest};
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use super::plan::Plan;
+use super::reading::Reading;
 use super::relay::{self, Ended, Source};
 use super::settle::{Account, Chat, Meter};
 use super::{admit, body, broken};
@@ -60,6 +61,9 @@ pub async fn serve(
     let begun = course.run(session, context, &mut awake).await;
     // Nobody is asked any more: the body, and its file, are let go.
     drop(body);
+    if let Err(Failure::Refusal(refusal)) = &begun {
+        note_error(context, refusal);
+    }
     let served = match begun {
         Ok(begun) => pass(session, context, shared, begun).await,
         Err(failure) if context.is_committed() && !matches!(failure, Failure::ClientGone) => {
@@ -72,6 +76,21 @@ pub async fn serve(
         meter.client_left = true;
     }
     served
+}
+
+/// Notes what an upstream's own error tells that it has used. One under a status of success is an
+/// answer besides.
+fn note_error(context: &mut Context, refusal: &Refusal) {
+    if let Some(meter) = &mut context.meter {
+        let is_answer = refusal.header.status.is_success();
+        meter.reading = Some(Reading {
+            usage: refusal.usage.clone(),
+            answer: is_answer.then(|| refusal.body.clone()),
+            is_whole: true,
+            is_error: true,
+            ..Reading::default()
+        });
+    }
 }
 
 /// Passes the answer on, and counts it against whoever gives it if it breaks.

@@ -1,27 +1,33 @@
 //! Holding an answer back until it has really said something.
 //!
 //! Owns when that is: real output, or so many events or bytes of something else, for a stream; for
-//! a short JSON answer its end, since some servers tell of errors under a status of success. What is
-//! long, or neither, is an answer at its first byte. Fails with what came instead of an answer, and
-//! until then the client has seen nothing.
+//! a short JSON answer its end, since some servers tell of errors under a status of success, and some
+//! answers are cut so that their framing does not show it. What is long, or neither, is an answer at
+//! its first byte. Fails with what came instead of an answer, and until then the client has seen
+//! nothing.
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::Version;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 use pingora::Error;
 
-use super::attempt::{Answer, left};
+use super::attempt::{Answer, Form, Terms, left};
+use super::headers;
 use super::reading;
+use super::tap::Tap;
 use crate::observe::trials::Until;
-use crate::openai::complaint::Complaint;
+use crate::openai::complaint::{Complaint, Content};
 
 /// A stream that has said nothing by then passes as it is.
 const MAX_EVENTS: usize = 64;
 const MAX_STREAM_BYTES: usize = 256 << 10;
-/// A longer JSON answer is no error.
+/// A longer JSON answer passes as it comes, whatever is in it.
 const MAX_JSON_BYTES: usize = 16 << 10;
+
+const NO_BODY: Unsaid = Unsaid::Unusable("its answer has no body");
 
 /// What an answer came instead of.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub enum Unsaid {
     Empty,
     /// An error under a status of success.
     Complained(Complaint),
+    /// A whole response that has failed.
+    Failed(Complaint, Bytes),
     /// It broke off after it had begun.
     Cut(&'static str),
     /// It cannot be given in the form that the client wants.
@@ -39,20 +47,22 @@ pub enum Unsaid {
 }
 
 /// Reads on until the answer has begun, no longer than `until`.
-pub async fn hold(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
+pub async fn hold(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
     if answer.tap.is_some() {
-        return hold_stream(answer, until).await;
+        return hold_stream(answer, terms, until).await;
     }
     if answer.is_json && may_be_short(&answer.header) {
-        return hold_json(answer, until).await;
+        return hold_json(answer, terms, until).await;
     }
-    if let Some(chunk) = next(answer, until).await? {
-        answer.held.push(chunk);
+    match next(answer, until).await? {
+        Some(chunk) => answer.held.push(chunk),
+        None if terms.answers_json => return Err(NO_BODY),
+        None => {}
     }
     Ok(Until::Unread)
 }
 
-async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
+async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
     let mut bytes = 0;
     loop {
         let chunk = next(answer, until).await?;
@@ -71,11 +81,14 @@ async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Until, Unsai
         if tap.has_output() {
             return Ok(Until::Output);
         }
-        if let Some(complaint) = tap.complaint() {
-            return Err(Unsaid::Complained(complaint.clone()));
+        if let Some(unsaid) = complained(tap, terms) {
+            return Err(unsaid);
         }
         if answer.complete {
-            return Err(Unsaid::Empty);
+            return Err(match ends_with_connection(&answer.header) {
+                true => Unsaid::Cut("its connection was closed before its stream said anything"),
+                false => Unsaid::Empty,
+            });
         }
         if tap.events() >= MAX_EVENTS {
             return Ok(Until::Events);
@@ -86,7 +99,30 @@ async fn hold_stream(answer: &mut Answer, until: Instant) -> Result<Until, Unsai
     }
 }
 
-async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid> {
+/// What a stream came to that has told an error, if it has. A response that has failed is a whole one
+/// where one is wanted.
+pub fn complained(tap: &mut Tap, terms: &Terms) -> Option<Unsaid> {
+    let complaint = tap.complaint()?.clone();
+    let gathered = match terms.form {
+        Form::Gathered => tap.gathered().and_then(|gatherer| gatherer.finish().ok()),
+        Form::AsItComes | Form::Streamed { .. } => None,
+    };
+    Some(match gathered {
+        Some(body) if matches!(Content::of(&body), Content::FailedResponse(_)) => {
+            Unsaid::Failed(complaint, Bytes::from(body))
+        }
+        _ => Unsaid::Complained(complaint),
+    })
+}
+
+/// Whether nothing but the end of the connection tells the end of the body.
+fn ends_with_connection(header: &Parts) -> bool {
+    let headers = &header.headers;
+    let is_framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    header.version <= Version::HTTP_11 && !is_framed
+}
+
+async fn hold_json(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
     let mut bytes = 0;
     while let Some(chunk) = next(answer, until).await? {
         bytes += chunk.len();
@@ -100,13 +136,22 @@ async fn hold_json(answer: &mut Answer, until: Instant) -> Result<Until, Unsaid>
         }
     }
     if answer.held.is_empty() {
-        return Err(Unsaid::Empty);
+        return Err(match terms.answers_json {
+            true => NO_BODY,
+            false => Unsaid::Empty,
+        });
+    }
+    if !headers::is_plain(&answer.header.headers) {
+        return Ok(Until::Output);
     }
     let body = reading::joined(&answer.held);
-    let may_complain = Complaint::may_be_in(&body);
-    match may_complain.then(|| Complaint::read(&body)).flatten() {
-        Some(complaint) => Err(Unsaid::Complained(complaint)),
-        None => Ok(Until::Output),
+    match Content::of(&body) {
+        Content::Error(complaint) => Err(Unsaid::Complained(complaint)),
+        Content::FailedResponse(complaint) => Err(Unsaid::Failed(complaint, body)),
+        Content::NotAnAnswer if terms.answers_json => Err(Unsaid::Unusable(
+            "its answer is not the JSON that it should be",
+        )),
+        Content::Answer | Content::NotAnAnswer => Ok(Until::Output),
     }
 }
 

@@ -143,6 +143,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
             gathers: form == Form::Gathered || context.is_logged(),
         },
         stream_error: endpoint.stream_error,
+        answers_json: endpoint.answers_json,
         rewrites: manners
             .map(|m| m.rewrites(context.model.as_deref()))
             .unwrap_or_default(),

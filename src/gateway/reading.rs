@@ -22,6 +22,8 @@ pub struct Reading {
     pub answer: Option<Bytes>,
     /// Whether it has come to its end.
     pub is_whole: bool,
+    /// Whether it is an error, of which only a usage that is told counts.
+    pub is_error: bool,
 }
 
 /// Reads a JSON answer.

@@ -1,30 +1,45 @@
-//! What is made of an upstream's refusal.
+//! What is made of an upstream's own error.
 //!
-//! Owns reading its error, under whatever status it came, and what of it the client is told. Refuses to
-//! know what follows: the verdict in it says. Never fails: what cannot be read says nothing.
+//! Owns reading it, under whatever status it came, and what of it the client is told: all of it as it
+//! came, unless it speaks of our account or says nothing. An error that is too long to be understood is
+//! judged by its status, and what of it has not been read passes as it comes (`answer` does that). The
+//! verdict says what follows, and `course` does it. Never fails: what cannot be read says nothing.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::response::Parts;
-use pingora::protocols::http::client::HttpSession;
+use http::{HeaderValue, StatusCode};
+use pingora::ErrorType;
 
-use super::attempt::{Failed, left};
-use super::failure::{Cause, Failure, Refusal, UpstreamFailure};
+use super::attempt::{Answer, Failed, Form, Terms, left};
+use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
 use super::reading;
 use crate::openai::complaint::Complaint;
 use crate::openai::error;
 use crate::openai::ratelimit;
+use crate::openai::usage;
 use crate::openai::verdict::{self, Evidence, Reason};
 use crate::runtime::Shared;
 use crate::upstreams::{Seat, Session, Upstream};
 
-/// An error is read for this long, and up to this size; what is longer says no more.
+/// An error is read for this long, and up to this size.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ERROR_BYTES: usize = 64 << 10;
+/// What is longer has this long to pass.
+const LONG_ERROR_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of reading an error.
+pub enum ErrorBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Its beginning: it is too long, or comes too slowly.
+    Beginning(Bytes),
+    /// It broke off.
+    Broken,
+}
 
 /// Reads why an upstream refuses.
 pub async fn refused(
@@ -36,12 +51,17 @@ pub async fn refused(
     deadline: Instant,
 ) -> Failed {
     let until = deadline.min(Instant::now() + ERROR_PATIENCE);
-    let body = read_error(&mut session, until).await;
-    match body.is_some() {
-        true => shared.connector.release(session, &seat.peer).await,
-        false => session.shutdown().await,
-    }
-    let body = body.unwrap_or_default();
+    let (body, rest) = match read_error(&mut session, until).await {
+        ErrorBody::Whole(body) => {
+            shared.connector.release(session, &seat.peer).await;
+            (body, None)
+        }
+        ErrorBody::Beginning(body) => (body, Some(rest_of(session, deadline))),
+        ErrorBody::Broken => {
+            session.shutdown().await;
+            (Bytes::new(), None)
+        }
+    };
     let status = header.status.as_u16();
     let is_page = headers::media(&header.headers) == Media::Html;
     let complaint = Complaint::read(&body).filter(|_| !is_page);
@@ -57,15 +77,19 @@ pub async fn refused(
     let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
     let is_final = header.headers.get(headers::SHOULD_RETRY);
     Failed {
-        wait: wait.filter(|_| matches!(verdict.reason, Reason::RateLimited | Reason::Overloaded)),
+        wait: wait.filter(|_| asks_to_wait(verdict.reason)),
         is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
         told: tell(
             upstream,
             verdict.reason,
-            filled(upstream, header, body, complaint.message),
+            filled(upstream, header, body, complaint.message, rest),
         ),
         verdict,
     }
+}
+
+fn asks_to_wait(reason: Reason) -> bool {
+    matches!(reason, Reason::RateLimited | Reason::Overloaded)
 }
 
 /// A refusal, with what its dialect is known to leave out.
@@ -74,61 +98,130 @@ pub fn filled(
     mut header: Parts,
     mut body: Bytes,
     message: Option<String>,
+    rest: Option<RestOfError>,
 ) -> Refusal {
-    if upstream.dialect.fills_in_errors
-        && headers::is_plain(&header.headers)
-        && let Some(filled) = error::fill_in(header.status, &body)
-    {
-        body = Bytes::from(filled);
+    if rest.is_none() {
+        if upstream.dialect.fills_in_errors
+            && headers::is_plain(&header.headers)
+            && let Some(filled) = error::fill_in(header.status, &body)
+        {
+            body = Bytes::from(filled);
+        }
+        header.headers.remove(CONTENT_LENGTH);
     }
-    header.headers.remove(CONTENT_LENGTH);
     Refusal {
         header,
         body,
         message,
+        usage: None,
+        rest,
     }
 }
 
-/// Reads a whole body; `None` for one that breaks, or is too long.
-pub async fn read_error(session: &mut HttpSession, until: Instant) -> Option<Bytes> {
+/// What is still to come of an error.
+pub fn rest_of(session: Session, deadline: Instant) -> RestOfError {
+    let until = deadline.min(Instant::now() + LONG_ERROR_PATIENCE);
+    RestOfError { session, until }
+}
+
+/// Reads the body of an error.
+pub async fn read_error(session: &mut Session, until: Instant) -> ErrorBody {
     let mut body: Vec<Bytes> = Vec::new();
     let mut length = 0;
     while !session.response_done() {
         session.set_read_timeout(Some(left(until)));
-        let Some(chunk) = session.read_response_body().await.ok()? else {
-            break;
-        };
-        length += chunk.len();
-        if length > MAX_ERROR_BYTES {
-            return None;
+        match session.read_response_body().await {
+            Ok(Some(chunk)) => {
+                length += chunk.len();
+                body.push(chunk);
+            }
+            Ok(None) => break,
+            Err(e) if *e.etype() == ErrorType::ReadTimedout && length > 0 => {
+                return ErrorBody::Beginning(reading::joined(&body));
+            }
+            Err(_) => return ErrorBody::Broken,
         }
-        body.push(chunk);
+        if length > MAX_ERROR_BYTES {
+            return ErrorBody::Beginning(reading::joined(&body));
+        }
     }
-    Some(reading::joined(&body))
+    ErrorBody::Whole(reading::joined(&body))
 }
 
-/// An error that came under a status of success.
-pub fn complained(upstream: &Upstream, complaint: &Complaint, header: &Parts) -> Failed {
-    let evidence = match headers::media(&header.headers) == Media::Events {
-        true => Evidence::Event(complaint),
-        false => Evidence::Answer {
-            status: complaint.status.unwrap_or(502),
-            complaint,
-        },
+/// An error that came under a status of success, as the error that it is.
+pub fn complained(upstream: &Upstream, complaint: &Complaint, answer: &mut Answer) -> Failed {
+    // What it was in keeps more of it, unless that was a stream.
+    let (whole, usage) = match &mut answer.tap {
+        Some(tap) => (None, tap.reading().usage),
+        None => (Some(reading::joined(&answer.held)), None),
     };
-    let verdict = verdict::judge(&evidence);
-    let told = as_refusal(complaint, verdict.reason);
-    let told = told.map(|refusal| tell(upstream, verdict.reason, refusal));
+    under_success(upstream, complaint, answer, |status, wait| {
+        let mut refusal = as_refusal(status, complaint, whole.as_deref());
+        if let Some(wait) = wait {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let seconds = HeaderValue::from(seconds);
+            refusal.header.headers.insert(RETRY_AFTER, seconds);
+        }
+        Refusal { usage, ..refusal }
+    })
+}
+
+/// A whole response that has failed: an answer with an id, and with a usage, which passes as it came.
+pub fn failed_response(
+    upstream: &Upstream,
+    complaint: &Complaint,
+    body: Bytes,
+    answer: &mut Answer,
+    terms: &Terms,
+) -> Failed {
+    if matches!(terms.form, Form::Streamed { .. }) {
+        return complained(upstream, complaint, answer);
+    }
+    let usage = usage::whole(&body);
+    let body = terms.rewrites.whole(&body).map_or(body, Bytes::from);
+    let mut header = match terms.form {
+        Form::Gathered => headers::ours(StatusCode::OK, "application/json"),
+        Form::AsItComes | Form::Streamed { .. } => answer.header.clone(),
+    };
+    header.headers.remove(CONTENT_LENGTH);
+    under_success(upstream, complaint, answer, |_, _| Refusal {
+        header,
+        body,
+        message: complaint.message.clone(),
+        usage,
+        rest: None,
+    })
+}
+
+/// Judges an error that came under a status of success. `refusal` makes what the client is told, of the
+/// status that the error should have had and of the time to wait.
+fn under_success(
+    upstream: &Upstream,
+    complaint: &Complaint,
+    answer: &Answer,
+    refusal: impl FnOnce(StatusCode, Option<Duration>) -> Refusal,
+) -> Failed {
+    let verdict = verdict::judge(&Evidence::UnderSuccess(complaint));
+    let status = verdict::status_under_success(complaint, verdict.reason);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let message = complaint.message.as_deref();
+    let wait = ratelimit::wait(&answer.header.headers, message, SystemTime::now())
+        .filter(|_| asks_to_wait(verdict.reason));
     Failed {
-        wait: complaint
-            .message
-            .as_deref()
-            .filter(|_| verdict.reason == Reason::RateLimited)
-            .and_then(ratelimit::wait_in_message),
+        told: tell(upstream, verdict.reason, refusal(status, wait)),
+        wait,
         is_final: false,
-        told: told.unwrap_or_else(|| Failure::Upstream(UpstreamFailure::unsendable())),
         verdict,
     }
+}
+
+/// What the client is told, within a stream that has begun, of an error that came in a form which
+/// clients do not know.
+pub fn told_in_stream(upstream: &Upstream, complaint: &Complaint) -> Failure {
+    let reason = verdict::judge(&Evidence::UnderSuccess(complaint)).reason;
+    let status = verdict::status_under_success(complaint, reason);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    tell(upstream, reason, as_refusal(status, complaint, None))
 }
 
 /// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
@@ -156,27 +249,26 @@ pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
     Failure::Upstream(UpstreamFailure::of(cause, detail))
 }
 
-/// An error that came under a status of success, as it should have come.
-fn as_refusal(complaint: &Complaint, reason: Reason) -> Option<Refusal> {
-    let status = complaint.status.unwrap_or(match reason {
-        Reason::RateLimited => 429,
-        Reason::Overloaded => 503,
-        Reason::ModelMissing => 404,
-        Reason::BadRequest | Reason::ContextLength | Reason::ContentFilter => 400,
-        _ => 502,
-    });
-    let error = serde_json::json!({ "error": {
-        "message": complaint.message.as_deref().unwrap_or("The model's provider told of an error."),
-        "type": complaint.kind,
-        "param": null,
-        "code": complaint.code,
-    }});
-    let status = StatusCode::from_u16(status).ok()?;
-    let header = headers::ours(status, "application/json");
-    let body = error.to_string();
-    Some(Refusal {
-        header,
-        body: Bytes::from(error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())),
+/// An error that came under a status of success, as it should have come; `whole` is what it was in.
+fn as_refusal(status: StatusCode, complaint: &Complaint, whole: Option<&[u8]>) -> Refusal {
+    let gathered = || {
+        let message = complaint.message.as_deref();
+        let message = message.unwrap_or("The model's provider told of an error.");
+        let error = serde_json::json!({ "error": {
+            "message": message,
+            "type": complaint.kind,
+            "param": null,
+            "code": complaint.code,
+        }});
+        let body = error.to_string();
+        error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())
+    };
+    let filled = whole.and_then(|body| error::fill_in(status, body));
+    Refusal {
+        header: headers::ours(status, "application/json"),
+        body: Bytes::from(filled.unwrap_or_else(gathered)),
         message: complaint.message.clone(),
-    })
+        usage: None,
+        rest: None,
+    }
 }

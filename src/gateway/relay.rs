@@ -21,6 +21,7 @@ use super::drain::Rest;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
 use super::reading::JsonReader;
+use super::refused;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use super::waiting;
@@ -190,14 +191,20 @@ impl Passing<'_> {
             return Ok(Ended::Left(Rest { session, tap }));
         }
         self.upstream.shutdown().await;
-        let has_complained = self
-            .tap
-            .as_ref()
-            .is_some_and(|tap| tap.complaint().is_some());
-        let can_follow = self.tap.as_ref().is_some_and(|tap| tap.is_between_events());
-        let event = match (&failure, has_complained) {
-            (Failure::Upstream(_), false) if can_follow => {
-                let (form, tap) = (source.terms.stream_error, self.tap.as_deref());
+        let name = &source.upstream.name;
+        let tap = self.tap.as_deref();
+        let has_told = tap.is_some_and(Tap::has_told_client);
+        let can_follow = tap.is_some_and(Tap::is_between_events);
+        let failure = match (failure, tap.and_then(Tap::complaint)) {
+            (Failure::Upstream(failure), Some(complaint)) if !has_told => {
+                failure.log(&self.context.request_id, name);
+                refused::told_in_stream(source.upstream, complaint)
+            }
+            (failure, _) => failure,
+        };
+        let event = match &failure {
+            Failure::Upstream(_) | Failure::Refusal(_) if can_follow && !has_told => {
+                let form = source.terms.stream_error;
                 let event = broken::last_event(&failure, form, tap, self.context);
                 // Changed as the upstream's own are.
                 Some(self.rewriting.push(event))
@@ -207,8 +214,8 @@ impl Passing<'_> {
         self.read();
         match (failure, event) {
             // It has told the client itself, and nothing follows.
-            (Failure::Upstream(failure), _) if has_complained => {
-                failure.log(&self.context.request_id, &source.upstream.name);
+            (Failure::Upstream(failure), _) if has_told => {
+                failure.log(&self.context.request_id, name);
                 self.context.error = Failure::Upstream(failure).api_error().code;
                 // Clients close as soon as they have read it.
                 let _ = broken::end(self.client, Vec::new()).await;

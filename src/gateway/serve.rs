@@ -62,7 +62,7 @@ pub fn serve(
         open::open(&mut session, &mut context, shared);
         let served = match go(&mut session, &mut context, shared).await {
             Ok(()) => Ok(()),
-            Err(failure) => answer::refuse(&mut session, &mut context, &failure).await,
+            Err(failure) => answer::refuse(&mut session, &mut context, failure).await,
         };
         finish::finish(&session, &mut context, shared);
         // An answer that could not be ended must not look as though it had: the connection breaks.

@@ -110,6 +110,11 @@ impl Account {
     pub fn close(context: &mut Context, shared: &Arc<Shared>) -> Option<Self> {
         let mut meter = context.meter.take()?;
         let is_answered = (200..300).contains(&context.status);
+        let error = meter.reading.as_ref().filter(|reading| reading.is_error);
+        let is_counted = match error {
+            Some(error) => error.usage.is_some(),
+            None => is_answered || meter.client_left,
+        };
         let pace = meter.last_event.and_then(|last| {
             let first_token = context.first_byte?;
             let rest = last.saturating_duration_since(context.started + first_token);
@@ -121,7 +126,7 @@ impl Account {
             endpoint: context.endpoint,
             rule: context.rule.clone()?,
             upstream: context.upstream.clone(),
-            is_counted: is_answered || meter.client_left,
+            is_counted,
             meter,
             pace,
             chat: chat.map(|chat| Box::new(chat.entry(context))),

@@ -13,7 +13,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::reading::Reading;
-use crate::openai::complaint::Complaint;
+use crate::openai::complaint::{Complaint, Telling};
 use crate::openai::failed;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
@@ -61,6 +61,8 @@ struct Heard {
     /// An event was too long to be read.
     has_too_long: bool,
     complaint: Option<Complaint>,
+    /// How that was told.
+    telling: Option<Telling>,
 }
 
 /// How a stream has come to its end.
@@ -95,12 +97,14 @@ impl Tap {
                 has_output: false,
                 has_too_long: false,
                 complaint: None,
+                telling: None,
             },
         }
     }
 
     /// Takes the next bytes, and puts into `out` what can pass: whole events, up to the first that
-    /// tells an error. Gives how many events have ended in these bytes.
+    /// tells an error, and that too where clients know its form. Gives how many events have ended in
+    /// these bytes.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> usize {
         let heard = &mut self.heard;
         if heard.complaint.is_some() {
@@ -187,6 +191,11 @@ impl Tap {
         (partial, heard.next_number)
     }
 
+    /// Whether that error has passed in a form by which clients know it.
+    pub fn has_told_client(&self) -> bool {
+        self.heard.telling == Some(Telling::InApiForm)
+    }
+
     /// What is known of it, now that no more of it is read.
     pub fn reading(&mut self) -> Reading {
         let ending = self.heard.progress.ending();
@@ -202,6 +211,7 @@ impl Tap {
             said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
             answer: answer.map(Bytes::from),
             is_whole,
+            is_error: false,
         }
     }
 
@@ -261,7 +271,18 @@ impl Heard {
                 }
                 return false;
             }
-            Meaning::Error(told) => self.complaint = Some(told),
+            Meaning::Error(told) => {
+                let data = event.data.as_deref().unwrap_or_default();
+                let typed = self.wants.stream == Stream::Responses;
+                let telling = Telling::of(event.name, data, typed);
+                // Clients would take it for a part of the answer, and find nothing in it.
+                if telling == Telling::Otherwise {
+                    kept_back.retain(|part| part.start < event.start);
+                    kept_back.push(event.start..event.end);
+                }
+                self.complaint = Some(told);
+                self.telling = Some(telling);
+            }
         }
         true
     }
@@ -431,6 +452,32 @@ mod tests {
     fn nothing_follows_an_error() {
         let stream = [HI, ERROR, MARK].concat();
         check(&stream, false, &[HI, ERROR].concat(), End::Truncated);
+    }
+
+    #[test]
+    fn an_error_that_clients_do_not_know_is_kept_back_and_one_in_a_chunk_is_not() {
+        for (error, passes, is_known) in [
+            ("data: {\"error\":\"m\"}\n\n", true, true),
+            (
+                "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"error\"}]}\n\n",
+                true,
+                false,
+            ),
+            ("event: error\ndata: {\"message\":\"m\"}\n\n", false, false),
+            ("event: error\ndata: m\n\n", false, false),
+            ("data: {\"detail\":\"m\"}\n\n", false, false),
+            ("error: {\"message\":\"m\"}\n\n", false, false),
+        ] {
+            let stream = [HI, error, MARK].concat();
+            let expected = [HI, if passes { error } else { "" }].concat();
+            for size in 1..=stream.len() {
+                let mut tap = tap(false, true);
+                let passed = pass(&mut tap, &stream, size);
+                assert_eq!(passed, (expected.clone(), End::Truncated), "{error}");
+                assert!(tap.complaint().is_some());
+                assert_eq!(tap.has_told_client(), is_known, "{error}");
+            }
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Exchange {
     pub has_both_forms: bool,
     /// Whether it is text that goes in, so that its tokens can be estimated.
     pub takes_text: bool,
+    /// Whether its answer is JSON, an object or an array, whatever is asked for.
+    pub answers_json: bool,
     /// Whether its body may be a form.
     pub takes_form: bool,
     /// Whether `stop` words are among its fields.
@@ -84,6 +86,7 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
         stream_error: StreamError::Data,
         has_both_forms: false,
         takes_text: false,
+        answers_json: true,
         takes_form: false,
         takes_stop: false,
         is_stored: false,
@@ -95,6 +98,13 @@ const fn form(name: &'static str, path: &'static str) -> Exchange {
     Exchange {
         takes_form: true,
         ..exchange(name, path)
+    }
+}
+
+const fn transcripts(name: &'static str, path: &'static str) -> Exchange {
+    Exchange {
+        answers_json: false,
+        ..form(name, path)
     }
 }
 
@@ -154,9 +164,12 @@ static EXCHANGES: [Exchange; 14] = [
         default_models: &["images_variations", "images"],
         ..form("images_variations", "/images/variations")
     },
-    exchange("audio_speech", "/audio/speech"),
-    form("audio_transcriptions", "/audio/transcriptions"),
-    form("audio_translations", "/audio/translations"),
+    Exchange {
+        answers_json: false,
+        ..exchange("audio_speech", "/audio/speech")
+    },
+    transcripts("audio_transcriptions", "/audio/transcriptions"),
+    transcripts("audio_translations", "/audio/translations"),
     exchange("rerank", "/rerank"),
 ];
 

@@ -218,6 +218,11 @@ impl Frame {
             match (field, &mut data) {
                 (b"event", _) => name = Some(value).filter(|name| !name.is_empty()),
                 (b"data", None) => data = Some(Cow::Borrowed(value)),
+                // llama.cpp used to tell an error like this, which no client reads.
+                (b"error", None) => {
+                    name = Some(field);
+                    data = Some(Cow::Borrowed(value));
+                }
                 (b"data", Some(lines)) => {
                     let lines = lines.to_mut();
                     lines.push(b'\n');
@@ -311,6 +316,10 @@ mod tests {
             match field {
                 b"event" => *name = value,
                 b"data" => data.extend([value, vec![b'\n']].concat()),
+                b"error" if data.is_empty() => {
+                    *name = field.to_vec();
+                    data.extend([value, vec![b'\n']].concat());
+                }
                 _ => {}
             }
         };
@@ -397,6 +406,14 @@ mod tests {
         check(
             b"event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\n",
             &[("add", "73857293"), ("remove", "2153")],
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_called_an_error_is_an_event_of_that_name() {
+        check(
+            b"data: x\n\nerror: {\"code\":500}\n\ndata: y\nerror: z\n\n",
+            &[("", "x"), ("error", "{\"code\":500}"), ("", "y")],
         );
     }
 

@@ -28,7 +28,7 @@ pub struct Session {
 
 impl Session {
     /// A session of which only a part of the request has been sent.
-    pub(super) fn new(http: Box<HttpSession>, method: &Method) -> Self {
+    pub fn new(http: Box<HttpSession>, method: &Method) -> Self {
         Self {
             http,
             is_sent: false,

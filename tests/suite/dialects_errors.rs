@@ -194,7 +194,7 @@ async fn other_dialects_errors_and_azures_answers_are_not_touched() {
         let response = gateway.post(CHAT, &chat("gpt-4o")).await;
         assert_eq!((response.status, response.text()), (404, body), "{dialect}");
     }
-    let body = r#"{"code":"DeploymentNotFound" ,"message":"deployment x"}"#;
+    let body = r#"{"choices":[] ,"code":"DeploymentNotFound","message":"deployment x"}"#;
     let answer = azures("200 OK", body).await;
     assert_eq!((answer.status, answer.text()), (200, body));
     assert_eq!(
@@ -202,7 +202,11 @@ async fn other_dialects_errors_and_azures_answers_are_not_touched() {
         Some(body.len().to_string().as_str())
     );
     // An error that came under a status of success is an error.
-    let told = r#"{"error":{"code":"DeploymentNotFound" ,"message":"deployment x"}}"#;
-    let refused = azures("200 OK", told).await;
-    refused.assert_error(404, INVALID, Some("model_not_found"), Some("model"));
+    for told in [
+        r#"{"error":{"code":"DeploymentNotFound" ,"message":"deployment x"}}"#,
+        r#"{"code":"DeploymentNotFound" ,"message":"deployment x"}"#,
+    ] {
+        let refused = azures("200 OK", told).await;
+        refused.assert_error(404, INVALID, Some("model_not_found"), Some("model"));
+    }
 }

@@ -1,6 +1,9 @@
 //! Every error that we make ourselves has OpenAI's form, and `docs/errors.md` tells of it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{Gateway, config};
@@ -413,4 +416,110 @@ async fn what_an_upstream_says_of_our_account_stays_with_the_operator() {
         }
         assert_eq!(upstream.requests(), 2 * asked + 2);
     }
+}
+
+/// An error of so many bytes that its cause is in the middle of.
+fn long_error(bytes: usize) -> String {
+    let half = "A".repeat(bytes / 2);
+    format!(r#"{{"object":"error","input":"{half}","type":"extra_forbidden","rest":"{half}"}}"#)
+}
+
+#[tokio::test]
+async fn an_error_that_is_too_long_to_be_understood_passes_as_it_came() {
+    // Below the bound, above it, and far beyond what would be held in memory.
+    for bytes in [60 << 10, 90 << 10, 8 << 20] {
+        let body = long_error(bytes);
+        for is_chunked in [false, true] {
+            let given = body.clone();
+            let upstream = Upstream::start(move |_, mut reply| {
+                let body = given.clone();
+                async move {
+                    if is_chunked {
+                        let head = "HTTP/1.1 422 Unprocessable Entity\r\n\
+                                    content-type: application/json\r\n\
+                                    transfer-encoding: chunked\r\n\r\n";
+                        reply.raw(head).await;
+                        for piece in body.as_bytes().chunks(50_000) {
+                            reply.chunk(std::str::from_utf8(piece).unwrap()).await;
+                        }
+                        reply.end_stream().await;
+                    } else {
+                        reply.json("422 Unprocessable Entity", &body).await;
+                    }
+                    reply
+                }
+            })
+            .await;
+            let gateway = Gateway::before(&upstream);
+            for request in [chat("gpt-4o"), streamed_chat("gpt-4o")] {
+                let response = gateway.post("/v1/chat/completions", &request).await;
+                assert_eq!(response.status, 422);
+                assert!(response.complete && response.text() == body, "{bytes}");
+                assert_eq!(response.header("x-tollgate-attempts"), Some("1"));
+                assert_eq!(response.header("x-should-retry"), Some("false"));
+            }
+            assert_eq!(upstream.requests(), 2, "it is the client's own fault");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_long_error_passes_while_it_comes_and_breaks_as_it_breaks() {
+    let step = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&step);
+    let upstream = Upstream::start(move |_, mut reply| {
+        let held = Arc::clone(&held);
+        async move {
+            let head = "HTTP/1.1 422 Unprocessable Entity\r\ncontent-type: application/json\r\n";
+            reply
+                .raw(format!("{head}content-length: 200000\r\n\r\n"))
+                .await;
+            reply.raw("x".repeat(100_000)).await;
+            held.acquire().await.unwrap().forget();
+            reply.reset();
+            reply
+        }
+    })
+    .await;
+    let gateway = Gateway::before(&upstream);
+    let mut client = gateway.connect().await;
+    client
+        .send(post("/v1/chat/completions", "", &chat("gpt-4o")))
+        .await;
+    // The client has its status although the upstream has not ended.
+    let (status, headers) = client.head().await;
+    let length = headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    assert_eq!(status, 422);
+    assert_eq!(length.map(|(_, length)| length.as_str()), Some("200000"));
+    step.add_permits(1);
+    // What is no chunk is read until the connection ends.
+    assert_eq!(client.chunk().await, None);
+    gateway.access_line("status=422 error=upstream_cut");
+}
+
+#[tokio::test]
+async fn an_error_that_is_long_is_tried_elsewhere_where_its_status_says_so() {
+    let body = long_error(90 << 10);
+    let upstream = Upstream::start(move |request, mut reply| {
+        let body = body.clone();
+        async move {
+            match request.header("authorization")[0].ends_with("-first") {
+                true => reply.json("429 Too Many Requests", &body).await,
+                false => reply.json("200 OK", r#"{"choices":[]}"#).await,
+            }
+            reply
+        }
+    })
+    .await;
+    let keys = format!("keys: ['{PROVIDER_KEY}-first', '{PROVIDER_KEY}']");
+    let yaml = config(upstream.address, "", "");
+    let gateway = Gateway::start(&yaml.replace(&format!("keys: ['{PROVIDER_KEY}']"), &keys));
+    // One of them begins with the key that is refused.
+    for _ in 0..2 {
+        let response = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+    assert_eq!(upstream.requests(), 3);
 }

@@ -230,6 +230,11 @@ async fn a_whole_answer_names_the_model_as_the_target_says() {
     }
 }
 
+/// The beginning of an answer, too long to be held back until it is seen that it has no end.
+fn cut() -> String {
+    format!(r#"{{"model":"up","model":"{}"#, "x".repeat(17 << 10))
+}
+
 #[tokio::test]
 async fn what_is_no_plain_json_answer_passes_as_it_came() {
     let upstream = Upstream::start(|request, mut reply| async move {
@@ -239,7 +244,7 @@ async fn what_is_no_plain_json_answer_passes_as_it_came() {
             "/v1/embeddings" => {
                 reply.json_with("200 OK", "content-encoding: gzip\r\n", "\x1f.{").await;
             }
-            "/v1/moderations" => reply.json("200 OK", r#"{"model":"up","model":"#).await,
+            "/v1/moderations" => reply.json("200 OK", &cut()).await,
             _ => {
                 reply
                     .raw("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 14\r\n\r\n{\"model\":\"up\"}")
@@ -254,7 +259,7 @@ async fn what_is_no_plain_json_answer_passes_as_it_came() {
     for (path, status, body, keeps_length) in [
         ("/v1/completions", 422, error, true),
         ("/v1/embeddings", 200, "\x1f.{", true),
-        ("/v1/moderations", 200, r#"{"model":"up","model":"#, false),
+        ("/v1/moderations", 200, &cut(), false),
         ("/v1/audio/speech", 200, "{\"model\":\"up\"}", true),
     ] {
         let response = gateway.post(path, &chat("gpt-4o")).await;

@@ -87,6 +87,7 @@ impl<'r> Course<'r, '_> {
             };
             candidate = tried;
             let next = self.next(context, &failed, &candidate, &mut here);
+            context.retry_is_clients = remedy::is_left_to_client(context, &failed, &candidate);
             // The first failure is told, unless it speaks of our account, or a later one of what is
             // wrong with the request.
             if told.as_ref().is_none_or(is_ours) || is_the_clients(&failed) {

@@ -71,7 +71,8 @@ impl<'r> Course<'r, '_> {
             {
                 Next::Here(Duration::ZERO)
             }
-            Remedy::SameTarget if moves_on && here.times < 2 && !failed.is_final => {
+            Remedy::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
+                avoid_server(reason, candidate, here);
                 Next::Here(backoff)
             }
             Remedy::OtherTarget
@@ -106,6 +107,29 @@ impl<'r> Course<'r, '_> {
                 Next::Tell
             }
         }
+    }
+}
+
+/// Whether the same target may be asked once more for what it has failed at.
+fn may_ask_once_more(failed: &Failed, candidate: &Candidate<'_>, here: &Here) -> bool {
+    here.times < 2 && !failed.is_final && candidate.upstream.pool.has_open(&[])
+}
+
+/// Has another server asked than the one that has failed, where there is one.
+fn avoid_server(reason: Reason, candidate: &Candidate<'_>, here: &mut Here) {
+    if reason.blames() == Blame::Server && !has_other_server(candidate, here) {
+        here.servers.clear();
+    }
+}
+
+/// Whether the client may ask again what we do not, because it may have been charged for.
+pub fn is_left_to_client(context: &Context, failed: &Failed, candidate: &Candidate<'_>) -> bool {
+    match failed.verdict.reason {
+        Reason::Lost => !candidate.upstream.resend_lost,
+        Reason::Empty => true,
+        // That is asked again, unless the bounds do not allow it.
+        Reason::Cut => context.trail.len() == 1,
+        _ => false,
     }
 }
 

@@ -1,5 +1,8 @@
 //! How an upstream fails, and what is said about it.
 
+use std::fmt;
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
@@ -7,6 +10,8 @@ use pingora::{Error, ErrorType};
 
 use super::error;
 use crate::openai::error::ApiError;
+use crate::openai::usage::Usage;
+use crate::upstreams::Session;
 
 /// How an upstream failed.
 #[derive(Debug)]
@@ -22,10 +27,30 @@ pub struct UpstreamFailure {
 pub struct Refusal {
     /// Its header.
     pub header: Parts,
-    /// Its body.
+    /// Its body, or the beginning of it where there is a rest.
     pub body: Bytes,
     /// What it says.
     pub message: Option<String>,
+    /// What the upstream says that it has charged for.
+    pub usage: Option<Usage>,
+    /// What of its body is still to come, where that is too long to be understood.
+    pub rest: Option<RestOfError>,
+}
+
+/// The rest of an error, which passes as it comes.
+pub struct RestOfError {
+    /// The connection that it comes over.
+    pub session: Session,
+    /// It has to have come by then.
+    pub until: Instant,
+}
+
+impl fmt::Debug for RestOfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestOfError")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 impl UpstreamFailure {
@@ -35,6 +60,7 @@ impl UpstreamFailure {
         let cause = match error.etype() {
             E::ConnectTimedout => Cause::Timeout(Phase::Connect),
             E::ReadTimedout | E::WriteTimedout => Cause::Timeout(phase),
+            E::TLSHandshakeFailure if broke_in_handshake(error) => Cause::Unreachable,
             E::TLSHandshakeFailure
             | E::TLSHandshakeTimedout
             | E::InvalidCert
@@ -48,7 +74,6 @@ impl UpstreamFailure {
             E::InvalidHTTPHeader
             | E::H1Error
             | E::Custom("InvalidChunk")
-            | E::H2Error
             | E::InvalidH2
             | E::H2Downgrade => Cause::InvalidResponse,
             _ => Cause::Reset,
@@ -109,6 +134,14 @@ impl UpstreamFailure {
     pub fn log(&self, request_id: &str, upstream: &str) {
         log::warn!("{request_id} upstream {upstream}: {}", self.detail);
     }
+}
+
+/// Whether a connection broke before TLS could be agreed on, which may go better the next time. The
+/// TLS library's words are all that is left of why.
+fn broke_in_handshake(error: &Error) -> bool {
+    const BROKEN: [&str; 3] = ["tls handshake eof", "Connection reset", "Broken pipe"];
+    let words = error.to_string();
+    BROKEN.iter().any(|broken| words.contains(broken))
 }
 
 /// Kinds of failures of an upstream.

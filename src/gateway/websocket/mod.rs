@@ -25,7 +25,8 @@ use super::context::Context;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::REQUEST_ID;
 use super::plan::{self, Plan};
-use super::{admit, headers, refused};
+use super::refused::{self, ErrorBody};
+use super::{admit, headers};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::complaint::Complaint;
@@ -33,7 +34,7 @@ use crate::openai::endpoint::Socket;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
-use crate::upstreams::{Turn, Upstream};
+use crate::upstreams::{Session, Turn, Upstream};
 use passing::ClientEnd;
 
 /// What decides in a query where a socket goes, and what it may do.
@@ -294,20 +295,31 @@ async fn refuse(
 async fn decline(upstream: &Upstream, session: Box<Upstream1>) -> Failure {
     // It has been asked to switch protocols: what it does after that is not known, so the connection is
     // not used again.
-    let mut session = HttpSession::H1(*session);
+    let http = Box::new(HttpSession::H1(*session));
+    let mut session = Session::new(http, &Method::GET);
     let header = session.response_header().cloned();
     let until = Instant::now() + refused::ERROR_PATIENCE;
-    let (Some(header), Some(body)) = (header, refused::read_error(&mut session, until).await)
-    else {
-        return Failure::Upstream(UpstreamFailure::disagrees());
+    let disagrees = || Failure::Upstream(UpstreamFailure::disagrees());
+    let Some(header) = header else {
+        return disagrees();
     };
-    session.shutdown().await;
+    let (body, rest) = match refused::read_error(&mut session, until).await {
+        ErrorBody::Whole(body) => {
+            session.shutdown().await;
+            (body, None)
+        }
+        ErrorBody::Beginning(body) => {
+            let deadline = Instant::now() + upstream.timeouts.total;
+            (body, Some(refused::rest_of(session, deadline)))
+        }
+        ErrorBody::Broken => return disagrees(),
+    };
     let complaint = Complaint::read(&body).unwrap_or_default();
     let evidence = Evidence::Answer {
         status: header.status.as_u16(),
         complaint: &complaint,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = refused::filled(upstream, header.into(), body, complaint.message);
+    let refusal = refused::filled(upstream, header.into(), body, complaint.message, rest);
     refused::tell(upstream, reason, refusal)
 }

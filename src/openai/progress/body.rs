@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::complaint::is_error;
+use super::super::complaint::{Marks, is_failed_choice};
 use super::super::shape::{List, Object, object, says, string};
 
 /// What we read of an event at its top level. A key that stands twice makes it unreadable.
@@ -20,6 +20,12 @@ pub(super) struct Body<'b> {
     #[serde(borrow)]
     object: Option<&'b RawValue>,
     #[serde(borrow)]
+    event: Option<&'b RawValue>,
+    #[serde(borrow)]
+    x_groq: Option<&'b RawValue>,
+    #[serde(borrow)]
+    base_resp: Option<&'b RawValue>,
+    #[serde(borrow)]
     pub(super) choices: Option<&'b RawValue>,
     #[serde(borrow)]
     usage: Option<&'b RawValue>,
@@ -30,8 +36,21 @@ pub(super) struct Body<'b> {
 }
 
 impl Body<'_> {
-    pub(super) fn is_error(&self) -> bool {
-        is_error(self.error, self.kind, self.object)
+    pub(super) fn tells_error(&self) -> bool {
+        let marks = Marks {
+            error: self.error,
+            kind: self.kind,
+            object: self.object,
+            event: self.event,
+            x_groq: self.x_groq,
+            base_resp: self.base_resp,
+        };
+        marks.tell_error()
+    }
+
+    /// Whether it says nothing of what it is.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.kind.is_none() && self.object.is_none() && self.choices.is_none()
     }
 
     /// Whether it is a part of a chat although it has no choices.
@@ -51,9 +70,15 @@ pub(super) struct Choice<'b> {
     text: Option<&'b RawValue>,
     #[serde(borrow)]
     finish_reason: Option<&'b RawValue>,
+    #[serde(borrow)]
+    error: Option<&'b RawValue>,
 }
 
 impl Choice<'_> {
+    pub(super) fn has_failed(&self) -> bool {
+        is_failed_choice(self.error, self.finish_reason)
+    }
+
     /// Whether it says something, and whether it is finished.
     pub(super) fn read(&self) -> (bool, bool) {
         let delta: Option<Delta<'_>> = self.delta.and_then(object);

@@ -1,10 +1,10 @@
 //! What the events of an upstream's stream mean to one who holds an answer back.
 //!
 //! Owns telling real output from what comes before it, errors in a stream that began well, and
-//! whether a stream came to its end. Refuses to know how events are framed, what is done about an
-//! error, and what was said: no text of an answer is kept. Never fails: an event of no known shape
-//! is [`Meaning::Malformed`], and a value of no known shape in the place of output is output, since
-//! nothing may be held back for ever only because we do not know it.
+//! whether a stream came to its end. `sse` owns how events are framed, `complaint` what an error says;
+//! no text of an answer is kept. Never fails: an event of no known shape is [`Meaning::Malformed`], and
+//! a value of no known shape in the place of output is output, since nothing may be held back for
+//! ever only because we do not know it.
 
 mod body;
 
@@ -25,6 +25,8 @@ const MAX_CHOICES: usize = MAX_ITEMS;
 static FINISH_REASON: LazyLock<Finder<'static>> =
     LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
+/// What the events of images, of sound and of transcriptions have.
+static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"type\""));
 /// What an answer in sound has instead of a finish reason.
 static EXPIRES_AT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"expires_at\""));
 
@@ -63,6 +65,14 @@ pub enum Meaning {
     Error(Complaint),
     /// Not JSON, or of no shape that is known.
     Malformed,
+}
+
+impl Meaning {
+    /// The error that an event tells that does not say what it is; else what it is taken for.
+    fn or_error(self, is_unknown: bool, data: &[u8]) -> Self {
+        let told = is_unknown.then(|| Complaint::in_unknown_event(data));
+        told.flatten().map_or(self, Self::Error)
+    }
 }
 
 /// How a stream has ended.
@@ -152,10 +162,15 @@ impl Progress {
                     value.first() == Some(&b'0') && matches!(value.get(1), Some(b',' | b'}' | b' '))
                 };
                 let only_first_began = matches!(self.choices.as_slice(), [(0, _)]);
-                only_first_began && !finishes && values(&INDEX, data).all(is_first)
+                if !only_first_began || finishes {
+                    return false;
+                }
+                // What has no choice may be an error without an envelope.
+                let mut indexes = values(&INDEX, data);
+                indexes.next().is_some_and(is_first) && indexes.all(is_first)
             }
             Stream::Responses => event.name.is_some_and(|name| name.ends_with(b".delta")),
-            Stream::Other => true,
+            Stream::Other => TYPE.find(data).is_some(),
         }
     }
 
@@ -194,22 +209,23 @@ impl Progress {
             Some((json, body))
         };
         match str::from_utf8(data).ok().and_then(read) {
-            Some((json, body)) if named_error || body.is_error() => {
+            Some((json, body)) if named_error || body.tells_error() => {
                 Meaning::Error(Complaint::in_event(json))
             }
-            Some((_, body)) => match self.stream {
-                Stream::Chat | Stream::Completions => self.read_chunk(&body),
+            Some((json, body)) => match self.stream {
+                Stream::Chat | Stream::Completions => self.read_chunk(json, &body),
                 Stream::Responses => self.read_response(name, &body),
                 Stream::Other => Meaning::Output,
-            },
+            }
+            .or_error(body.is_nameless() && name.is_none(), data),
             None if named_error => Meaning::Error(Complaint::from_text(data)),
-            None if self.stream == Stream::Other => Meaning::Output,
-            None => Meaning::Malformed,
+            None if self.stream == Stream::Other => Meaning::Output.or_error(true, data),
+            None => Meaning::Malformed.or_error(true, data),
         }
     }
 
     /// Reads an event of a chat or of a legacy completion.
-    fn read_chunk(&mut self, body: &Body<'_>) -> Meaning {
+    fn read_chunk(&mut self, json: &str, body: &Body<'_>) -> Meaning {
         let choices = match body.choices.map(RawValue::get) {
             Some(json) => serde_json::from_str::<List<Choice<'_>>>(json).ok(),
             // `null` is how some servers write a list that is empty.
@@ -218,6 +234,9 @@ impl Progress {
         let Some(choices) = choices else {
             return Meaning::Malformed;
         };
+        if !choices.items.is_empty() && choices.items.iter().all(Choice::has_failed) {
+            return Meaning::Error(Complaint::in_event(json));
+        }
         self.has_unknown |= choices.has_more;
         let mut meaning = Meaning::Lifecycle;
         for choice in &choices.items {
@@ -380,6 +399,9 @@ mod tests {
             r#"{"choices":[{"index":01,"delta":{"content":"a"}}]}"#,
             r#"{"error":{"message":"m"}}"#,
             r#"{"object":"error"}"#,
+            r#"{"detail":"m"}"#,
+            r#"{"code":500,"message":"m"}"#,
+            r#"{"choices":null,"base_resp":{"status_code":1002}}"#,
             "[DONE]",
             "",
         ] {
@@ -969,6 +991,69 @@ mod tests {
     }
 
     #[test]
+    fn an_error_without_an_envelope_is_one() {
+        for (data, expected) in [
+            (r#"{"detail":"m"}"#, told("", "", "m", 0)),
+            (r#"{"code":500,"message":"m"}"#, told("", "", "m", 500)),
+            (
+                r#"[{"error":{"code":429,"message":"m"}}]"#,
+                told("", "", "m", 429),
+            ),
+            (r#"{"event":"error","message":"m"}"#, told("", "", "m", 0)),
+            (
+                r#"{"choices":null,"base_resp":{"status_code":1002,"status_msg":"m"}}"#,
+                told("1002", "", "m", 0),
+            ),
+        ] {
+            for stream in [
+                Stream::Chat,
+                Stream::Completions,
+                Stream::Responses,
+                Stream::Other,
+            ] {
+                assert_eq!(error(stream, None, data), expected, "{data}");
+                let mut begun = Progress::new(stream);
+                let output = r#"{"type":"x.delta","delta":"x","choices":[{"index":0,"text":"x"}]}"#;
+                assert_eq!(begun.see(&event(None, output.as_bytes())), Meaning::Output);
+                assert!(!begun.is_more_of_the_same(&event(None, data.as_bytes())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_choice_that_has_failed_is_an_error_unless_another_goes_on() {
+        for (data, expected) in [
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502,"message":"m"}}]}"#,
+                told("", "", "m", 502),
+            ),
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"error"}]}"#,
+                told("", "", "", 0),
+            ),
+            (
+                r#"{"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}"#,
+                told("abort", "", "", 0),
+            ),
+            (
+                r#"{"choices":[{"index":0,"delta":{}}],"x_groq":{"error":"m"}}"#,
+                told("", "", "m", 0),
+            ),
+        ] {
+            for stream in [Stream::Chat, Stream::Completions] {
+                assert_eq!(error(stream, None, data), expected, "{data}");
+            }
+        }
+        check(
+            Stream::Chat,
+            r#"
+            +{"choices":[{"index":0,"delta":{"content":"x"}},{"index":1,"delta":{},"finish_reason":"error"}]}
+            "#,
+            Ending::Truncated,
+        );
+    }
+
+    #[test]
     fn an_error_before_the_end_fails_the_stream_and_one_after_it_does_not() {
         let finished = r#"+{"choices":[{"text":"x","finish_reason":"stop"}]}"#;
         let failed = r#"!{"error":{"message":"m"}}"#;
@@ -1126,13 +1211,18 @@ mod tests {
         ];
         let mut random = fastrand::Rng::with_seed(1);
         let mut skipped = 0;
-        for _ in 0..20_000 {
+        for _ in 0..40_000 {
             let stream = [Stream::Chat, Stream::Completions][random.usize(..2)];
             let mut progress = Progress::new(stream);
             for _ in 0..random.usize(1..5) {
                 let choice = |random: &mut fastrand::Rng| {
-                    let count = random.usize(..4);
-                    format!("{{{}}}", random.choose_multiple(MEMBERS, count).join(","))
+                    let count = random.usize(..3);
+                    let mut members = random.choose_multiple(MEMBERS, count);
+                    // As nearly all servers begin a choice.
+                    if random.u8(..4) > 0 {
+                        members.insert(0, r#""index":0"#);
+                    }
+                    format!("{{{}}}", members.join(","))
                 };
                 let count = random.usize(..3);
                 let choices: Vec<_> = (0..count).map(|_| choice(&mut random)).collect();

@@ -1,13 +1,14 @@
 //! What an attempt showed, and what is to be done about it.
 //!
 //! Owns the reasons for which attempts fail, and what follows from each: whose fault it is, what is
-//! done next, whether it was free. What a complaint means is read by `signs`, what it says of a key
-//! by `bearing`. Does not know how often something is tried (`gateway/course`), how long a key is
-//! cooling down (`upstreams/cooldown`), and what a client is told (`gateway/failure`). Never fails:
-//! each failure has a reason.
+//! done next, whether it was free, its status. What a complaint means is read by `signs`, with the codes
+//! of failed responses in `response_codes`; what it says of a key, by `bearing`. Does not know how often
+//! something is tried (`gateway/course`), how long a key is cooling down (`upstreams/cooldown`), and what
+//! a client is told (`gateway/failure`). Never fails: each failure has a reason.
 
 mod bearing;
 mod overflow;
+mod response_codes;
 mod signs;
 
 use std::fmt;
@@ -38,8 +39,7 @@ pub enum Evidence<'a> {
     Cut,
     /// A stream came to its end, properly framed, without saying anything.
     Empty,
-    /// An answer with an error status (or with an error under 200, where the status is what the
-    /// complaint says or 502), as far as its body could be read.
+    /// An answer with an error status, as far as its body could be read.
     Answer {
         /// The status.
         status: u16,
@@ -51,8 +51,8 @@ pub enum Evidence<'a> {
         /// The status.
         status: u16,
     },
-    /// An error came in a stream before real output.
-    Event(&'a Complaint),
+    /// An error came under a status of success: in a whole answer, or as an event of a stream.
+    UnderSuccess(&'a Complaint),
 }
 
 /// Why an attempt failed: the names in metrics, in logs and under `on:` of the configuration.
@@ -146,6 +146,8 @@ struct Traits {
     remedy: Remedy,
     blames: Blame,
     is_free: bool,
+    /// The usual status of an error for this reason; 502 for what is no error of the upstream's own.
+    status: u16,
 }
 
 impl Reason {
@@ -178,30 +180,31 @@ impl Reason {
     const fn traits(self) -> Traits {
         use Blame::{Key, Nobody, Server, Target};
         use Remedy::{Client, OtherKey, OtherTarget, SameTarget};
-        let (name, remedy, blames, is_free) = match self {
-            Self::RateLimited =>     ("rate_limited",     OtherKey,    Key,    true),
-            Self::OutOfCredit =>     ("out_of_credit",    OtherKey,    Key,    true),
-            Self::KeyRefused =>      ("key_refused",      OtherKey,    Key,    true),
-            Self::RegionRefused =>   ("region_refused",   OtherTarget, Target, true),
-            Self::Overloaded =>      ("overloaded",       OtherTarget, Server, true),
-            Self::ServerError =>     ("server_error",     OtherTarget, Server, true),
-            Self::Unreachable =>     ("unreachable",      OtherTarget, Server, true),
-            Self::Tls =>             ("tls",              OtherTarget, Server, true),
-            Self::NotSent =>         ("not_sent",         OtherTarget, Server, true),
-            Self::Lost =>            ("lost",             Client,      Server, false),
-            Self::InvalidResponse => ("invalid_response", OtherTarget, Target, false),
-            Self::Silent =>          ("silent",           OtherTarget, Server, false),
-            Self::Late =>            ("late",             Client,      Server, false),
-            Self::Cut =>             ("cut",              OtherTarget, Server, false),
-            Self::Empty =>           ("empty",            OtherTarget, Target, false),
-            Self::ModelMissing =>    ("model_missing",    OtherTarget, Nobody, true),
-            Self::Conflict =>        ("conflict",         SameTarget,  Nobody, true),
-            Self::RequestTimeout =>  ("request_timeout",  SameTarget,  Server, false),
-            Self::ContentFilter =>   ("content_filter",   Client,      Nobody, false),
-            Self::ContextLength =>   ("context_length",   Client,      Nobody, false),
-            Self::BadRequest =>      ("bad_request",      Client,      Nobody, true),
+        let (name, remedy, blames, is_free, status) = match self {
+            Self::RateLimited =>     ("rate_limited",     OtherKey,    Key,    true,  429),
+            Self::OutOfCredit =>     ("out_of_credit",    OtherKey,    Key,    true,  429),
+            Self::KeyRefused =>      ("key_refused",      OtherKey,    Key,    true,  401),
+            Self::RegionRefused =>   ("region_refused",   OtherTarget, Target, true,  403),
+            Self::Overloaded =>      ("overloaded",       OtherTarget, Server, true,  503),
+            Self::ServerError =>     ("server_error",     OtherTarget, Server, true,  502),
+            Self::Unreachable =>     ("unreachable",      OtherTarget, Server, true,  502),
+            Self::Tls =>             ("tls",              OtherTarget, Server, true,  502),
+            Self::NotSent =>         ("not_sent",         OtherTarget, Server, true,  502),
+            Self::Lost =>            ("lost",             Client,      Server, false, 502),
+            Self::InvalidResponse => ("invalid_response", OtherTarget, Target, false, 502),
+            Self::Silent =>          ("silent",           OtherTarget, Server, false, 502),
+            Self::Late =>            ("late",             Client,      Server, false, 502),
+            // A connection that breaks says little of the server behind it.
+            Self::Cut =>             ("cut",              SameTarget,  Server, false, 502),
+            Self::Empty =>           ("empty",            OtherTarget, Target, false, 502),
+            Self::ModelMissing =>    ("model_missing",    OtherTarget, Nobody, true,  404),
+            Self::Conflict =>        ("conflict",         SameTarget,  Nobody, true,  409),
+            Self::RequestTimeout =>  ("request_timeout",  SameTarget,  Server, false, 408),
+            Self::ContentFilter =>   ("content_filter",   Client,      Nobody, false, 400),
+            Self::ContextLength =>   ("context_length",   Client,      Nobody, false, 400),
+            Self::BadRequest =>      ("bad_request",      Client,      Nobody, true,  400),
         };
-        Traits { name, remedy, blames, is_free }
+        Traits { name, remedy, blames, is_free, status }
     }
 
     /// Its name, in `snake_case`.
@@ -242,12 +245,17 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The status by which an error is judged that came under a status of success, and has nothing in it
+/// that we know.
+const UNKNOWN_STATUS: u16 = 500;
+
 /// What an attempt came to.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut bearing = Bearing::Request;
     let mut told = |complaint: &Complaint, status: Option<u16>| {
         let signs = Signs::of(complaint);
-        let status = status.unwrap_or_else(|| signs.usual_status());
+        let status = status.or_else(|| signs.usual_status());
+        let status = status.unwrap_or(UNKNOWN_STATUS);
         let reason = signs.reason(status);
         bearing = signs.bearing(status, reason);
         reason
@@ -263,7 +271,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         Evidence::Cut => Reason::Cut,
         Evidence::Empty => Reason::Empty,
         Evidence::Answer { status, complaint } => told(complaint, Some(status)),
-        Evidence::Event(complaint) => told(complaint, complaint.status),
+        Evidence::UnderSuccess(complaint) => told(complaint, complaint.status),
         Evidence::Page { status } => {
             let reason = told(&Complaint::default(), Some(status));
             // A firewall before the API refuses a request for what is in it.
@@ -278,6 +286,18 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         remedy: reason.remedy(),
         bearing,
     }
+}
+
+/// The status of an error that came under a status of success, for this reason: its own, else the one
+/// that usually goes with it.
+pub fn status_under_success(complaint: &Complaint, reason: Reason) -> u16 {
+    let usual = || match reason {
+        // These have several.
+        Reason::BadRequest | Reason::ServerError => Signs::of(complaint).usual_status(),
+        _ => None,
+    };
+    let told = complaint.status.or_else(usual);
+    told.unwrap_or_else(|| reason.traits().status)
 }
 
 /// A set of reasons, a bit each.
@@ -328,7 +348,7 @@ mod tests {
     }
 
     fn event(complaint: &Complaint) -> Reason {
-        judge(&Evidence::Event(complaint)).reason
+        judge(&Evidence::UnderSuccess(complaint)).reason
     }
 
     #[test]
@@ -355,7 +375,7 @@ mod tests {
     #[test]
     fn what_a_connection_showed_has_a_verdict() {
         use Blame::{Server, Target};
-        use Remedy::{Client, OtherTarget};
+        use Remedy::{Client, OtherTarget, SameTarget};
         for (evidence, reason, remedy, blame, free) in [
             (
                 Evidence::Unreachable,
@@ -382,7 +402,7 @@ mod tests {
             ),
             (Evidence::Silent, Reason::Silent, OtherTarget, Server, false),
             (Evidence::Late, Reason::Late, Client, Server, false),
-            (Evidence::Cut, Reason::Cut, OtherTarget, Server, false),
+            (Evidence::Cut, Reason::Cut, SameTarget, Server, false),
             (Evidence::Empty, Reason::Empty, OtherTarget, Target, false),
         ] {
             let bearing = Bearing::Request;
@@ -751,6 +771,82 @@ mod tests {
                 ..complaint("", "server_error", "")
             };
             assert_eq!(event(&told), reason, "{status}");
+        }
+    }
+
+    #[test]
+    fn each_code_of_a_failed_response_has_its_status_and_its_verdict() {
+        use Remedy::{Client, OtherKey, OtherTarget};
+        let mut seen = 0;
+        for (codes, status, reason, remedy) in [
+            ("rate_limit_exceeded", 429, Reason::RateLimited, OtherKey),
+            ("server_error", 500, Reason::ServerError, OtherTarget),
+            (
+                "vector_store_timeout",
+                504,
+                Reason::ServerError,
+                OtherTarget,
+            ),
+            (
+                "bio_policy image_content_policy_violation misalignment_policy_violation",
+                400,
+                Reason::ContentFilter,
+                Client,
+            ),
+            (
+                "invalid_prompt data_residency_mismatch invalid_image invalid_image_format \
+                 invalid_base64_image invalid_image_url image_too_large image_too_small \
+                 image_parse_error invalid_image_mode image_file_too_large \
+                 unsupported_image_media_type empty_image_file failed_to_download_image \
+                 image_file_not_found",
+                400,
+                Reason::BadRequest,
+                Client,
+            ),
+        ] {
+            for code in codes.split_whitespace() {
+                let row = response_codes::CODES.iter().find(|row| row.0 == code);
+                assert_eq!(row, Some(&(code, status, reason)));
+                let told = complaint(code, "", "m");
+                let verdict = judge(&Evidence::UnderSuccess(&told));
+                assert_eq!((verdict.reason, verdict.remedy), (reason, remedy), "{code}");
+                assert_eq!(status_under_success(&told, reason), status, "{code}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, response_codes::CODES.len());
+    }
+
+    #[test]
+    fn an_error_under_a_status_of_success_has_its_usual_status() {
+        for (code, kind, message, status) in [
+            ("", "", "", 502),
+            ("x", "y", "", 502),
+            ("", "server_error", "", 500),
+            ("", "timeout_error", "", 504),
+            ("", "overloaded_error", "", 503),
+            ("insufficient_system_resource", "", "", 503),
+            ("", "invalid_request_error", "", 400),
+            ("invalid_value", "invalid_request_error", "", 400),
+            ("model_not_found", "invalid_request_error", "", 404),
+            ("", "not_found_error", "", 404),
+            ("", "validation", "", 422),
+            ("request_too_large", "", "", 413),
+            ("context_length_exceeded", "invalid_request_error", "", 400),
+            ("", "invalid_request_error", "prompt is too long", 400),
+            ("content_filter", "server_error", "", 400),
+            ("insufficient_quota", "insufficient_quota", "", 429),
+            ("invalid_api_key", "invalid_request_error", "", 401),
+            ("unsupported_country_region_territory", "", "", 403),
+        ] {
+            let told = complaint(code, kind, message);
+            let reason = event(&told);
+            assert_eq!(status_under_success(&told, reason), status, "{told:?}");
+            let told = Complaint {
+                status: Some(418),
+                ..told
+            };
+            assert_eq!(status_under_success(&told, reason), 418);
         }
     }
 

@@ -5,7 +5,7 @@
 //! meaning (`verdict`). Never fails: what means nothing to us is taken by its status alone.
 
 use super::bearing::{self, Bearing};
-use super::{Reason, overflow};
+use super::{Reason, overflow, response_codes};
 use crate::openai::complaint::Complaint;
 
 /// A code or a class that is longer is no name that we know.
@@ -50,14 +50,18 @@ const PARTS: [(Reason, &[&str]); 5] = [
 
 /// The status that goes with a name.
 #[rustfmt::skip]
-const STATUSES: [(u16, &[&str]); 7] = [
+const STATUSES: [(u16, &[&str]); 8] = [
     (400, &["badrequesterror", "badrequest", "failedprecondition"]),
     (404, &["notfounderror", "notfound"]),
     (409, &["conflict", "aborted"]),
     (413, &["requesttoolarge"]),
+    (422, &["validation"]),
     (500, &["apierror", "internal"]),
-    (503, &["unavailable", "serviceunavailable", "serviceunavailableerror"]),
-    (504, &["timeouterror", "deadlineexceeded", "vectorstoretimeout"]),
+    (503, &[
+        "unavailable", "serviceunavailable", "serviceunavailableerror",
+        "insufficientsystemresource",
+    ]),
+    (504, &["timeouterror", "deadlineexceeded"]),
 ];
 
 /// What is wrong with a request has many names, which begin like this.
@@ -132,10 +136,9 @@ impl Signs {
         bearing::bearing(reason, &self.names, &self.message, is_told)
     }
 
-    /// The status that an error in a stream would have had.
-    pub(super) fn usual_status(&self) -> u16 {
-        let known = self.names.iter().find_map(|name| usual_status(name));
-        known.unwrap_or(500)
+    /// The status that an error would have had that came without one, if its names say it.
+    pub(super) fn usual_status(&self) -> Option<u16> {
+        self.names.iter().find_map(|name| usual_status(name))
     }
 }
 
@@ -149,6 +152,9 @@ fn plain(name: Option<&str>) -> String {
 }
 
 fn meaning(name: &str) -> Option<Reason> {
+    if let Some(reason) = response_codes::reason(name) {
+        return Some(reason);
+    }
     let named = NAMES.iter().find(|(_, names)| names.contains(&name));
     let has_part = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     let (reason, _) = named.or_else(|| PARTS.iter().find(|(_, parts)| has_part(parts)))?;
@@ -156,6 +162,9 @@ fn meaning(name: &str) -> Option<Reason> {
 }
 
 fn usual_status(name: &str) -> Option<u16> {
+    if let Some(status) = response_codes::status(name) {
+        return Some(status);
+    }
     if let Some((status, _)) = STATUSES.iter().find(|(_, names)| names.contains(&name)) {
         return Some(*status);
     }

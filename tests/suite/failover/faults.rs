@@ -20,6 +20,8 @@ enum Fault {
     Page,
     /// A reset.
     Reset,
+    /// These bytes, and the connection is closed.
+    Close(&'static str),
     /// The header of a stream, then a reset.
     HeaderOfAStream,
     /// The header of a stream, then its proper end.
@@ -50,6 +52,10 @@ impl Fault {
                     .await;
             }
             Self::Reset => reply.reset(),
+            Self::Close(bytes) => {
+                reply.raw(bytes).await;
+                reply.close();
+            }
             Self::HeaderOfAStream => {
                 reply.begin_stream().await;
                 reply.reset();
@@ -112,6 +118,10 @@ struct Case {
     told: (u16, &'static str, Option<&'static str>),
     /// How often one that is alone may be asked.
     most: usize,
+    /// Whether it is asked once more before another is.
+    is_asked_again: bool,
+    /// Whether asking again is left to the client.
+    is_left_to_client: bool,
     body: String,
 }
 
@@ -132,6 +142,8 @@ impl Case {
             reason: "",
             told: (0, "", None),
             most: 4,
+            is_asked_again: false,
+            is_left_to_client: false,
             body: chat("gpt-4o"),
         }
     }
@@ -157,6 +169,18 @@ impl Case {
         self
     }
 
+    /// The same is asked once more, and then another.
+    fn once_more(mut self) -> Self {
+        self.most = 2;
+        self.is_asked_again = true;
+        self
+    }
+
+    fn left_to_client(mut self) -> Self {
+        self.is_left_to_client = true;
+        self
+    }
+
     fn told(mut self, status: u16, kind: &'static str, code: Option<&'static str>) -> Self {
         self.told = (status, kind, code);
         self
@@ -172,10 +196,12 @@ impl Case {
         let front = one_then_other(&self.first, &second);
         let response = front.post(self.path, &self.body).await;
         assert_whole(&response, "second");
-        assert_eq!(response.header("x-tollgate-attempts"), Some("2"));
+        let times = if self.is_asked_again { 2 } else { 1 };
+        assert_eq!(attempts(&response), times + 1);
         assert_eq!(second.requests(), 1);
-        assert_eq!(self.asked(), usize::from(self.upstream.is_some()));
-        let expected = format!("first:{} second:ok", self.reason);
+        assert_eq!(self.asked(), times * usize::from(self.upstream.is_some()));
+        let first = format!("first:{} ", self.reason).repeat(times);
+        let expected = format!("{first}second:ok");
         assert_eq!(outcomes(&front, &response), expected);
         self.alone().await
     }
@@ -188,9 +214,10 @@ impl Case {
         let response = front.post(self.path, &self.body).await;
         let (status, kind, code) = self.told;
         response.assert_error(status, kind, code, None);
-        // Who is told when to come again is not told not to.
+        // A client that is told when to come again is not told not to.
         if response.header("retry-after").is_none() {
-            assert_eq!(response.header("x-should-retry"), Some("false"));
+            let expected = (!self.is_left_to_client).then_some("false");
+            assert_eq!(response.header("x-should-retry"), expected);
         }
         let tried: usize = attempts(&response);
         if self.upstream.is_some() {
@@ -315,9 +342,17 @@ async fn tls_that_is_none() {
 
 #[tokio::test]
 async fn a_stream_that_is_reset_before_it_has_said_anything() {
-    // No header, or nothing behind it: nothing can have been charged for.
-    for fault in [Fault::Reset, Fault::HeaderOfAStream] {
-        let case = Case::of(fault, "").await.reason("cut").once();
+    // Nothing can have been charged for.
+    for fault in [
+        Fault::Reset,
+        Fault::Close(""),
+        Fault::Close("HTTP/1.1 200 OK\r\ncontent-ty"),
+        Fault::HeaderOfAStream,
+        // Its end would be that of the connection.
+        Fault::Close("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
+        Fault::Close("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\n"),
+    ] {
+        let case = Case::of(fault, "").await.reason("cut").once_more();
         let told = case.told(502, "server_error", Some("upstream_reset"));
         told.streamed().holds().await;
     }
@@ -346,6 +381,7 @@ async fn a_response_that_is_created_has_said_nothing_yet() {
 async fn a_stream_that_ends_without_a_word() {
     for fault in [Fault::EmptyStream, Fault::Events(vec![role()])] {
         let case = Case::of(fault, "").await.reason("empty").once();
+        let case = case.left_to_client();
         let told = case.told(502, "server_error", Some("upstream_empty"));
         told.streamed().holds().await;
     }
@@ -381,6 +417,17 @@ async fn a_page_under_200() {
     let case = case.reason("invalid_response");
     let told = case.told(502, "server_error", Some("upstream_invalid_response"));
     told.holds().await;
+}
+
+#[tokio::test]
+async fn a_redirect() {
+    for body in ["", r#"{"choices":[]}"#] {
+        let headers = "location: https://elsewhere.invalid/\r\n";
+        let fault = Fault::Answer("307 Temporary Redirect", headers, body.to_owned());
+        let case = Case::of(fault, "").await.once().reason("invalid_response");
+        let told = case.told(502, "server_error", Some("upstream_invalid_response"));
+        told.holds().await;
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod choosing;
+mod connections;
 mod crash;
 mod faults;
 mod faults_told;
@@ -13,6 +14,7 @@ mod keys;
 mod resent;
 mod status;
 mod streams;
+mod under_success;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
