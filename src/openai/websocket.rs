@@ -106,15 +106,25 @@ impl<'h> Offer<'h> {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','));
         for protocol in protocols.map(str::trim).filter(|p| !p.is_empty()) {
-            if let Some(key) = protocol.strip_prefix(KEY_PROTOCOL) {
+            // Servers may read these in any case, so a key in another must not pass either.
+            if let Some(key) = after(protocol, KEY_PROTOCOL) {
                 offer.key = offer.key.or(Some(key));
-            } else if !ACCOUNT_PROTOCOLS.iter().any(|p| protocol.starts_with(p)) {
+            } else if !ACCOUNT_PROTOCOLS
+                .iter()
+                .any(|p| after(protocol, p).is_some())
+            {
                 offer.has_realtime |= protocol == REALTIME;
                 offer.forwarded.push(protocol);
             }
         }
         offer
     }
+}
+
+/// What follows a prefix, which may be written in any case.
+fn after<'p>(protocol: &'p str, prefix: &str) -> Option<&'p str> {
+    let (head, rest) = protocol.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// The frame with which a server closes a socket.
@@ -281,6 +291,12 @@ mod tests {
         assert!(offer.has_realtime);
         assert_eq!(offer.forwarded, ["realtime", "openai-beta.realtime-v1"]);
         assert_eq!(Offer::read(&HeaderMap::new()), Offer::default());
+        let odd = headers(&[(
+            "sec-websocket-protocol",
+            "OpenAI-Insecure-Api-Key.K2, Openai-Organization.o",
+        )]);
+        let offer = Offer::read(&odd);
+        assert_eq!((offer.key, offer.forwarded), (Some("K2"), Vec::new()));
     }
 
     #[test]
