@@ -97,7 +97,9 @@ async fn assert_quiet(gateway: &Gateway, failures: usize) {
         assert!(line.contains(" DEBUG "), "{line}");
     }
     let text = gateway.output().text();
-    for line in text.lines().filter(|line| !line.contains(" listen")) {
+    // What the configuration is warned of has nothing to do with connections.
+    let is_of_the_start = |line: &str| line.contains(" listen") || line.contains("tollgate::cli");
+    for line in text.lines().filter(|line| !is_of_the_start(line)) {
         let is_loud = line.contains(" ERROR ") || line.contains(" WARN ");
         assert!(!is_loud && !line.contains("127.0.0.1"), "{line}");
     }
