@@ -2,6 +2,7 @@
 # Run:    docker run -p 8080:8080 -e OPENAI_API_KEY -e FORWARD_KEY tollgate
 #         docker run -p 8080:8080 -v ./tollgate.yaml:/etc/tollgate/tollgate.yaml:ro tollgate
 #         docker run -p 8080:8080 -v chats:/var/lib/tollgate -e LOG_CHAT=true -e … tollgate
+#         docker run -p 127.0.0.1:8080:8080 tollgate run -c /etc/tollgate/demo.yaml
 # In the file, listen on 0.0.0.0:8080: a container's loopback cannot be reached from outside.
 
 FROM rust:1.95-bookworm AS build
@@ -21,6 +22,7 @@ RUN apt-get update \
     && install -d /etc/tollgate \
     && install -d -m 0700 -o 10001 /var/lib/tollgate
 COPY --from=build /build/target/release/tollgate /usr/local/bin/tollgate
+COPY conf/examples/demo.yaml /etc/tollgate/demo.yaml
 USER 10001
 # Where a LOG_CHAT writes to; a volume keeps it.
 WORKDIR /var/lib/tollgate

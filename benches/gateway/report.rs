@@ -191,7 +191,9 @@ What Tollgate costs for one request, beside nginx `proxy_pass` and beside a Ping
 nothing. Tollgate does more than either: it checks the tenant's key, reads the whole request, finds
 and rewrites the model's name, puts the provider's key in place of the client's, and counts it all
 in its metrics. What passes through the tunnel or a WebSocket it does not read, but the key is
-checked and swapped there, too, and of a WebSocket it knows where each frame ends. Only figures of one run can be compared with each other: absolute times differ
+checked and swapped there, too, and of a WebSocket it knows where each frame ends. The row `tollgate` is
+Tollgate as it comes: each request leaves its line in the access log, here in a file. nginx and the
+pass-through keep no log. Only figures of one run can be compared with each other: absolute times differ
 between machines, and between two days on one machine. In brackets: how many times nginx's figure.
 ";
 

@@ -44,7 +44,7 @@ pub async fn run(
     bench: &Workbench,
     upstream: &Upstream,
 ) -> Result<Vec<(Kind, Vec<Memory>)>, String> {
-    let mut rows: Vec<(Kind, Vec<Memory>)> = Kind::SILENT.map(|kind| (kind, Vec::new())).into();
+    let mut rows: Vec<(Kind, Vec<Memory>)> = Kind::LONG.map(|kind| (kind, Vec::new())).into();
     for _ in 0..size.memory_rounds {
         for (kind, memories) in &mut rows {
             let memory = measure(*kind, bench, upstream).await;

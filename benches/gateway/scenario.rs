@@ -207,7 +207,7 @@ fn websocket(size: Size) -> Scenario {
         title: "WebSocket, echo of 1 KB messages",
         remark: "one message under way on each; latency to the echo's end",
         unit: Unit::RoundTrip,
-        kinds: &Kind::SILENT,
+        kinds: &Kind::LONG,
         connections: 16,
         call: Arc::new(Call {
             opening: Some(Bytes::from(opening)),

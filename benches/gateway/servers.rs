@@ -35,10 +35,10 @@ pub enum Kind {
     NginxLarge,
     /// `examples/passthrough`.
     Passthrough,
-    /// Tollgate without access log.
+    /// Tollgate as it comes, with its access log going to a file.
     Tollgate,
-    /// Tollgate with its access log going to a file.
-    TollgateLogging,
+    /// Tollgate without access log.
+    TollgateSilent,
     /// Tollgate before an upstream that does not say that its streams are of events: they pass unread.
     TollgateUnread,
 }
@@ -49,7 +49,7 @@ impl Kind {
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
-        Self::TollgateLogging,
+        Self::TollgateSilent,
     ];
 
     /// For streams.
@@ -57,12 +57,12 @@ impl Kind {
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
-        Self::TollgateLogging,
+        Self::TollgateSilent,
         Self::TollgateUnread,
     ];
 
-    /// Without the access log: where one request is long, a line more makes no difference.
-    pub const SILENT: [Self; 3] = [Self::Nginx, Self::Passthrough, Self::Tollgate];
+    /// Where one request is long, and so a line in the log makes no difference.
+    pub const LONG: [Self; 3] = [Self::Nginx, Self::Passthrough, Self::Tollgate];
 
     /// For large bodies, in which the size of a buffer matters.
     pub const FILES: [Self; 4] = [
@@ -79,7 +79,7 @@ impl Kind {
             Self::NginxLarge => "nginx, 1 MiB buffers",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
-            Self::TollgateLogging => "tollgate, access log",
+            Self::TollgateSilent => "tollgate, access log off",
             Self::TollgateUnread => "tollgate, events not read",
         }
     }
@@ -88,8 +88,13 @@ impl Kind {
     pub fn is_tollgate(self) -> bool {
         matches!(
             self,
-            Self::Tollgate | Self::TollgateLogging | Self::TollgateUnread
+            Self::Tollgate | Self::TollgateSilent | Self::TollgateUnread
         )
+    }
+
+    /// Whether each of its requests leaves a line in its log.
+    pub fn logs_access(self) -> bool {
+        self.is_tollgate() && self != Self::TollgateSilent
     }
 
     fn file_stem(self) -> &'static str {
@@ -98,7 +103,7 @@ impl Kind {
             Self::NginxLarge => "nginx-large",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
-            Self::TollgateLogging => "tollgate-logging",
+            Self::TollgateSilent => "tollgate-silent",
             Self::TollgateUnread => "tollgate-unread",
         }
     }
@@ -308,7 +313,7 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
             command.args([port, upstream, WORKERS as u16].map(|n| n.to_string()));
             Ok(command)
         }
-        Kind::Tollgate | Kind::TollgateLogging | Kind::TollgateUnread => {
+        Kind::Tollgate | Kind::TollgateSilent | Kind::TollgateUnread => {
             let path = file("yaml");
             write(&path, tollgate_configuration(upstream, kind))?;
             let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -404,7 +409,10 @@ http {{
 }
 
 fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
-    let logs = kind == Kind::TollgateLogging;
+    let log = match kind {
+        Kind::TollgateSilent => "\n  log: { access: false }",
+        _ => "",
+    };
     let prefix = match kind {
         Kind::TollgateUnread => "/plain",
         _ => "",
@@ -415,8 +423,7 @@ fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
   admin: 127.0.0.1:0
   threads: {WORKERS}
   max_body: 64MiB
-  passthrough: provider
-  log: {{ access: {logs} }}
+  passthrough: provider{log}
 upstreams:
   provider:
     base_url: http://127.0.0.1:{upstream}{prefix}/v1

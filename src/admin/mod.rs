@@ -1,18 +1,23 @@
 //! The operator's listener: health, metrics and status.
 //!
-//! Owns what is served there and in which form. Meant for loopback or a private network: it asks
-//! for no key. Refuses to know how requests are served.
+//! Owns what is served there and in which form; `host` keeps web pages out. Meant for loopback or a
+//! private network: it asks for no key. How many connections it has is bounded in
+//! `server/operator.rs`.
 
+mod host;
 mod status;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 use pingora::apps::http_app::ServeHttp;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Value, json};
+
+use host::Refused;
 
 use crate::clock;
 use crate::openai::error::ApiError;
@@ -43,6 +48,28 @@ impl Admin {
         Self { shared }
     }
 
+    /// What a request is told that means another host.
+    fn wrong_host(&self, request: &RequestHeader) -> Option<Response<Vec<u8>>> {
+        let runtime = self.shared.pin();
+        let names = &runtime.settings.admin_hosts;
+        let may_lack = request.version < Version::HTTP_11;
+        let (status, message) = match host::check(&request.uri, &request.headers, may_lack, names) {
+            Ok(()) => return None,
+            Err(Refused::Missing) => (
+                StatusCode::BAD_REQUEST,
+                "The Host header is missing.".to_owned(),
+            ),
+            Err(Refused::Other(host)) => (
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "The operator's listener does not answer for the host `{host}`; if it is to, \
+                     name it in server.admin_hosts."
+                ),
+            ),
+        };
+        Some(refuse(status, "invalid_request_error", message))
+    }
+
     fn metrics(&self, wants_json: bool) -> Response<Vec<u8>> {
         let in_flight = self.shared.in_flight();
         if wants_json {
@@ -69,6 +96,9 @@ impl Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
+        if let Some(refused) = self.wrong_host(request) {
+            return refused;
+        }
         let path = request.uri.path();
         let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
         if !["/health", "/metrics", "/status"].contains(&path) {

@@ -30,6 +30,14 @@ pub fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
         .filter(|key| !key.is_empty())
 }
 
+/// Whether an `Authorization` header says something, and not as `Bearer` and a key.
+pub fn lacks_bearer(headers: &HeaderMap) -> bool {
+    headers.get(AUTHORIZATION).is_some_and(|value| {
+        let said = value.as_bytes().trim_ascii();
+        !said.is_empty() && !said.eq_ignore_ascii_case(b"Bearer")
+    })
+}
+
 /// The keys of every tenant.
 #[derive(Debug, Default)]
 pub struct Keys(HashMap<KeyHash, usize>);
@@ -79,6 +87,24 @@ mod tests {
         ] {
             assert_eq!(key_of(&headers(name, value)), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_key_without_bearer_is_told_from_no_key() {
+        for (value, lacks) in [
+            ("sk-1234", true),
+            ("Basic azE6", true),
+            ("Token k1", true),
+            ("Bearer", false),
+            (" ", false),
+        ] {
+            assert_eq!(
+                lacks_bearer(&headers("authorization", value)),
+                lacks,
+                "{value}"
+            );
+        }
+        assert!(!lacks_bearer(&headers("x-key", "k1")));
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
         let admin = config.server.admin.as_mut();
         admin.into_iter().for_each(|a| a.value.set_port(0));
     }
-    let _log = logging::start(config.server.log.level);
+    let log = logging::start(config.server.log.level);
     log::info!(
         "tollgate {} with the configuration of {source}",
         env!("CARGO_PKG_VERSION")
@@ -197,6 +197,8 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
             say(&demo_banner(listening));
         }
     });
+    // The log is written by a thread of its own: what it still has comes before the last word.
+    drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

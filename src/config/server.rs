@@ -21,6 +21,8 @@ pub struct Server {
     pub listen: Vec<Listener>,
     /// Where health and metrics are served to the operator; `None` when turned off.
     pub admin: Option<Located<SocketAddr>>,
+    /// Names of hosts that the operator's listener answers to, beside `localhost`.
+    pub admin_hosts: Vec<String>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The largest request body that is read, in bytes.
@@ -80,6 +82,7 @@ impl Default for Server {
                 tls: None,
             }],
             admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)))),
+            admin_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_body_bytes: 32 << 20,
             threads: 0,
@@ -124,6 +127,10 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     if let Some(node) = section.take("admin") {
         server.admin = read_admin(&node);
+    }
+    if let Some(node) = section.take("admin_hosts") {
+        let hosts = node.list().unwrap_or_default();
+        server.admin_hosts = hosts.iter().filter_map(read_host).collect();
     }
     if let Some(node) = section.take("trusted_proxies") {
         server.trusted_proxies = node
@@ -218,6 +225,19 @@ fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {
         "off" | "false" => None,
         _ => Some(node.locate(read_address(node)?)),
     }
+}
+
+fn read_host(node: &Node<'_>) -> Option<String> {
+    let text = node.name()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.len() > 253 || !text.chars().all(is_name) {
+        node.report(
+            format!("`{text}` is not the name of a host"),
+            Some("without scheme and port, as in tollgate.internal"),
+        );
+        return None;
+    }
+    Some(text)
 }
 
 fn read_network(node: &Node<'_>) -> Option<IpNet> {

@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::response::Response;
 use crate::{clock, ids};
 
 /// Every model that it plays.
@@ -52,6 +53,7 @@ enum Kind {
     Chat,
     Completion,
     Embedding,
+    Response,
 }
 
 /// A request, understood.
@@ -70,6 +72,8 @@ pub struct Asked {
     pub fault: Option<Fault>,
     id: String,
     created: i64,
+    /// The request as it was written.
+    body: Value,
 }
 
 /// The body of an error.
@@ -91,6 +95,7 @@ impl Asked {
             "/v1/chat/completions" => Kind::Chat,
             "/v1/completions" => Kind::Completion,
             "/v1/embeddings" => Kind::Embedding,
+            "/v1/responses" => Kind::Response,
             _ => {
                 return Err((
                     StatusCode::NOT_FOUND,
@@ -130,6 +135,7 @@ impl Asked {
             fault,
             id: format!("demo-{}", ids::request_id()),
             created: clock::now_unix_seconds(),
+            body,
         })
     }
 
@@ -140,6 +146,16 @@ impl Asked {
 
     fn answer(&self) -> &str {
         self.texts.first().map_or("", String::as_str)
+    }
+
+    fn response(&self) -> Response<'_> {
+        Response {
+            id: &self.id,
+            created: self.created,
+            request: &self.body,
+            text: self.answer(),
+            tokens: (self.prompt_tokens, count_tokens(self.answer())),
+        }
     }
 
     fn usage(&self) -> Value {
@@ -166,6 +182,7 @@ impl Asked {
     pub fn whole_answer(&self) -> String {
         let mut answer = match self.kind {
             Kind::Embedding => return self.embeddings().to_string(),
+            Kind::Response => return self.response().whole().to_string(),
             Kind::Chat => {
                 let message =
                     json!({ "role": "assistant", "content": self.answer(), "refusal": null });
@@ -183,8 +200,11 @@ impl Asked {
         answer.to_string()
     }
 
-    /// The answer as events, a word each, `[DONE]` at the end.
+    /// The answer as events, a word each, with the end that the endpoint has.
     pub fn events(&self) -> Vec<String> {
+        if self.kind == Kind::Response {
+            return self.response().events();
+        }
         let mut chunks = Vec::new();
         if self.kind == Kind::Chat {
             chunks.push(self.chunk(json!({ "role": "assistant", "content": "" }), None));
@@ -270,6 +290,11 @@ fn prompt(kind: Kind, body: &Value) -> Vec<String> {
                 .unwrap_or_default(),
         ],
         Kind::Embedding => texts(body, "/input"),
+        Kind::Response => vec![match body.pointer("/input") {
+            Some(Value::Array(items)) => items.last().map(content).unwrap_or_default(),
+            Some(Value::String(input)) => input.clone(),
+            _ => String::new(),
+        }],
     }
 }
 

@@ -1,11 +1,12 @@
 //! A provider in a box: what `tollgate run --demo` and `dialect: demo` talk to.
 //!
 //! Owns a small OpenAI-shaped server on a loopback port of its own, so that the whole way of a
-//! request is real: chat, streamed or not, completions and embeddings, and faults by the model's
-//! name. `answers` builds what it says. It is the far end of the network: it knows nothing of the
+//! request is real: chat, completions and responses, streamed or not, embeddings, and faults by the
+//! model's name. `answers` builds what it says, `response` in the form of `/v1/responses`. It is the far end of the network: it knows nothing of the
 //! gateway, and asks for no key.
 
 mod answers;
+mod response;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::failure::{Failure, Unreadable};
 use super::headers;
 use crate::auth;
 use crate::observe::metrics::Shed;
-use crate::openai::endpoint::{Endpoint, Exchange};
+use crate::openai::endpoint::{self, Endpoint, Exchange};
 use crate::secret;
 
 /// The endpoint that the request names, if it takes the method.
@@ -39,9 +39,21 @@ pub fn nobody_serves(request: &RequestHeader) -> Failure {
     }
 }
 
+/// What a request is told that would pass unread, but that its tenant has no home.
+pub fn has_no_home(request: &RequestHeader) -> Failure {
+    match nobody_serves(request) {
+        Failure::UnknownPath { method, path }
+            if endpoint::suggestion(&path).is_none() && !endpoint::is_disguised(&path) =>
+        {
+            Failure::NoHome { method, path }
+        }
+        failure => failure,
+    }
+}
+
 /// Finds out who is calling, and refuses what may be running in a circle of gateways.
 pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
-    key(auth::key_of(headers), context)?;
+    key(auth::key_of(headers), headers, context)?;
     hops(headers, context)
 }
 
@@ -53,8 +65,9 @@ pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Finds out whose key it is, and gives the request a place among those that are served.
-pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
+/// Finds out whose key it is, which came with these headers, and gives the request a place among
+/// those that are served.
+pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
     if context.floods {
         return Err(Failure::Flood);
     }
@@ -69,6 +82,7 @@ pub fn key(key: Option<&[u8]>, context: &mut Context) -> Result<(), Failure> {
             }
         }
         None => Err(match key {
+            None if auth::lacks_bearer(headers) => Failure::NoBearer,
             None => Failure::NoKey,
             Some(key) => Failure::WrongKey {
                 masked: secret::mask(&String::from_utf8_lossy(key)),

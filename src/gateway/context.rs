@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::client_closed_request;
 use super::settle::Meter;
+use super::skipped::Skipped;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::observe::metrics::Shed;
@@ -75,6 +76,8 @@ pub struct Context {
     pub meter: Option<Box<Meter>>,
     /// What has been tried, in order; as many as the bounds on attempts allow.
     pub trail: Vec<Tried>,
+    /// What was not asked, and why, where nothing could be asked.
+    pub skipped: Vec<Skipped>,
     /// Counts the request, and its place among those that are served.
     pub in_flight: InFlight,
     /// The memory of its header over HTTP/2; over HTTP/1 its connection has it.
@@ -107,6 +110,7 @@ impl Context {
             waited: Duration::ZERO,
             meter: None,
             trail: Vec::new(),
+            skipped: Vec::new(),
             in_flight: shared.enter(),
             header_memory: shared.headers.hold_none(),
         }

@@ -9,6 +9,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::{Context, Tried};
 use super::settle::Account;
+use super::skipped::Skipped;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
 use crate::observe::metrics::Observation;
@@ -83,16 +84,27 @@ fn count(context: &Context, shared: &Shared, total: Duration, own: Option<Durati
     }
 }
 
-/// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`.
+/// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`; then what was
+/// not asked, as in `openai/-:cooling:0.0`.
 fn trail(context: &Context) -> String {
     let one = |tried: &Tried| {
         let upstream = context.runtime.upstreams().get(tried.upstream)?;
         let key = tried.key.and_then(|key| upstream.keys.keys().get(key));
-        let key = key.map_or("client", |key| &key.fingerprint);
+        let key = match key {
+            Some(key) => &key.fingerprint,
+            None if upstream.keys.are_ours() => "-",
+            None => "client",
+        };
         let (name, outcome) = (&upstream.name, tried.outcome);
         let time_ms = tried.time.as_secs_f64() * 1000.0;
         Some(format!("{name}/{key}:{outcome}:{time_ms:.1}"))
     };
-    let all: Vec<String> = context.trail.iter().filter_map(one).collect();
+    let not_asked = |skipped: &Skipped| {
+        let upstream = context.runtime.upstreams().get(skipped.upstream)?;
+        Some(format!("{}/-:{}:0.0", upstream.name, skipped.cause))
+    };
+    let tried = context.trail.iter().filter_map(one);
+    let skipped = context.skipped.iter().filter_map(not_asked);
+    let all: Vec<String> = tried.chain(skipped).collect();
     all.join(",")
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
-//! `outgoing` says what one is asked, `attempt` asks it, `sniff` finds out what it answers with,
+//! `skipped` says why one is not asked, `outgoing` what one is asked; `attempt` asks it, `sniff` finds
+//! out what it answers with,
 //! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
 //! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
@@ -46,6 +47,7 @@ mod relay;
 mod rewriting;
 mod serve;
 mod settle;
+mod skipped;
 mod sniff;
 mod tap;
 mod tunnel;
@@ -71,6 +73,11 @@ pub use plan::Plan;
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {
     answer::closing(&Failure::Shed(what))
+}
+
+/// What a connection is told that speaks plain HTTP where TLS is spoken.
+pub fn tls_required() -> Vec<u8> {
+    answer::closing(&Failure::TlsRequired)
 }
 
 /// The edge: serves the requests of [`Connection`]s, one after the other or, over HTTP/2, beside each

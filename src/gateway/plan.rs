@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::failure::{Cause, Failure, UpstreamFailure};
+use super::skipped::{self, Skipped};
 use crate::config::Ejection;
 use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::Reason;
@@ -64,19 +65,15 @@ pub struct Candidate<'r> {
 
 type Guard<'r> = (&'r Breaker, &'r Ejection);
 
-/// What leaves a target out; nothing does where nothing else can be asked.
-fn guard<'r>(rule: &'r Rule, position: usize, upstream: &'r Upstream) -> Option<Guard<'r>> {
-    let breaker = rule.breaker(position).filter(|_| rule.has_several())?;
-    Some((breaker, upstream.pool.ejection()?))
-}
-
 /// Why nothing can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Nobody {
-    /// What keeps the first target that would have been asked from being asked.
+    /// What keeps us from the first target.
     pub why: Reason,
-    /// When one of them may be asked again.
+    /// When one of them can be asked again, where that is known.
     pub back_in: Option<Duration>,
+    /// What was not asked, and why.
+    pub skipped: Vec<Skipped>,
 }
 
 /// How much is asked of a candidate.
@@ -168,8 +165,12 @@ impl<'r, 'm> Plan<'r, 'm> {
         if let Some(candidate) = self.sibling() {
             return Ok(candidate);
         }
-        let nobody = self.nobody();
-        self.fallback(nobody.why).ok_or(nobody)
+        let mut nobody = self.nobody();
+        if let Some(candidate) = self.fallback(nobody.why) {
+            return Ok(candidate);
+        }
+        nobody.skipped = self.skipped(nobody.why);
+        Err(nobody)
     }
 
     /// The next to ask, where the last has failed for this reason.
@@ -212,8 +213,8 @@ impl<'r, 'm> Plan<'r, 'm> {
         let Some(upstream) = self.runtime.upstream(target) else {
             return false;
         };
-        let is_in = guard(self.current.rule, position, upstream)
-            .is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
+        let guard = self.current.rule.guard(position, upstream);
+        let is_in = guard.is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
         let may_queue = strictness == Strictness::NotRefused;
         is_in
             && upstream.pool.has_open(&[])
@@ -231,7 +232,12 @@ impl<'r, 'm> Plan<'r, 'm> {
 
     /// What a key is wanted for, where this target is asked.
     fn key_use<'t>(&'t self, target: &'t Target) -> KeyUse<'t> {
-        let model = target.model.as_deref().or(self.current.model);
+        self.key_use_for(target, self.current.model)
+    }
+
+    /// The same where its rule is asked for this model; `None` for the client's own.
+    fn key_use_for<'t>(&'t self, target: &'t Target, model: Option<&'t str>) -> KeyUse<'t> {
+        let model = target.model.as_deref().or(model);
         KeyUse {
             model: model.unwrap_or(self.model),
             tenant: self.tenant.as_ref().map_or("", |tenant| &tenant.id),
@@ -242,7 +248,7 @@ impl<'r, 'm> Plan<'r, 'm> {
         let Step { rule, model } = self.current;
         let target = rule.targets.get(position)?;
         let upstream = self.runtime.upstream(target)?;
-        let guard = guard(rule, position, upstream);
+        let guard = rule.guard(position, upstream);
         let admission = match guard {
             Some((breaker, ejection)) => Some(breaker.admit(ejection, Instant::now())?),
             None => None,
@@ -280,6 +286,24 @@ impl<'r, 'm> Plan<'r, 'm> {
         None
     }
 
+    /// What was not asked of the rule, and of the fallbacks that this reason leads to.
+    fn skipped(&self, why: Reason) -> Vec<Skipped> {
+        let now = Instant::now();
+        let fallbacks = self.rule.fallbacks.iter();
+        let fallbacks = fallbacks.filter(|fallback| fallback.on.contains(why));
+        let fallbacks = fallbacks.filter_map(|fallback| {
+            let rule = self.runtime.fallback(fallback)?.as_ref();
+            Some((rule, Some(fallback.model.as_str())))
+        });
+        let own = std::iter::once((self.rule, None));
+        let rules = own.chain(fallbacks);
+        let of_rule = |(rule, model)| {
+            let wanted = |target| self.key_use_for(target, model);
+            skipped::of_rule(rule, self.runtime, wanted, now)
+        };
+        rules.flat_map(of_rule).collect()
+    }
+
     /// Why no target of the rule can be asked.
     fn nobody(&self) -> Nobody {
         let now = Instant::now();
@@ -290,20 +314,29 @@ impl<'r, 'm> Plan<'r, 'm> {
                 continue;
             };
             let cooling = cooling(&upstream.keys, self.key_use(target), now);
-            let Nobody { why, back_in } = cooling.unwrap_or(Nobody {
-                why: Reason::Unreachable,
-                back_in: None,
-            });
-            let known = nobody.get_or_insert(Nobody { why, back_in });
+            let found = cooling.unwrap_or(Nobody::UNREACHABLE);
+            let back_in = found.back_in;
+            let known = nobody.get_or_insert(found);
             known.back_in = match (known.back_in, back_in) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
         }
-        nobody.unwrap_or(Nobody {
-            why: Reason::Unreachable,
+        nobody.unwrap_or(Nobody::UNREACHABLE)
+    }
+}
+
+impl Nobody {
+    /// No server can be reached.
+    const UNREACHABLE: Self = Self::because(Reason::Unreachable);
+
+    /// Nothing more is known than why.
+    pub const fn because(why: Reason) -> Self {
+        Self {
+            why,
             back_in: None,
-        })
+            skipped: Vec::new(),
+        }
     }
 }
 
@@ -360,18 +393,23 @@ pub fn cooling(keys: &KeyRing, wanted: KeyUse<'_>, now: Instant) -> Option<Nobod
         Fault::OutOfCredit => Reason::OutOfCredit,
     };
     Some(Nobody {
-        why,
         back_in: Some(left),
+        ..Nobody::because(why)
     })
 }
 
-/// What a client is told where nobody can be asked.
-pub fn unavailable(nobody: Nobody) -> Failure {
+/// What a client is told where nothing can be asked; what was not asked is noted in the context.
+pub fn unavailable(nobody: Nobody, context: &mut Context) -> Failure {
     let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
     let (cause, detail) = match nobody.why {
         Reason::RateLimited => (Cause::RateLimited(seconds), "all keys are cooling down"),
         Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
         _ => (Cause::Unavailable(seconds), "no target can be asked"),
     };
+    let detail = match skipped::told(&nobody.skipped, &context.runtime) {
+        causes if causes.is_empty() => detail.to_owned(),
+        causes => format!("{detail}: {causes}"),
+    };
+    context.skipped = nobody.skipped;
     Failure::Upstream(UpstreamFailure::of(cause, detail))
 }

@@ -78,7 +78,11 @@ impl Chat {
             tenant: tenant.map(|tenant| tenant.id.clone()),
             endpoint: context.endpoint,
             model: context.model.clone().unwrap_or_default(),
-            sent_model: context.sent_model.clone(),
+            // It is noted only where it is another one.
+            sent_model: context.sent_model.clone().or_else(|| {
+                let asked = context.upstream.as_ref().and(context.model.as_ref());
+                asked.cloned()
+            }),
             upstream: context.upstream.as_ref().map(|u| u.name.clone()),
             forwarded_for: context.client.map(|client| client.to_string()),
             request: self.request,

@@ -3,11 +3,12 @@
 //! Lines go to stderr through a bounded queue and a thread of their own, so that a slow reader of
 //! the log never slows a request; at the bound lines are dropped, and the count of them is logged
 //! at the end. Pingora and the libraries under it print raw headers at debug and trace, the
-//! swapped key among them, so nothing but our own records passes below info.
+//! swapped key among them, so nothing but our own records passes below info. What they report as
+//! an error though a client did it, and could do it a thousand times a second, is taken for debug.
 
 use std::io::Write;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 use crate::clock;
@@ -65,8 +66,22 @@ fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std:
     )
 }
 
+/// Modules of the libraries whose warnings and errors are about what a client has sent.
+const OF_CLIENTS: [&str; 4] = [
+    "pingora_core::apps",
+    "pingora_core::protocols::http",
+    "pingora_core::protocols::tls",
+    "rustls",
+];
+
 /// Lets records below info pass only when they are ours, whatever `RUST_LOG` says.
 struct OwnBelowInfo(env_logger::Logger);
+
+fn is_of_clients(target: &str) -> bool {
+    let rest = |module: &&str| target.strip_prefix(*module);
+    let mut rests = OF_CLIENTS.iter().filter_map(rest);
+    rests.any(|rest| rest.is_empty() || rest.starts_with("::"))
+}
 
 fn is_ours(target: &str) -> bool {
     target == "access" || target.split("::").next() == Some("tollgate")
@@ -74,8 +89,15 @@ fn is_ours(target: &str) -> bool {
 
 impl Log for OwnBelowInfo {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        (metadata.level() <= LevelFilter::Info || is_ours(metadata.target()))
-            && self.0.enabled(metadata)
+        let target = metadata.target();
+        if is_of_clients(target) {
+            let as_debug = Metadata::builder()
+                .target(target)
+                .level(Level::Debug)
+                .build();
+            return metadata.level() <= LevelFilter::Info && self.0.enabled(&as_debug);
+        }
+        (metadata.level() <= LevelFilter::Info || is_ours(target)) && self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -108,5 +130,24 @@ mod tests {
         assert!(!enabled("pingora_core::protocols", log::Level::Debug));
         assert!(!enabled("tollgate_evil", log::Level::Debug));
         assert!(!enabled("h2::codec", log::Level::Trace));
+    }
+
+    #[test]
+    fn what_clients_can_cause_is_taken_for_debug() {
+        let enabled = |level, target| {
+            let logger = env_logger::Builder::new().filter_level(level).build();
+            let mut metadata = Metadata::builder();
+            let metadata = metadata.target(target).level(Level::Error).build();
+            OwnBelowInfo(logger).enabled(&metadata)
+        };
+        for target in ["pingora_core::apps", "rustls::msgs::handshake"] {
+            assert!(!enabled(LevelFilter::Info, target), "{target}");
+            assert!(enabled(LevelFilter::Debug, target), "{target}");
+        }
+        assert!(enabled(
+            LevelFilter::Info,
+            "pingora_core::services::listening"
+        ));
+        assert!(enabled(LevelFilter::Info, "rustls_native_certs"));
     }
 }

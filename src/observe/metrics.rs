@@ -13,6 +13,7 @@ use prometheus::{
 
 use super::chats::Chats;
 use super::condition::Conditions;
+use super::handshakes::Handshakes;
 use super::series::Series;
 use super::tokens::Tokens;
 use super::trials::Trials;
@@ -48,6 +49,7 @@ pub struct Metrics {
     trials: Trials,
     tokens: Tokens,
     conditions: Conditions,
+    handshakes: Handshakes,
     shed: IntCounterVec,
     connections: Gauge,
     in_flight: Gauge,
@@ -184,6 +186,7 @@ impl Metrics {
             trials: Trials::new()?,
             tokens: Tokens::new()?,
             conditions: Conditions::new()?,
+            handshakes: Handshakes::new()?,
             shed: shed_counters()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
@@ -223,7 +226,7 @@ impl Metrics {
         ];
         let all = collectors.into_iter().chain(self.trials.collectors());
         let all = all.chain(self.tokens.collectors());
-        let all = all.chain([self.chats.collector()]);
+        let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
         for collector in all.chain(self.conditions.collectors()) {
             self.registry.register(collector)?;
         }
@@ -268,6 +271,20 @@ impl Metrics {
         }
     }
 
+    /// Makes the counters of requests of one endpoint, rule and upstream that end with these statuses,
+    /// and of answers that break for these causes.
+    pub(super) fn begin_requests(&self, labels: [&str; 3], statuses: &[&str], causes: &[&str]) {
+        let [endpoint, rule, upstream] = labels;
+        for status in statuses {
+            self.requests
+                .with_label_values(&[endpoint, rule, upstream, status]);
+        }
+        for cause in causes {
+            self.broken
+                .with_label_values(&[endpoint, rule, upstream, cause]);
+        }
+    }
+
     fn kind(&self, labels: &[&str; 3]) -> Kind {
         let [endpoint, rule, upstream] = *labels;
         let requests = |class| {
@@ -297,6 +314,11 @@ impl Metrics {
     /// What is counted of the chat log.
     pub fn chats(&self) -> &Chats {
         &self.chats
+    }
+
+    /// What is counted of TLS handshakes.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// How everything does that is asked; to be set before a scrape.

@@ -103,13 +103,33 @@ pub struct Tokens {
     kinds: Series<Kind>,
 }
 
-/// What answers of one endpoint, rule and upstream count in.
-struct Kind {
+/// What answers of one rule and upstream count in.
+struct Amounts {
     total: [IntCounter; KINDS.len()],
     parts: [IntCounter; PARTS.len()],
     audio: Counter,
     searches: IntCounter,
     answers: [IntCounter; Learnt::ALL.len()],
+}
+
+impl Amounts {
+    fn of(tokens: &Tokens, rule: &str, upstream: &str) -> Self {
+        let of = |counters: &IntCounterVec, name: &str| {
+            counters.with_label_values(&[rule, upstream, name])
+        };
+        Self {
+            total: KINDS.map(|kind| of(&tokens.total, kind)),
+            parts: PARTS.map(|part| of(&tokens.parts, part)),
+            audio: tokens.audio.with_label_values(&[rule, upstream]),
+            searches: tokens.searches.with_label_values(&[rule, upstream]),
+            answers: Learnt::ALL.map(|learnt| of(&tokens.answers, learnt.name())),
+        }
+    }
+}
+
+/// What answers of one endpoint, rule and upstream count in.
+struct Kind {
+    amounts: Amounts,
     input: Histogram,
     output: Histogram,
     first_token: Histogram,
@@ -195,6 +215,19 @@ impl Tokens {
         ]
     }
 
+    /// Makes the counters of rules and upstreams, no more than so many of them; the histograms come
+    /// with what they count.
+    pub(super) fn begin<'a>(&self, rules: impl Iterator<Item = (&'a str, &'a str)>, most: usize) {
+        let each = KINDS.len() + PARTS.len() + Learnt::ALL.len() + 2;
+        let rules: Vec<_> = rules.take(most / each + 1).collect();
+        if rules.len() * each > most {
+            return;
+        }
+        for (rule, upstream) in rules {
+            Amounts::of(self, rule, upstream);
+        }
+    }
+
     /// Counts what an answer has used: of an endpoint, by a rule, from an upstream.
     pub fn count(&self, labels: [&str; 3], usage: Option<&Usage>, pace: Option<Pace>) {
         let count = |kind: &Kind| kind.count(usage, pace);
@@ -204,19 +237,12 @@ impl Tokens {
     fn kind(&self, [endpoint, rule, upstream]: [&str; 3]) -> Kind {
         let operation = operation(endpoint);
         let labels = [operation, rule, upstream];
-        let of = |counters: &IntCounterVec, name: &str| {
-            counters.with_label_values(&[rule, upstream, name])
-        };
         let usage = |direction: &str| {
             self.usage
                 .with_label_values(&[operation, rule, upstream, direction])
         };
         Kind {
-            total: KINDS.map(|kind| of(&self.total, kind)),
-            parts: PARTS.map(|part| of(&self.parts, part)),
-            audio: self.audio.with_label_values(&[rule, upstream]),
-            searches: self.searches.with_label_values(&[rule, upstream]),
-            answers: Learnt::ALL.map(|learnt| of(&self.answers, learnt.name())),
+            amounts: Amounts::of(self, rule, upstream),
             input: usage("input"),
             output: usage("output"),
             first_token: self.first_token.with_label_values(&labels),
@@ -233,7 +259,8 @@ impl Kind {
             Some(usage) if usage.is_estimated => Learnt::Estimated,
             Some(_) => Learnt::Told,
         };
-        if let Some(answers) = self.answers.get(learnt as usize) {
+        let amounts = &self.amounts;
+        if let Some(answers) = amounts.answers.get(learnt as usize) {
             answers.inc();
         }
         if let Some(pace) = pace {
@@ -255,17 +282,17 @@ impl Kind {
             usage.output_audio,
             usage.output_image,
         ];
-        let counters = self.total.iter().chain(&self.parts);
+        let counters = amounts.total.iter().chain(&amounts.parts);
         for (counter, tokens) in counters.zip(total.into_iter().chain(parts)) {
             if tokens > 0 {
                 counter.inc_by(tokens);
             }
         }
         if usage.audio_ms > 0 {
-            self.audio.inc_by(usage.audio_ms as f64 / 1000.0);
+            amounts.audio.inc_by(usage.audio_ms as f64 / 1000.0);
         }
         if usage.searches > 0 {
-            self.searches.inc_by(usage.searches);
+            amounts.searches.inc_by(usage.searches);
         }
         self.input.observe(usage.total_input() as f64);
         self.output.observe(usage.output as f64);

@@ -93,6 +93,21 @@ impl Trials {
         ]
     }
 
+    /// Makes the counters of an upstream: of these verdicts, and of ejections of these kinds.
+    pub(super) fn begin(
+        &self,
+        upstream: &str,
+        verdicts: impl Iterator<Item = &'static str>,
+        ejected: &[&str],
+    ) {
+        for verdict in verdicts {
+            self.attempts.with_label_values(&[upstream, verdict]);
+        }
+        for kind in ejected {
+            self.ejections.with_label_values(&[upstream, kind]);
+        }
+    }
+
     /// Counts an attempt, by what came of it.
     pub fn attempted(&self, upstream: &str, verdict: &'static str) {
         let counter = || self.attempts.with_label_values(&[upstream, verdict]);

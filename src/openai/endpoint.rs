@@ -228,6 +228,18 @@ impl<'p> Endpoint<'p> {
     }
 }
 
+/// The names of all endpoints that are asked for a model, the most usual first; sockets last.
+pub fn names_with_models() -> impl Iterator<Item = &'static str> {
+    let exchanges = EXCHANGES.iter().map(|exchange| exchange.name);
+    exchanges.chain(SOCKETS.iter().map(|socket| socket.name))
+}
+
+/// The names of all endpoints.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let others = [Endpoint::Models, Endpoint::Health];
+    names_with_models().chain(others.map(|other| other.name()))
+}
+
 /// The keys that `server.default_models` may have, each once.
 pub fn default_model_keys() -> Vec<&'static str> {
     let mut keys: Vec<&str> = EXCHANGES

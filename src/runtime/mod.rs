@@ -6,6 +6,7 @@
 //! are served.
 
 mod connections;
+mod known;
 mod manners;
 mod memory;
 mod room;
@@ -27,6 +28,7 @@ use crate::tenants::Tenant;
 use crate::upstreams::{Conditions, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
+pub use known::{PASSTHROUGH, ROUTE};
 pub use manners::Manners;
 pub use memory::{Held, Memory};
 pub use room::{Room, Within};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Names of hosts that the operator's listener answers to.
+    pub admin_hosts: Vec<String>,
     /// Requests a second that one address may make.
     pub flood_guard: Option<u32>,
     /// How much clients may ask of us at a time, and how slow they may be.
@@ -129,6 +133,7 @@ impl Runtime {
             settings: Settings {
                 max_body_bytes: server.max_body_bytes,
                 trusted_proxies: server.trusted_proxies.clone(),
+                admin_hosts: server.admin_hosts.clone(),
                 flood_guard: server.flood_guard,
                 limits: server.limits,
                 drain: server.drain,

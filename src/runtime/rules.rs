@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Manners, home, position};
-use crate::config::{self, Config, Matcher, ModelRule, Passthrough};
+use crate::config::{self, Config, Ejection, Matcher, ModelRule, Passthrough};
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Target, Targets};
-use crate::upstreams::{Breaker, Conditions};
+use crate::upstreams::{Breaker, Conditions, Upstream};
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.
 const MAX_FALLBACKS: usize = 16;
@@ -61,9 +61,16 @@ impl Rule {
         self.breakers.get(position)
     }
 
-    /// Whether more than one can be asked.
-    pub fn has_several(&self) -> bool {
-        self.breakers.len() + self.fallbacks.len() > 1
+    /// What leaves out the target at a position, which is of this upstream; nothing does where
+    /// nothing else can be asked.
+    pub fn guard<'r>(
+        &'r self,
+        position: usize,
+        upstream: &'r Upstream,
+    ) -> Option<(&'r Breaker, &'r Ejection)> {
+        let has_several = self.breakers.len() + self.fallbacks.len() > 1;
+        let breaker = self.breaker(position).filter(|_| has_several)?;
+        Some((breaker, upstream.pool.ejection()?))
     }
 
     /// Whether one more target may be left out: at most half of what the rule can ask is.

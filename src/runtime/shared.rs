@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Connections, Memory, Room, Runtime};
+use super::{Connections, Memory, Room, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::observe::metrics::Metrics;
@@ -57,6 +57,8 @@ impl Shared {
     /// # Errors
     /// The metrics could not be registered: a name is taken twice.
     pub fn new(runtime: Runtime, conditions: Conditions) -> Result<Arc<Self>, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        metrics.begin(&known::known(&runtime));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             conditions,
@@ -67,7 +69,7 @@ impl Shared {
             lingering: Arc::default(),
             drains: Arc::default(),
             estimates: Arc::default(),
-            metrics: Metrics::new()?,
+            metrics,
             chat_log: ArcSwapOption::empty(),
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),

@@ -1,20 +1,14 @@
-//! Who comes in, and what they are told who do not.
+//! Which new connections are admitted, and what the others are told.
 //!
-//! Owns the verdict on a new connection, which falls before TLS costs anything, and the answer to
-//! one that finds no room. So many at a time have a moment to read it; with the others the
-//! connection is closed at once, which may cost them the answer. Refuses to know how connections are counted.
+//! Owns the verdict on a new connection, and the answer to one that finds no room. So many at a time
+//! have a moment to read it; the others are closed at once, which may cost them the answer. How
+//! connections are counted is decided in `runtime/connections.rs`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::http::ResponseHeader;
-use pingora::listeners::PreTlsProcess;
-use pingora::protocols::l4::stream::Stream as TcpStream;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Stream};
-use pingora::{Error, ErrorType};
+use pingora::protocols::{ALPN, SocketDigest, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gateway;
@@ -86,28 +80,6 @@ impl Arrivals {
 fn address(socket: &SocketDigest) -> Option<IpAddr> {
     let address = socket.peer_addr()?.as_inet()?;
     Some(address.ip().to_canonical())
-}
-
-/// A connection with TLS is judged before its handshake, and keeps the verdict with it.
-#[async_trait]
-impl PreTlsProcess for Arrivals {
-    async fn process(&self, stream: &mut TcpStream) -> pingora::Result<()> {
-        let arrival = self.judge(stream.get_socket_digest());
-        if let Arrival::Refused(_, None) = arrival {
-            // A handshake costs more than it is worth.
-            return Error::e_explain(ErrorType::AcceptError, "there is no room for it");
-        }
-        // The one place of Pingora's for what belongs to a connection; we connect to no proxy.
-        let header = ResponseHeader::build_no_case(200, Some(0))?;
-        let digest = ProxyDigest::new(Box::new(header), Some(Box::new(arrival)));
-        stream.set_proxy_digest(digest);
-        Ok(())
-    }
-}
-
-/// The verdict that a connection with TLS has brought along.
-pub fn verdict(digest: &ProxyDigest) -> Option<&Arrival> {
-    digest.user_data.as_ref()?.downcast_ref()
 }
 
 /// Tells a client that there is no room, without a look at what it asks; waits for it to read that if

@@ -6,7 +6,7 @@
 use crate::config::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What else takes a descriptor: listeners, idle connections to upstreams, large forms, the log,
+/// What else takes a descriptor: listeners, connections of the operator, idle connections to upstreams, large forms, the log,
 /// connections that are told that there is no room.
 const RESERVE: u64 = 256;
 /// As many connections are enough for most.

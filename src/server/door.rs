@@ -1,9 +1,10 @@
-//! The clients' door: a new connection is let in or told that there is no room, and which version of
-//! HTTP it speaks.
+//! What happens to a new connection of a client: the verdict, the TLS handshake, the version of HTTP.
 //!
-//! Owns the look at a connection's first bytes, within a bound of time. Pingora would wait for the
-//! 24 bytes of HTTP/2's preface for ever, from a client that sends nothing or a shorter request.
-//! Pingora comes here once for each connection, and serves all its requests before it is back.
+//! Owns their order: `arrivals.rs` judges before TLS costs anything, `handshake.rs` makes the
+//! connection secure where the listener speaks TLS. Owns the look at a connection's first bytes,
+//! within a bound of time: Pingora would wait for the 24 bytes of HTTP/2's preface for ever, from a
+//! client that sends nothing or a shorter request. Pingora comes here once for each connection, and
+//! serves all its requests before it is back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrival, Arrivals};
+use super::handshake::Handshake;
 use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
 use crate::runtime::Shared;
 
@@ -23,12 +25,14 @@ const IDLE_HTTP2: Duration = Duration::from_secs(75);
 /// How the preface of HTTP/2 begins; no HTTP/1 request does.
 const PREFACE_START: &[u8; 4] = b"PRI ";
 
-/// The gateway, once for each version.
+/// The gateway, once for each version, behind the listeners of one kind.
 pub struct Door {
     shared: Arc<Shared>,
     arrivals: Arc<Arrivals>,
     http1: Arc<Gateway>,
     http2: Arc<Gateway>,
+    /// How TLS is spoken; `None` where it is not.
+    tls: Option<Handshake>,
 }
 
 impl Door {
@@ -45,11 +49,30 @@ impl Door {
             arrivals: Arc::clone(arrivals),
             http1: gateway(false),
             http2: gateway(true),
+            tls: None,
         }
     }
-}
 
-impl Door {
+    /// The same behind a listener of its own.
+    pub fn of(&self, tls: Option<Handshake>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            arrivals: Arc::clone(&self.arrivals),
+            http1: Arc::clone(&self.http1),
+            http2: Arc::clone(&self.http2),
+            tls,
+        }
+    }
+
+    /// Makes a connection secure, where that is spoken; `None` for one that is over.
+    async fn secured(&self, stream: Stream) -> Option<Stream> {
+        match &self.tls {
+            // On the heap, and gone when it is over: each connection would keep its room.
+            Some(tls) => Box::pin(tls.secure(stream, &self.shared)).await,
+            None => Some(stream),
+        }
+    }
+
     /// Serves a connection to its end.
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let deadline = Instant::now() + self.shared.pin().settings.limits.header_timeout;
@@ -82,19 +105,15 @@ impl ServerApp for Door {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        // Over TLS the verdict has fallen before the handshake.
-        if let Some(digest) = stream.get_proxy_digest() {
-            match arrivals::verdict(&digest)? {
-                Arrival::Admitted(_) => self.serve(stream, shutdown).await,
-                Arrival::Refused(what, permit) => {
-                    arrivals::refuse(stream, *what, permit.is_some()).await;
-                }
-            }
-            return None;
-        }
         match self.arrivals.judge(stream.get_socket_digest()) {
-            Arrival::Admitted(_place) => self.serve(stream, shutdown).await,
+            Arrival::Admitted(_place) => {
+                let stream = self.secured(stream).await?;
+                self.serve(stream, shutdown).await;
+            }
+            // A handshake costs more than an answer that there is no time to read.
+            Arrival::Refused(_, None) if self.tls.is_some() => {}
             Arrival::Refused(what, permit) => {
+                let stream = self.secured(stream).await?;
                 arrivals::refuse(stream, what, permit.is_some()).await;
             }
         }

@@ -8,11 +8,12 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 
 use super::StartError;
+use super::handshake::Handshake;
 use crate::config::{Tls, certificate};
 
 /// What a connection of a client may hold back on its way out. One event of a stream fits, with
@@ -63,20 +64,22 @@ impl Bound {
         self.tls.is_some()
     }
 
-    /// What Pingora serves it with. It finds the socket by the address.
-    pub fn into_listener(self) -> Result<ListenerConfig, StartError> {
+    /// What Pingora serves it with. It finds the socket by the address. TLS is spoken above it.
+    pub fn listener(&self) -> ListenerConfig {
         // The listener's own read buffer of 64 KiB would be one more copy: bodies are read into
         // the session's buffer anyway.
         let buffers = L4BufferSettings::new(0, WRITE_BUFFER_BYTES);
-        let listener = ListenerConfig::tcp(self.address.to_string()).l4_buffer(buffers);
-        Ok(match self.tls {
-            Some(tls) => listener.tls(tls_settings(&tls)?),
-            None => listener,
-        })
+        ListenerConfig::tcp(self.address.to_string()).l4_buffer(buffers)
+    }
+
+    /// How TLS is spoken on it, where it is.
+    pub fn handshake(&self) -> Result<Option<Handshake>, StartError> {
+        let acceptor = self.tls.as_ref().map(acceptor).transpose()?;
+        Ok(acceptor.map(Handshake::new))
     }
 }
 
-fn tls_settings(tls: &Tls) -> Result<TlsSettings, StartError> {
+fn acceptor(tls: &Tls) -> Result<Acceptor, StartError> {
     // Pingora panics on a certificate that it cannot use, and the files may have changed since the
     // configuration was read.
     certificate::check(tls).map_err(|fault| StartError::Tls(fault.message))?;
@@ -87,5 +90,5 @@ fn tls_settings(tls: &Tls) -> Result<TlsSettings, StartError> {
     let mut settings =
         TlsSettings::intermediate(cert, key).map_err(|e| StartError::Tls(e.to_string()))?;
     settings.enable_h2();
-    Ok(settings)
+    Ok(settings.build())
 }

@@ -1,15 +1,17 @@
 //! The process: listeners, services, signals, the end.
 //!
-//! Owns the order in which things start and stop. `listeners` binds, `arrivals` judges who comes
-//! in, `door` lets them in, `descriptors` knows how many there is room for, `signals` waits for the
-//! operator. We drive Pingora's services on one runtime of our own rather than through its
+//! Owns the order in which things start and stop. `listeners` binds; `door` takes new connections,
+//! which `arrivals` judges and `handshake` makes secure; `descriptors` knows how many there is room
+//! for, `operator` bounds the connections of the operator's listener, `signals` waits for signals. We drive Pingora's services on one runtime of our own rather than through its
 //! `Server`, which would sleep through the whole grace period at the end, panic on an address that
 //! is taken, and hide which port it got. Fails before the first request or not at all.
 
 mod arrivals;
 mod descriptors;
 mod door;
+mod handshake;
 mod listeners;
+mod operator;
 mod signals;
 
 use std::fmt;
@@ -23,7 +25,6 @@ use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
-use crate::admin::Admin;
 use crate::config::Config;
 use crate::demo;
 use crate::runtime::{Runtime, Shared};
@@ -31,6 +32,7 @@ use crate::upstreams::{Conditions, health};
 use arrivals::Arrivals;
 use door::Door;
 use listeners::{Bound, Sockets};
+use operator::Operator;
 
 /// Names of upstreams are looked up again after this.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
@@ -147,13 +149,12 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
             service.start_service(fds, stopping, 1, ready).await;
         });
     };
-    let admin_app = Admin::new(Arc::clone(&shared));
     let arrivals = Arc::new(Arrivals::new(&shared, room));
-    let mut clients = service("clients", clients, Door::new(&shared, &arrivals))?;
-    clients.endpoints().set_pre_tls_callback(arrivals);
-    start(Box::new(clients));
-    start(Box::new(service("admin", admin, admin_app)?));
-    start(Box::new(service("demo", demo, demo::Provider)?));
+    for service in client_services(&clients, &Door::new(&shared, &arrivals))? {
+        start(Box::new(service));
+    }
+    start(Box::new(service("admin", &admin, Operator::new(&shared))));
+    start(Box::new(service("demo", &demo, demo::Provider)));
     tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
@@ -181,17 +182,26 @@ fn start_chat_log(config: &Config, shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The clients' listeners, each with the certificate that it shows.
+fn client_services(sockets: &[Bound], door: &Door) -> Result<Vec<Service<Door>>, StartError> {
+    let services = sockets.iter().map(|bound| {
+        let door = door.of(bound.handshake()?);
+        Ok(service("clients", [bound], door))
+    });
+    services.collect()
+}
+
 /// An application on its sockets; on none it has nothing to do.
-fn service<A: ServerApp + Send + Sync + 'static>(
+fn service<'b, A: ServerApp + Send + Sync + 'static>(
     name: &str,
-    sockets: impl IntoIterator<Item = Bound>,
+    sockets: impl IntoIterator<Item = &'b Bound>,
     app: A,
-) -> Result<Service<A>, StartError> {
+) -> Service<A> {
     let mut service = Service::new(name.to_owned(), app);
     for bound in sockets {
-        service.add_listener(bound.into_listener()?);
+        service.add_listener(bound.listener());
     }
-    Ok(service)
+    service
 }
 
 async fn keep_names_fresh(shared: Arc<Shared>) {

@@ -188,6 +188,20 @@ impl Pool {
         (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
     }
 
+    /// What keeps us from its servers, where none can be asked: that of the first which would be.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        let several = self.servers.len() > 1;
+        let mut servers = self.servers.iter().filter(|s| !several || s.weight > 0);
+        let server = servers.next().filter(|_| !self.has_open(&[]))?;
+        Some(if server.peers.load().is_empty() {
+            "unresolved"
+        } else if !server.condition.health.is_up() {
+            "unhealthy"
+        } else {
+            "ejected"
+        })
+    }
+
     fn is_open(&self, position: usize, now: Instant) -> bool {
         self.servers.get(position).is_some_and(|server| {
             server.weight > 0

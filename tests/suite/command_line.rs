@@ -428,6 +428,22 @@ async fn a_taken_port_is_an_error_that_says_what_to_do() {
     assert!(err.contains("--port"), "{err}");
 }
 
+#[test]
+fn why_it_does_not_start_is_the_last_line() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let folder = Folder::new();
+    // Several times, since the log has a thread of its own.
+    for _ in 0..5 {
+        let output = tollgate(&folder, &["run", "--demo", "--port", &port], &[]);
+        let (_, err) = said(&output);
+        let lines: Vec<&str> = err.lines().collect();
+        assert!(lines[0].contains(" INFO "), "{err}");
+        let last = lines.last().unwrap();
+        assert!(last.starts_with("tollgate: cannot listen on "), "{err}");
+    }
+}
+
 #[tokio::test]
 async fn the_environment_alone_is_enough() {
     let upstream = Upstream::answering("{}").await;

@@ -2,8 +2,12 @@
 
 use std::process::Command;
 
+use crate::sdk;
 use crate::support::gateway::{BINARY, Folder, Gateway};
 use crate::support::tools;
+
+/// The key that the demo prints.
+const DEMO_KEY: &str = "tollgate-demo-key";
 
 fn demo() -> Gateway {
     let mut command = Command::new(BINARY);
@@ -34,6 +38,43 @@ fn its_curl_lines_work_when_pasted() {
     assert!(outputs[2].contains("upstream_cut") && !outputs[2].contains("[DONE]"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_examples_of_the_python_sdk_work() {
+    let Some(command) = sdk::python("demo.py") else {
+        return;
+    };
+    let gateway = demo();
+    sdk::ask_as(command, &format!("http://{}/v1", gateway.address), DEMO_KEY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_examples_of_the_node_sdk_work() {
+    let folder = Folder::new();
+    let Some(command) = sdk::node("demo.mjs", &folder) else {
+        return;
+    };
+    let gateway = demo();
+    sdk::ask_as(command, &format!("http://{}/v1", gateway.address), DEMO_KEY);
+}
+
+#[tokio::test]
+async fn its_responses_break_as_its_chats_do() {
+    let gateway = demo();
+    let body = r#"{"model":"fault-cut","stream":true,"input":"hello"}"#;
+    let request = crate::support::client::post("/v1/responses", "", body);
+    let mut client = gateway.connect().await;
+    client
+        .send(request.replace(crate::support::CLIENT_KEY, DEMO_KEY))
+        .await;
+    let cut = client.response().await;
+    let text = cut.text();
+    assert_eq!(cut.status, 200, "{text}");
+    assert!(text.contains("response.output_text.delta"), "{text}");
+    // What there was of it is told, in the form of this API.
+    assert!(text.contains("event: response.failed"), "{text}");
+    assert!(!text.contains("response.completed"), "{text}");
+}
+
 #[tokio::test]
 async fn its_faults_are_what_they_are_called() {
     let gateway = demo();
@@ -41,7 +82,7 @@ async fn its_faults_are_what_they_are_called() {
         let body = format!(r#"{{"model":"{model}","stream":{stream},"messages":[]}}"#);
         let mut client = gateway.connect().await;
         let request = crate::support::client::post("/v1/chat/completions", "", &body)
-            .replace(crate::support::CLIENT_KEY, "tollgate-demo-key");
+            .replace(crate::support::CLIENT_KEY, DEMO_KEY);
         client.send(request).await;
         client
     };

@@ -88,7 +88,7 @@ async fn paths_that_are_not_ours_say_what_was_probably_meant() {
     for path in [
         "/",
         "/v1",
-        "/v1/nothing",
+        "/v1/Chat/Completions",
         "/v1/chat/completions/",
         "/metrics",
         "/V1/models",
@@ -128,6 +128,58 @@ async fn without_the_right_key_nobody_comes_in() {
         let (response, _) = raw(&gateway, &request.replace(CLIENT_KEY, wrong)).await;
         response.assert_error(401, INVALID, Some("invalid_api_key"), None);
         assert!(!response.text().contains("0123456789"), "the key is masked");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_key_without_bearer_is_told_how_it_is_sent() {
+    let (upstream, gateway) = started().await;
+    let request = post("/v1/chat/completions", "", &chat("gpt-4o"));
+    let bearer = format!("Bearer {CLIENT_KEY}");
+    for sent in [
+        CLIENT_KEY.to_owned(),
+        format!("Token {CLIENT_KEY}"),
+        format!("Bearer:{CLIENT_KEY}"),
+        format!("Basic {CLIENT_KEY}"),
+    ] {
+        let (response, _) = raw(&gateway, &request.replace(&bearer, &sent)).await;
+        response.assert_error(401, INVALID, None, None);
+        let text = response.text();
+        assert!(text.contains("Authorization: Bearer YOUR_KEY"), "{text}");
+        assert!(text.contains("does not begin with `Bearer `"), "{text}");
+        assert!(!text.contains(&CLIENT_KEY[..6]), "{text}");
+    }
+    // A header with nothing in it has no key.
+    let (response, _) = raw(&gateway, &request.replace(&bearer, "Bearer")).await;
+    response.assert_error(401, INVALID, None, None);
+    assert!(response.text().contains("You didn't provide an API key"));
+    // Another header may have the key all the same.
+    let both = format!("{CLIENT_KEY}\r\nx-api-key: {CLIENT_KEY}");
+    let (response, _) = raw(&gateway, &request.replace(&bearer, &both)).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_would_pass_to_a_home_says_that_there_is_none() {
+    let (upstream, gateway) = started().await;
+    for (method, path) in [
+        ("GET", "/v1/files"),
+        ("POST", "/v1/batches"),
+        ("DELETE", "/v1/x/1"),
+    ] {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {CLIENT_KEY}\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        let (response, _) = raw(&gateway, &request).await;
+        response.assert_error(404, INVALID, Some("no_home"), None);
+        let text = response.text();
+        assert!(text.contains(&format!("{method} {path}")) && text.contains("`passthrough`"));
+        // Without a key nothing is told of that.
+        let (response, _) = raw(&gateway, &request.replace(CLIENT_KEY, "wrong")).await;
+        response.assert_error(401, INVALID, Some("invalid_api_key"), None);
     }
     assert_eq!(upstream.requests(), 0);
 }
@@ -371,6 +423,12 @@ async fn while_the_only_key_is_cooling_down_the_upstream_is_not_asked() {
         let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=30).contains(&wait), "{wait}");
     }
+    let line = gateway.access_line("error=rate_limit_exceeded");
+    assert!(line.contains("trail=far/-:cooling:0.0 "), "{line}");
+    let told = gateway
+        .output()
+        .wait_for("all keys are cooling down: far is cooling for ");
+    assert!(told.contains(" WARN "), "{told}");
     assert_eq!(upstream.requests(), 1);
 }
 

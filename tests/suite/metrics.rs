@@ -1,6 +1,6 @@
 //! Health and metrics, as an operator reads them.
 
-use crate::support::client::Client;
+use crate::support::client::{Client, post};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
 use crate::support::{chat, delta, soon};
@@ -75,7 +75,9 @@ async fn metrics_with(gateway: &Gateway, name: &str, count: u64) -> serde_json::
         loop {
             let mut client = Client::connect(admin).await;
             client
-                .send("GET /metrics HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n")
+                .send(
+                    "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\r\n",
+                )
                 .await;
             let body = client.response().await.json();
             if body[name].as_u64().unwrap() >= count {
@@ -84,6 +86,45 @@ async fn metrics_with(gateway: &Gateway, name: &str, count: u64) -> serde_json::
         }
     };
     soon(name, reached).await
+}
+
+#[tokio::test]
+async fn the_first_failure_is_an_increase() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        let error =
+            r#"{"error":{"message":"broken","type":"server_error","param":null,"code":null}}"#;
+        reply.json("500 Internal Server Error", error).await;
+        reply
+    })
+    .await;
+    let more = "routes: [{ prefix: /far, upstream: far }]";
+    let yaml = crate::support::gateway::config(upstream.address, "", more)
+        .replace("server:\n", "server:\n  passthrough: far\n");
+    let gateway = Gateway::start(&yaml);
+    let before = gateway.get_admin("/metrics").await.text().to_owned();
+    let failed = r#"tollgate_requests_total{endpoint="chat_completions",rule="gpt-4o",status="5xx",upstream="far"}"#;
+    let refused = r#"tollgate_requests_total{endpoint="chat_completions",rule="other",status="4xx",upstream="other"}"#;
+    let attempts = r#"tollgate_attempts_total{upstream="far",verdict="server_error"}"#;
+    for series in [
+        failed,
+        refused,
+        attempts,
+        r#"tollgate_attempts_total{upstream="far",verdict="busy"}"#,
+        r#"tollgate_requests_total{endpoint="images_edits",rule="same-*",status="5xx",upstream="far"}"#,
+        r#"tollgate_requests_total{endpoint="passthrough",rule="other",status="5xx",upstream="far"}"#,
+        r#"tollgate_requests_total{endpoint="route",rule="/far",status="5xx",upstream="far"}"#,
+        r#"tollgate_tokens_total{kind="input",rule="same-*",upstream="far"}"#,
+        r#"tollgate_ejections_total{kind="target",upstream="far"}"#,
+    ] {
+        let line = format!("\n{series} 0\n");
+        assert!(before.contains(&line), "{series} is not in\n{before}");
+    }
+    for model in ["gpt-4o", "unheard-of"] {
+        gateway.post("/v1/chat/completions", &chat(model)).await;
+    }
+    gateway.metric_becomes(failed, 1.0).await;
+    gateway.metric_becomes(refused, 1.0).await;
+    assert!(gateway.metric(attempts).await > 0.0);
 }
 
 #[tokio::test]
@@ -152,16 +193,88 @@ async fn requests_in_flight_are_counted_while_they_are() {
 async fn the_operators_listener_serves_nothing_else() {
     let upstream = Upstream::answering("{}").await;
     let gateway = Gateway::before(&upstream);
-    let mut client = Client::connect(gateway.admin.unwrap()).await;
-    let unknown = client.get("/v1/models").await;
+    let unknown = gateway.get_admin("/v1/models").await;
     assert_eq!(unknown.status, 404);
     assert_eq!(unknown.json()["error"]["type"], "invalid_request_error");
-    let mut client = Client::connect(gateway.admin.unwrap()).await;
-    let post = client.post("/metrics", "{}").await;
+    let mut client = gateway.connect_admin().await;
+    let request = post("/metrics", "", "{}").replace("host: gateway", "host: localhost");
+    client.send(request).await;
+    let post = client.response().await;
     assert_eq!(
         (post.status, post.header("allow")),
         (405, Some("GET, HEAD"))
     );
+}
+
+#[tokio::test]
+async fn the_operators_listener_answers_to_its_own_names_alone() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = crate::support::gateway::config(upstream.address, "", "")
+        .replace("server:\n", "server:\n  admin_hosts: [tollgate.internal]\n");
+    let gateway = Gateway::start(&yaml);
+    let ask = async |host: &str| {
+        let mut client = gateway.connect_admin().await;
+        client
+            .send(format!("GET /status HTTP/1.1\r\n{host}\r\n"))
+            .await;
+        client.response().await
+    };
+    for host in [
+        "localhost:9090",
+        "127.0.0.1:9090",
+        "[::1]",
+        "Tollgate.Internal",
+    ] {
+        let answer = ask(&format!("host: {host}\r\n")).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9090",
+        "localhost.evil.example",
+    ] {
+        let refused = ask(&format!("host: {host}\r\n")).await;
+        assert_eq!(refused.status, 421, "{host}");
+        let message = refused.json()["error"]["message"].clone();
+        assert!(
+            message.as_str().unwrap().contains("server.admin_hosts"),
+            "{message}"
+        );
+        assert!(!refused.text().contains("upstreams"), "nothing is shown");
+    }
+    // Two hosts are no HTTP: the connection is closed.
+    let mut both = gateway.connect_admin().await;
+    both.send("GET /status HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n")
+        .await;
+    assert!(both.is_closed().await);
+    assert_eq!(ask("").await.status, 400);
+    let mut old = gateway.connect_admin().await;
+    old.send("GET /health HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.response().await.status, 200, "HTTP/1.0 names no host");
+}
+
+#[tokio::test]
+async fn the_operators_listener_has_a_bound_on_connections_and_on_their_time() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = crate::support::gateway::config(upstream.address, "", "")
+        .replace("server:\n", "server:\n  limits: { header_timeout: 1s }\n");
+    let gateway = Gateway::start(&yaml);
+    let mut half = Vec::new();
+    for _ in 0..64 {
+        let mut client = gateway.connect_admin().await;
+        client.send("GET /sta").await;
+        half.push(client);
+    }
+    // All are accepted in order, so these are counted by the time that one more is.
+    let mut beyond = gateway.connect_admin().await;
+    assert!(beyond.is_closed().await);
+    // Clients notice nothing.
+    let answer = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(answer.status, 200);
+    for mut client in half {
+        assert!(client.is_closed().await, "its time is over");
+    }
+    gateway.metric_becomes("tollgate_connections", 0.0).await;
 }
 
 #[tokio::test]

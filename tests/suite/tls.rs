@@ -7,7 +7,7 @@ use crate::support::certificate::{Certificate, certificate};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
-use crate::support::{CLIENT_KEY, chat};
+use crate::support::{CLIENT_KEY, chat, soon, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_connect_over_tls_with_both_versions() {
@@ -54,6 +54,123 @@ async fn clients_connect_over_tls_with_both_versions() {
             "{said}"
         );
     }
+}
+
+/// A gateway that listens with TLS and masks addresses; nothing listens behind it.
+fn masked(folder: &Folder) -> Gateway {
+    let Certificate { cert, key, .. } = certificate(folder);
+    let tls = format!(
+        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]\n  \
+         limits: {{ header_timeout: 1s }}",
+        cert.display(),
+        key.display()
+    );
+    let nothing = "127.0.0.1:1".parse().unwrap();
+    let yaml = config(nothing, "", "").replace("listen: ['127.0.0.1:0']", &tls);
+    Gateway::start(&yaml.replace("mask: false", "mask: true"))
+}
+
+fn failed(cause: &str) -> String {
+    format!("tollgate_tls_handshakes_failed_total{{cause=\"{cause}\"}}")
+}
+
+/// How a TLS client begins.
+const HELLO: [u8; 11] = [0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
+
+/// Connects, says something, and leaves.
+async fn scan(gateway: &Gateway, said: &[u8]) {
+    let mut client = gateway.connect().await;
+    client.send(said).await;
+    client.leave();
+}
+
+/// Every line about a handshake is at debug, and none has the client's address.
+async fn assert_quiet(gateway: &Gateway, failures: usize) {
+    let told = || {
+        let text = gateway.output().text();
+        let lines = text.lines().map(str::to_owned);
+        let told = lines.filter(|line| line.contains("TLS with 127.0.0.0 failed"));
+        told.collect::<Vec<_>>()
+    };
+    until("a line for each failure", || told().len() == failures).await;
+    for line in told() {
+        assert!(line.contains(" DEBUG "), "{line}");
+    }
+    let text = gateway.output().text();
+    // What the configuration is warned of has nothing to do with connections.
+    let is_of_the_start = |line: &str| line.contains(" listen") || line.contains("tollgate::cli");
+    for line in text.lines().filter(|line| !is_of_the_start(line)) {
+        let is_loud = line.contains(" ERROR ") || line.contains(" WARN ");
+        assert!(!is_loud && !line.contains("127.0.0.1"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_counted_and_told_at_debug_without_its_address() {
+    let Some(_) = require(&["openssl"], "openssl") else {
+        return;
+    };
+    let folder = Folder::new();
+    let gateway = masked(&folder);
+    // Each cause is there before it is needed.
+    let metrics = Box::pin(gateway.get_admin("/metrics")).await;
+    for cause in ["not_tls", "closed", "late", "failed"] {
+        assert!(metrics.text().contains(&format!("{} 0", failed(cause))));
+    }
+    // Plain HTTP is told what is wrong.
+    let mut http = gateway.connect().await;
+    http.send("GET /health HTTP/1.1\r\nhost: g\r\n\r\n").await;
+    let told = Box::pin(http.response()).await;
+    told.assert_error(400, "invalid_request_error", Some("tls_required"), None);
+    assert!(told.text().contains("https://"), "{}", told.text());
+    for other in [
+        &b"SSH-2.0-scan\r\n"[..],
+        b"\0\0\0\x2f",
+        b"\x03",
+        b"\x80\x2e\x01",
+    ] {
+        scan(&gateway, other).await;
+    }
+    Box::pin(gateway.metric_becomes(&failed("not_tls"), 5.0)).await;
+    gateway.connect().await.leave();
+    Box::pin(gateway.metric_becomes(&failed("closed"), 1.0)).await;
+    assert_quiet(&gateway, 6).await;
+}
+
+#[tokio::test]
+async fn handshakes_that_fail_are_counted_and_told_at_debug_without_their_address() {
+    let Some(_) = require(&["openssl"], "openssl") else {
+        return;
+    };
+    let folder = Folder::new();
+    let gateway = masked(&folder);
+    scan(&gateway, &HELLO).await;
+    Box::pin(gateway.metric_becomes(&failed("failed"), 1.0)).await;
+    let mut nonsense = gateway.connect().await;
+    nonsense
+        .send([&[0x16, 3, 1, 0, 4][..], b"what"].concat())
+        .await;
+    Box::pin(gateway.metric_becomes(&failed("failed"), 2.0)).await;
+    // A reset may come before what was sent has been read.
+    let reset = gateway.connect().await.into_stream();
+    reset.set_zero_linger().unwrap();
+    reset.writable().await.unwrap();
+    reset.try_write(&HELLO).unwrap();
+    drop(reset);
+    let counted = Box::pin(async {
+        let mut count = 0.0;
+        while count < 3.0 {
+            count = gateway.metric(&failed("failed")).await;
+            count += gateway.metric(&failed("closed")).await;
+        }
+    });
+    soon("the reset is counted", counted).await;
+    let mut slow = gateway.connect().await;
+    slow.send([0x16]).await;
+    assert!(Box::pin(slow.is_closed()).await);
+    Box::pin(gateway.metric_becomes(&failed("late"), 1.0)).await;
+    gateway.output().wait_for("not complete after 1s");
+    assert_quiet(&gateway, 4).await;
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ async fn without_a_home_nothing_passes() {
     let upstream = Upstream::answering("{}").await;
     let gateway = Gateway::before(&upstream);
     let not_found = gateway.get("/v1/files").await;
-    not_found.assert_error(404, "invalid_request_error", None, None);
+    not_found.assert_error(404, "invalid_request_error", Some("no_home"), None);
     let wrong_method = gateway.get("/v1/chat/completions").await;
     let code = Some("method_not_allowed");
     wrong_method.assert_error(405, "invalid_request_error", code, None);

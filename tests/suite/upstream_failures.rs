@@ -43,10 +43,14 @@ async fn a_name_that_is_nobodys() {
         response.assert_error(503, kind, Some(code), None);
         assert_eq!(response.header("retry-after"), Some("5"));
         assert!(!response.text().contains("far"), "{}", response.text());
-        // Nobody has been asked.
+        // Nothing has been asked.
         assert_eq!(response.header("x-tollgate-attempts"), None);
     }
-    gateway.access_line("status=503 error=upstream_unavailable");
+    let line = gateway.access_line("status=503 error=upstream_unavailable");
+    assert!(line.contains("trail=far/-:unresolved:0.0 "), "{line}");
+    gateway
+        .output()
+        .wait_for("no target can be asked: far is unresolved");
 }
 
 #[tokio::test]
@@ -102,6 +106,9 @@ async fn tls_that_is_none() {
     let yaml = config(address, "", "").replace("http://127", "https://127");
     let gateway = Gateway::start(&yaml);
     assert_fails(&gateway, "upstream_tls").await;
+    let told = gateway.output().wait_for("does it speak http://?");
+    assert!(told.contains("upstream far: "), "{told}");
+    assert!(!told.contains("InvalidContentType"), "{told}");
     assert_eq!(upstream.requests(), 0);
 }
 

@@ -78,7 +78,6 @@ fn gateway(upstreams: &[(u16, &str)]) -> String {
   listen: [{{ address: \"127.0.0.1:0\" }}]
   admin: off
   threads: {WORKERS}
-  log: {{ access: false }}
 upstreams:
 {entries}models:
   - match: {MODEL}

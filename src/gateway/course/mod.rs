@@ -126,9 +126,10 @@ impl<'r> Course<'r, '_> {
             let wait = wait + Duration::from_millis(1);
             context.waited += wait;
             watched(client, context, awake, tokio::time::sleep(wait)).await?;
-            return self.plan.first().map_err(plan::unavailable);
+            let first = self.plan.first();
+            return first.map_err(|nobody| plan::unavailable(nobody, context));
         }
-        Err(plan::unavailable(nobody))
+        Err(plan::unavailable(nobody, context))
     }
 
     /// Makes one attempt. The outer error: the client has gone.
@@ -279,13 +280,10 @@ fn note(
 }
 
 /// Between the choice and the attempt another request has made the last key cool down.
-fn keyless(context: &Context, candidate: &Candidate<'_>) -> Failed {
+fn keyless(context: &mut Context, candidate: &Candidate<'_>) -> Failed {
     let wanted = outgoing::key_use(context, candidate.model);
     let cooling = plan::cooling(&candidate.upstream.keys, wanted, Instant::now());
-    let nobody = cooling.unwrap_or(Nobody {
-        why: Reason::RateLimited,
-        back_in: None,
-    });
+    let nobody = cooling.unwrap_or(Nobody::because(Reason::RateLimited));
     Failed {
         verdict: Verdict {
             reason: nobody.why,
@@ -294,7 +292,7 @@ fn keyless(context: &Context, candidate: &Candidate<'_>) -> Failed {
         },
         wait: nobody.back_in,
         is_final: false,
-        told: plan::unavailable(nobody),
+        told: plan::unavailable(nobody, context),
     }
 }
 

@@ -53,6 +53,10 @@ pub enum Failure {
     Handshake(&'static str),
     /// A WebSocket of another version than 13.
     SocketVersion,
+    /// What passes unread, asked by a tenant without a home.
+    NoHome { method: Method, path: String },
+    /// Plain HTTP on a listener that speaks TLS.
+    TlsRequired,
     /// The query does not name a model.
     NoModelInQuery,
     /// One of `server.limits` turns the request away.
@@ -61,6 +65,8 @@ pub enum Failure {
     Flood,
     /// No key at all.
     NoKey,
+    /// The Authorization header does not begin with `Bearer `.
+    NoBearer,
     /// A key that is nobody's.
     WrongKey { masked: String },
     /// The body could not be read to its end.
@@ -103,6 +109,7 @@ impl Failure {
             Self::UnknownPath { .. }
             | Self::WrongMethod { .. }
             | Self::AmbiguousPath
+            | Self::NoHome { .. }
             | Self::NotAllowed { .. } => self.of_path(),
             Self::NoSocketHere { .. }
             | Self::SocketNeeded { .. }
@@ -116,15 +123,11 @@ impl Failure {
                 Some("rate_limit_exceeded"),
                 "Too many requests from your address. Please try again in 1s.".to_owned(),
             ),
-            Self::NoKey => unauthorized(
+            Self::NoKey | Self::NoBearer | Self::WrongKey { .. } => self.of_key(),
+            Self::TlsRequired => bad_request(
+                Some("tls_required"),
                 None,
-                "You didn't provide an API key. Send it in the Authorization header: \
-                 Authorization: Bearer YOUR_KEY."
-                    .to_owned(),
-            ),
-            Self::WrongKey { masked } => unauthorized(
-                Some("invalid_api_key"),
-                format!("Incorrect API key provided: {masked}."),
+                "This port speaks TLS: use https:// in the URL.".to_owned(),
             ),
             Self::Unreadable(cause) => body::unreadable(cause),
             Self::Body(cause) => body::json(cause),
@@ -149,6 +152,27 @@ impl Failure {
         }
     }
 
+    fn of_key(&self) -> ApiError {
+        match self {
+            Self::WrongKey { masked } => unauthorized(
+                Some("invalid_api_key"),
+                format!("Incorrect API key provided: {masked}."),
+            ),
+            Self::NoBearer => unauthorized(
+                None,
+                "The Authorization header does not begin with `Bearer `. Send it as \
+                 Authorization: Bearer YOUR_KEY."
+                    .to_owned(),
+            ),
+            _ => unauthorized(
+                None,
+                "You didn't provide an API key. Send it in the Authorization header: \
+                 Authorization: Bearer YOUR_KEY."
+                    .to_owned(),
+            ),
+        }
+    }
+
     fn of_path(&self) -> ApiError {
         match self {
             Self::WrongMethod {
@@ -163,6 +187,16 @@ impl Failure {
             ),
             Self::NotAllowed { path, needs } => privilege::api_error(path, *needs),
             Self::UnknownPath { method, path } => unknown_path(method, path),
+            Self::NoHome { method, path } => error(
+                StatusCode::NOT_FOUND,
+                INVALID,
+                Some("no_home"),
+                format!(
+                    "{method} {path} is passed on to the upstream that is your tenant's home, and \
+                     it has none. The operator of the gateway names one with `passthrough`, in \
+                     `server` or for the tenant."
+                ),
+            ),
             _ => bad_request(
                 Some("invalid_path"),
                 None,

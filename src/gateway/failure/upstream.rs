@@ -13,6 +13,27 @@ use crate::openai::error::ApiError;
 use crate::openai::usage::Usage;
 use crate::upstreams::Session;
 
+/// What the TLS library says of an upstream, and what an operator can make of it.
+const TLS_WORDS: [(&str, &str); 3] = [
+    (
+        "corrupt message of type InvalidContentType",
+        "what it speaks is not TLS: does it speak http://?",
+    ),
+    (
+        "received fatal alert: UnrecognisedName",
+        "it does not serve the name in its URL (it sent the TLS alert `unrecognized_name`)",
+    ),
+    (
+        "tls handshake eof",
+        "it closed the connection during the TLS handshake: does it speak TLS on this port?",
+    ),
+];
+
+fn of_tls(said: &str) -> String {
+    let known = TLS_WORDS.iter().find(|(words, _)| said.contains(words));
+    known.map_or_else(|| said.replace('\n', " "), |(_, plain)| (*plain).to_owned())
+}
+
 /// How an upstream failed.
 #[derive(Debug)]
 pub struct UpstreamFailure {
@@ -83,9 +104,10 @@ impl UpstreamFailure {
                 "it took nothing of the request for too long".to_owned()
             }
             Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
+            Cause::Tls => of_tls(&error.to_string()),
             // What an upstream sent in place of HTTP may hold anything: only its kind is told.
             Cause::InvalidResponse => format!("invalid response: {}", error.etype().as_str()),
-            _ => error.to_string().replace('\n', " "),
+            _ => error.to_string().trim().replace('\n', " "),
         };
         Self { cause, detail }
     }

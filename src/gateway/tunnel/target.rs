@@ -13,11 +13,8 @@ use super::super::failure::Failure;
 use super::super::{admit, headers};
 use crate::openai::endpoint::{self, Socket};
 use crate::openai::privileges;
+use crate::runtime::{PASSTHROUGH, ROUTE};
 use crate::upstreams::Upstream;
-
-/// The names of the two kinds in metrics.
-const PASSTHROUGH: &str = "passthrough";
-const ROUTE: &str = "route";
 
 /// What may be asked of an upstream.
 const METHODS: [Method; 7] = [
@@ -73,7 +70,7 @@ pub fn find(
         Some((tenant, upstream))
     });
     let Some((tenant, upstream)) = home else {
-        return Err(admit::nobody_serves(request));
+        return Err(admit::has_no_home(request));
     };
     check_path(path)?;
     // What is asked for a model is read, or it does not pass: the tenant may not have every model.

@@ -66,9 +66,9 @@ pub async fn serve(
     let protocols = offer.forwarded.join(", ");
     let has_realtime = offer.has_realtime;
     let key = auth::key_of(&request.headers).or(offer.key.map(str::as_bytes));
-    match admit::key(key, context) {
+    match admit::key(key, &request.headers, context) {
         Ok(()) => {}
-        Err(failure @ (Failure::NoKey | Failure::WrongKey { .. })) => {
+        Err(failure @ (Failure::NoKey | Failure::NoBearer | Failure::WrongKey { .. })) => {
             return refuse(client, context, has_realtime, &failure).await;
         }
         Err(failure) => return Err(failure),
@@ -115,7 +115,7 @@ fn choose(
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
         let candidate = Plan::new(&runtime, context, &model)?.first();
-        let candidate = candidate.map_err(plan::unavailable)?;
+        let candidate = candidate.map_err(|nobody| plan::unavailable(nobody, context))?;
         context.ask(candidate.upstream, candidate.model);
         let upstream = Arc::clone(candidate.upstream);
         let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));

@@ -169,5 +169,5 @@ async fn an_upstream_that_is_not_well_is_passed_over() {
     let code = Some("upstream_unavailable");
     response.assert_error(503, "service_unavailable_error", code, None);
     assert!(response.header("retry-after").is_some(), "{response:?}");
-    assert_eq!(outcomes(&front, &response), "");
+    assert_eq!(outcomes(&front, &response), "first:unhealthy");
 }

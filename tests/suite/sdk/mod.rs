@@ -29,10 +29,15 @@ use samples::Samples;
 use store::Store;
 
 /// Runs a script of `tests/sdk` against the API at `base`.
-pub fn ask(mut command: Command, base: &str) {
+pub fn ask(command: Command, base: &str) {
+    ask_as(command, base, CLIENT_KEY);
+}
+
+/// The same with another key than that of the tests' tenant.
+pub fn ask_as(mut command: Command, base: &str, key: &str) {
     command
         .env("OPENAI_BASE_URL", base)
-        .env("OPENAI_API_KEY", CLIENT_KEY)
+        .env("OPENAI_API_KEY", key)
         .env("PROMPT", PROMPT);
     let said = tokio::task::block_in_place(|| run(&mut command));
     assert!(said.trim_end().ends_with("all good"), "{said}");

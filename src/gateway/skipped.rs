@@ -1,0 +1,84 @@
+//! Targets that were not asked, and why.
+//!
+//! Owns the names of the causes, as the access line and the log tell them; `plan.rs` finds out which
+//! targets can be asked, and `docs/operation.md` lists the names. Only looked at once nothing can be
+//! asked, so it costs a served request nothing. Cannot fail.
+
+use std::time::{Duration, Instant};
+
+use crate::routing::Target;
+use crate::runtime::{Rule, Runtime};
+use crate::upstreams::{KeyUse, Readiness, State, Upstream};
+
+/// As many are told of in the log; the access line cuts them by its own bound.
+const MAX_TOLD: usize = 16;
+
+/// A target that was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its upstream's position in the snapshot.
+    pub upstream: usize,
+    /// What kept us from asking it.
+    pub cause: &'static str,
+    /// For how long that lasts, where it is known.
+    pub lasts: Option<Duration>,
+}
+
+/// Why each target of a rule cannot be asked.
+/// `wanted` tells what a key is wanted for where a target is asked.
+pub fn of_rule<'t>(
+    rule: &'t Rule,
+    runtime: &Runtime,
+    wanted: impl Fn(&'t Target) -> KeyUse<'t>,
+    now: Instant,
+) -> Vec<Skipped> {
+    let targets = rule.targets.all().iter().enumerate();
+    let weighted = targets.filter(|(_, target)| target.weight > 0);
+    let skipped = weighted.take(MAX_TOLD).filter_map(|(position, target)| {
+        let upstream = runtime.upstream(target)?;
+        let (cause, lasts) = match upstream.keys.readiness(wanted(target), now) {
+            Readiness::Cooling(left, fault) => (fault.name(), Some(left)),
+            Readiness::Ready | Readiness::Dry => obstacle(rule, position, upstream, now),
+        };
+        Some(Skipped {
+            upstream: target.upstream,
+            cause,
+            lasts,
+        })
+    });
+    skipped.collect()
+}
+
+/// What keeps us from a target whose keys can be used.
+fn obstacle(
+    rule: &Rule,
+    position: usize,
+    upstream: &Upstream,
+    now: Instant,
+) -> (&'static str, Option<Duration>) {
+    if let Some((breaker, ejection)) = rule.guard(position, upstream)
+        && !breaker.is_open_to(ejection, now)
+    {
+        let left = match breaker.state(now) {
+            State::Ejected { left } => Some(left),
+            State::Closed | State::Trial => None,
+        };
+        return ("ejected", left);
+    }
+    // A target that has become well in between is told as one that is being tried.
+    (upstream.pool.obstacle().unwrap_or("in_trial"), None)
+}
+
+/// What the log says of them.
+pub fn told(skipped: &[Skipped], runtime: &Runtime) -> String {
+    let one = |skipped: &Skipped| {
+        let upstream = runtime.upstreams().get(skipped.upstream)?;
+        let (name, cause) = (&upstream.name, skipped.cause);
+        Some(match skipped.lasts {
+            Some(left) => format!("{name} is {cause} for {:.1}s", left.as_secs_f64()),
+            None => format!("{name} is {cause}"),
+        })
+    };
+    let all: Vec<String> = skipped.iter().take(MAX_TOLD).filter_map(one).collect();
+    all.join(", ")
+}

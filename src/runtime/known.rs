@@ -1,0 +1,56 @@
+//! What a snapshot's metrics can be about.
+//!
+//! Owns finding the pairs of a rule and an upstream that requests can really have: a rule's own
+//! targets and those of its fallbacks, each once, not the product of all rules and upstreams. Which
+//! series are made of them is decided in `observe/zeros.rs`. Cannot fail.
+
+use super::{Rule, Runtime};
+use crate::observe::metrics::OTHER;
+use crate::observe::zeros::Known;
+
+/// What passes unread, as it is named in metrics.
+pub const PASSTHROUGH: &str = "passthrough";
+/// What is forwarded by prefix, as it is named in metrics.
+pub const ROUTE: &str = "route";
+
+/// What the configuration of a snapshot names.
+pub fn known(runtime: &Runtime) -> Known<'_> {
+    let name = |position: usize| runtime.upstreams.get(position).map(|u| u.name.as_str());
+    let routes = runtime.routes.iter().filter_map(|route| {
+        let upstream = name(route.upstream)?;
+        Some((ROUTE, route.prefix.as_str(), upstream))
+    });
+    let tenants = runtime.tenants.iter().chain(&runtime.anonymous);
+    let mut homes: Vec<usize> = tenants.filter_map(|tenant| tenant.home).collect();
+    homes.sort_unstable();
+    homes.dedup();
+    let homes = homes.into_iter().filter_map(name);
+    Known {
+        upstreams: runtime.upstreams.iter().map(|u| u.name.as_str()).collect(),
+        rules: runtime
+            .rules
+            .iter()
+            .chain(runtime.home_rules.values())
+            .flat_map(|r| pairs(r, runtime))
+            .collect(),
+        unread: homes
+            .map(|upstream| (PASSTHROUGH, OTHER, upstream))
+            .chain(routes)
+            .collect(),
+    }
+}
+
+fn pairs<'r>(rule: &'r Rule, runtime: &'r Runtime) -> Vec<(&'r str, &'r str)> {
+    let fallbacks = rule.fallbacks.iter().filter_map(|f| runtime.fallback(f));
+    let rules = std::iter::once(rule).chain(fallbacks.map(AsRef::as_ref));
+    let targets = rules.flat_map(|rule| rule.targets.all());
+    let mut positions: Vec<usize> = targets.map(|target| target.upstream).collect();
+    positions.sort_unstable();
+    positions.dedup();
+    let upstreams = positions
+        .into_iter()
+        .filter_map(|p| runtime.upstreams.get(p));
+    upstreams
+        .map(|upstream| (rule.label.as_str(), upstream.name.as_str()))
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! Connections to the operator's listener.
+//!
+//! Owns their bounds: how many there are at a time, and how long each may take for a request, from
+//! the end of the last one to the end of its answer. One that is too many is closed at once. What is
+//! served there is decided in `admin/`. Fails as a connection does: it is closed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::sync::Semaphore;
+
+use crate::admin::Admin;
+use crate::runtime::Shared;
+
+/// As many connections at a time: a few scrapers and people. They take no descriptor from clients.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// The operator's application, behind its bounds.
+pub struct Operator {
+    admin: Arc<Admin>,
+    shared: Arc<Shared>,
+    room: Semaphore,
+}
+
+impl Operator {
+    /// Serves from the shared state.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            admin: Arc::new(Admin::new(Arc::clone(shared))),
+            shared: Arc::clone(shared),
+            room: Semaphore::new(MAX_CONNECTIONS),
+        }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Operator {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _place = self.room.try_acquire().ok()?;
+        let mut next = Some(ReusedHttpStream::new(stream, None));
+        while let Some(connection) = next {
+            let (stream, settings) = connection.consume();
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            let limit = self.shared.pin().settings.limits.header_timeout;
+            let served = self.admin.process_new_http(session, shutdown);
+            next = tokio::time::timeout(limit, served).await.ok()?;
+        }
+        None
+    }
+}
