@@ -206,12 +206,33 @@ pub async fn refuse_unread<T>(
         "the header of a request is refused: {}",
         failure.api_error().message
     );
-    let room = shared.lingering.enter(MAX_LINGERING);
+    let room = match floods(&stream, shared) {
+        true => None,
+        false => shared.lingering.enter(MAX_LINGERING),
+    };
     let linger_bytes = if room.is_some() { LINGER_BYTES } else { 0 };
     let answer = closing(&failure);
     let telling = last_words(&mut stream, &answer, linger_bytes);
     let _ = tokio::time::timeout(LINGER, Box::pin(telling)).await;
     None
+}
+
+/// Counts a request whose header was refused for the flood guard. Tells whether its address sends too
+/// many. A trusted proxy's clients are known by their headers only, so it is not counted.
+fn floods(stream: &Stream, shared: &Shared) -> bool {
+    let runtime = shared.pin();
+    let settings = &runtime.settings;
+    let socket = stream.get_socket_digest();
+    let address = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
+    let ip = address.map(|address| address.ip().to_canonical());
+    match (ip, settings.flood_guard) {
+        (Some(ip), Some(limit))
+            if !settings.trusted_proxies.iter().any(|net| net.contains(&ip)) =>
+        {
+            shared.floods(settings.limits.counted_as(ip), limit)
+        }
+        _ => false,
+    }
 }
 
 /// Ends a connection with an answer, and reads and throws away so many bytes of what still comes:

@@ -251,6 +251,27 @@ async fn who_asks_for_a_tunnel_of_their_own_gets_none() {
 }
 
 #[tokio::test]
+async fn malformed_requests_count_for_the_flood_guard() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", "flood_guard: 5");
+    let gateway = Gateway::start(&yaml);
+    let mut is_slowed = false;
+    // The guard counts by the second: within 3 times 20 requests one second sees more than 5.
+    for _ in 0..3 {
+        for _ in 0..20 {
+            let (response, _client) = raw(&gateway, "GET / HTTP/1.1\r\nx: \0\r\n\r\n").await;
+            assert_eq!(response.status, 400);
+        }
+        is_slowed |= gateway
+            .post("/v1/chat/completions", &chat("gpt-4o"))
+            .await
+            .status
+            == 429;
+    }
+    assert!(is_slowed);
+}
+
+#[tokio::test]
 async fn an_address_that_floods_is_slowed_down() {
     let upstream = Upstream::answering("{}").await;
     let yaml = config(upstream.address, "", "").replace("max_body: 64MiB", "flood_guard: 5");

@@ -335,7 +335,9 @@ async fn all_headers_together_have_a_bound() {
     let refused = soon("a refusal", answers.join_next()).await.unwrap();
     let response = refused.unwrap();
     response.assert_error(503, "server_error", Some("overloaded"), None);
-    let shed = gateway.metric("tollgate_shed_total{what=\"header_memory\"}").await;
+    let shed = gateway
+        .metric("tollgate_shed_total{what=\"header_memory\"}")
+        .await;
     assert!(shed >= 1.0, "{shed}");
     // A short header is not counted, so others go on.
     assert_eq!(gateway.get("/health").await.status, 200);
