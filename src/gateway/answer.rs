@@ -174,6 +174,10 @@ fn mark(headers: &mut HeaderMap, context: &Context) {
 /// The bytes of a failure's answer over HTTP/1, where there is no request to answer: the connection
 /// ends with it.
 pub fn closing(failure: &Failure) -> Vec<u8> {
+    closing_with(failure, &ids::request_id())
+}
+
+fn closing_with(failure: &Failure, id: &str) -> Vec<u8> {
     let error = failure.api_error();
     let body = error.body();
     let more = failure
@@ -181,11 +185,10 @@ pub fn closing(failure: &Failure) -> Vec<u8> {
         .map(|(name, value)| format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\
-         connection: close\r\n{REQUEST_ID}: {}\r\n\r\n",
+         connection: close\r\n{REQUEST_ID}: {id}\r\n\r\n",
         error.status,
         body.len(),
         more.unwrap_or_default(),
-        ids::request_id(),
     );
     [head.as_bytes(), &body].concat()
 }
@@ -202,8 +205,9 @@ pub async fn refuse_unread<T>(
     let unreadable = is_invalid.then_some(Failure::Framing("its header cannot be read"));
     let failure = refused.or(unreadable)?;
     // Pingora's words have the header in them, and what is in that is the client's secret.
-    log::debug!(
-        "the header of a request is refused: {}",
+    let id = ids::request_id();
+    log::info!(
+        "{id} a request is refused by its header: {}",
         failure.api_error().message
     );
     let room = match floods(&stream, shared) {
@@ -211,7 +215,7 @@ pub async fn refuse_unread<T>(
         false => shared.lingering.enter(MAX_LINGERING),
     };
     let linger_bytes = if room.is_some() { LINGER_BYTES } else { 0 };
-    let answer = closing(&failure);
+    let answer = closing_with(&failure, &id);
     let telling = last_words(&mut stream, &answer, linger_bytes);
     let _ = tokio::time::timeout(LINGER, Box::pin(telling)).await;
     None

@@ -112,8 +112,9 @@ impl HttpServerApp for Gateway {
     fn h2_options(&self) -> Option<H2Options> {
         let limits = self.shared.pin().settings.limits;
         let mut options = default_h2_options();
-        let list = u32::try_from(limits.http2_header).unwrap_or(u32::MAX);
-        options.max_header_list_size(list);
+        // A list that is a little too long is told so in words; the library resets what is longer.
+        let list = limits.http2_header.saturating_mul(2);
+        options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
         Some(options)
     }
 
