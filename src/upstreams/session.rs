@@ -60,11 +60,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the whole request has been sent.
-    pub fn is_sent(&self) -> bool {
-        self.is_sent
-    }
-
     /// Whether the answer has come to its end. To Pingora a stream of HTTP/2 that was reset has ended
     /// like one that is complete.
     pub fn response_done(&mut self) -> bool {

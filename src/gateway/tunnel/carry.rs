@@ -43,6 +43,8 @@ pub struct Carry<'a> {
     upstream: Session,
     pace: Pace,
     silence: Duration,
+    /// Whether all of the client's body has come. Over HTTP/2 trailers may follow it, which are not read.
+    has_come: bool,
     /// Why the upstream takes no more of the body; what it answers says more.
     unsent: Option<Box<Error>>,
 }
@@ -68,13 +70,14 @@ impl<'a> Carry<'a> {
             upstream,
             pace,
             silence,
+            has_come: false,
             unsent: None,
         }
     }
 
     /// Sends the body on until the header of the answer is there.
     pub async fn header(&mut self) -> Result<Parts, Silent> {
-        self.end_body_if_done().await;
+        self.end_body(self.client.is_body_done()).await;
         for _ in 0..=MAX_HINTS {
             let header = self.next_header().await?;
             match header.status {
@@ -97,10 +100,10 @@ impl<'a> Carry<'a> {
                 None => self.silence,
             };
             self.upstream.set_read_timeout(Some(patience));
-            let is_sent = self.upstream.is_sent();
+            let has_come = self.has_come;
             let event = tokio::select! {
                 read = self.upstream.read_response_header() => Event::Upstream(read),
-                came = next(self.client, &mut self.pace, is_sent) => Event::Client(came),
+                came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
                 Event::Client(came) => self.send(came).await.map_err(Silent::Failed)?,
@@ -166,10 +169,10 @@ impl<'a> Carry<'a> {
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             self.upstream.set_read_timeout(Some(self.silence));
-            let is_sent = self.upstream.is_sent();
+            let has_come = self.has_come;
             let event = tokio::select! {
                 read = self.upstream.read_response_body() => Event::Upstream(read),
-                came = next(self.client, &mut self.pace, is_sent) => Event::Client(came),
+                came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
                 Event::Client(came) => self.send(came).await?,
@@ -232,6 +235,7 @@ impl<'a> Carry<'a> {
             }
         };
         let sending = Instant::now();
+        let is_last = chunk.is_none() || self.client.is_body_done();
         // An empty chunk would end the body.
         if let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) {
             self.context.bytes_in += chunk.len();
@@ -239,15 +243,19 @@ impl<'a> Carry<'a> {
                 self.unsent = self.upstream.write_body(chunk).await.err();
             }
         }
-        self.end_body_if_done().await;
+        self.end_body(is_last).await;
         // How long the upstream takes is not held against the client.
         self.pace.exclude(sending.elapsed());
         Ok(())
     }
 
-    async fn end_body_if_done(&mut self) {
-        if self.client.is_body_done() && self.unsent.is_none() && !self.upstream.is_sent() {
-            self.unsent = self.upstream.finish_body().await.err();
+    /// Ends the body for the upstream, once, when all of it has come.
+    async fn end_body(&mut self, has_come: bool) {
+        if has_come && !self.has_come {
+            self.has_come = true;
+            if self.unsent.is_none() {
+                self.unsent = self.upstream.finish_body().await.err();
+            }
         }
     }
 }
@@ -263,9 +271,9 @@ fn body_bytes(task: &HttpTask) -> usize {
 async fn next(
     client: &mut ServerSession,
     pace: &mut Pace,
-    is_sent: bool,
+    has_come: bool,
 ) -> Result<Option<Bytes>, Failure> {
-    if is_sent || client.is_body_done() {
+    if has_come {
         waiting::client_left(client).await;
         return Err(Failure::ClientGone);
     }
