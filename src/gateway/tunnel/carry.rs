@@ -77,7 +77,8 @@ impl<'a> Carry<'a> {
 
     /// Sends the body on until the header of the answer is there.
     pub async fn header(&mut self) -> Result<Parts, Silent> {
-        self.end_body(self.client.is_body_done()).await;
+        let has_come = self.client.is_body_done();
+        self.end_body(has_come).await;
         for _ in 0..=MAX_HINTS {
             let header = self.next_header().await?;
             match header.status {
