@@ -19,7 +19,6 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::attempt;
 use super::body;
 use super::connection::Connection;
 use super::context::Context;
@@ -138,14 +137,18 @@ async fn send_with_rest(
     let mut tasks = vec![HttpTask::Header(Box::new(header.into()), false)];
     let mut next = Some(body);
     while let Some(chunk) = next {
-        context.bytes_out += chunk.len();
-        tasks.push(HttpTask::Body(Some(chunk), false));
-        session.response_duplex_vec(mem::take(&mut tasks)).await?;
+        // An empty chunk would end the body.
+        if !chunk.is_empty() {
+            context.bytes_out += chunk.len();
+            tasks.push(HttpTask::Body(Some(chunk), false));
+        }
+        if !tasks.is_empty() {
+            session.response_duplex_vec(mem::take(&mut tasks)).await?;
+        }
         if upstream.response_done() {
             break;
         }
-        upstream.set_read_timeout(Some(attempt::left(until)));
-        let read = upstream.read_response_body().await;
+        let read = upstream.read_body(until).await;
         next = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
     }
     upstream.shutdown().await;
@@ -262,10 +265,10 @@ pub async fn last_words(
 pub async fn json(
     session: &mut ServerSession,
     context: &mut Context,
-    value: &serde_json::Value,
+    body: Bytes,
 ) -> pingora::Result<()> {
     let header = json_header(StatusCode::OK, context);
-    send(session, context, header, Bytes::from(value.to_string())).await?;
+    send(session, context, header, body).await?;
     discard_body(session, context).await;
     Ok(())
 }

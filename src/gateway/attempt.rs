@@ -17,6 +17,7 @@ use super::convert;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
 use super::hold::{self, Unsaid};
+use super::pieces::Pieces;
 use super::reading::Reading;
 use super::refused::{complained, failed_response, refused};
 use super::sniff;
@@ -27,7 +28,7 @@ use crate::openai::rewrite::Rewrites;
 use crate::openai::streaming::Asked;
 use crate::openai::verdict::{self, Evidence, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream};
+use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream, deadline};
 
 /// Connections that are tried before we say that a server is gone: pooled ones that turn out to be
 /// closed, and addresses that cannot be reached. None of them has seen any of the request.
@@ -90,7 +91,7 @@ pub struct Answer {
     /// What of its body has been read to find out what it is, and is to be read again.
     pub ahead: Option<Bytes>,
     /// What of its body has come and may pass.
-    pub held: Vec<Bytes>,
+    pub held: Pieces,
     /// Whether that is all of it.
     pub complete: bool,
     /// What is understood of its events, where it is a stream of them.
@@ -137,21 +138,38 @@ impl Failed {
     }
 }
 
-/// Asks the server in its seat. `waited` grows by the time that was spent waiting for it.
+/// When an attempt must have begun to answer.
+#[derive(Clone, Copy)]
+struct Limit {
+    until: Instant,
+    /// What has passed then.
+    phase: Phase,
+}
+
+impl Limit {
+    /// For an attempt that begins now. A whole answer comes when it is complete, so only a stream can be late
+    /// with its first token.
+    fn new(upstream: &Upstream, terms: &Terms) -> Self {
+        let first_token = Instant::now() + upstream.timeouts.first_token;
+        let (until, phase) = match terms.asked.stream && first_token < terms.deadline {
+            true => (first_token, Phase::FirstToken),
+            false => (terms.deadline, Phase::Total),
+        };
+        Self { until, phase }
+    }
+}
+
+/// Asks the server in its seat.
 pub async fn run(
     shared: &Shared,
     upstream: &Upstream,
     seat: &mut Seat,
     terms: &Terms,
     outgoing: &mut Outgoing,
-    waited: &mut Duration,
 ) -> Result<Box<Answer>, Failed> {
-    let started = Instant::now();
-    let session = connect_and_send(shared, upstream, seat, outgoing, waited).await?;
-    let waiting = Instant::now();
-    let answer = first_words(shared, upstream, seat, session, terms, started).await;
-    *waited += waiting.elapsed();
-    answer
+    let limit = Limit::new(upstream, terms);
+    let session = connect_and_send(shared, upstream, seat, outgoing, limit).await?;
+    first_words(shared, upstream, seat, session, terms, limit).await
 }
 
 async fn connect_and_send(
@@ -159,7 +177,7 @@ async fn connect_and_send(
     upstream: &Upstream,
     seat: &mut Seat,
     outgoing: &mut Outgoing,
-    waited: &mut Duration,
+    limit: Limit,
 ) -> Result<Session, Failed> {
     let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
     let mut failed = unsendable();
@@ -167,13 +185,11 @@ async fn connect_and_send(
         let peer = &seat.peer;
         let path = [peer.base_path.as_str(), &outgoing.target].concat();
         headers::address(&mut outgoing.header, &path, peer).ok_or_else(unsendable)?;
-        let connecting = Instant::now();
-        let connected = shared.connector.connect(peer).await;
-        *waited += connecting.elapsed();
-        let connection = match connected {
+        let connecting = shared.connector.connect(peer);
+        let connection = match deadline::reading(limit.until, connecting).await {
             Ok(connection) => connection,
             Err(e) => {
-                let failure = UpstreamFailure::read(&e, Phase::Connect);
+                let failure = UpstreamFailure::read(&e, limit.phase);
                 failed = match failure.cause {
                     Cause::Tls => Failed::new(&Evidence::Tls, failure),
                     _ => Failed::new(&Evidence::Unreachable, failure),
@@ -184,13 +200,14 @@ async fn connect_and_send(
                 }
             }
         };
-        match connection.send(&outgoing.header, &outgoing.payload).await {
+        let sending = connection.send(&outgoing.header, &outgoing.payload, limit.until);
+        match sending.await {
             Ok(session) => return Ok(session),
             Err(not_sent) if not_sent.unseen => {
-                let failure = UpstreamFailure::read(&not_sent.error, Phase::Total);
+                let failure = UpstreamFailure::read(&not_sent.error, limit.phase);
                 failed = Failed::new(&Evidence::NotSent, failure);
             }
-            Err(not_sent) => return Box::pin(early_answer(*not_sent)).await,
+            Err(not_sent) => return Box::pin(early_answer(*not_sent, limit)).await,
         }
     }
     Err(failed)
@@ -198,15 +215,15 @@ async fn connect_and_send(
 
 /// An upstream may answer before it has read the whole request, and close: then its answer says
 /// why, where the connection only says that it broke.
-async fn early_answer(not_sent: NotSent) -> Result<Session, Failed> {
+async fn early_answer(not_sent: NotSent, limit: Limit) -> Result<Session, Failed> {
     let NotSent {
         error, mut session, ..
     } = not_sent;
-    session.set_read_timeout(Some(EARLY_ANSWER));
-    match session.read_response_header().await {
-        Ok(()) => Ok(session),
+    let until = limit.until.min(Instant::now() + EARLY_ANSWER);
+    match session.header(until).await {
+        Ok(_) => Ok(session),
         Err(_) => {
-            let failure = UpstreamFailure::read(&error, Phase::Total);
+            let failure = UpstreamFailure::read(&error, limit.phase);
             Err(Failed::new(&Evidence::NotSent, failure))
         }
     }
@@ -219,25 +236,10 @@ async fn first_words(
     seat: &Seat,
     mut session: Session,
     terms: &Terms,
-    started: Instant,
+    Limit { until, phase }: Limit,
 ) -> Result<Box<Answer>, Failed> {
-    // A whole answer comes when it is complete, so only a stream can be late with its first token.
-    let first_token = started + upstream.timeouts.first_token;
-    let (until, phase) = match terms.asked.stream && first_token < terms.deadline {
-        true => (first_token, Phase::FirstToken),
-        false => (terms.deadline, Phase::Total),
-    };
-    let header = loop {
-        if let Some(header) = session
-            .response_header()
-            .filter(|h| !h.status.is_informational())
-        {
-            break header.as_owned_parts();
-        }
-        session.set_read_timeout(Some(left(until)));
-        let read = session.read_response_header().await;
-        read.map_err(|e| broke(&e, phase, false, terms))?;
-    };
+    let header = session.header(until).await;
+    let header = header.map_err(|e| broke(&e, phase, false, terms))?;
     if header.status.is_client_error() || header.status.is_server_error() {
         let refused = refused(shared, upstream, seat, session, header, terms.deadline);
         // What is rare is kept apart: its room would be that of every request.
@@ -254,7 +256,7 @@ async fn first_words(
         ahead: None,
         session,
         header,
-        held: Vec::new(),
+        held: Pieces::default(),
         complete: false,
         reading: None,
     });
@@ -303,19 +305,25 @@ fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &mut Answer, terms: &Te
         Unsaid::Failed(complaint, body) => {
             return failed_response(upstream, &complaint, body, answer, terms);
         }
-        // Here it had begun: it may have been made whole, and charged for.
-        Unsaid::Broke(e) => {
-            let failure = UpstreamFailure::read(&e, Phase::Idle);
-            return match failure.cause {
-                Cause::Timeout(_) => Failed::new(&Evidence::Late, failure),
-                _ => Failed::new(&Evidence::Lost, UpstreamFailure::cut(&e)),
-            };
-        }
+        Unsaid::Broke(e) => return broke_off(&e, terms),
         Unsaid::Cut(detail) => (Evidence::Lost, Cause::Cut, detail),
         Unsaid::Empty => (Evidence::Empty, Cause::Empty, "its answer says nothing"),
         Unsaid::Unusable(detail) => (Evidence::Garbage, Cause::InvalidResponse, detail),
     };
     Failed::new(&evidence, UpstreamFailure::of(cause, detail))
+}
+
+/// What an error shows that strikes while a whole answer is read: it may have been made, and charged for.
+fn broke_off(error: &pingora::Error, terms: &Terms) -> Failed {
+    let phase = match deadline::left(terms.deadline).is_zero() {
+        true => Phase::Total,
+        false => Phase::Idle,
+    };
+    let failure = UpstreamFailure::read(error, phase);
+    match failure.cause {
+        Cause::Timeout(_) => Failed::new(&Evidence::Late, failure),
+        _ => Failed::new(&Evidence::Lost, UpstreamFailure::cut(error)),
+    }
 }
 
 /// What an error shows that strikes after the request has been sent.
@@ -335,15 +343,4 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
         _ => (Evidence::Lost, failure),
     };
     Failed::new(&evidence, failure)
-}
-
-/// What is left until `deadline`; a moment when nothing is, since zero would mean no timeout.
-pub fn left(deadline: Instant) -> Duration {
-    between(Instant::now(), deadline)
-}
-
-/// What is left at a time.
-pub fn between(now: Instant, deadline: Instant) -> Duration {
-    let left = deadline.saturating_duration_since(now);
-    left.max(Duration::from_millis(1))
 }

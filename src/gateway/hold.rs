@@ -14,9 +14,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 use pingora::Error;
 
-use super::attempt::{Answer, Form, Terms, left};
+use super::attempt::{Answer, Form, Terms};
 use super::headers;
-use super::reading;
 use super::tap::Tap;
 use crate::observe::trials::Until;
 use crate::openai::complaint::{Complaint, Content};
@@ -63,7 +62,7 @@ pub async fn hold(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<
 }
 
 async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
-    let mut bytes = 0;
+    let (mut bytes, mut passed) = (0, Vec::new());
     loop {
         let chunk = next(answer, until).await?;
         let Some(tap) = &mut answer.tap else {
@@ -72,12 +71,13 @@ async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Resu
         match chunk {
             Some(chunk) => {
                 bytes += chunk.len();
-                tap.push(chunk, &mut answer.held);
+                tap.push(chunk, &mut passed);
             }
             None => {
-                tap.finish(&mut answer.held);
+                tap.finish(&mut passed);
             }
         }
+        passed.drain(..).for_each(|piece| answer.held.push(piece));
         if tap.has_output() {
             return Ok(Until::Output);
         }
@@ -144,7 +144,7 @@ async fn hold_json(answer: &mut Answer, terms: &Terms, until: Instant) -> Result
     if !headers::is_plain(&answer.header.headers) {
         return Ok(Until::Output);
     }
-    let body = reading::joined(&answer.held);
+    let body = answer.held.join();
     match Content::of(&body) {
         Content::Error(complaint) => Err(Unsaid::Complained(complaint)),
         Content::FailedResponse(complaint) => Err(Unsaid::Failed(complaint, body)),
@@ -171,8 +171,7 @@ pub async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, 
         answer.complete = true;
         return Ok(None);
     }
-    session.set_read_timeout(Some(left(until)));
-    let chunk = session.read_response_body().await.map_err(Unsaid::Broke)?;
+    let chunk = session.read_body(until).await.map_err(Unsaid::Broke)?;
     answer.complete = chunk.is_none();
     Ok(chunk)
 }

@@ -12,7 +12,7 @@
 //! out what it answers with,
 //! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
 //! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
-//! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
+//! JSON answer, `pieces` keeps what has come, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
 //! left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
 //! refuses what could be read in two ways,
@@ -40,6 +40,7 @@ mod hold;
 mod models;
 mod open;
 mod outgoing;
+mod pieces;
 mod plan;
 mod reading;
 mod refused;

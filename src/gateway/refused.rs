@@ -13,10 +13,10 @@ use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 use pingora::ErrorType;
 
-use super::attempt::{Answer, Failed, Form, Terms, left};
+use super::attempt::{Answer, Failed, Form, Terms};
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
-use super::reading;
+use super::pieces::Pieces;
 use crate::openai::complaint::Complaint;
 use crate::openai::error;
 use crate::openai::ratelimit;
@@ -126,26 +126,25 @@ pub fn rest_of(session: Session, deadline: Instant) -> RestOfError {
 
 /// Reads the body of an error.
 pub async fn read_error(session: &mut Session, until: Instant) -> ErrorBody {
-    let mut body: Vec<Bytes> = Vec::new();
+    let mut body = Pieces::default();
     let mut length = 0;
     while !session.response_done() {
-        session.set_read_timeout(Some(left(until)));
-        match session.read_response_body().await {
+        match session.read_body(until).await {
             Ok(Some(chunk)) => {
                 length += chunk.len();
                 body.push(chunk);
             }
             Ok(None) => break,
             Err(e) if *e.etype() == ErrorType::ReadTimedout && length > 0 => {
-                return ErrorBody::Beginning(reading::joined(&body));
+                return ErrorBody::Beginning(body.join());
             }
             Err(_) => return ErrorBody::Broken,
         }
         if length > MAX_ERROR_BYTES {
-            return ErrorBody::Beginning(reading::joined(&body));
+            return ErrorBody::Beginning(body.join());
         }
     }
-    ErrorBody::Whole(reading::joined(&body))
+    ErrorBody::Whole(body.join())
 }
 
 /// An error that came under a status of success, as the error that it is.
@@ -153,7 +152,7 @@ pub fn complained(upstream: &Upstream, complaint: &Complaint, answer: &mut Answe
     // What it was in keeps more of it, unless that was a stream.
     let (whole, usage) = match &mut answer.tap {
         Some(tap) => (None, tap.reading().usage),
-        None => (Some(reading::joined(&answer.held)), None),
+        None => (Some(answer.held.join()), None),
     };
     under_success(upstream, complaint, answer, |status, wait| {
         let mut refusal = as_refusal(status, complaint, whole.as_deref());

@@ -6,12 +6,12 @@
 //! they come from and go to. Never fails: what cannot be understood passes, or is dropped where the
 //! operator wants that.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::pieces::Pieces;
 use super::reading::Reading;
 use crate::openai::complaint::{Complaint, Telling};
 use crate::openai::failed;
@@ -21,6 +21,7 @@ use crate::openai::said::Said;
 use crate::openai::sse::{Event, Parser};
 use crate::openai::unasked::{self, Unasked};
 use crate::openai::usage::Tally;
+use crate::workers::walk;
 
 /// As much of an event that has not ended is held; of a longer one what is there passes.
 const MAX_HELD_BYTES: usize = 64 << 10;
@@ -115,7 +116,7 @@ impl Tap {
         self.parser.push(&chunk, |event| {
             if heard.complaint.is_none() {
                 let end = event.end;
-                heard.hear(&event, &mut kept_back);
+                walk(event.bytes(), || heard.hear(&event, &mut kept_back));
                 last = heard.complaint.is_some().then_some(end);
             }
         });
@@ -187,7 +188,9 @@ impl Tap {
     /// tells it.
     pub fn broken(&self) -> (Option<Vec<u8>>, u64) {
         let heard = &self.heard;
-        let partial = heard.gatherer.as_ref().and_then(Gatherer::partial);
+        let gatherer = heard.gatherer.as_ref();
+        let partial =
+            gatherer.and_then(|gatherer| walk(gatherer.held_bytes(), || gatherer.partial()));
         (partial, heard.next_number)
     }
 
@@ -202,9 +205,11 @@ impl Tap {
         let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
         let gathers = self.heard.wants.gathers;
         let gathered = self.gathered().filter(|_| gathers);
-        let answer = gathered.and_then(|gatherer| match is_whole {
-            true => gatherer.finish().ok(),
-            false => gatherer.partial(),
+        let answer = gathered.and_then(|gatherer| {
+            walk(gatherer.held_bytes(), || match is_whole {
+                true => gatherer.finish().ok(),
+                false => gatherer.partial(),
+            })
         });
         Reading {
             usage: self.heard.tally.usage(),
@@ -327,7 +332,7 @@ fn join(out: &mut Vec<Bytes>, from: usize) {
 /// Bytes that have come and not passed.
 #[derive(Default)]
 struct Held {
-    pieces: VecDeque<Bytes>,
+    pieces: Pieces,
     /// Where in the stream they begin.
     start: u64,
     len: usize,
@@ -338,7 +343,7 @@ struct Held {
 impl Held {
     fn put(&mut self, chunk: Bytes) {
         self.len += chunk.len();
-        self.pieces.push_back(chunk);
+        self.pieces.push(chunk);
     }
 
     /// Lets pass what stands before an offset in the stream.
@@ -366,11 +371,11 @@ impl Held {
         if self.start >= until {
             return None;
         }
-        let mut piece = self.pieces.pop_front()?;
+        let mut piece = self.pieces.pop()?;
         let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
         if piece.len() > wanted {
             let rest = piece.split_off(wanted);
-            self.pieces.push_front(rest);
+            self.pieces.put_back(rest);
         }
         self.start += piece.len() as u64;
         self.len -= piece.len();
@@ -380,6 +385,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::JOIN_BELOW;
     use super::*;
 
     const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
@@ -519,6 +525,20 @@ mod tests {
         let cut = unmarked.trim_end().to_owned();
         let passed = pass(&mut tap(false, true), &cut, cut.len());
         assert_eq!(passed, ([HI, STOP, MARK].concat(), End::Complete));
+    }
+
+    #[test]
+    fn an_event_that_comes_byte_by_byte_is_held_in_few_pieces() {
+        let mut tap = tap(false, false);
+        let mut out = Vec::new();
+        let long = format!("data: {}", "x".repeat(MAX_HELD_BYTES - 10));
+        for byte in long.bytes() {
+            tap.push(Bytes::from(vec![byte]), &mut out);
+        }
+        assert_eq!(tap.held.len, long.len());
+        assert!(tap.held.pieces.iter().count() <= MAX_HELD_BYTES / JOIN_BELOW);
+        tap.push(Bytes::from_static(b"\n\n"), &mut out);
+        assert_eq!(out.concat(), [&long, "\n\n"].concat().as_bytes());
     }
 
     #[test]

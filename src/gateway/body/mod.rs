@@ -32,6 +32,7 @@ use crate::openai::slot::Slot;
 use crate::openai::streaming::{Asked, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
+use crate::workers::{self, walk};
 
 pub use pace::Pace;
 
@@ -71,7 +72,8 @@ impl Body {
 
     /// What an estimate of its tokens is made from, where it is JSON.
     pub fn prompt(&self) -> Option<Prompt> {
-        self.json().map(Prompt::new)
+        self.json()
+            .map(|bytes| walk(bytes.len(), || Prompt::new(bytes)))
     }
 
     /// The whole of it, where it is JSON.
@@ -131,7 +133,7 @@ impl Body {
             patches.pieces(bytes).for_each(|piece| payload.push(piece));
             return Ok(payload);
         }
-        let edited = edits.apply(&patches.apply(bytes));
+        let edited = walk(bytes.len(), || edits.apply(&patches.apply(bytes)));
         let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
         Ok(Payload::from(Bytes::from(edited)))
     }
@@ -160,7 +162,7 @@ pub async fn read(
         return Box::pin(form::read(session, pace, &settings.forms)).await;
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
-    let peek = request::peek(&bytes).map_err(Failure::Body)?;
+    let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
     Ok(Body {
         model: peek.model.map(Cow::into_owned),
         slot: peek.slot,
@@ -250,6 +252,7 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The next bytes of a body, in the time that a client has for them; `None` at its end.
 pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+    workers::yield_after(pace.take_last()).await;
     let too_slow = || Failure::Shed(Shed::BodyRate);
     let left = pace.left().ok_or_else(too_slow)?;
     let late = || match left < READ_TIMEOUT {
@@ -275,5 +278,9 @@ pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option
         _ => Failure::ClientGone,
     })?;
     pace.pass(read.as_ref().map_or(0, Bytes::len));
-    Ok(read)
+    // Over HTTP/2 it is a part of all that was read at once, and would keep that.
+    Ok(match is_http2 {
+        true => read.map(|shared| Bytes::copy_from_slice(&shared)),
+        false => read,
+    })
 }

@@ -101,7 +101,7 @@ impl UpstreamFailure {
         };
         let detail = match cause {
             Cause::Timeout(_) if *error.etype() == E::WriteTimedout => {
-                "it took nothing of the request for too long".to_owned()
+                "it did not take the request in time".to_owned()
             }
             Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
             Cause::Tls => of_tls(&error.to_string()),

@@ -8,7 +8,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::response::Parts;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
@@ -16,8 +15,9 @@ use pingora::{Error, ErrorType};
 use super::super::answer;
 use super::super::body::{self, Pace};
 use super::super::context::Context;
-use super::super::failure::{Cause, Failure, Phase, UpstreamFailure};
+use super::super::failure::{Failure, Phase, UpstreamFailure};
 use super::super::headers;
+use super::super::pieces::Pieces;
 use super::super::waiting;
 use crate::upstreams::Session;
 
@@ -25,8 +25,6 @@ use crate::upstreams::Session;
 const MAX_WRITE_BYTES: usize = 64 << 10;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
-/// Hints that may come before an answer; none of them passes.
-const MAX_HINTS: usize = 16;
 
 /// Why no answer has begun.
 pub enum Silent {
@@ -45,8 +43,8 @@ pub struct Carry<'a> {
     silence: Duration,
     /// Whether all of the client's body has come. Over HTTP/2 trailers may follow it, which are not read.
     has_come: bool,
-    /// Why the upstream takes no more of the body; what it answers says more.
-    unsent: Option<Box<Error>>,
+    /// Why the upstream takes no more of the body, and until when its answer may say more.
+    unsent: Option<(Box<Error>, Instant)>,
 }
 
 /// What has happened.
@@ -79,41 +77,22 @@ impl<'a> Carry<'a> {
     pub async fn header(&mut self) -> Result<Parts, Silent> {
         let has_come = self.client.is_body_done();
         self.end_body(has_come).await;
-        for _ in 0..=MAX_HINTS {
-            let header = self.next_header().await?;
-            match header.status {
-                // No other protocol was asked for: what follows is no answer of HTTP's.
-                StatusCode::SWITCHING_PROTOCOLS => break,
-                status if status.is_informational() => {}
-                _ => return Ok(header),
-            }
-        }
-        self.upstream.shutdown().await;
-        let detail = "it switched protocols unasked, or sent hints without end";
-        let failure = UpstreamFailure::of(Cause::InvalidResponse, detail);
-        Err(Silent::Failed(Failure::Upstream(failure)))
-    }
-
-    async fn next_header(&mut self) -> Result<Parts, Silent> {
         loop {
-            let patience = match self.unsent {
-                Some(_) => EARLY_ANSWER,
-                None => self.silence,
+            let until = match &self.unsent {
+                Some((_, until)) => *until,
+                None => Instant::now() + self.silence,
             };
-            self.upstream.set_read_timeout(Some(patience));
             let has_come = self.has_come;
             let event = tokio::select! {
-                read = self.upstream.read_response_header() => Event::Upstream(read),
+                read = self.upstream.header(until) => Event::Upstream(read),
                 came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
                 Event::Client(came) => self.send(came).await.map_err(Silent::Failed)?,
-                Event::Upstream(Err(e)) => return Err(self.silent(e)),
-                Event::Upstream(Ok(())) => {
-                    let header = self.upstream.response_header();
-                    if let Some(header) = header {
-                        return Ok(header.as_owned_parts());
-                    }
+                Event::Upstream(Ok(header)) => return Ok(header),
+                Event::Upstream(Err(e)) => {
+                    self.upstream.shutdown().await;
+                    return Err(self.silent(e));
                 }
             }
         }
@@ -122,7 +101,7 @@ impl<'a> Carry<'a> {
     fn silent(&mut self, error: Box<Error>) -> Silent {
         // The write says better what has happened than the read after it.
         match (self.unsent.take(), error.etype()) {
-            (Some(error), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
+            (Some((error, _)), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
                 &error,
                 Phase::Total,
             ))),
@@ -141,26 +120,24 @@ impl<'a> Carry<'a> {
         let header = headers::for_client(header, request, &self.context.request_id);
         self.context.commit(header.status.as_u16());
         let mut is_done = self.upstream.response_done();
-        let mut tasks = vec![HttpTask::Header(Box::new(header.into()), is_done)];
+        let mut begin = Some(HttpTask::Header(Box::new(header.into()), is_done));
+        let mut body = Pieces::default();
         while !is_done {
-            let gathered = self.gather(&mut tasks).await;
+            let gathered = self.gather(&mut body).await;
             is_done = matches!(gathered, Ok(true));
-            if is_done {
-                tasks.push(HttpTask::Done);
-            }
-            self.write(&mut tasks).await?;
+            self.write(begin.take(), &mut body, is_done).await?;
             gathered.map_err(|e| self.cut(&e))?;
             if !is_done {
                 match self.next_chunk().await? {
-                    Some(chunk) => self.put(&mut tasks, chunk),
+                    Some(chunk) => self.put(&mut body, chunk),
                     None => {
                         is_done = true;
-                        tasks.push(HttpTask::Done);
+                        self.write(None, &mut body, true).await?;
                     }
                 }
             }
         }
-        self.write(&mut tasks).await?;
+        self.write(begin, &mut body, false).await?;
         // An answer that came before the end of the request: its rest is for no one.
         answer::discard_body(self.client, self.context).await;
         Ok(self.upstream)
@@ -169,10 +146,10 @@ impl<'a> Carry<'a> {
     /// The next bytes of the answer, while the rest of the request goes on.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            self.upstream.set_read_timeout(Some(self.silence));
+            let until = Instant::now() + self.silence;
             let has_come = self.has_come;
             let event = tokio::select! {
-                read = self.upstream.read_response_body() => Event::Upstream(read),
+                read = self.upstream.read_body(until) => Event::Upstream(read),
                 came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
@@ -183,20 +160,18 @@ impl<'a> Carry<'a> {
     }
 
     /// Takes what is there already. Tells whether the answer is complete.
-    async fn gather(&mut self, tasks: &mut Vec<HttpTask>) -> pingora::Result<bool> {
-        // Nothing is waited for, so no timer is needed.
-        self.upstream.set_read_timeout(None);
-        let mut length = tasks.iter().map(body_bytes).sum::<usize>();
+    async fn gather(&mut self, body: &mut Pieces) -> pingora::Result<bool> {
+        let mut length = body.len();
         while length < MAX_WRITE_BYTES {
             if self.upstream.response_done() {
                 return Ok(true);
             }
-            match waiting::now_or_never(self.upstream.read_response_body()).await {
+            match self.upstream.read_at_hand().await {
                 None => return Ok(false),
                 Some(read) => match read? {
                     Some(chunk) => {
                         length += chunk.len();
-                        self.put(tasks, chunk);
+                        self.put(body, chunk);
                     }
                     None => return Ok(true),
                 },
@@ -205,19 +180,26 @@ impl<'a> Carry<'a> {
         Ok(self.upstream.response_done())
     }
 
-    fn put(&mut self, tasks: &mut Vec<HttpTask>, chunk: Bytes) {
-        // An empty chunk would end the body.
-        if !chunk.is_empty() {
-            self.context.bytes_out += chunk.len();
-            tasks.push(HttpTask::Body(Some(chunk), false));
-        }
+    fn put(&mut self, body: &mut Pieces, chunk: Bytes) {
+        self.context.bytes_out += chunk.len();
+        body.push(chunk);
     }
 
-    async fn write(&mut self, tasks: &mut Vec<HttpTask>) -> Result<(), Failure> {
+    async fn write(
+        &mut self,
+        begin: Option<HttpTask>,
+        body: &mut Pieces,
+        is_done: bool,
+    ) -> Result<(), Failure> {
+        let mut tasks = Vec::from_iter(begin);
+        while let Some(chunk) = body.pop() {
+            tasks.push(HttpTask::Body(Some(chunk), false));
+        }
+        tasks.extend(is_done.then_some(HttpTask::Done));
         if tasks.is_empty() {
             return Ok(());
         }
-        let written = self.client.response_duplex_vec(std::mem::take(tasks)).await;
+        let written = self.client.response_duplex_vec(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 
@@ -241,7 +223,8 @@ impl<'a> Carry<'a> {
         if let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) {
             self.context.bytes_in += chunk.len();
             if self.unsent.is_none() {
-                self.unsent = self.upstream.write_body(chunk).await.err();
+                let written = self.upstream.write_body(chunk).await;
+                self.unsent = written.err().map(unsent);
             }
         }
         self.end_body(is_last).await;
@@ -255,17 +238,15 @@ impl<'a> Carry<'a> {
         if has_come && !self.has_come {
             self.has_come = true;
             if self.unsent.is_none() {
-                self.unsent = self.upstream.finish_body().await.err();
+                let written = self.upstream.finish_body().await;
+                self.unsent = written.err().map(unsent);
             }
         }
     }
 }
 
-fn body_bytes(task: &HttpTask) -> usize {
-    match task {
-        HttpTask::Body(Some(chunk), _) => chunk.len(),
-        _ => 0,
-    }
+fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {
+    (error, Instant::now() + EARLY_ANSWER)
 }
 
 /// The next bytes of the client's body; once all of it has come, nothing but that the client has gone.
