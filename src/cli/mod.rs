@@ -45,7 +45,10 @@ enum Command {
         /// last the environment: OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or
         /// UPSTREAM_API_URL, FORWARD_KEY, PORT, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with
         /// EXTRA_ROUTE_PREFIX. `tollgate check` prints the file that they amount to.
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The same
+        #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
         /// A file of variables, in the form of systemd's EnvironmentFile
         ///
@@ -56,7 +59,7 @@ enum Command {
         #[arg(long, value_name = "N")]
         port: Option<u16>,
         /// Serve a built-in provider, with no configuration at all
-        #[arg(long, conflicts_with = "config")]
+        #[arg(long, conflicts_with_all = ["file", "config"])]
         demo: bool,
     },
     /// Check the configuration and print what it amounts to
@@ -107,11 +110,15 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run {
-            config, port, demo, ..
+            file,
+            config,
+            port,
+            demo,
+            ..
         } => {
             let source = match demo {
                 true => Source::Demo,
-                false => Source::find(config, &variables),
+                false => Source::find(file.or(config), &variables),
             };
             run(&source, port, &variables)
         }
@@ -233,9 +240,9 @@ fn demo_banner(listening: &Listening) -> String {
         Some(address) => format!("health and metrics   http://{address}/metrics\n"),
         None => String::new(),
     };
-    let curl = |path: &str, body: &str| {
+    let curl = |flag: &str, path: &str, body: &str| {
         format!(
-            "  curl -N {url}/v1{path} -H 'Authorization: Bearer tollgate-demo-key' \
+            "  curl {flag}{url}/v1{path} -H 'Authorization: Bearer tollgate-demo-key' \
              -H 'Content-Type: application/json' -d '{body}'\n"
         )
     };
@@ -246,18 +253,23 @@ fn demo_banner(listening: &Listening) -> String {
          {admin}\n\
          Watch an answer stream:\n{}\
          Get one whole:\n{}\
+         Ask as the newer API does:\n{}\
          See how an upstream that breaks in the middle is reported:\n{}\
          \nAny OpenAI client works with OPENAI_BASE_URL={url}/v1 and OPENAI_API_KEY=tollgate-demo-key.\n\
          Ctrl-C stops it. For your own providers, see conf/tollgate.yaml.\n",
         curl(
+            "-N ",
             "/chat/completions",
             r#"{"model":"lorem","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
         ),
         curl(
+            "",
             "/chat/completions",
             r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#
         ),
+        curl("", "/responses", r#"{"model":"echo","input":"hello"}"#),
         curl(
+            "-N ",
             "/chat/completions",
             r#"{"model":"fault-cut","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
         ),

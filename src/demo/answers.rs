@@ -25,12 +25,14 @@ const LOREM: &str = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, se
 tempor incididunt ut labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud \
 exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat.";
 
+/// When its models were made: the beginning of 2026, in Unix seconds.
+const CREATED: i64 = 1_767_225_600;
 /// The length of an embedding.
 const DIMENSIONS: usize = 16;
 
 /// The list of its models.
 pub fn models() -> String {
-    let entry = |id| json!({"id": id, "object": "model", "created": 0, "owned_by": "demo"});
+    let entry = |id| json!({"id": id, "object": "model", "created": CREATED, "owned_by": "demo"});
     let data: Vec<Value> = MODELS.into_iter().map(entry).collect();
     json!({"object": "list", "data": data}).to_string()
 }
@@ -112,11 +114,14 @@ impl Asked {
             "fault-cut" => Some(Fault::Cut),
             "fault-stall" => Some(Fault::Stall),
             "echo" | "lorem" | "embed" => None,
+            "" => {
+                let message = format!("`model` is missing: name one of {}.", MODELS.join(", "));
+                return Err((StatusCode::BAD_REQUEST, message));
+            }
             _ => {
-                return Err((
-                    StatusCode::NOT_FOUND,
-                    format!("The demo has no model `{model}`."),
-                ));
+                let models = MODELS.join(", ");
+                let message = format!("The demo has no model `{model}`: it has {models}.");
+                return Err((StatusCode::NOT_FOUND, message));
             }
         };
         let said = prompt(kind, &body);
@@ -417,5 +422,34 @@ mod tests {
             StatusCode::NOT_FOUND
         );
         assert_eq!(status("/v1/embeddings", b"{"), StatusCode::BAD_REQUEST);
+        let known = "echo, lorem, embed, fault-429, fault-500, fault-cut, fault-stall";
+        for (body, told) in [
+            (
+                "{}",
+                (
+                    StatusCode::BAD_REQUEST,
+                    format!("`model` is missing: name one of {known}."),
+                ),
+            ),
+            (
+                r#"{"model":"x"}"#,
+                (
+                    StatusCode::NOT_FOUND,
+                    format!("The demo has no model `x`: it has {known}."),
+                ),
+            ),
+        ] {
+            let refused = Asked::read("/v1/responses", body.as_bytes()).unwrap_err();
+            assert_eq!(refused, told);
+        }
+    }
+
+    #[test]
+    fn each_model_of_the_list_has_a_time_and_is_played() {
+        let list: Value = serde_json::from_str(&models()).unwrap();
+        for model in list["data"].as_array().unwrap() {
+            assert!(model["created"].as_i64().unwrap() > 0, "{model}");
+            asked("/v1/chat/completions", json!({ "model": model["id"] }));
+        }
     }
 }

@@ -27,7 +27,7 @@ fn its_curl_lines_work_when_pasted() {
         .lines()
         .filter(|l| l.trim().starts_with("curl "))
         .collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
     let outputs: Vec<String> = lines
         .iter()
         .map(|line| tools::run(Command::new("sh").arg("-c").arg(line)))
@@ -35,7 +35,12 @@ fn its_curl_lines_work_when_pasted() {
     assert!(outputs[0].contains("consequat.") && outputs[0].ends_with("data: [DONE]\n\n"));
     let whole: serde_json::Value = serde_json::from_str(&outputs[1]).unwrap();
     assert_eq!(whole["choices"][0]["message"]["content"], "hello");
-    assert!(outputs[2].contains("upstream_cut") && !outputs[2].contains("[DONE]"));
+    let response: serde_json::Value = serde_json::from_str(&outputs[2]).unwrap();
+    assert_eq!(response["output"][0]["content"][0]["text"], "hello");
+    assert!(outputs[3].contains("upstream_cut") && !outputs[3].contains("[DONE]"));
+    // Only a stream needs curl not to gather what it prints.
+    let unbuffered: Vec<bool> = lines.iter().map(|l| l.contains(" -N ")).collect();
+    assert_eq!(unbuffered, [true, false, false, true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
