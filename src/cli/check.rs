@@ -256,7 +256,7 @@ fn chat_log(config: &Config) -> Vec<Vec<String>> {
     let mut table = vec![row(&["CHAT LOG", "SAMPLE", "NEW FILE", "KEPT", "MASKED"])];
     if let Some(log) = &config.chat_log {
         let (rotation, retention) = (log.rotation, log.retention);
-        let size = bytesize::ByteSize(rotation.max_file_bytes);
+        let size = config::write_size(rotation.max_file_bytes);
         let files = format!("{} files", retention.files);
         let masked: Vec<&str> = [("addresses", log.mask.addresses), ("keys", log.mask.keys)]
             .into_iter()

@@ -138,7 +138,7 @@ fn carried(node: &Node<'_>) -> Option<String> {
     if HeaderValue::from_str(&text).is_err() {
         node.report(
             "the value has characters that no header can carry",
-            Some("look for a line break in it, or for a letter that is not ASCII"),
+            Some("look for a line break in it, or for another control character"),
         );
         return None;
     }

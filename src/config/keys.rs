@@ -1,7 +1,8 @@
 //! Lists of keys, as upstreams and tenants have them.
 //!
 //! Owns how an entry is taken apart: it may hold several keys, separated by commas, so that one
-//! variable can bring as many as there are; and what looks like a variable and is none. Does not
+//! variable can bring as many as there are; and the warnings of a key that is probably not meant: one
+//! that looks like a variable and is none, or that has characters that keys do not have. Does not
 //! handle what a key must be like: `upstreams` and `tenants` say that. A key is never part of a
 //! message.
 
@@ -10,6 +11,37 @@ use super::expand::pieces;
 
 /// What is wrong with a key, and what to do about it.
 pub type Fault = (&'static str, &'static str);
+
+/// A kind of character that keys do not have.
+struct Oddity {
+    is_one: fn(char) -> bool,
+    called: &'static str,
+    hint: &'static str,
+}
+
+/// The first kind that a key has is told.
+const ODDITIES: [Oddity; 4] = [
+    Oddity {
+        is_one: |c| c == '#',
+        called: "a `#`",
+        hint: "take the comment out: within quotes, and in a file of variables, a `#` begins none",
+    },
+    Oddity {
+        is_one: |c| !c.is_ascii(),
+        called: "not ASCII",
+        hint: "copy the key again, from the page that shows it",
+    },
+    Oddity {
+        is_one: |c| c.is_ascii_whitespace(),
+        called: "a blank",
+        hint: "take out what is no part of the key, and separate several keys with commas",
+    },
+    Oddity {
+        is_one: |c| c.is_ascii_control(),
+        called: "a control character",
+        hint: "copy the key again, from the page that shows it",
+    },
+];
 
 /// Reads every key of a list; what is wrong with one is noted at its entry.
 pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<Located<T>> {
@@ -23,9 +55,12 @@ pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -
             );
         }
         for piece in pieces(&text) {
-            warn_of_bare_variable(piece, entry);
             match parse(piece) {
-                Ok(key) => keys.push(entry.locate(key)),
+                Ok(key) => {
+                    warn_of_bare_variable(piece, entry);
+                    warn_of_odd_character(piece, entry);
+                    keys.push(entry.locate(key));
+                }
                 Err((message, hint)) => entry.report(message, Some(hint)),
             }
         }
@@ -44,5 +79,20 @@ pub fn warn_of_bare_variable(text: &str, node: &Node<'_>) {
             "it begins with `$` and has no braces, so it is taken as it stands",
             "write ${NAME} for the value of a variable",
         );
+    }
+}
+
+/// Notes a key that has a character of which it is improbable that the key has it. The character's
+/// place and kind are told, and nothing of the key.
+fn warn_of_odd_character(key: &str, node: &Node<'_>) {
+    let mut oddities = ODDITIES.iter();
+    let found = oddities.find_map(|o| Some((o, key.chars().position(o.is_one)?)));
+    if let Some((oddity, before)) = found {
+        let message = format!(
+            "character {} of the key is {}, which keys do not have",
+            before + 1,
+            oddity.called
+        );
+        node.warn(message, oddity.hint);
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Node, Section};
+use super::document::{Node, Section, write_size};
 
 /// No count may be set higher.
 const MAX_COUNT: u64 = 1_000_000;
@@ -149,7 +149,7 @@ fn read_size(
     if within.contains(&size) {
         return Some(size);
     }
-    let written = |bytes: &usize| bytesize::ByteSize(*bytes as u64).display().iec_short();
+    let written = |bytes: &usize| write_size(*bytes as u64);
     let (least, most) = (written(within.start()), written(within.end()));
     node.report(format!("must be from {least} to {most}"), None);
     None

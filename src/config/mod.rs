@@ -37,7 +37,7 @@ mod warnings;
 mod ways;
 
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
-pub use document::{Located, Place};
+pub use document::{Located, Place, write_size};
 pub use ejection::Ejection;
 pub use expand::Variables;
 pub use health::HealthCheck;

@@ -3,7 +3,7 @@
 //! Owns its keys. `limits` and `quota` are read and checked here; they come into force with the
 //! release that brings the ledger, and until then a configuration that has them says so at start.
 
-use super::document::{Located, Node};
+use super::document::{Located, Node, is_plain_name};
 use super::keys;
 use super::matcher;
 use super::ways::{Allowances, Passthrough, read_allowances, read_passthrough};
@@ -62,8 +62,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
 
 fn read_id(node: &Node<'_>) -> Option<Located<String>> {
     let id = node.name()?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if id.len() > 64 || !id.chars().all(plain) {
+    if !is_plain_name(&id) {
         node.report(
             "an id has up to 64 letters, digits, `-`, `_` and `.`",
             Some("as in id: team-a"),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::dialect;
-use super::document::{Located, Node, Place};
+use super::document::{Located, Node, Place, is_plain_name, plain_name};
 use super::ejection::{self, Ejection};
 use super::headers;
 use super::health::{self, HealthCheck};
@@ -206,6 +206,7 @@ pub fn read(node: &Node<'_>) -> Vec<Upstream> {
 }
 
 fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
+    check_name(&name, node);
     let mut section = node.section()?;
     let dialect = section
         .take("dialect")
@@ -244,6 +245,22 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     };
     section.finish();
     Some(upstream)
+}
+
+/// Names stand in logs, labels and headers, so they have the form of tenants' ids. One that has not is
+/// still known, so that what refers to it is no mistake.
+fn check_name(name: &str, node: &Node<'_>) {
+    if is_plain_name(name) {
+        return;
+    }
+    let hint = match plain_name(name) {
+        Some(plain) => format!("write `{plain}`, here and where it is named"),
+        None => "as in openai-eu".to_owned(),
+    };
+    node.report(
+        "an upstream's name has up to 64 letters, digits, `-`, `_` and `.`",
+        Some(&hint),
+    );
 }
 
 /// Whether a server may be a gateway such as this one: a provider's own is none.
@@ -375,7 +392,7 @@ pub fn parse_key(key: &str) -> Result<Secret, keys::Fault> {
         Ok(_) => Ok(Secret::new(key.to_owned())),
         Err(_) => Err((
             "the key has characters that no header can carry",
-            "look for a line break in it, or for a letter that is not ASCII",
+            "look for a line break in it, or for another control character",
         )),
     }
 }

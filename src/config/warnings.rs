@@ -1,8 +1,8 @@
 //! What is allowed and probably not meant.
 //!
 //! Owns the warnings that take the whole configuration or a whole upstream to see; `keys` warns of a
-//! key that looks like a variable. Does not handle what is refused: the section files and `validate`
-//! do. Cannot fail.
+//! key that looks like a variable or has characters that keys do not have. Does not handle what is refused: the section files and `validate`
+//! do. Cannot fail. What probably only follows from a mistake is not warned of.
 
 use http::header::AUTHORIZATION;
 
@@ -15,7 +15,10 @@ use crate::openai::providers;
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     for upstream in &config.upstreams {
         check_cleartext(upstream, context);
-        check_keys(upstream, context);
+        // An unknown key may be meant for `keys`.
+        if !context.has_mistake_in(&upstream.name.place.path) {
+            check_keys(upstream, context);
+        }
     }
     for tenant in &config.tenants {
         // A rule that could not be read may serve anything.
@@ -74,7 +77,9 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     let Passthrough::To(home) = &config.server.ways.passthrough else {
         return;
     };
-    if tenant.models.is_none() || tenant.passthrough.is_some() {
+    let mut upstreams = config.upstreams.iter();
+    let is_known = upstreams.any(|upstream| upstream.name.value == home.value);
+    if !is_known || tenant.models.is_none() || tenant.passthrough.is_some() {
         return;
     }
     let id = &tenant.id.place;
@@ -82,6 +87,10 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
         line: id.line,
         path: id.path.trim_end_matches(".id").to_owned(),
     };
+    // An unknown key may be meant for `passthrough`.
+    if context.has_mistake_in(&place.path) {
+        return;
+    }
     let message = format!(
         "`models` does not bind what passes through to `{}` by server.passthrough: files, batches \
          and the like may name any model",

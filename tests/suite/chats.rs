@@ -351,7 +351,7 @@ fn check_shows_the_chat_log_and_makes_nothing() {
     let expected = [
         "logs/chats.jsonl",
         "0.5",
-        "each hour, 100.0 MiB",
+        "each hour, 100MiB",
         "30days, 100 files",
         "keys",
     ];

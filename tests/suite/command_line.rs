@@ -102,6 +102,26 @@ models:
     assert_eq!(both.status.code(), Some(2));
 }
 
+/// `run` takes its file as `check` does. It ends where the file is wrong, before it listens.
+#[test]
+fn run_takes_a_file_as_check_does() {
+    let folder = Folder::new();
+    folder.write("mine.yaml", "upstreams: {}\n");
+    let refusal = |arguments: &[&str]| {
+        let output = tollgate(&folder, arguments, &[]);
+        (output.status.code(), said(&output).1)
+    };
+    let expected = refusal(&["check", "mine.yaml"]);
+    assert_eq!(expected.0, Some(64));
+    assert!(expected.1.starts_with("mine.yaml:1: "), "{}", expected.1);
+    assert_eq!(refusal(&["run", "mine.yaml"]), expected);
+    assert_eq!(refusal(&["run", "-c", "mine.yaml"]), expected);
+    for twice in [["-c", "mine.yaml"].as_slice(), &["--demo"]] {
+        let (code, _) = refusal(&[&["run", "mine.yaml"], twice].concat());
+        assert_eq!(code, Some(2), "{twice:?}");
+    }
+}
+
 const ROUTES: &str = "upstreams:
   one: { base_url: 'https://one.example', keys: [k1] }
   two: { base_url: 'https://two.example', keys: [k2] }
@@ -287,7 +307,13 @@ async fn keys_may_live_in_the_file_of_a_unit() {
     folder.write("unit.env", format!("# the unit's\nUNIT_KEY={key}\n"));
     let arguments = ["check", "--env-file", "unit.env"];
     let (out, err) = said(&tollgate(&folder, &arguments, &[("UNIT_KEY", "other")]));
-    assert_eq!(err, "");
+    // Such a key is taken as it is written, with a warning that has nothing of it.
+    assert_eq!(
+        err,
+        "./tollgate.yaml:7: warning: upstreams.far.keys[0]: character 25 of the key is a `#`, which \
+         keys do not have (take the comment out: within quotes, and in a file of variables, a `#` \
+         begins none)\n"
+    );
     assert!(out.contains("a ke… 8be6f4b6"), "{out}");
     let gone = tollgate(&folder, &["check", "--env-file", "gone.env"], &[]);
     let (out, err) = said(&gone);

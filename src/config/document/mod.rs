@@ -12,6 +12,8 @@ use std::cell::RefCell;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+pub use values::{is_plain_name, plain_name, write_size};
+
 use super::expand::Variables;
 use super::problem::{Problem, Severity, nearest};
 
@@ -59,6 +61,16 @@ impl<'a> Context<'a> {
             message,
             hint,
         });
+    }
+
+    /// Whether a mistake was noted at an entry or within it.
+    pub fn has_mistake_in(&self, entry: &str) -> bool {
+        let problems = self.problems.borrow();
+        let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
+        errors.any(|problem| {
+            let rest = problem.path.strip_prefix(entry);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
     }
 
     /// Everything that was noted, in the order of the file.
@@ -197,10 +209,15 @@ impl<'a> Node<'a> {
             YamlData::Value(Scalar::String(_)) => "text",
             _ => "something unreadable",
         };
-        // The value itself stays out of the message: it may be a key.
+        // The value itself stays out of the message, unless it is an address: it may be a key.
         let key = self.place.path.rsplit('.').next().unwrap_or_default();
         let hint = match (wanted, found) {
             ("a list", "a mapping") => "begin each entry with `- `".to_owned(),
+            ("a list", "text")
+                if let Some(text) = self.text().filter(|t| values::is_address(t)) =>
+            {
+                format!("write it in brackets, as in {key}: [\"{text}\"]")
+            }
             ("a list", _) => format!("write it in brackets, as in {key}: [...]"),
             ("a mapping", "a list") => "write keys with values, without `- ` and [ ]".to_owned(),
             ("a mapping", _) => "write keys with values, and a space after each colon".to_owned(),
@@ -289,6 +306,25 @@ impl<'a> Node<'a> {
     }
 }
 
+/// What other gateways call some of our keys, too far from ours to be taken for a slip.
+const OTHER_NAMES: [(&str, &str); 6] = [
+    ("api_key", "keys"),
+    ("api_keys", "keys"),
+    ("api_base", "base_url"),
+    ("endpoint", "base_url"),
+    ("url", "base_url"),
+    ("base_url", "url"),
+];
+
+/// The known key that an unknown one probably stands for.
+fn meant<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let mut others = OTHER_NAMES.iter().filter(|(other, _)| *other == key);
+    let other = others.find_map(|(_, ours)| known.iter().find(|known| *known == ours));
+    other
+        .copied()
+        .or_else(|| nearest(key, known.iter().copied()))
+}
+
 /// A mapping being read key by key.
 pub struct Section<'a> {
     node: Node<'a>,
@@ -319,7 +355,7 @@ impl<'a> Section<'a> {
     /// Notes a problem for each key that was not taken.
     pub fn finish(self) {
         for (key, node) in &self.entries {
-            let hint = match nearest(key, self.known.iter().copied()) {
+            let hint = match meant(key, &self.known) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };

@@ -1,15 +1,64 @@
 //! Reading single values: text, numbers, lengths of time, sizes.
 //!
-//! Owns what each may look like and what is said of one that does not.
+//! Owns what each may look like and what is said of one that does not; how a size is written; and the
+//! form of plain names, as tenants and upstreams have them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use saphyr::{Scalar, YamlData};
 use serde_json::Value;
 
 use super::{Located, Node};
 use crate::config::expand::{ExpandError, expand};
+
+/// No plain name is longer.
+const MAX_NAME_BYTES: usize = 64;
+/// The units in which a size is written, the first that fits.
+const UNITS: [(u64, &str); 8] = [
+    (1 << 40, "TiB"),
+    (1 << 30, "GiB"),
+    (1 << 20, "MiB"),
+    (1 << 10, "KiB"),
+    (1_000_000_000_000, "TB"),
+    (1_000_000_000, "GB"),
+    (1_000_000, "MB"),
+    (1_000, "KB"),
+];
+
+/// A size as it can be written in a configuration, exactly: [`Node::bytes`] reads it back.
+pub fn write_size(bytes: u64) -> String {
+    let mut units = UNITS.iter();
+    match units.find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+/// Whether a name can stand in logs, in labels of metrics and in headers as it is.
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(is_plain)
+}
+
+/// The plain name that is nearest to one that is not; `None` where nothing would be left of it.
+pub fn plain_name(name: &str) -> Option<String> {
+    let plain = name.chars().map(|c| if is_plain(c) { c } else { '-' });
+    let plain: String = plain.take(MAX_NAME_BYTES).collect();
+    let plain = plain.trim_matches('-');
+    (!plain.is_empty()).then(|| plain.to_owned())
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
+}
+
+/// Whether text is an address or a network, and so no key: it may be part of a message.
+pub(super) fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok() || text.parse::<IpNet>().is_ok()
+}
 
 impl Node<'_> {
     /// Text, with its variables expanded. Numbers and booleans are taken as they were written by
@@ -190,5 +239,30 @@ impl Node<'_> {
             }
             _ => self.text().map(Value::from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_written_so_that_it_can_be_read_back() {
+        for (bytes, written) in [
+            (1, "1"),
+            (4 << 10, "4KiB"),
+            (1 << 20, "1MiB"),
+            (64 << 30, "64GiB"),
+            (1536, "1536"),
+            (500_000, "500KB"),
+            (1_500_000, "1500KB"),
+            (3 << 40, "3TiB"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
+            assert_eq!(write_size(bytes), written);
+            let read: bytesize::ByteSize = written.parse().unwrap();
+            assert_eq!(read.as_u64(), bytes, "{written}");
+        }
+        assert_eq!(write_size(0), "0");
     }
 }

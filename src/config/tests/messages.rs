@@ -158,11 +158,23 @@ fn a_value_of_the_wrong_kind_has_one_message_that_says_how_to_write_it() {
     for (rest, expected) in [
         (
             "server: { listen: '127.0.0.1:8080' }",
-            "server.listen: expected a list, found text (write it in brackets, as in listen: [...])",
+            "server.listen: expected a list, found text (write it in brackets, as in listen: [\"127.0.0.1:8080\"])",
         ),
         (
             "server: { trusted_proxies: 10.0.0.0/8 }",
-            "server.trusted_proxies: expected a list, found text (write it in brackets, as in trusted_proxies: [...])",
+            "server.trusted_proxies: expected a list, found text (write it in brackets, as in trusted_proxies: [\"10.0.0.0/8\"])",
+        ),
+        (
+            "server: { admin_hosts: sk-secret }",
+            "server.admin_hosts: expected a list, found text (write it in brackets, as in admin_hosts: [...])",
+        ),
+        (
+            "server: { limits: { header: 2KiB } }",
+            "server.limits.header: must be from 4KiB to 1MiB",
+        ),
+        (
+            "server: { limits: { header_memory: 1TiB } }",
+            "server.limits.header_memory: must be from 1MiB to 64GiB",
         ),
         (
             "server: { listen: { address: '127.0.0.1:8080' } }",
@@ -240,6 +252,18 @@ fn one_mistake_of_an_upstream_has_one_message() {
         (
             "{ base_url: http://a, servers: [http://b] }",
             "upstreams.a.servers: `base_url` and `servers` exclude each other (put the URL among the `servers`, or leave them out)",
+        ),
+        (
+            "{ base_url: https://api.openai.com, api_key: sk-x }",
+            "upstreams.a.api_key: unknown key (did you mean `keys`?)",
+        ),
+        (
+            "{ url: http://a.example, base_url: http://a.example }",
+            "upstreams.a.url: unknown key (did you mean `base_url`?)",
+        ),
+        (
+            "{ servers: [{ url: http://a, base_url: http://a }] }",
+            "upstreams.a.servers[0].base_url: unknown key (did you mean `url`?)",
         ),
         (
             "{ dialect: dmeo }",
@@ -344,6 +368,71 @@ fn nothing_is_said_of_names_that_may_stand_where_nothing_could_be_read() {
          server: { listen: ['0.0.0.0:1'] }\ntenants: [{ id: a b, keys: [k] }]",
         &[
             "t.yaml:4: tenants[0].id: an id has up to 64 letters, digits, `-`, `_` and `.` (as in id: team-a)",
+        ],
+    );
+}
+
+#[test]
+fn an_upstreams_name_has_the_form_of_a_tenants_id() {
+    let long = "a".repeat(64);
+    for (name, hint) in [
+        ("my demo", "write `my-demo`, here and where it is named"),
+        ("a\u{1}b", "write `a-b`, here and where it is named"),
+        ("größe", "write `gr--e`, here and where it is named"),
+        ("日本", "as in openai-eu"),
+        (
+            &format!("{long}b"),
+            &format!("write `{long}`, here and where it is named"),
+        ),
+    ] {
+        let quoted = serde_json::to_string(name).unwrap();
+        let text = format!(
+            "upstreams:\n  {quoted}: {{ base_url: http://a }}\n\
+             models: [{{ match: m, targets: [{{ upstream: {quoted} }}] }}]"
+        );
+        // The target that refers to it is no further mistake.
+        assert_said(
+            &text,
+            &[&format!(
+                "t.yaml:2: upstreams.{name}: an upstream's name has up to 64 letters, digits, `-`, `_` and `.` ({hint})"
+            )],
+        );
+    }
+    let named = |name: &str| {
+        format!(
+            "upstreams: {{ {name}: {{ base_url: http://a }} }}\nmodels: [{{ match: m, targets: [{{ upstream: {name} }}] }}]"
+        )
+    };
+    for name in ["my-demo", "openai.eu_1", &long] {
+        assert_said(&named(name), &[]);
+    }
+}
+
+#[test]
+fn a_mistake_has_no_warning_that_only_follows_from_it() {
+    let tenant = |server: &str, tenant: &str| {
+        format!(
+            "upstreams: {{ openai: {{ base_url: http://a }} }}\n\
+             models: [{{ match: m, targets: [{{ upstream: openai }}] }}]\n\
+             server: {{ passthrough: {server} }}\ntenants: [{{ id: t, keys: [k], models: [m]{tenant} }}]"
+        )
+    };
+    assert_said(
+        &tenant("opnai", ""),
+        &["t.yaml:3: server.passthrough: no upstream is called `opnai` (did you mean `openai`?)"],
+    );
+    assert_said(
+        &tenant("openai", ", pasthrough: off"),
+        &["t.yaml:4: tenants[0].pasthrough: unknown key (did you mean `passthrough`?)"],
+    );
+    // A mistake in another entry, whose name only begins alike, changes nothing.
+    let text = "upstreams:\n  a: { base_url: https://api.openai.com }\n  ab: { base_url: http://b, keyz: [] }\n\
+        models: [{ match: m, targets: [{ upstream: a }] }]";
+    assert_said(
+        text,
+        &[
+            "t.yaml:2: warning: upstreams.a: api.openai.com is asked without a key (add keys: [\"${NAME}\"], or keys: passthrough to send the client's own)",
+            "t.yaml:3: upstreams.ab.keyz: unknown key (did you mean `keys`?)",
         ],
     );
 }

@@ -79,6 +79,54 @@ fn a_key_that_looks_like_a_variable_is_warned_of_and_not_printed() {
 }
 
 #[test]
+fn a_key_with_a_character_that_keys_do_not_have_is_warned_of_and_not_printed() {
+    let comment =
+        "take the comment out: within quotes, and in a file of variables, a `#` begins none";
+    let again = "copy the key again, from the page that shows it";
+    let blank = "take out what is no part of the key, and separate several keys with commas";
+    for (keys, told, hint) in [
+        ("sk-a # mine", "character 6 of the key is a `#`", comment),
+        ("sk-a b", "character 5 of the key is a blank", blank),
+        ("ok, sk\\ta", "character 3 of the key is a blank", blank),
+        ("sk-ключ", "character 4 of the key is not ASCII", again),
+        ("sk-a\u{a0}b", "character 5 of the key is not ASCII", again),
+        (
+            "sk\\u0001a",
+            "character 3 of the key is a control character",
+            again,
+        ),
+    ] {
+        let text = upstream(
+            "base_url: http://a",
+            &format!("tenants: [{{ id: t, keys: [\"{keys}\"] }}]"),
+        );
+        let expected = format!(
+            "t.yaml:4: warning: tenants[0].keys[0]: {told}, which keys do not have ({hint})"
+        );
+        assert_eq!(warnings(&text), [expected], "{text}");
+    }
+    let text = upstream("base_url: http://a, keys: ['sk-a b', 'sk-a,sk#b']", "");
+    assert_eq!(
+        warnings(&text),
+        [
+            format!(
+                "t.yaml:2: warning: upstreams.a.keys[0]: character 5 of the key is a blank, which keys do not have ({blank})"
+            ),
+            format!(
+                "t.yaml:2: warning: upstreams.a.keys[1]: character 3 of the key is a `#`, which keys do not have ({comment})"
+            ),
+        ]
+    );
+    // What no header can carry is a mistake, and needs no warning.
+    let text = upstream("base_url: http://a, keys: [\"sk\\u0001a\"]", "");
+    let told = problems(&text);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("upstreams.a.keys[0]: the key has characters that no header can carry")
+    );
+}
+
+#[test]
 fn a_public_provider_in_cleartext_or_without_a_key_is_warned_of() {
     assert_eq!(
         warnings(&upstream(
