@@ -21,7 +21,7 @@ use super::pieces::Pieces;
 use super::reading::Reading;
 use super::refused::{complained, failed_response, refused};
 use super::sniff;
-use super::tap::{Tap, Wants};
+use super::tap::{End, Tap, Wants};
 use crate::observe::trials::Until;
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
@@ -94,6 +94,8 @@ pub struct Answer {
     pub held: Pieces,
     /// Whether that is all of it.
     pub complete: bool,
+    /// How its stream has ended, where that is all of it.
+    pub end: Option<End>,
     /// What is understood of its events, where it is a stream of them.
     pub tap: Option<Box<Tap>>,
     /// What it tells of its usage, where that is known before it passes.
@@ -258,6 +260,7 @@ async fn first_words(
         header,
         held: Pieces::default(),
         complete: false,
+        end: None,
         reading: None,
     });
     match begin(&mut answer, upstream, terms, until, phase).await {

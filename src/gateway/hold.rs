@@ -73,9 +73,7 @@ async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Resu
                 bytes += chunk.len();
                 tap.push(chunk, &mut passed);
             }
-            None => {
-                tap.finish(&mut passed);
-            }
+            None => answer.end = Some(tap.finish(&mut passed)),
         }
         passed.drain(..).for_each(|piece| answer.held.push(piece));
         if tap.has_output() {

@@ -74,6 +74,7 @@ pub async fn relay(
         is_json,
         held,
         complete,
+        end,
         tap,
         reading,
         ..
@@ -100,7 +101,7 @@ pub async fn relay(
         last_event: Instant::now(),
         has_told_end: false,
     };
-    let passed = passing.run(upstream, terms, held, complete).await;
+    let passed = passing.run(upstream, terms, held, complete, end).await;
     let is_whole = passed.is_ok();
     if let Some(meter) = &mut passing.context.meter {
         meter.last_event = passing.tap.is_some().then_some(passing.last_event);
@@ -236,6 +237,7 @@ impl Passing<'_> {
         terms: &Terms,
         mut held: Pieces,
         complete: bool,
+        end: Option<End>,
     ) -> Result<(), Failure> {
         while let Some(chunk) = held.pop() {
             self.put(chunk);
@@ -245,7 +247,7 @@ impl Passing<'_> {
             false => self.gather(0).await,
         };
         loop {
-            let broke = self.is_over(&gathered, complete);
+            let broke = self.is_over(&gathered, complete, end);
             let is_complete = matches!(gathered, Ok(true)) && broke.is_none();
             if is_complete {
                 let last = self.rewriting.finish();
@@ -273,20 +275,25 @@ impl Passing<'_> {
         &mut self,
         gathered: &pingora::Result<bool>,
         was_complete: bool,
+        end: Option<End>,
     ) -> Option<UpstreamFailure> {
         let tap = self.tap.as_mut()?;
         if tap.complaint().is_some() {
             let detail = "it told an error in its stream";
             return Some(UpstreamFailure::of(Cause::Complained, detail));
         }
-        if was_complete || !matches!(gathered, Ok(true)) {
+        if !matches!(gathered, Ok(true)) {
             return None;
         }
-        let mut rest = Vec::new();
-        let end = tap.finish(&mut rest);
-        for chunk in rest {
-            self.put(chunk);
-        }
+        let end = match (was_complete, end) {
+            (true, end) => end?,
+            (false, _) => {
+                let mut rest = Vec::new();
+                let end = tap.finish(&mut rest);
+                rest.into_iter().for_each(|chunk| self.put(chunk));
+                end
+            }
+        };
         let detail = "its stream ended before its end";
         (end != End::Complete).then(|| UpstreamFailure::of(Cause::Cut, detail))
     }

@@ -10,6 +10,7 @@ use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
 use super::pieces::Pieces;
 use super::reading::Reading;
@@ -32,6 +33,8 @@ pub struct Tap {
     parser: Parser,
     held: Held,
     heard: Heard,
+    /// The last event has got the blank line that it lacked.
+    has_ended_event: bool,
 }
 
 /// What is wanted of a stream besides its bytes.
@@ -83,6 +86,7 @@ impl Tap {
         Self {
             parser: Parser::new(),
             held: Held::default(),
+            has_ended_event: false,
             heard: Heard {
                 wants,
                 progress: Progress::new(wants.stream),
@@ -148,20 +152,27 @@ impl Tap {
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> End {
         let heard = &mut self.heard;
         // Some upstreams forget the blank line behind their last event.
-        if let Some(event) = self.parser.unfinished()
-            && heard.complaint.is_none()
-        {
-            let mut kept_back = Vec::new();
-            if !heard.hear(&event, &mut kept_back) {
-                return heard.end(true, out);
-            }
-            let passed = out.len();
-            self.pass(u64::MAX, kept_back, out);
-            if out.len() > passed {
-                out.push(Bytes::from_static(b"\n\n"));
-            }
+        let Some(event) = self
+            .parser
+            .unfinished()
+            .filter(|_| heard.complaint.is_none())
+        else {
+            return heard.end(false, out);
+        };
+        // Behind any but the last it was cut; of one that is too long nothing is known.
+        let is_cut = event.data.is_ok();
+        let mut kept_back = Vec::new();
+        // One that was cut within its data is no event, whatever its name says.
+        if !is_whole(&event) || !heard.hear(&event, &mut kept_back) {
+            return heard.end(true, out);
         }
-        self.heard.end(false, out)
+        let passed = out.len();
+        self.pass(u64::MAX, kept_back, out);
+        if out.len() > passed {
+            out.push(Bytes::from_static(b"\n\n"));
+            self.has_ended_event = true;
+        }
+        self.heard.end(is_cut, out)
     }
 
     /// How many events have come.
@@ -227,7 +238,7 @@ impl Tap {
 
     /// Whether all that has passed are whole events, so that one of ours can follow.
     pub fn is_between_events(&self) -> bool {
-        self.held.start <= self.parser.boundary()
+        self.has_ended_event || self.held.start <= self.parser.boundary()
     }
 
     /// Whether the stream has told its end, so that nothing more is waited for.
@@ -239,6 +250,14 @@ impl Tap {
     pub fn is_finished(&self) -> bool {
         self.is_done() || self.heard.has_output && self.heard.progress.is_finished()
     }
+}
+
+/// Whether the data of an event that has no blank line behind it has come to its end.
+fn is_whole(event: &Event<'_>) -> bool {
+    let Ok(data) = &event.data else {
+        return true;
+    };
+    data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok()
 }
 
 impl Heard {

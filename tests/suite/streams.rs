@@ -345,3 +345,61 @@ async fn a_thousand_events_pass_in_order() {
     let thousand: String = (0..1000).map(|n| delta(&n.to_string())).collect();
     assert!(response.text() == thousand + DONE && response.complete);
 }
+
+#[tokio::test]
+async fn a_stream_that_ends_behind_its_first_output_does_not_look_whole() {
+    let output = r#"data: {"choices":[{"index":0,"delta":{"content":"ho"}}]}"#;
+    for cut in [output.to_owned(), format!("{output}\n")] {
+        let upstream = Upstream::start(move |_, mut reply| {
+            let cut = cut.clone();
+            async move {
+                reply.begin_stream().await;
+                reply.chunk(&cut).await;
+                reply.end_stream().await;
+                reply
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&upstream);
+        let body = streamed_chat("gpt-4o");
+        let response = gateway.post("/v1/chat/completions", &body).await;
+        let text = response.text();
+        assert!(
+            text.starts_with(output) && text.contains("\"error\""),
+            "{text}"
+        );
+        assert!(!text.contains("[DONE]"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_cut_within_its_data_does_not_pass() {
+    let created = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\
+                   \"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"output\":[]}}\n\n\
+                   event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\
+                   \"sequence_number\":1,\"item_id\":\"m\",\"output_index\":0,\"content_index\":0,\
+                   \"delta\":\"ho\"}\n\n";
+    for half in [
+        "event: error\ndata: {\"t",
+        "event: error\ndata: ",
+        "event: err",
+    ] {
+        let sent = format!("{created}{half}");
+        let upstream = Upstream::start(move |_, mut reply| {
+            let sent = sent.clone();
+            async move {
+                reply.begin_stream().await;
+                reply.chunk(&sent).await;
+                reply.end_stream().await;
+                reply
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&upstream);
+        let body = r#"{"model":"gpt-4o","stream":true,"input":"hi"}"#;
+        let response = gateway.post("/v1/responses", body).await;
+        let text = response.text();
+        assert!(!text.contains("event: error"), "{text}");
+        assert!(text.contains("event: response.failed"), "{text}");
+    }
+}

@@ -11,6 +11,7 @@ use crate::gateway::attempt::{Failed, Terms};
 use crate::gateway::context::Context;
 use crate::gateway::outgoing;
 use crate::gateway::plan::Candidate;
+use crate::openai::ratelimit::Headroom;
 use crate::openai::verdict::{Bearing, Blame, Reason};
 use crate::runtime::Shared;
 use crate::upstreams::{Cooled, Fault, Finding, Key, KeyUse, Seat};
@@ -45,6 +46,15 @@ pub fn served(
     let wanted = outgoing::key_use(context, candidate.model);
     let headroom = outgoing::headroom(&asked.answer);
     key.condition.served(wanted, started, &headroom, longest);
+}
+
+/// Notes that the upstream has looked at what was asked, and so has taken the key: what it says of the
+/// request ends a cooldown after a refusal, and a trial.
+pub fn accepted(context: &Context, candidate: &Candidate<'_>, key: &Key, started: Instant) {
+    let longest = context.runtime.settings.retries.longest_cooldown;
+    let wanted = outgoing::key_use(context, candidate.model);
+    let nothing = Headroom::default();
+    key.condition.served(wanted, started, &nothing, longest);
 }
 
 /// Counts a failure against the key that the upstream was asked with at a time, as far as it says

@@ -190,6 +190,9 @@ impl<'r> Course<'r, '_> {
                         blame::note(context, &candidate, key, &failed, started);
                     }
                 } else if !failed.is_busy() {
+                    if let Some((_, key)) = key.filter(|_| is_the_clients(&failed)) {
+                        blame::accepted(context, &candidate, key, started);
+                    }
                     blame::blame(self.shared, &failed, &mut candidate, seat, &here.servers);
                 }
                 Err(Box::new((failed, candidate)))

@@ -65,6 +65,9 @@ pub enum Telling {
     Otherwise,
 }
 
+/// UTF-8's, which some servers put before their JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What nearly every event that tells an error has in it.
 static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
 
@@ -108,6 +111,13 @@ impl Complaint {
             message: bounded(text),
             ..Self::default()
         }
+    }
+
+    /// Whether neither text nor number in it says that something went wrong.
+    fn says_nothing(&self) -> bool {
+        let is_empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+        let has_no_code = is_empty(&self.code) || self.code.as_deref() == Some("0");
+        has_no_code && is_empty(&self.kind) && is_empty(&self.message) && self.status.is_none()
     }
 
     fn of(told: Told<'_>) -> Self {
@@ -160,6 +170,8 @@ impl Content {
     /// A bare `{"message": "…"}` or `{"detail": "…"}` is an error here too, unless there is an answer
     /// beside it.
     pub fn of(body: &[u8]) -> Self {
+        // Readers of JSON are allowed to pass over a byte order mark, and those of clients do.
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let Some(told) = Told::read(body) else {
             // A key that stands twice is no error of JSON's.
             let is_container = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
@@ -172,9 +184,16 @@ impl Content {
         if is(told.object, RESPONSE) && is(told.status, FAILED) {
             return Self::FailedResponse(Complaint::of(told));
         }
-        match told.tells_error() || told.is_bare_error() && !told.has_answer() {
-            true => Self::Error(Complaint::of(told)),
-            false => Self::Answer,
+        let has_answer = told.has_answer();
+        if !told.tells_error() && (has_answer || !told.is_bare_error()) {
+            return Self::Answer;
+        }
+        // Some servers put an empty error beside each answer.
+        let may_be_empty = has_answer && told.failed_choice().is_none();
+        let complaint = Complaint::of(told);
+        match may_be_empty && complaint.says_nothing() {
+            true => Self::Answer,
+            false => Self::Error(complaint),
         }
     }
 }
@@ -200,6 +219,22 @@ impl Telling {
 #[allow(clippy::panic, clippy::too_many_lines)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_error_beside_an_answer_and_a_byte_order_mark_change_nothing() {
+        for answer in [
+            r#"{"choices":[{"message":{}}],"error":{"code":null,"message":null}}"#,
+            r#"{"choices":[{"message":{}}],"error":{"code":0,"message":""}}"#,
+            "\u{feff}{\"choices\":[{\"message\":{}}]}",
+        ] {
+            let content = Content::of(answer.as_bytes());
+            assert!(matches!(content, Content::Answer), "{answer}: {content:?}");
+        }
+        let failed = "\u{feff}{\"error\":{\"message\":\"no\"}}";
+        assert!(matches!(Content::of(failed.as_bytes()), Content::Error(_)));
+        let both = r#"{"choices":[{"message":{}}],"error":{"message":"no"}}"#;
+        assert!(matches!(Content::of(both.as_bytes()), Content::Error(_)));
+    }
 
     fn told(code: &str, kind: &str, message: &str, status: u16) -> Complaint {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());

@@ -221,7 +221,14 @@ impl<'b> Told<'b> {
 
     /// Whether there is an answer in it, of an endpoint whose answers do not say what they are.
     pub(super) fn has_answer(&self) -> bool {
-        let places = [self.data, self.results, self.output, self.text, self.usage];
+        let places = [
+            self.choices,
+            self.data,
+            self.results,
+            self.output,
+            self.text,
+            self.usage,
+        ];
         places.into_iter().any(says)
     }
 

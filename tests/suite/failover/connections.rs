@@ -179,7 +179,9 @@ fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 /// Takes a request over HTTP/2, and resets its stream with this error.
 async fn reset_stream(mut stream: TcpStream, error: u8) {
     const PREFACE: usize = 24;
+    const DATA: u8 = 0;
     const HEADERS: u8 = 1;
+    const END_STREAM: u8 = 1;
     const RST_STREAM: u8 = 3;
     const SETTINGS: u8 = 4;
     let _ = stream.read_exact(&mut [0; PREFACE]).await;
@@ -191,7 +193,8 @@ async fn reset_stream(mut stream: TcpStream, error: u8) {
         if stream.read_exact(&mut payload).await.is_err() {
             return;
         }
-        if head[3] == HEADERS {
+        // Not before all of the request has come: a reset in its middle is another case.
+        if [DATA, HEADERS].contains(&head[3]) && head[4] & END_STREAM != 0 {
             let reset = frame(RST_STREAM, head[8], &[0, 0, 0, error]);
             let _ = stream.write_all(&reset).await;
         }

@@ -175,12 +175,14 @@ async fn a_key_that_is_refused_is_left_out_and_told_by_its_fingerprint() {
         let line = front.access_line(&format!(":{reason}:"));
         let (_, trail) = line.split_once("trail=far/").unwrap();
         let (fingerprint, _) = trail.split_once(':').unwrap();
+        let names_it = |line: &str| {
+            line.contains("WARN") && line.contains(fingerprint) && line.contains("far")
+        };
+        until("a warning that names the key", || {
+            front.output().text().lines().any(names_it)
+        })
+        .await;
         let said = front.output().text();
-        let warning = said
-            .lines()
-            .find(|l| l.contains("WARN") && l.contains(fingerprint));
-        let warning = warning.unwrap_or_else(|| panic!("no warning names {fingerprint}"));
-        assert!(warning.contains("far"), "{warning}");
         assert!(!PROVIDER_KEY.contains(fingerprint));
         assert!(!said.contains(PROVIDER_KEY));
     }
