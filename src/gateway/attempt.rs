@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::response::Parts;
 use pingora::RetryType;
 use pingora::http::RequestHeader;
@@ -22,6 +23,7 @@ use super::refused::{complained, failed_response, refused};
 use super::sniff;
 use super::tap::{Tap, Wants};
 use crate::observe::trials::Until;
+use crate::openai::echo::{Echo, Masking};
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
 use crate::openai::streaming::Asked;
@@ -32,6 +34,8 @@ use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream};
 /// Connections that are tried before we say that a server is gone: pooled ones that turn out to be
 /// closed, and addresses that cannot be reached. None of them has seen any of the request.
 pub const MAX_CONNECTIONS: usize = 3;
+/// Hints that may come before an answer; none of them passes.
+pub const MAX_HINTS: usize = 16;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -97,6 +101,10 @@ pub struct Answer {
     pub tap: Option<Box<Tap>>,
     /// What it tells of its usage, where that is known before it passes.
     pub reading: Option<Reading>,
+    /// The key that it was asked with.
+    pub echo: Echo,
+    /// Masks that key in what passes of a long answer that may be an error.
+    pub masking: Option<Masking>,
 }
 
 /// An attempt that came to nothing.
@@ -149,7 +157,8 @@ pub async fn run(
     let started = Instant::now();
     let session = connect_and_send(shared, upstream, seat, outgoing, waited).await?;
     let waiting = Instant::now();
-    let answer = first_words(shared, upstream, seat, session, terms, started).await;
+    let echo = Echo::sent(&outgoing.header.headers, &upstream.dialect);
+    let answer = first_words(shared, upstream, seat, session, echo, terms, started).await;
     *waited += waiting.elapsed();
     answer
 }
@@ -218,6 +227,7 @@ async fn first_words(
     upstream: &Upstream,
     seat: &Seat,
     mut session: Session,
+    echo: Echo,
     terms: &Terms,
     started: Instant,
 ) -> Result<Box<Answer>, Failed> {
@@ -227,19 +237,28 @@ async fn first_words(
         true => (first_token, Phase::FirstToken),
         false => (terms.deadline, Phase::Total),
     };
-    let header = loop {
-        if let Some(header) = session
-            .response_header()
-            .filter(|h| !h.status.is_informational())
-        {
-            break header.as_owned_parts();
+    let mut header = match header(&mut session, until).await {
+        Ok(header) => header,
+        Err(NoHeader::Broke(e)) => return Err(broke(&e, phase, false, terms)),
+        Err(NoHeader::Other) => {
+            session.shutdown().await;
+            return Err(Failed::new(
+                &Evidence::Garbage,
+                UpstreamFailure::unanswered(),
+            ));
         }
-        session.set_read_timeout(Some(left(until)));
-        let read = session.read_response_header().await;
-        read.map_err(|e| broke(&e, phase, false, terms))?;
     };
+    echo.mask_headers(&mut header.headers);
     if header.status.is_client_error() || header.status.is_server_error() {
-        let refused = refused(shared, upstream, seat, session, header, terms.deadline);
+        let refused = refused(
+            shared,
+            upstream,
+            seat,
+            session,
+            header,
+            &echo,
+            terms.deadline,
+        );
         // What is rare is kept apart: its room would be that of every request.
         return Err(Box::pin(refused).await);
     }
@@ -257,6 +276,8 @@ async fn first_words(
         held: Vec::new(),
         complete: false,
         reading: None,
+        echo,
+        masking: None,
     });
     match begin(&mut answer, upstream, terms, until, phase).await {
         Ok(outcome) => {
@@ -268,6 +289,38 @@ async fn first_words(
             Err(failed)
         }
     }
+}
+
+/// Why there is no header of an answer.
+enum NoHeader {
+    /// The connection's error.
+    Broke(Box<pingora::Error>),
+    /// Another protocol, that was not asked for, or hints without end.
+    Other,
+}
+
+/// Waits for the header of the answer, past the hints before it.
+async fn header(session: &mut Session, until: Instant) -> Result<Parts, NoHeader> {
+    for _ in 0..=MAX_HINTS {
+        // An early answer may have been read already.
+        if session
+            .response_header()
+            .is_none_or(|h| h.status.is_informational())
+        {
+            session.set_read_timeout(Some(left(until)));
+            let read = session.read_response_header().await;
+            read.map_err(NoHeader::Broke)?;
+        }
+        match session.response_header() {
+            // What follows is no answer of HTTP's.
+            Some(header) if header.status == StatusCode::SWITCHING_PROTOCOLS => break,
+            Some(header) if !header.status.is_informational() => {
+                return Ok(header.as_owned_parts());
+            }
+            _ => {}
+        }
+    }
+    Err(NoHeader::Other)
 }
 
 /// Waits until an answer has begun, and gives it the form that the client wants.

@@ -130,5 +130,9 @@ async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, Unsaid> {
             ));
         }
     }
-    Ok(reading::joined(&answer.held))
+    let body = reading::joined(&answer.held);
+    Ok(match answer.masking.take() {
+        Some(_) => answer.echo.mask(body),
+        None => body,
+    })
 }

@@ -9,9 +9,9 @@
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
 //! `skipped` says why one is not asked, `outgoing` what one is asked; `attempt` asks it, `sniff` finds
-//! out what it answers with,
-//! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
-//! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
+//! out what it answers with, `hold` waits until it has said something, `refused` reads why it will not
+//! (`decoded` where that is compressed), `awake` keeps the client from giving up meanwhile (`waiting`
+//! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
 //! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
 //! left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
@@ -30,6 +30,7 @@ mod connection;
 mod context;
 mod convert;
 mod course;
+mod decoded;
 mod drain;
 mod exchange;
 mod failure;

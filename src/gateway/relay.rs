@@ -25,6 +25,7 @@ use super::refused;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use super::waiting;
+use crate::openai::echo::Masking;
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Session, Upstream};
 
@@ -76,6 +77,7 @@ pub async fn relay(
         complete,
         tap,
         reading,
+        masking,
         ..
     } = *answer;
     let rewriting = Rewriting::new(terms, &mut header);
@@ -98,6 +100,7 @@ pub async fn relay(
         rewriting,
         tap,
         json: (is_json && !is_told).then(|| JsonReader::new(keeps)),
+        masking,
         tasks,
         last_event: Instant::now(),
         has_told_end: false,
@@ -149,6 +152,8 @@ struct Passing<'a> {
     rewriting: Rewriting,
     tap: Option<Box<Tap>>,
     json: Option<JsonReader>,
+    /// Masks the key in a long answer that may be an error.
+    masking: Option<Masking>,
     /// What is to be written next.
     tasks: Vec<HttpTask>,
     /// When the upstream has last sent an event, or anything where there are none.
@@ -248,6 +253,9 @@ impl Passing<'_> {
             let broke = self.is_over(&gathered, complete);
             let is_complete = matches!(gathered, Ok(true)) && broke.is_none();
             if is_complete {
+                if let Some(mut masking) = self.masking.take() {
+                    self.put(masking.finish());
+                }
                 let last = self.rewriting.finish();
                 self.put_last(last);
             }
@@ -310,7 +318,10 @@ impl Passing<'_> {
     }
 
     /// Takes bytes that may pass.
-    fn put(&mut self, chunk: Bytes) {
+    fn put(&mut self, mut chunk: Bytes) {
+        if let Some(masking) = &mut self.masking {
+            chunk = masking.push(chunk);
+        }
         if let Some(json) = &mut self.json {
             json.push(&chunk);
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::reading::Reading;
 use crate::openai::complaint::{Complaint, Telling};
+use crate::openai::echo::{Echo, Masking};
 use crate::openai::failed;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
@@ -31,6 +32,10 @@ pub struct Tap {
     parser: Parser,
     held: Held,
     heard: Heard,
+    /// The key that the upstream was asked with.
+    echo: Echo,
+    /// Masks it once an event tells an error, or passes before all of it could be read.
+    masking: Option<Box<Masking>>,
 }
 
 /// What is wanted of a stream besides its bytes.
@@ -78,8 +83,10 @@ pub enum End {
 
 impl Tap {
     /// For one stream, from its first byte.
-    pub fn new(wants: Wants) -> Self {
+    pub fn new(wants: Wants, echo: Echo) -> Self {
         Self {
+            echo,
+            masking: None,
             parser: Parser::new(),
             held: Held::default(),
             heard: Heard {
@@ -110,7 +117,7 @@ impl Tap {
         if heard.complaint.is_some() {
             return 0;
         }
-        let before = heard.events;
+        let (before, passed) = (heard.events, out.len());
         let (mut kept_back, mut last) = (Vec::new(), None);
         self.parser.push(&chunk, |event| {
             if heard.complaint.is_none() {
@@ -122,11 +129,25 @@ impl Tap {
         self.held.put(chunk);
         let until = last.unwrap_or_else(|| self.parser.boundary());
         self.pass(until, kept_back, out);
-        let heard = &self.heard;
-        if heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES {
+        let is_too_long = self.heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES;
+        if is_too_long {
             self.held.release(u64::MAX, out);
         }
-        heard.events - before
+        self.mask(is_too_long, out, passed);
+        self.heard.events - before
+    }
+
+    /// Masks the key in an error, and in what has passed with it or may be the beginning of one.
+    fn mask(&mut self, is_unread: bool, out: &mut Vec<Bytes>, passed: usize) {
+        if let Some(complaint) = &mut self.heard.complaint {
+            self.echo.mask_complaint(complaint);
+        }
+        if self.masking.is_none() && (is_unread || self.heard.complaint.is_some()) {
+            self.masking = Some(Box::new(Masking::new(self.echo.clone())));
+        }
+        if let Some(masking) = &mut self.masking {
+            masking.mask_pieces(out, passed);
+        }
     }
 
     /// Lets everything pass that stands before an offset in the stream, but for what is kept back.
@@ -145,6 +166,15 @@ impl Tap {
 
     /// No more bytes come: what is left of them, and what the stream lacks to be complete.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> End {
+        let passed = out.len();
+        let end = self.end(out);
+        self.mask(false, out, passed);
+        let rest = self.masking.as_mut().map(|masking| masking.finish());
+        out.extend(rest.filter(|rest| !rest.is_empty()));
+        end
+    }
+
+    fn end(&mut self, out: &mut Vec<Bytes>) -> End {
         let heard = &mut self.heard;
         // Some upstreams forget the blank line behind their last event.
         if let Some(event) = self.parser.unfinished()
@@ -185,9 +215,10 @@ impl Tap {
 
     /// What there is of an answer that has broken, where it can be told, and the number of the event that
     /// tells it.
-    pub fn broken(&self) -> (Option<Vec<u8>>, u64) {
+    pub fn broken(&self) -> (Option<Bytes>, u64) {
         let heard = &self.heard;
         let partial = heard.gatherer.as_ref().and_then(Gatherer::partial);
+        let partial = partial.map(|partial| self.without_key(partial));
         (partial, heard.next_number)
     }
 
@@ -206,12 +237,21 @@ impl Tap {
             true => gatherer.finish().ok(),
             false => gatherer.partial(),
         });
+        let answer = answer.map(|answer| self.without_key(answer));
         Reading {
             usage: self.heard.tally.usage(),
             said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
-            answer: answer.map(Bytes::from),
+            answer,
             is_whole,
             is_error: false,
+        }
+    }
+
+    /// An answer of which an event may have told an error.
+    fn without_key(&self, answer: Vec<u8>) -> Bytes {
+        match self.heard.complaint {
+            Some(_) => self.echo.mask(Bytes::from(answer)),
+            None => Bytes::from(answer),
         }
     }
 
@@ -381,6 +421,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openai::dialect::Dialect;
 
     const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
     const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -391,12 +432,56 @@ mod tests {
     const JUNK: &str = "data: {\"choi\n\n";
 
     fn tap(drops_malformed: bool, hides_usage: bool) -> Tap {
-        Tap::new(Wants {
+        let wants = Wants {
             stream: Stream::Chat,
             drops_malformed,
             hides_usage,
             gathers: false,
-        })
+        };
+        Tap::new(wants, echo())
+    }
+
+    const KEY: &str = "sk-canary-0123456789";
+
+    fn echo() -> Echo {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {KEY}").parse().unwrap());
+        Echo::sent(&headers, &Dialect::default())
+    }
+
+    #[test]
+    fn the_key_is_masked_in_an_error_and_in_nothing_before_it() {
+        let said = HI.replace("hi", KEY);
+        let error = ERROR.replace("\"m\"", &format!("\"Bearer {KEY}\""));
+        let stars = "*".repeat(KEY.len());
+        for ends in ["\n\n", ""] {
+            let stream = [&said, error.trim_end(), ends].concat();
+            for size in 1..=error.len() {
+                let mut tap = tap(false, false);
+                let (passed, end) = pass(&mut tap, &stream, size);
+                let error = [error.trim_end(), "\n\n"].concat().replace(KEY, &stars);
+                assert!(passed.ends_with(&error), "pieces of {size}: {passed}");
+                assert_eq!(end, End::Truncated);
+                let told = tap.complaint().unwrap().message.clone().unwrap();
+                assert_eq!(told, format!("Bearer {stars}"));
+            }
+        }
+        // What the model says is not looked through.
+        let mut tap = tap(false, false);
+        let healthy = [&said, STOP, MARK].concat();
+        assert_eq!(pass(&mut tap, &healthy, healthy.len()).0, healthy);
+    }
+
+    #[test]
+    fn the_key_is_masked_in_what_passes_before_it_could_be_read() {
+        let stars = "*".repeat(KEY.len());
+        let text = |key: &str| format!("{}{key} and {key}", "x".repeat(MAX_HELD_BYTES));
+        let error = |key: &str| ERROR.replace("\"m\"", &format!("\"{}\"", text(key)));
+        let stream = [HI, &error(KEY)].concat();
+        for size in [7, 1000, 1 << 20] {
+            let passed = pass(&mut tap(false, false), &stream, size);
+            assert_eq!(passed, ([HI, &error(&stars)].concat(), End::Truncated));
+        }
     }
 
     /// What passes of a stream that comes in pieces of `size` bytes, and how it ends.

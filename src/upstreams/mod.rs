@@ -4,7 +4,7 @@
 //! are and `breaker` leaves out what fails. `keys` takes turns among the keys, `cooldown` knows which
 //! of them can be used, and `standing` how long a fault of one lasts. `places` bounds how much is asked
 //! at once and `budget` how often again; `connector` keeps the connections, `session` decides which of
-//! them may be used again. `conditions` keeps what has been learnt of all of them from one snapshot to
+//! them may be used again; `told` is what their errors tell. `conditions` keeps what has been learnt of all of them from one snapshot to
 //! the next. Owns what an upstream needs to be asked. Does not know what is asked, and why (`gateway`).
 //! How each part fails stands in its file.
 
@@ -23,6 +23,7 @@ mod places;
 mod pool;
 mod session;
 mod standing;
+mod told;
 mod window;
 
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ pub use places::{Full, Place, Places};
 pub use pool::{Peer, Pool, Seat, Server};
 pub use session::Session;
 pub use standing::{Fault, Finding, Shown};
+pub use told::told;
 
 /// One upstream of the running configuration.
 #[derive(Debug)]

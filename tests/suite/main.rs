@@ -23,6 +23,7 @@ mod curl;
 mod demo;
 mod dialects;
 mod dialects_errors;
+mod echoes;
 mod errors;
 mod examples;
 mod exchange;

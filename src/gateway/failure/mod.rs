@@ -22,7 +22,7 @@ use crate::openai::privileges::Privilege;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
-pub use upstream::{Cause, Phase, Refusal, RestOfError, UpstreamFailure};
+pub use upstream::{Cause, Phase, Refusal, RestOfError, UpstreamFailure, unspoken};
 
 /// Why a request was not served.
 #[derive(Debug)]

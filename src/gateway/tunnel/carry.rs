@@ -8,25 +8,27 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::{Method, StatusCode};
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 
 use super::super::answer;
+use super::super::attempt::MAX_HINTS;
 use super::super::body::{self, Pace};
 use super::super::context::Context;
-use super::super::failure::{Cause, Failure, Phase, UpstreamFailure};
-use super::super::headers;
+use super::super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use super::super::headers::{self, Media};
+use super::super::refused::{self, ErrorBody};
 use super::super::waiting;
+use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
 /// What is gathered into one write to the client, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
-/// Hints that may come before an answer; none of them passes.
-const MAX_HINTS: usize = 16;
 
 /// Why no answer has begun.
 pub enum Silent {
@@ -41,6 +43,10 @@ pub struct Carry<'a> {
     client: &'a mut ServerSession,
     context: &'a mut Context,
     upstream: Session,
+    /// The key that the upstream was asked with.
+    echo: Echo,
+    /// Masks that key in an answer that may be an error.
+    masking: Option<Masking>,
     pace: Pace,
     silence: Duration,
     /// Why the upstream takes no more of the body; what it answers says more.
@@ -59,6 +65,7 @@ impl<'a> Carry<'a> {
         client: &'a mut ServerSession,
         context: &'a mut Context,
         upstream: Session,
+        echo: Echo,
         pace: Pace,
         silence: Duration,
     ) -> Self {
@@ -66,6 +73,8 @@ impl<'a> Carry<'a> {
             client,
             context,
             upstream,
+            echo,
+            masking: None,
             pace,
             silence,
             unsent: None,
@@ -76,17 +85,19 @@ impl<'a> Carry<'a> {
     pub async fn header(&mut self) -> Result<Parts, Silent> {
         self.end_body_if_done().await;
         for _ in 0..=MAX_HINTS {
-            let header = self.next_header().await?;
+            let mut header = self.next_header().await?;
             match header.status {
                 // No other protocol was asked for: what follows is no answer of HTTP's.
                 StatusCode::SWITCHING_PROTOCOLS => break,
                 status if status.is_informational() => {}
-                _ => return Ok(header),
+                _ => {
+                    self.echo.mask_headers(&mut header.headers);
+                    return Ok(header);
+                }
             }
         }
         self.upstream.shutdown().await;
-        let detail = "it switched protocols unasked, or sent hints without end";
-        let failure = UpstreamFailure::of(Cause::InvalidResponse, detail);
+        let failure = UpstreamFailure::unanswered();
         Err(Silent::Failed(Failure::Upstream(failure)))
     }
 
@@ -130,11 +141,54 @@ impl<'a> Carry<'a> {
         }
     }
 
+    /// Whether the answer can pass as it comes: an error that is compressed cannot be looked through for
+    /// the key.
+    pub fn is_readable(&self, header: &Parts) -> bool {
+        headers::is_plain(&header.headers)
+            || !is_error(header.status)
+            || self.client.req_header().method == Method::HEAD
+    }
+
+    /// Reads an error that is compressed. Gives the session back, for the pool to judge.
+    pub async fn refusal(self, mut header: Parts, asked: Instant) -> (Option<Session>, Failure) {
+        let Self {
+            context,
+            upstream,
+            echo,
+            ..
+        } = self;
+        let until = Instant::now() + refused::ERROR_PATIENCE;
+        let read = refused::read_error(upstream, &mut header, until, until, &echo).await;
+        context.waited += asked.elapsed();
+        let Some(ErrorBody {
+            body,
+            rest,
+            session,
+        }) = read
+        else {
+            let detail = "its error, which is compressed, broke off";
+            let failure = UpstreamFailure::of(Cause::Cut, detail);
+            return (None, Failure::Upstream(failure));
+        };
+        header.headers.remove(CONTENT_LENGTH);
+        let refusal = Refusal {
+            header,
+            body,
+            message: None,
+            usage: None,
+            rest,
+        };
+        (session, Failure::Refusal(Box::new(refusal)))
+    }
+
     /// Passes the answer on to its end. Gives the session back, for the pool to judge.
     pub async fn answer(mut self, header: Parts, asked: Instant) -> Result<Session, Failure> {
         self.context.waited += asked.elapsed();
         let request = self.client.req_header();
         let header = headers::for_client(header, request, &self.context.request_id);
+        if may_tell_an_error(&header) {
+            self.masking = Some(Masking::new(self.echo.clone()));
+        }
         self.context.commit(header.status.as_u16());
         let mut is_done = self.upstream.response_done();
         let mut tasks = vec![HttpTask::Header(Box::new(header.into()), is_done)];
@@ -142,7 +196,7 @@ impl<'a> Carry<'a> {
             let gathered = self.gather(&mut tasks).await;
             is_done = matches!(gathered, Ok(true));
             if is_done {
-                tasks.push(HttpTask::Done);
+                self.end(&mut tasks);
             }
             self.write(&mut tasks).await?;
             gathered.map_err(|e| self.cut(&e))?;
@@ -151,7 +205,7 @@ impl<'a> Carry<'a> {
                     Some(chunk) => self.put(&mut tasks, chunk),
                     None => {
                         is_done = true;
-                        tasks.push(HttpTask::Done);
+                        self.end(&mut tasks);
                     }
                 }
             }
@@ -202,6 +256,23 @@ impl<'a> Carry<'a> {
     }
 
     fn put(&mut self, tasks: &mut Vec<HttpTask>, chunk: Bytes) {
+        let chunk = match &mut self.masking {
+            Some(masking) => masking.push(chunk),
+            None => chunk,
+        };
+        self.put_last(tasks, chunk);
+    }
+
+    /// Ends the answer, behind what has been held back of it.
+    fn end(&mut self, tasks: &mut Vec<HttpTask>) {
+        if let Some(masking) = &mut self.masking {
+            let rest = masking.finish();
+            self.put_last(tasks, rest);
+        }
+        tasks.push(HttpTask::Done);
+    }
+
+    fn put_last(&mut self, tasks: &mut Vec<HttpTask>, chunk: Bytes) {
         // An empty chunk would end the body.
         if !chunk.is_empty() {
             self.context.bytes_out += chunk.len();
@@ -250,6 +321,18 @@ impl<'a> Carry<'a> {
             self.unsent = self.upstream.finish_body().await.err();
         }
     }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// Whether the body of an answer may tell an error: by its status, or, under one of success, in a form in
+/// which errors are told.
+fn may_tell_an_error(header: &Parts) -> bool {
+    let media = headers::media(&header.headers);
+    is_error(header.status)
+        || matches!(media, Media::Json | Media::Events) && headers::is_plain(&header.headers)
 }
 
 fn body_bytes(task: &HttpTask) -> usize {

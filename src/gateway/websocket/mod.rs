@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
+use http::response::Parts;
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
@@ -30,6 +31,7 @@ use super::{admit, headers};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::complaint::Complaint;
+use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
@@ -76,6 +78,7 @@ pub async fn serve(
     admit::hops(&request.headers, context)?;
     let upstream = choose(request, context, socket)?;
     let opening = opening(request, context, socket, &upstream, &protocols)?;
+    let echo = Echo::sent(&opening.header.headers, &upstream.dialect);
     let session = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
@@ -83,7 +86,7 @@ pub async fn serve(
             accept(client, context, has_realtime).await?;
             passing::run(client, context, shared, *session).await
         }
-        _ => Err(decline(&upstream, session).await),
+        _ => Err(decline(&upstream, session, &echo).await),
     }
 }
 
@@ -292,34 +295,38 @@ async fn refuse(
 }
 
 /// Passes on the answer of an upstream that does not open the socket, unless it speaks of our account.
-async fn decline(upstream: &Upstream, session: Box<Upstream1>) -> Failure {
+async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> Failure {
     // It has been asked to switch protocols: what it does after that is not known, so the connection is
     // not used again.
     let http = Box::new(HttpSession::H1(*session));
-    let mut session = Session::new(http, &Method::GET);
+    let session = Session::new(http, &Method::GET);
     let header = session.response_header().cloned();
     let until = Instant::now() + refused::ERROR_PATIENCE;
     let disagrees = || Failure::Upstream(UpstreamFailure::disagrees());
     let Some(header) = header else {
         return disagrees();
     };
-    let (body, rest) = match refused::read_error(&mut session, until).await {
-        ErrorBody::Whole(body) => {
-            session.shutdown().await;
-            (body, None)
-        }
-        ErrorBody::Beginning(body) => {
-            let deadline = Instant::now() + upstream.timeouts.total;
-            (body, Some(refused::rest_of(session, deadline)))
-        }
-        ErrorBody::Broken => return disagrees(),
+    let deadline = Instant::now() + upstream.timeouts.total;
+    let mut header = Parts::from(header);
+    echo.mask_headers(&mut header.headers);
+    let read = refused::read_error(session, &mut header, until, deadline, echo).await;
+    let Some(ErrorBody {
+        body,
+        rest,
+        session,
+    }) = read
+    else {
+        return disagrees();
     };
+    if let Some(mut session) = session {
+        session.shutdown().await;
+    }
     let complaint = Complaint::read(&body).unwrap_or_default();
     let evidence = Evidence::Answer {
         status: header.status.as_u16(),
         complaint: &complaint,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = refused::filled(upstream, header.into(), body, complaint.message, rest);
+    let refusal = refused::filled(upstream, header, body, complaint.message, rest);
     refused::tell(upstream, reason, refusal)
 }
