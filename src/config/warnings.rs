@@ -74,7 +74,7 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     let Passthrough::To(home) = &config.server.ways.passthrough else {
         return;
     };
-    if tenant.models.is_none() || tenant.passthrough.is_some() {
+    if tenant.models.is_none() || tenant.passthrough.is_some() || tenant.is_strict(config) {
         return;
     }
     let id = &tenant.id.place;

@@ -35,7 +35,14 @@ pub async fn serve(
     let content = admit::content(headers, endpoint)?;
 
     let waiting = Instant::now();
-    let body = body::read(session, content, &context.runtime.settings).await?;
+    let is_strict = context
+        .tenant
+        .as_ref()
+        .is_some_and(|tenant| tenant.is_strict);
+    if is_strict {
+        admit::query(session.req_header())?;
+    }
+    let body = body::read(session, content, &context.runtime.settings, is_strict).await?;
     context.waited += waiting.elapsed();
     context.bytes_in = body.len();
 

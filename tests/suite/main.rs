@@ -48,6 +48,7 @@ mod shutdown;
 mod slowhttp;
 mod slowness;
 mod streams;
+mod strict;
 mod terminal_event;
 mod timeouts;
 mod tls;

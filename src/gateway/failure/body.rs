@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{INVALID, bad_request, error};
+use super::{INVALID, bad_request, error, privilege};
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
 use crate::openai::request::{BodyError, MAX_DEPTH};
@@ -142,6 +142,7 @@ pub fn form(cause: &FormError) -> ApiError {
             Some(name),
             format!("The part '{name}' must be text, and not empty."),
         ),
+        FormError::Names(reference) => privilege::names(reference),
         FormError::WrongType(name, wanted) => json(&BodyError::WrongType(name, wanted)),
     }
 }

@@ -263,6 +263,16 @@ pub fn is_ambiguous(client: &RequestHeader, names: &[&str]) -> bool {
     })
 }
 
+/// The names in the client's query, decoded.
+pub fn parameters(client: &RequestHeader) -> impl Iterator<Item = String> {
+    client
+        .uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .map(name_of)
+}
+
 /// The value of a name in the client's query, decoded.
 pub fn value(client: &RequestHeader, name: &str) -> Option<String> {
     let mut pairs = client.uri.query()?.split('&');

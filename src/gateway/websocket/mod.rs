@@ -76,6 +76,7 @@ pub async fn serve(
         Err(failure) => return Err(failure),
     }
     admit::hops(&request.headers, context)?;
+    admit::unread(path, context)?;
     let upstream = choose(request, context, socket)?;
     let opening = opening(request, context, socket, &upstream, &protocols)?;
     let echo = Echo::sent(&opening.header.headers, &upstream.dialect);
