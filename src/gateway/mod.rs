@@ -11,9 +11,9 @@
 //! `skipped` says why one is not asked, `outgoing` what one is asked; `attempt` asks it, `sniff` finds
 //! out what it answers with, `hold` waits until it has said something, `refused` reads why it will not
 //! (`decoded` where that is compressed), `awake` keeps the client from giving up meanwhile (`waiting`
-//! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
-//! JSON answer, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
-//! left, `settle` counts what was used.
+//! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes (`held`
+//! has what waits), `reading` a JSON answer, and `broken` ends a stream that comes to nothing. `drain`
+//! reads on after the client has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
 //! refuses what could be read in two ways,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
@@ -37,6 +37,7 @@ mod failure;
 mod finish;
 mod framing;
 mod headers;
+mod held;
 mod hold;
 mod models;
 mod open;

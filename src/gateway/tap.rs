@@ -6,12 +6,12 @@
 //! they come from and go to. Never fails: what cannot be understood passes, or is dropped where the
 //! operator wants that.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::held::Held;
 use super::reading::Reading;
 use crate::openai::complaint::{Complaint, Telling};
 use crate::openai::echo::{Echo, Masking};
@@ -361,60 +361,6 @@ fn join(out: &mut Vec<Bytes>, from: usize) {
     if out.len() > from + 1 {
         let joined = out.split_off(from).concat();
         out.push(Bytes::from(joined));
-    }
-}
-
-/// Bytes that have come and not passed.
-#[derive(Default)]
-struct Held {
-    pieces: VecDeque<Bytes>,
-    /// Where in the stream they begin.
-    start: u64,
-    len: usize,
-    /// The last byte that was kept back is a CR, whose LF has not come yet.
-    keeps_lf: bool,
-}
-
-impl Held {
-    fn put(&mut self, chunk: Bytes) {
-        self.len += chunk.len();
-        self.pieces.push_back(chunk);
-    }
-
-    /// Lets pass what stands before an offset in the stream.
-    fn release(&mut self, until: u64, out: &mut Vec<Bytes>) {
-        while let Some(mut piece) = self.take(until) {
-            if self.keeps_lf && piece.starts_with(b"\n") {
-                piece = piece.slice(1..);
-            }
-            self.keeps_lf = false;
-            if !piece.is_empty() {
-                out.push(piece);
-            }
-        }
-    }
-
-    /// Keeps back what stands before an offset in the stream.
-    fn keep_back(&mut self, until: u64) {
-        while let Some(piece) = self.take(until) {
-            self.keeps_lf = piece.ends_with(b"\r");
-        }
-    }
-
-    /// Takes the next piece of what stands before an offset in the stream.
-    fn take(&mut self, until: u64) -> Option<Bytes> {
-        if self.start >= until {
-            return None;
-        }
-        let mut piece = self.pieces.pop_front()?;
-        let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
-        if piece.len() > wanted {
-            let rest = piece.split_off(wanted);
-            self.pieces.push_front(rest);
-        }
-        self.start += piece.len() as u64;
-        self.len -= piece.len();
-        Some(piece)
     }
 }
 

@@ -131,6 +131,59 @@ async fn an_error_under_a_status_of_success_is_masked_on_every_way() {
 }
 
 #[tokio::test]
+async fn an_error_too_long_to_be_read_is_masked_to_its_end() {
+    // The key stands across the place up to which an error is read, too.
+    let text = |key: &str| format!("{}{key} {}{key}", "x".repeat(65_500), "y".repeat(50_000));
+    let message = error(&text(PROVIDER_KEY));
+    let length = message.len();
+    let sent = message.clone();
+    let upstream = Upstream::start(move |_, mut reply| {
+        let sent = sent.clone();
+        async move {
+            let head = format!(
+                "HTTP/1.1 400 Bad\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            );
+            reply.raw(head).await;
+            for piece in sent.as_bytes().chunks(13) {
+                reply.raw(piece).await;
+            }
+            reply
+        }
+    })
+    .await;
+    let gateway = start(&upstream);
+    for request in requests("") {
+        let mut client = gateway.connect().await;
+        client.send(&request).await;
+        let response = client.response().await;
+        assert_eq!(response.status, 400);
+        assert!(response.complete);
+        assert_eq!(response.text(), message.replace(PROVIDER_KEY, &stars()));
+    }
+}
+
+#[tokio::test]
+async fn a_whole_response_that_has_failed_is_masked() {
+    let failed = json!({
+        "id": "resp_1", "object": "response", "status": "failed", "model": "m", "output": [],
+        "error": { "code": "server_error", "message": format!("bad key {PROVIDER_KEY}") },
+        "usage": { "input_tokens": 1, "output_tokens": 0, "total_tokens": 1 },
+    });
+    let upstream = Upstream::start(move |_, mut reply| {
+        let body = failed.to_string();
+        async move {
+            reply.json("200 OK", &body).await;
+            reply
+        }
+    })
+    .await;
+    let gateway = start(&upstream);
+    let response = gateway.post("/v1/responses", &chat("gpt-4o")).await;
+    assert_masked("failed", &response);
+    assert_eq!(response.json()["id"], "resp_1");
+}
+
+#[tokio::test]
 async fn what_the_model_says_passes_as_it_came() {
     // Not even what looks like the key is changed where nothing has gone wrong.
     let said = json!({ "choices": [{ "message": { "content": PROVIDER_KEY } }] }).to_string();

@@ -166,7 +166,7 @@ async fn nothing_passes_unread() {
         let code = Some("unread_not_allowed");
         refused.assert_error(403, "invalid_request_error", code, None);
     }
-    let mistyped = gateway.post("/v1/chat/completion", "{}").await;
+    let mistyped = gateway.post("/v1/Chat/Completions", "{}").await;
     assert_eq!(mistyped.status, 404);
     let of_route = gateway.post("/other/x", "{}").await;
     of_route.assert_error(
