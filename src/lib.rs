@@ -12,7 +12,7 @@
 //!   observe/   metrics, logging, masking
 //!   config/    what the operator wrote
 //!   openai/    the wire, without I/O
-//!   ids, secret, clock
+//!   ids, secret, clock, workers
 //! ```
 //!
 //! The way of a request is in [`gateway`]; `docs/architecture.md` draws it.
@@ -34,3 +34,4 @@ pub mod secret;
 pub mod server;
 pub mod tenants;
 pub mod upstreams;
+pub mod workers;

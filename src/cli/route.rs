@@ -8,6 +8,7 @@
 use super::table::{align, row};
 use crate::config::{Config, Matcher, ModelRule, nearest};
 use crate::gateway::Plan;
+use crate::openai::model_name;
 use crate::openai::verdict::Reason;
 use crate::routing::Target;
 use crate::runtime::{Rule, Runtime};
@@ -52,8 +53,7 @@ pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Ro
         row(&["tenant", &describe_tenant(config, model, tenant)]),
     ];
     let Some(rule) = Plan::rule_for(&runtime, caller, model) else {
-        let why = why_refused(&runtime, caller, model);
-        facts.push(row(&["refused", &format!("404 model_not_found: {why}")]));
+        facts.push(row(&["refused", &why_refused(caller, model)]));
         return Ok(Route {
             text: align(&facts).trim_end().to_owned(),
             is_served: false,
@@ -132,14 +132,15 @@ fn describe_tenant(config: &Config, model: &str, tenant: Option<&str>) -> String
     }
 }
 
-fn why_refused(runtime: &Runtime, caller: &Tenant, model: &str) -> &'static str {
-    if !caller.allows(model) {
-        return "it is not in the tenant's `models`";
+fn why_refused(caller: &Tenant, model: &str) -> String {
+    if let Err(why) = model_name::check(model) {
+        return format!("400 invalid_value: the name of the model is invalid: {why}");
     }
-    match runtime.rule(model) {
-        Some(_) => "the name has a control character in it",
-        None => "no rule serves it, and there is none for \"*\"",
-    }
+    let why = match caller.allows(model) {
+        false => "it is not in the tenant's `models`",
+        true => "no rule serves it, and there is none for \"*\"",
+    };
+    format!("404 model_not_found: {why}")
 }
 
 fn how(matcher: &Matcher) -> &'static str {

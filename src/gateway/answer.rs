@@ -19,7 +19,6 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::attempt;
 use super::body;
 use super::connection::Connection;
 use super::context::Context;
@@ -142,12 +141,13 @@ async fn send_with_rest(
     let mut next = Some(body);
     while let Some(chunk) = next {
         put(chunk, &mut tasks, context);
-        session.response_duplex_vec(mem::take(&mut tasks)).await?;
+        if !tasks.is_empty() {
+            session.response_duplex_vec(mem::take(&mut tasks)).await?;
+        }
         if upstream.response_done() {
             break;
         }
-        upstream.set_read_timeout(Some(attempt::left(until)));
-        let read = upstream.read_response_body().await;
+        let read = upstream.read_body(until).await;
         let read = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
         next = read.map(|chunk| masking.push(chunk));
     }
@@ -187,6 +187,10 @@ fn mark(headers: &mut HeaderMap, context: &Context) {
 /// The bytes of a failure's answer over HTTP/1, where there is no request to answer: the connection
 /// ends with it.
 pub fn closing(failure: &Failure) -> Vec<u8> {
+    closing_with(failure, &ids::request_id())
+}
+
+fn closing_with(failure: &Failure, id: &str) -> Vec<u8> {
     let error = failure.api_error();
     let body = error.body();
     let more = failure
@@ -194,11 +198,10 @@ pub fn closing(failure: &Failure) -> Vec<u8> {
         .map(|(name, value)| format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\
-         connection: close\r\n{REQUEST_ID}: {}\r\n\r\n",
+         connection: close\r\n{REQUEST_ID}: {id}\r\n\r\n",
         error.status,
         body.len(),
         more.unwrap_or_default(),
-        ids::request_id(),
     );
     [head.as_bytes(), &body].concat()
 }
@@ -215,8 +218,9 @@ pub async fn refuse_unread<T>(
     let unreadable = is_invalid.then_some(Failure::Framing("its header cannot be read"));
     let failure = refused.or(unreadable)?;
     // Pingora's words have the header in them, and what is in that is the client's secret.
-    log::debug!(
-        "the header of a request is refused: {}",
+    let id = ids::request_id();
+    log::info!(
+        "{id} a request is refused by its header: {}",
         failure.api_error().message
     );
     let room = match floods(&stream, shared) {
@@ -224,7 +228,7 @@ pub async fn refuse_unread<T>(
         false => shared.lingering.enter(MAX_LINGERING),
     };
     let linger_bytes = if room.is_some() { LINGER_BYTES } else { 0 };
-    let answer = closing(&failure);
+    let answer = closing_with(&failure, &id);
     let telling = last_words(&mut stream, &answer, linger_bytes);
     let _ = tokio::time::timeout(LINGER, Box::pin(telling)).await;
     None
@@ -271,10 +275,10 @@ pub async fn last_words(
 pub async fn json(
     session: &mut ServerSession,
     context: &mut Context,
-    value: &serde_json::Value,
+    body: Bytes,
 ) -> pingora::Result<()> {
     let header = json_header(StatusCode::OK, context);
-    send(session, context, header, Bytes::from(value.to_string())).await?;
+    send(session, context, header, body).await?;
     discard_body(session, context).await;
     Ok(())
 }

@@ -9,7 +9,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::response::Parts;
 use pingora::RetryType;
 use pingora::http::RequestHeader;
@@ -18,6 +17,7 @@ use super::convert;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
 use super::hold::{self, Unsaid};
+use super::pieces::Pieces;
 use super::reading::Reading;
 use super::refused::{complained, failed_response, refused};
 use super::sniff;
@@ -29,13 +29,11 @@ use crate::openai::rewrite::Rewrites;
 use crate::openai::streaming::Asked;
 use crate::openai::verdict::{self, Evidence, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream};
+use crate::upstreams::{NotSent, Payload, Seat, Session, Upstream, deadline};
 
 /// Connections that are tried before we say that a server is gone: pooled ones that turn out to be
 /// closed, and addresses that cannot be reached. None of them has seen any of the request.
 pub const MAX_CONNECTIONS: usize = 3;
-/// Hints that may come before an answer; none of them passes.
-pub const MAX_HINTS: usize = 16;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -94,7 +92,7 @@ pub struct Answer {
     /// What of its body has been read to find out what it is, and is to be read again.
     pub ahead: Option<Bytes>,
     /// What of its body has come and may pass.
-    pub held: Vec<Bytes>,
+    pub held: Pieces,
     /// Whether that is all of it.
     pub complete: bool,
     /// What is understood of its events, where it is a stream of them.
@@ -145,22 +143,39 @@ impl Failed {
     }
 }
 
-/// Asks the server in its seat. `waited` grows by the time that was spent waiting for it.
+/// When an attempt must have begun to answer.
+#[derive(Clone, Copy)]
+struct Limit {
+    until: Instant,
+    /// What has passed then.
+    phase: Phase,
+}
+
+impl Limit {
+    /// For an attempt that begins now. A whole answer comes when it is complete, so only a stream can be late
+    /// with its first token.
+    fn new(upstream: &Upstream, terms: &Terms) -> Self {
+        let first_token = Instant::now() + upstream.timeouts.first_token;
+        let (until, phase) = match terms.asked.stream && first_token < terms.deadline {
+            true => (first_token, Phase::FirstToken),
+            false => (terms.deadline, Phase::Total),
+        };
+        Self { until, phase }
+    }
+}
+
+/// Asks the server in its seat.
 pub async fn run(
     shared: &Shared,
     upstream: &Upstream,
     seat: &mut Seat,
     terms: &Terms,
     outgoing: &mut Outgoing,
-    waited: &mut Duration,
 ) -> Result<Box<Answer>, Failed> {
-    let started = Instant::now();
-    let session = connect_and_send(shared, upstream, seat, outgoing, waited).await?;
-    let waiting = Instant::now();
+    let limit = Limit::new(upstream, terms);
+    let session = connect_and_send(shared, upstream, seat, outgoing, limit).await?;
     let echo = Echo::sent(&outgoing.header.headers, &upstream.dialect);
-    let answer = first_words(shared, upstream, seat, session, echo, terms, started).await;
-    *waited += waiting.elapsed();
-    answer
+    first_words(shared, upstream, seat, session, echo, terms, limit).await
 }
 
 async fn connect_and_send(
@@ -168,7 +183,7 @@ async fn connect_and_send(
     upstream: &Upstream,
     seat: &mut Seat,
     outgoing: &mut Outgoing,
-    waited: &mut Duration,
+    limit: Limit,
 ) -> Result<Session, Failed> {
     let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
     let mut failed = unsendable();
@@ -176,13 +191,11 @@ async fn connect_and_send(
         let peer = &seat.peer;
         let path = [peer.base_path.as_str(), &outgoing.target].concat();
         headers::address(&mut outgoing.header, &path, peer).ok_or_else(unsendable)?;
-        let connecting = Instant::now();
-        let connected = shared.connector.connect(peer).await;
-        *waited += connecting.elapsed();
-        let connection = match connected {
+        let connecting = shared.connector.connect(peer);
+        let connection = match deadline::reading(limit.until, connecting).await {
             Ok(connection) => connection,
             Err(e) => {
-                let failure = UpstreamFailure::read(&e, Phase::Connect);
+                let failure = UpstreamFailure::read(&e, limit.phase);
                 failed = match failure.cause {
                     Cause::Tls => Failed::new(&Evidence::Tls, failure),
                     _ => Failed::new(&Evidence::Unreachable, failure),
@@ -193,13 +206,14 @@ async fn connect_and_send(
                 }
             }
         };
-        match connection.send(&outgoing.header, &outgoing.payload).await {
+        let sending = connection.send(&outgoing.header, &outgoing.payload, limit.until);
+        match sending.await {
             Ok(session) => return Ok(session),
             Err(not_sent) if not_sent.unseen => {
-                let failure = UpstreamFailure::read(&not_sent.error, Phase::Total);
+                let failure = UpstreamFailure::read(&not_sent.error, limit.phase);
                 failed = Failed::new(&Evidence::NotSent, failure);
             }
-            Err(not_sent) => return Box::pin(early_answer(*not_sent)).await,
+            Err(not_sent) => return Box::pin(early_answer(*not_sent, limit)).await,
         }
     }
     Err(failed)
@@ -207,15 +221,15 @@ async fn connect_and_send(
 
 /// An upstream may answer before it has read the whole request, and close: then its answer says
 /// why, where the connection only says that it broke.
-async fn early_answer(not_sent: NotSent) -> Result<Session, Failed> {
+async fn early_answer(not_sent: NotSent, limit: Limit) -> Result<Session, Failed> {
     let NotSent {
         error, mut session, ..
     } = not_sent;
-    session.set_read_timeout(Some(EARLY_ANSWER));
-    match session.read_response_header().await {
-        Ok(()) => Ok(session),
+    let until = limit.until.min(Instant::now() + EARLY_ANSWER);
+    match session.header(until).await {
+        Ok(_) => Ok(session),
         Err(_) => {
-            let failure = UpstreamFailure::read(&error, Phase::Total);
+            let failure = UpstreamFailure::read(&error, limit.phase);
             Err(Failed::new(&Evidence::NotSent, failure))
         }
     }
@@ -229,25 +243,10 @@ async fn first_words(
     mut session: Session,
     echo: Echo,
     terms: &Terms,
-    started: Instant,
+    Limit { until, phase }: Limit,
 ) -> Result<Box<Answer>, Failed> {
-    // A whole answer comes when it is complete, so only a stream can be late with its first token.
-    let first_token = started + upstream.timeouts.first_token;
-    let (until, phase) = match terms.asked.stream && first_token < terms.deadline {
-        true => (first_token, Phase::FirstToken),
-        false => (terms.deadline, Phase::Total),
-    };
-    let mut header = match header(&mut session, until).await {
-        Ok(header) => header,
-        Err(NoHeader::Broke(e)) => return Err(broke(&e, phase, false, terms)),
-        Err(NoHeader::Other) => {
-            session.shutdown().await;
-            return Err(Failed::new(
-                &Evidence::Garbage,
-                UpstreamFailure::unanswered(),
-            ));
-        }
-    };
+    let header = session.header(until).await;
+    let mut header = header.map_err(|e| broke(&e, phase, false, terms))?;
     echo.mask_headers(&mut header.headers);
     if header.status.is_client_error() || header.status.is_server_error() {
         let refused = refused(
@@ -273,7 +272,7 @@ async fn first_words(
         ahead: None,
         session,
         header,
-        held: Vec::new(),
+        held: Pieces::default(),
         complete: false,
         reading: None,
         echo,
@@ -289,38 +288,6 @@ async fn first_words(
             Err(failed)
         }
     }
-}
-
-/// Why there is no header of an answer.
-enum NoHeader {
-    /// The connection's error.
-    Broke(Box<pingora::Error>),
-    /// Another protocol, that was not asked for, or hints without end.
-    Other,
-}
-
-/// Waits for the header of the answer, past the hints before it.
-async fn header(session: &mut Session, until: Instant) -> Result<Parts, NoHeader> {
-    for _ in 0..=MAX_HINTS {
-        // An early answer may have been read already.
-        if session
-            .response_header()
-            .is_none_or(|h| h.status.is_informational())
-        {
-            session.set_read_timeout(Some(left(until)));
-            let read = session.read_response_header().await;
-            read.map_err(NoHeader::Broke)?;
-        }
-        match session.response_header() {
-            // What follows is no answer of HTTP's.
-            Some(header) if header.status == StatusCode::SWITCHING_PROTOCOLS => break,
-            Some(header) if !header.status.is_informational() => {
-                return Ok(header.as_owned_parts());
-            }
-            _ => {}
-        }
-    }
-    Err(NoHeader::Other)
 }
 
 /// Waits until an answer has begun, and gives it the form that the client wants.
@@ -356,19 +323,25 @@ fn unusable(unsaid: Unsaid, upstream: &Upstream, answer: &mut Answer, terms: &Te
         Unsaid::Failed(complaint, body) => {
             return failed_response(upstream, &complaint, body, answer, terms);
         }
-        // Here it had begun: it may have been made whole, and charged for.
-        Unsaid::Broke(e) => {
-            let failure = UpstreamFailure::read(&e, Phase::Idle);
-            return match failure.cause {
-                Cause::Timeout(_) => Failed::new(&Evidence::Late, failure),
-                _ => Failed::new(&Evidence::Lost, UpstreamFailure::cut(&e)),
-            };
-        }
+        Unsaid::Broke(e) => return broke_off(&e, terms),
         Unsaid::Cut(detail) => (Evidence::Lost, Cause::Cut, detail),
         Unsaid::Empty => (Evidence::Empty, Cause::Empty, "its answer says nothing"),
         Unsaid::Unusable(detail) => (Evidence::Garbage, Cause::InvalidResponse, detail),
     };
     Failed::new(&evidence, UpstreamFailure::of(cause, detail))
+}
+
+/// What an error shows that strikes while a whole answer is read: it may have been made, and charged for.
+fn broke_off(error: &pingora::Error, terms: &Terms) -> Failed {
+    let phase = match deadline::left(terms.deadline).is_zero() {
+        true => Phase::Total,
+        false => Phase::Idle,
+    };
+    let failure = UpstreamFailure::read(error, phase);
+    match failure.cause {
+        Cause::Timeout(_) => Failed::new(&Evidence::Late, failure),
+        _ => Failed::new(&Evidence::Lost, UpstreamFailure::cut(error)),
+    }
 }
 
 /// What an error shows that strikes after the request has been sent.
@@ -388,15 +361,4 @@ fn broke(error: &pingora::Error, phase: Phase, has_header: bool, terms: &Terms) 
         _ => (Evidence::Lost, failure),
     };
     Failed::new(&evidence, failure)
-}
-
-/// What is left until `deadline`; a moment when nothing is, since zero would mean no timeout.
-pub fn left(deadline: Instant) -> Duration {
-    between(Instant::now(), deadline)
-}
-
-/// What is left at a time.
-pub fn between(now: Instant, deadline: Instant) -> Duration {
-    let left = deadline.saturating_duration_since(now);
-    left.max(Duration::from_millis(1))
 }

@@ -69,7 +69,9 @@ pub struct Context {
     pub bytes_out: usize,
     /// From `started` to the first byte of the answer.
     pub first_byte: Option<Duration>,
-    /// How much of `first_byte` was spent waiting for the client or the upstream.
+    /// How much of the time until then was not.
+    pub own: Option<Duration>,
+    /// How long the client or the upstream has been waited for so far.
     pub waited: Duration,
     /// What it has used, as far as that is known; nothing where that is not asked, or where somebody
     /// else settles it.
@@ -107,6 +109,7 @@ impl Context {
             bytes_in: 0,
             bytes_out: 0,
             first_byte: None,
+            own: None,
             waited: Duration::ZERO,
             meter: None,
             trail: Vec::new(),
@@ -154,7 +157,9 @@ impl Context {
     /// Notes that the first byte of the answer goes to the client now: no attempt follows.
     pub fn commit(&mut self, status: u16) {
         self.status = status;
-        self.first_byte = Some(self.started.elapsed());
+        let first_byte = self.started.elapsed();
+        self.first_byte = Some(first_byte);
+        self.own = Some(first_byte.saturating_sub(self.waited));
     }
 
     /// Whether an answer has begun.

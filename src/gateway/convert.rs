@@ -12,12 +12,14 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::attempt::{Answer, Form, Terms};
 use super::hold::{self, Unsaid};
-use super::reading::{self, JsonReader, MAX_WHOLE_BYTES, Reading};
+use super::pieces::Pieces;
+use super::reading::{JsonReader, MAX_WHOLE_BYTES, Reading};
 use super::relay::AFTER_DONE;
 use super::tap::End;
 use crate::openai::gather::Incomplete;
 use crate::openai::unfold::unfold;
 use crate::upstreams::Upstream;
+use crate::workers::walk;
 
 /// Gives an answer the form that the client wants.
 pub async fn convert(
@@ -37,7 +39,7 @@ pub async fn convert(
             let mut reader = JsonReader::new(terms.wants.gathers);
             reader.push(&body);
             answer.reading = Some(reader.finish(true));
-            let events = unfold(terms.wants.stream, &body, with_usage);
+            let events = walk(body.len(), || unfold(terms.wants.stream, &body, with_usage));
             let events = events.ok_or(Unsaid::Unusable("its answer cannot be made a stream of"))?;
             answer.replace(Bytes::from(events), "text/event-stream; charset=utf-8");
             answer.is_json = false;
@@ -53,7 +55,7 @@ impl Answer {
         let headers = &mut self.header.headers;
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
-        self.held = vec![body];
+        self.held = Pieces::from(body);
         self.complete = true;
     }
 }
@@ -100,7 +102,8 @@ async fn gather(answer: &mut Answer, upstream: &Upstream, terms: &Terms) -> Resu
     if end != Some(End::Complete) {
         return Err(CUT);
     }
-    let gathered = tap.gathered().ok_or(CUT)?.finish();
+    let gatherer = tap.gathered().ok_or(CUT)?;
+    let gathered = walk(gatherer.held_bytes(), || gatherer.finish());
     let gathered = gathered.map_err(|incomplete| match incomplete {
         Incomplete::Truncated => CUT,
         Incomplete::Empty => Unsaid::Empty,
@@ -117,7 +120,7 @@ async fn gather(answer: &mut Answer, upstream: &Upstream, terms: &Terms) -> Resu
 
 /// Reads a JSON answer to its end.
 async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, Unsaid> {
-    let mut length: usize = answer.held.iter().map(Bytes::len).sum();
+    let mut length = answer.held.len();
     while !answer.complete {
         let Some(chunk) = hold::next(answer, terms.deadline).await? else {
             break;
@@ -130,9 +133,9 @@ async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, Unsaid> {
             ));
         }
     }
-    let body = reading::joined(&answer.held);
+    let body = answer.held.join();
     Ok(match answer.masking.take() {
-        Some(_) => answer.echo.mask(body),
+        Some(_) => walk(body.len(), || answer.echo.mask(body)),
         None => body,
     })
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt;
 use super::settle::Account;
 use super::tap::Tap;
 use crate::config::Drain;
@@ -69,9 +68,8 @@ impl Draining {
             if session.response_done() {
                 return true;
             }
-            session.set_read_timeout(Some(self.idle.min(attempt::left(until))));
             let read = tokio::select! {
-                read = session.read_response_body() => read,
+                read = session.read_body(until.min(Instant::now() + self.idle)) => read,
                 () = shared.draining() => return false,
             };
             match read {
@@ -82,9 +80,6 @@ impl Draining {
                 }
                 Ok(None) => return true,
                 Err(_) => return false,
-            }
-            if Instant::now() >= until {
-                return false;
             }
         }
         false

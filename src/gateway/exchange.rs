@@ -3,7 +3,7 @@
 //! Owns the order of the steps.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora::protocols::http::ServerSession;
 
@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::reading::Reading;
 use super::relay::{self, Ended, Source};
 use super::settle::{Account, Chat, Meter};
-use super::{admit, body, broken};
+use super::{admit, body, broken, waiting};
 use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
@@ -34,7 +34,6 @@ pub async fn serve(
     admit::caller(headers, context)?;
     let content = admit::content(headers, endpoint)?;
 
-    let waiting = Instant::now();
     let is_strict = context
         .tenant
         .as_ref()
@@ -42,13 +41,13 @@ pub async fn serve(
     if is_strict {
         admit::query(session.req_header())?;
     }
-    let body = body::read(session, content, &context.runtime.settings, is_strict).await?;
-    context.waited += waiting.elapsed();
+    let reading = body::read(session, content, &context.runtime.settings, is_strict);
+    let body = waiting::timed(&mut context.waited, reading).await?;
     context.bytes_in = body.len();
 
     let runtime = Arc::clone(&context.runtime);
     let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
-    let prompt = body.prompt().filter(|_| endpoint.takes_text);
+    let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
     let chats = shared
         .chat_log()
         .filter(|log| endpoint.has_both_forms && log.wants());

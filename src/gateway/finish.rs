@@ -24,8 +24,7 @@ pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Share
     }
     let context = &*context;
     let total = context.started.elapsed();
-    let own = context.first_byte.map(|t| t.saturating_sub(context.waited));
-    count(context, shared, total, own);
+    count(context, shared, total);
     let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
     let status = context.told_status();
     let settings = &context.runtime.settings;
@@ -56,12 +55,12 @@ pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Share
         tokens,
         total,
         first_byte: context.first_byte,
-        own,
+        own: context.own,
     }
     .write();
 }
 
-fn count(context: &Context, shared: &Shared, total: Duration, own: Option<Duration>) {
+fn count(context: &Context, shared: &Shared, total: Duration) {
     let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
     let route = context.route.as_ref().map(|route| route.prefix.as_str());
     let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
@@ -73,7 +72,7 @@ fn count(context: &Context, shared: &Shared, total: Duration, own: Option<Durati
         status,
         total,
         first_byte: context.first_byte,
-        own,
+        own: context.own,
         bytes_in: context.bytes_in,
         bytes_out: context.bytes_out,
         redirected: context.sent_model.is_some(),

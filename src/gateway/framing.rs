@@ -1,8 +1,8 @@
 //! Whether a request can be read in one way only.
 //!
 //! Owns the checks on the header of a request before anything is decided by it: two servers that read
-//! its end, its host or its type differently would see two different requests. Does not handle the
-//! bytes of the body (see `connection/chunked.rs`). Fails with [`Failure::Framing`].
+//! its end, its host or its type differently would see two different requests. Does not handle the lines of
+//! a header (see `connection/head.rs`) and the bytes of a body (see `connection/chunked.rs`). Fails with [`Failure::Framing`].
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
@@ -51,7 +51,6 @@ pub fn check(session: &ServerSession, limits: &Limits) -> Result<usize, Failure>
                 "its target has a character that must be percent-encoded",
             ));
         }
-        check_lines(raw)?;
         if header.version == Version::HTTP_11 && !header.headers.contains_key(HOST) {
             return Err(Failure::Framing("the Host header is missing"));
         }
@@ -65,19 +64,12 @@ pub fn check(session: &ServerSession, limits: &Limits) -> Result<usize, Failure>
             return Err(Failure::Framing("the chunked body is malformed"));
         }
     }
-    check_fields(&header.headers)
-}
-
-/// Refuses lines that some servers join with the one before, or end elsewhere.
-fn check_lines(raw: &[u8]) -> Result<(), Failure> {
-    let is_folded = |at: usize| matches!(raw.get(at + 1), Some(b' ' | b'\t'));
-    if memchr_iter(b'\n', raw).any(is_folded) {
-        return Err(Failure::Framing("a header line is folded"));
+    let bytes = check_fields(&header.headers)?;
+    if session.is_http2() && bytes > limits.http2_header {
+        let limit = limits.http2_header;
+        return Err(Failure::HeaderTooLarge { limit });
     }
-    if memchr_iter(b'\r', raw).any(|at| raw.get(at + 1) != Some(&b'\n')) {
-        return Err(Failure::Framing("a header line has a CR within it"));
-    }
-    Ok(())
+    Ok(bytes)
 }
 
 fn check_fields(headers: &HeaderMap) -> Result<usize, Failure> {
@@ -228,12 +220,5 @@ mod tests {
         assert!(!has_content_length(
             b"POST / HTTP/1.1\r\nx-content-length: 5\r\n\r\n"
         ));
-    }
-
-    #[test]
-    fn a_line_is_not_folded_and_has_no_cr_within() {
-        assert!(check_lines(b"GET / HTTP/1.1\r\nx: y\r\n\r\n").is_ok());
-        assert!(check_lines(b"GET / HTTP/1.1\r\nx: y\r\n z\r\n\r\n").is_err());
-        assert!(check_lines(b"GET / HTTP/1.1\r\nx: y\rz\r\n\r\n").is_err());
     }
 }

@@ -1,16 +1,17 @@
 //! Bytes of a stream that have come and not passed.
 //!
-//! Owns letting them pass, or keeping them back, up to an offset in the stream, without copying them. Does
-//! not handle what is in them: `tap` decides. Never fails.
-
-use std::collections::VecDeque;
+//! Owns letting them pass, or keeping them back, up to an offset in the stream. How they
+//! are kept is for `pieces`. Does not handle what is in them: `tap` decides. Never fails.
 
 use bytes::Bytes;
+
+use super::pieces::Pieces;
 
 /// Bytes that have come and not passed.
 #[derive(Default)]
 pub struct Held {
-    pieces: VecDeque<Bytes>,
+    /// Themselves, short ones joined.
+    pub pieces: Pieces,
     /// Where in the stream they begin.
     pub start: u64,
     /// How many there are.
@@ -23,7 +24,7 @@ impl Held {
     /// Takes the next bytes.
     pub fn put(&mut self, chunk: Bytes) {
         self.len += chunk.len();
-        self.pieces.push_back(chunk);
+        self.pieces.push(chunk);
     }
 
     /// Lets pass what stands before an offset in the stream.
@@ -51,11 +52,11 @@ impl Held {
         if self.start >= until {
             return None;
         }
-        let mut piece = self.pieces.pop_front()?;
+        let mut piece = self.pieces.pop()?;
         let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
         if piece.len() > wanted {
             let rest = piece.split_off(wanted);
-            self.pieces.push_front(rest);
+            self.pieces.put_back(rest);
         }
         self.start += piece.len() as u64;
         self.len -= piece.len();

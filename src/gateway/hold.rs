@@ -14,9 +14,9 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 use pingora::Error;
 
-use super::attempt::{Answer, Form, Terms, left};
+use super::attempt::{Answer, Form, Terms};
 use super::headers;
-use super::reading;
+use super::pieces::Pieces;
 use super::tap::Tap;
 use crate::observe::trials::Until;
 use crate::openai::complaint::{Complaint, Content};
@@ -68,13 +68,13 @@ pub async fn hold(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<
 
 /// A long answer is not read before it passes: the key in it is masked where it may be an error.
 fn mask_long(answer: &mut Answer) {
-    if answer.held.iter().any(|chunk| Complaint::may_be_in(chunk)) {
+    if answer.held.iter().any(Complaint::may_be_in) {
         answer.masking = Some(Masking::new(answer.echo.clone()));
     }
 }
 
 async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
-    let mut bytes = 0;
+    let (mut bytes, mut passed) = (0, Vec::new());
     loop {
         let chunk = next(answer, until).await?;
         let Some(tap) = &mut answer.tap else {
@@ -83,12 +83,13 @@ async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Resu
         match chunk {
             Some(chunk) => {
                 bytes += chunk.len();
-                tap.push(chunk, &mut answer.held);
+                tap.push(chunk, &mut passed);
             }
             None => {
-                tap.finish(&mut answer.held);
+                tap.finish(&mut passed);
             }
         }
+        passed.drain(..).for_each(|piece| answer.held.push(piece));
         if tap.has_output() {
             return Ok(Until::Output);
         }
@@ -156,11 +157,11 @@ async fn hold_json(answer: &mut Answer, terms: &Terms, until: Instant) -> Result
     if !headers::is_plain(&answer.header.headers) {
         return Ok(Until::Output);
     }
-    let mut body = reading::joined(&answer.held);
+    let mut body = answer.held.join();
     let mut content = Content::of(&body);
     if matches!(content, Content::Error(_) | Content::FailedResponse(_)) {
         body = answer.echo.mask(body);
-        answer.held = vec![body.clone()];
+        answer.held = Pieces::from(body.clone());
         content = Content::of(&body);
     }
     match content {
@@ -189,8 +190,7 @@ pub async fn next(answer: &mut Answer, until: Instant) -> Result<Option<Bytes>, 
         answer.complete = true;
         return Ok(None);
     }
-    session.set_read_timeout(Some(left(until)));
-    let chunk = session.read_response_body().await.map_err(Unsaid::Broke)?;
+    let chunk = session.read_body(until).await.map_err(Unsaid::Broke)?;
     answer.complete = chunk.is_none();
     Ok(chunk)
 }

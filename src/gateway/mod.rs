@@ -12,8 +12,8 @@
 //! out what it answers with, `hold` waits until it has said something, `refused` reads why it will not
 //! (`decoded` where that is compressed), `awake` keeps the client from giving up meanwhile (`waiting`
 //! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes (`held`
-//! has what waits), `reading` a JSON answer, and `broken` ends a stream that comes to nothing. `drain`
-//! reads on after the client has left, `settle` counts what was used.
+//! has what waits), `reading` a JSON answer, `pieces` keeps what has come, and `broken` ends a stream that
+//! comes to nothing. `drain` reads on after the client has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
 //! refuses what could be read in two ways,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
@@ -42,6 +42,7 @@ mod hold;
 mod models;
 mod open;
 mod outgoing;
+mod pieces;
 mod plan;
 mod reading;
 mod refused;
@@ -114,8 +115,9 @@ impl HttpServerApp for Gateway {
     fn h2_options(&self) -> Option<H2Options> {
         let limits = self.shared.pin().settings.limits;
         let mut options = default_h2_options();
-        let list = u32::try_from(limits.http2_header).unwrap_or(u32::MAX);
-        options.max_header_list_size(list);
+        // A list that is a little too long is told so in words; the library resets what is longer.
+        let list = limits.http2_header.saturating_mul(2);
+        options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
         Some(options)
     }
 

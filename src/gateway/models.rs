@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use tokio::task::JoinSet;
 
@@ -16,13 +17,26 @@ use crate::clock;
 use crate::openai::models::{self, Model};
 use crate::runtime::Shared;
 use crate::upstreams::{Listed, Upstream};
+use crate::workers::walk;
 
 /// When a model was made that we know by its name alone: when this process started, so that it
 /// stands still.
 static CREATED: LazyLock<i64> = LazyLock::new(clock::now_unix_seconds);
 
-/// `GET /v1/models`.
-pub async fn list(context: &Context, shared: &Arc<Shared>) -> serde_json::Value {
+/// What one model takes in a list, about.
+const MODEL_BYTES: usize = 128;
+
+/// `GET /v1/models`, as it is written.
+pub async fn list(context: &Context, shared: &Arc<Shared>) -> Bytes {
+    let listed = gather(context.runtime.many(), context, shared).await;
+    let count: usize = listed.iter().map(|(_, one)| one.models().len()).sum();
+    walk(count * MODEL_BYTES, || {
+        Bytes::from(merge(context, &listed).to_string())
+    })
+}
+
+/// The names that rules answer alone, and then what is listed.
+fn merge(context: &Context, listed: &[(usize, Arc<Listed>)]) -> serde_json::Value {
     let runtime = &context.runtime;
     let allows = |id: &str| context.tenant.as_ref().is_some_and(|t| t.allows(id));
     let exact = runtime.rules().iter().filter_map(|r| r.exact.as_deref());
@@ -32,10 +46,9 @@ pub async fn list(context: &Context, shared: &Arc<Shared>) -> serde_json::Value 
         .iter()
         .map(|name| Model::named(name, *CREATED))
         .collect();
-    let asked = gather(runtime.many(), context, shared).await;
-    for (position, listed) in asked {
+    for (position, listed) in listed {
         for model in listed.models() {
-            let is_its_own = runtime.passes(&model.id, position);
+            let is_its_own = runtime.passes(&model.id, *position);
             if is_its_own && allows(&model.id) && seen.insert(model.id.clone()) {
                 found.push(model.clone());
             }

@@ -15,6 +15,7 @@ use super::failure::{Cause, Failure, UpstreamFailure};
 use super::skipped::{self, Skipped};
 use crate::config::Ejection;
 use crate::openai::endpoint::Exchange;
+use crate::openai::model_name;
 use crate::openai::verdict::Reason;
 use crate::routing::Target;
 use crate::runtime::{Manners, Rule, Runtime};
@@ -132,7 +133,7 @@ impl<'r, 'm> Plan<'r, 'm> {
     /// The rule that serves `model`, if the tenant may ask for it.
     pub fn rule_for(runtime: &'r Runtime, tenant: &Tenant, model: &str) -> Option<&'r Arc<Rule>> {
         // An upstream may trim what it is asked for, and so come to another model than we have.
-        let allowed = tenant.allows(model) && !model.contains(char::is_control);
+        let allowed = tenant.allows(model) && model_name::check(model).is_ok();
         runtime.rule(model).filter(|_| allowed)
     }
 

@@ -5,8 +5,10 @@
 
 use bytes::Bytes;
 
+use super::pieces::Pieces;
 use crate::openai::estimate::Sample;
 use crate::openai::usage::{self, Members, Usage};
+use crate::workers::walk;
 
 /// A longer answer is not taken as a whole: not kept, not rewritten, and no stream is made of it.
 pub const MAX_WHOLE_BYTES: usize = 32 << 20;
@@ -31,7 +33,7 @@ pub struct JsonReader {
     /// Of an answer that does not come in one piece.
     members: Option<Box<Members>>,
     /// The beginning of the answer, or all of it where it is kept.
-    kept: Vec<Bytes>,
+    kept: Pieces,
     keeps: bool,
     /// How long it is.
     length: usize,
@@ -42,7 +44,7 @@ impl JsonReader {
     pub fn new(keeps: bool) -> Self {
         Self {
             members: None,
-            kept: Vec::new(),
+            kept: Pieces::default(),
             keeps,
             length: 0,
         }
@@ -54,7 +56,11 @@ impl JsonReader {
             self.read(chunk);
         }
         self.length += chunk.len();
-        self.keeps &= self.length <= MAX_WHOLE_BYTES;
+        if self.keeps && self.length > MAX_WHOLE_BYTES {
+            self.keeps = false;
+            // An estimate needs no more than its beginning.
+            self.kept = self.kept.pop().map(Pieces::from).unwrap_or_default();
+        }
         if self.keeps || self.kept.is_empty() {
             self.kept.push(chunk.clone());
         }
@@ -71,29 +77,24 @@ impl JsonReader {
 
     /// No more comes.
     pub fn finish(self, is_whole: bool) -> Reading {
+        walk(self.kept.len(), || self.read_whole(is_whole))
+    }
+
+    fn read_whole(mut self, is_whole: bool) -> Reading {
+        let first = self.kept.iter().next().unwrap_or_default();
         let mut reading = Reading {
             usage: match self.members {
                 Some(members) => members.usage(),
-                None => self.kept.first().and_then(|only| usage::whole(only)),
+                None => usage::whole(first),
             },
             is_whole,
             ..Reading::default()
         };
-        if reading.usage.is_none()
-            && let Some(first) = self.kept.first()
-        {
+        if reading.usage.is_none() {
             reading.said.add_said(first);
             reading.said.scale(first.len(), self.length);
         }
-        reading.answer = self.keeps.then(|| joined(&self.kept));
+        reading.answer = self.keeps.then(|| self.kept.join());
         reading
-    }
-}
-
-/// One body of its pieces.
-pub fn joined(pieces: &[Bytes]) -> Bytes {
-    match pieces {
-        [only] => only.clone(),
-        pieces => Bytes::from(pieces.concat()),
     }
 }

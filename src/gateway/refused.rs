@@ -13,11 +13,11 @@ use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 use pingora::ErrorType;
 
-use super::attempt::{Answer, Failed, Form, Terms, left};
+use super::attempt::{Answer, Failed, Form, Terms};
 use super::decoded;
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
-use super::reading;
+use super::pieces::Pieces;
 use crate::openai::complaint::Complaint;
 use crate::openai::echo::{Echo, Masking};
 use crate::openai::error;
@@ -26,6 +26,7 @@ use crate::openai::usage;
 use crate::openai::verdict::{self, Evidence, Reason};
 use crate::runtime::Shared;
 use crate::upstreams::{Seat, Session, Upstream};
+use crate::workers::walk;
 
 /// An error is read for this long, and up to this size.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
@@ -182,26 +183,25 @@ pub async fn read_error(
 }
 
 async fn read(session: &mut Session, until: Instant) -> Read {
-    let mut body: Vec<Bytes> = Vec::new();
+    let mut body = Pieces::default();
     let mut length = 0;
     while !session.response_done() {
-        session.set_read_timeout(Some(left(until)));
-        match session.read_response_body().await {
+        match session.read_body(until).await {
             Ok(Some(chunk)) => {
                 length += chunk.len();
                 body.push(chunk);
             }
             Ok(None) => break,
             Err(e) if *e.etype() == ErrorType::ReadTimedout && length > 0 => {
-                return Read::Beginning(reading::joined(&body));
+                return Read::Beginning(body.join());
             }
             Err(_) => return Read::Broken,
         }
         if length > MAX_ERROR_BYTES {
-            return Read::Beginning(reading::joined(&body));
+            return Read::Beginning(body.join());
         }
     }
-    Read::Whole(reading::joined(&body))
+    Read::Whole(body.join())
 }
 
 /// An error that came under a status of success, as the error that it is.
@@ -209,7 +209,7 @@ pub fn complained(upstream: &Upstream, complaint: &Complaint, answer: &mut Answe
     // What it was in keeps more of it, unless that was a stream.
     let (whole, usage) = match &mut answer.tap {
         Some(tap) => (None, tap.reading().usage),
-        None => (Some(answer.echo.mask(reading::joined(&answer.held))), None),
+        None => (Some(answer.echo.mask(answer.held.join())), None),
     };
     under_success(upstream, complaint, answer, |status, wait| {
         let mut refusal = as_refusal(status, complaint, whole.as_deref());
@@ -233,8 +233,11 @@ pub fn failed_response(
     if matches!(terms.form, Form::Streamed { .. }) {
         return complained(upstream, complaint, answer);
     }
-    let body = answer.echo.mask(body);
-    let usage = usage::whole(&body);
+    let (body, usage) = walk(body.len(), || {
+        let body = answer.echo.mask(body);
+        let usage = usage::whole(&body);
+        (body, usage)
+    });
     let body = terms.rewrites.whole(&body).map_or(body, Bytes::from);
     let mut header = match terms.form {
         Form::Gathered => headers::ours(StatusCode::OK, "application/json"),

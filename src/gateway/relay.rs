@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use pingora::ErrorType;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 
-use super::attempt::{self, Answer, Form, Terms};
+use super::attempt::{Answer, Form, Terms};
 use super::broken;
 use super::context::Context;
 use super::drain::Rest;
 use super::failure::{Cause, Failure, Phase, UpstreamFailure};
 use super::headers;
+use super::pieces::Pieces;
 use super::reading::JsonReader;
 use super::refused;
 use super::rewriting::Rewriting;
@@ -87,10 +87,7 @@ pub async fn relay(
     } else if has_begun && !matches!(terms.form, Form::Streamed { .. }) {
         return Box::pin(refuse_form(client, context, terms)).await;
     }
-    let tasks = match has_begun {
-        true => Vec::new(),
-        false => vec![commit(client, context, header)],
-    };
+    let begin = (!has_begun).then(|| commit(client, context, header));
     let is_told = reading.is_some() || tap.is_some();
     let keeps = context.is_logged();
     let mut passing = Passing {
@@ -101,7 +98,8 @@ pub async fn relay(
         tap,
         json: (is_json && !is_told).then(|| JsonReader::new(keeps)),
         masking,
-        tasks,
+        begin,
+        body: Pieces::default(),
         last_event: Instant::now(),
         has_told_end: false,
     };
@@ -154,8 +152,10 @@ struct Passing<'a> {
     json: Option<JsonReader>,
     /// Masks the key in a long answer that may be an error.
     masking: Option<Masking>,
-    /// What is to be written next.
-    tasks: Vec<HttpTask>,
+    /// The header, until it has been written.
+    begin: Option<HttpTask>,
+    /// What of the body is to be written next.
+    body: Pieces,
     /// When the upstream has last sent an event, or anything where there are none.
     last_event: Instant,
     /// Whether the end that the stream has told has been written.
@@ -239,10 +239,10 @@ impl Passing<'_> {
         &mut self,
         upstream: &Upstream,
         terms: &Terms,
-        held: Vec<Bytes>,
+        mut held: Pieces,
         complete: bool,
     ) -> Result<(), Failure> {
-        for chunk in held {
+        while let Some(chunk) = held.pop() {
             self.put(chunk);
         }
         let mut gathered = match complete {
@@ -333,18 +333,19 @@ impl Passing<'_> {
         // What waits for the rest of its event leaves nothing to be sent.
         if !chunk.is_empty() {
             self.context.bytes_out += chunk.len();
-            self.tasks.push(HttpTask::Body(Some(chunk), false));
+            self.body.push(chunk);
         }
     }
 
     async fn write(&mut self, is_complete: bool) -> Result<(), Failure> {
-        if is_complete {
-            self.tasks.push(HttpTask::Done);
+        let mut tasks = Vec::from_iter(self.begin.take());
+        while let Some(chunk) = self.body.pop() {
+            tasks.push(HttpTask::Body(Some(chunk), false));
         }
-        if self.tasks.is_empty() {
+        tasks.extend(is_complete.then_some(HttpTask::Done));
+        if tasks.is_empty() {
             return Ok(());
         }
-        let tasks = std::mem::take(&mut self.tasks);
         let written = self.client.response_duplex_vec(tasks).await;
         self.has_told_end |= written.is_ok() && self.is_done();
         written.map(drop).map_err(|_| Failure::ClientGone)
@@ -353,13 +354,11 @@ impl Passing<'_> {
     /// Takes whatever is there already, behind `length` bytes that have been taken. Tells whether
     /// the answer is complete; on an error what came before it has been taken.
     async fn gather(&mut self, mut length: usize) -> pingora::Result<bool> {
-        // Nothing is waited for below, so no timer is needed.
-        self.upstream.set_read_timeout(None);
         while length < MAX_WRITE_BYTES {
             if self.upstream.response_done() {
                 return Ok(true);
             }
-            match waiting::now_or_never(self.upstream.read_response_body()).await {
+            match self.upstream.read_at_hand().await {
                 None => return Ok(false),
                 Some(Ok(None)) => return Ok(true),
                 Some(Ok(Some(chunk))) => length += self.take(chunk),
@@ -385,27 +384,25 @@ impl Passing<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn next(&mut self, upstream: &Upstream, terms: &Terms) -> Result<Option<Bytes>, Failure> {
-        let now = Instant::now();
         let idle = match self.is_done() {
-            true => AFTER_DONE,
-            false => attempt::between(now, self.last_event + upstream.timeouts.idle),
+            true => Instant::now() + AFTER_DONE,
+            false => self.last_event + upstream.timeouts.idle,
         };
-        let total = attempt::between(now, terms.deadline);
-        let (limit, phase) = match idle < total {
+        let (until, phase) = match idle < terms.deadline {
             true => (idle, Phase::Idle),
-            false => (total, Phase::Total),
+            false => (terms.deadline, Phase::Total),
         };
-        self.upstream.set_read_timeout(Some(limit));
         let read = tokio::select! {
             biased;
-            read = self.upstream.read_response_body() => read,
+            read = self.upstream.read_body(until) => read,
             () = waiting::client_left(self.client) => return Err(Failure::ClientGone),
         };
         match read {
             Err(_) if self.is_finished() => Ok(None),
             read => read.map_err(|e| {
-                Failure::Upstream(match e.etype() {
-                    ErrorType::ReadTimedout => UpstreamFailure::read(&e, phase),
+                let failure = UpstreamFailure::read(&e, phase);
+                Failure::Upstream(match failure.cause {
+                    Cause::Timeout(_) => failure,
                     _ => UpstreamFailure::cut(&e),
                 })
             }),

@@ -12,6 +12,7 @@ use super::attempt::Terms;
 use super::headers::{self, Media};
 use super::reading::MAX_WHOLE_BYTES;
 use crate::openai::rewrite::{Rewrites, StreamRewriter};
+use crate::workers::walk;
 
 /// Changes the bytes of one answer.
 pub enum Rewriting {
@@ -46,7 +47,7 @@ impl Rewriting {
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
         match self {
             Self::None => chunk,
-            Self::Stream(stream) => stream.push(chunk),
+            Self::Stream(stream) => walk(stream.held_bytes() + chunk.len(), || stream.push(chunk)),
             Self::Whole(_, held) => {
                 held.extend_from_slice(&chunk);
                 if held.len() <= MAX_WHOLE_BYTES {
@@ -63,10 +64,11 @@ impl Rewriting {
     pub fn finish(&mut self) -> Bytes {
         match self {
             Self::None => Bytes::new(),
-            Self::Stream(stream) => stream.finish(),
+            Self::Stream(stream) => walk(stream.held_bytes(), || stream.finish()),
             Self::Whole(rewrites, held) => {
                 let held = held.split().freeze();
-                rewrites.whole(&held).map_or(held, Bytes::from)
+                let changed = walk(held.len(), || rewrites.whole(&held));
+                changed.map_or(held, Bytes::from)
             }
         }
     }

@@ -5,14 +5,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, finish, framing, models, open, tunnel, websocket};
+use super::{admit, answer, exchange, finish, framing, models, open, tunnel, waiting, websocket};
 use crate::admin;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
@@ -82,7 +84,7 @@ async fn go(
     if session.is_http2() && !context.hold_header(header_bytes) {
         return Err(Failure::Shed(Shed::HeaderMemory));
     }
-    let value = match Way::of(session.req_header()) {
+    let body = match Way::of(session.req_header()) {
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;
         }
@@ -91,19 +93,30 @@ async fn go(
         Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
             context.endpoint = Endpoint::Health.name();
-            admin::health()
+            json(&admin::health())
         }
         Way::Models => {
             context.endpoint = Endpoint::Models.name();
             admit::caller(&session.req_header().headers, context)?;
-            models::list(context, shared).await
+            let mut waited = Duration::ZERO;
+            let list = waiting::timed(&mut waited, models::list(context, shared)).await;
+            context.waited += waited;
+            list
         }
         Way::Model(id) => {
             context.endpoint = Endpoint::Model(&id).name();
             admit::caller(&session.req_header().headers, context)?;
-            models::retrieve(context, shared, &id).await?
+            let mut waited = Duration::ZERO;
+            let model = models::retrieve(context, shared, &id);
+            let model = waiting::timed(&mut waited, model).await;
+            context.waited += waited;
+            json(&model?)
         }
     };
-    let sent = answer::json(session, context, &value).await;
+    let sent = answer::json(session, context, body).await;
     sent.map_err(|_| Failure::ClientGone)
+}
+
+fn json(value: &serde_json::Value) -> Bytes {
+    Bytes::from(value.to_string())
 }

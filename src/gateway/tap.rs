@@ -22,6 +22,7 @@ use crate::openai::said::Said;
 use crate::openai::sse::{Event, Parser};
 use crate::openai::unasked::{self, Unasked};
 use crate::openai::usage::Tally;
+use crate::workers::walk;
 
 /// As much of an event that has not ended is held; of a longer one what is there passes.
 const MAX_HELD_BYTES: usize = 64 << 10;
@@ -122,7 +123,7 @@ impl Tap {
         self.parser.push(&chunk, |event| {
             if heard.complaint.is_none() {
                 let end = event.end;
-                heard.hear(&event, &mut kept_back);
+                walk(event.bytes(), || heard.hear(&event, &mut kept_back));
                 last = heard.complaint.is_some().then_some(end);
             }
         });
@@ -217,7 +218,9 @@ impl Tap {
     /// tells it.
     pub fn broken(&self) -> (Option<Bytes>, u64) {
         let heard = &self.heard;
-        let partial = heard.gatherer.as_ref().and_then(Gatherer::partial);
+        let gatherer = heard.gatherer.as_ref();
+        let partial =
+            gatherer.and_then(|gatherer| walk(gatherer.held_bytes(), || gatherer.partial()));
         let partial = partial.map(|partial| self.without_key(partial));
         (partial, heard.next_number)
     }
@@ -233,9 +236,11 @@ impl Tap {
         let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
         let gathers = self.heard.wants.gathers;
         let gathered = self.gathered().filter(|_| gathers);
-        let answer = gathered.and_then(|gatherer| match is_whole {
-            true => gatherer.finish().ok(),
-            false => gatherer.partial(),
+        let answer = gathered.and_then(|gatherer| {
+            walk(gatherer.held_bytes(), || match is_whole {
+                true => gatherer.finish().ok(),
+                false => gatherer.partial(),
+            })
         });
         let answer = answer.map(|answer| self.without_key(answer));
         Reading {
@@ -250,7 +255,7 @@ impl Tap {
     /// An answer of which an event may have told an error.
     fn without_key(&self, answer: Vec<u8>) -> Bytes {
         match self.heard.complaint {
-            Some(_) => self.echo.mask(Bytes::from(answer)),
+            Some(_) => walk(answer.len(), || self.echo.mask(Bytes::from(answer))),
             None => Bytes::from(answer),
         }
     }
@@ -366,6 +371,7 @@ fn join(out: &mut Vec<Bytes>, from: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::JOIN_BELOW;
     use super::*;
     use crate::openai::dialect::Dialect;
 
@@ -550,6 +556,20 @@ mod tests {
         let cut = unmarked.trim_end().to_owned();
         let passed = pass(&mut tap(false, true), &cut, cut.len());
         assert_eq!(passed, ([HI, STOP, MARK].concat(), End::Complete));
+    }
+
+    #[test]
+    fn an_event_that_comes_byte_by_byte_is_held_in_few_pieces() {
+        let mut tap = tap(false, false);
+        let mut out = Vec::new();
+        let long = format!("data: {}", "x".repeat(MAX_HELD_BYTES - 10));
+        for byte in long.bytes() {
+            tap.push(Bytes::from(vec![byte]), &mut out);
+        }
+        assert_eq!(tap.held.len, long.len());
+        assert!(tap.held.pieces.iter().count() <= MAX_HELD_BYTES / JOIN_BELOW);
+        tap.push(Bytes::from_static(b"\n\n"), &mut out);
+        assert_eq!(out.concat(), [&long, "\n\n"].concat().as_bytes());
     }
 
     #[test]

@@ -293,13 +293,25 @@ pub fn is_disguised(path: &str) -> bool {
     plain != path && matches!(Endpoint::find(plain), Some(Endpoint::Exchange(_)))
 }
 
+/// How many letters of a path may be wrong, missing or too many.
+const MAX_TYPOS: usize = 2;
+
 /// The path that was probably meant by one that we do not serve.
 pub fn suggestion(path: &str) -> Option<String> {
     let trimmed = path.trim_end_matches('/');
     let bare = trimmed.strip_prefix(PREFIX).unwrap_or(trimmed);
     let bare = bare.strip_prefix(PREFIX).unwrap_or(bare);
     let candidate = format!("{PREFIX}{bare}");
-    (candidate != path && Endpoint::find(&candidate).is_some()).then_some(candidate)
+    if candidate != path && Endpoint::find(&candidate).is_some() {
+        return Some(candidate);
+    }
+    let is_near = |known: &&Exchange| {
+        known.path != bare
+            && known.path.split('/').count() == bare.split('/').count()
+            && strsim::damerau_levenshtein(known.path, bare) <= MAX_TYPOS
+    };
+    let near = EXCHANGES.iter().find(is_near)?;
+    Some(format!("{PREFIX}{}", near.path))
 }
 
 #[cfg(test)]
@@ -327,6 +339,9 @@ mod tests {
             ("/chat/completions", "/v1/chat/completions"),
             ("/v1/chat/completions/", "/v1/chat/completions"),
             ("/v1/v1/embeddings", "/v1/embeddings"),
+            ("/v1/chat/completion", "/v1/chat/completions"),
+            ("/v1/chat/compeltions", "/v1/chat/completions"),
+            ("/embedding", "/v1/embeddings"),
         ] {
             assert_eq!(Endpoint::find(path), None, "{path}");
             assert_eq!(suggestion(path).as_deref(), Some(meant));
@@ -334,7 +349,9 @@ mod tests {
         for path in ["/", "/v1", "/v1/models/", "/V1/chat/completions", "/v2/x"] {
             assert_eq!(Endpoint::find(path), None, "{path}");
         }
-        assert_eq!(suggestion("/nothing"), None);
+        for path in ["/nothing", "/v1/files", "/v1/responses/x", "/v1/batches"] {
+            assert_eq!(suggestion(path), None, "{path}");
+        }
     }
 
     #[test]

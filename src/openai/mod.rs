@@ -2,7 +2,7 @@
 //!
 //! `endpoint` names the paths, `privileges` what of the rest needs permission, `forwarding` which headers of a
 //! client's never pass. Of a request, `request` reads JSON and `form` forms, `slot` is where either names
-//! its model, `references` finds what else is named there, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
+//! its model, `model_name` what can be its name, `references` finds what else is named there, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
 //! answer, `sniff` tells what it is by its first bytes, `sse` tells the events of a stream apart, `progress`
 //! says what each means, `usage` what was used; `estimate` says what may have been used, from what `said`
 //! counts; `unasked` finds what of that is not for the client; `gather` makes one answer of a stream and
@@ -23,6 +23,7 @@ pub mod failed;
 pub mod form;
 pub mod forwarding;
 pub mod gather;
+pub mod model_name;
 pub mod models;
 pub mod patches;
 pub mod privileges;

@@ -23,6 +23,17 @@ pub enum Privilege {
     UsageReports,
 }
 
+impl Privilege {
+    /// The setting that allows it, as in [`Grants`].
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::EphemeralKeys | Self::Calls => "allow_ephemeral_keys",
+            Self::AccountKeys | Self::Administration => "allow_administration",
+            Self::UsageReports => "allow_usage_reports",
+        }
+    }
+}
+
 /// What a tenant may do of all that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grants {

@@ -15,6 +15,7 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::model_name::{self, MAX_NAME_BYTES, Unfit};
 use super::shape::{place_in, string_length};
 use super::slot::Slot;
 use super::streaming::{self, Streaming};
@@ -55,6 +56,8 @@ pub enum BodyError {
     Shadowed(&'static str),
     /// A key's value has the wrong type.
     WrongType(&'static str, &'static str),
+    /// The model's name cannot be one.
+    Model(Unfit),
 }
 
 /// The keys that we act on.
@@ -226,11 +229,22 @@ impl<'b> Fields<'b> {
     }
 }
 
+/// The most bytes that a name of [`MAX_NAME_BYTES`] has in JSON: its quotes, and an escape for each byte.
+const MAX_NAME_JSON_BYTES: usize = 2 + 6 * MAX_NAME_BYTES;
+
 /// The name that a model's value gives.
 fn name(value: &RawValue) -> Result<Option<Cow<'_, str>>, BodyError> {
+    let json = value.get();
+    if json.starts_with('"') && json.len() > MAX_NAME_JSON_BYTES {
+        return Err(BodyError::Model(Unfit::TooLong));
+    }
     let name: Option<Key<'_>> =
-        serde_json::from_str(value.get()).map_err(|_| BodyError::WrongType("model", "a string"))?;
-    Ok(name.map(|Key(name)| name))
+        serde_json::from_str(json).map_err(|_| BodyError::WrongType("model", "a string"))?;
+    let Some(Key(name)) = name else {
+        return Ok(None);
+    };
+    model_name::check(&name).map_err(BodyError::Model)?;
+    Ok(Some(name))
 }
 
 fn place(body: &[u8], value: &RawValue) -> Range<u64> {
@@ -299,6 +313,27 @@ mod tests {
         ] {
             assert_eq!(peek(body.as_bytes()).unwrap().model, None, "{body}");
             assert_eq!(rewrite(body, "m"), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_models_name_is_checked_as_it_means_and_not_as_it_is_written() {
+        let longest = "x".repeat(MAX_NAME_BYTES);
+        let escaped = "\\u0078".repeat(MAX_NAME_BYTES);
+        for name in [&longest, &escaped] {
+            let body = format!("{{\"model\":\"{name}\"}}");
+            let model = peek(body.as_bytes()).unwrap().model;
+            assert_eq!(model.as_deref(), Some(longest.as_str()));
+        }
+        for (name, why) in [
+            ("", Unfit::Empty),
+            ("\\u002e.", Unfit::Dots),
+            ("a\\nb", Unfit::Control),
+            (&format!("{longest}x"), Unfit::TooLong),
+            (&format!("{escaped}x"), Unfit::TooLong),
+        ] {
+            let body = format!("{{\"model\":\"{name}\"}}");
+            assert_eq!(peek(body.as_bytes()), Err(BodyError::Model(why)), "{body}");
         }
     }
 

@@ -94,6 +94,11 @@ impl StreamRewriter {
         Bytes::from(patches.apply(&bytes))
     }
 
+    /// How many bytes of an event that has not ended it keeps.
+    pub fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
     /// The stream has ended: what is left, as it came.
     pub fn finish(&mut self) -> Bytes {
         self.join(Bytes::new())

@@ -36,6 +36,13 @@ pub struct Event<'a> {
     pub end: u64,
 }
 
+impl Event<'_> {
+    /// How many bytes of the stream it takes.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.start)).unwrap_or(usize::MAX)
+    }
+}
+
 /// An event is longer than [`MAX_EVENT_BYTES`], and its name and data are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;

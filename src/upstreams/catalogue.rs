@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::{Connector, Payload, Turn, Upstream, told};
 use crate::openai::models::{self, Model};
+use crate::workers;
 
 /// Where the list is asked for.
 const OPERATION: &str = "/models";
@@ -138,23 +139,23 @@ impl Upstream {
         };
         let header = build().ok_or("the request cannot be written as HTTP")?;
         let said = |e: Box<pingora::Error>| told(&e);
+        let until = Instant::now() + PATIENCE;
         let connection = connector.connect(peer).await.map_err(said)?;
-        let sent = connection.send(&header, &Payload::default()).await;
+        let sent = connection.send(&header, &Payload::default(), until).await;
         let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
-        session.read_response_header().await.map_err(said)?;
-        let status = session.response_header().map(|header| header.status);
-        if status != Some(http::StatusCode::OK) {
-            let status = status.map_or(0, |status| status.as_u16());
-            return Err(format!("it answered with status {status}"));
+        let status = session.header(until).await.map_err(said)?.status;
+        if status != http::StatusCode::OK {
+            return Err(format!("it answered with status {}", status.as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = session.read_response_body().await.map_err(said)? {
+        while let Some(chunk) = session.read_body(until).await.map_err(said)? {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_LIST_BYTES {
                 return Err(format!("its list is longer than {MAX_LIST_BYTES} bytes"));
             }
         }
         connector.release(session, peer).await;
-        models::read(&body).ok_or_else(|| "what it answered is no list".to_owned())
+        let models = workers::walk(body.len(), || models::read(&body));
+        models.ok_or_else(|| "what it answered is no list".to_owned())
     }
 }

@@ -7,7 +7,7 @@
 //! tens of kilobytes, would be moved from step to step with each request and kept by each open stream.
 //! And a short request leaves in one write, header and body together, where Pingora flushes between them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
@@ -21,6 +21,7 @@ use pingora::protocols::http::v1::client::{HttpSession as Http1Session, http_req
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::io::AsyncWriteExt;
 
+use super::deadline;
 use super::idle::Idle;
 use super::payload::Chunks;
 use super::pool::IDLE_CONNECTION;
@@ -134,20 +135,21 @@ impl Connection {
     /// Sends a request, header and body.
     ///
     /// # Errors
-    /// See [`NotSent`].
+    /// See [`NotSent`]; a timeout where it has not been taken until then.
     pub async fn send(
         self,
         header: &RequestHeader,
         body: &Payload,
+        until: Instant,
     ) -> std::result::Result<Session, Box<NotSent>> {
         let (http, sent) = match self.wire {
             Wire::Http1(mut stream) => {
-                let sent = send_http1(&mut stream, header, body).await;
+                let sent = send_http1(&mut stream, header, body, until).await;
                 (Box::new(HttpSession::H1(Http1Session::new(stream))), sent)
             }
             Wire::Any(mut session) => {
                 session.set_write_timeout(Some(WRITE_TIMEOUT));
-                let sent = Box::pin(send_any(&mut session, header.clone(), body)).await;
+                let sent = Box::pin(send_any(&mut session, header.clone(), body, until)).await;
                 (session, sent)
             }
         };
@@ -209,6 +211,7 @@ async fn send_http1(
     stream: &mut Stream,
     header: &RequestHeader,
     body: &Payload,
+    until: Instant,
 ) -> std::result::Result<(), Failed> {
     let Some(mut head) = http_req_header_to_wire(header) else {
         return Err(Failed {
@@ -223,15 +226,15 @@ async fn send_http1(
             && let Some(pieces) = body.in_memory()
         {
             pieces.for_each(|piece| head.extend_from_slice(piece));
-            write(stream, &head, &mut accepted).await?;
+            write(stream, &head, until, &mut accepted).await?;
         } else {
-            write(stream, &head, &mut accepted).await?;
+            write(stream, &head, until, &mut accepted).await?;
             let mut chunks = body.chunks();
             while let Some(chunk) = read(&mut chunks).await? {
-                write(stream, &chunk, &mut accepted).await?;
+                write(stream, &chunk, until, &mut accepted).await?;
             }
         }
-        in_time(stream.flush()).await
+        in_time(until, stream.flush()).await
     };
     written.await.map_err(|error| Failed {
         error,
@@ -241,9 +244,14 @@ async fn send_http1(
 }
 
 /// Writes bytes, as long as each write moves within [`WRITE_TIMEOUT`].
-async fn write(stream: &mut Stream, mut left: &[u8], accepted: &mut usize) -> Result<()> {
+async fn write(
+    stream: &mut Stream,
+    mut left: &[u8],
+    until: Instant,
+    accepted: &mut usize,
+) -> Result<()> {
     while !left.is_empty() {
-        let written = in_time(stream.write(left)).await?;
+        let written = in_time(until, stream.write(left)).await?;
         if written == 0 {
             return Error::e_explain(ErrorType::WriteError, "the connection takes no more");
         }
@@ -258,25 +266,31 @@ async fn read(chunks: &mut Chunks<'_>) -> Result<Option<Bytes>> {
     chunk.or_err(ErrorType::FileReadError, "a body that waits in a file")
 }
 
-async fn in_time<T>(io: impl Future<Output = std::io::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(WRITE_TIMEOUT, io).await {
-        Ok(done) => done.or_err(ErrorType::WriteError, "while sending the request"),
-        Err(_) => Error::e_explain(ErrorType::WriteTimedout, "while sending the request"),
-    }
+async fn in_time<T>(until: Instant, io: impl Future<Output = std::io::Result<T>>) -> Result<T> {
+    let io = async {
+        let done = io.await;
+        done.or_err(ErrorType::WriteError, "while sending the request")
+    };
+    deadline::writing(until.min(Instant::now() + WRITE_TIMEOUT), io).await
 }
 
 async fn send_any(
     session: &mut HttpSession,
     header: RequestHeader,
     body: &Payload,
+    until: Instant,
 ) -> std::result::Result<(), Failed> {
     let failed = |began| move |error| Failed { error, began };
     let headed = session.write_request_header(Box::new(header)).await;
     headed.map_err(failed(false))?;
-    let mut chunks = body.chunks();
-    while let Some(chunk) = read(&mut chunks).await.map_err(failed(true))? {
-        let written = session.write_request_body(chunk, false).await;
-        written.map_err(failed(true))?;
-    }
-    session.finish_request_body().await.map_err(failed(true))
+    let written = async {
+        let mut chunks = body.chunks();
+        while let Some(chunk) = read(&mut chunks).await? {
+            session.write_request_body(chunk, false).await?;
+        }
+        session.finish_request_body().await
+    };
+    deadline::writing(until, written)
+        .await
+        .map_err(failed(true))
 }

@@ -178,13 +178,14 @@ async fn check(
     settings: &HealthCheck,
     connector: &Connector,
 ) -> Result<(), String> {
+    let until = Instant::now() + settings.timeout;
     let peers = server.peers();
     let mut found = Err("its name has no address".to_owned());
     for peer in peers.iter() {
         found = match &settings.ask {
             None => reach(peer).await,
             Some(ask) => {
-                let status = status(peer, ask.method.as_str(), &ask.path, connector).await;
+                let status = status(peer, ask.method.as_str(), &ask.path, connector, until).await;
                 status.and_then(|status| {
                     let expected = ask.expect.iter().any(|range| range.contains(&status));
                     let unexpected = || format!("it answered with status {status}");
@@ -212,6 +213,7 @@ async fn status(
     method: &str,
     path: &str,
     connector: &Connector,
+    until: Instant,
 ) -> Result<u16, String> {
     let said = |e: Box<pingora::Error>| told(&e);
     let mut header =
@@ -226,26 +228,23 @@ async fn status(
         )
         .map_err(said)?;
     let connection = connector.connect(peer).await.map_err(said)?;
-    let sent = connection.send(&header, &Payload::default()).await;
+    let sent = connection.send(&header, &Payload::default(), until).await;
     let mut session = sent.map_err(|not_sent| said(not_sent.error))?;
-    session.read_response_header().await.map_err(said)?;
-    let status = session.response_header().map(|header| header.status);
+    let status = session.header(until).await.map_err(said)?.status;
     // The length that an answer to HEAD tells is of a body that does not come.
     let mut left = match header.method == Method::HEAD {
         true => 0,
         false => MAX_ANSWER_BYTES,
     };
     while left > 0
-        && let Some(chunk) = session.read_response_body().await.map_err(said)?
+        && let Some(chunk) = session.read_body(until).await.map_err(said)?
     {
         left = left.saturating_sub(chunk.len());
     }
     if left > 0 {
         connector.release(session, peer).await;
     }
-    status
-        .map(|status| status.as_u16())
-        .ok_or_else(|| "no answer".to_owned())
+    Ok(status.as_u16())
 }
 
 #[cfg(test)]

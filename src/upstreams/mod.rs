@@ -3,8 +3,9 @@
 //! `pool` keeps the servers and their addresses, `balancer` picks one, `health` asks them how they
 //! are and `breaker` leaves out what fails. `keys` takes turns among the keys, `cooldown` knows which
 //! of them can be used, and `standing` how long a fault of one lasts. `places` bounds how much is asked
-//! at once and `budget` how often again; `connector` keeps the connections, `session` decides which of
-//! them may be used again; `told` is what their errors tell. `conditions` keeps what has been learnt of all of them from one snapshot to
+//! at once and `budget` how often again; `connector` keeps the connections, `session` reads answers and
+//! decides which connections may be used again, and `deadline` holds both to their time; `told` is what
+//! their errors tell. `conditions` keeps what has been learnt of all of them from one snapshot to
 //! the next. Owns what an upstream needs to be asked. Does not know what is asked, and why (`gateway`).
 //! How each part fails stands in its file.
 
@@ -15,6 +16,7 @@ mod catalogue;
 mod conditions;
 mod connector;
 mod cooldown;
+pub mod deadline;
 pub mod health;
 mod idle;
 mod keys;

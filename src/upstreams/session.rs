@@ -3,38 +3,58 @@
 //! A connection that is used again must stand exactly between two messages, or one caller's request is
 //! answered with what was another's. So it goes back to the pool only when the request was sent whole,
 //! the end of the answer can be told in one way only and has been read, and no byte has come behind it.
-//! Everything else closes it. Owns that decision; `connector` owns the pool. Does not read answers: its
-//! users do, through Pingora's session.
+//! Everything else closes it. Owns that decision, and every read of an answer: each has a deadline, hints are
+//! passed over, what is read without a pause yields from time to time, and each piece of a body owns its
+//! memory. `connector` owns the pool. Does not know what answers mean. Fails with Pingora's errors.
 
-use std::ops::{Deref, DerefMut};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Http1Session;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 
 use super::connector::Wire;
+use super::deadline::{self, MAX_HINTS, NO_ANSWER};
+use crate::workers;
 
-/// A request's session with an upstream; Pingora's, which reads the answer.
+/// A request's session with an upstream.
 pub struct Session {
     http: Box<HttpSession>,
     is_sent: bool,
     is_head: bool,
     /// What has ended the answer in place of its end; the next read gives it.
     broken: Option<Box<Error>>,
+    /// How many headers have come.
+    headers: usize,
+    /// How long the last piece of the body was.
+    last_bytes: usize,
 }
 
 impl Session {
     /// A session of which only a part of the request has been sent.
-    pub fn new(http: Box<HttpSession>, method: &Method) -> Self {
+    pub(super) fn new(mut http: Box<HttpSession>, method: &Method) -> Self {
+        // Every read has a deadline of its own.
+        http.set_read_timeout(None);
         Self {
             http,
             is_sent: false,
             is_head: *method == Method::HEAD,
             broken: None,
+            headers: 0,
+            last_bytes: 0,
         }
+    }
+
+    /// A session whose answer is no WebSocket, although one was asked for. Its connection is not used again.
+    pub fn of_declined(http1: Box<Http1Session>) -> Self {
+        Self::new(Box::new(HttpSession::H1(*http1)), &Method::GET)
     }
 
     /// Notes that the whole request has been sent.
@@ -60,11 +80,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the whole request has been sent.
-    pub fn is_sent(&self) -> bool {
-        self.is_sent
-    }
-
     /// Whether the answer has come to its end. To Pingora a stream of HTTP/2 that was reset has ended
     /// like one that is complete.
     pub fn response_done(&mut self) -> bool {
@@ -80,15 +95,75 @@ impl Session {
         }
     }
 
-    /// The next bytes of the answer's body; `None` at its end.
+    /// The header of the answer. May be dropped while it waits.
     ///
     /// # Errors
-    /// The connection's.
-    pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
-        match self.broken.take() {
-            Some(error) => Err(error),
-            None => self.http.read_response_body().await,
+    /// The connection's, a timeout, and what is no answer: hints without end, or another protocol that was not
+    /// asked for.
+    pub async fn header(&mut self, until: Instant) -> Result<Parts> {
+        loop {
+            match self.http.response_header() {
+                None => {}
+                Some(header) if !header.status.is_informational() => {
+                    return Ok(header.as_owned_parts());
+                }
+                Some(header) if header.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    let what = "it switched protocols unasked";
+                    return Error::e_explain(ErrorType::Custom(NO_ANSWER), what);
+                }
+                Some(_) if self.headers > MAX_HINTS => {
+                    let what = "it sent hints without end";
+                    return Error::e_explain(ErrorType::Custom(NO_ANSWER), what);
+                }
+                Some(_) => {}
+            }
+            deadline::reading(until, self.http.read_response_header()).await?;
+            self.headers += 1;
         }
+    }
+
+    /// The next bytes of the answer's body; `None` at its end. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// The connection's, and a timeout.
+    pub async fn read_body(&mut self, until: Instant) -> Result<Option<Bytes>> {
+        workers::yield_after(self.last_bytes).await;
+        self.last_bytes = 0;
+        deadline::reading(until, self.read()).await
+    }
+
+    /// The same, as far as it has come already; `None` where nothing has, or where the task has read enough for
+    /// now. Nothing is waited for, so no deadline is looked at: a read that waits has to follow.
+    pub async fn read_at_hand(&mut self) -> Option<Result<Option<Bytes>>> {
+        let read = async {
+            workers::yield_after(self.last_bytes).await;
+            self.last_bytes = 0;
+            self.read().await
+        };
+        let mut read = pin!(read);
+        poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let mut piece = self.http.read_response_body().await?;
+        if let (HttpSession::H2(_), Some(shared)) = (&*self.http, &mut piece) {
+            // It is a part of all that was read at once, and would keep that. Over HTTP/1 Pingora copies.
+            *shared = Bytes::copy_from_slice(shared);
+        }
+        self.last_bytes = piece.as_ref().map_or(0, Bytes::len);
+        Ok(piece)
+    }
+
+    /// Closes the connection, or the stream of one.
+    pub async fn shutdown(&mut self) {
+        self.http.shutdown().await;
     }
 
     /// The connection, where another request may follow on it.
@@ -113,20 +188,6 @@ impl Session {
                 Some(Wire::Any(Box::new(other)))
             }
         }
-    }
-}
-
-impl Deref for Session {
-    type Target = HttpSession;
-
-    fn deref(&self) -> &HttpSession {
-        &self.http
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut HttpSession {
-        &mut self.http
     }
 }
 

@@ -46,6 +46,7 @@ fn is_of_io(cause: &(dyn StdError + Send + Sync + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::deadline::NO_ANSWER;
     use super::*;
 
     const SENT: &str = "sk-sent-by-the-upstream";
@@ -66,6 +67,13 @@ mod tests {
             assert!(!told.contains(SENT), "{told}");
             assert!(told.contains(": "), "{told}");
         }
+    }
+
+    #[test]
+    fn what_we_say_of_something_that_is_no_answer_is_told() {
+        let error = Error::explain(ErrorType::Custom(NO_ANSWER), "it sent hints without end");
+        let told = told(&error);
+        assert!(told.contains("it sent hints without end"), "{told}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A body of any size and framing reaches the upstream as it was sent, but for the model.
 
+use std::time::{Duration, Instant};
+
 use crate::support::client::{Client, post};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, PROMPT, soon};
 
@@ -189,4 +191,42 @@ async fn a_body_that_is_not_utf8_is_refused_wherever_it_is_not() {
         gateway.post("/v1/chat/completions", whole).await.status,
         200
     );
+}
+
+#[tokio::test]
+async fn large_bodies_keep_no_other_request_waiting() {
+    // Every value is a step for a parser.
+    let values = "0,".repeat(15 << 20);
+    let body = format!("{{\"model\":\"gpt-4o\",\"x\":[{values}0]}}");
+    let upstream = Upstream::answering("{}").await;
+    let one_worker =
+        config(upstream.address, "", "").replace("server:\n", "server:\n  threads: 1\n");
+    let gateway = Gateway::start_quietly(&one_worker);
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let (mut client, request) = (
+            gateway.connect().await,
+            post("/v1/chat/completions", "", &body),
+        );
+        all.spawn(async move {
+            client.send(request).await;
+            client.response().await.status
+        });
+    }
+    let mut waits = Vec::new();
+    while !all.is_empty() {
+        if let Some(status) = all.try_join_next() {
+            assert_eq!(status.unwrap(), 200);
+        }
+        let asked = Instant::now();
+        assert_eq!(gateway.get("/health").await.status, 200);
+        waits.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let line = gateway.access_line("path=/v1/chat/completions");
+    let (_, own) = line.split_once(" own_ms=").unwrap();
+    let own: f64 = own.split(' ').next().unwrap().parse().unwrap();
+    let longest = waits.iter().max().unwrap().as_secs_f64() * 1000.0;
+    // Behind the work on one body, a request would wait for nearly all of that.
+    assert!(longest < own / 2.0, "{longest} ms of {own}; {waits:?}");
 }

@@ -186,7 +186,7 @@ fn check_says_why_a_request_would_be_refused() {
         (
             "gpt-4o\n",
             "blue",
-            "404 model_not_found: the name has a control character in it",
+            "400 invalid_value: the name of the model is invalid: a control character stands in it",
         ),
     ] {
         let arguments = ["check", "--model", model, "--tenant", tenant];

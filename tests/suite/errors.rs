@@ -69,6 +69,25 @@ async fn bodies_that_cannot_be_served() {
 }
 
 #[tokio::test]
+async fn what_is_no_models_name_is_told_and_never_noted() {
+    let (upstream, gateway) = started().await;
+    let long = "x".repeat(257);
+    for (model, why) in [
+        ("", "it is empty"),
+        (".", "are no names"),
+        ("..", "are no names"),
+        ("gpt-4o\\u0000", "a control character"),
+        (long.as_str(), "longer than 256 bytes"),
+    ] {
+        let response = gateway.post("/v1/chat/completions", &chat(model)).await;
+        response.assert_error(400, INVALID, Some("invalid_value"), Some("model"));
+        assert!(response.text().contains(why), "{}", response.text());
+    }
+    assert!(!gateway.output().text().contains(&long));
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
 async fn models_that_are_not_there_and_models_that_are_not_allowed_look_alike() {
     let (upstream, gateway) = started().await;
     for model in ["unheard-of", "forbidden", "missing"] {

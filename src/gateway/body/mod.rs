@@ -33,6 +33,7 @@ use crate::openai::slot::Slot;
 use crate::openai::streaming::{Asked, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
+use crate::workers::{self, walk};
 
 pub use pace::Pace;
 
@@ -72,7 +73,8 @@ impl Body {
 
     /// What an estimate of its tokens is made from, where it is JSON.
     pub fn prompt(&self) -> Option<Prompt> {
-        self.json().map(Prompt::new)
+        self.json()
+            .map(|bytes| walk(bytes.len(), || Prompt::new(bytes)))
     }
 
     /// The whole of it, where it is JSON.
@@ -132,7 +134,7 @@ impl Body {
             patches.pieces(bytes).for_each(|piece| payload.push(piece));
             return Ok(payload);
         }
-        let edited = edits.apply(&patches.apply(bytes));
+        let edited = walk(bytes.len(), || edits.apply(&patches.apply(bytes)));
         let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
         Ok(Payload::from(Bytes::from(edited)))
     }
@@ -162,8 +164,8 @@ pub async fn read(
         return Box::pin(form::read(session, pace, &settings.forms, is_strict)).await;
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
-    let peek = request::peek(&bytes).map_err(Failure::Body)?;
-    if let Some(reference) = is_strict.then(|| references::find(&bytes)).flatten() {
+    let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
+    if is_strict && let Some(reference) = walk(bytes.len(), || references::find(&bytes)) {
         return Err(Failure::Names(reference));
     }
     Ok(Body {
@@ -255,6 +257,7 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The next bytes of a body, in the time that a client has for them; `None` at its end.
 pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+    workers::yield_after(pace.take_last()).await;
     let too_slow = || Failure::Shed(Shed::BodyRate);
     let left = pace.left().ok_or_else(too_slow)?;
     let late = || match left < READ_TIMEOUT {
@@ -280,5 +283,9 @@ pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option
         _ => Failure::ClientGone,
     })?;
     pace.pass(read.as_ref().map_or(0, Bytes::len));
-    Ok(read)
+    // Over HTTP/2 it is a part of all that was read at once, and would keep that.
+    Ok(match is_http2 {
+        true => read.map(|shared| Bytes::copy_from_slice(&shared)),
+        false => read,
+    })
 }

@@ -12,6 +12,8 @@ use crate::config::Limits;
 pub struct Pace {
     since: Instant,
     came: usize,
+    /// How many bytes came last.
+    last: usize,
     /// Bytes a second; 0 for no bound.
     rate: usize,
     grace: Duration,
@@ -23,6 +25,7 @@ impl Pace {
         Self {
             since,
             came,
+            last: 0,
             rate: limits.body_rate,
             grace: limits.header_timeout,
         }
@@ -31,6 +34,12 @@ impl Pace {
     /// Notes bytes that have come.
     pub fn pass(&mut self, bytes: usize) {
         self.came += bytes;
+        self.last = bytes;
+    }
+
+    /// How many bytes came last, unless that has been asked already.
+    pub fn take_last(&mut self) -> usize {
+        std::mem::take(&mut self.last)
     }
 
     /// Leaves out a time in which nothing was read.

@@ -11,7 +11,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use memchr::memmem;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, ReadBuf};
 
@@ -19,8 +18,8 @@ use super::super::failure::Failure;
 use crate::observe::metrics::Shed;
 use crate::runtime::{Held, Memory};
 
-/// What ends a header.
-const END: &[u8] = b"\r\n\r\n";
+/// What is said of a line that begins with a blank: some servers join it with the one before.
+const FOLDED: &str = "a header line is folded";
 /// What is read at once. A connection keeps as many bytes of memory for its next header, and a header
 /// of this size is not counted against the memory for headers.
 pub const READ_BYTES: usize = 4 << 10;
@@ -30,6 +29,8 @@ pub const READ_BYTES: usize = 4 << 10;
 pub struct Bounds {
     /// Bytes of one header.
     pub header: usize,
+    /// Lines of one header, besides the request line.
+    pub fields: usize,
     /// Bytes of all headers of all connections, beyond [`READ_BYTES`] of each.
     pub total: usize,
 }
@@ -40,6 +41,8 @@ pub struct Head {
     bytes: Vec<u8>,
     /// How many bytes have been looked at.
     searched: usize,
+    /// How many lines have come.
+    lines: usize,
     /// Where the header ends, once it is whole.
     end: Option<usize>,
     /// How many bytes have been passed on.
@@ -66,6 +69,7 @@ impl Head {
         Self {
             bytes: Vec::new(),
             searched: 0,
+            lines: 0,
             end: None,
             given: 0,
             memory: memory.hold_none(),
@@ -94,15 +98,19 @@ impl Head {
             return;
         }
         self.bytes.drain(..self.given);
-        (self.searched, self.end, self.given) = (0, None, 0);
+        self.begin();
         self.release();
+    }
+
+    fn begin(&mut self) {
+        (self.searched, self.lines, self.end, self.given) = (0, 0, None, 0);
     }
 
     /// Gives memory back once all has been passed on.
     pub fn release_if_given(&mut self) {
         if self.given > 0 && self.given == self.bytes.len() {
             self.bytes.clear();
-            (self.searched, self.end, self.given) = (0, None, 0);
+            self.begin();
             self.release();
         }
     }
@@ -149,14 +157,15 @@ impl Head {
             let blank = self.bytes.chunks_exact(2).take_while(|c| *c == b"\r\n");
             self.bytes.drain(..blank.count() * 2);
         }
-        let from = self.searched.saturating_sub(END.len() - 1);
-        let found = memmem::find(self.bytes.get(from..).unwrap_or_default(), END);
-        self.end = found.map(|at| from + at + END.len());
-        let until = self.end.unwrap_or(self.bytes.len());
-        if let Some(what) = self.malformed(until) {
+        if let Err(what) = self.walk() {
             return Came::Refused(Failure::Framing(what));
         }
-        self.searched = until;
+        let until = self.searched;
+        // The request line and the last, empty one are no headers.
+        if self.lines > bounds.fields + 2 {
+            let limit = bounds.fields;
+            return Came::Refused(Failure::TooManyHeaders { limit });
+        }
         if until > bounds.header {
             let limit = bounds.header;
             return Came::Refused(Failure::HeaderTooLarge { limit });
@@ -170,20 +179,51 @@ impl Head {
         }
     }
 
-    /// What is wrong with the new bytes before `until`: no header has them.
-    fn malformed(&self, until: usize) -> Option<&'static str> {
-        let new = self.bytes.get(self.searched..until)?;
-        let is_control = |byte: u8| (byte < b' ' || byte == 0x7f) && !b"\t\r\n".contains(&byte);
-        if new.iter().copied().any(is_control) {
-            return Some("its header has control characters");
+    /// Walks the new bytes of the header, to its end where that has come. Fails for what no header has.
+    fn walk(&mut self) -> Result<(), &'static str> {
+        let (bytes, from) = (&*self.bytes, self.searched);
+        let at = |position: usize| bytes.get(position).copied();
+        let before = |position: usize, by: usize| position.checked_sub(by).and_then(at);
+        let is_folded = |line: usize| matches!(at(line), Some(b' ' | b'\t'));
+        if before(from, 1) == Some(b'\n') && is_folded(from) {
+            return Err(FOLDED);
         }
-        let is_bare = |at: usize| {
-            let before = (self.searched + at).checked_sub(1);
-            before.and_then(|before| self.bytes.get(before)) != Some(&b'\r')
-        };
-        memchr::memchr_iter(b'\n', new)
-            .any(is_bare)
-            .then_some("a header line ends without CR")
+        let mut ends = 0;
+        for end in memchr::memchr_iter(b'\n', bytes.get(from..).unwrap_or_default()) {
+            let end = from + end;
+            ends += 1;
+            if before(end, 1) != Some(b'\r') {
+                return Err("a header line ends without CR");
+            }
+            if before(end, 2) == Some(b'\n') {
+                self.end = Some(end + 1);
+                break;
+            }
+            if is_folded(end + 1) {
+                return Err(FOLDED);
+            }
+        }
+        let until = self.end.unwrap_or(bytes.len());
+        let new = bytes.get(from..until).unwrap_or_default();
+        // Without a way out in between these are done many bytes at a time.
+        let is_control = |byte: u8| (byte < b' ' || byte == 0x7f) && !b"\t\r\n".contains(&byte);
+        if new
+            .iter()
+            .fold(false, |found, byte| found | is_control(*byte))
+        {
+            return Err("its header has control characters");
+        }
+        let returns = new.iter().filter(|byte| **byte == b'\r').count();
+        let came_before = usize::from(new.first() == Some(&b'\n'));
+        let comes_next = usize::from(new.last() == Some(&b'\r'));
+        if returns + came_before != ends + comes_next
+            || before(from, 1) == Some(b'\r') && came_before == 0 && !new.is_empty()
+        {
+            return Err("a header line has a CR within it");
+        }
+        self.lines += ends;
+        self.searched = until;
+        Ok(())
     }
 }
 
@@ -197,6 +237,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds {
         header: 64 << 10,
+        fields: 20,
         total: 100 << 10,
     };
 
@@ -255,12 +296,20 @@ mod tests {
             "\u{16}\u{3}\u{1}",
             "\n",
             "GET /\u{7f}",
+            "GET / HTTP/1.1\r\nx: y\r\n z\r\n",
+            "GET / HTTP/1.1\r\n\tz\r\n",
+            "GET / HTTP/1.1\r\nx: y\rz\r\n",
+            "GET / HTTP/1.1\r\r\n",
         ] {
             let came = push(&mut Head::new(&Arc::default()), bad.as_bytes());
             assert!(
                 matches!(came, Came::Refused(Failure::Framing(_))),
                 "{bad:?}"
             );
+            let mut head = Head::new(&Arc::default());
+            let mut bytes = bad.as_bytes().chunks(1);
+            let is_refused = bytes.any(|byte| matches!(push(&mut head, byte), Came::Refused(_)));
+            assert!(is_refused, "{bad:?}, byte by byte");
         }
         let mut head = Head::new(&Arc::default());
         push(&mut head, b"GET / HTTP/1.1\r");
@@ -268,6 +317,18 @@ mod tests {
             matches!(push(&mut head, b"\n"), Came::Part),
             "one line end in two pieces"
         );
+    }
+
+    #[test]
+    fn a_header_has_so_many_lines() {
+        let with = |lines: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(lines));
+        let push = |lines| push(&mut Head::new(&Arc::default()), with(lines).as_bytes());
+        assert!(matches!(push(20), Came::Whole));
+        let came = push(21);
+        assert!(matches!(
+            came,
+            Came::Refused(Failure::TooManyHeaders { limit: 20 })
+        ));
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Connection {
             head: Head::new(&shared.headers),
             bounds: Bounds {
                 header: limits.header,
+                fields: limits.header_fields,
                 total: limits.header_memory,
             },
             body: Mutex::new(None),

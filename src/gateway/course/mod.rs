@@ -103,7 +103,6 @@ impl<'r> Course<'r, '_> {
                 }
             };
             if !wait.is_zero() {
-                context.waited += wait;
                 let waiting = tokio::time::sleep(wait);
                 watched(client, context, awake, waiting).await?;
             }
@@ -124,7 +123,6 @@ impl<'r> Course<'r, '_> {
         let longest = context.runtime.settings.retries.longest_wait;
         if let Some(wait) = nobody.back_in.filter(|wait| *wait <= longest) {
             let wait = wait + Duration::from_millis(1);
-            context.waited += wait;
             watched(client, context, awake, tokio::time::sleep(wait)).await?;
             let first = self.plan.first();
             return first.map_err(|nobody| plan::unavailable(nobody, context));
@@ -159,19 +157,16 @@ impl<'r> Course<'r, '_> {
             terms.asked,
         )?;
         let affinity = outgoing::affinity(context, self.body, candidate.upstream);
-        let mut waited = Duration::ZERO;
         let asking = self.ask(
             candidate.upstream,
             &terms,
             &mut outgoing,
             &affinity,
             &here.servers,
-            &mut waited,
         );
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(asking);
         let outcome = watched(client, context, awake, asking).await?;
-        context.waited += waited;
         let name = match &outcome {
             Ok(_) => "ok",
             Err((failed, _)) => failed.name(),
@@ -225,20 +220,14 @@ impl<'r> Course<'r, '_> {
         outgoing: &mut Outgoing,
         affinity: &[u8],
         tried: &[usize],
-        waited: &mut Duration,
     ) -> Result<Asked, (Failed, Option<Seat>)> {
         let place = match &upstream.places {
-            Some(places) => {
-                let queueing = Instant::now();
-                let place = places.take().await.map_err(busy);
-                *waited += queueing.elapsed();
-                Some(place?)
-            }
+            Some(places) => Some(places.take().await.map_err(busy)?),
             None => None,
         };
         let seat = upstream.pool.choose(affinity, tried);
         let mut seat = seat.ok_or_else(unresolved)?;
-        match attempt::run(self.shared, upstream, &mut seat, terms, outgoing, waited).await {
+        match attempt::run(self.shared, upstream, &mut seat, terms, outgoing).await {
             Ok(answer) => Ok(Asked {
                 answer,
                 seat,
@@ -313,7 +302,8 @@ fn nobody() -> Failure {
     Failure::Upstream(UpstreamFailure::unresolved())
 }
 
-/// Does some work for as long as the client is there, and keeps it awake meanwhile.
+/// Does some work for as long as the client is there, and keeps it awake meanwhile. All of that is waiting
+/// where it cannot go on.
 async fn watched<T>(
     client: &mut ServerSession,
     context: &mut Context,
@@ -322,11 +312,17 @@ async fn watched<T>(
 ) -> Result<T, Failure> {
     let mut work = pin!(work);
     loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return Ok(done),
-            () = waiting::client_left(client) => return Err(Failure::ClientGone),
-            () = awake.due() => {}
+        // The work comes last: one that always has something to do leaves nothing for what comes behind it.
+        let next = async {
+            tokio::select! {
+                biased;
+                () = waiting::client_left(client) => Err(Failure::ClientGone),
+                () = awake.due() => Ok(None),
+                done = &mut work => Ok(Some(done)),
+            }
+        };
+        if let Some(done) = waiting::timed(&mut context.waited, next).await? {
+            return Ok(done);
         }
         awake.send(client, context).await?;
     }

@@ -7,13 +7,13 @@
 use std::time::{Duration, Instant};
 
 use super::Course;
-use crate::gateway::attempt::{self, Failed};
+use crate::gateway::attempt::Failed;
 use crate::gateway::context::Context;
 use crate::gateway::outgoing;
 use crate::gateway::plan::Candidate;
 use crate::ids;
 use crate::openai::verdict::{Blame, Reason, Remedy};
-use crate::upstreams::{Fault, KeyUse, Readiness};
+use crate::upstreams::{Fault, KeyUse, Readiness, deadline};
 
 /// As many other keys are tried for one request whose keys are refused: what it asks for may be why.
 const OTHER_KEYS: usize = 1;
@@ -54,7 +54,7 @@ impl<'r> Course<'r, '_> {
         let reason = failed.verdict.reason;
         let upstream = candidate.upstream;
         let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
-            || attempt::left(context.started + upstream.timeouts.total).as_millis() <= 1;
+            || deadline::left(context.started + upstream.timeouts.total).is_zero();
         if is_spent {
             return Next::Tell;
         }
@@ -96,7 +96,7 @@ impl<'r> Course<'r, '_> {
             },
         };
         let is_left = |wait: Duration| {
-            wait < attempt::left(context.started + candidate.upstream.timeouts.total)
+            wait < deadline::left(context.started + candidate.upstream.timeouts.total)
         };
         match choice {
             Next::Tell => Next::Tell,

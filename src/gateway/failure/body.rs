@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::{INVALID, bad_request, error, privilege};
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
+use crate::openai::model_name::Unfit;
 use crate::openai::request::{BodyError, MAX_DEPTH};
 
 /// Why a body was not even read to its end.
@@ -95,7 +96,17 @@ pub fn json(cause: &BodyError) -> ApiError {
             Some(name),
             format!("Invalid type for '{name}': expected {wanted}."),
         ),
+        BodyError::Model(why) => model(*why),
     }
+}
+
+/// What is said of a model's name that cannot be one, wherever it stands.
+pub fn model(why: Unfit) -> ApiError {
+    bad_request(
+        Some("invalid_value"),
+        Some("model"),
+        format!("The name of the model is invalid: {why}."),
+    )
 }
 
 /// What is said of a body that names no model where one is needed.
@@ -137,11 +148,7 @@ pub fn form(cause: &FormError) -> ApiError {
             Some(name),
             format!("The part '{name}' is longer than {limit} bytes."),
         ),
-        FormError::NotText(name) => bad_request(
-            Some("invalid_value"),
-            Some(name),
-            format!("The part '{name}' must be text, and not empty."),
-        ),
+        FormError::Model(why) => model(*why),
         FormError::Names(reference) => privilege::names(reference),
         FormError::WrongType(name, wanted) => json(&BodyError::WrongType(name, wanted)),
     }

@@ -18,6 +18,7 @@ use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
+use crate::openai::model_name::Unfit;
 use crate::openai::privileges::Privilege;
 use crate::openai::references::Reference;
 use crate::openai::request::BodyError;
@@ -64,6 +65,8 @@ pub enum Failure {
     TlsRequired,
     /// The query does not name a model.
     NoModelInQuery,
+    /// The model's name in the query cannot be one.
+    ModelInQuery(Unfit),
     /// One of `server.limits` turns the request away.
     Shed(Shed),
     /// The address sends more than the flood guard lets through.
@@ -136,6 +139,7 @@ impl Failure {
                 None,
                 "This port speaks TLS: use https:// in the URL.".to_owned(),
             ),
+            Self::ModelInQuery(why) => body::model(*why),
             Self::Unreadable(cause) => body::unreadable(cause),
             Self::Body(cause) => body::json(cause),
             Self::Form(cause) => body::form(cause),

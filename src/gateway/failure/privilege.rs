@@ -42,7 +42,10 @@ pub fn api_error(path: &str, needs: Privilege) -> ApiError {
         StatusCode::FORBIDDEN,
         INVALID,
         Some(code),
-        format!("{path} {what}"),
+        format!(
+            "{path} {what} The operator allows it with `{}`, in `server` or for the tenant.",
+            needs.setting()
+        ),
     )
 }
 

@@ -12,6 +12,7 @@ use super::error;
 use crate::openai::echo::Masking;
 use crate::openai::error::ApiError;
 use crate::openai::usage::Usage;
+use crate::upstreams::deadline::NO_ANSWER;
 use crate::upstreams::{Session, told};
 
 /// What the TLS library says of an upstream, and what an operator can make of it.
@@ -97,14 +98,14 @@ impl UpstreamFailure {
             | E::SocketError => Cause::Unreachable,
             E::InvalidHTTPHeader
             | E::H1Error
-            | E::Custom("InvalidChunk")
+            | E::Custom("InvalidChunk" | NO_ANSWER)
             | E::InvalidH2
             | E::H2Downgrade => Cause::InvalidResponse,
             _ => Cause::Reset,
         };
         let detail = match cause {
             Cause::Timeout(_) if *error.etype() == E::WriteTimedout => {
-                "it took nothing of the request for too long".to_owned()
+                "it did not take the request in time".to_owned()
             }
             Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
             Cause::Tls => of_tls(&error.to_string()),
@@ -142,14 +143,6 @@ impl UpstreamFailure {
         Self {
             cause: Cause::InvalidResponse,
             detail: "it agreed to something else than this WebSocket".to_owned(),
-        }
-    }
-
-    /// It has sent nothing that is an answer, but what may come before one.
-    pub fn unanswered() -> Self {
-        Self {
-            cause: Cause::InvalidResponse,
-            detail: "it switched protocols unasked, or sent hints without end".to_owned(),
         }
     }
 

@@ -15,11 +15,11 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 
 use super::super::answer;
-use super::super::attempt::MAX_HINTS;
 use super::super::body::{self, Pace};
 use super::super::context::Context;
 use super::super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
 use super::super::headers::{self, Media};
+use super::super::pieces::Pieces;
 use super::super::refused::{self, ErrorBody};
 use super::super::waiting;
 use crate::openai::echo::{Echo, Masking};
@@ -49,8 +49,10 @@ pub struct Carry<'a> {
     masking: Option<Masking>,
     pace: Pace,
     silence: Duration,
-    /// Why the upstream takes no more of the body; what it answers says more.
-    unsent: Option<Box<Error>>,
+    /// Whether all of the client's body has come. Over HTTP/2 trailers may follow it, which are not read.
+    has_come: bool,
+    /// Why the upstream takes no more of the body, and until when its answer may say more.
+    unsent: Option<(Box<Error>, Instant)>,
 }
 
 /// What has happened.
@@ -77,50 +79,34 @@ impl<'a> Carry<'a> {
             masking: None,
             pace,
             silence,
+            has_come: false,
             unsent: None,
         }
     }
 
     /// Sends the body on until the header of the answer is there.
     pub async fn header(&mut self) -> Result<Parts, Silent> {
-        self.end_body_if_done().await;
-        for _ in 0..=MAX_HINTS {
-            let mut header = self.next_header().await?;
-            match header.status {
-                // No other protocol was asked for: what follows is no answer of HTTP's.
-                StatusCode::SWITCHING_PROTOCOLS => break,
-                status if status.is_informational() => {}
-                _ => {
-                    self.echo.mask_headers(&mut header.headers);
-                    return Ok(header);
-                }
-            }
-        }
-        self.upstream.shutdown().await;
-        let failure = UpstreamFailure::unanswered();
-        Err(Silent::Failed(Failure::Upstream(failure)))
-    }
-
-    async fn next_header(&mut self) -> Result<Parts, Silent> {
+        let has_come = self.client.is_body_done();
+        self.end_body(has_come).await;
         loop {
-            let patience = match self.unsent {
-                Some(_) => EARLY_ANSWER,
-                None => self.silence,
+            let until = match &self.unsent {
+                Some((_, until)) => *until,
+                None => Instant::now() + self.silence,
             };
-            self.upstream.set_read_timeout(Some(patience));
-            let is_sent = self.upstream.is_sent();
+            let has_come = self.has_come;
             let event = tokio::select! {
-                read = self.upstream.read_response_header() => Event::Upstream(read),
-                came = next(self.client, &mut self.pace, is_sent) => Event::Client(came),
+                read = self.upstream.header(until) => Event::Upstream(read),
+                came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
                 Event::Client(came) => self.send(came).await.map_err(Silent::Failed)?,
-                Event::Upstream(Err(e)) => return Err(self.silent(e)),
-                Event::Upstream(Ok(())) => {
-                    let header = self.upstream.response_header();
-                    if let Some(header) = header {
-                        return Ok(header.as_owned_parts());
-                    }
+                Event::Upstream(Ok(mut header)) => {
+                    self.echo.mask_headers(&mut header.headers);
+                    return Ok(header);
+                }
+                Event::Upstream(Err(e)) => {
+                    self.upstream.shutdown().await;
+                    return Err(self.silent(e));
                 }
             }
         }
@@ -129,7 +115,7 @@ impl<'a> Carry<'a> {
     fn silent(&mut self, error: Box<Error>) -> Silent {
         // The write says better what has happened than the read after it.
         match (self.unsent.take(), error.etype()) {
-            (Some(error), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
+            (Some((error, _)), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
                 &error,
                 Phase::Total,
             ))),
@@ -191,26 +177,28 @@ impl<'a> Carry<'a> {
         }
         self.context.commit(header.status.as_u16());
         let mut is_done = self.upstream.response_done();
-        let mut tasks = vec![HttpTask::Header(Box::new(header.into()), is_done)];
+        let mut begin = Some(HttpTask::Header(Box::new(header.into()), is_done));
+        let mut body = Pieces::default();
         while !is_done {
-            let gathered = self.gather(&mut tasks).await;
+            let gathered = self.gather(&mut body).await;
             is_done = matches!(gathered, Ok(true));
             if is_done {
-                self.end(&mut tasks);
+                self.end(&mut body);
             }
-            self.write(&mut tasks).await?;
+            self.write(begin.take(), &mut body, is_done).await?;
             gathered.map_err(|e| self.cut(&e))?;
             if !is_done {
                 match self.next_chunk().await? {
-                    Some(chunk) => self.put(&mut tasks, chunk),
+                    Some(chunk) => self.put(&mut body, chunk),
                     None => {
                         is_done = true;
-                        self.end(&mut tasks);
+                        self.end(&mut body);
+                        self.write(None, &mut body, true).await?;
                     }
                 }
             }
         }
-        self.write(&mut tasks).await?;
+        self.write(begin, &mut body, false).await?;
         // An answer that came before the end of the request: its rest is for no one.
         answer::discard_body(self.client, self.context).await;
         Ok(self.upstream)
@@ -219,11 +207,11 @@ impl<'a> Carry<'a> {
     /// The next bytes of the answer, while the rest of the request goes on.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            self.upstream.set_read_timeout(Some(self.silence));
-            let is_sent = self.upstream.is_sent();
+            let until = Instant::now() + self.silence;
+            let has_come = self.has_come;
             let event = tokio::select! {
-                read = self.upstream.read_response_body() => Event::Upstream(read),
-                came = next(self.client, &mut self.pace, is_sent) => Event::Client(came),
+                read = self.upstream.read_body(until) => Event::Upstream(read),
+                came = next(self.client, &mut self.pace, has_come) => Event::Client(came),
             };
             match event {
                 Event::Client(came) => self.send(came).await?,
@@ -233,20 +221,18 @@ impl<'a> Carry<'a> {
     }
 
     /// Takes what is there already. Tells whether the answer is complete.
-    async fn gather(&mut self, tasks: &mut Vec<HttpTask>) -> pingora::Result<bool> {
-        // Nothing is waited for, so no timer is needed.
-        self.upstream.set_read_timeout(None);
-        let mut length = tasks.iter().map(body_bytes).sum::<usize>();
+    async fn gather(&mut self, body: &mut Pieces) -> pingora::Result<bool> {
+        let mut length = body.len();
         while length < MAX_WRITE_BYTES {
             if self.upstream.response_done() {
                 return Ok(true);
             }
-            match waiting::now_or_never(self.upstream.read_response_body()).await {
+            match self.upstream.read_at_hand().await {
                 None => return Ok(false),
                 Some(read) => match read? {
                     Some(chunk) => {
                         length += chunk.len();
-                        self.put(tasks, chunk);
+                        self.put(body, chunk);
                     }
                     None => return Ok(true),
                 },
@@ -255,36 +241,42 @@ impl<'a> Carry<'a> {
         Ok(self.upstream.response_done())
     }
 
-    fn put(&mut self, tasks: &mut Vec<HttpTask>, chunk: Bytes) {
+    fn put(&mut self, body: &mut Pieces, chunk: Bytes) {
         let chunk = match &mut self.masking {
             Some(masking) => masking.push(chunk),
             None => chunk,
         };
-        self.put_last(tasks, chunk);
+        self.put_last(body, chunk);
     }
 
-    /// Ends the answer, behind what has been held back of it.
-    fn end(&mut self, tasks: &mut Vec<HttpTask>) {
+    /// Adds what has been held back of an answer that is complete.
+    fn end(&mut self, body: &mut Pieces) {
         if let Some(masking) = &mut self.masking {
             let rest = masking.finish();
-            self.put_last(tasks, rest);
+            self.put_last(body, rest);
         }
-        tasks.push(HttpTask::Done);
     }
 
-    fn put_last(&mut self, tasks: &mut Vec<HttpTask>, chunk: Bytes) {
-        // An empty chunk would end the body.
-        if !chunk.is_empty() {
-            self.context.bytes_out += chunk.len();
+    fn put_last(&mut self, body: &mut Pieces, chunk: Bytes) {
+        self.context.bytes_out += chunk.len();
+        body.push(chunk);
+    }
+
+    async fn write(
+        &mut self,
+        begin: Option<HttpTask>,
+        body: &mut Pieces,
+        is_done: bool,
+    ) -> Result<(), Failure> {
+        let mut tasks = Vec::from_iter(begin);
+        while let Some(chunk) = body.pop() {
             tasks.push(HttpTask::Body(Some(chunk), false));
         }
-    }
-
-    async fn write(&mut self, tasks: &mut Vec<HttpTask>) -> Result<(), Failure> {
+        tasks.extend(is_done.then_some(HttpTask::Done));
         if tasks.is_empty() {
             return Ok(());
         }
-        let written = self.client.response_duplex_vec(std::mem::take(tasks)).await;
+        let written = self.client.response_duplex_vec(tasks).await;
         written.map(drop).map_err(|_| Failure::ClientGone)
     }
 
@@ -303,22 +295,29 @@ impl<'a> Carry<'a> {
             }
         };
         let sending = Instant::now();
+        let is_last = chunk.is_none() || self.client.is_body_done();
         // An empty chunk would end the body.
         if let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) {
             self.context.bytes_in += chunk.len();
             if self.unsent.is_none() {
-                self.unsent = self.upstream.write_body(chunk).await.err();
+                let written = self.upstream.write_body(chunk).await;
+                self.unsent = written.err().map(unsent);
             }
         }
-        self.end_body_if_done().await;
+        self.end_body(is_last).await;
         // How long the upstream takes is not held against the client.
         self.pace.exclude(sending.elapsed());
         Ok(())
     }
 
-    async fn end_body_if_done(&mut self) {
-        if self.client.is_body_done() && self.unsent.is_none() && !self.upstream.is_sent() {
-            self.unsent = self.upstream.finish_body().await.err();
+    /// Ends the body for the upstream, once, when all of it has come.
+    async fn end_body(&mut self, has_come: bool) {
+        if has_come && !self.has_come {
+            self.has_come = true;
+            if self.unsent.is_none() {
+                let written = self.upstream.finish_body().await;
+                self.unsent = written.err().map(unsent);
+            }
         }
     }
 }
@@ -335,20 +334,17 @@ fn may_tell_an_error(header: &Parts) -> bool {
         || matches!(media, Media::Json | Media::Events) && headers::is_plain(&header.headers)
 }
 
-fn body_bytes(task: &HttpTask) -> usize {
-    match task {
-        HttpTask::Body(Some(chunk), _) => chunk.len(),
-        _ => 0,
-    }
+fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {
+    (error, Instant::now() + EARLY_ANSWER)
 }
 
 /// The next bytes of the client's body; once all of it has come, nothing but that the client has gone.
 async fn next(
     client: &mut ServerSession,
     pace: &mut Pace,
-    is_sent: bool,
+    has_come: bool,
 ) -> Result<Option<Bytes>, Failure> {
-    if is_sent || client.is_body_done() {
+    if has_come {
         waiting::client_left(client).await;
         return Err(Failure::ClientGone);
     }

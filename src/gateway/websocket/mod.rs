@@ -13,13 +13,12 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
-use http::response::Parts;
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
+use pingora::{Error, ErrorType};
 
 use super::attempt;
 use super::context::Context;
@@ -33,9 +32,11 @@ use crate::config::Timeouts;
 use crate::openai::complaint::Complaint;
 use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
+use crate::openai::model_name;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
+use crate::upstreams::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::upstreams::{Session, Turn, Upstream};
 use passing::ClientEnd;
 
@@ -118,6 +119,7 @@ fn choose(
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
+        model_name::check(&model).map_err(Failure::ModelInQuery)?;
         let candidate = Plan::new(&runtime, context, &model)?.first();
         let candidate = candidate.map_err(|nobody| plan::unavailable(nobody, context))?;
         context.ask(candidate.upstream, candidate.model);
@@ -227,17 +229,21 @@ async fn ask(
     header: RequestHeader,
     timeouts: &Timeouts,
 ) -> pingora::Result<()> {
-    session.write_timeout = Some(timeouts.connect);
-    session.write_request_header(Box::new(header)).await?;
-    let until = Instant::now() + timeouts.first_token;
+    let opening = session.write_request_header(Box::new(header));
+    deadline::writing(Instant::now() + timeouts.connect, opening).await?;
     // Hints may come before the answer.
     let is_hint =
         |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
-    while session.get_status().is_none_or(is_hint) {
-        session.read_timeout = Some(attempt::left(until));
-        session.read_response().await?;
-    }
-    Ok(())
+    let answer = async {
+        for _ in 0..=MAX_HINTS {
+            session.read_response().await?;
+            if !session.get_status().is_some_and(is_hint) {
+                return Ok(());
+            }
+        }
+        Error::e_explain(ErrorType::Custom(NO_ANSWER), "it sent hints without end")
+    };
+    deadline::reading(Instant::now() + timeouts.first_token, answer).await
 }
 
 /// Refuses an upstream that has opened something, but not what was asked for.
@@ -299,16 +305,13 @@ async fn refuse(
 async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> Failure {
     // It has been asked to switch protocols: what it does after that is not known, so the connection is
     // not used again.
-    let http = Box::new(HttpSession::H1(*session));
-    let session = Session::new(http, &Method::GET);
-    let header = session.response_header().cloned();
+    let mut session = Session::of_declined(session);
     let until = Instant::now() + refused::ERROR_PATIENCE;
     let disagrees = || Failure::Upstream(UpstreamFailure::disagrees());
-    let Some(header) = header else {
+    let Ok(mut header) = session.header(until).await else {
         return disagrees();
     };
     let deadline = Instant::now() + upstream.timeouts.total;
-    let mut header = Parts::from(header);
     echo.mask_headers(&mut header.headers);
     let read = refused::read_error(session, &mut header, until, deadline, echo).await;
     let Some(ErrorBody {

@@ -4,6 +4,9 @@
 //! its code, its class, its message and its status stand, as data. What they amount to is gathered by
 //! the parent. Never fails: what is not there is `None`.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,6 +23,10 @@ pub(super) const RESPONSE_FAILED: &str = r#""response.failed""#;
 /// Finish reasons that tell of a failure, as JSON: OpenRouter's and vLLM's, what engines say of a
 /// request that they gave up, `DeepSeek`'s for a lack of resources.
 const FAILED_FINISHES: [&str; 3] = [ERROR, r#""abort""#, r#""insufficient_system_resource""#];
+
+/// What the choices of a failed answer have in them: [`ERROR`] as a key or a reason, or another reason.
+static FAILURE_WORDS: LazyLock<[Finder<'static>; FAILED_FINISHES.len()]> =
+    LazyLock::new(|| FAILED_FINISHES.map(Finder::new));
 
 /// A number from here on is no HTTP status, but a provider's own code.
 const FIRST_OWN_CODE: u32 = 1000;
@@ -186,7 +193,15 @@ impl<'b> Told<'b> {
 
     /// The first choice, where all of them have failed.
     pub(super) fn failed_choice(&self) -> Option<ToldChoice<'b>> {
-        let choices: List<ToldChoice<'b>> = serde_json::from_str(self.choices?.get()).ok()?;
+        // The choices are most of an answer, and hardly ever have one of these words in them.
+        let written = self.choices?.get();
+        if !FAILURE_WORDS
+            .iter()
+            .any(|word| word.find(written.as_bytes()).is_some())
+        {
+            return None;
+        }
+        let choices: List<ToldChoice<'b>> = serde_json::from_str(written).ok()?;
         let have_failed = choices.items.iter().all(ToldChoice::has_failed);
         choices.items.into_iter().next().filter(|_| have_failed)
     }

@@ -15,6 +15,7 @@ use std::{mem, str};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::model_name::{self, MAX_NAME_BYTES, Unfit};
 use super::references::Reference;
 use super::slot::Slot;
 use header::{Field, Part};
@@ -26,7 +27,7 @@ pub const MAX_PARTS: usize = 1000;
 pub const MAX_PART_HEADER_BYTES: usize = 16 * 1024;
 
 /// The most bytes that the value of `model` or `stream` may have.
-pub const MAX_VALUE_BYTES: usize = 256;
+pub const MAX_VALUE_BYTES: usize = MAX_NAME_BYTES;
 
 /// The most blanks between a delimiter and the end of its line, where RFC 2046 sets no bound.
 const MAX_PADDING_BYTES: usize = 64;
@@ -65,8 +66,8 @@ pub enum FormError {
     Shadowed(&'static str),
     /// The value of a part that we act on is longer than this many bytes.
     TooLong(&'static str, usize),
-    /// The value of a part is empty or not UTF-8.
-    NotText(&'static str),
+    /// The model's name cannot be one.
+    Model(Unfit),
     /// The value of a part has the wrong type.
     WrongType(&'static str, &'static str),
     /// A part names a model or something stored, where none may.
@@ -319,7 +320,10 @@ impl Scanner {
             return self.skip_content(bytes);
         }
         if value_bytes > MAX_VALUE_BYTES {
-            return Err(FormError::TooLong(field.name(), MAX_VALUE_BYTES));
+            return Err(match field {
+                Field::Model => FormError::Model(Unfit::TooLong),
+                _ => FormError::TooLong(field.name(), MAX_VALUE_BYTES),
+            });
         }
         let Some(at) = boundary else {
             return Ok(0);
@@ -328,10 +332,10 @@ impl Scanner {
         let value = bytes.get(..value_bytes).unwrap_or_default();
         match field {
             Field::Model => {
-                let text = str::from_utf8(value).ok().filter(|text| !text.is_empty());
-                let model = text.ok_or(FormError::NotText(field.name()))?.to_owned();
+                let model = str::from_utf8(value).map_err(|_| FormError::Model(Unfit::NotText))?;
+                model_name::check(model).map_err(FormError::Model)?;
                 let range = self.position..self.position + value.len() as u64;
-                self.model = Some((model, range));
+                self.model = Some((model.to_owned(), range));
             }
             Field::Stream => {
                 self.stream = Some(match value {
@@ -578,10 +582,10 @@ mod tests {
                 let body = form(&parts);
                 assert_eq!(model(&body).as_deref(), Some("gpt-4o"), "{body:?}");
             }
-            if !content.is_empty() {
-                let body = form(&[(MODEL, content)]);
-                assert_eq!(model(&body).as_deref(), Some(content), "{body:?}");
-            }
+            let body = form(&[(MODEL, content)]);
+            let named = read(&body).map(|form| form.model);
+            let expected = model_name::check(content).map(|()| Some(content.to_owned()));
+            assert_eq!(named, expected.map_err(FormError::Model), "{body:?}");
         }
     }
 
@@ -640,7 +644,7 @@ mod tests {
 
     #[test]
     fn values_are_taken_literally() {
-        for model in [" gpt-4o ", "gpt\r\n4o", "\0", "é", &"x".repeat(256)] {
+        for model in [" gpt-4o ", "\"gpt\"", "é", &"x".repeat(256)] {
             assert_eq!(
                 read(form(&[(MODEL, model)])).unwrap().model.as_deref(),
                 Some(model)
@@ -664,8 +668,10 @@ mod tests {
     fn values_that_mean_nothing_are_refused() {
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
         for (disposition, value, error) in [
-            (MODEL, "", FormError::NotText("model")),
-            (MODEL, &*long, FormError::TooLong("model", MAX_VALUE_BYTES)),
+            (MODEL, "", FormError::Model(Unfit::Empty)),
+            (MODEL, "..", FormError::Model(Unfit::Dots)),
+            (MODEL, "a\r\nb", FormError::Model(Unfit::Control)),
+            (MODEL, &*long, FormError::Model(Unfit::TooLong)),
             (
                 STREAM,
                 &*long,
@@ -679,7 +685,7 @@ mod tests {
         let mut latin = form(&[(MODEL, "gpt-4o")]).into_bytes();
         let at = latin.windows(3).position(|bytes| bytes == b"gpt").unwrap();
         latin[at] = 0xe9;
-        assert_eq!(read(latin), Err(FormError::NotText("model")));
+        assert_eq!(read(latin), Err(FormError::Model(Unfit::NotText)));
     }
 
     #[test]

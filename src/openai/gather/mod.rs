@@ -101,6 +101,11 @@ impl Gatherer {
         }
     }
 
+    /// How many bytes it keeps.
+    pub fn held_bytes(&self) -> usize {
+        self.budget.spent()
+    }
+
     /// Takes the data of the next event. Fails once the answer is beyond a bound, and then for
     /// every event; what came before is still there for [`Gatherer::partial`].
     pub fn see(&mut self, data: &[u8]) -> Result<(), TooLarge> {

@@ -20,11 +20,20 @@ pub(super) const SLOT_BYTES: usize = 1 << 10;
 /// How many bytes may still be kept.
 pub(super) struct Budget {
     left: usize,
+    all: usize,
 }
 
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { left: bytes }
+        Self {
+            left: bytes,
+            all: bytes,
+        }
+    }
+
+    /// How many bytes are kept.
+    pub(super) fn spent(&self) -> usize {
+        self.all.saturating_sub(self.left)
     }
 
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Fault> {

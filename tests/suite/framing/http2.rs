@@ -150,3 +150,24 @@ async fn tenants_get_their_own_answers_whatever_another_sends() {
         assert_eq!(answer.json()["answer_for"], format!("/v1/files/bob-{n}"));
     }
 }
+
+#[tokio::test]
+async fn trailers_behind_a_body_end_it() {
+    let (upstream, gateway) = start().await;
+    let body = chat("same-model");
+    for path in PATHS {
+        for frames in [&[&*body][..], &[&*body, ""], &[]] {
+            let mut client = Client2::connect(&gateway).await;
+            let answer = client.send_with_trailers(path, &[JSON], frames).await;
+            let wanted = match (path, frames) {
+                // Nothing that names a model.
+                ("/v1/chat/completions", []) => 400,
+                _ => 200,
+            };
+            assert_eq!(answer.unwrap().status, wanted, "{path} {frames:?}");
+            if wanted == 200 {
+                assert_eq!(upstream.request().await.text(), frames.concat(), "{path}");
+            }
+        }
+    }
+}

@@ -130,6 +130,14 @@ impl Gateway {
         Self::start_with(yaml, |_| ())
     }
 
+    /// The same, with the log that an operator has: a line for each piece of what passes would be most of the
+    /// work where there are very many.
+    pub fn start_quietly(yaml: &str) -> Self {
+        Self::start_with(yaml, |command| {
+            command.env("RUST_LOG", "info");
+        })
+    }
+
     /// Starts the gateway with a configuration and more to its command.
     pub fn start_with(yaml: &str, more: impl FnOnce(&mut Command)) -> Self {
         let folder = Folder::new();
@@ -142,9 +150,11 @@ impl Gateway {
 
     /// Starts the gateway with a command of the test's own.
     pub fn spawn(mut command: Command, folder: Folder) -> Self {
+        if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
+            command.env("RUST_LOG", "trace,pingora=trace,h2=trace,rustls=trace");
+        }
         command
             .current_dir(&folder.0)
-            .env("RUST_LOG", "trace,pingora=trace,h2=trace,rustls=trace")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use h2::client::{SendRequest, handshake};
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 
 use super::gateway::Gateway;
@@ -73,6 +73,27 @@ impl Client2 {
         headers: &[(&str, &str)],
         frames: &[&str],
     ) -> Result<Answer2, h2::Error> {
+        self.exchange(method, path, headers, frames, false).await
+    }
+
+    /// The same with trailers, which end the stream.
+    pub async fn send_with_trailers(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        frames: &[&str],
+    ) -> Result<Answer2, h2::Error> {
+        self.exchange("POST", path, headers, frames, true).await
+    }
+
+    async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        frames: &[&str],
+        has_trailers: bool,
+    ) -> Result<Answer2, h2::Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://gateway{path}"))
@@ -82,11 +103,18 @@ impl Client2 {
         }
         soon("an answer over HTTP/2", async {
             let mut requests = self.requests.clone().ready().await?;
-            let (answer, mut body) =
-                requests.send_request(request.body(()).unwrap(), frames.is_empty())?;
+            let (answer, mut body) = requests.send_request(
+                request.body(()).unwrap(),
+                frames.is_empty() && !has_trailers,
+            )?;
             for (n, frame) in frames.iter().enumerate() {
                 let frame = Bytes::copy_from_slice(frame.as_bytes());
-                body.send_data(frame, n + 1 == frames.len())?;
+                body.send_data(frame, n + 1 == frames.len() && !has_trailers)?;
+            }
+            if has_trailers {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x-checksum", "1".parse().unwrap());
+                body.send_trailers(trailers)?;
             }
             let (head, mut stream) = answer.await?.into_parts();
             let mut body = Vec::new();

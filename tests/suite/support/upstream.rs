@@ -119,10 +119,23 @@ impl Reply {
 
     /// Sends the same text as a chunk again and again, until the gateway closes the connection.
     pub async fn chunks_until_close(&mut self, text: &str, every: Duration) {
+        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+        self.repeat(&chunk, every).await;
+    }
+
+    /// Sends the same for as long as the gateway takes it.
+    pub async fn flood(&mut self, text: &str) {
+        while self.stream.write_all(text.as_bytes()).await.is_ok() {}
+        let _ = self.closed.send(());
+        self.closing = true;
+    }
+
+    /// Sends the same again and again, until the gateway closes the connection.
+    pub async fn repeat(&mut self, text: &str, every: Duration) {
         let mut buffer = [0; 1024];
         loop {
             match tokio::time::timeout(every, self.stream.read(&mut buffer)).await {
-                Err(_) => self.chunk(text).await,
+                Err(_) => self.raw(text).await,
                 Ok(Ok(n)) if n > 0 => {}
                 Ok(_) => break,
             }

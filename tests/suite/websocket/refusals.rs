@@ -158,10 +158,19 @@ async fn a_model_that_may_not_be_asked_for_or_is_not_named() {
         "/v1/realtime?model=unheard-of",
         "/v1/realtime?model=forbidden",
         "/v1/realtime?model=missing",
-        "/v1/realtime?model=",
     ] {
         let response = answer(&gateway, keyed(path, "")).await;
         response.assert_error(404, INVALID, Some("model_not_found"), model);
+    }
+    let long = format!("/v1/realtime?model={}", "x".repeat(257));
+    for path in [
+        "/v1/realtime?model=",
+        "/v1/realtime?model=%2e.",
+        "/v1/realtime?model=gpt-4o%00",
+        &long,
+    ] {
+        let response = answer(&gateway, keyed(path, "")).await;
+        response.assert_error(400, INVALID, Some("invalid_value"), model);
     }
     for path in [
         "/v1/realtime",
