@@ -229,7 +229,7 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
             "anybody on this machine",
             "none",
             "all",
-            home(of_server),
+            home(of_server, config.server.ways.strict),
         ]));
     }
     for tenant in &config.tenants {
@@ -246,7 +246,11 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
             tenant.id.value.clone(),
             keys.join(", "),
             models.unwrap_or_else(|| "all".to_owned()),
-            home(tenant.passthrough.as_ref().unwrap_or(of_server)).to_owned(),
+            home(
+                tenant.passthrough.as_ref().unwrap_or(of_server),
+                tenant.is_strict(config),
+            )
+            .to_owned(),
         ]);
     }
     table
@@ -279,8 +283,9 @@ fn chat_log(config: &Config) -> Vec<Vec<String>> {
     table
 }
 
-fn home(passthrough: &Passthrough) -> &str {
+fn home(passthrough: &Passthrough, is_strict: bool) -> &str {
     match passthrough {
+        _ if is_strict => "off, strict",
         Passthrough::Off => "off",
         Passthrough::To(upstream) => &upstream.value,
     }

@@ -3,6 +3,7 @@
 //! Owns its keys. `limits` and `quota` are read and checked here; they come into force with the
 //! release that brings the ledger, and until then a configuration that has them says so at start.
 
+use super::Config;
 use super::document::{Located, Node, is_plain_name};
 use super::keys;
 use super::matcher;
@@ -22,8 +23,17 @@ pub struct Tenant {
     pub passthrough: Option<Passthrough>,
     /// What it may ask of its home; where it says nothing, what the server says.
     pub allowances: Allowances,
+    /// Whether its requests may name nothing but their model; `None` for what the server says.
+    pub strict: Option<bool>,
     /// Whether `limits` or `quota` are written.
     pub has_limits: bool,
+}
+
+impl Tenant {
+    /// Whether its requests may name nothing but their model.
+    pub fn is_strict(&self, config: &Config) -> bool {
+        self.strict.unwrap_or(config.server.ways.strict)
+    }
 }
 
 /// Reads the section.
@@ -41,6 +51,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
         .take("passthrough")
         .and_then(|n| read_passthrough(&n));
     let allowances = read_allowances(&mut section);
+    let strict = section.take("strict").and_then(|n| n.boolean());
     let limits = section.take("limits");
     let quota = section.take("quota");
     if let Some(limits) = &limits {
@@ -56,6 +67,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
         models,
         passthrough,
         allowances,
+        strict,
         has_limits: limits.is_some() || quota.is_some(),
     })
 }

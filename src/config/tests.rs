@@ -570,6 +570,14 @@ fn tenants_and_listeners_that_clash_are_refused() {
             "tenants[1].id: the tenant id `t` is taken already",
         ),
         (
+            "tenants: [{ id: t, keys: [k1], strict: true, passthrough: a }]",
+            "tenants[0].passthrough: what passes through is not read, and a strict tenant's",
+        ),
+        (
+            "server: { strict: sometimes }",
+            "server.strict: expected true or false",
+        ),
+        (
             "server: { listen: ['127.0.0.1:1', '127.0.0.1:1'] }",
             "server.listen[1]: the address 127.0.0.1:1 is listened on twice",
         ),

@@ -253,6 +253,13 @@ fn check_tenants(config: &Config, context: &Context<'_>) {
     let mut keys = HashMap::new();
     for tenant in &config.tenants {
         let id = &tenant.id;
+        if let Some(Passthrough::To(home)) = &tenant.passthrough
+            && tenant.strict == Some(true)
+        {
+            let message = "what passes through is not read, and a strict tenant's requests are";
+            let hint = "take `passthrough` out, or `strict`".to_owned();
+            context.report(&home.place, message, Some(hint));
+        }
         if !ids.insert(id.value.as_str()) {
             let message = format!("the tenant id `{}` is taken already", id.value);
             let hint = "give each tenant its own, or put the keys of both into one".to_owned();

@@ -79,7 +79,8 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     };
     let mut upstreams = config.upstreams.iter();
     let is_known = upstreams.any(|upstream| upstream.name.value == home.value);
-    if !is_known || tenant.models.is_none() || tenant.passthrough.is_some() {
+    let is_own = tenant.models.is_none() || tenant.passthrough.is_some();
+    if !is_known || is_own || tenant.is_strict(config) {
         return;
     }
     let id = &tenant.id.place;

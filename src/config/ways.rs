@@ -17,6 +17,8 @@ pub struct Ways {
     pub passthrough: Passthrough,
     /// What tenants may ask of their home besides what serves themselves.
     pub allowances: Allowances,
+    /// Whether requests may name nothing but their model.
+    pub strict: bool,
     /// The models of requests that name none, each with its key of `default_models`.
     pub default_models: Vec<(&'static str, Located<String>)>,
     /// How long a list of an upstream's models is taken for fresh.
@@ -85,6 +87,7 @@ impl Default for Ways {
         Self {
             passthrough: Passthrough::Off,
             allowances: Allowances::default(),
+            strict: false,
             default_models: Vec::new(),
             models_ttl: Duration::from_secs(300),
             forms: Forms::default(),
@@ -120,6 +123,9 @@ pub fn read(section: &mut Section<'_>) -> Ways {
         ways.passthrough = passthrough;
     }
     ways.allowances = read_allowances(section);
+    if let Some(strict) = section.take("strict").and_then(|n| n.boolean()) {
+        ways.strict = strict;
+    }
     if let Some(node) = section.take("default_models") {
         ways.default_models = read_default_models(&node);
     }

@@ -15,6 +15,7 @@ use super::headers;
 use crate::auth;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{self, Endpoint, Exchange};
+use crate::openai::references;
 use crate::secret;
 
 /// The endpoint that the request names, if it takes the method.
@@ -89,6 +90,26 @@ pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Re
             },
         }),
     }
+}
+
+/// Refuses a way on which nothing is read to a tenant whose requests are to be.
+pub fn unread(path: &str, context: &Context) -> Result<(), Failure> {
+    match context
+        .tenant
+        .as_ref()
+        .is_some_and(|tenant| tenant.is_strict)
+    {
+        true => Err(Failure::Unread {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a query that names what a strict tenant may not name.
+pub fn query(request: &RequestHeader) -> Result<(), Failure> {
+    let named = headers::parameters(request).find_map(|name| references::of_parameter(&name));
+    named.map_or(Ok(()), |reference| Err(Failure::Names(reference)))
 }
 
 /// What a body is, by its header.

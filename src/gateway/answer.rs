@@ -115,9 +115,11 @@ async fn pass_refusal(
         false => mark(&mut header.headers, context),
     }
     match rest {
-        Some(rest) => send_with_rest(session, context, header, body, rest).await,
-        None => send(session, context, header, body).await,
+        Some(rest) => send_with_rest(session, context, header, body, rest).await?,
+        None => send(session, context, header, body).await?,
     }
+    discard_body(session, context).await;
+    Ok(())
 }
 
 /// Sends the beginning of a long error, and passes the rest on as it comes. One that breaks off breaks
@@ -132,16 +134,13 @@ async fn send_with_rest(
     let RestOfError {
         session: mut upstream,
         until,
+        mut masking,
     } = rest;
     context.commit(header.status.as_u16());
     let mut tasks = vec![HttpTask::Header(Box::new(header.into()), false)];
     let mut next = Some(body);
     while let Some(chunk) = next {
-        // An empty chunk would end the body.
-        if !chunk.is_empty() {
-            context.bytes_out += chunk.len();
-            tasks.push(HttpTask::Body(Some(chunk), false));
-        }
+        put(chunk, &mut tasks, context);
         if !tasks.is_empty() {
             session.response_duplex_vec(mem::take(&mut tasks)).await?;
         }
@@ -149,11 +148,22 @@ async fn send_with_rest(
             break;
         }
         let read = upstream.read_body(until).await;
-        next = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
+        let read = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
+        next = read.map(|chunk| masking.push(chunk));
     }
     upstream.shutdown().await;
-    session.response_duplex_vec(vec![HttpTask::Done]).await?;
+    put(masking.finish(), &mut tasks, context);
+    tasks.push(HttpTask::Done);
+    session.response_duplex_vec(tasks).await?;
     Ok(())
+}
+
+fn put(chunk: Bytes, tasks: &mut Vec<HttpTask>, context: &mut Context) {
+    // An empty chunk would end the body.
+    if !chunk.is_empty() {
+        context.bytes_out += chunk.len();
+        tasks.push(HttpTask::Body(Some(chunk), false));
+    }
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that

@@ -23,6 +23,7 @@ use super::refused::{complained, failed_response, refused};
 use super::sniff;
 use super::tap::{End, Tap, Wants};
 use crate::observe::trials::Until;
+use crate::openai::echo::{Echo, Masking};
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
 use crate::openai::streaming::Asked;
@@ -100,6 +101,10 @@ pub struct Answer {
     pub tap: Option<Box<Tap>>,
     /// What it tells of its usage, where that is known before it passes.
     pub reading: Option<Reading>,
+    /// The key that it was asked with.
+    pub echo: Echo,
+    /// Masks that key in what passes of a long answer that may be an error.
+    pub masking: Option<Masking>,
 }
 
 /// An attempt that came to nothing.
@@ -171,7 +176,8 @@ pub async fn run(
 ) -> Result<Box<Answer>, Failed> {
     let limit = Limit::new(upstream, terms);
     let session = connect_and_send(shared, upstream, seat, outgoing, limit).await?;
-    first_words(shared, upstream, seat, session, terms, limit).await
+    let echo = Echo::sent(&outgoing.header.headers, &upstream.dialect);
+    first_words(shared, upstream, seat, session, echo, terms, limit).await
 }
 
 async fn connect_and_send(
@@ -237,13 +243,23 @@ async fn first_words(
     upstream: &Upstream,
     seat: &Seat,
     mut session: Session,
+    echo: Echo,
     terms: &Terms,
     Limit { until, phase }: Limit,
 ) -> Result<Box<Answer>, Failed> {
     let header = session.header(until).await;
-    let header = header.map_err(|e| broke(&e, phase, false, terms))?;
+    let mut header = header.map_err(|e| broke(&e, phase, false, terms))?;
+    echo.mask_headers(&mut header.headers);
     if header.status.is_client_error() || header.status.is_server_error() {
-        let refused = refused(shared, upstream, seat, session, header, terms.deadline);
+        let refused = refused(
+            shared,
+            upstream,
+            seat,
+            session,
+            header,
+            &echo,
+            terms.deadline,
+        );
         // What is rare is kept apart: its room would be that of every request.
         return Err(Box::pin(refused).await);
     }
@@ -262,6 +278,8 @@ async fn first_words(
         complete: false,
         end: None,
         reading: None,
+        echo,
+        masking: None,
     });
     match begin(&mut answer, upstream, terms, until, phase).await {
         Ok(outcome) => {

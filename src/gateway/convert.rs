@@ -133,5 +133,9 @@ async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, Unsaid> {
             ));
         }
     }
-    Ok(answer.held.join())
+    let body = answer.held.join();
+    Ok(match answer.masking.take() {
+        Some(_) => walk(body.len(), || answer.echo.mask(body)),
+        None => body,
+    })
 }

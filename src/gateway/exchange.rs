@@ -34,7 +34,14 @@ pub async fn serve(
     admit::caller(headers, context)?;
     let content = admit::content(headers, endpoint)?;
 
-    let reading = body::read(session, content, &context.runtime.settings);
+    let is_strict = context
+        .tenant
+        .as_ref()
+        .is_some_and(|tenant| tenant.is_strict);
+    if is_strict {
+        admit::query(session.req_header())?;
+    }
+    let reading = body::read(session, content, &context.runtime.settings, is_strict);
     let body = waiting::timed(&mut context.waited, reading).await?;
     context.bytes_in = body.len();
 

@@ -16,9 +16,11 @@ use pingora::Error;
 
 use super::attempt::{Answer, Form, Terms};
 use super::headers;
+use super::pieces::Pieces;
 use super::tap::Tap;
 use crate::observe::trials::Until;
 use crate::openai::complaint::{Complaint, Content};
+use crate::openai::echo::Masking;
 
 /// A stream that has said nothing by then passes as it is.
 const MAX_EVENTS: usize = 64;
@@ -58,7 +60,17 @@ pub async fn hold(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<
         None if terms.answers_json => return Err(NO_BODY),
         None => {}
     }
+    if answer.is_json {
+        mask_long(answer);
+    }
     Ok(Until::Unread)
+}
+
+/// A long answer is not read before it passes: the key in it is masked where it may be an error.
+fn mask_long(answer: &mut Answer) {
+    if answer.held.iter().any(Complaint::may_be_in) {
+        answer.masking = Some(Masking::new(answer.echo.clone()));
+    }
 }
 
 async fn hold_stream(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<Until, Unsaid> {
@@ -130,6 +142,7 @@ async fn hold_json(answer: &mut Answer, terms: &Terms, until: Instant) -> Result
             break;
         }
         if bytes > MAX_JSON_BYTES {
+            mask_long(answer);
             return Ok(Until::Bytes);
         }
     }
@@ -142,8 +155,14 @@ async fn hold_json(answer: &mut Answer, terms: &Terms, until: Instant) -> Result
     if !headers::is_plain(&answer.header.headers) {
         return Ok(Until::Output);
     }
-    let body = answer.held.join();
-    match Content::of(&body) {
+    let mut body = answer.held.join();
+    let mut content = Content::of(&body);
+    if matches!(content, Content::Error(_) | Content::FailedResponse(_)) {
+        body = answer.echo.mask(body);
+        answer.held = Pieces::from(body.clone());
+        content = Content::of(&body);
+    }
+    match content {
         Content::Error(complaint) => Err(Unsaid::Complained(complaint)),
         Content::FailedResponse(complaint) => Err(Unsaid::Failed(complaint, body)),
         Content::NotAnAnswer if terms.answers_json => Err(Unsaid::Unusable(

@@ -9,11 +9,11 @@
 //!
 //! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
 //! `skipped` says why one is not asked, `outgoing` what one is asked; `attempt` asks it, `sniff` finds
-//! out what it answers with,
-//! `hold` waits until it has said something, `refused` reads why it will not, `awake` keeps the client from giving up meanwhile (`waiting` sees it
-//! go); `convert` gives an answer another form; `tap` understands a stream as it passes, `reading` a
-//! JSON answer, `pieces` keeps what has come, and `broken` ends a stream that comes to nothing. `drain` reads on after the client has
-//! left, `settle` counts what was used.
+//! out what it answers with, `hold` waits until it has said something, `refused` reads why it will not
+//! (`decoded` where that is compressed), `awake` keeps the client from giving up meanwhile (`waiting`
+//! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes (`held`
+//! has what waits), `reading` a JSON answer, `pieces` keeps what has come, and `broken` ends a stream that
+//! comes to nothing. `drain` reads on after the client has left, `settle` counts what was used.
 //! `context` is what a request carries along, `connection` watches what they all come over, `framing`
 //! refuses what could be read in two ways,
 //! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
@@ -30,12 +30,14 @@ mod connection;
 mod context;
 mod convert;
 mod course;
+mod decoded;
 mod drain;
 mod exchange;
 mod failure;
 mod finish;
 mod framing;
 mod headers;
+mod held;
 mod hold;
 mod models;
 mod open;

@@ -14,16 +14,19 @@ use http::{HeaderValue, StatusCode};
 use pingora::ErrorType;
 
 use super::attempt::{Answer, Failed, Form, Terms};
+use super::decoded;
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
 use super::pieces::Pieces;
 use crate::openai::complaint::Complaint;
+use crate::openai::echo::{Echo, Masking};
 use crate::openai::error;
 use crate::openai::ratelimit;
 use crate::openai::usage;
 use crate::openai::verdict::{self, Evidence, Reason};
 use crate::runtime::Shared;
 use crate::upstreams::{Seat, Session, Upstream};
+use crate::workers::walk;
 
 /// An error is read for this long, and up to this size.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,8 +34,18 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// What is longer has this long to pass.
 const LONG_ERROR_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The body of an error as the client may read it: unpacked, and without the key that was sent.
+pub struct ErrorBody {
+    /// All of it, or its beginning.
+    pub body: Bytes,
+    /// What is still to come of it, where it is too long, or comes too slowly.
+    pub rest: Option<RestOfError>,
+    /// The session, where all of it has been read.
+    pub session: Option<Session>,
+}
+
 /// What came of reading an error.
-pub enum ErrorBody {
+enum Read {
     /// All of it.
     Whole(Bytes),
     /// Its beginning: it is too long, or comes too slowly.
@@ -46,21 +59,24 @@ pub async fn refused(
     shared: &Shared,
     upstream: &Upstream,
     seat: &Seat,
-    mut session: Session,
-    header: Parts,
+    session: Session,
+    mut header: Parts,
+    echo: &Echo,
     deadline: Instant,
 ) -> Failed {
     let until = deadline.min(Instant::now() + ERROR_PATIENCE);
-    let (body, rest) = match read_error(&mut session, until).await {
-        ErrorBody::Whole(body) => {
-            shared.connector.release(session, &seat.peer).await;
-            (body, None)
+    let (body, rest) = match read_error(session, &mut header, until, deadline, echo).await {
+        Some(ErrorBody {
+            body,
+            rest,
+            session,
+        }) => {
+            if let Some(session) = session {
+                shared.connector.release(session, &seat.peer).await;
+            }
+            (body, rest)
         }
-        ErrorBody::Beginning(body) => (body, Some(rest_of(session, deadline))),
-        ErrorBody::Broken => {
-            session.shutdown().await;
-            (Bytes::new(), None)
-        }
+        None => (Bytes::new(), None),
     };
     let status = header.status.as_u16();
     let is_page = headers::media(&header.headers) == Media::Html;
@@ -118,14 +134,55 @@ pub fn filled(
     }
 }
 
-/// What is still to come of an error.
-pub fn rest_of(session: Session, deadline: Instant) -> RestOfError {
-    let until = deadline.min(Instant::now() + LONG_ERROR_PATIENCE);
-    RestOfError { session, until }
+/// Reads the body of an error until a time; what is longer may pass until `deadline`. `None` for one
+/// that breaks off.
+pub async fn read_error(
+    mut session: Session,
+    header: &mut Parts,
+    until: Instant,
+    deadline: Instant,
+    echo: &Echo,
+) -> Option<ErrorBody> {
+    let readable =
+        |header: &mut Parts, body| echo.mask(decoded::plain(header, body, MAX_ERROR_BYTES));
+    match read(&mut session, until).await {
+        Read::Whole(body) => Some(ErrorBody {
+            body: readable(header, body),
+            rest: None,
+            session: Some(session),
+        }),
+        Read::Beginning(body) if headers::is_plain(&header.headers) => {
+            let mut masking = Masking::new(echo.clone());
+            let body = masking.push(body);
+            let until = deadline.min(Instant::now() + LONG_ERROR_PATIENCE);
+            let rest = RestOfError {
+                session,
+                until,
+                masking,
+            };
+            Some(ErrorBody {
+                body,
+                rest: Some(rest),
+                session: None,
+            })
+        }
+        // What cannot be read does not pass.
+        Read::Beginning(_) => {
+            session.shutdown().await;
+            Some(ErrorBody {
+                body: readable(header, Bytes::new()),
+                rest: None,
+                session: None,
+            })
+        }
+        Read::Broken => {
+            session.shutdown().await;
+            None
+        }
+    }
 }
 
-/// Reads the body of an error.
-pub async fn read_error(session: &mut Session, until: Instant) -> ErrorBody {
+async fn read(session: &mut Session, until: Instant) -> Read {
     let mut body = Pieces::default();
     let mut length = 0;
     while !session.response_done() {
@@ -136,15 +193,15 @@ pub async fn read_error(session: &mut Session, until: Instant) -> ErrorBody {
             }
             Ok(None) => break,
             Err(e) if *e.etype() == ErrorType::ReadTimedout && length > 0 => {
-                return ErrorBody::Beginning(body.join());
+                return Read::Beginning(body.join());
             }
-            Err(_) => return ErrorBody::Broken,
+            Err(_) => return Read::Broken,
         }
         if length > MAX_ERROR_BYTES {
-            return ErrorBody::Beginning(body.join());
+            return Read::Beginning(body.join());
         }
     }
-    ErrorBody::Whole(body.join())
+    Read::Whole(body.join())
 }
 
 /// An error that came under a status of success, as the error that it is.
@@ -152,7 +209,7 @@ pub fn complained(upstream: &Upstream, complaint: &Complaint, answer: &mut Answe
     // What it was in keeps more of it, unless that was a stream.
     let (whole, usage) = match &mut answer.tap {
         Some(tap) => (None, tap.reading().usage),
-        None => (Some(answer.held.join()), None),
+        None => (Some(answer.echo.mask(answer.held.join())), None),
     };
     under_success(upstream, complaint, answer, |status, wait| {
         let mut refusal = as_refusal(status, complaint, whole.as_deref());
@@ -176,7 +233,11 @@ pub fn failed_response(
     if matches!(terms.form, Form::Streamed { .. }) {
         return complained(upstream, complaint, answer);
     }
-    let usage = usage::whole(&body);
+    let (body, usage) = walk(body.len(), || {
+        let body = answer.echo.mask(body);
+        let usage = usage::whole(&body);
+        (body, usage)
+    });
     let body = terms.rewrites.whole(&body).map_or(body, Bytes::from);
     let mut header = match terms.form {
         Form::Gathered => headers::ours(StatusCode::OK, "application/json"),

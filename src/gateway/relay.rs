@@ -25,6 +25,7 @@ use super::refused;
 use super::rewriting::Rewriting;
 use super::tap::{End, Tap};
 use super::waiting;
+use crate::openai::echo::Masking;
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Session, Upstream};
 
@@ -77,6 +78,7 @@ pub async fn relay(
         end,
         tap,
         reading,
+        masking,
         ..
     } = *answer;
     let rewriting = Rewriting::new(terms, &mut header);
@@ -96,6 +98,7 @@ pub async fn relay(
         rewriting,
         tap,
         json: (is_json && !is_told).then(|| JsonReader::new(keeps)),
+        masking,
         begin,
         body: Pieces::default(),
         last_event: Instant::now(),
@@ -148,6 +151,8 @@ struct Passing<'a> {
     rewriting: Rewriting,
     tap: Option<Box<Tap>>,
     json: Option<JsonReader>,
+    /// Masks the key in a long answer that may be an error.
+    masking: Option<Masking>,
     /// The header, until it has been written.
     begin: Option<HttpTask>,
     /// What of the body is to be written next.
@@ -250,6 +255,9 @@ impl Passing<'_> {
             let broke = self.is_over(&gathered, complete, end);
             let is_complete = matches!(gathered, Ok(true)) && broke.is_none();
             if is_complete {
+                if let Some(mut masking) = self.masking.take() {
+                    self.put(masking.finish());
+                }
                 let last = self.rewriting.finish();
                 self.put_last(last);
             }
@@ -317,7 +325,10 @@ impl Passing<'_> {
     }
 
     /// Takes bytes that may pass.
-    fn put(&mut self, chunk: Bytes) {
+    fn put(&mut self, mut chunk: Bytes) {
+        if let Some(masking) = &mut self.masking {
+            chunk = masking.push(chunk);
+        }
         if let Some(json) = &mut self.json {
             json.push(&chunk);
         }

@@ -48,7 +48,8 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, until: Instant) -> Re
         answer.header.headers.insert(CONTENT_TYPE, label);
     }
     answer.is_json = media == Media::Json;
-    answer.tap = (media == Media::Events && is_plain).then(|| Box::new(Tap::new(terms.wants)));
+    answer.tap = (media == Media::Events && is_plain)
+        .then(|| Box::new(Tap::new(terms.wants, answer.echo.clone())));
     Ok(())
 }
 

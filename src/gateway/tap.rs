@@ -12,9 +12,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use super::pieces::Pieces;
+use super::held::Held;
 use super::reading::Reading;
 use crate::openai::complaint::{Complaint, Telling};
+use crate::openai::echo::{Echo, Masking};
 use crate::openai::failed;
 use crate::openai::gather::Gatherer;
 use crate::openai::progress::{Ending, Meaning, Progress, Stream};
@@ -35,6 +36,10 @@ pub struct Tap {
     heard: Heard,
     /// The last event has got the blank line that it lacked.
     has_ended_event: bool,
+    /// The key that the upstream was asked with.
+    echo: Echo,
+    /// Masks it once an event tells an error, or passes before all of it could be read.
+    masking: Option<Box<Masking>>,
 }
 
 /// What is wanted of a stream besides its bytes.
@@ -82,8 +87,10 @@ pub enum End {
 
 impl Tap {
     /// For one stream, from its first byte.
-    pub fn new(wants: Wants) -> Self {
+    pub fn new(wants: Wants, echo: Echo) -> Self {
         Self {
+            echo,
+            masking: None,
             parser: Parser::new(),
             held: Held::default(),
             has_ended_event: false,
@@ -115,7 +122,7 @@ impl Tap {
         if heard.complaint.is_some() {
             return 0;
         }
-        let before = heard.events;
+        let (before, passed) = (heard.events, out.len());
         let (mut kept_back, mut last) = (Vec::new(), None);
         self.parser.push(&chunk, |event| {
             if heard.complaint.is_none() {
@@ -127,11 +134,25 @@ impl Tap {
         self.held.put(chunk);
         let until = last.unwrap_or_else(|| self.parser.boundary());
         self.pass(until, kept_back, out);
-        let heard = &self.heard;
-        if heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES {
+        let is_too_long = self.heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES;
+        if is_too_long {
             self.held.release(u64::MAX, out);
         }
-        heard.events - before
+        self.mask(is_too_long, out, passed);
+        self.heard.events - before
+    }
+
+    /// Masks the key in an error, and in what has passed with it or may be the beginning of one.
+    fn mask(&mut self, is_unread: bool, out: &mut Vec<Bytes>, passed: usize) {
+        if let Some(complaint) = &mut self.heard.complaint {
+            self.echo.mask_complaint(complaint);
+        }
+        if self.masking.is_none() && (is_unread || self.heard.complaint.is_some()) {
+            self.masking = Some(Box::new(Masking::new(self.echo.clone())));
+        }
+        if let Some(masking) = &mut self.masking {
+            masking.mask_pieces(out, passed);
+        }
     }
 
     /// Lets everything pass that stands before an offset in the stream, but for what is kept back.
@@ -150,6 +171,15 @@ impl Tap {
 
     /// No more bytes come: what is left of them, and what the stream lacks to be complete.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> End {
+        let passed = out.len();
+        let end = self.end(out);
+        self.mask(false, out, passed);
+        let rest = self.masking.as_mut().map(|masking| masking.finish());
+        out.extend(rest.filter(|rest| !rest.is_empty()));
+        end
+    }
+
+    fn end(&mut self, out: &mut Vec<Bytes>) -> End {
         let heard = &mut self.heard;
         // Some upstreams forget the blank line behind their last event.
         let Some(event) = self
@@ -197,11 +227,12 @@ impl Tap {
 
     /// What there is of an answer that has broken, where it can be told, and the number of the event that
     /// tells it.
-    pub fn broken(&self) -> (Option<Vec<u8>>, u64) {
+    pub fn broken(&self) -> (Option<Bytes>, u64) {
         let heard = &self.heard;
         let gatherer = heard.gatherer.as_ref();
         let partial =
             gatherer.and_then(|gatherer| walk(gatherer.held_bytes(), || gatherer.partial()));
+        let partial = partial.map(|partial| self.without_key(partial));
         (partial, heard.next_number)
     }
 
@@ -222,12 +253,21 @@ impl Tap {
                 false => gatherer.partial(),
             })
         });
+        let answer = answer.map(|answer| self.without_key(answer));
         Reading {
             usage: self.heard.tally.usage(),
             said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
-            answer: answer.map(Bytes::from),
+            answer,
             is_whole,
             is_error: false,
+        }
+    }
+
+    /// An answer of which an event may have told an error.
+    fn without_key(&self, answer: Vec<u8>) -> Bytes {
+        match self.heard.complaint {
+            Some(_) => walk(answer.len(), || self.echo.mask(Bytes::from(answer))),
+            None => Bytes::from(answer),
         }
     }
 
@@ -348,64 +388,11 @@ fn join(out: &mut Vec<Bytes>, from: usize) {
     }
 }
 
-/// Bytes that have come and not passed.
-#[derive(Default)]
-struct Held {
-    pieces: Pieces,
-    /// Where in the stream they begin.
-    start: u64,
-    len: usize,
-    /// The last byte that was kept back is a CR, whose LF has not come yet.
-    keeps_lf: bool,
-}
-
-impl Held {
-    fn put(&mut self, chunk: Bytes) {
-        self.len += chunk.len();
-        self.pieces.push(chunk);
-    }
-
-    /// Lets pass what stands before an offset in the stream.
-    fn release(&mut self, until: u64, out: &mut Vec<Bytes>) {
-        while let Some(mut piece) = self.take(until) {
-            if self.keeps_lf && piece.starts_with(b"\n") {
-                piece = piece.slice(1..);
-            }
-            self.keeps_lf = false;
-            if !piece.is_empty() {
-                out.push(piece);
-            }
-        }
-    }
-
-    /// Keeps back what stands before an offset in the stream.
-    fn keep_back(&mut self, until: u64) {
-        while let Some(piece) = self.take(until) {
-            self.keeps_lf = piece.ends_with(b"\r");
-        }
-    }
-
-    /// Takes the next piece of what stands before an offset in the stream.
-    fn take(&mut self, until: u64) -> Option<Bytes> {
-        if self.start >= until {
-            return None;
-        }
-        let mut piece = self.pieces.pop()?;
-        let wanted = usize::try_from(until - self.start).unwrap_or(usize::MAX);
-        if piece.len() > wanted {
-            let rest = piece.split_off(wanted);
-            self.pieces.put_back(rest);
-        }
-        self.start += piece.len() as u64;
-        self.len -= piece.len();
-        Some(piece)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::pieces::JOIN_BELOW;
     use super::*;
+    use crate::openai::dialect::Dialect;
 
     const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
     const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -416,12 +403,56 @@ mod tests {
     const JUNK: &str = "data: {\"choi\n\n";
 
     fn tap(drops_malformed: bool, hides_usage: bool) -> Tap {
-        Tap::new(Wants {
+        let wants = Wants {
             stream: Stream::Chat,
             drops_malformed,
             hides_usage,
             gathers: false,
-        })
+        };
+        Tap::new(wants, echo())
+    }
+
+    const KEY: &str = "sk-canary-0123456789";
+
+    fn echo() -> Echo {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {KEY}").parse().unwrap());
+        Echo::sent(&headers, &Dialect::default())
+    }
+
+    #[test]
+    fn the_key_is_masked_in_an_error_and_in_nothing_before_it() {
+        let said = HI.replace("hi", KEY);
+        let error = ERROR.replace("\"m\"", &format!("\"Bearer {KEY}\""));
+        let stars = "*".repeat(KEY.len());
+        for ends in ["\n\n", ""] {
+            let stream = [&said, error.trim_end(), ends].concat();
+            for size in 1..=error.len() {
+                let mut tap = tap(false, false);
+                let (passed, end) = pass(&mut tap, &stream, size);
+                let error = [error.trim_end(), "\n\n"].concat().replace(KEY, &stars);
+                assert!(passed.ends_with(&error), "pieces of {size}: {passed}");
+                assert_eq!(end, End::Truncated);
+                let told = tap.complaint().unwrap().message.clone().unwrap();
+                assert_eq!(told, format!("Bearer {stars}"));
+            }
+        }
+        // What the model says is not looked through.
+        let mut tap = tap(false, false);
+        let healthy = [&said, STOP, MARK].concat();
+        assert_eq!(pass(&mut tap, &healthy, healthy.len()).0, healthy);
+    }
+
+    #[test]
+    fn the_key_is_masked_in_what_passes_before_it_could_be_read() {
+        let stars = "*".repeat(KEY.len());
+        let text = |key: &str| format!("{}{key} and {key}", "x".repeat(MAX_HELD_BYTES));
+        let error = |key: &str| ERROR.replace("\"m\"", &format!("\"{}\"", text(key)));
+        let stream = [HI, &error(KEY)].concat();
+        for size in [7, 1000, 1 << 20] {
+            let passed = pass(&mut tap(false, false), &stream, size);
+            assert_eq!(passed, ([HI, &error(&stars)].concat(), End::Truncated));
+        }
     }
 
     /// What passes of a stream that comes in pieces of `size` bytes, and how it ends.

@@ -2,11 +2,11 @@
 //!
 //! `endpoint` names the paths, `privileges` what of the rest needs permission, `forwarding` which headers of a
 //! client's never pass. Of a request, `request` reads JSON and `form` forms, `slot` is where either names
-//! its model, `model_name` what can be its name, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
+//! its model, `model_name` what can be its name, `references` finds what else is named there, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
 //! answer, `sniff` tells what it is by its first bytes, `sse` tells the events of a stream apart, `progress`
 //! says what each means, `usage` what was used; `estimate` says what may have been used, from what `said`
 //! counts; `unasked` finds what of that is not for the client; `gather` makes one answer of a stream and
-//! `unfold` a stream of one; `complaint` reads what went wrong and `ratelimit` what is left and how long to
+//! `unfold` a stream of one; `complaint` reads what went wrong, `echo` masks the key in it, and `ratelimit` what is left and how long to
 //! wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape` is what they
 //! share of reading JSON, `patches` of changing bytes. `error` gives errors their form, `failed` a response
 //! that broke; `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and
@@ -14,6 +14,7 @@
 
 pub mod complaint;
 pub mod dialect;
+pub mod echo;
 pub mod edit;
 pub mod endpoint;
 pub mod error;
@@ -29,6 +30,7 @@ pub mod privileges;
 pub mod progress;
 pub mod providers;
 pub mod ratelimit;
+pub mod references;
 pub mod request;
 pub mod rewrite;
 pub mod said;

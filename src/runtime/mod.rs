@@ -113,10 +113,11 @@ impl Runtime {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
-            Tenant::anonymous().at_home(
+            let tenant = Tenant::anonymous().at_home(
                 home(&server.ways.passthrough, config),
                 server.ways.allowances.within(server.ways.allowances),
-            )
+            );
+            tenant.strict(server.ways.strict)
         };
         conditions.forget_unused();
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
@@ -262,7 +263,7 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
         home(passthrough.unwrap_or(&server.ways.passthrough), config),
         written.allowances.within(server.ways.allowances),
     );
-    Arc::new(tenant)
+    Arc::new(tenant.strict(written.is_strict(config)))
 }
 
 fn home(passthrough: &Passthrough, config: &Config) -> Option<usize> {

@@ -17,6 +17,8 @@ pub struct Tenant {
     pub home: Option<usize>,
     /// What it may ask of its home besides what serves itself.
     pub grants: Grants,
+    /// Whether its requests may name nothing but their model, and pass nowhere unread.
+    pub is_strict: bool,
     allowed: Option<Allowed>,
 }
 
@@ -44,6 +46,7 @@ impl Tenant {
             id,
             home: None,
             grants: Grants::default(),
+            is_strict: false,
             allowed,
         }
     }
@@ -58,6 +61,15 @@ impl Tenant {
         Self {
             home,
             grants,
+            ..self
+        }
+    }
+
+    /// Holds its requests to the model that they ask for. It has no home then: what passes there is not read.
+    pub fn strict(self, is_strict: bool) -> Self {
+        Self {
+            is_strict,
+            home: self.home.filter(|_| !is_strict),
             ..self
         }
     }

@@ -14,7 +14,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
 use pingora::http::RequestHeader;
 use tokio::sync::Semaphore;
 
-use super::{Connector, Payload, Turn, Upstream};
+use super::{Connector, Payload, Turn, Upstream, told};
 use crate::openai::models::{self, Model};
 use crate::workers;
 
@@ -138,7 +138,7 @@ impl Upstream {
             Some(header)
         };
         let header = build().ok_or("the request cannot be written as HTTP")?;
-        let said = |e: Box<pingora::Error>| e.to_string().replace('\n', " ");
+        let said = |e: Box<pingora::Error>| told(&e);
         let until = Instant::now() + PATIENCE;
         let connection = connector.connect(peer).await.map_err(said)?;
         let sent = connection.send(&header, &Payload::default(), until).await;

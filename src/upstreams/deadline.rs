@@ -12,6 +12,9 @@ use pingora::{Error, ErrorType, Result};
 
 /// Hints (1xx) that may come before an answer; none of them passes.
 pub const MAX_HINTS: usize = 16;
+/// The custom error for what is read in the place of an answer's header. Its words are ours, where Pingora's for a
+/// header that cannot be read hold what the upstream has sent.
+pub const NO_ANSWER: &str = "NoAnswer";
 
 /// What is left until then; zero once that has passed.
 pub fn left(until: Instant) -> Duration {

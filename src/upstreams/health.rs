@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::pool::Server;
-use super::{Connector, Payload, Peer, Upstream};
+use super::{Connector, Payload, Peer, Upstream, told};
 use crate::config::HealthCheck;
 use crate::ids;
 
@@ -215,7 +215,7 @@ async fn status(
     connector: &Connector,
     until: Instant,
 ) -> Result<u16, String> {
-    let said = |e: Box<pingora::Error>| e.to_string().replace('\n', " ");
+    let said = |e: Box<pingora::Error>| told(&e);
     let mut header =
         RequestHeader::build_no_case(method, path.as_bytes(), Some(2)).map_err(said)?;
     header

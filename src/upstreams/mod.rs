@@ -4,7 +4,8 @@
 //! are and `breaker` leaves out what fails. `keys` takes turns among the keys, `cooldown` knows which
 //! of them can be used, and `standing` how long a fault of one lasts. `places` bounds how much is asked
 //! at once and `budget` how often again; `connector` keeps the connections, `session` reads answers and
-//! decides which connections may be used again, and `deadline` holds both to their time. `conditions` keeps what has been learnt of all of them from one snapshot to
+//! decides which connections may be used again, and `deadline` holds both to their time; `told` is what
+//! their errors tell. `conditions` keeps what has been learnt of all of them from one snapshot to
 //! the next. Owns what an upstream needs to be asked. Does not know what is asked, and why (`gateway`).
 //! How each part fails stands in its file.
 
@@ -24,6 +25,7 @@ mod places;
 mod pool;
 mod session;
 mod standing;
+mod told;
 mod window;
 
 use std::net::SocketAddr;
@@ -48,6 +50,7 @@ pub use places::{Full, Place, Places};
 pub use pool::{Peer, Pool, Seat, Server};
 pub use session::Session;
 pub use standing::{Fault, Finding, Shown};
+pub use told::told;
 
 /// One upstream of the running configuration.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::connector::Wire;
-use super::deadline::{self, MAX_HINTS};
+use super::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::workers;
 
 /// A request's session with an upstream.
@@ -109,11 +109,11 @@ impl Session {
                 }
                 Some(header) if header.status == StatusCode::SWITCHING_PROTOCOLS => {
                     let what = "it switched protocols unasked";
-                    return Error::e_explain(ErrorType::InvalidHTTPHeader, what);
+                    return Error::e_explain(ErrorType::Custom(NO_ANSWER), what);
                 }
                 Some(_) if self.headers > MAX_HINTS => {
                     let what = "it sent hints without end";
-                    return Error::e_explain(ErrorType::InvalidHTTPHeader, what);
+                    return Error::e_explain(ErrorType::Custom(NO_ANSWER), what);
                 }
                 Some(_) => {}
             }

@@ -376,3 +376,79 @@ async fn a_retry_after_a_conflict_has_the_providers_key_too() {
         assert_eq!(seen.header("authorization"), provider);
     }
 }
+
+/// What an upstream, or whoever answers in its place, may say that is not for the client.
+const ORDERS: [&str; 18] = [
+    "x-accel-redirect: /internal/x",
+    "X-Accel-Expires: 60",
+    "x-sendfile: /etc/passwd",
+    "x-send-file: /etc/passwd",
+    "X-LIGHTTPD-send-file: /etc/passwd",
+    "x-litespeed-location: /internal/x",
+    "x-reproxy-url: http://inside/",
+    "x-archive-files: zip",
+    "authorization: Bearer other",
+    "authentication-info: nextnonce=1",
+    "proxy-authorization: Basic eA==",
+    "proxy-authenticate: Basic",
+    "set-cookie2: a=b",
+    "clear-site-data: \"*\"",
+    "public-key-pins: x",
+    "refresh: 0; url=http://elsewhere",
+    "x-internal: secret",
+    "x-other-hop: secret",
+];
+
+#[tokio::test]
+async fn orders_to_a_proxy_and_what_is_of_one_connection_do_not_reach_the_client() {
+    let upstream = Upstream::start(|request, mut reply| async move {
+        let mut headers = ORDERS.join("\r\n");
+        headers += "\r\nx-kept: 1\r\nconnection: keep-alive, X-Internal\r\n";
+        headers += "connection: x-other-hop, content-type, Content-Length\r\n";
+        let status = request.header("x-client-request-id").concat();
+        match status.as_str() {
+            "stream" => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                            x-accel-buffering: yes\r\ntransfer-encoding: chunked\r\n";
+                reply.raw([head, &headers, "\r\n"].concat()).await;
+                reply
+                    .chunk("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n")
+                    .await;
+                reply.chunk("data: [DONE]\n\n").await;
+                reply.end_stream().await;
+            }
+            status => reply.json_with(status, &headers, "{}").await,
+        }
+        reply
+    })
+    .await;
+    let yaml = config(upstream.address, "", "")
+        .replace("server:\n", "server:\n  passthrough: far\n")
+        + "routes:\n  - { prefix: /other, upstream: far }\n";
+    let gateway = Gateway::start(&yaml);
+    for path in ["/v1/chat/completions", "/v1/files", "/other/x"] {
+        for status in ["200 OK", "404 Not Found", "stream"] {
+            let mut client = gateway.connect().await;
+            let body = match status {
+                "stream" => crate::support::streamed_chat("gpt-4o"),
+                _ => chat("gpt-4o"),
+            };
+            let header = format!("x-client-request-id: {status}\r\n");
+            client.send(post(path, &header, &body)).await;
+            let response = client.response().await;
+            for order in ORDERS {
+                let (name, _) = order.split_once(':').unwrap();
+                assert_eq!(response.header(name), None, "{path} {status}");
+            }
+            assert_eq!(response.header("x-kept"), Some("1"), "{path} {status}");
+            assert!(response.header("content-type").is_some(), "{path} {status}");
+            assert!(response.complete, "{path} {status}");
+            let buffering = (status == "stream").then_some("no");
+            assert_eq!(
+                response.header("x-accel-buffering"),
+                buffering,
+                "{path} {status}"
+            );
+        }
+    }
+}

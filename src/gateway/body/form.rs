@@ -28,10 +28,11 @@ pub async fn read(
     session: &mut ServerSession,
     mut pace: Pace,
     limits: &Forms,
+    is_strict: bool,
 ) -> Result<Body, Failure> {
     let content_type = session.req_header().headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
-    let mut scanner = Scanner::new(content_type).map_err(Failure::Form)?;
+    let mut scanner = Scanner::new(content_type, is_strict).map_err(Failure::Form)?;
     super::begin(session, limits.max_bytes).await?;
     let mut store = Store::default();
     while let Some(chunk) = super::next(session, &mut pace).await? {

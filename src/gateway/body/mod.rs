@@ -27,6 +27,7 @@ use crate::observe::metrics::Shed;
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
 use crate::openai::patches::Patches;
+use crate::openai::references;
 use crate::openai::request::{self, BodyError};
 use crate::openai::slot::Slot;
 use crate::openai::streaming::{Asked, Streaming};
@@ -151,18 +152,22 @@ impl Body {
     }
 }
 
-/// Reads a whole body, and what it asks for.
+/// Reads a whole body, and what it asks for; `is_strict`: it may name nothing but its model.
 pub async fn read(
     session: &mut ServerSession,
     content: Content,
     settings: &Settings,
+    is_strict: bool,
 ) -> Result<Body, Failure> {
     let pace = Pace::new(Instant::now(), 0, &settings.limits);
     if content == Content::Form {
-        return Box::pin(form::read(session, pace, &settings.forms)).await;
+        return Box::pin(form::read(session, pace, &settings.forms, is_strict)).await;
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
     let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
+    if is_strict && let Some(reference) = walk(bytes.len(), || references::find(&bytes)) {
+        return Err(Failure::Names(reference));
+    }
     Ok(Body {
         model: peek.model.map(Cow::into_owned),
         slot: peek.slot,

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{INVALID, bad_request, error};
+use super::{INVALID, bad_request, error, privilege};
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
 use crate::openai::model_name::Unfit;
@@ -149,6 +149,7 @@ pub fn form(cause: &FormError) -> ApiError {
             format!("The part '{name}' is longer than {limit} bytes."),
         ),
         FormError::Model(why) => model(*why),
+        FormError::Names(reference) => privilege::names(reference),
         FormError::WrongType(name, wanted) => json(&BodyError::WrongType(name, wanted)),
     }
 }

@@ -20,10 +20,11 @@ use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
 use crate::openai::model_name::Unfit;
 use crate::openai::privileges::Privilege;
+use crate::openai::references::Reference;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
-pub use upstream::{Cause, Phase, Refusal, RestOfError, UpstreamFailure};
+pub use upstream::{Cause, Phase, Refusal, RestOfError, UpstreamFailure, unspoken};
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -46,6 +47,10 @@ pub enum Failure {
     AmbiguousPath,
     /// A path that needs a privilege which the tenant has not.
     NotAllowed { path: String, needs: Privilege },
+    /// A field that names a model or something stored, of a tenant that may name none.
+    Names(&'static Reference),
+    /// A way on which bodies are not read, for a tenant whose bodies are to be.
+    Unread { path: String },
     /// A WebSocket at a path that opens none.
     NoSocketHere { path: String },
     /// A path that opens WebSockets, asked without one.
@@ -113,7 +118,9 @@ impl Failure {
             | Self::WrongMethod { .. }
             | Self::AmbiguousPath
             | Self::NoHome { .. }
-            | Self::NotAllowed { .. } => self.of_path(),
+            | Self::NotAllowed { .. }
+            | Self::Names(_)
+            | Self::Unread { .. } => self.of_path(),
             Self::NoSocketHere { .. }
             | Self::SocketNeeded { .. }
             | Self::Handshake(_)
@@ -190,6 +197,8 @@ impl Failure {
                 format!("{path} does not take {method}; use {allowed}."),
             ),
             Self::NotAllowed { path, needs } => privilege::api_error(path, *needs),
+            Self::Names(reference) => privilege::names(reference),
+            Self::Unread { path } => privilege::unread(path),
             Self::UnknownPath { method, path } => unknown_path(method, path),
             Self::NoHome { method, path } => error(
                 StatusCode::NOT_FOUND,

@@ -1,10 +1,11 @@
-//! What is said of an operation that reaches further than the tenant may.
+//! What is said of a request that reaches further than the tenant may.
 
 use http::StatusCode;
 
 use super::{INVALID, error};
 use crate::openai::error::ApiError;
 use crate::openai::privileges::Privilege;
+use crate::openai::references::{Names, Reference};
 
 /// Code, and what follows the path in the message.
 fn wording(needs: Privilege) -> (&'static str, &'static str) {
@@ -45,5 +46,38 @@ pub fn api_error(path: &str, needs: Privilege) -> ApiError {
             "{path} {what} The operator allows it with `{}`, in `server` or for the tenant.",
             needs.setting()
         ),
+    )
+}
+
+/// What the client is told of a field that it may not use.
+pub fn names(reference: &'static Reference) -> ApiError {
+    let what = match reference.names {
+        Names::Model => "another model",
+        Names::Stored => "something that is stored at the provider",
+    };
+    let path = reference.path;
+    let message = format!("'{path}' names {what}, which your key does not allow; leave it out.");
+    ApiError {
+        param: Some(path),
+        ..error(
+            StatusCode::FORBIDDEN,
+            INVALID,
+            Some("field_not_allowed"),
+            message,
+        )
+    }
+}
+
+/// What the client is told of a way on which its messages would not be read.
+pub fn unread(path: &str) -> ApiError {
+    let message = format!(
+        "{path} passes without being read, which your key does not allow; use the endpoints that are \
+         asked by a request of their own."
+    );
+    error(
+        StatusCode::FORBIDDEN,
+        INVALID,
+        Some("unread_not_allowed"),
+        message,
     )
 }

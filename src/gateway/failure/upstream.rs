@@ -9,9 +9,11 @@ use http::response::Parts;
 use pingora::{Error, ErrorType};
 
 use super::error;
+use crate::openai::echo::Masking;
 use crate::openai::error::ApiError;
 use crate::openai::usage::Usage;
-use crate::upstreams::Session;
+use crate::upstreams::deadline::NO_ANSWER;
+use crate::upstreams::{Session, told};
 
 /// What the TLS library says of an upstream, and what an operator can make of it.
 const TLS_WORDS: [(&str, &str); 3] = [
@@ -64,6 +66,8 @@ pub struct RestOfError {
     pub session: Session,
     /// It has to have come by then.
     pub until: Instant,
+    /// Masks the key in it; it may hold back what came last of the beginning.
+    pub masking: Masking,
 }
 
 impl fmt::Debug for RestOfError {
@@ -94,7 +98,7 @@ impl UpstreamFailure {
             | E::SocketError => Cause::Unreachable,
             E::InvalidHTTPHeader
             | E::H1Error
-            | E::Custom("InvalidChunk")
+            | E::Custom("InvalidChunk" | NO_ANSWER)
             | E::InvalidH2
             | E::H2Downgrade => Cause::InvalidResponse,
             _ => Cause::Reset,
@@ -105,9 +109,7 @@ impl UpstreamFailure {
             }
             Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
             Cause::Tls => of_tls(&error.to_string()),
-            // What an upstream sent in place of HTTP may hold anything: only its kind is told.
-            Cause::InvalidResponse => format!("invalid response: {}", error.etype().as_str()),
-            _ => error.to_string().trim().replace('\n', " "),
+            _ => told(error),
         };
         Self { cause, detail }
     }
@@ -238,14 +240,17 @@ const UNAVAILABLE: &str = "service_unavailable_error";
 /// What the client is told of an error of the upstream's where it cannot pass as it came: within a
 /// stream that has begun.
 pub fn refusal(refusal: &Refusal) -> ApiError {
-    let message = refusal.message.clone();
-    let message = message.unwrap_or_else(|| "The model's provider refused the request.".to_owned());
-    error(
-        refusal.header.status,
-        SERVER,
-        Some("upstream_error"),
-        message,
-    )
+    let told = unspoken(refusal.header.status);
+    ApiError {
+        message: refusal.message.clone().unwrap_or(told.message.clone()),
+        ..told
+    }
+}
+
+/// What the client is told of an error that says nothing which can be passed on.
+pub fn unspoken(status: StatusCode) -> ApiError {
+    let message = "The model's provider refused the request.".to_owned();
+    error(status, SERVER, Some("upstream_error"), message)
 }
 
 /// What the client is told.

@@ -1,10 +1,10 @@
 //! What the client sees of an answer's header.
 //!
 //! A strip-list: what tells of the provider's account, of its edge, or of a connection that is not
-//! the client's stays with us.
+//! the client's stays with us, and so does what a proxy before us would take for an order.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
@@ -27,17 +27,23 @@ fn is_stripped(name: &str) -> bool {
             | "access-control-max-age"
             | "alt-svc"
             | "anthropic-organization-id"
+            | "authentication-info"
+            | "authorization"
+            | "clear-site-data"
             | "connection"
+            | "expect-ct"
             | "keep-alive"
             | "nel"
             | "openai-organization"
             | "openai-project"
-            | "proxy-authenticate"
-            | "proxy-connection"
+            | "public-key-pins"
+            | "public-key-pins-report-only"
+            | "refresh"
             | "report-to"
             | "request-id"
             | "server"
             | "set-cookie"
+            | "set-cookie2"
             | "strict-transport-security"
             | "te"
             | "trailer"
@@ -45,21 +51,32 @@ fn is_stripped(name: &str) -> bool {
             | "upgrade"
             | "via"
             | "x-request-id"
+            | "x-send-file"
+            | "x-sendfile"
             | "x-should-retry"
     ) || STRIPPED_PREFIXES
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
-const STRIPPED_PREFIXES: [&str; 7] = [
+const STRIPPED_PREFIXES: [&str; 12] = [
     "anthropic-ratelimit-",
     "apim-",
     "cf-",
     "proxy-",
+    // nginx, its zip module, lighttpd, LiteSpeed, Perlbal: they would fetch what it names.
+    "x-accel-",
+    "x-archive-",
+    "x-lighttpd-",
+    "x-litespeed-",
     "x-ms-",
     "x-ratelimit-",
+    "x-reproxy-",
     "x-tollgate-",
 ];
+
+/// What says how a body is to be read passes although `Connection` nominates it.
+const KEPT: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE];
 
 /// The header of an answer that is ours, with what its body is.
 pub fn ours(status: StatusCode, media: &'static str) -> Parts {
@@ -72,6 +89,7 @@ pub fn ours(status: StatusCode, media: &'static str) -> Parts {
 
 /// Makes the upstream's header one for the client and its `request`.
 pub fn for_client(mut header: Parts, request: &RequestHeader, request_id: &str) -> Parts {
+    remove_nominated(&mut header.headers);
     let names = header.headers.keys();
     let stripped: Vec<HeaderName> = names.filter(|n| is_stripped(n.as_str())).cloned().collect();
     for name in stripped {
@@ -95,6 +113,29 @@ pub fn for_client(mut header: Parts, request: &RequestHeader, request_id: &str) 
         header.headers.insert(REQUEST_ID, id);
     }
     header
+}
+
+/// Removes the headers that the upstream's `Connection` says are for us alone.
+fn remove_nominated(headers: &mut HeaderMap) {
+    // Nearly all that say anything say this.
+    let is_usual = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    if headers.get_all(CONNECTION).iter().all(is_usual) {
+        return;
+    }
+    let connections: Vec<HeaderValue> = headers.get_all(CONNECTION).into_iter().cloned().collect();
+    for name in connections
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+    {
+        if let Ok(name) = HeaderName::from_bytes(name.trim_ascii())
+            && !KEPT.contains(&name)
+        {
+            headers.remove(name);
+        }
+    }
 }
 
 fn has_body(answer: &Parts, request: &RequestHeader) -> bool {
@@ -152,6 +193,15 @@ mod tests {
             "x-ratelimit-limit-tokens",
             "cf-ray",
             "set-cookie",
+            "set-cookie2",
+            "authorization",
+            "proxy-authorization",
+            "x-accel-redirect",
+            "x-sendfile",
+            "x-lighttpd-send-file",
+            "x-litespeed-location",
+            "x-reproxy-url",
+            "x-archive-files",
         ] {
             assert!(is_stripped(name), "{name}");
         }
@@ -162,5 +212,25 @@ mod tests {
         ] {
             assert!(!is_stripped(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_connection_nominates_is_removed_but_for_what_a_body_is_read_by() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            "connection",
+            HeaderValue::from_static("Keep-Alive, X-One,,"),
+        );
+        headers.append(
+            "connection",
+            HeaderValue::from_static(" x-two , Content-Length, \"x-odd\""),
+        );
+        for name in ["x-one", "x-two", "x-three", "content-length"] {
+            headers.insert(name, HeaderValue::from_static("5"));
+        }
+        remove_nominated(&mut headers);
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["connection", "content-length", "x-three"]);
     }
 }

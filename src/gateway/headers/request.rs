@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use pingora::http::RequestHeader;
 
+use crate::gateway::decoded::CODINGS;
 use crate::openai::forwarding;
 use crate::upstreams::{Peer, Upstream};
 
@@ -126,6 +127,9 @@ pub fn for_tunnel(
         false => !is_withheld(name),
     };
     let mut headers = build(client, passes, upstream, credential);
+    if headers.contains_key(ACCEPT_ENCODING) {
+        headers.insert(ACCEPT_ENCODING, unpackable(&client.headers));
+    }
     match framing {
         Framing::Bodiless => None,
         Framing::Length(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
@@ -135,6 +139,24 @@ pub fn for_tunnel(
         }
     };
     request(client.method.clone(), headers)
+}
+
+/// What of the codings that a client takes can be unpacked here: an error must be readable.
+fn unpackable(client: &HeaderMap) -> HeaderValue {
+    let values = client.get_all(ACCEPT_ENCODING).into_iter();
+    let codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let is_known = |coding: &&str| {
+        let name = coding.split(';').next().unwrap_or_default().trim();
+        CODINGS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let known: Vec<&str> = codings.map(str::trim).filter(is_known).collect();
+    let none = HeaderValue::from_static("identity");
+    match known.as_slice() {
+        [] => none,
+        known => HeaderValue::from_str(&known.join(", ")).unwrap_or(none),
+    }
 }
 
 /// The header that opens a WebSocket at an upstream. `protocols` are the subprotocols offered.
@@ -241,6 +263,16 @@ pub fn is_ambiguous(client: &RequestHeader, names: &[&str]) -> bool {
     })
 }
 
+/// The names in the client's query, decoded.
+pub fn parameters(client: &RequestHeader) -> impl Iterator<Item = String> {
+    client
+        .uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .map(name_of)
+}
+
 /// The value of a name in the client's query, decoded.
 pub fn value(client: &RequestHeader, name: &str) -> Option<String> {
     let mut pairs = client.uri.query()?.split('&');
@@ -278,6 +310,25 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("connection", "close, OpenAI-Beta".parse().unwrap());
         assert_eq!(nominated(&headers), ["close", "OpenAI-Beta"]);
+    }
+
+    #[test]
+    fn only_codings_that_can_be_unpacked_are_asked_for() {
+        for (accepted, asked) in [
+            (&["gzip, deflate, br, zstd"][..], "gzip, br"),
+            (
+                &["GZIP;q=0.5, identity; q=0", "br"],
+                "GZIP;q=0.5, identity; q=0, br",
+            ),
+            (&["zstd, *"], "identity"),
+            (&[""], "identity"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in accepted {
+                headers.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
+            }
+            assert_eq!(unpackable(&headers), asked, "{accepted:?}");
+        }
     }
 
     #[test]

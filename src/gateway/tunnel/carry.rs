@@ -8,17 +8,21 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::{Method, StatusCode};
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 
 use super::super::answer;
 use super::super::body::{self, Pace};
 use super::super::context::Context;
-use super::super::failure::{Failure, Phase, UpstreamFailure};
-use super::super::headers;
+use super::super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use super::super::headers::{self, Media};
 use super::super::pieces::Pieces;
+use super::super::refused::{self, ErrorBody};
 use super::super::waiting;
+use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
 /// What is gathered into one write to the client, at most.
@@ -39,6 +43,10 @@ pub struct Carry<'a> {
     client: &'a mut ServerSession,
     context: &'a mut Context,
     upstream: Session,
+    /// The key that the upstream was asked with.
+    echo: Echo,
+    /// Masks that key in an answer that may be an error.
+    masking: Option<Masking>,
     pace: Pace,
     silence: Duration,
     /// Whether all of the client's body has come. Over HTTP/2 trailers may follow it, which are not read.
@@ -59,6 +67,7 @@ impl<'a> Carry<'a> {
         client: &'a mut ServerSession,
         context: &'a mut Context,
         upstream: Session,
+        echo: Echo,
         pace: Pace,
         silence: Duration,
     ) -> Self {
@@ -66,6 +75,8 @@ impl<'a> Carry<'a> {
             client,
             context,
             upstream,
+            echo,
+            masking: None,
             pace,
             silence,
             has_come: false,
@@ -89,7 +100,10 @@ impl<'a> Carry<'a> {
             };
             match event {
                 Event::Client(came) => self.send(came).await.map_err(Silent::Failed)?,
-                Event::Upstream(Ok(header)) => return Ok(header),
+                Event::Upstream(Ok(mut header)) => {
+                    self.echo.mask_headers(&mut header.headers);
+                    return Ok(header);
+                }
                 Event::Upstream(Err(e)) => {
                     self.upstream.shutdown().await;
                     return Err(self.silent(e));
@@ -113,11 +127,54 @@ impl<'a> Carry<'a> {
         }
     }
 
+    /// Whether the answer can pass as it comes: an error that is compressed cannot be looked through for
+    /// the key.
+    pub fn is_readable(&self, header: &Parts) -> bool {
+        headers::is_plain(&header.headers)
+            || !is_error(header.status)
+            || self.client.req_header().method == Method::HEAD
+    }
+
+    /// Reads an error that is compressed. Gives the session back, for the pool to judge.
+    pub async fn refusal(self, mut header: Parts, asked: Instant) -> (Option<Session>, Failure) {
+        let Self {
+            context,
+            upstream,
+            echo,
+            ..
+        } = self;
+        let until = Instant::now() + refused::ERROR_PATIENCE;
+        let read = refused::read_error(upstream, &mut header, until, until, &echo).await;
+        context.waited += asked.elapsed();
+        let Some(ErrorBody {
+            body,
+            rest,
+            session,
+        }) = read
+        else {
+            let detail = "its error, which is compressed, broke off";
+            let failure = UpstreamFailure::of(Cause::Cut, detail);
+            return (None, Failure::Upstream(failure));
+        };
+        header.headers.remove(CONTENT_LENGTH);
+        let refusal = Refusal {
+            header,
+            body,
+            message: None,
+            usage: None,
+            rest,
+        };
+        (session, Failure::Refusal(Box::new(refusal)))
+    }
+
     /// Passes the answer on to its end. Gives the session back, for the pool to judge.
     pub async fn answer(mut self, header: Parts, asked: Instant) -> Result<Session, Failure> {
         self.context.waited += asked.elapsed();
         let request = self.client.req_header();
         let header = headers::for_client(header, request, &self.context.request_id);
+        if may_tell_an_error(&header) {
+            self.masking = Some(Masking::new(self.echo.clone()));
+        }
         self.context.commit(header.status.as_u16());
         let mut is_done = self.upstream.response_done();
         let mut begin = Some(HttpTask::Header(Box::new(header.into()), is_done));
@@ -125,6 +182,9 @@ impl<'a> Carry<'a> {
         while !is_done {
             let gathered = self.gather(&mut body).await;
             is_done = matches!(gathered, Ok(true));
+            if is_done {
+                self.end(&mut body);
+            }
             self.write(begin.take(), &mut body, is_done).await?;
             gathered.map_err(|e| self.cut(&e))?;
             if !is_done {
@@ -132,6 +192,7 @@ impl<'a> Carry<'a> {
                     Some(chunk) => self.put(&mut body, chunk),
                     None => {
                         is_done = true;
+                        self.end(&mut body);
                         self.write(None, &mut body, true).await?;
                     }
                 }
@@ -181,6 +242,22 @@ impl<'a> Carry<'a> {
     }
 
     fn put(&mut self, body: &mut Pieces, chunk: Bytes) {
+        let chunk = match &mut self.masking {
+            Some(masking) => masking.push(chunk),
+            None => chunk,
+        };
+        self.put_last(body, chunk);
+    }
+
+    /// Adds what has been held back of an answer that is complete.
+    fn end(&mut self, body: &mut Pieces) {
+        if let Some(masking) = &mut self.masking {
+            let rest = masking.finish();
+            self.put_last(body, rest);
+        }
+    }
+
+    fn put_last(&mut self, body: &mut Pieces, chunk: Bytes) {
         self.context.bytes_out += chunk.len();
         body.push(chunk);
     }
@@ -243,6 +320,18 @@ impl<'a> Carry<'a> {
             }
         }
     }
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// Whether the body of an answer may tell an error: by its status, or, under one of success, in a form in
+/// which errors are told.
+fn may_tell_an_error(header: &Parts) -> bool {
+    let media = headers::media(&header.headers);
+    is_error(header.status)
+        || matches!(media, Media::Json | Media::Events) && headers::is_plain(&header.headers)
 }
 
 fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {

@@ -22,6 +22,7 @@ use super::context::Context;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, Framing};
 use crate::auth;
+use crate::openai::echo::Echo;
 use crate::runtime::Shared;
 use crate::upstreams::{Peer, Seat, Session, Turn, Upstream};
 use carry::{Carry, Silent};
@@ -43,6 +44,7 @@ pub async fn serve(
     let header = headers::for_tunnel(request, &upstream, credential, is_api, framing);
     context.upstream = Some(Arc::clone(&upstream));
     body::invite(client).await?;
+    let echo = Echo::sent(&header.headers, &upstream.dialect);
     let mut passage = Passage {
         // What has no body is answered at once or not at all; the answer to another may take long.
         silence: match method {
@@ -52,6 +54,7 @@ pub async fn serve(
         // What changes nothing may be asked again.
         is_safe: framing == Framing::Bodiless && matches!(method, Method::GET | Method::HEAD),
         header,
+        echo,
         target,
         upstream,
         tried: Vec::new(),
@@ -66,6 +69,8 @@ struct Passage {
     upstream: Arc<Upstream>,
     /// The header for the upstream, but for what depends on the server.
     header: RequestHeader,
+    /// The key in it.
+    echo: Echo,
     target: Target,
     /// How long nothing may move.
     silence: Duration,
@@ -99,7 +104,8 @@ impl Passage {
                 seat,
                 is_reused,
             } = self.reach(shared).await?;
-            let mut carry = Carry::new(client, context, session, pace, self.silence);
+            let echo = self.echo.clone();
+            let mut carry = Carry::new(client, context, session, echo, pace, self.silence);
             match carry.header().await {
                 Ok(header) => break (carry, header, seat),
                 // The server closed a connection that it had kept, just when it was used again.
@@ -115,9 +121,17 @@ impl Passage {
             true => drop(pool.failed(&mut seat)),
             false => pool.succeeded(&mut seat),
         }
-        let session = carry.answer(header, asked).await?;
-        shared.connector.release(session, &seat.peer).await;
-        Ok(())
+        let (session, answered) = match carry.is_readable(&header) {
+            true => (Some(carry.answer(header, asked).await?), Ok(())),
+            false => {
+                let (session, failure) = carry.refusal(header, asked).await;
+                (session, Err(failure))
+            }
+        };
+        if let Some(session) = session {
+            shared.connector.release(session, &seat.peer).await;
+        }
+        answered
     }
 
     fn may_ask_again(&self) -> bool {

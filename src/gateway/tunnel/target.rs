@@ -51,6 +51,7 @@ pub fn find(
         context.endpoint = ROUTE;
         context.route = Some(Arc::clone(route));
         admit::caller(&request.headers, context)?;
+        admit::unread(path, context)?;
         check_path(path)?;
         let mark = if query.is_empty() { "" } else { "?" };
         let target = Target::Url([rest, mark, &query].concat());
@@ -65,12 +66,17 @@ pub fn find(
         let path = path.to_owned();
         return Err(Failure::SocketNeeded { path });
     }
+    let is_strict = context.tenant.as_ref().is_some_and(|t| t.is_strict);
     let home = context.tenant.as_ref().and_then(|tenant| {
         let upstream = runtime.home(tenant)?;
         Some((tenant, upstream))
     });
     let Some((tenant, upstream)) = home else {
-        return Err(admit::has_no_home(request));
+        // A strict tenant has none because nothing is read there.
+        return Err(match admit::has_no_home(request) {
+            Failure::NoHome { path, .. } if is_strict => Failure::Unread { path },
+            failure => failure,
+        });
     };
     check_path(path)?;
     // What is asked for a model is read, or it does not pass: the tenant may not have every model.

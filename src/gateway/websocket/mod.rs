@@ -30,12 +30,13 @@ use super::{admit, headers};
 use crate::auth;
 use crate::config::Timeouts;
 use crate::openai::complaint::Complaint;
+use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
 use crate::openai::model_name;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
-use crate::upstreams::deadline::{self, MAX_HINTS};
+use crate::upstreams::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::upstreams::{Session, Turn, Upstream};
 use passing::ClientEnd;
 
@@ -76,8 +77,10 @@ pub async fn serve(
         Err(failure) => return Err(failure),
     }
     admit::hops(&request.headers, context)?;
+    admit::unread(path, context)?;
     let upstream = choose(request, context, socket)?;
     let opening = opening(request, context, socket, &upstream, &protocols)?;
+    let echo = Echo::sent(&opening.header.headers, &upstream.dialect);
     let session = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
@@ -85,7 +88,7 @@ pub async fn serve(
             accept(client, context, has_realtime).await?;
             passing::run(client, context, shared, *session).await
         }
-        _ => Err(decline(&upstream, session).await),
+        _ => Err(decline(&upstream, session, &echo).await),
     }
 }
 
@@ -238,7 +241,7 @@ async fn ask(
                 return Ok(());
             }
         }
-        Error::e_explain(ErrorType::InvalidHTTPHeader, "it sent hints without end")
+        Error::e_explain(ErrorType::Custom(NO_ANSWER), "it sent hints without end")
     };
     deadline::reading(Instant::now() + timeouts.first_token, answer).await
 }
@@ -299,26 +302,29 @@ async fn refuse(
 }
 
 /// Passes on the answer of an upstream that does not open the socket, unless it speaks of our account.
-async fn decline(upstream: &Upstream, session: Box<Upstream1>) -> Failure {
+async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> Failure {
     // It has been asked to switch protocols: what it does after that is not known, so the connection is
     // not used again.
     let mut session = Session::of_declined(session);
     let until = Instant::now() + refused::ERROR_PATIENCE;
     let disagrees = || Failure::Upstream(UpstreamFailure::disagrees());
-    let Ok(header) = session.header(until).await else {
+    let Ok(mut header) = session.header(until).await else {
         return disagrees();
     };
-    let (body, rest) = match refused::read_error(&mut session, until).await {
-        ErrorBody::Whole(body) => {
-            session.shutdown().await;
-            (body, None)
-        }
-        ErrorBody::Beginning(body) => {
-            let deadline = Instant::now() + upstream.timeouts.total;
-            (body, Some(refused::rest_of(session, deadline)))
-        }
-        ErrorBody::Broken => return disagrees(),
+    let deadline = Instant::now() + upstream.timeouts.total;
+    echo.mask_headers(&mut header.headers);
+    let read = refused::read_error(session, &mut header, until, deadline, echo).await;
+    let Some(ErrorBody {
+        body,
+        rest,
+        session,
+    }) = read
+    else {
+        return disagrees();
     };
+    if let Some(mut session) = session {
+        session.shutdown().await;
+    }
     let complaint = Complaint::read(&body).unwrap_or_default();
     let evidence = Evidence::Answer {
         status: header.status.as_u16(),

@@ -6,6 +6,7 @@
 
 use memchr::memchr;
 
+use super::super::references;
 use super::{FormError, malformed};
 
 /// The longest boundary that RFC 2046 allows.
@@ -65,8 +66,8 @@ struct Disposition {
 }
 
 impl Part {
-    /// Takes a header line without its CRLF.
-    pub(super) fn read(&mut self, line: &[u8]) -> Result<(), FormError> {
+    /// Takes a header line without its CRLF; `is_strict`: of a form that may name nothing but its model.
+    pub(super) fn read(&mut self, line: &[u8], is_strict: bool) -> Result<(), FormError> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return malformed("a part's header is folded");
         }
@@ -80,7 +81,7 @@ impl Part {
             _ => return malformed("a part's header has no name"),
         };
         if name.eq_ignore_ascii_case(b"Content-Disposition") {
-            let disposition = Disposition::parse(value)?;
+            let disposition = Disposition::parse(value, is_strict)?;
             if self.disposition.replace(disposition).is_some() {
                 return malformed("a part has two Content-Dispositions");
             }
@@ -109,7 +110,7 @@ impl Part {
 }
 
 impl Disposition {
-    fn parse(value: &[u8]) -> Result<Self, FormError> {
+    fn parse(value: &[u8], is_strict: bool) -> Result<Self, FormError> {
         let Some(value) = Value::parse(value) else {
             return malformed("a part's Content-Disposition cannot be read");
         };
@@ -122,6 +123,9 @@ impl Disposition {
         let Some(name) = name else {
             return malformed("a part does not have one plain name");
         };
+        if let Some(reference) = references::of_part(name).filter(|_| is_strict) {
+            return Err(FormError::Names(reference));
+        }
         Ok(Self {
             field: Field::named(name)?,
             is_file: value.all(b"filename").next().is_some(),

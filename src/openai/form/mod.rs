@@ -16,6 +16,7 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::model_name::{self, MAX_NAME_BYTES, Unfit};
+use super::references::Reference;
 use super::slot::Slot;
 use header::{Field, Part};
 
@@ -69,6 +70,8 @@ pub enum FormError {
     Model(Unfit),
     /// The value of a part has the wrong type.
     WrongType(&'static str, &'static str),
+    /// A part names a model or something stored, where none may.
+    Names(&'static Reference),
     /// There are more parts than this.
     TooManyParts(usize),
     /// The headers of one part have more bytes than this.
@@ -92,6 +95,7 @@ pub struct Scanner {
     model: Option<(String, Range<u64>)>,
     stream: Option<bool>,
     wants_text: bool,
+    is_strict: bool,
 }
 
 /// What the next byte belongs to.
@@ -116,11 +120,11 @@ enum State {
 }
 
 impl Scanner {
-    /// Takes the value of the request's `Content-Type`.
+    /// Takes the value of the request's `Content-Type`; `is_strict`: nothing but the model may be named.
     ///
     /// # Errors
     /// [`FormError::NoBoundary`].
-    pub fn new(content_type: &[u8]) -> Result<Self, FormError> {
+    pub fn new(content_type: &[u8], is_strict: bool) -> Result<Self, FormError> {
         let boundary = header::boundary(content_type).ok_or(FormError::NoBoundary)?;
         let boundary = [b"--", boundary].concat();
         Ok(Self {
@@ -133,6 +137,7 @@ impl Scanner {
             model: None,
             stream: None,
             wants_text: false,
+            is_strict,
         })
     }
 
@@ -277,7 +282,7 @@ impl Scanner {
             None => return malformed("a part's header ends in a bare LF"),
             Some(b"") => self.begin_content(part)?,
             Some(header) => {
-                part.read(header)?;
+                part.read(header, self.is_strict)?;
                 State::Headers(part)
             }
         };
@@ -416,7 +421,7 @@ mod tests {
     const FILE: &str = "form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg";
 
     fn scan<'b>(kind: &str, chunks: impl Iterator<Item = &'b [u8]>) -> Result<Form, FormError> {
-        let mut scanner = Scanner::new(kind.as_bytes())?;
+        let mut scanner = Scanner::new(kind.as_bytes(), false)?;
         for chunk in chunks {
             scanner.push(chunk)?;
             assert!(scanner.held.capacity() < 2 * MAX_PART_HEADER_BYTES + 2 * SEAM_BYTES);
@@ -530,7 +535,7 @@ mod tests {
         for boundary in ["x", &longest, "\"a b/c:d=e?\"", "'()+_,-./:=?"] {
             let quoted = format!("\"{}\"", boundary.trim_matches('"'));
             let kind = format!("multipart/form-data; boundary={quoted}");
-            assert!(Scanner::new(kind.as_bytes()).is_ok(), "{kind}");
+            assert!(Scanner::new(kind.as_bytes(), false).is_ok(), "{kind}");
         }
         for kind in [
             "",
@@ -549,7 +554,7 @@ mod tests {
             "multipart/mixed; boundary=a",
             &format!("multipart/form-data; boundary={longest}b"),
         ] {
-            let refused = Scanner::new(kind.as_bytes()).err();
+            let refused = Scanner::new(kind.as_bytes(), false).err();
             assert_eq!(refused, Some(FormError::NoBoundary), "{kind}");
         }
     }
@@ -900,7 +905,7 @@ mod tests {
         for content in [near_misses, dashes, repeated] {
             let body = form(&[(FILE, &content), (MODEL, "gpt-4o"), (STREAM, "true")]);
             for chunk_bytes in [1, 13, 128, 1 << 16, body.len()] {
-                let mut scanner = Scanner::new(TYPE.as_bytes()).unwrap();
+                let mut scanner = Scanner::new(TYPE.as_bytes(), false).unwrap();
                 for chunk in body.as_bytes().chunks(chunk_bytes) {
                     scanner.push(chunk).unwrap();
                     assert!(scanner.held.capacity() <= 4 * SEAM_BYTES);
@@ -940,7 +945,7 @@ mod tests {
     fn a_refused_form_stays_refused() {
         let body = form(&[(MODEL, "gpt-4o")]);
         for bad in ["--BOUNDARY--x", "x", "--BOUNDARY\r\n\r\n"] {
-            let mut scanner = Scanner::new(TYPE.as_bytes()).unwrap();
+            let mut scanner = Scanner::new(TYPE.as_bytes(), false).unwrap();
             scanner.push(bad.as_bytes()).unwrap_err();
             scanner.push(body.as_bytes()).unwrap_err();
             scanner.finish().unwrap_err();

@@ -2,7 +2,7 @@
 
 use super::{PATHS, all_ways, head};
 use crate::support::gateway::Gateway;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Listener, Upstream};
 use crate::support::{CLIENT_KEY, chat, until};
 
 /// A request of this method on each way that takes it.
@@ -189,5 +189,58 @@ async fn hints_do_not_pass_and_a_protocol_that_was_not_asked_for_is_refused() {
         );
         client.send(request("DELETE", path)).await;
         assert_eq!(client.response().await.status, 502, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_was_not_asked_for_ends_an_exchange_and_its_connection() {
+    for upgrade in ["", "connection: Upgrade\r\nupgrade: foo\r\n"] {
+        let upstream = Listener::bind().await;
+        let gateway = Gateway::start(&all_ways(upstream.address));
+        let request = request("POST", PATHS[0]).replacen(
+            "content-length",
+            &format!("{upgrade}content-length"),
+            1,
+        );
+        let mut client = gateway.connect().await;
+        client.send(request).await;
+        // What looks like an answer behind it is one of the other protocol's.
+        let (_, mut first) = upstream.accept().await;
+        first
+            .raw(
+                "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo\r\nconnection: Upgrade\r\n\r\n\
+                 HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n{\"a\":1}",
+            )
+            .await;
+        client.response().await.assert_error(
+            502,
+            "server_error",
+            Some("upstream_invalid_response"),
+            None,
+        );
+        first.wait_for_close().await;
+        client.send(self::request("POST", PATHS[0])).await;
+        let (_, mut second) = upstream.accept().await;
+        second.json("200 OK", "{\"b\":2}").await;
+        assert_eq!(client.response().await.text(), "{\"b\":2}");
+    }
+}
+
+#[tokio::test]
+async fn hints_before_an_answer_of_the_exchange_are_bounded() {
+    for (hints, status) in [(16, 200), (17, 502)] {
+        let upstream = Upstream::start(move |_, mut reply| async move {
+            reply
+                .raw("HTTP/1.1 103 Early Hints\r\nlink: </secret>\r\n\r\n".repeat(hints))
+                .await;
+            reply.json("200 OK", "{}").await;
+            reply
+        })
+        .await;
+        let gateway = Gateway::start(&all_ways(upstream.address));
+        let mut client = gateway.connect().await;
+        client.send(request("POST", PATHS[0])).await;
+        let answer = client.response().await;
+        assert_eq!((answer.status, answer.header("link")), (status, None));
     }
 }
