@@ -1,7 +1,7 @@
 //! Series that are there before anything is counted.
 //!
 //! Owns which counters begin at zero: `increase()` of a series that appears with its first failure
-//! misses that failure. They are those of what the configuration names, and within [`MOST_SERIES`] for
+//! misses that failure. They are those of what the configuration names, and within `MOST_SERIES` for
 //! each table below: of very many rules only the first endpoints, then none, begin at zero; the others
 //! appear when they are first counted. Histograms are not made beforehand: they are large. The names
 //! and labels are those of `metrics`, `trials` and `tokens`. Cannot fail.

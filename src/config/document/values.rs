@@ -29,7 +29,7 @@ const UNITS: [(u64, &str); 8] = [
     (1_000, "KB"),
 ];
 
-/// A size as it can be written in a configuration, exactly: [`Node::bytes`] reads it back.
+/// A size as it can be written in a configuration, exactly: `Node::bytes` reads it back.
 pub fn write_size(bytes: u64) -> String {
     let mut units = UNITS.iter();
     match units.find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
