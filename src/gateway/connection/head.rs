@@ -205,12 +205,7 @@ impl Head {
         }
         let until = self.end.unwrap_or(bytes.len());
         let new = bytes.get(from..until).unwrap_or_default();
-        // Without a way out in between these are done many bytes at a time.
-        let is_control = |byte: u8| (byte < b' ' || byte == 0x7f) && !b"\t\r\n".contains(&byte);
-        if new
-            .iter()
-            .fold(false, |found, byte| found | is_control(*byte))
-        {
+        if has_control(new) {
             return Err("its header has control characters");
         }
         let returns = new.iter().filter(|byte| **byte == b'\r').count();
@@ -225,6 +220,16 @@ impl Head {
         self.searched = until;
         Ok(())
     }
+}
+
+/// Whether there are control characters other than tabs and line ends. Without a branch in it the
+/// compiler makes this many bytes at a time.
+fn has_control(bytes: &[u8]) -> bool {
+    let found = bytes.iter().fold(0, |found, &byte| {
+        let is_allowed = (byte == b'\t') | (byte == b'\r') | (byte == b'\n');
+        found | (u8::from(byte < b' ') & u8::from(!is_allowed)) | u8::from(byte == 0x7f)
+    });
+    found != 0
 }
 
 fn beyond(bytes: usize) -> usize {
