@@ -17,7 +17,7 @@ pub fn request_id() -> String {
 }
 
 /// A number from 0 to below `bound`, which must be above 0; by lot, and no secret.
-pub fn lot(bound: u64) -> u64 {
+pub fn random_below(bound: u64) -> u64 {
     fastrand::u64(..bound)
 }
 

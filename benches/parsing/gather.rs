@@ -5,9 +5,9 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use tollgate::openai::gather::Gatherer;
-use tollgate::openai::progress::Stream;
-use tollgate::openai::unfold::unfold;
+use tollgate::openai::aggregate::Aggregator;
+use tollgate::openai::stream_state::Stream;
+use tollgate::openai::synthesize::synthesize;
 
 use super::stream::{FIRST, data};
 
@@ -16,7 +16,7 @@ const CHUNKS: usize = 1000;
 pub fn measure(criterion: &mut Criterion) {
     let chunks: Vec<String> = (0..CHUNKS).map(data).collect();
     let gather = || {
-        let mut gatherer = Gatherer::for_stream(Stream::Chat)?;
+        let mut gatherer = Aggregator::for_stream(Stream::Chat)?;
         for data in [FIRST].into_iter().chain(chunks.iter().map(String::as_str)) {
             gatherer.see(black_box(data.as_bytes())).ok()?;
         }
@@ -28,6 +28,6 @@ pub fn measure(criterion: &mut Criterion) {
     });
     let answer = gather().unwrap_or_default();
     criterion.bench_function("unfold that answer", |bencher| {
-        bencher.iter(|| assert!(unfold(Stream::Chat, black_box(&answer), true).is_some()));
+        bencher.iter(|| assert!(synthesize(Stream::Chat, black_box(&answer), true).is_some()));
     });
 }

@@ -6,15 +6,15 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use tollgate::openai::progress::{Meaning, Progress, Stream};
 use tollgate::openai::sse::Event;
+use tollgate::openai::stream_state::{Meaning, Stream, StreamState};
 
 use super::stream::{FIRST, data};
 
 pub fn measure(criterion: &mut Criterion) {
     let data = data(0);
     let (first, next) = (event(FIRST), event(&data));
-    let mut progress = Progress::new(Stream::Chat);
+    let mut progress = StreamState::new(Stream::Chat);
     progress.see(&first);
     let mut group = criterion.benchmark_group("progress");
     group.throughput(Throughput::Elements(1));

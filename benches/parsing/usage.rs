@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use tollgate::openai::usage::{Members, Tally};
+use tollgate::openai::usage::{Members, StreamUsage};
 
 use super::stream::data;
 
@@ -25,7 +25,7 @@ pub fn measure(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut tally = Tally::default();
+                let mut tally = StreamUsage::default();
                 tally.see(black_box(data.as_bytes()));
                 assert_eq!(tally.usage().is_some(), tells);
             });

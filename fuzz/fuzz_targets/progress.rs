@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::openai::progress::{Meaning, Progress, Stream};
+use tollgate::openai::stream_state::{Meaning, StreamState, Stream};
 use tollgate::openai::sse::Event;
 
 /// What events are called; most have no name.
@@ -57,7 +57,7 @@ fuzz_target!(|input: (u8, Vec<(u8, &[u8])>)| {
         2 => Stream::Completions,
         _ => Stream::Chat,
     };
-    let (mut all, mut some) = (Progress::new(stream), Progress::new(stream));
+    let (mut all, mut some) = (StreamState::new(stream), StreamState::new(stream));
     for (head, body) in events {
         let data = data(head, body);
         let name = NAMES[usize::from(head) % NAMES.len()];
@@ -74,7 +74,7 @@ fuzz_target!(|input: (u8, Vec<(u8, &[u8])>)| {
         } else {
             assert!(!matches!(meaning, Meaning::Done | Meaning::Error(_)));
         }
-        let known = |progress: &Progress| {
+        let known = |progress: &StreamState| {
             (
                 progress.is_finished(),
                 progress.is_done(),

@@ -6,7 +6,7 @@ mod chunks;
 
 use chunks::{Sizes, chunks};
 use libfuzzer_sys::fuzz_target;
-use tollgate::openai::usage::{MAX_COUNT, MAX_TIER_BYTES, Members, Tally, Usage, whole};
+use tollgate::openai::usage::{MAX_COUNT, MAX_TIER_BYTES, Members, StreamUsage, Usage, whole};
 
 fuzz_target!(|input: (Sizes, &[u8])| {
     let (sizes, body) = input;
@@ -15,11 +15,11 @@ fuzz_target!(|input: (Sizes, &[u8])| {
     assert_eq!(members(body.chunks(1)), usage);
     usage.iter().for_each(check);
 
-    let mut event = Tally::default();
+    let mut event = StreamUsage::default();
     event.see(body);
     assert!(event.usage().is_none() || event.usage() == usage);
 
-    let mut stream = Tally::default();
+    let mut stream = StreamUsage::default();
     body.split(|byte| *byte == b'\n')
         .for_each(|data| stream.see(data));
     stream.usage().iter().for_each(check);

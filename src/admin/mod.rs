@@ -76,7 +76,7 @@ impl Admin {
             let plain = self.shared.metrics.plain(in_flight);
             return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
         }
-        status::measure(&self.shared.pin(), self.shared.metrics.conditions());
+        status::measure(&self.shared.pin(), self.shared.metrics.states());
         let connections = self.shared.connections.count();
         match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),

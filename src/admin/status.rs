@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::observe::condition::Conditions;
+use crate::observe::states::StateGauges;
 use crate::runtime::{Rule, Runtime, Shared};
 use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
 
@@ -111,7 +111,7 @@ fn breaker(breaker: &Breaker, now: Instant) -> Value {
 }
 
 /// Sets the gauges to what is so now.
-pub fn measure(runtime: &Runtime, gauges: &Conditions) {
+pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
     gauges.reset();
     let now = Instant::now();
     for upstream in runtime.upstreams() {
@@ -154,7 +154,7 @@ pub fn measure(runtime: &Runtime, gauges: &Conditions) {
     }
 }
 
-fn measure_rule(rule: &Rule, runtime: &Runtime, gauges: &Conditions) {
+fn measure_rule(rule: &Rule, runtime: &Runtime, gauges: &StateGauges) {
     for (position, target) in rule.targets.all().iter().enumerate() {
         let upstream = runtime.upstream(target).map_or("", |u| u.name.as_str());
         let model = target.model.as_deref().unwrap_or("the same");

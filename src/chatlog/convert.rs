@@ -44,7 +44,7 @@ pub struct Filter {
 
 /// What has been made of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct StreamUsage {
     /// Lines that were wanted, and are written.
     pub written: u64,
     /// Lines that were wanted, and are no examples.
@@ -79,7 +79,7 @@ pub struct Converter<W> {
     format: Format,
     filter: Filter,
     out: W,
-    tally: Tally,
+    tally: StreamUsage,
     line: Vec<u8>,
 }
 
@@ -90,7 +90,7 @@ impl<W: Write> Converter<W> {
             format,
             filter,
             out,
-            tally: Tally::default(),
+            tally: StreamUsage::default(),
             line: Vec::new(),
         }
     }
@@ -124,7 +124,7 @@ impl<W: Write> Converter<W> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn finish(mut self) -> io::Result<Tally> {
+    pub fn finish(mut self) -> io::Result<StreamUsage> {
         if self.format == Format::Json {
             let end: &[u8] = match self.tally.written {
                 0 => b"[]\n",
@@ -355,7 +355,7 @@ mod tests {
     }
 
     /// What is made of a log, and what is told of its lines.
-    fn converted(format: Format, filter: Filter, log: &str) -> (String, Tally, Vec<String>) {
+    fn converted(format: Format, filter: Filter, log: &str) -> (String, StreamUsage, Vec<String>) {
         let mut out = Vec::new();
         let mut told = Vec::new();
         let mut converter = Converter::new(format, filter, &mut out);

@@ -4,7 +4,7 @@
 //! would not keep. Refuses to know what the JSON means. Cannot fail: what is no JSON is copied as
 //! well as can be.
 
-use crate::openai::shape::string_length;
+use crate::openai::json::string_length;
 
 /// How keys begin, and how long they are at least.
 const KEYS: [(&[u8], usize); 15] = [

@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 
 use super::{EXIT_CONFIG, refuse, say_error};
 use crate::chatlog;
-use crate::chatlog::convert::{Converter, Filter, Stopped, Tally};
+use crate::chatlog::convert::{Converter, Filter, Stopped, StreamUsage};
 use crate::config::{Config, Source, Variables};
 
 /// Something could not be read or written.
@@ -100,7 +100,7 @@ impl Convert {
             Err(e) => return fail(&format!("cannot write what was converted: {e}")),
         };
         if tally.unfit > 0 {
-            let Tally { written, unfit, .. } = tally;
+            let StreamUsage { written, unfit, .. } = tally;
             say_error(&format!(
                 "examples: {written}; lines that are none: {unfit} (no chat, not whole, or not with status 200)"
             ));
@@ -136,7 +136,10 @@ impl Convert {
 }
 
 /// Converts what can be read; whether everything could, and what it came to.
-fn convert<W: Write>(mut converter: Converter<W>, files: &[PathBuf]) -> io::Result<(bool, Tally)> {
+fn convert<W: Write>(
+    mut converter: Converter<W>,
+    files: &[PathBuf],
+) -> io::Result<(bool, StreamUsage)> {
     let mut are_all_read = true;
     for path in files {
         let name = path.display();

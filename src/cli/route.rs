@@ -13,7 +13,7 @@ use crate::openai::verdict::Reason;
 use crate::routing::Target;
 use crate::runtime::{Rule, Runtime};
 use crate::tenants::Tenant;
-use crate::upstreams::Conditions;
+use crate::upstreams::Registry;
 
 /// The way of one request.
 pub struct Route {
@@ -84,7 +84,7 @@ fn snapshot(config: &Config) -> Result<Runtime, String> {
     let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
     servers.for_each(|server| server.url.host = "127.0.0.1".to_owned());
     let built_in = Some(([127, 0, 0, 1], 0).into());
-    let runtime = Runtime::new(&config, built_in, &Conditions::default());
+    let runtime = Runtime::new(&config, built_in, &Registry::default());
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::document::Node;
 use super::keys::warn_of_bare_variable;
-use super::manners::check_field;
+use super::transforms::check_field;
 use crate::openai::dialect::Dialect;
 
 /// Headers that are part of how a request is written, and so are ours alone.

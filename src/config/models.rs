@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::document::{Located, Node};
-use super::manners::{self, Manners};
 use super::matcher::{self, Matcher};
 use super::metering::{self, OnClientGone};
 use super::problem::nearest;
+use super::transforms::{self, Transforms};
 use super::upstreams::read_weight;
 use crate::openai::verdict::{Reason, Reasons};
 
@@ -49,7 +49,7 @@ impl ModelRule {
                 model: None,
                 weight: 1,
                 priority: 0,
-                manners: Manners::default(),
+                transforms: Transforms::default(),
             }],
             fallback: Vec::new(),
             on: Reasons::moving_on(),
@@ -81,7 +81,7 @@ pub struct Target {
     /// The lowest comes first; a higher one is asked only when nothing lower can be.
     pub priority: u32,
     /// What it wants changed in requests and answers.
-    pub manners: Manners,
+    pub transforms: Transforms,
 }
 
 /// Reads the section.
@@ -203,13 +203,13 @@ fn read_target(node: &Node<'_>) -> Option<Target> {
         .and_then(|n| matcher::read_one(&n, ONE_TARGET));
     let weight = section.take("weight").map(|n| read_weight(&n));
     let priority = section.take("priority").and_then(|n| n.count(0, 100));
-    let manners = manners::read(&mut section);
+    let transforms = transforms::read(&mut section);
     section.finish();
     Some(Target {
         upstream: upstream?,
         model,
         weight: weight.unwrap_or(Some(1))?,
         priority: priority.unwrap_or(0),
-        manners,
+        transforms,
     })
 }

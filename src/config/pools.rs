@@ -33,7 +33,7 @@ pub enum ConsistentBy {
 
 /// How many requests an upstream takes at once, over all its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct Concurrency {
     /// As many are served at once.
     pub concurrent: usize,
     /// As many wait for a place.
@@ -88,10 +88,10 @@ fn read_by(node: &Node<'_>) -> Option<ConsistentBy> {
 }
 
 /// Reads how many requests are taken at once.
-pub fn read_places(section: &mut Section<'_>) -> Option<Places> {
+pub fn read_places(section: &mut Section<'_>) -> Option<Concurrency> {
     let concurrent = section.take("max_concurrent");
     let queue = section.take("queue");
-    let mut places = Places {
+    let mut places = Concurrency {
         concurrent: 0,
         queue: 64,
         patience: Duration::from_secs(1),

@@ -390,7 +390,7 @@ fn urls_that_fit_no_scheme_of_azures_are_refused() {
 
 #[test]
 fn manners_that_cannot_be_meant_are_refused() {
-    for (manners, expected) in [
+    for (transforms, expected) in [
         (
             "body: { set: { model: x } }",
             "body.set.model: `model` cannot be changed here (name it as the `model` of a target)",
@@ -429,7 +429,7 @@ fn manners_that_cannot_be_meant_are_refused() {
     ] {
         let text = format!(
             "upstreams: {{ a: {{ base_url: http://a }} }}\n\
-             models: [{{ match: m, targets: [{{ upstream: a, {manners} }}] }}]"
+             models: [{{ match: m, targets: [{{ upstream: a, {transforms} }}] }}]"
         );
         assert_problem(&text, &format!("t.yaml:2: models[0].targets[0].{expected}"));
     }

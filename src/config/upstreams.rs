@@ -11,7 +11,7 @@ use super::ejection::{self, Ejection};
 use super::headers;
 use super::health::{self, HealthCheck};
 use super::keys;
-use super::pools::{self, Balance, Places};
+use super::pools::{self, Balance, Concurrency};
 use crate::openai::dialect::Dialect;
 use crate::openai::forwarding::Forwarded;
 use crate::openai::providers;
@@ -39,7 +39,7 @@ pub struct Upstream {
     /// When what fails is left out; `None` for never.
     pub ejection: Option<Ejection>,
     /// How many requests it takes at once; `None` for any number.
-    pub places: Option<Places>,
+    pub places: Option<Concurrency>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.

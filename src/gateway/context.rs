@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connection::UNCOUNTED_HEADER_BYTES;
 use super::failure::client_closed_request;
+use super::plan::skipped::Skipped;
 use super::settle::Meter;
-use super::skipped::Skipped;
-use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::observe::metrics::Shed;
 use crate::runtime::{Held, InFlight, Route, Rule, Runtime, Shared};

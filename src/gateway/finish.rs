@@ -8,8 +8,8 @@ use std::time::Duration;
 use pingora::protocols::http::ServerSession;
 
 use super::context::{Context, Tried};
+use super::plan::skipped::Skipped;
 use super::settle::Account;
-use super::skipped::Skipped;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
 use crate::observe::metrics::Observation;

@@ -21,40 +21,23 @@
 //! a request is served.
 
 mod admit;
-mod answer;
-mod attempt;
-mod awake;
-mod body;
-mod broken;
+mod client_watch;
 mod connection;
 mod context;
-mod convert;
-mod course;
-mod decoded;
-mod drain;
 mod exchange;
 mod failure;
 mod finish;
 mod framing;
 mod headers;
-mod held;
-mod hold;
 mod models;
 mod open;
-mod outgoing;
 mod pieces;
 mod plan;
-mod reading;
-mod refused;
-mod relay;
-mod rewriting;
+mod reply;
 mod serve;
 mod settle;
-mod skipped;
-mod sniff;
-mod tap;
 mod tunnel;
-mod waiting;
+mod upstream_error;
 mod websocket;
 
 use std::sync::Arc;
@@ -69,18 +52,18 @@ use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
 use failure::Failure;
 
-pub use answer::last_words;
 pub use connection::{Connection, PREFACE_BYTES};
 pub use plan::Plan;
+pub use reply::last_words;
 
 /// What a connection over HTTP/1 is told that is not served, whatever it may ask.
 pub fn refusal(what: Shed) -> Vec<u8> {
-    answer::closing(&Failure::Shed(what))
+    reply::closing(&Failure::Shed(what))
 }
 
 /// What a connection is told that speaks plain HTTP where TLS is spoken.
 pub fn tls_required() -> Vec<u8> {
-    answer::closing(&Failure::TlsRequired)
+    reply::closing(&Failure::TlsRequired)
 }
 
 /// The edge: serves the requests of [`Connection`]s, one after the other or, over HTTP/2, beside each
@@ -107,8 +90,8 @@ impl HttpServerApp for Gateway {
         Connection::next_request(&session);
         match session.read_request().await {
             Ok(true) => serve::serve(session, &self.shared).await,
-            Ok(false) => answer::refuse_unread(session, None, &self.shared).await,
-            Err(error) => answer::refuse_unread(session, Some(&error), &self.shared).await,
+            Ok(false) => reply::refuse_unread(session, None, &self.shared).await,
+            Err(error) => reply::refuse_unread(session, Some(&error), &self.shared).await,
         }
     }
 

@@ -12,8 +12,8 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::Connection;
-use super::body;
 use super::context::Context;
+use super::exchange::body;
 use crate::runtime::Shared;
 
 /// An idle connection of a client is kept this long.

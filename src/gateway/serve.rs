@@ -14,7 +14,9 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{admit, answer, exchange, finish, framing, models, open, tunnel, waiting, websocket};
+use super::{
+    admit, client_watch, exchange, finish, framing, models, open, reply, tunnel, websocket,
+};
 use crate::admin;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
@@ -64,7 +66,7 @@ pub fn serve(
         open::open(&mut session, &mut context, shared);
         let served = match go(&mut session, &mut context, shared).await {
             Ok(()) => Ok(()),
-            Err(failure) => answer::refuse(&mut session, &mut context, failure).await,
+            Err(failure) => reply::refuse(&mut session, &mut context, failure).await,
         };
         finish::finish(&session, &mut context, shared);
         // An answer that could not be ended must not look as though it had: the connection breaks.
@@ -99,7 +101,7 @@ async fn go(
             context.endpoint = Endpoint::Models.name();
             admit::caller(&session.req_header().headers, context)?;
             let mut waited = Duration::ZERO;
-            let list = waiting::timed(&mut waited, models::list(context, shared)).await;
+            let list = client_watch::timed(&mut waited, models::list(context, shared)).await;
             context.waited += waited;
             list
         }
@@ -108,12 +110,12 @@ async fn go(
             admit::caller(&session.req_header().headers, context)?;
             let mut waited = Duration::ZERO;
             let model = models::retrieve(context, shared, &id);
-            let model = waiting::timed(&mut waited, model).await;
+            let model = client_watch::timed(&mut waited, model).await;
             context.waited += waited;
             json(&model?)
         }
     };
-    let sent = answer::json(session, context, body).await;
+    let sent = reply::json(session, context, body).await;
     sent.map_err(|_| Failure::ClientGone)
 }
 

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use super::context::Context;
-use super::reading::Reading;
+use super::exchange::answer::json::Reading;
 use crate::chatlog::{ChatLog, Entry};
 use crate::config::OnClientGone;
 use crate::observe::tokens::Pace;

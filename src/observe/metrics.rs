@@ -11,12 +11,12 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+use super::attempts::Attempts;
 use super::chats::Chats;
-use super::condition::Conditions;
 use super::handshakes::Handshakes;
 use super::series::Series;
+use super::states::StateGauges;
 use super::tokens::Tokens;
-use super::trials::Trials;
 use crate::clock;
 
 /// From 1 ms to 10 min: an answer may take as long as a model thinks.
@@ -46,9 +46,9 @@ pub struct Metrics {
     broken: IntCounterVec,
     kinds: Series<Kind>,
     chats: Chats,
-    trials: Trials,
+    attempts: Attempts,
     tokens: Tokens,
-    conditions: Conditions,
+    states: StateGauges,
     handshakes: Handshakes,
     shed: IntCounterVec,
     connections: Gauge,
@@ -183,9 +183,9 @@ impl Metrics {
             )?,
             kinds: Series::default(),
             chats: Chats::new()?,
-            trials: Trials::new()?,
+            attempts: Attempts::new()?,
             tokens: Tokens::new()?,
-            conditions: Conditions::new()?,
+            states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
             shed: shed_counters()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
@@ -224,10 +224,10 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.uptime.clone()),
         ];
-        let all = collectors.into_iter().chain(self.trials.collectors());
+        let all = collectors.into_iter().chain(self.attempts.collectors());
         let all = all.chain(self.tokens.collectors());
         let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
-        for collector in all.chain(self.conditions.collectors()) {
+        for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
         }
         let process = prometheus::process_collector::ProcessCollector::for_self();
@@ -302,8 +302,8 @@ impl Metrics {
     }
 
     /// What is counted of attempts at upstreams.
-    pub fn trials(&self) -> &Trials {
-        &self.trials
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// What is counted of tokens.
@@ -322,8 +322,8 @@ impl Metrics {
     }
 
     /// How everything does that is asked; to be set before a scrape.
-    pub fn conditions(&self) -> &Conditions {
-        &self.conditions
+    pub fn states(&self) -> &StateGauges {
+        &self.states
     }
 
     /// Counts what was turned away.

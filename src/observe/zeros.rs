@@ -4,7 +4,7 @@
 //! misses that failure. They are those of what the configuration names, and within `MOST_SERIES` for
 //! each table below: of very many rules only the first endpoints, then none, begin at zero; the others
 //! appear when they are first counted. Histograms are not made beforehand: they are large. The names
-//! and labels are those of `metrics`, `trials` and `tokens`. Cannot fail.
+//! and labels are those of `metrics`, `attempts` and `tokens`. Cannot fail.
 
 use super::metrics::{Metrics, OTHER};
 use crate::openai::endpoint;
@@ -61,7 +61,7 @@ impl Metrics {
         let each = Reason::ALL.len() + OUTCOMES.len() + EJECTED.len();
         for upstream in known.upstreams.iter().take(MOST_SERIES / each) {
             let reasons = Reason::ALL.iter().map(|reason| reason.name());
-            self.trials()
+            self.attempts()
                 .begin(upstream, OUTCOMES.into_iter().chain(reasons), &EJECTED);
         }
         self.tokens()

@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use memchr::memchr2;
 
-use super::complaint::Complaint;
 use super::dialect::Dialect;
+use super::upstream_error::Complaint;
 
 /// A shorter key is a word, as in `EMPTY` for a server that asks for none, and stays.
 const LEAST_BYTES: usize = 8;

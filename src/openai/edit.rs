@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Error};
 
-use super::shape::place_in;
+use super::json::place_in;
 
 /// More fields than this are refused: they are listed in memory, and no API knows a hundred.
 pub const MAX_FIELDS: usize = 4096;

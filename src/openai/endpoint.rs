@@ -8,7 +8,7 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::progress::Stream;
+use super::stream_state::Stream;
 
 /// Something that a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

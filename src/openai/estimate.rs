@@ -12,7 +12,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::shape::string_length;
+use super::json::string_length;
 
 /// What is kept of a text to be counted; of a longer one the rest is taken to be like that.
 pub const MAX_SAMPLE_BYTES: usize = 4 << 10;

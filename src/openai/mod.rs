@@ -12,35 +12,35 @@
 //! that broke; `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and
 //! `providers` knows their hosts. Does not handle sockets or configuration, and does not use Pingora.
 
-pub mod complaint;
+pub mod aggregate;
 pub mod dialect;
 pub mod echo;
 pub mod edit;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;
-pub mod failed;
+pub mod failed_response;
 pub mod form;
 pub mod forwarding;
-pub mod gather;
+pub mod hidden_usage;
+pub(crate) mod json;
 pub mod model_name;
 pub mod models;
 pub mod patches;
 pub mod privileges;
-pub mod progress;
 pub mod providers;
 pub mod ratelimit;
 pub mod references;
 pub mod request;
 pub mod rewrite;
-pub mod said;
-pub(crate) mod shape;
 pub mod slot;
 pub mod sniff;
 pub mod sse;
+pub mod stream_state;
 pub mod streaming;
-pub mod unasked;
-pub mod unfold;
+pub mod synthesize;
+pub mod text_sample;
+pub mod upstream_error;
 pub mod usage;
 pub mod verdict;
 pub mod websocket;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::gather::walk::{Fault, is_array, is_null, items};
-use super::shape::{as_it_stands, object, string};
+use super::aggregate::walk::{Fault, is_array, is_null, items};
+use super::json::{as_it_stands, object, string};
 
 /// More models of one list than this are left out.
 pub const MAX_MODELS: usize = 10_000;

@@ -15,8 +15,8 @@ use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::{place_in, string_length};
 use super::model_name::{self, MAX_NAME_BYTES, Unfit};
-use super::shape::{place_in, string_length};
 use super::slot::Slot;
 use super::streaming::{self, Streaming};
 

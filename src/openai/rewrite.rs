@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json::{List, MAX_ITEMS, Object, place_in};
 use super::patches::Patches;
-use super::shape::{List, MAX_ITEMS, Object, place_in};
 use super::sse::{Frame, Framing};
 
 /// As many choices of an answer can have a prefix; those beyond pass unchanged.

@@ -10,7 +10,7 @@ use std::iter;
 
 use memchr::{memchr, memchr2};
 
-use super::shape::place_in;
+use super::json::place_in;
 
 /// The most bytes of an event that are read, its blank line and comments included. A parser holds
 /// no more than this, but for what a growing buffer has in reserve; and while it reports an event

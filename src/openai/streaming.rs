@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json::{as_it_stands, is, object, place_in, says};
 use super::patches::Patches;
-use super::shape::{as_it_stands, is, object, place_in, says};
 
 const OPTIONS: &str = r#"{"include_usage":true}"#;
 

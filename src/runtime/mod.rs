@@ -6,12 +6,12 @@
 //! are served.
 
 mod connections;
+mod gauge;
 mod known;
-mod manners;
 mod memory;
-mod room;
 mod rules;
 mod shared;
+mod transforms;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,15 +25,15 @@ use crate::config::{self, Config, Passthrough};
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
-use crate::upstreams::{Conditions, Upstream};
+use crate::upstreams::{Registry, Upstream};
 
 pub use connections::{Connections, Crowded, Place};
+pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
-pub use manners::Manners;
 pub use memory::{Held, Memory};
-pub use room::{Room, Within};
 pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
+pub use transforms::Transforms;
 
 /// An immutable snapshot of the running configuration.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub struct Route {
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `conditions`
     /// is what has been learnt of whoever is named.
-    pub fn new(config: &Config, demo: Option<SocketAddr>, conditions: &Conditions) -> Self {
+    pub fn new(config: &Config, demo: Option<SocketAddr>, registry: &Registry) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
@@ -119,11 +119,11 @@ impl Runtime {
             );
             tenant.strict(server.ways.strict)
         };
-        conditions.forget_unused();
+        registry.forget_unused();
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
         let rules = config.models.iter();
         let rules: Vec<Arc<Rule>> = rules
-            .map(|written| rules::rule(written, config, &index, conditions))
+            .map(|written| rules::rule(written, config, &index, registry))
             .collect();
         let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
             let hashes = t.keys.iter();
@@ -148,7 +148,7 @@ impl Runtime {
                     .map(|(key, model)| (*key, model.value.clone()))
                     .collect(),
             },
-            home_rules: rules::home_rules(config, &index, conditions),
+            home_rules: rules::home_rules(config, &index, registry),
             index,
             many: many(&rules, config),
             rules,
@@ -161,7 +161,7 @@ impl Runtime {
             upstreams: config
                 .upstreams
                 .iter()
-                .map(|upstream| Arc::new(Upstream::new(upstream, demo, conditions)))
+                .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
             keys: Keys::new(keys),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),

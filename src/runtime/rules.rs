@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Manners, home, position};
+use super::{Transforms, home, position};
 use crate::config::{self, Config, Ejection, Matcher, ModelRule, Passthrough};
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Target, Targets};
-use crate::upstreams::{Breaker, Conditions, Upstream};
+use crate::upstreams::{Breaker, Registry, Upstream};
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.
 const MAX_FALLBACKS: usize = 16;
@@ -37,7 +37,7 @@ pub struct Rule {
     /// How the usage is learnt of an answer whose client has left.
     pub on_client_gone: config::OnClientGone,
     /// What each target wants changed, by its position.
-    manners: Vec<Manners>,
+    transforms: Vec<Transforms>,
     /// How each target does, by its position.
     breakers: Vec<Arc<Breaker>>,
     /// The upstreams that are asked for whatever name the client gives.
@@ -52,8 +52,8 @@ impl Rule {
     }
 
     /// What the target at a position wants changed.
-    pub fn manners(&self, position: usize) -> Option<&Manners> {
-        self.manners.get(position)
+    pub fn transforms(&self, position: usize) -> Option<&Transforms> {
+        self.transforms.get(position)
     }
 
     /// How the target at a position does.
@@ -97,7 +97,7 @@ pub struct Fallback {
 pub(super) fn home_rules(
     config: &Config,
     index: &Index,
-    conditions: &Conditions,
+    registry: &Registry,
 ) -> HashMap<usize, Arc<Rule>> {
     let tenants = config.tenants.iter();
     let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
@@ -109,7 +109,7 @@ pub(super) fn home_rules(
         let written = ModelRule::to_home(name.clone());
         Some((
             home(passthrough, config)?,
-            rule(&written, config, index, conditions),
+            rule(&written, config, index, registry),
         ))
     });
     rules.collect()
@@ -120,19 +120,19 @@ pub(super) fn rule(
     written: &ModelRule,
     config: &Config,
     index: &Index,
-    conditions: &Conditions,
+    registry: &Registry,
 ) -> Arc<Rule> {
     let matcher = &written.matcher.value;
     let label = matcher.label();
-    let (mut targets, mut manners, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut targets, mut transforms, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
     for target in &written.targets {
         let name = &target.upstream.value;
         let Some(upstream) = position(name, config) else {
             continue;
         };
         if let Some(asked) = config.upstreams.get(upstream) {
-            manners.push(Manners::new(&target.manners, &asked.dialect));
-            breakers.push(conditions.target(&label, name, target.model.as_deref()));
+            transforms.push(Transforms::new(&target.transforms, &asked.dialect));
+            breakers.push(registry.target(&label, name, target.model.as_deref()));
             targets.push(Target {
                 upstream,
                 model: target.model.clone(),
@@ -155,7 +155,7 @@ pub(super) fn rule(
         keepalive_after: written.keepalive_after,
         drops_malformed: written.drops_malformed,
         on_client_gone: written.on_client_gone,
-        manners,
+        transforms,
         breakers,
         passes_all: passes_to.len() == written.targets.len(),
         passes_to,

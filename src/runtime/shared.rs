@@ -14,17 +14,17 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Connections, Memory, Room, Runtime, known};
+use super::{Connections, Gauge, Memory, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::observe::metrics::Metrics;
-use crate::upstreams::{Budget, Conditions, Connector};
+use crate::upstreams::{Budget, Connector, Registry};
 
 /// What all requests share.
 pub struct Shared {
     current: ArcSwap<Runtime>,
     /// What has been learnt of servers, keys and targets.
-    pub conditions: Conditions,
+    pub registry: Registry,
     /// Connections to upstreams, pooled by address.
     pub connector: Arc<Connector>,
     /// What may be spent on further attempts.
@@ -34,11 +34,11 @@ pub struct Shared {
     /// Long headers of requests.
     pub headers: Arc<Memory>,
     /// Refused requests whose bodies are read and thrown away.
-    pub lingering: Arc<Room>,
+    pub lingering: Arc<Gauge>,
     /// Answers that are read on for clients that have left.
-    pub drains: Arc<Room>,
+    pub drains: Arc<Gauge>,
     /// Estimates that are being made.
-    pub estimates: Arc<Room>,
+    pub estimates: Arc<Gauge>,
     /// Counters and histograms.
     pub metrics: Metrics,
     chat_log: ArcSwapOption<ChatLog>,
@@ -56,12 +56,12 @@ impl Shared {
     ///
     /// # Errors
     /// The metrics could not be registered: a name is taken twice.
-    pub fn new(runtime: Runtime, conditions: Conditions) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(runtime: Runtime, registry: Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
         metrics.begin(&known::known(&runtime));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
-            conditions,
+            registry,
             connector: Arc::default(),
             budget: Budget::default(),
             connections: Arc::default(),

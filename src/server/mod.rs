@@ -6,12 +6,12 @@
 //! `Server`, which would sleep through the whole grace period at the end, panic on an address that
 //! is taken, and hide which port it got. Fails before the first request or not at all.
 
-mod arrivals;
-mod descriptors;
-mod door;
+mod accept;
+mod fd_limit;
 mod handshake;
 mod listeners;
 mod operator;
+mod protocol;
 mod signals;
 
 use std::fmt;
@@ -25,14 +25,14 @@ use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
+use super::demo;
 use crate::config::Config;
-use crate::demo;
 use crate::runtime::{Runtime, Shared};
-use crate::upstreams::{Conditions, health};
-use arrivals::Arrivals;
-use door::Door;
+use crate::upstreams::{Registry, health};
+use accept::Arrivals;
 use listeners::{Bound, Sockets};
 use operator::Operator;
+use protocol::Door;
 
 /// Names of upstreams are looked up again after this.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
@@ -105,7 +105,7 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
 
 async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
     let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
-    let room = descriptors::room_for_connections(config.server.limits.connections);
+    let room = fd_limit::room_for_connections(config.server.limits.connections);
     let mut sockets = Sockets::default();
     let clients: Vec<Bound> = config
         .server
@@ -126,11 +126,11 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         false => None,
     };
 
-    let conditions = Conditions::default();
+    let registry = Registry::default();
     let built_in = demo.as_ref().map(|bound| bound.address);
-    let runtime = Runtime::new(config, built_in, &conditions);
+    let runtime = Runtime::new(config, built_in, &registry);
     runtime.resolve_names().await;
-    let shared = Shared::new(runtime, conditions);
+    let shared = Shared::new(runtime, registry);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     start_chat_log(config, &shared)?;
     warn_of_not_in_force(config);

@@ -40,9 +40,9 @@ struct Record {
     lasts: Duration,
     /// When trials have last closed the breaker.
     closed_at: Option<Instant>,
-    /// Trials of any epoch that have not been reported.
+    /// Attempts of any epoch that have not been reported.
     in_flight: u32,
-    /// Trials of this epoch that succeeded.
+    /// Attempts of this epoch that succeeded.
     successes: u32,
 }
 

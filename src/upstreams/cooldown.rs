@@ -52,7 +52,7 @@ pub enum Readiness {
 
 /// What is known of a key; outlives a snapshot.
 #[derive(Debug, Default)]
-pub struct KeyCondition {
+pub struct KeyState {
     /// Whether anything is known. Nearly always not, and then no lock is taken.
     is_remarkable: AtomicBool,
     known: Mutex<Known>,
@@ -81,7 +81,7 @@ struct Learnt {
     until: Instant,
 }
 
-impl KeyCondition {
+impl KeyState {
     /// Whether the key can be used.
     pub fn readiness(&self, wanted: KeyUse<'_>, now: Instant) -> Readiness {
         if !self.is_remarkable.load(Ordering::Relaxed) {
@@ -319,7 +319,7 @@ mod tests {
 
     /// A key, and the time as it goes on.
     struct Scene {
-        key: KeyCondition,
+        key: KeyState,
         now: Instant,
         requests: u32,
         is_last: bool,
@@ -328,7 +328,7 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             Self {
-                key: KeyCondition::default(),
+                key: KeyState::default(),
                 now: Instant::now(),
                 requests: 0,
                 is_last: false,

@@ -118,7 +118,7 @@ impl Health {
 fn jittered(settings: &HealthCheck) -> Duration {
     let spread = settings.interval * settings.jitter_percent / 100;
     let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
-    let later = ids::lot(spread_ms.saturating_mul(2).saturating_add(1));
+    let later = ids::random_below(spread_ms.saturating_mul(2).saturating_add(1));
     settings.interval.saturating_sub(spread) + Duration::from_millis(later)
 }
 

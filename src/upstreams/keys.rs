@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::conditions::Conditions;
-use super::cooldown::{Cooled, KeyCondition, KeyUse, Readiness};
+use super::cooldown::{Cooled, KeyState, KeyUse, Readiness};
+use super::registry::Registry;
 use super::standing::{Bounds, Finding};
 use crate::config::Keys;
 use crate::openai::dialect::Dialect;
@@ -56,12 +56,12 @@ pub struct Key {
     /// Names it in logs and tables: the start of its hash, or `none`.
     pub fingerprint: String,
     /// What is known of it.
-    pub condition: Arc<KeyCondition>,
+    pub condition: Arc<KeyState>,
 }
 
 impl KeyRing {
     /// Builds the ring from what the operator wrote.
-    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, conditions: &Conditions) -> Self {
+    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, registry: &Registry) -> Self {
         let Keys::Own(written) = written else {
             return Self::Passthrough;
         };
@@ -79,7 +79,7 @@ impl KeyRing {
             keys.push(Arc::new(Key {
                 value: Some(value),
                 fingerprint: hash.fingerprint(),
-                condition: conditions.key(upstream, &hash.to_hex()),
+                condition: registry.key(upstream, &hash.to_hex()),
             }));
         }
         if keys.is_empty() {
@@ -87,7 +87,7 @@ impl KeyRing {
             keys.push(Arc::new(Key {
                 value: None,
                 fingerprint: "none".to_owned(),
-                condition: conditions.key(upstream, "none"),
+                condition: registry.key(upstream, "none"),
             }));
         }
         ring.sort_unstable();
@@ -226,7 +226,7 @@ mod tests {
     fn ring(keys: &[&str]) -> KeyRing {
         let keys = keys.iter().map(|k| Secret::new((*k).to_owned()));
         let keys = Keys::Own(keys.collect());
-        KeyRing::new(&keys, &Dialect::default(), "u", &Conditions::default())
+        KeyRing::new(&keys, &Dialect::default(), "u", &Registry::default())
     }
 
     fn value(key: &Key) -> String {
@@ -278,9 +278,8 @@ mod tests {
     fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
         for turn in [Turn::Next, Turn::Of("t")] {
             assert_eq!(ring(&[]).choose(USE, turn, &[], 1).unwrap().1.value, None);
-            let conditions = Conditions::default();
-            let passthrough =
-                KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &conditions);
+            let registry = Registry::default();
+            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &registry);
             assert!(passthrough.choose(USE, turn, &[], 1).is_none());
         }
     }

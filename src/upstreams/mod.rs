@@ -13,7 +13,7 @@ mod balancer;
 mod breaker;
 mod budget;
 mod catalogue;
-mod conditions;
+mod concurrency;
 mod connector;
 mod cooldown;
 pub mod deadline;
@@ -21,8 +21,8 @@ pub mod health;
 mod idle;
 mod keys;
 mod payload;
-mod places;
 mod pool;
+mod registry;
 mod session;
 mod standing;
 mod told;
@@ -41,13 +41,13 @@ use catalogue::Catalogue;
 pub use breaker::{Admission, Breaker, State};
 pub use budget::Budget;
 pub use catalogue::Listed;
-pub use conditions::Conditions;
+pub use concurrency::{Concurrency, Full, Permit};
 pub use connector::{Connection, Connector, NotSent};
 pub use cooldown::{Cooled, KeyUse, Readiness};
 pub use keys::{Key, KeyRing, Turn};
 pub use payload::Payload;
-pub use places::{Full, Place, Places};
-pub use pool::{Peer, Pool, Seat, Server};
+pub use pool::{Peer, Pool, Server, ServerLease};
+pub use registry::Registry;
 pub use session::Session;
 pub use standing::{Fault, Finding, Shown};
 pub use told::told;
@@ -70,7 +70,7 @@ pub struct Upstream {
     /// How its servers are checked, if they are.
     pub health_check: Option<HealthCheck>,
     /// How many requests it takes at once, if that is bounded.
-    pub places: Option<Arc<Places>>,
+    pub places: Option<Arc<Concurrency>>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
@@ -88,7 +88,7 @@ impl Upstream {
     pub fn new(
         written: &config::Upstream,
         built_in: Option<SocketAddr>,
-        conditions: &Conditions,
+        registry: &Registry,
     ) -> Self {
         let name = &written.name.value;
         let mut servers: Vec<_> = written
@@ -101,15 +101,15 @@ impl Upstream {
         }
         Self {
             name: name.clone(),
-            keys: KeyRing::new(&written.keys, &written.dialect, name, conditions),
+            keys: KeyRing::new(&written.keys, &written.dialect, name, registry),
             timeouts: written.timeouts,
-            pool: Pool::new(written, servers, conditions),
+            pool: Pool::new(written, servers, registry),
             consistent_by: match written.balance {
                 config::Balance::Consistent(by) => Some(by),
                 _ => None,
             },
             health_check: written.health_check.clone(),
-            places: written.places.map(|bounds| conditions.places(name, bounds)),
+            places: written.places.map(|bounds| registry.places(name, bounds)),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
             forward_headers: written.forward_headers.clone(),

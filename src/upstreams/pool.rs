@@ -16,8 +16,8 @@ use pingora::upstreams::peer::{HttpPeer, Peer as _};
 
 use super::balancer::Balancer;
 use super::breaker::{Admission, Breaker};
-use super::conditions::Conditions;
 use super::health::Health;
+use super::registry::Registry;
 use crate::config::{self, BaseUrl, Ejection, Timeouts};
 
 /// A name lookup that takes longer than this has failed.
@@ -43,7 +43,7 @@ pub struct Peer {
     /// Whether HTTP/2 is offered to it.
     pub http2: bool,
     /// How its server does.
-    condition: Arc<ServerCondition>,
+    condition: Arc<ServerState>,
 }
 
 impl Peer {
@@ -75,12 +75,12 @@ pub struct Server {
     /// Whose turn it is among them.
     next: AtomicUsize,
     /// How it does.
-    pub condition: Arc<ServerCondition>,
+    pub condition: Arc<ServerState>,
 }
 
 /// How a server does; outlives a snapshot.
 #[derive(Debug, Default)]
-pub struct ServerCondition {
+pub struct ServerState {
     /// What its health checks say.
     pub health: Health,
     /// What its requests say.
@@ -90,7 +90,7 @@ pub struct ServerCondition {
 
 /// A server that serves one request, at one of its addresses.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ServerLease {
     /// Its address.
     pub peer: Arc<Peer>,
     /// Its position in the pool.
@@ -98,7 +98,7 @@ pub struct Seat {
     admission: Option<Admission>,
 }
 
-impl Drop for Seat {
+impl Drop for ServerLease {
     fn drop(&mut self) {
         let condition = &self.peer.condition;
         condition.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Pool {
     pub fn new(
         written: &config::Upstream,
         servers: Vec<(BaseUrl, u32)>,
-        conditions: &Conditions,
+        registry: &Registry,
     ) -> Self {
         let mut urls: HashMap<String, usize> = HashMap::new();
         let servers: Vec<Server> = servers
@@ -131,7 +131,7 @@ impl Pool {
                 *n += 1;
                 let name = format!("{url} {n}");
                 Server {
-                    condition: conditions.server(&written.name.value, &name),
+                    condition: registry.server(&written.name.value, &name),
                     name,
                     url,
                     weight,
@@ -153,7 +153,7 @@ impl Pool {
 
     /// A server that can be asked and is none of `tried`, at the next of its addresses. `key` is
     /// what the choice hangs on where the pool is consistent.
-    pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<Seat> {
+    pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<ServerLease> {
         if let [only] = self.servers.as_slice() {
             let is_open = only.is_well() && tried.is_empty();
             return is_open.then(|| only.seat(0, None)).flatten();
@@ -214,7 +214,7 @@ impl Pool {
     }
 
     /// Another address of the same server.
-    pub fn other_address(&self, seat: &mut Seat) -> bool {
+    pub fn other_address(&self, seat: &mut ServerLease) -> bool {
         let server = self.servers.get(seat.server);
         let several = server.filter(|server| server.peers.load().len() > 1);
         match several.and_then(Server::peer) {
@@ -227,7 +227,7 @@ impl Pool {
     }
 
     /// The server has served.
-    pub fn succeeded(&self, seat: &mut Seat) {
+    pub fn succeeded(&self, seat: &mut ServerLease) {
         if let (Some(admission), Some(ejection)) = (seat.admission.take(), &self.ejection) {
             let breaker = &seat.peer.condition.breaker;
             breaker.succeeded(admission, ejection, Instant::now());
@@ -235,7 +235,7 @@ impl Pool {
     }
 
     /// The server has failed. Tells for how long that leaves it out: at most half of a pool is.
-    pub fn failed(&self, seat: &mut Seat) -> Option<Duration> {
+    pub fn failed(&self, seat: &mut ServerLease) -> Option<Duration> {
         let ejection = self.ejection.as_ref()?;
         let breaker = &seat.peer.condition.breaker;
         let now = Instant::now();
@@ -319,7 +319,7 @@ impl Server {
         peers.get(turn.checked_rem(peers.len())?).cloned()
     }
 
-    fn seat(&self, position: usize, admission: Option<Admission>) -> Option<Seat> {
+    fn seat(&self, position: usize, admission: Option<Admission>) -> Option<ServerLease> {
         let Some(peer) = self.peer() else {
             if let Some(admission) = admission {
                 self.condition.breaker.abandoned(admission);
@@ -327,7 +327,7 @@ impl Server {
             return None;
         };
         self.condition.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Seat {
+        Some(ServerLease {
             peer,
             server: position,
             admission,
@@ -355,7 +355,7 @@ impl Server {
     }
 }
 
-impl ServerCondition {
+impl ServerState {
     /// What its requests say.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
@@ -404,7 +404,7 @@ mod tests {
         let written = &config.upstreams[0];
         let servers = written.servers.iter();
         let servers = servers.map(|s| (s.url.clone(), s.weight)).collect();
-        Pool::new(written, servers, &Conditions::default())
+        Pool::new(written, servers, &Registry::default())
     }
 
     fn chosen(pool: &Pool) -> Option<String> {

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 /// Counts that forget what is older than the window.
 #[derive(Debug, Default)]
 pub struct Window {
-    earlier: Tally,
-    current: Tally,
+    earlier: StreamUsage,
+    current: StreamUsage,
     /// When the current half began; `None` before the first use.
     began: Option<Instant>,
 }
 
 /// Requests, and some of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct StreamUsage {
     /// All requests.
     pub requests: u64,
     /// Those that the owner counts apart, such as failures.
@@ -29,7 +29,7 @@ pub struct Tally {
 impl Window {
     /// The counts to add to, once what is older than `length` has been forgotten. A length of zero
     /// forgets everything each time.
-    pub fn at(&mut self, now: Instant, length: Duration) -> &mut Tally {
+    pub fn at(&mut self, now: Instant, length: Duration) -> &mut StreamUsage {
         // Rounded up, so that two halves are never less than the whole.
         let half = length.saturating_sub(length / 2);
         let began = *self.began.get_or_insert(now);
@@ -39,17 +39,17 @@ impl Window {
                 self.earlier = self.current;
                 self.began = Some(began + half);
             } else {
-                self.earlier = Tally::default();
+                self.earlier = StreamUsage::default();
                 self.began = Some(now);
             }
-            self.current = Tally::default();
+            self.current = StreamUsage::default();
         }
         &mut self.current
     }
 
     /// The counts of both halves, as of the last call of [`at`](Self::at).
-    pub fn sum(&self) -> Tally {
-        Tally {
+    pub fn sum(&self) -> StreamUsage {
+        StreamUsage {
             requests: self.earlier.requests + self.current.requests,
             marked: self.earlier.marked + self.current.marked,
         }
@@ -105,7 +105,7 @@ mod tests {
     fn a_window_of_no_length_remembers_nothing() {
         let (mut window, now) = (Window::default(), Instant::now());
         window.at(now, Duration::ZERO).marked += 1;
-        assert_eq!(*window.at(now, Duration::ZERO), Tally::default());
-        assert_eq!(window.sum(), Tally::default());
+        assert_eq!(*window.at(now, Duration::ZERO), StreamUsage::default());
+        assert_eq!(window.sum(), StreamUsage::default());
     }
 }

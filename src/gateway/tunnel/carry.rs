@@ -14,14 +14,13 @@ use http::{Method, StatusCode};
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 
-use super::super::answer;
-use super::super::body::{self, Pace};
-use super::super::context::Context;
-use super::super::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
-use super::super::headers::{self, Media};
-use super::super::pieces::Pieces;
-use super::super::refused::{self, ErrorBody};
-use super::super::waiting;
+use crate::gateway::context::Context;
+use crate::gateway::exchange::body::{self, Pace};
+use crate::gateway::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use crate::gateway::headers::{self, Media};
+use crate::gateway::pieces::Pieces;
+use crate::gateway::upstream_error::{self, ErrorBody};
+use crate::gateway::{client_watch, reply};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
@@ -143,8 +142,8 @@ impl<'a> Carry<'a> {
             echo,
             ..
         } = self;
-        let until = Instant::now() + refused::ERROR_PATIENCE;
-        let read = refused::read_error(upstream, &mut header, until, until, &echo).await;
+        let until = Instant::now() + upstream_error::ERROR_PATIENCE;
+        let read = upstream_error::read_error(upstream, &mut header, until, until, &echo).await;
         context.waited += asked.elapsed();
         let Some(ErrorBody {
             body,
@@ -200,7 +199,7 @@ impl<'a> Carry<'a> {
         }
         self.write(begin, &mut body, false).await?;
         // An answer that came before the end of the request: its rest is for no one.
-        answer::discard_body(self.client, self.context).await;
+        reply::discard_body(self.client, self.context).await;
         Ok(self.upstream)
     }
 
@@ -345,7 +344,7 @@ async fn next(
     has_come: bool,
 ) -> Result<Option<Bytes>, Failure> {
     if has_come {
-        waiting::client_left(client).await;
+        client_watch::client_left(client).await;
         return Err(Failure::ClientGone);
     }
     body::next(client, pace).await

@@ -16,15 +16,15 @@ use http::Method;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
-use super::attempt::MAX_CONNECTIONS;
-use super::body::{self, Pace};
 use super::context::Context;
+use super::exchange::attempt::MAX_CONNECTIONS;
+use super::exchange::body::{self, Pace};
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, Framing};
 use crate::auth;
 use crate::openai::echo::Echo;
 use crate::runtime::Shared;
-use crate::upstreams::{Peer, Seat, Session, Turn, Upstream};
+use crate::upstreams::{Peer, ServerLease, Session, Turn, Upstream};
 use carry::{Carry, Silent};
 use target::Target;
 
@@ -85,7 +85,7 @@ struct Passage {
 /// A server that has the request's header.
 struct Reached {
     session: Session,
-    seat: Seat,
+    seat: ServerLease,
     is_reused: bool,
 }
 
@@ -143,7 +143,7 @@ impl Passage {
     async fn reach(&mut self, shared: &Shared) -> Result<Reached, Failure> {
         let pool = &self.upstream.pool;
         let mut failure = UpstreamFailure::unresolved();
-        let mut next: Option<Seat> = None;
+        let mut next: Option<ServerLease> = None;
         while self.connections < MAX_CONNECTIONS {
             let Some(mut seat) = next.take().or_else(|| pool.choose(b"", &self.tried)) else {
                 break;

@@ -4,7 +4,7 @@
 //! `passing` has what follows. Driven here and not by Pingora's proxy, which has no hook that could
 //! end a socket. What is not opened is answered, a wrong key over the socket itself.
 
-mod passing;
+mod pump;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,25 +20,25 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use pingora::{Error, ErrorType};
 
-use super::attempt;
+use super::admit;
 use super::context::Context;
+use super::exchange::attempt;
 use super::failure::{Failure, Phase, UpstreamFailure};
-use super::headers::REQUEST_ID;
+use super::headers::{self, REQUEST_ID};
 use super::plan::{self, Plan};
-use super::refused::{self, ErrorBody};
-use super::{admit, headers};
+use super::upstream_error::{self, ErrorBody};
 use crate::auth;
 use crate::config::Timeouts;
-use crate::openai::complaint::Complaint;
 use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
 use crate::openai::model_name;
+use crate::openai::upstream_error::Complaint;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
 use crate::upstreams::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::upstreams::{Session, Turn, Upstream};
-use passing::ClientEnd;
+use pump::ClientEnd;
 
 /// What decides in a query where a socket goes, and what it may do.
 const DECIDING: [&str; 4] = ["model", "call_id", "intent", "deployment"];
@@ -86,7 +86,7 @@ pub async fn serve(
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
             agrees(&session, client.req_header())?;
             accept(client, context, has_realtime).await?;
-            passing::run(client, context, shared, *session).await
+            pump::run(client, context, shared, *session).await
         }
         _ => Err(decline(&upstream, session, &echo).await),
     }
@@ -298,7 +298,7 @@ async fn refuse(
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
     let frames = Bytes::from([event, close].concat());
     context.bytes_out += frames.len();
-    passing::farewell(&ClientEnd::new(client), frames).await
+    pump::farewell(&ClientEnd::new(client), frames).await
 }
 
 /// Passes on the answer of an upstream that does not open the socket, unless it speaks of our account.
@@ -306,14 +306,14 @@ async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> F
     // It has been asked to switch protocols: what it does after that is not known, so the connection is
     // not used again.
     let mut session = Session::of_declined(session);
-    let until = Instant::now() + refused::ERROR_PATIENCE;
+    let until = Instant::now() + upstream_error::ERROR_PATIENCE;
     let disagrees = || Failure::Upstream(UpstreamFailure::disagrees());
     let Ok(mut header) = session.header(until).await else {
         return disagrees();
     };
     let deadline = Instant::now() + upstream.timeouts.total;
     echo.mask_headers(&mut header.headers);
-    let read = refused::read_error(session, &mut header, until, deadline, echo).await;
+    let read = upstream_error::read_error(session, &mut header, until, deadline, echo).await;
     let Some(ErrorBody {
         body,
         rest,
@@ -331,6 +331,6 @@ async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> F
         complaint: &complaint,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = refused::filled(upstream, header, body, complaint.message, rest);
-    refused::tell(upstream, reason, refusal)
+    let refusal = upstream_error::filled(upstream, header, body, complaint.message, rest);
+    upstream_error::tell(upstream, reason, refusal)
 }

@@ -9,7 +9,7 @@
 use memchr::memchr2;
 
 use super::Usage;
-use super::places::{Found, MAX_KEY_BYTES, Member, Name, Room};
+use super::places::{Found, Gauge, MAX_KEY_BYTES, Member, Name};
 
 /// As many bytes of a member's value are kept, with the space around it. A longer one is not known.
 pub const MAX_VALUE_BYTES: usize = 16 << 10;
@@ -21,7 +21,7 @@ pub const MAX_VALUE_BYTES: usize = 16 << 10;
 /// last counts. A body that is no object tells nothing, and costs nothing to pass.
 #[derive(Debug, Default)]
 pub struct Members {
-    room: Room,
+    room: Gauge,
     /// How many objects and arrays are open; more than the room's own while we are in none.
     depth: u64,
     within: Within,
@@ -50,7 +50,7 @@ impl Members {
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
-        while self.room != Room::Behind {
+        while self.room != Gauge::Behind {
             let at = self.mark(rest).unwrap_or(rest.len());
             let (plain, marked) = rest.split_at(at);
             self.keep(plain);
@@ -78,7 +78,7 @@ impl Members {
         match self.within {
             _ if self.is_escaped => Some(0),
             Within::Key | Within::Text => memchr2(b'"', b'\\', bytes),
-            Within::Structure if self.room == Room::Start => {
+            Within::Structure if self.room == Gauge::Start => {
                 all.position(|byte| !byte.is_ascii_whitespace())
             }
             Within::Structure if self.depth > self.room.depth() => {
@@ -93,7 +93,7 @@ impl Members {
     /// Takes a byte that was marked.
     fn take(&mut self, byte: u8) {
         match (self.within, byte) {
-            _ if self.room == Room::Start => self.begin(byte),
+            _ if self.room == Gauge::Start => self.begin(byte),
             (Within::Key | Within::Text, _) if self.is_escaped => {
                 self.is_escaped = false;
                 self.keep(&[byte]);
@@ -128,14 +128,14 @@ impl Members {
 
     fn begin(&mut self, byte: u8) {
         if byte == b'{' {
-            self.enter(Room::Answer);
+            self.enter(Gauge::Answer);
             self.depth = 1;
         } else {
-            self.room = Room::Behind;
+            self.room = Gauge::Behind;
         }
     }
 
-    fn enter(&mut self, room: Room) {
+    fn enter(&mut self, room: Gauge) {
         self.room = room;
         self.expects_key = room.is_object();
         self.key.clear();
@@ -389,7 +389,7 @@ mod tests {
             let mut members = Members::default();
             members.push(b" \n");
             members.push(body.as_bytes());
-            assert_eq!(members.room, Room::Behind, "{body}");
+            assert_eq!(members.room, Gauge::Behind, "{body}");
             members.push(br#"{"usage":{"prompt_tokens":1}}"#);
             assert_eq!(members.usage(), None, "{body}");
         }
@@ -463,9 +463,9 @@ mod tests {
     }
 
     /// What is to be found, by a tree of the whole.
-    fn expected(body: &Json) -> Vec<(Room, Name, Json)> {
+    fn expected(body: &Json) -> Vec<(Gauge, Name, Json)> {
         let mut all = Vec::new();
-        let mut keep = |object: &Json, room: Room, keys: &[(&str, Name)]| {
+        let mut keep = |object: &Json, room: Gauge, keys: &[(&str, Name)]| {
             for (key, name) in keys {
                 all.extend(object.get(key).map(|value| (room, *name, value.clone())));
             }
@@ -477,15 +477,15 @@ mod tests {
             ("meta", Name::Meta),
             ("duration", Name::Duration),
         ];
-        keep(body, Room::Answer, &own);
-        keep(&body["response"], Room::Response, &own[..2]);
-        keep(&body["message"], Room::Message, &own[..1]);
+        keep(body, Gauge::Answer, &own);
+        keep(&body["response"], Gauge::Response, &own[..2]);
+        keep(&body["message"], Gauge::Message, &own[..1]);
         let choices = body["choices"].as_array().cloned().unwrap_or_default();
         let told = choices
             .iter()
             .rev()
             .find(|choice| !choice["usage"].is_null());
-        keep(told.unwrap_or_default(), Room::Choice, &own[..1]);
+        keep(told.unwrap_or_default(), Gauge::Choice, &own[..1]);
         all
     }
 
@@ -497,7 +497,7 @@ mod tests {
             let mut body = String::new();
             write(&mut random, 0, &mut body);
             let tree: Json = serde_json::from_str(&body).unwrap();
-            let order = |(room, name, _): &(Room, Name, Json)| format!("{room:?} {name:?}");
+            let order = |(room, name, _): &(Gauge, Name, Json)| format!("{room:?} {name:?}");
             let found = check_cuts(body.as_bytes(), &mut random);
             let parsed = found
                 .0
@@ -509,8 +509,8 @@ mod tests {
             expected.sort_by_key(order);
             assert_eq!(parsed, expected, "{body}");
             let rooms = || expected.iter().map(|(room, _, _)| *room);
-            inner += rooms().filter(|room| *room != Room::Answer).count();
-            in_choices += rooms().filter(|room| *room == Room::Choice).count();
+            inner += rooms().filter(|room| *room != Gauge::Answer).count();
+            in_choices += rooms().filter(|room| *room == Gauge::Choice).count();
         }
         // Places within others have to be common, or the test says little.
         assert!(inner > 1_500 && in_choices > 300, "{inner}, {in_choices}");

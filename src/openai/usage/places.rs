@@ -11,7 +11,7 @@ pub(super) const MAX_KEY_BYTES: usize = "service_tier".len();
 
 /// An object or array of an answer that we look into, or where we are outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum Gauge {
     /// Before the answer begins.
     #[default]
     Start,
@@ -50,10 +50,10 @@ pub(super) enum Member {
     /// Its value is kept.
     Keep(Name),
     /// We look into it.
-    Enter(Room),
+    Enter(Gauge),
 }
 
-impl Room {
+impl Gauge {
     /// How many objects and arrays are open in it.
     pub(super) fn depth(self) -> u64 {
         match self {
@@ -111,22 +111,22 @@ impl Room {
 
 /// The values that were found in one answer: each name of each room at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found(pub(super) Vec<(Room, Name, Vec<u8>)>);
+pub(super) struct Found(pub(super) Vec<(Gauge, Name, Vec<u8>)>);
 
 impl Found {
     /// Forgets what an earlier member with the same key told: the last one counts.
-    pub(super) fn forget(&mut self, room: Room, member: Member) {
+    pub(super) fn forget(&mut self, room: Gauge, member: Member) {
         self.0.retain(|(in_room, name, _)| match member {
             // Of the choices the last that tells it counts, so none undoes what another told.
-            Member::Keep(_) if room == Room::Choice => true,
+            Member::Keep(_) if room == Gauge::Choice => true,
             Member::Keep(kept) => (*in_room, *name) != (room, kept),
             Member::Enter(entered) => *in_room != entered && in_room.outer() != entered,
         });
     }
 
     /// Keeps a value.
-    pub(super) fn keep(&mut self, room: Room, name: Name, json: Vec<u8>) {
-        if room == Room::Choice {
+    pub(super) fn keep(&mut self, room: Gauge, name: Name, json: Vec<u8>) {
+        if room == Gauge::Choice {
             if json.trim_ascii() == b"null" {
                 return;
             }
@@ -138,7 +138,7 @@ impl Found {
     /// Whether there is the beginning of one of Anthropic's messages, of which later events tell
     /// only what has changed.
     pub(super) fn begins_message(&self) -> bool {
-        self.json(Room::Message, Name::Usage).is_some()
+        self.json(Gauge::Message, Name::Usage).is_some()
     }
 
     /// What was told, if anything can be read: in the first of the places that tells it. Only the
@@ -146,19 +146,19 @@ impl Found {
     /// time only when nothing else tells its usage.
     pub(super) fn counts(&self) -> Option<Counts> {
         let usage_of = |room| Counts::read(&Fields::read(self.json(room, Name::Usage)?)?);
-        let fields = |name| Fields::read(self.json(Room::Answer, name)?);
+        let fields = |name| Fields::read(self.json(Gauge::Answer, name)?);
         let meta = fields(Name::Meta).and_then(|meta| Counts::read(&meta));
-        let told = [Room::Answer, Room::Response, Room::Message]
+        let told = [Gauge::Answer, Gauge::Response, Gauge::Message]
             .into_iter()
             .find_map(usage_of)
             .or_else(|| Counts::read(&Fields::of(fields(Name::Groq)?.usage)?))
-            .or_else(|| usage_of(Room::Choice));
+            .or_else(|| usage_of(Gauge::Choice));
         let mut counts = match (told, meta) {
             (Some(told), Some(meta)) => told.with_searches_of(&meta),
             (Some(told), None) | (None, Some(told)) => told,
-            (None, None) => Counts::of_audio(self.json(Room::Answer, Name::Duration)?)?,
+            (None, None) => Counts::of_audio(self.json(Gauge::Answer, Name::Duration)?)?,
         };
-        for room in [Room::Answer, Room::Response] {
+        for room in [Gauge::Answer, Gauge::Response] {
             let tier = self.json(room, Name::Tier);
             counts.add_tier(tier.and_then(|json| serde_json::from_str(json).ok()));
         }
@@ -166,7 +166,7 @@ impl Found {
     }
 
     /// The value of a member, unless it is not UTF-8.
-    fn json(&self, room: Room, name: Name) -> Option<&str> {
+    fn json(&self, room: Gauge, name: Name) -> Option<&str> {
         let mut found = self.0.iter();
         let (_, _, json) = found.find(|(of, is, _)| (*of, *is) == (room, name))?;
         str::from_utf8(json.trim_ascii()).ok()

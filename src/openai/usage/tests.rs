@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Members, Tally, Usage, whole};
+use super::{Members, StreamUsage, Usage, whole};
 
 fn used(input: u64, output: u64) -> Usage {
     Usage {
@@ -27,9 +27,11 @@ fn read(body: &str) -> Option<Usage> {
 }
 
 fn tallied(events: &[&str]) -> Option<Usage> {
-    let mut tally = Tally::default();
-    events.iter().for_each(|data| tally.see(data.as_bytes()));
-    tally.usage()
+    let mut stream_usage = StreamUsage::default();
+    events
+        .iter()
+        .for_each(|data| stream_usage.see(data.as_bytes()));
+    stream_usage.usage()
 }
 
 fn check<'a>(cases: impl IntoIterator<Item = (&'a str, Usage)>) {

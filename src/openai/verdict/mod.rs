@@ -7,14 +7,14 @@
 //! a client is told (`gateway/failure`). Never fails: each failure has a reason.
 
 mod bearing;
+mod error_patterns;
 mod overflow;
 mod response_codes;
-mod signs;
 
 use std::fmt;
 
-use crate::openai::complaint::Complaint;
-use signs::Signs;
+use super::upstream_error::Complaint;
+use error_patterns::Signs;
 
 pub use bearing::Bearing;
 

@@ -1,0 +1,291 @@
+//! The third step: the request's body, whole and bounded, and what it asks for.
+//!
+//! Owns reading it and, once it is known who is asked, what of it is sent. A JSON body of one read
+//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms, `pace` knows how
+//! fast any body has to come.
+
+mod form;
+mod pace;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::ErrorType;
+use pingora::protocols::http::ServerSession;
+
+use crate::gateway::admit::Content;
+use crate::gateway::connection::Connection;
+use crate::gateway::failure::{Failure, Unreadable};
+use crate::gateway::headers::Framing;
+use crate::observe::metrics::Shed;
+use crate::openai::edit::Edits;
+use crate::openai::estimate::Prompt;
+use crate::openai::patches::Patches;
+use crate::openai::references;
+use crate::openai::request::{self, BodyError};
+use crate::openai::slot::Slot;
+use crate::openai::streaming::{Asked, Streaming};
+use crate::runtime::Settings;
+use crate::upstreams::Payload;
+use crate::workers::{self, walk};
+
+pub use super::body::pace::Pace;
+
+/// What is set aside at once for a body that does not announce its length.
+const FIRST_CAPACITY: usize = 64 << 10;
+
+/// A request's body.
+#[derive(Debug)]
+pub struct Body {
+    /// The model that it asks for; `None` where it names none.
+    pub model: Option<String>,
+    /// What it says of a stream.
+    pub streaming: Streaming,
+    /// Whether it asks for an answer in plain text.
+    pub wants_text: bool,
+    /// Whether it asks that the answer be kept.
+    pub store: bool,
+    /// What the choice of a server may hang on.
+    pub affinity: Option<Bytes>,
+    /// Where the model's name stands, or can be put.
+    slot: Slot,
+    is_form: bool,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Memory(Bytes),
+    File(Arc<File>, u64),
+}
+
+impl Body {
+    /// Whether it is a form.
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+
+    /// What an estimate of its tokens is made from, where it is JSON.
+    pub fn prompt(&self) -> Option<Prompt> {
+        self.json()
+            .map(|bytes| walk(bytes.len(), || Prompt::new(bytes)))
+    }
+
+    /// The whole of it, where it is JSON.
+    pub fn json(&self) -> Option<&Bytes> {
+        match &self.held {
+            Held::Memory(bytes) if !self.is_form => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        match &self.held {
+            Held::Memory(bytes) => bytes.len(),
+            Held::File(_, length) => usize::try_from(*length).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What is sent: the body as it came, but for the model's name where `model` replaces it or is
+    /// put where the client has named none, and in JSON for how a stream is asked for and what `edits` change.
+    pub fn payload(
+        &self,
+        model: Option<&str>,
+        asked: Asked,
+        edits: &Edits,
+    ) -> Result<Payload, Failure> {
+        if let Some(bytes) = self.json() {
+            return self.json_payload(bytes, model, asked, edits);
+        }
+        let length = self.len() as u64;
+        let Some(model) = model else {
+            return Ok(self.slice(Payload::default(), 0..length));
+        };
+        let Range { start, end } = self.slot.range;
+        let mut payload = self.slice(Payload::default(), 0..start);
+        payload.push(self.slot.filled(model.as_bytes().to_vec()));
+        Ok(self.slice(payload, end..length))
+    }
+
+    fn json_payload(
+        &self,
+        bytes: &Bytes,
+        model: Option<&str>,
+        asked: Asked,
+        edits: &Edits,
+    ) -> Result<Payload, Failure> {
+        let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
+        let mut patches = Patches::default();
+        if let Some(model) = model {
+            let Range { start, end } = self.slot.range;
+            let name = self.slot.filled(request::rewritten_model(model));
+            patches.add(within(start)..within(end), name);
+        }
+        self.streaming.ask(bytes, asked, &mut patches);
+        if edits.is_empty() {
+            let mut payload = Payload::default();
+            patches.pieces(bytes).for_each(|piece| payload.push(piece));
+            return Ok(payload);
+        }
+        let edited = walk(bytes.len(), || edits.apply(&patches.apply(bytes)));
+        let edited = edited.map_err(|e| Failure::Body(BodyError::NotJson(e.to_string())))?;
+        Ok(Payload::from(Bytes::from(edited)))
+    }
+
+    fn slice(&self, mut payload: Payload, range: Range<u64>) -> Payload {
+        match &self.held {
+            Held::Memory(bytes) => {
+                let within =
+                    |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+                payload.push(bytes.slice(within(range.start)..within(range.end)));
+            }
+            Held::File(file, _) => payload.push_file(Arc::clone(file), range),
+        }
+        payload
+    }
+}
+
+/// Reads a whole body, and what it asks for; `is_strict`: it may name nothing but its model.
+pub async fn read(
+    session: &mut ServerSession,
+    content: Content,
+    settings: &Settings,
+    is_strict: bool,
+) -> Result<Body, Failure> {
+    let pace = Pace::new(Instant::now(), 0, &settings.limits);
+    if content == Content::Form {
+        return Box::pin(form::read(session, pace, &settings.forms, is_strict)).await;
+    }
+    let bytes = gather(session, pace, settings.max_body_bytes).await?;
+    let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
+    if is_strict && let Some(reference) = walk(bytes.len(), || references::find(&bytes)) {
+        return Err(Failure::Names(reference));
+    }
+    Ok(Body {
+        model: peek.model.map(Cow::into_owned),
+        slot: peek.slot,
+        streaming: peek.streaming,
+        wants_text: false,
+        store: peek.store,
+        affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
+        is_form: false,
+        held: Held::Memory(bytes),
+    })
+}
+
+/// Reads the whole body into memory, of `limit` bytes at most.
+async fn gather(
+    session: &mut ServerSession,
+    mut pace: Pace,
+    limit: usize,
+) -> Result<Bytes, Failure> {
+    let declared = begin(session, limit).await?;
+    let Some(first) = next(session, &mut pace).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() <= limit && session.is_body_done() {
+        return Ok(first);
+    }
+    let mut body = BytesMut::with_capacity(declared.unwrap_or(FIRST_CAPACITY).max(first.len()));
+    body.extend_from_slice(&first);
+    while body.len() <= limit {
+        match next(session, &mut pace).await? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => return Ok(body.freeze()),
+        }
+    }
+    Err(Failure::Unreadable(Unreadable::TooLarge { limit }))
+}
+
+/// Refuses a body that announces more than `limit`, and bids the client go on where it waits for
+/// that. Gives the announced length.
+async fn begin(session: &mut ServerSession, limit: usize) -> Result<Option<usize>, Failure> {
+    let declared = declared_length(session);
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
+    }
+    invite(session).await?;
+    Ok(declared)
+}
+
+/// Bids a client go on that waits for that. From then on it waits no more, and its header says so:
+/// whoever refuses the body later must know that it is on its way.
+pub async fn invite(session: &mut ServerSession) -> Result<(), Failure> {
+    if !expects_continue(session) {
+        return Ok(());
+    }
+    session.req_header_mut().remove_header(&EXPECT);
+    let written = session.write_continue_response().await;
+    written.map_err(|_| Failure::ClientGone)
+}
+
+/// Whether the client still waits for a word from us before it sends its body.
+pub fn expects_continue(session: &ServerSession) -> bool {
+    let expect = session.req_header().headers.get(EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn declared_length(session: &ServerSession) -> Option<usize> {
+    let value = session.req_header().headers.get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.trim().parse().ok()
+}
+
+/// How the body of a request is framed on its way to an upstream.
+pub fn framing(session: &mut ServerSession) -> Framing {
+    if let Some(length) = declared_length(session) {
+        return Framing::Length(length as u64);
+    }
+    if !session.is_body_done() {
+        return Framing::Chunked;
+    }
+    // Servers expect these to have a body, and some refuse one that is not announced.
+    match session.req_header().method {
+        Method::POST | Method::PUT | Method::PATCH => Framing::Length(0),
+        _ => Framing::Bodiless,
+    }
+}
+
+/// A client that sends nothing of an announced body for this long is given up.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The next bytes of a body, in the time that a client has for them; `None` at its end.
+pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
+    workers::yield_after(pace.take_last()).await;
+    let too_slow = || Failure::Shed(Shed::BodyRate);
+    let left = pace.left().ok_or_else(too_slow)?;
+    let late = || match left < READ_TIMEOUT {
+        true => too_slow(),
+        false => Failure::Unreadable(Unreadable::Timeout),
+    };
+    let limit = left.min(READ_TIMEOUT);
+    session.set_read_timeout(Some(limit));
+    let is_http2 = session.is_http2();
+    let reading = session.read_request_body();
+    let read = match is_http2 {
+        // Over HTTP/2 Pingora takes no notice of the timeout that it has been given.
+        true => tokio::time::timeout(limit, reading)
+            .await
+            .map_err(|_| late())?,
+        false => reading.await,
+    };
+    let read = read.map_err(|e| match e.etype() {
+        ErrorType::ReadTimedout => late(),
+        _ if Connection::has_malformed_body(session) => {
+            Failure::Framing("the chunked body is malformed")
+        }
+        _ => Failure::ClientGone,
+    })?;
+    pace.pass(read.as_ref().map_or(0, Bytes::len));
+    // Over HTTP/2 it is a part of all that was read at once, and would keep that.
+    Ok(match is_http2 {
+        true => read.map(|shared| Bytes::copy_from_slice(&shared)),
+        false => read,
+    })
+}

@@ -1,0 +1,217 @@
+//! What follows on a failure.
+//!
+//! Owns the decision: the same candidate again, another key or server of it, another candidate, or the
+//! client; and the bounds on it: attempts, time, and the budget of all requests together. Refuses to
+//! know how anyone is asked.
+
+use std::time::{Duration, Instant};
+
+use super::Failover;
+use crate::gateway::context::Context;
+use crate::gateway::exchange::attempt::Failed;
+use crate::gateway::exchange::outgoing;
+use crate::gateway::plan::Candidate;
+use crate::ids;
+use crate::openai::verdict::{Blame, Reason, Remedy};
+use crate::upstreams::{Fault, KeyUse, Readiness, deadline};
+
+/// As many other keys are tried for one request whose keys are refused: what it asks for may be why.
+const OTHER_KEYS: usize = 1;
+
+/// What of a candidate has been tried.
+#[derive(Default)]
+pub struct Here {
+    /// Servers that have failed.
+    pub servers: Vec<usize>,
+    /// Keys that have failed.
+    pub keys: Vec<usize>,
+    /// How often it has been asked.
+    pub times: u32,
+    /// The server that was asked last.
+    pub server: Option<usize>,
+}
+
+/// What is done after a failure.
+pub enum Next<'r> {
+    /// The same candidate, after a while.
+    Here(Duration),
+    /// Another one.
+    There(Box<Candidate<'r>>),
+    /// Nothing: the client is told.
+    Tell,
+}
+
+impl<'r> Failover<'r, '_> {
+    /// Decides what follows on a failure.
+    pub fn next(
+        &mut self,
+        context: &Context,
+        failed: &Failed,
+        candidate: &Candidate<'r>,
+        here: &mut Here,
+    ) -> Next<'r> {
+        let retries = &context.runtime.settings.retries;
+        let reason = failed.verdict.reason;
+        let upstream = candidate.upstream;
+        let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
+            || deadline::left(context.started + upstream.timeouts.total).is_zero();
+        if is_spent {
+            return Next::Tell;
+        }
+        let is_lost = reason == Reason::Lost && upstream.resend_lost;
+        let remedy = remedy(failed, candidate, is_lost);
+        // A rule may want that the client is told at once; a fallback may be for this alone.
+        let asked = if is_lost { Reason::Unreachable } else { reason };
+        let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
+        let backoff = backoff(retries.backoff, here.times);
+        let wanted = outgoing::key_use(context, candidate.model);
+        let choice = match remedy {
+            Remedy::OtherKey
+                if may_try_other_key(context, reason) && has_other_key(candidate, here, wanted) =>
+            {
+                Next::Here(Duration::ZERO)
+            }
+            Remedy::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
+                avoid_server(reason, candidate, here);
+                Next::Here(backoff)
+            }
+            Remedy::OtherTarget
+                if moves_on
+                    && reason.blames() == Blame::Server
+                    && has_other_server(candidate, here) =>
+            {
+                Next::Here(Duration::ZERO)
+            }
+            _ => match self.plan.next(asked) {
+                Some(other) => Next::There(Box::new(other)),
+                None if moves_on => again(
+                    failed,
+                    candidate,
+                    here,
+                    wanted,
+                    backoff,
+                    retries.longest_wait,
+                ),
+                None => Next::Tell,
+            },
+        };
+        let is_left = |wait: Duration| {
+            wait < deadline::left(context.started + candidate.upstream.timeouts.total)
+        };
+        match choice {
+            Next::Tell => Next::Tell,
+            Next::Here(wait) if !is_left(wait) => Next::Tell,
+            choice if self.shared.budget.withdraw(Instant::now(), &retries.budget) => choice,
+            _ => {
+                self.shared.metrics.attempts().retry_refused();
+                Next::Tell
+            }
+        }
+    }
+}
+
+/// Whether the same target may be asked once more for what it has failed at.
+fn may_ask_once_more(failed: &Failed, candidate: &Candidate<'_>, here: &Here) -> bool {
+    here.times < 2 && !failed.is_final && candidate.upstream.pool.has_open(&[])
+}
+
+/// Has another server asked than the one that has failed, where there is one.
+fn avoid_server(reason: Reason, candidate: &Candidate<'_>, here: &mut Here) {
+    if reason.blames() == Blame::Server && !has_other_server(candidate, here) {
+        here.servers.clear();
+    }
+}
+
+/// Whether the client may ask again what we do not, because it may have been charged for.
+pub fn is_left_to_client(context: &Context, failed: &Failed, candidate: &Candidate<'_>) -> bool {
+    match failed.verdict.reason {
+        Reason::Lost => !candidate.upstream.resend_lost,
+        Reason::Empty => true,
+        // That is asked again, unless the bounds do not allow it.
+        Reason::Cut => context.trail.len() == 1,
+        _ => false,
+    }
+}
+
+/// What is done about a failure, by what its upstream is.
+fn remedy(failed: &Failed, candidate: &Candidate<'_>, is_lost: bool) -> Remedy {
+    match failed.verdict.remedy {
+        Remedy::Client if is_lost => Remedy::OtherTarget,
+        // The key is the client's own: no other is its to use.
+        Remedy::OtherKey if candidate.upstream.keys.keys().is_empty() => {
+            match failed.verdict.reason {
+                Reason::RateLimited => Remedy::OtherTarget,
+                _ => Remedy::Client,
+            }
+        }
+        remedy => remedy,
+    }
+}
+
+/// Whether another key may be tried after this failure.
+fn may_try_other_key(context: &Context, reason: Reason) -> bool {
+    let refusals = [Reason::KeyRefused, Reason::OutOfCredit];
+    let is_refusal = |outcome| refusals.iter().any(|reason| reason.name() == outcome);
+    let refused = context
+        .trail
+        .iter()
+        .filter(|tried| is_refusal(tried.outcome));
+    !refusals.contains(&reason) || refused.count() <= OTHER_KEYS
+}
+
+fn has_other_key(candidate: &Candidate<'_>, here: &Here, wanted: KeyUse<'_>) -> bool {
+    let now = Instant::now();
+    let keys = candidate.upstream.keys.keys().iter().enumerate();
+    let mut untried = keys.filter(|(position, _)| !here.keys.contains(position));
+    untried.any(|(_, key)| !matches!(key.condition.readiness(wanted, now), Readiness::Cooling(..)))
+}
+
+/// Notes the server that has failed; tells whether another can be asked.
+fn has_other_server(candidate: &Candidate<'_>, here: &mut Here) -> bool {
+    // Where nobody had a place, no server is to blame.
+    let Some(server) = here.server else {
+        return false;
+    };
+    here.servers.push(server);
+    candidate.upstream.pool.has_open(&here.servers)
+}
+
+/// The same candidate again, where nothing else is left and it may help.
+fn again(
+    failed: &Failed,
+    candidate: &Candidate<'_>,
+    here: &mut Here,
+    wanted: KeyUse<'_>,
+    backoff: Duration,
+    longest_wait: Duration,
+) -> Next<'static> {
+    let now = Instant::now();
+    let cooling = match candidate.upstream.keys.readiness(wanted, now) {
+        Readiness::Cooling(left, Fault::RateLimited) => Some(left),
+        _ => None,
+    };
+    let wait = match failed.verdict.reason {
+        Reason::RateLimited => cooling.or(failed.wait).unwrap_or(backoff),
+        Reason::Overloaded => failed.wait.unwrap_or(backoff),
+        // What may have been charged for is not asked of the same again.
+        Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,
+        Reason::Lost if candidate.upstream.resend_lost => backoff,
+        _ => return Next::Tell,
+    };
+    here.servers.clear();
+    here.keys.clear();
+    match wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]) {
+        true => Next::Here(wait + Duration::from_millis(1)),
+        false => Next::Tell,
+    }
+}
+
+/// Twice as long each time, give or take half.
+fn backoff(first: Duration, times: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << times.saturating_sub(1).min(10));
+    let half = doubled / 2;
+    let spread = u64::try_from(doubled.as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    half + Duration::from_micros(ids::random_below(spread))
+}

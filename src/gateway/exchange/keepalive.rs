@@ -1,0 +1,70 @@
+//! Keeping a client awake that waits for a stream to begin.
+//!
+//! Owns the comments that are sent meanwhile, and when: clients and proxies give up on a connection
+//! over which nothing comes. The first of them commits the answer to being a stream of events, so
+//! that whatever fails from then on is told within it. Fails when the client has gone.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
+use http::response::Parts;
+use http::{HeaderValue, StatusCode};
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
+
+use crate::gateway::context::Context;
+use crate::gateway::failure::Failure;
+use crate::gateway::headers;
+
+const COMMENT: Bytes = Bytes::from_static(b": keepalive\n\n");
+
+/// When the next comment is due.
+pub struct Keepalive {
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Keepalive {
+    /// A comment each time that nothing has come for so long; none at all where that is `None`.
+    pub fn new(every: Option<Duration>) -> Self {
+        Self {
+            next: every.map(|every| Instant::now() + every),
+            every,
+        }
+    }
+
+    /// Waits until a comment is due.
+    pub async fn due(&self) {
+        match self.next {
+            Some(next) => tokio::time::sleep_until(next.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends a comment; the first with a header, which commits.
+    pub async fn send(
+        &mut self,
+        client: &mut ServerSession,
+        context: &mut Context,
+    ) -> Result<(), Failure> {
+        let mut tasks = Vec::with_capacity(2);
+        if !context.is_committed() {
+            let header = header(client, context);
+            context.commit(StatusCode::OK.as_u16());
+            tasks.push(HttpTask::Header(Box::new(header.into()), false));
+        }
+        context.bytes_out += COMMENT.len();
+        tasks.push(HttpTask::Body(Some(COMMENT), false));
+        self.next = self.every.map(|every| Instant::now() + every);
+        let written = client.response_duplex_vec(tasks).await;
+        written.map(drop).map_err(|_| Failure::ClientGone)
+    }
+}
+
+fn header(client: &ServerSession, context: &Context) -> Parts {
+    let mut header = headers::ours(StatusCode::OK, "text/event-stream; charset=utf-8");
+    let no_cache = HeaderValue::from_static("no-cache");
+    header.headers.insert(CACHE_CONTROL, no_cache);
+    headers::for_client(header, client.req_header(), &context.request_id)
+}

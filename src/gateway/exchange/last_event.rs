@@ -1,0 +1,61 @@
+//! The end of a stream that the client has begun to get, and that comes to nothing.
+//!
+//! Owns the event that tells why, and what is noted of it. When one can be put there is known to `relay` and
+//! `exchange`; what it looks like, to `openai::error` and `openai::failed`. Fails when the client has gone.
+
+use bytes::Bytes;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
+
+use super::answer::events::EventReader;
+use crate::clock;
+use crate::gateway::context::Context;
+use crate::gateway::failure::Failure;
+use crate::openai::endpoint::StreamError;
+use crate::openai::failed_response::Broken;
+
+/// The event that tells why nothing follows on what `tap` has heard of the stream; `None` where nothing of it
+/// has been passed on.
+pub fn last_event(
+    failure: &Failure,
+    form: StreamError,
+    events: Option<&EventReader>,
+    context: &Context,
+) -> Bytes {
+    let error = failure.api_error();
+    let broken = match form {
+        StreamError::Event => events.map(EventReader::broken),
+        StreamError::Data => None,
+    };
+    let Some((response, sequence_number)) = broken else {
+        return Bytes::from(error.event(form, 0));
+    };
+    let broken = Broken {
+        response: response.as_deref(),
+        sequence_number,
+        model: context.model.as_deref().unwrap_or_default(),
+        created: clock::now_unix_seconds(),
+    };
+    Bytes::from(broken.event(&error))
+}
+
+/// Ends a stream with the event that tells why.
+pub async fn tell(
+    client: &mut ServerSession,
+    context: &mut Context,
+    failure: &Failure,
+    event: Bytes,
+) -> Result<(), Failure> {
+    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
+    failure.log(&context.request_id, name);
+    context.error = failure.api_error().code;
+    context.bytes_out += event.len();
+    end(client, vec![HttpTask::Body(Some(event), false)]).await
+}
+
+/// Ends a stream behind what is still to be written.
+pub async fn end(client: &mut ServerSession, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
+    tasks.push(HttpTask::Done);
+    let written = client.response_duplex_vec(tasks).await;
+    written.map(drop).map_err(|_| Failure::ClientGone)
+}

@@ -1,0 +1,180 @@
+//! The way of one exchanged request, from its header to the end of its answer.
+//!
+//! Owns the order of the steps.
+
+mod after_client;
+pub mod answer;
+pub mod attempt;
+pub mod body;
+mod failover;
+mod keepalive;
+mod last_event;
+mod outgoing;
+mod relay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::protocols::http::ServerSession;
+
+use super::context::Context;
+use super::failure::{Failure, Refusal};
+use super::plan::Plan;
+use super::settle::{Account, Chat, Meter};
+use super::{admit, client_watch};
+use crate::config::OnClientGone;
+use crate::openai::endpoint::Exchange;
+use crate::runtime::Shared;
+use crate::upstreams::{Permit, ServerLease};
+use after_client::{Draining, Rest};
+use answer::json::Reading;
+use failover::{Begun, Failover};
+use keepalive::Keepalive;
+use relay::{Ended, Source};
+
+/// Serves one request that we read.
+pub async fn serve(
+    session: &mut ServerSession,
+    context: &mut Context,
+    shared: &Arc<Shared>,
+    endpoint: &'static Exchange,
+) -> Result<(), Failure> {
+    context.endpoint = endpoint.name;
+    let headers = &session.req_header().headers;
+    admit::caller(headers, context)?;
+    let content = admit::content(headers, endpoint)?;
+
+    let is_strict = context
+        .tenant
+        .as_ref()
+        .is_some_and(|tenant| tenant.is_strict);
+    if is_strict {
+        admit::query(session.req_header())?;
+    }
+    let reading = body::read(session, content, &context.runtime.settings, is_strict);
+    let body = client_watch::timed(&mut context.waited, reading).await?;
+    context.bytes_in = body.len();
+
+    let runtime = Arc::clone(&context.runtime);
+    let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
+    let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
+    let chats = shared
+        .chat_log()
+        .filter(|log| endpoint.has_both_forms && log.wants());
+    let chat = chats.and_then(|log| Some(Chat::new(log, body.json()?)));
+    context.meter = Some(Box::new(Meter::new(prompt, chat)));
+    let mut keepalive = Keepalive::new(
+        plan.rule()
+            .keepalive_after
+            .filter(|_| body.streaming.is_asked),
+    );
+    let course = Failover {
+        shared,
+        endpoint,
+        body: &body,
+        plan,
+    };
+    let begun = course.run(session, context, &mut keepalive).await;
+    // Nobody is asked any more: the body, and its file, are let go.
+    drop(body);
+    if let Err(Failure::Refusal(refusal)) = &begun {
+        note_error(context, refusal);
+    }
+    let served = match begun {
+        Ok(begun) => pass(session, context, shared, begun).await,
+        Err(failure) if context.is_committed() && !matches!(failure, Failure::ClientGone) => {
+            let event = last_event::last_event(&failure, endpoint.stream_error, None, context);
+            Box::pin(last_event::tell(session, context, &failure, event)).await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let (Err(Failure::ClientGone), Some(meter)) = (&served, &mut context.meter) {
+        meter.client_left = true;
+    }
+    served
+}
+
+/// Notes what an upstream's own error tells that it has used. One under a status of success is an
+/// answer besides.
+fn note_error(context: &mut Context, refusal: &Refusal) {
+    if let Some(meter) = &mut context.meter {
+        let is_answer = refusal.header.status.is_success();
+        meter.reading = Some(Reading {
+            usage: refusal.usage.clone(),
+            answer: is_answer.then(|| refusal.body.clone()),
+            is_whole: true,
+            is_error: true,
+            ..Reading::default()
+        });
+    }
+}
+
+/// Passes the answer on, and counts it against whoever gives it if it breaks.
+async fn pass(
+    session: &mut ServerSession,
+    context: &mut Context,
+    shared: &Arc<Shared>,
+    begun: Begun<'_>,
+) -> Result<(), Failure> {
+    let Begun {
+        answer,
+        terms,
+        mut candidate,
+        mut seat,
+        place,
+    } = begun;
+    let peer = Arc::clone(&seat.peer);
+    let upstream = candidate.upstream;
+    let source = Source {
+        upstream,
+        peer: &peer,
+        terms: &terms,
+    };
+    let ended = relay::relay(session, context, shared, &source, answer).await;
+    if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
+        shared
+            .metrics
+            .attempts()
+            .attempted(&upstream.name, "broken");
+        upstream.pool.failed(&mut seat);
+        candidate.failed();
+    }
+    match ended? {
+        Ended::Complete | Ended::Broken => Ok(()),
+        Ended::Left(rest) => {
+            let idle = upstream.timeouts.idle;
+            leave(context, shared, rest, seat, place, idle).await;
+            Err(Failure::ClientGone)
+        }
+    }
+}
+
+/// The client has gone: the rest of its answer is read on, where the rule wants that, or left.
+async fn leave(
+    context: &mut Context,
+    shared: &Arc<Shared>,
+    mut rest: Rest,
+    seat: ServerLease,
+    place: Option<Permit>,
+    idle: Duration,
+) {
+    let rule = context.rule.as_ref();
+    let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
+    let account = drains.then(|| Account::close(context, shared)).flatten();
+    if let Some(account) = account {
+        let bounds = context.runtime.settings.drain;
+        let draining = Draining {
+            rest,
+            seat,
+            idle,
+            place,
+            account,
+            bounds,
+        };
+        return draining.start(shared);
+    }
+    rest.session.shutdown().await;
+    if let Some(meter) = &mut context.meter {
+        meter.reading = Some(rest.events.reading());
+    }
+}

@@ -1,0 +1,156 @@
+//! What a candidate is asked, and what is expected of its answer.
+//!
+//! Owns putting together the request for one attempt: header, path, body, and which key and server
+//! it had better go to. Fails for what cannot be written as HTTP.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use pingora::protocols::http::ServerSession;
+
+use super::answer::events::Wants;
+use super::attempt::{Answer, Form, Outgoing, Terms};
+use super::body::Body;
+use crate::auth;
+use crate::config::{ConsistentBy, Streams};
+use crate::gateway::context::Context;
+use crate::gateway::failure::Failure;
+use crate::gateway::headers;
+use crate::gateway::plan::Candidate;
+use crate::openai::edit::Edits;
+use crate::openai::endpoint::Exchange;
+use crate::openai::ratelimit::Headroom;
+use crate::openai::stream_state::Stream;
+use crate::openai::streaming::Asked;
+use crate::upstreams::{Key, KeyUse, Turn, Upstream};
+
+static NO_EDITS: Edits = Edits {
+    drop: Vec::new(),
+    rename: Vec::new(),
+    set: Vec::new(),
+    default: Vec::new(),
+    stop: Vec::new(),
+};
+
+/// The type of a body whose type the client has not said.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Whose turn it is among the keys: what is kept by the account that made it must be found there
+/// again.
+pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
+    match endpoint.is_stored || body.store {
+        true => Turn::Of(tenant),
+        false => Turn::Next,
+    }
+}
+
+/// What a key is wanted for: a model that a candidate names, or the one that the client asked for.
+pub fn key_use<'a>(context: &'a Context, model: Option<&'a str>) -> KeyUse<'a> {
+    KeyUse {
+        model: model.or(context.model.as_deref()).unwrap_or_default(),
+        tenant: context.tenant.as_ref().map_or("", |tenant| &tenant.id),
+    }
+}
+
+/// What the choice of a server hangs on; empty where it hangs on nothing.
+pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
+    let tenant = || {
+        let id = context.tenant.as_ref().map_or("", |tenant| &tenant.id);
+        Bytes::copy_from_slice(id.as_bytes())
+    };
+    match upstream.consistent_by {
+        None => Bytes::new(),
+        Some(ConsistentBy::Tenant) => tenant(),
+        Some(ConsistentBy::PromptCacheKey) => body.affinity.clone().unwrap_or_else(tenant),
+    }
+}
+
+/// What is sent to a candidate, with this key of ours, or with the client's own where that is wanted.
+pub fn outgoing(
+    session: &ServerSession,
+    context: &Context,
+    endpoint: &Exchange,
+    body: &Body,
+    candidate: &Candidate<'_>,
+    key: Option<&Key>,
+    asked: Asked,
+) -> Result<Outgoing, Failure> {
+    let request = session.req_header();
+    let upstream = candidate.upstream;
+    let edits = candidate
+        .transforms()
+        .map_or(&NO_EDITS, |transforms| transforms.edits(endpoint));
+    let payload = body.payload(named(context, body), asked, edits)?;
+    // What a client shows us is not for providers that have keys of ours.
+    let credential = match upstream.keys.are_ours() {
+        true => key.and_then(|key| key.value.clone()),
+        false => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
+    };
+    let announced = headers::Body {
+        length: payload.len(),
+        content_type: &JSON,
+    };
+    let query = headers::query(request, &[]);
+    let model = candidate.model.or(context.model.as_deref());
+    Ok(Outgoing {
+        header: headers::for_exchange(request, upstream, credential, &announced),
+        target: upstream.dialect.target(endpoint.path, &query, model),
+        payload,
+    })
+}
+
+/// The model's name that is written into the body: another than the client's, or one that the
+/// client has left out, so that what is served is what the rule and the tenant allow.
+fn named<'c>(context: &'c Context, body: &Body) -> Option<&'c str> {
+    let default = || context.model.as_deref().filter(|_| body.model.is_none());
+    context.sent_model.as_deref().or_else(default)
+}
+
+/// How a candidate is asked, and what becomes of its answer's form.
+fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (Asked, Form) {
+    let wanted = &body.streaming;
+    let streams = match candidate.transforms() {
+        Some(transforms) if endpoint.has_both_forms && !body.is_form() => transforms.streams,
+        _ => Streams::AsAsked,
+    };
+    let (stream, form) = match streams {
+        Streams::Always if !wanted.is_asked && wanted.is_possible => (true, Form::Gathered),
+        Streams::Never if wanted.is_asked => {
+            let with_usage = wanted.includes_usage;
+            (false, Form::Streamed { with_usage })
+        }
+        _ => (wanted.is_asked, Form::AsItComes),
+    };
+    let can_tell = matches!(endpoint.stream, Stream::Chat | Stream::Completions);
+    let usage = wanted.includes_usage || can_tell && candidate.upstream.include_usage;
+    (Asked { stream, usage }, form)
+}
+
+/// What is expected of its answer.
+pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Candidate) -> Terms {
+    let transforms = candidate.transforms();
+    let (asked, form) = asked(endpoint, body, candidate);
+    Terms {
+        deadline: context.started + candidate.upstream.timeouts.total,
+        asked,
+        form,
+        wants_text: body.wants_text,
+        wants: Wants {
+            stream: endpoint.stream,
+            drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
+            hides_usage: asked.usage && !body.streaming.includes_usage,
+            gathers: form == Form::Gathered || context.is_logged(),
+        },
+        stream_error: endpoint.stream_error,
+        answers_json: endpoint.answers_json,
+        rewrites: transforms
+            .map(|m| m.rewrites(context.model.as_deref()))
+            .unwrap_or_default(),
+    }
+}
+
+/// What an answer says of what is left of its key's allowance.
+pub fn headroom(answer: &Answer) -> Headroom {
+    Headroom::read(&answer.header.headers, SystemTime::now)
+}

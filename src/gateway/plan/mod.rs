@@ -1,0 +1,418 @@
+//! The fourth step: from the model that is asked for to whoever can be asked, one after the other.
+//! A request that may leave its model out, and does, is served as the endpoint's default model, else
+//! by the tenant's home.
+//!
+//! Owns the order: the rule's targets, tier by tier and by weight, then its fallbacks, each only
+//! for the failures that lead to it; what is cooling down, left out or tried is passed over. A model
+//! that no rule serves and one that the tenant may not ask for fail alike, so that no client learns
+//! what exists. Does not know how a target is asked (`course`).
+
+pub mod skipped;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::failure::{Cause, Failure, UpstreamFailure};
+use crate::config::Ejection;
+use crate::openai::endpoint::Exchange;
+use crate::openai::model_name;
+use crate::openai::verdict::Reason;
+use crate::routing::Target;
+use crate::runtime::{Rule, Runtime, Transforms};
+use crate::tenants::Tenant;
+use crate::upstreams::{Admission, Breaker, Fault, KeyRing, KeyUse, Readiness, Upstream};
+use skipped::Skipped;
+
+/// Who can be asked for one request.
+pub struct Plan<'r, 'm> {
+    runtime: &'r Runtime,
+    rule: &'r Rule,
+    /// The model that the client asked for, and the tenant.
+    model: &'m str,
+    tenant: Option<Arc<Tenant>>,
+    /// How many fallbacks have been come to.
+    fallbacks: usize,
+    /// The rule in whose targets we are.
+    current: Step<'r>,
+    /// Its target that was chosen last.
+    last: Option<usize>,
+    /// Those that were chosen before; nearly always none.
+    tried: Vec<usize>,
+}
+
+/// A rule, and the model that is asked for on its behalf.
+#[derive(Clone, Copy)]
+struct Step<'r> {
+    rule: &'r Rule,
+    /// `None` for what the client asked for.
+    model: Option<&'r str>,
+}
+
+/// Somebody to ask, and how.
+pub struct Candidate<'r> {
+    /// Whom we ask.
+    pub upstream: &'r Arc<Upstream>,
+    /// Its position in the snapshot.
+    pub position: usize,
+    /// The model that it is asked for; `None` for the one that the client asked for.
+    pub model: Option<&'r str>,
+    /// The fallback that it is a target of; `None` for what the client asked for.
+    pub fallback: Option<&'r str>,
+    rule: &'r Rule,
+    target: usize,
+    /// What leaves the target out, where something else can be asked in its place.
+    guard: Option<Guard<'r>>,
+    admission: Option<Admission>,
+}
+
+type Guard<'r> = (&'r Breaker, &'r Ejection);
+
+/// Why nothing can be asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Nobody {
+    /// What keeps us from the first target.
+    pub why: Reason,
+    /// When one of them can be asked again, where that is known.
+    pub back_in: Option<Duration>,
+    /// What was not asked, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// How much is asked of a candidate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    /// That a key has some of its allowance left, and that there is a place free.
+    HasRoom,
+    /// That a key is there whose provider has not said "too many".
+    NotRefused,
+}
+
+impl<'r, 'm> Plan<'r, 'm> {
+    /// Finds what serves a request, which may name no model, and notes it in the context.
+    pub fn for_request(
+        runtime: &'r Runtime,
+        context: &mut Context,
+        endpoint: &Exchange,
+        model: Option<&'m str>,
+    ) -> Result<Self, Failure>
+    where
+        'r: 'm,
+    {
+        if let Some(model) = model {
+            return Self::new(runtime, context, model);
+        }
+        let tenant = context.tenant.clone().ok_or(Failure::NoModel)?;
+        let default = runtime.settings.default_model(endpoint);
+        if let Some(model) = default.filter(|model| tenant.allows(model)) {
+            return Self::new(runtime, context, model);
+        }
+        // Without a name the provider chooses the model, and that may be any.
+        let home = Some(&tenant).filter(|tenant| tenant.allows_all());
+        let home = home.and_then(|tenant| runtime.home_rule(tenant, endpoint));
+        let rule = home.ok_or(Failure::NoModel)?;
+        context.rule = Some(Arc::clone(rule));
+        Ok(Self::along(runtime, rule, "", Some(tenant)))
+    }
+
+    /// Finds what serves `model`, and notes it in the context.
+    pub fn new(
+        runtime: &'r Runtime,
+        context: &mut Context,
+        model: &'m str,
+    ) -> Result<Self, Failure> {
+        context.model = Some(model.to_owned());
+        let tenant = context.tenant.as_deref();
+        let rule = tenant.and_then(|tenant| Self::rule_for(runtime, tenant, model));
+        let rule = rule.ok_or_else(|| Failure::UnknownModel {
+            model: model.to_owned(),
+        })?;
+        context.rule = Some(Arc::clone(rule));
+        let tenant = context.tenant.clone();
+        Ok(Self::along(runtime, rule, model, tenant))
+    }
+
+    /// The rule that serves `model`, if the tenant may ask for it.
+    pub fn rule_for(runtime: &'r Runtime, tenant: &Tenant, model: &str) -> Option<&'r Arc<Rule>> {
+        // An upstream may trim what it is asked for, and so come to another model than we have.
+        let allowed = tenant.allows(model) && model_name::check(model).is_ok();
+        runtime.rule(model).filter(|_| allowed)
+    }
+
+    /// A plan for a model that this rule serves.
+    pub fn along(
+        runtime: &'r Runtime,
+        rule: &'r Rule,
+        model: &'m str,
+        tenant: Option<Arc<Tenant>>,
+    ) -> Self {
+        Self {
+            current: Step { rule, model: None },
+            rule,
+            model,
+            tenant,
+            runtime,
+            fallbacks: 0,
+            last: None,
+            tried: Vec::new(),
+        }
+    }
+
+    /// The rule that serves the model.
+    pub fn rule(&self) -> &'r Rule {
+        self.rule
+    }
+
+    /// The first to ask.
+    pub fn first(&mut self) -> Result<Candidate<'r>, Nobody> {
+        if let Some(candidate) = self.sibling() {
+            return Ok(candidate);
+        }
+        let mut nobody = self.nobody();
+        if let Some(candidate) = self.fallback(nobody.why) {
+            return Ok(candidate);
+        }
+        nobody.skipped = self.skipped(nobody.why);
+        Err(nobody)
+    }
+
+    /// The next to ask, where the last has failed for this reason.
+    pub fn next(&mut self, why: Reason) -> Option<Candidate<'r>> {
+        if self.current.rule.on.contains(why)
+            && let Some(candidate) = self.sibling()
+        {
+            return Some(candidate);
+        }
+        self.fallback(why)
+    }
+
+    /// Another target of the same rule.
+    fn sibling(&mut self) -> Option<Candidate<'r>> {
+        for strictness in [Strictness::HasRoom, Strictness::NotRefused] {
+            // A place in a trial may be taken between the look and the choice.
+            while let Some(position) = self.choose(strictness) {
+                self.tried.extend(self.last.replace(position));
+                if let Some(candidate) = self.take(position) {
+                    return Some(candidate);
+                }
+            }
+        }
+        None
+    }
+
+    fn choose(&self, strictness: Strictness) -> Option<usize> {
+        let now = Instant::now();
+        self.current.rule.targets.choose(|position| {
+            self.last != Some(position)
+                && !self.tried.contains(&position)
+                && self.is_open(position, strictness, now)
+        })
+    }
+
+    fn is_open(&self, position: usize, strictness: Strictness, now: Instant) -> bool {
+        let Some(target) = self.current.rule.targets.get(position) else {
+            return false;
+        };
+        let Some(upstream) = self.runtime.upstream(target) else {
+            return false;
+        };
+        let guard = self.current.rule.guard(position, upstream);
+        let is_in = guard.is_none_or(|(breaker, ejection)| breaker.is_open_to(ejection, now));
+        let may_queue = strictness == Strictness::NotRefused;
+        is_in
+            && upstream.pool.has_open(&[])
+            && (may_queue
+                || upstream
+                    .places
+                    .as_ref()
+                    .is_none_or(|places| places.has_free()))
+            && match upstream.keys.readiness(self.key_use(target), now) {
+                Readiness::Ready => true,
+                Readiness::Dry => may_queue,
+                Readiness::Cooling(..) => false,
+            }
+    }
+
+    /// What a key is wanted for, where this target is asked.
+    fn key_use<'t>(&'t self, target: &'t Target) -> KeyUse<'t> {
+        self.key_use_for(target, self.current.model)
+    }
+
+    /// The same where its rule is asked for this model; `None` for the client's own.
+    fn key_use_for<'t>(&'t self, target: &'t Target, model: Option<&'t str>) -> KeyUse<'t> {
+        let model = target.model.as_deref().or(model);
+        KeyUse {
+            model: model.unwrap_or(self.model),
+            tenant: self.tenant.as_ref().map_or("", |tenant| &tenant.id),
+        }
+    }
+
+    fn take(&self, position: usize) -> Option<Candidate<'r>> {
+        let Step { rule, model } = self.current;
+        let target = rule.targets.get(position)?;
+        let upstream = self.runtime.upstream(target)?;
+        let guard = rule.guard(position, upstream);
+        let admission = match guard {
+            Some((breaker, ejection)) => Some(breaker.admit(ejection, Instant::now())?),
+            None => None,
+        };
+        Some(Candidate {
+            upstream,
+            position: target.upstream,
+            model: target.model.as_deref().or(model),
+            fallback: model,
+            rule,
+            target: position,
+            guard,
+            admission,
+        })
+    }
+
+    /// A target of the next fallback that this failure leads to.
+    fn fallback(&mut self, why: Reason) -> Option<Candidate<'r>> {
+        while let Some(fallback) = self.rule.fallbacks.get(self.fallbacks) {
+            self.fallbacks += 1;
+            let next = self.runtime.fallback(fallback);
+            let Some(next) = next.filter(|_| fallback.on.contains(why)) else {
+                continue;
+            };
+            self.current = Step {
+                rule: next,
+                model: Some(&fallback.model),
+            };
+            self.tried.clear();
+            self.last = None;
+            if let Some(candidate) = self.sibling() {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    /// What was not asked of the rule, and of the fallbacks that this reason leads to.
+    fn skipped(&self, why: Reason) -> Vec<Skipped> {
+        let now = Instant::now();
+        let fallbacks = self.rule.fallbacks.iter();
+        let fallbacks = fallbacks.filter(|fallback| fallback.on.contains(why));
+        let fallbacks = fallbacks.filter_map(|fallback| {
+            let rule = self.runtime.fallback(fallback)?.as_ref();
+            Some((rule, Some(fallback.model.as_str())))
+        });
+        let own = std::iter::once((self.rule, None));
+        let rules = own.chain(fallbacks);
+        let of_rule = |(rule, model)| {
+            let wanted = |target| self.key_use_for(target, model);
+            skipped::of_rule(rule, self.runtime, wanted, now)
+        };
+        rules.flat_map(of_rule).collect()
+    }
+
+    /// Why no target of the rule can be asked.
+    fn nobody(&self) -> Nobody {
+        let now = Instant::now();
+        let targets = self.current.rule.targets.all().iter();
+        let mut nobody: Option<Nobody> = None;
+        for target in targets.filter(|target| target.weight > 0) {
+            let Some(upstream) = self.runtime.upstream(target) else {
+                continue;
+            };
+            let cooling = cooling(&upstream.keys, self.key_use(target), now);
+            let found = cooling.unwrap_or(Nobody::UNREACHABLE);
+            let back_in = found.back_in;
+            let known = nobody.get_or_insert(found);
+            known.back_in = match (known.back_in, back_in) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        nobody.unwrap_or(Nobody::UNREACHABLE)
+    }
+}
+
+impl Nobody {
+    /// No server can be reached.
+    const UNREACHABLE: Self = Self::because(Reason::Unreachable);
+
+    /// Nothing more is known than why.
+    pub const fn because(why: Reason) -> Self {
+        Self {
+            why,
+            back_in: None,
+            skipped: Vec::new(),
+        }
+    }
+}
+
+impl<'r> Candidate<'r> {
+    /// The target itself.
+    pub fn target(&self) -> Option<&'r Target> {
+        self.rule.targets.get(self.target)
+    }
+
+    /// What the target wants changed.
+    pub fn transforms(&self) -> Option<&'r Transforms> {
+        self.rule.transforms(self.target)
+    }
+
+    /// Whether its rule wants something else to be tried on this failure.
+    pub fn moves_on(&self, why: Reason) -> bool {
+        self.rule.on.contains(why)
+    }
+
+    /// The target has served.
+    pub fn succeeded(&mut self) {
+        if let (Some(admission), Some((breaker, ejection))) = (self.admission.take(), self.guard) {
+            breaker.succeeded(admission, ejection, Instant::now());
+        }
+    }
+
+    /// The target has failed. Tells for how long that leaves it out.
+    pub fn failed(&mut self) -> Option<Duration> {
+        let (breaker, ejection) = self.guard?;
+        let now = Instant::now();
+        // One that broke after it had begun to answer, or is asked once more, fails anew.
+        let admission = self.admission.take();
+        let admission = admission.or_else(|| breaker.admit(ejection, now))?;
+        breaker.failed(admission, ejection, now, || self.rule.may_eject())
+    }
+}
+
+impl Drop for Candidate<'_> {
+    fn drop(&mut self) {
+        if let (Some(admission), Some((breaker, _))) = (self.admission.take(), self.guard) {
+            breaker.abandoned(admission);
+        }
+    }
+}
+
+/// Why none of these keys can be used, where all of them are cooling down.
+pub fn cooling(keys: &KeyRing, wanted: KeyUse<'_>, now: Instant) -> Option<Nobody> {
+    let Readiness::Cooling(left, fault) = keys.readiness(wanted, now) else {
+        return None;
+    };
+    let why = match fault {
+        Fault::RateLimited => Reason::RateLimited,
+        Fault::Refused => Reason::KeyRefused,
+        Fault::OutOfCredit => Reason::OutOfCredit,
+    };
+    Some(Nobody {
+        back_in: Some(left),
+        ..Nobody::because(why)
+    })
+}
+
+/// What a client is told where nothing can be asked; what was not asked is noted in the context.
+pub fn unavailable(nobody: Nobody, context: &mut Context) -> Failure {
+    let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
+    let (cause, detail) = match nobody.why {
+        Reason::RateLimited => (Cause::RateLimited(seconds), "all keys are cooling down"),
+        Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
+        _ => (Cause::Unavailable(seconds), "no target can be asked"),
+    };
+    let detail = match skipped::told(&nobody.skipped, &context.runtime) {
+        causes if causes.is_empty() => detail.to_owned(),
+        causes => format!("{detail}: {causes}"),
+    };
+    context.skipped = nobody.skipped;
+    Failure::Upstream(UpstreamFailure::of(cause, detail))
+}

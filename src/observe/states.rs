@@ -1,0 +1,99 @@
+//! Gauges of how servers, targets and keys do.
+//!
+//! Owns their names and labels. They are set anew for each scrape, so that what a reload has taken
+//! away is not told of any more. Refuses to know where the values come from.
+
+use prometheus::core::Collector;
+use prometheus::{IntGaugeVec, Opts};
+
+/// How everything does that is asked.
+pub struct StateGauges {
+    /// 1 for a server that its health checks find well, or that has none.
+    pub server_up: IntGaugeVec,
+    /// 1 for a server that is left out because it failed.
+    pub server_ejected: IntGaugeVec,
+    /// Requests that a server is serving.
+    pub server_in_flight: IntGaugeVec,
+    /// 1 for a target that is left out because it failed.
+    pub target_ejected: IntGaugeVec,
+    /// Keys by state.
+    pub keys: IntGaugeVec,
+    /// Models of keys that are not ready, by state.
+    pub key_models: IntGaugeVec,
+    /// Concurrency of an upstream, by whether they are taken or waited for.
+    pub places: IntGaugeVec,
+}
+
+impl StateGauges {
+    /// Makes the gauges.
+    ///
+    /// # Errors
+    /// A name or a label that Prometheus does not allow, which a test would have found.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let gauge = |name, help, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let server = ["upstream", "server"];
+        Ok(Self {
+            server_up: gauge(
+                "tollgate_server_up",
+                "Whether a server is well by its health checks.",
+                &server,
+            )?,
+            server_ejected: gauge(
+                "tollgate_server_ejected",
+                "Whether a server is left out because it failed.",
+                &server,
+            )?,
+            server_in_flight: gauge(
+                "tollgate_server_requests_in_flight",
+                "Requests that a server is serving.",
+                &server,
+            )?,
+            target_ejected: gauge(
+                "tollgate_target_ejected",
+                "Whether a target of a rule is left out because it failed.",
+                &["rule", "upstream", "model"],
+            )?,
+            keys: gauge(
+                "tollgate_keys",
+                "Keys of an upstream, by state.",
+                &["upstream", "state"],
+            )?,
+            key_models: gauge(
+                "tollgate_key_models",
+                "Pairs of a key and a model that are not ready, by state.",
+                &["upstream", "state"],
+            )?,
+            places: gauge(
+                "tollgate_upstream_places",
+                "Requests that an upstream with a bound is serving, and that wait for it.",
+                &["upstream", "state"],
+            )?,
+        })
+    }
+
+    /// All of them, to be registered.
+    pub fn collectors(&self) -> impl Iterator<Item = Box<dyn Collector>> {
+        self.all()
+            .into_iter()
+            .map(|gauge| Box::new(gauge.clone()) as Box<dyn Collector>)
+    }
+
+    /// Forgets every value.
+    pub fn reset(&self) {
+        for gauge in self.all() {
+            gauge.reset();
+        }
+    }
+
+    fn all(&self) -> [&IntGaugeVec; 7] {
+        [
+            &self.server_up,
+            &self.server_ejected,
+            &self.server_in_flight,
+            &self.target_ejected,
+            &self.keys,
+            &self.key_models,
+            &self.places,
+        ]
+    }
+}

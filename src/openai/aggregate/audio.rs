@@ -1,0 +1,95 @@
+//! An answer in sound.
+//!
+//! Owns joining base64 that comes in pieces. Refuses to know what the sound is. Fails for data that
+//! is not base64, and beyond a bound.
+
+use base64::Engine;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use serde_json::value::RawValue;
+
+use super::MAX_DEPTH;
+use super::value::{Budget, Members, Value};
+use super::walk::{Fault, is_null, key, member, members};
+use crate::openai::json::string;
+
+/// Reads data with or without padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The sound of a message, as far as it has come.
+#[derive(Default)]
+pub(super) struct Audio {
+    id: Value,
+    expires_at: Value,
+    transcript: Value,
+    /// The sound, decoded.
+    data: Option<Vec<u8>>,
+    /// Up to three characters of base64 that are still to be decoded with the next piece.
+    rest: String,
+    others: Members,
+}
+
+impl Audio {
+    /// Takes a piece.
+    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        members(piece.get(), |name, value| match &*name {
+            "id" => self.id.first(value, budget),
+            "expires_at" => self.expires_at.first(value, budget),
+            "transcript" => self.transcript.join(value, MAX_DEPTH, budget),
+            "data" if is_null(value) => Ok(()),
+            "data" => self.see_data(&string(value).ok_or(Fault::Malformed)?, budget),
+            name => {
+                let slot = self.others.slot(name, budget)?;
+                slot.join(value, MAX_DEPTH, budget)
+            }
+        })
+    }
+
+    /// Takes a piece of the sound. Each may be padded for itself, or be cut anywhere.
+    fn see_data(&mut self, piece: &str, budget: &mut Budget) -> Result<(), Fault> {
+        budget.take(piece.len())?;
+        let joined = self.rest.clone() + piece;
+        let whole = joined.len() / 4 * 4;
+        let (whole, rest) = joined.split_at_checked(whole).ok_or(Fault::Malformed)?;
+        let decoded = LENIENT.decode(whole).map_err(|_| Fault::Malformed)?;
+        self.data.get_or_insert_default().extend(decoded);
+        rest.clone_into(&mut self.rest);
+        Ok(())
+    }
+
+    /// Whether the time has come when it expires, which is the last that is said of it.
+    pub(super) fn expires(&self) -> bool {
+        !matches!(self.expires_at, Value::Null)
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        out.push('{');
+        for (name, value) in [("id", &self.id), ("expires_at", &self.expires_at)] {
+            if !matches!(value, Value::Null) {
+                key(out, name);
+                value.write(out);
+            }
+        }
+        if let Some(data) = &self.data {
+            member(out, "data", &format!("\"{}\"", self.encoded(data)));
+        }
+        if !matches!(self.transcript, Value::Null) {
+            key(out, "transcript");
+            self.transcript.write(out);
+        }
+        self.others.write(out);
+        out.push('}');
+    }
+
+    /// All of the sound in one piece of base64. One character that is left over is half a byte.
+    fn encoded(&self, data: &[u8]) -> String {
+        let last = LENIENT.decode(&self.rest).unwrap_or_default();
+        STANDARD.encode([data, &last].concat())
+    }
+}

@@ -1,0 +1,159 @@
+//! An answer, gathered from the events of its stream.
+//!
+//! Owns what the pieces of a chat, of a legacy completion or of a response make when they are put
+//! together, and whether that is whole. What is not known is kept; numbers and texts stay as they
+//! were written. Refuses to know how events are framed, and what an error in a stream is: errors
+//! are noticed before, by `progress`. Fails when an answer grows beyond a bound, and when a stream
+//! ends before its answer does.
+//!
+//! Bounds: [`MAX_GATHERED_BYTES`] over all that is kept; `MAX_ITEMS` choices, calls of a choice,
+//! items of a list that come in pieces, and members of any object that is merged; beyond these the
+//! answer cannot be gathered. Objects and lists of an unknown meaning are put together down to `MAX_DEPTH` levels,
+//! and below these the last one is kept whole.
+
+mod audio;
+mod calls;
+mod chunks;
+mod item;
+mod items;
+mod message;
+mod response;
+mod value;
+pub(super) mod walk;
+
+use super::json::MAX_ITEMS;
+use super::stream_state::Stream;
+use chunks::Chunks;
+use response::Response;
+use value::Budget;
+use walk::Fault;
+
+/// The most bytes of an answer that are gathered, counted over everything that is kept.
+pub const MAX_GATHERED_BYTES: usize = 32 << 20;
+
+/// The most bytes that are kept of a response for the case that it breaks. What comes behind them is left out.
+pub const MAX_PARTIAL_BYTES: usize = 256 << 10;
+
+/// As many levels of objects of an unknown meaning are merged.
+const MAX_DEPTH: usize = 16;
+
+/// An answer is beyond a bound, and cannot be gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Why there is no whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incomplete {
+    /// No choice came, and no event of a response.
+    Empty,
+    /// The stream ended before its answer: a choice has no finish reason and there was no `[DONE]`,
+    /// or a response has no terminal event.
+    Truncated,
+    /// Something came that is not of the known shape, so that a part of the answer is not known.
+    Malformed,
+    /// It is beyond a bound.
+    TooLarge,
+}
+
+/// Gathers the events of one stream into the one answer that would have been given without
+/// streaming.
+pub struct Aggregator {
+    answer: Answer,
+    budget: Budget,
+    /// The end marker came; nothing is read behind it, for SDKs do not either.
+    is_done: bool,
+    is_malformed: bool,
+    is_too_large: bool,
+}
+
+enum Answer {
+    Chunks(Chunks),
+    Response(Response),
+}
+
+impl Aggregator {
+    /// For one stream whose whole answer is wanted, from its first event; `None` for [`Stream::Other`], whose events make no
+    /// answer that we know.
+    pub fn for_stream(stream: Stream) -> Option<Self> {
+        let answer = match stream {
+            Stream::Chat => Answer::Chunks(Chunks::of_chat()),
+            Stream::Completions => Answer::Chunks(Chunks::of_completion()),
+            Stream::Responses => Answer::Response(Response::default()),
+            Stream::Other => return None,
+        };
+        Some(Self {
+            answer,
+            budget: Budget::new(MAX_GATHERED_BYTES),
+            is_done: false,
+            is_malformed: false,
+            is_too_large: false,
+        })
+    }
+
+    /// For the stream of a response of which as much is kept as is told if it breaks.
+    pub fn for_failure() -> Self {
+        Self {
+            answer: Answer::Response(Response::for_failure()),
+            budget: Budget::new(MAX_PARTIAL_BYTES),
+            is_done: false,
+            is_malformed: false,
+            is_too_large: false,
+        }
+    }
+
+    /// How many bytes it keeps.
+    pub fn held_bytes(&self) -> usize {
+        self.budget.spent()
+    }
+
+    /// Takes the data of the next event. Fails once the answer is beyond a bound, and then for
+    /// every event; what came before is still there for [`Aggregator::partial`].
+    pub fn see(&mut self, data: &[u8]) -> Result<(), TooLarge> {
+        if self.is_too_large {
+            return Err(TooLarge);
+        }
+        let data = data.trim_ascii();
+        if self.is_done || data.is_empty() {
+            return Ok(());
+        }
+        if data.starts_with(b"[DONE]") {
+            self.is_done = true;
+            return Ok(());
+        }
+        let seen = match (str::from_utf8(data), &mut self.answer) {
+            (Err(_), _) => Err(Fault::Malformed),
+            (Ok(json), Answer::Chunks(chunks)) => chunks.see(json, &mut self.budget),
+            (Ok(json), Answer::Response(response)) => response.see(json, &mut self.budget),
+        };
+        self.is_malformed |= seen == Err(Fault::Malformed);
+        self.is_too_large |= seen == Err(Fault::TooLarge);
+        if self.is_too_large {
+            return Err(TooLarge);
+        }
+        Ok(())
+    }
+
+    /// The whole JSON answer, when the stream has ended.
+    pub fn finish(self) -> Result<Vec<u8>, Incomplete> {
+        let json = match self.answer {
+            _ if self.is_too_large => return Err(Incomplete::TooLarge),
+            Answer::Response(response) => response.finish(self.is_malformed)?,
+            Answer::Chunks(_) if self.is_malformed => return Err(Incomplete::Malformed),
+            Answer::Chunks(chunks) => chunks.finish(self.is_done)?,
+        };
+        Ok(json.into_bytes())
+    }
+
+    /// What has been gathered so far as a JSON answer, whole or not; `None` when nothing has. Of a
+    /// choice that is not finished the finish reason is null.
+    pub fn partial(&self) -> Option<Vec<u8>> {
+        let json = match &self.answer {
+            Answer::Chunks(chunks) => chunks.partial(),
+            Answer::Response(response) => response.partial(),
+        };
+        json.map(String::into_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

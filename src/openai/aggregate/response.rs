@@ -1,0 +1,225 @@
+//! A response: its last event holds all of it, or all but the output.
+//!
+//! Owns finding the terminal event, and what the events before it tell where it says nothing of the output,
+//! or has not come: the items that are done, and of others the texts that came. What an item is beyond these
+//! is known to `item`. Fails for what is no event, and beyond a bound.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
+
+use serde_json::value::RawValue;
+
+use super::Incomplete;
+use super::item::{Item, Part, Told};
+use super::value::{Budget, SLOT_BYTES, Value, as_object};
+use super::walk::{Fault, index, is_array, member, members, separate, with};
+use crate::openai::json::{says, string};
+
+/// What a response repeats of its request is left out where it is longer than this, and only a response that
+/// breaks is to be told.
+const MAX_ECHO_BYTES: usize = 4 << 10;
+
+/// The events of one response.
+#[derive(Default)]
+pub(super) struct Response {
+    /// As the terminal event has it, its output included.
+    whole: Option<String>,
+    /// As the last event before that had it.
+    latest: Value,
+    /// By their places in the output.
+    items: BTreeMap<u64, Item>,
+    has_events: bool,
+    /// Whether the output was put together from the items.
+    is_rebuilt: bool,
+    /// Whether it is kept for the case alone that it breaks.
+    is_for_failure: bool,
+    /// It has ended, and there is nothing more to keep.
+    is_over: bool,
+}
+
+/// The members of one event.
+#[derive(Default)]
+struct Event<'b> {
+    kind: Option<&'b RawValue>,
+    response: Option<&'b RawValue>,
+    output_index: Option<&'b RawValue>,
+    /// The place within the item.
+    place: Option<&'b RawValue>,
+    item: Option<&'b RawValue>,
+    delta: Option<&'b RawValue>,
+    annotation: Option<&'b RawValue>,
+    /// The text that is done, by what the events of such texts call it.
+    done: [(&'static str, Option<&'b RawValue>); 4],
+}
+
+impl Response {
+    /// One that is kept for the case that it breaks.
+    pub(super) fn for_failure() -> Self {
+        Self {
+            is_for_failure: true,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next event. Behind the terminal one, none is taken.
+    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+        let event = Event::read(json)?;
+        self.has_events = true;
+        let kind = event.kind.and_then(string).ok_or(Fault::Malformed)?;
+        let response = || event.response.and_then(as_object).ok_or(Fault::Malformed);
+        match &*kind {
+            _ if self.is_over => Ok(()),
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.end(response()?.get(), budget)
+            }
+            "response.created" | "response.queued" | "response.in_progress" => {
+                let response = match self.is_for_failure {
+                    true => Cow::Owned(without_echo(response()?.get())?),
+                    false => Cow::Borrowed(response()?.get()),
+                };
+                self.latest.set(&response, budget)
+            }
+            "response.output_item.added" | "response.output_item.done" => {
+                let json = event.item.and_then(as_object).ok_or(Fault::Malformed)?;
+                self.item(&event, budget)?.set(json, budget)
+            }
+            kind => {
+                let Some((part, told)) = Part::of(kind) else {
+                    return Ok(());
+                };
+                let place = index(event.place)?.filter(|_| part.is_in_list());
+                let place = (part, place.unwrap_or_default());
+                let value = event.told(told);
+                self.item(&event, budget)?.see(place, told, value, budget)
+            }
+        }
+    }
+
+    /// Keeps the whole response, and nothing else any more.
+    fn end(&mut self, response: &str, budget: &mut Budget) -> Result<(), Fault> {
+        self.is_over = true;
+        let whole = match self.is_for_failure {
+            true => None,
+            // Some upstreams leave the output to the items before.
+            false if !self.items.is_empty() && !has_output(response)? => {
+                self.is_rebuilt = true;
+                Some(with(response, &[("output", &self.output("completed"))])?)
+            }
+            false => Some(response.to_owned()),
+        };
+        budget.give_back(self.latest.bytes());
+        for item in mem::take(&mut self.items).into_values() {
+            budget.give_back(item.bytes());
+        }
+        self.latest = Value::Null;
+        budget.take(whole.as_ref().map_or(0, String::len))?;
+        self.whole = whole;
+        Ok(())
+    }
+
+    fn item(&mut self, event: &Event<'_>, budget: &mut Budget) -> Result<&mut Item, Fault> {
+        let index = index(event.output_index)?.unwrap_or_default();
+        if !self.items.contains_key(&index) {
+            budget.take(SLOT_BYTES)?;
+        }
+        Ok(self.items.entry(index).or_default())
+    }
+
+    /// The items as an array. `status` is that of those which were still in progress.
+    fn output(&self, status: &str) -> String {
+        let mut output = String::from("[");
+        for item in self.items.values() {
+            if let Some(json) = item.written(status) {
+                separate(&mut output);
+                output.push_str(&json);
+            }
+        }
+        output.push(']');
+        output
+    }
+
+    /// The whole response as the terminal event has it, byte for byte but for an output that it lacks.
+    pub(super) fn finish(self, is_malformed: bool) -> Result<String, Incomplete> {
+        match self.whole {
+            // What could not be read may have been a part of the output.
+            Some(_) if self.is_rebuilt && is_malformed => Err(Incomplete::Malformed),
+            Some(whole) => Ok(whole),
+            None if self.has_events => Err(Incomplete::Truncated),
+            None => Err(Incomplete::Empty),
+        }
+    }
+
+    /// The whole response, or the last that was said of it with the output that came.
+    pub(super) fn partial(&self) -> Option<String> {
+        let Value::Whole(latest) = &self.latest else {
+            return self.whole.clone();
+        };
+        with(latest, &[("output", &self.output("incomplete"))]).ok()
+    }
+}
+
+impl<'b> Event<'b> {
+    fn read(json: &'b str) -> Result<Self, Fault> {
+        let mut event = Self {
+            done: ["text", "refusal", "arguments", "input"].map(|name| (name, None)),
+            ..Self::default()
+        };
+        members(json, |name, value| {
+            let place = match &*name {
+                "type" => &mut event.kind,
+                "response" => &mut event.response,
+                "output_index" => &mut event.output_index,
+                "content_index" | "summary_index" => &mut event.place,
+                "item" => &mut event.item,
+                "delta" => &mut event.delta,
+                "annotation" => &mut event.annotation,
+                name => match event.done.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, place)) => place,
+                    None => return Ok(()),
+                },
+            };
+            *place = Some(value);
+            Ok(())
+        })?;
+        Ok(event)
+    }
+
+    /// What it tells of a text.
+    fn told(&self, told: Told) -> Option<&'b RawValue> {
+        match told {
+            Told::More => self.delta,
+            Told::Annotation => self.annotation.and_then(as_object),
+            Told::Done(name) => {
+                let done = self.done.iter().find(|(known, _)| *known == name);
+                done.and_then(|(_, value)| *value)
+            }
+        }
+    }
+}
+
+/// Whether a response tells its output.
+fn has_output(response: &str) -> Result<bool, Fault> {
+    let mut has_output = false;
+    members(response, |name, value| {
+        has_output |= name == "output" && says(Some(value));
+        Ok(())
+    })?;
+    Ok(has_output)
+}
+
+/// A response without what is long in it, which is what the client has said itself: instructions and tools.
+fn without_echo(response: &str) -> Result<String, Fault> {
+    let mut out = String::from("{");
+    members(response, |name, value| {
+        let json = match value.get() {
+            json if json.len() <= MAX_ECHO_BYTES => json,
+            _ if is_array(value) => "[]",
+            _ => "null",
+        };
+        member(&mut out, &name, json);
+        Ok(())
+    })?;
+    out.push('}');
+    Ok(out)
+}

@@ -1,0 +1,323 @@
+//! Values that grow piece by piece.
+//!
+//! Owns how one more piece is put to what is there, and what it costs. A text is kept as it is
+//! written, without its closing quote, so that to add a piece is to copy it, and a character that
+//! was cut in two escapes is whole again. Refuses to know which member of an answer follows which
+//! rule. Fails when a bound is reached; what is there stays then as it was.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::items::Items;
+use super::walk::{Fault, inside, is_array, is_null, is_object, key, members};
+use super::{MAX_DEPTH, MAX_ITEMS};
+use crate::openai::json::says;
+
+/// What a member, a call or a choice is counted for beside its own bytes.
+pub(super) const SLOT_BYTES: usize = 1 << 10;
+
+/// How many bytes may still be kept.
+pub(super) struct Budget {
+    left: usize,
+    all: usize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            left: bytes,
+            all: bytes,
+        }
+    }
+
+    /// How many bytes are kept.
+    pub(super) fn spent(&self) -> usize {
+        self.all.saturating_sub(self.left)
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(bytes).ok_or(Fault::TooLarge)?;
+        Ok(())
+    }
+
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.left += bytes;
+    }
+
+    /// Takes what another value needs that comes in the place of one.
+    fn exchange(&mut self, old: usize, new: usize) -> Result<(), Fault> {
+        self.take(new.saturating_sub(old))?;
+        self.give_back(old.saturating_sub(new));
+        Ok(())
+    }
+}
+
+/// A value, as far as it has come.
+#[derive(Default)]
+pub(super) enum Value {
+    /// Nothing, or null.
+    #[default]
+    Null,
+    /// Any value, as it is written.
+    Whole(String),
+    /// A string, without its closing quote.
+    Text(String),
+    /// The items of an array, without its brackets.
+    List(String),
+    /// An array whose items may come in pieces.
+    Items(Box<Items>),
+    /// An object that has come in several pieces.
+    Object(Members),
+}
+
+impl Value {
+    /// Keeps what first says something.
+    pub(super) fn first(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        if matches!(self, Self::Whole(kept) if !matches!(kept.as_str(), "\"\"" | "0")) {
+            return Ok(());
+        }
+        self.last(value, budget)
+    }
+
+    /// Keeps what comes last; null is nothing that comes.
+    pub(super) fn last(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        if is_null(value) {
+            return Ok(());
+        }
+        self.set(value.get(), budget)
+    }
+
+    /// Keeps what last says something: no empty string, object or array in the place of another.
+    pub(super) fn last_said(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        if matches!(self, Self::Null) || says(Some(value)) {
+            return self.last(value, budget);
+        }
+        Ok(())
+    }
+
+    /// Puts a piece to what is there: strings are joined, objects merged, arrays put one behind the other,
+    /// and of all else the last is kept. Below `depth` levels the last object or array is kept whole.
+    pub(super) fn join(
+        &mut self,
+        piece: &RawValue,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        let json = piece.get();
+        let opening = json.as_bytes().first();
+        match (&mut *self, opening) {
+            (_, Some(b'n')) => Ok(()),
+            (_, Some(b'"')) => self.push_text(inside(json), budget),
+            (Self::Items(kept), Some(b'[')) => kept.extend(piece, depth, budget),
+            (_, Some(b'[')) if depth > 0 => {
+                let mut items = Box::<Items>::default();
+                items.extend(piece, depth, budget)?;
+                budget.give_back(self.bytes());
+                *self = Self::Items(items);
+                Ok(())
+            }
+            (Self::Object(kept), Some(b'{')) => kept.join(json, depth, budget),
+            (Self::Whole(kept), Some(b'{')) if depth > 0 && kept.starts_with('{') => {
+                let mut merged = Members::default();
+                merged.join(kept, depth, budget)?;
+                budget.give_back(kept.len());
+                merged.join(json, depth, budget)?;
+                *self = Self::Object(merged);
+                Ok(())
+            }
+            _ => self.set(json, budget),
+        }
+    }
+
+    /// Puts the items of an array behind those that are there; joins what is none.
+    pub(super) fn extend(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        if !is_array(piece) {
+            return self.join(piece, MAX_DEPTH, budget);
+        }
+        self.push_items(inside(piece.get()).trim_ascii(), budget)
+    }
+
+    /// Puts items, as they are written, behind those that are there.
+    pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), Fault> {
+        match self {
+            Self::List(_) if items.is_empty() => {}
+            Self::List(kept) => {
+                budget.take(items.len() + 1)?;
+                if !kept.is_empty() {
+                    kept.push(',');
+                }
+                kept.push_str(items);
+            }
+            _ => {
+                budget.exchange(self.bytes(), items.len())?;
+                *self = Self::List(items.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what stands between the quotes of a string behind the text that is there.
+    pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), Fault> {
+        if let Self::Text(kept) = self {
+            budget.take(inner.len())?;
+            kept.push_str(inner);
+        } else {
+            budget.exchange(self.bytes(), inner.len() + 1)?;
+            *self = Self::Text(format!("\"{inner}"));
+        }
+        Ok(())
+    }
+
+    /// Keeps a value in the place of what is there.
+    pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+        match self {
+            // Most of what is repeated is repeated as it was.
+            Self::Whole(kept) if kept == json => {}
+            _ => {
+                budget.exchange(self.bytes(), json.len())?;
+                *self = Self::Whole(json.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is a text, and not an empty one.
+    pub(super) fn has_text(&self) -> bool {
+        matches!(self, Self::Text(text) if text.len() > 1)
+    }
+
+    /// Whether it is an object, and not this one.
+    pub(super) fn is_other_object(&self, object: &RawValue) -> bool {
+        matches!(self, Self::Whole(kept) if kept.starts_with('{') && kept != object.get())
+    }
+
+    /// How many bytes it has been counted for.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Whole(kept) | Self::Text(kept) | Self::List(kept) => kept.len(),
+            Self::Items(kept) => kept.bytes(),
+            Self::Object(kept) => kept.bytes(),
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Whole(kept) => out.push_str(kept),
+            Self::Text(kept) => {
+                out.push_str(kept);
+                out.push('"');
+            }
+            Self::List(items) => {
+                out.push('[');
+                out.push_str(items);
+                out.push(']');
+            }
+            Self::Items(kept) => kept.write(out),
+            Self::Object(kept) => {
+                out.push('{');
+                kept.write(out);
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// The members of an object, at most [`MAX_ITEMS`], in the order in which they came first.
+#[derive(Default)]
+pub(super) struct Members(Vec<(String, Value)>);
+
+impl Members {
+    /// The place of a member, which is null if it is new.
+    pub(super) fn slot(&mut self, name: &str, budget: &mut Budget) -> Result<&mut Value, Fault> {
+        let known = self.0.iter().position(|(known, _)| known == name);
+        let at = known.unwrap_or(self.0.len());
+        if known.is_none() {
+            if at >= MAX_ITEMS {
+                return Err(Fault::TooLarge);
+            }
+            budget.take(name.len() + SLOT_BYTES)?;
+            self.0.push((name.to_owned(), Value::Null));
+        }
+        let (_, value) = self.0.get_mut(at).ok_or(Fault::TooLarge)?;
+        Ok(value)
+    }
+
+    /// What is there of a member.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        let known = self.0.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| value)
+    }
+
+    /// Puts the members of an object to those that are there.
+    fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), Fault> {
+        let below = depth.saturating_sub(1);
+        members(object, |name, value| {
+            self.slot(&name, budget)?.join(value, below, budget)
+        })
+    }
+
+    /// Puts an object to what is there, whose arrays go on from piece to piece.
+    pub(super) fn extend(&mut self, object: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+        members(object.get(), |name, value| {
+            self.slot(&name, budget)?.extend(value, budget)
+        })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let one = |(name, value): &(String, Value)| name.len() + SLOT_BYTES + value.bytes();
+        self.0.iter().map(one).sum()
+    }
+
+    /// Writes them into an object that has been opened.
+    pub(super) fn write(&self, out: &mut String) {
+        self.write_if(out, |_| true);
+    }
+
+    /// Writes those of them whose names are wanted.
+    pub(super) fn write_if(&self, out: &mut String, is_wanted: impl Fn(&str) -> bool) {
+        for (name, value) in self.0.iter().filter(|(name, _)| is_wanted(name)) {
+            key(out, name);
+            value.write(out);
+        }
+    }
+}
+
+/// Members whose meaning is not known, of one object as it came; up to one more than can be kept.
+#[derive(Default)]
+pub(super) struct Unknown<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+
+impl<'b> Unknown<'b> {
+    pub(super) fn push(&mut self, name: Cow<'b, str>, value: &'b RawValue) {
+        if self.0.len() <= MAX_ITEMS {
+            self.0.push((name, value));
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// Hands on each, with its place among those that are kept.
+    pub(super) fn each(
+        self,
+        kept: &mut Members,
+        budget: &mut Budget,
+        on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.0.len() > MAX_ITEMS {
+            return Err(Fault::TooLarge);
+        }
+        for (name, value) in self.0 {
+            on(&name, kept.slot(&name, budget)?, value, budget)?;
+        }
+        Ok(())
+    }
+}
+
+/// The object of a value that may be one.
+pub(super) fn as_object(value: &RawValue) -> Option<&RawValue> {
+    is_object(value).then_some(value)
+}

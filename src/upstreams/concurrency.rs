@@ -1,0 +1,142 @@
+//! How many requests an upstream takes at once.
+//!
+//! Owns the places and the short queue before them. Beyond the queue nobody waits, and who has
+//! waited for long enough goes away: both fail with [`Full`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config;
+
+/// The places of one upstream.
+#[derive(Debug)]
+pub struct Concurrency {
+    bounds: config::Concurrency,
+    free: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// A place; free again when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// No place is free, and none became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Concurrency {
+    /// All of them free.
+    pub fn new(bounds: config::Concurrency) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(bounds.concurrent)),
+            waiting: AtomicUsize::new(0),
+            bounds,
+        }
+    }
+
+    /// Takes a place that is free now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_now(&self) -> Result<Permit, Full> {
+        let permit = Arc::clone(&self.free).try_acquire_owned();
+        permit.map(|_permit| Permit { _permit }).map_err(|_| Full)
+    }
+
+    /// Takes a place, and queues for one.
+    ///
+    /// # Errors
+    /// The queue is full, or it was waited for long enough.
+    pub async fn take(&self) -> Result<Permit, Full> {
+        if let Ok(place) = self.take_now() {
+            return Ok(place);
+        }
+        let _in_queue = self.queue()?;
+        let free = Arc::clone(&self.free).acquire_owned();
+        match tokio::time::timeout(self.bounds.patience, free).await {
+            Ok(Ok(_permit)) => Ok(Permit { _permit }),
+            _ => Err(Full),
+        }
+    }
+
+    /// Whether one is free now.
+    pub fn has_free(&self) -> bool {
+        self.free.available_permits() > 0
+    }
+
+    /// How many are taken, and how many wait.
+    pub fn taken(&self) -> (usize, usize) {
+        let free = self.free.available_permits();
+        let taken = self.bounds.concurrent.saturating_sub(free);
+        (taken, self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// The bounds.
+    pub fn bounds(&self) -> &config::Concurrency {
+        &self.bounds
+    }
+
+    fn queue(&self) -> Result<InQueue<'_>, Full> {
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let in_queue = InQueue(self);
+        match before < self.bounds.queue {
+            true => Ok(in_queue),
+            false => Err(Full),
+        }
+    }
+}
+
+struct InQueue<'a>(&'a Concurrency);
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn places(concurrent: usize, queue: usize) -> Arc<Concurrency> {
+        Arc::new(Concurrency::new(config::Concurrency {
+            concurrent,
+            queue,
+            patience: Duration::from_secs(5),
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_waits_for_a_place_and_the_next_is_sent_away() {
+        let places = places(1, 1);
+        let first = places.take().await.unwrap();
+        let second = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        while places.taken() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(places.take().await.unwrap_err(), Full);
+        assert_eq!(places.taken(), (1, 1), "who was sent away does not count");
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(places.taken(), (1, 0));
+        drop(second);
+        assert_eq!(places.taken(), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let places = places(1, 1);
+        let _first = places.take().await.unwrap();
+        assert_eq!(places.take().await.unwrap_err(), Full);
+        assert_eq!(places.taken(), (1, 0));
+    }
+}
