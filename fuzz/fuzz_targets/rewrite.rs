@@ -4,11 +4,12 @@
 
 mod chunks;
 
-use bytes::Bytes;
 use chunks::{Sizes, chunks};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use tollgate::openai::rewrite::{Rewrites, StreamRewriter};
+use tollgate::openai::changes::{Change, Changes};
+use tollgate::openai::rewrite::{Rewriter, Rewrites};
+use tollgate::openai::sse::Parser;
 
 fuzz_target!(|input: (Sizes, &[u8])| {
     let (sizes, bytes) = input;
@@ -16,11 +17,11 @@ fuzz_target!(|input: (Sizes, &[u8])| {
         model: Some("our\"s".to_owned()),
         prefix: Some("> \u{e9}\n".to_owned()),
     };
-    let whole = stream(&both, [bytes]);
-    assert_eq!(stream(&both, chunks(bytes, &sizes)), whole);
-    assert_eq!(stream(&both, bytes.chunks(1)), whole);
+    let whole = changes(&both, [bytes]);
+    assert_eq!(changes(&both, chunks(bytes, &sizes)), whole);
+    assert_eq!(changes(&both, bytes.chunks(1)), whole);
     let nothing = Rewrites::default();
-    assert_eq!(stream(&nothing, chunks(bytes, &sizes)), bytes);
+    assert!(changes(&nothing, chunks(bytes, &sizes)).is_empty());
 
     assert_eq!(nothing.whole(bytes), None);
     if let Some(body) = both.whole(bytes) {
@@ -34,12 +35,14 @@ fuzz_target!(|input: (Sizes, &[u8])| {
     }
 });
 
-fn stream<'b>(rewrites: &Rewrites, chunks: impl IntoIterator<Item = &'b [u8]>) -> Vec<u8> {
-    let mut rewriter = StreamRewriter::new(rewrites.clone());
-    let mut out = Vec::new();
+/// What is changed in a stream that comes in these chunks. Each change stands behind the one before.
+fn changes<'b>(rewrites: &Rewrites, chunks: impl IntoIterator<Item = &'b [u8]>) -> Vec<Change> {
+    let (mut rewriter, mut parser) = (Rewriter::new(rewrites), Parser::new());
+    let mut changes = Changes::default();
     for chunk in chunks {
-        out.extend(rewriter.push(Bytes::copy_from_slice(chunk)));
+        parser.push(chunk, |event| rewriter.see(&event, &mut changes));
     }
-    out.extend(rewriter.finish());
-    out
+    let changes: Vec<Change> = changes.into_iter().collect();
+    assert!(changes.is_sorted_by(|one, next| one.range.end <= next.range.start));
+    changes
 }

@@ -209,7 +209,7 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Said even where the log is turned off.
+            // TextSample even where the log is turned off.
             say_error(&format!("tollgate: {e}"));
             ExitCode::from(EXIT_START)
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::UNCOUNTED_HEADER_BYTES;
 use super::failure::client_closed_request;
+use super::meter::Meter;
 use super::plan::skipped::Skipped;
-use super::settle::Meter;
 use crate::ids;
 use crate::observe::metrics::Shed;
 use crate::runtime::{Held, InFlight, Route, Rule, Runtime, Shared};

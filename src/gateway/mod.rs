@@ -29,6 +29,7 @@ mod failure;
 mod finish;
 mod framing;
 mod headers;
+mod meter;
 mod models;
 mod open;
 mod pieces;

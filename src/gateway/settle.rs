@@ -6,94 +6,18 @@
 //! read. Never fails.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-
-use bytes::Bytes;
 
 use super::context::Context;
-use super::exchange::answer::json::Reading;
+use super::meter::{Meter, Reading};
 use crate::chatlog::{ChatLog, Entry};
 use crate::config::OnClientGone;
 use crate::observe::tokens::Pace;
-use crate::openai::estimate::Prompt;
 use crate::openai::usage::Usage;
 use crate::runtime::{Rule, Shared};
 use crate::upstreams::Upstream;
 
 /// As many estimates are made at a time.
 const MAX_ESTIMATES: usize = 64;
-
-/// What is known of what a request has used.
-pub struct Meter {
-    /// What it asks with, where an answer that tells no usage can be estimated.
-    pub prompt: Option<Prompt>,
-    /// The chat log that it is written to, if it is.
-    pub chat: Option<Chat>,
-    /// What its answer tells, once one has begun.
-    pub reading: Option<Reading>,
-    /// When the last event of a stream has come.
-    pub last_event: Option<Instant>,
-    /// Whether the client has left before the answer's end.
-    pub client_left: bool,
-}
-
-/// A request for the chat log.
-pub struct Chat {
-    log: Arc<ChatLog>,
-    request: Bytes,
-}
-
-impl Meter {
-    /// Of a request that has been read.
-    pub fn new(prompt: Option<Prompt>, chat: Option<Chat>) -> Self {
-        Self {
-            prompt,
-            chat,
-            reading: None,
-            last_event: None,
-            client_left: false,
-        }
-    }
-}
-
-impl Chat {
-    /// A request that is to be written down.
-    pub fn new(log: Arc<ChatLog>, request: &Bytes) -> Self {
-        Self {
-            log,
-            request: request.clone(),
-        }
-    }
-
-    /// What is written, but for the answer and what it has used.
-    fn entry(self, context: &Context) -> (Arc<ChatLog>, Entry) {
-        let waited = context.started.elapsed();
-        let now = SystemTime::now();
-        // Where nobody has to show a key there are no tenants.
-        let has_tenants = context.runtime.tenant(None).is_none();
-        let tenant = context.tenant.as_ref().filter(|_| has_tenants);
-        let entry = Entry {
-            request_id: context.request_id.clone(),
-            time: now.checked_sub(waited).unwrap_or(now),
-            tenant: tenant.map(|tenant| tenant.id.clone()),
-            endpoint: context.endpoint,
-            model: context.model.clone().unwrap_or_default(),
-            // It is noted only where it is another one.
-            sent_model: context.sent_model.clone().or_else(|| {
-                let asked = context.upstream.as_ref().and(context.model.as_ref());
-                asked.cloned()
-            }),
-            upstream: context.upstream.as_ref().map(|u| u.name.clone()),
-            forwarded_for: context.client.map(|client| client.to_string()),
-            request: self.request,
-            answer: None,
-            is_partial: false,
-            usage: None,
-            status: context.told_status(),
-        };
-        (self.log, entry)
-    }
-}
 
 /// A request that is over, and whose usage is to be counted.
 pub struct Account {
@@ -162,11 +86,11 @@ impl Account {
             return self.count(reading.usage.as_ref());
         };
         let Some(room) = self.shared.estimates.enter(MAX_ESTIMATES) else {
-            let usage = estimated(prompt.roughly(), reading.said.roughly());
+            let usage = estimated(prompt.roughly(), reading.sample.roughly());
             return self.count(Some(&usage));
         };
         tokio::task::spawn_blocking(move || {
-            let usage = estimated(prompt.tokens(), reading.said.tokens());
+            let usage = estimated(prompt.tokens(), reading.sample.tokens());
             self.count(Some(&usage));
             drop(room);
         });

@@ -53,7 +53,7 @@ pub struct Sample {
 
 impl Sample {
     /// Adds what a model says in an event, or in a whole answer.
-    pub fn add_said(&mut self, json: &[u8]) {
+    pub fn add_text(&mut self, json: &[u8]) {
         texts(json, |text| self.add(text));
     }
 
@@ -220,7 +220,7 @@ mod tests {
 
     fn said(json: &str) -> Sample {
         let mut sample = Sample::default();
-        sample.add_said(json.as_bytes());
+        sample.add_text(json.as_bytes());
         sample
     }
 
@@ -310,7 +310,7 @@ mod tests {
                 .map(|_| alphabet[random.usize(..alphabet.len())])
                 .collect();
             let mut sample = Sample::default();
-            sample.add_said(&bytes);
+            sample.add_text(&bytes);
             sample.add_asked(&bytes);
             assert!(sample.text.len() <= MAX_SAMPLE_BYTES);
             sample.tokens();

@@ -5,9 +5,7 @@
 //! event of no known shape has nothing to be kept back.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -17,8 +15,6 @@ use super::json::{Object, as_it_stands, place_in, says};
 const NOT_YET: &[u8] = b",\"usage\":null";
 const PADDING: &[u8] = b",\"obfuscation\":\"";
 const KEY: &[u8] = b"\"usage\"";
-
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 
 /// What of an event is kept from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +27,9 @@ pub enum HiddenUsage {
     All,
 }
 
-/// What of an event's data the client has not asked for.
-pub fn find(data: &[u8]) -> HiddenUsage {
-    let Some(key) = USAGE.find(data) else {
-        return HiddenUsage::Nothing;
-    };
+/// What of an event's data the client has not asked for; `key` is where a usage is mentioned first in it
+/// (see `usage::mention`).
+pub fn find(data: &[u8], key: usize) -> HiddenUsage {
     let comma = key.saturating_sub(1);
     let rest = data.get(comma..).unwrap_or_default();
     if let Some(rest) = rest.strip_prefix(NOT_YET)
@@ -90,11 +84,15 @@ fn parse(data: &[u8]) -> Option<HiddenUsage> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::usage::mention;
     use super::*;
 
     /// What the client sees of an event; nothing where it is kept back.
     fn seen(data: &str) -> Option<String> {
-        match find(data.as_bytes()) {
+        let Some(key) = mention(data.as_bytes()) else {
+            return Some(data.to_owned());
+        };
+        match find(data.as_bytes(), key) {
             HiddenUsage::Nothing => Some(data.to_owned()),
             HiddenUsage::All => None,
             HiddenUsage::Part(range) => Some([&data[..range.start], &data[range.end..]].concat()),

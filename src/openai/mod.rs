@@ -13,6 +13,7 @@
 //! `providers` knows their hosts. Does not handle sockets or configuration, and does not use Pingora.
 
 pub mod aggregate;
+pub mod changes;
 pub mod dialect;
 pub mod echo;
 pub mod edit;

@@ -1,19 +1,19 @@
 //! Changes to an answer: the model's name that it carries, and a text before its first output.
 //!
-//! Owns finding the places in a JSON answer or in a stream's events, and writing there; every
-//! other byte passes as it came, for no tree is built. Refuses to know why something is changed,
-//! or whether the status calls for it. Never fails: what is not of the known shape passes
-//! unchanged, and so does an event that is too long to be held.
+//! Owns finding the places in a JSON answer or in a stream's events, and what takes their place; every
+//! other byte passes as it came, for no tree is built. Does not handle why something is changed, nor
+//! the bytes of a stream (see `changes`). Never fails: what is not of the known shape stays as it is.
 
-use std::mem;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::changes::{Change, Changes};
 use super::json::{List, MAX_ITEMS, Object, place_in};
 use super::patches::Patches;
-use super::sse::{Frame, Framing};
+use super::sse::{Event, Parser};
 
 /// As many choices of an answer can have a prefix; those beyond pass unchanged.
 const MAX_CHOICES: usize = MAX_ITEMS;
@@ -37,102 +37,48 @@ impl Rewrites {
     /// of the known shape (then it passes as it came).
     pub fn whole(&self, body: &[u8]) -> Option<Vec<u8>> {
         let mut patches = Patches::default();
-        Editor::new(self).edit(body, body, &mut patches);
+        Editor::new(self).edit(body, |part, with| patches.add(part, with));
         (!patches.is_empty()).then(|| patches.apply(body))
     }
 }
 
-/// Rewrites a stream of events as it passes.
-pub struct StreamRewriter {
+/// Rewrites the events of one stream.
+pub struct Rewriter {
     editor: Editor,
-    framing: Framing,
-    /// The beginning of an event, unless it is too long: then it has been passed on.
-    held: Vec<u8>,
 }
 
-impl StreamRewriter {
-    /// A rewriter for one stream, from its first byte.
-    pub fn new(rewrites: Rewrites) -> Self {
+impl Rewriter {
+    /// For one stream, before its first event.
+    pub fn new(rewrites: &Rewrites) -> Self {
         Self {
-            editor: Editor::new(&rewrites),
-            framing: Framing::default(),
-            held: Vec::new(),
+            editor: Editor::new(rewrites),
         }
     }
 
-    /// Takes the next bytes, gives what can be passed on: whole events only. Empty when an event
-    /// is not yet complete.
-    ///
-    /// Nothing is copied where a chunk begins with an event and none is changed.
-    pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        let Some((length, mut frame)) = self.framing.event_end(&chunk) else {
-            return self.hold(chunk);
-        };
-        let mut end = self.held.len() + length;
-        let bytes = self.join(chunk);
-        let mut done = 0;
+    /// Takes the next event, and notes what of it is changed. Data in several lines stays, and so does
+    /// an event that is too long to be read.
+    pub fn see(&mut self, event: &Event<'_>, changes: &mut Changes) {
+        if let (Ok(data), Some(_)) = (&event.data, event.data_at) {
+            self.editor
+                .edit(data, |part, with| changes.patch(event, part, with));
+        }
+    }
+
+    /// An event of ours, changed as the others are.
+    pub fn event(&mut self, bytes: Bytes) -> Bytes {
+        let mut changes = Changes::default();
+        Parser::new().push(&bytes, |event| self.see(&event, &mut changes));
         let mut patches = Patches::default();
-        loop {
-            let event = bytes.get(done..end).unwrap_or_default();
-            if let Some(data) = only_data_line(&frame, event) {
-                self.editor.edit(data, &bytes, &mut patches);
-            }
-            done = end;
-            let rest = bytes.get(done..).unwrap_or_default();
-            let Some((length, next)) = self.framing.event_end(rest) else {
-                break;
-            };
-            end += length;
-            frame = next;
+        for Change { range, with } in changes {
+            // As many bytes as there are can be counted.
+            let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(0));
+            patches.add(start..end, with);
         }
-        // Of an event that has just begun nothing is passed on, or all when it is too long.
-        done += self.hold(bytes.slice(done..)).len();
-        let bytes = bytes.slice(..done);
-        if patches.is_empty() {
-            return bytes;
+        match patches.is_empty() {
+            true => bytes,
+            false => Bytes::from(patches.apply(&bytes)),
         }
-        Bytes::from(patches.apply(&bytes))
     }
-
-    /// How many bytes of an event that has not ended it keeps.
-    pub fn held_bytes(&self) -> usize {
-        self.held.len()
-    }
-
-    /// The stream has ended: what is left, as it came.
-    pub fn finish(&mut self) -> Bytes {
-        self.join(Bytes::new())
-    }
-
-    /// Keeps bytes in which no event ends, or gives back what is to be passed on if the event
-    /// gets too long.
-    fn hold(&mut self, bytes: Bytes) -> Bytes {
-        if self.framing.begun().is_too_long() {
-            return self.join(bytes);
-        }
-        self.held.extend_from_slice(&bytes);
-        Bytes::new()
-    }
-
-    /// What was held, and then these bytes.
-    fn join(&mut self, bytes: Bytes) -> Bytes {
-        if self.held.is_empty() {
-            return bytes;
-        }
-        self.held.extend_from_slice(&bytes);
-        Bytes::from(mem::take(&mut self.held))
-    }
-}
-
-/// What the one `data:` line of an event holds; nothing if there are none or several, or if the
-/// event is too long to be all there.
-fn only_data_line<'b>(frame: &Frame, event: &'b [u8]) -> Option<&'b [u8]> {
-    if frame.is_too_long() {
-        return None;
-    }
-    let mut data = frame.fields(event).filter(|(name, _)| name == b"data");
-    let (_, only) = data.next()?;
-    data.next().is_none().then_some(only)
 }
 
 /// Finds what is to be changed, over all events of one answer.
@@ -161,18 +107,18 @@ impl Editor {
         }
     }
 
-    /// Notes what is to be changed in `json`, which is a part of `whole`.
-    fn edit(&mut self, json: &[u8], whole: &[u8], patches: &mut Patches) {
+    /// Tells `change` which parts of some JSON are to be changed, and what takes their place.
+    fn edit(&mut self, json: &[u8], mut change: impl FnMut(Range<usize>, Bytes)) {
         let Ok(text) = str::from_utf8(json) else {
             return;
         };
         let Ok(Object(answer)) = serde_json::from_str::<Object<Answer<'_>>>(text) else {
             return;
         };
-        let range = |text: &str| place_in(whole, text.as_bytes());
+        let range = |text: &str| place_in(json, text.as_bytes());
         if let Some(ours) = &self.model {
             for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
-                patches.add(range(theirs), ours.clone());
+                change(range(theirs), ours.clone());
             }
         }
         let Some(prefix) = &self.prefix else {
@@ -185,7 +131,7 @@ impl Editor {
             };
             if self.prefixed.len() < MAX_CHOICES && !self.prefixed.contains(&index) {
                 self.prefixed.push(index);
-                patches.add(output.start..output.start + 1, prefix.clone());
+                change(output.start..output.start + 1, prefix.clone());
             }
         }
     }
@@ -272,15 +218,21 @@ mod tests {
 
     /// What comes of a stream that is cut at these places.
     fn stream(rewrites: &Rewrites, input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Vec<u8> {
-        let mut rewriter = StreamRewriter::new(rewrites.clone());
-        let mut out = Vec::new();
+        let (mut rewriter, mut parser) = (Rewriter::new(rewrites), Parser::new());
+        let mut changes = Changes::default();
         let mut start = 0;
         for end in cuts.into_iter().chain([input.len()]) {
-            out.extend(rewriter.push(Bytes::copy_from_slice(&input[start..end])));
+            parser.push(&input[start..end], |event| {
+                rewriter.see(&event, &mut changes)
+            });
             start = end;
         }
-        out.extend(rewriter.finish());
-        out
+        let mut patches = Patches::default();
+        for Change { range, with } in changes {
+            let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
+            patches.add(start..end, with);
+        }
+        patches.apply(input)
     }
 
     /// Checks a stream whole, in two pieces cut anywhere, and byte by byte.
@@ -569,29 +521,6 @@ mod tests {
         inputs.into_iter().for_each(unchanged);
     }
 
-    #[test]
-    fn an_event_that_is_not_complete_waits_and_at_the_end_passes_as_it_came() {
-        let mut rewriter = StreamRewriter::new(both());
-        let mut push = |text: &'static str| rewriter.push(Bytes::from_static(text.as_bytes()));
-        assert_eq!(push("data: {\"model\""), "");
-        assert_eq!(push(":\"up\"}\r\n"), "");
-        assert_eq!(push("\r"), "data: {\"model\":\"ours\"}\r\n\r");
-        assert_eq!(push("\ndata: {\"mo"), "\n");
-        assert_eq!(push("del\":\"up\"}\n"), "");
-        assert_eq!(rewriter.finish(), "data: {\"model\":\"up\"}\n");
-        assert_eq!(rewriter.finish(), "");
-    }
-
-    #[test]
-    fn nothing_is_copied_where_nothing_changes() {
-        let chunk = Bytes::from_static(b": a\n\ndata: {\"model\":\"ours\"}\n\ndata");
-        let mut rewriter = StreamRewriter::new(both());
-        let out = rewriter.push(chunk.clone());
-        assert_eq!(out.as_ptr(), chunk.as_ptr());
-        assert_eq!(out, chunk[..chunk.len() - 4]);
-        assert_eq!(rewriter.finish(), "data");
-    }
-
     /// An event of so many bytes.
     fn long_event(bytes: usize, model: &str, end: &str) -> Vec<u8> {
         let start = format!("data: {{\"model\":\"{model}\",\"x\":\"");
@@ -618,20 +547,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
-        let mut rewriter = StreamRewriter::new(both());
-        let chunk = Bytes::from(vec![b'x'; 1 << 20]);
-        for nth in 0..32 {
-            let out = rewriter.push(chunk.clone());
-            assert!(rewriter.held.len() <= MAX_EVENT_BYTES);
-            match nth {
-                0..8 => assert_eq!(out.len(), 0),
-                8 => assert_eq!(out.len(), MAX_EVENT_BYTES + chunk.len()),
-                _ => assert_eq!(out.as_ptr(), chunk.as_ptr()),
-            }
-        }
-        assert_eq!(rewriter.held.capacity(), 0);
+    fn an_event_of_ours_is_changed_like_the_others() {
+        let mut rewriter = Rewriter::new(&both());
+        let event = Bytes::from_static(b"data: {\"model\":\"up\"}\n\n");
+        assert_eq!(rewriter.event(event), "data: {\"model\":\"ours\"}\n\n");
+        let other = Bytes::from_static(b": comment\n\n");
+        assert_eq!(rewriter.event(other.clone()), other);
     }
+
     #[test]
     fn random_streams_are_rewritten_alike_in_random_chunks() {
         const PIECES: [&[u8]; 18] = [

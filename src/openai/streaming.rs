@@ -84,7 +84,7 @@ impl Members<'_> {
         let end = body.iter().rposition(|byte| *byte == b'}');
         let mut includes_usage = false;
         let options = self.options.map(|value| {
-            let said: Option<Said<'_>> = object(value);
+            let said: Option<TextSample<'_>> = object(value);
             let place = match said.map(|said| said.include_usage) {
                 None if value.get() == "null" => Place::Whole,
                 None => Place::Nowhere,
@@ -112,7 +112,7 @@ impl Members<'_> {
 
 /// What we read of `stream_options`.
 #[derive(Deserialize)]
-struct Said<'b> {
+struct TextSample<'b> {
     #[serde(borrow, default, deserialize_with = "as_it_stands")]
     include_usage: Option<&'b RawValue>,
 }

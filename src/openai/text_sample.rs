@@ -18,7 +18,7 @@ use super::stream_state::Stream;
 const LEVELS: usize = 5;
 
 /// What the events of one stream have said.
-pub struct Said {
+pub struct TextSample {
     stream: Stream,
     sample: Sample,
     /// How many bytes of text have come on each level.
@@ -57,7 +57,7 @@ impl Level {
     }
 }
 
-impl Said {
+impl TextSample {
     /// For one stream, from its first event.
     pub fn new(stream: Stream) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Said {
             return;
         };
         if self.stream != Stream::Responses {
-            return self.sample.add_said(data);
+            return self.sample.add_text(data);
         }
         let Some(level) = kind(event.name, data).and_then(|kind| Level::of(&kind)) else {
             return;
@@ -143,7 +143,7 @@ mod tests {
 
     /// The words that are counted of a response whose events these are, one in a line.
     fn said(events: &str) -> String {
-        let mut said = Said::new(Stream::Responses);
+        let mut said = TextSample::new(Stream::Responses);
         for line in events.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let event = |name| Event {
                 name,
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_event_is_known_by_its_name_too() {
-        let mut said = Said::new(Stream::Responses);
+        let mut said = TextSample::new(Stream::Responses);
         for (name, data) in [
             ("response.output_text.delta", r#"{"delta":"a"}"#),
             ("response.output_text.done", r#"{"text":"a"}"#),
@@ -240,7 +240,7 @@ mod tests {
         ];
         let mut random = fastrand::Rng::with_seed(11);
         for _ in 0..2_000 {
-            let mut said = Said::new(Stream::Responses);
+            let mut said = TextSample::new(Stream::Responses);
             let mut told = 0;
             for _ in 0..random.usize(1..6) {
                 let pieces: Vec<_> = (0..random.usize(..4))

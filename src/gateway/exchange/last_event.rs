@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 
-use super::answer::events::EventReader;
+use super::answer::EventReader;
 use crate::clock;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
@@ -24,7 +24,7 @@ pub fn last_event(
 ) -> Bytes {
     let error = failure.api_error();
     let broken = match form {
-        StreamError::Event => events.map(EventReader::broken),
+        StreamError::Event => events.map(EventReader::partial),
         StreamError::Data => None,
     };
     let Some((response, sequence_number)) = broken else {

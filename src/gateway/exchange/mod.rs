@@ -6,11 +6,14 @@ mod after_client;
 pub mod answer;
 pub mod attempt;
 pub mod body;
+mod failed;
 mod failover;
 mod keepalive;
 mod last_event;
 mod outgoing;
 mod relay;
+mod terms;
+mod upstream_error;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +22,20 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::{Failure, Refusal};
+use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
-use super::settle::{Account, Chat, Meter};
+use super::settle::Account;
 use super::{admit, client_watch};
 use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
 use crate::upstreams::{Permit, ServerLease};
-use after_client::{Draining, Rest};
-use answer::json::Reading;
+
+use after_client::AfterClient;
+use answer::Answer;
 use failover::{Begun, Failover};
 use keepalive::Keepalive;
-use relay::{Ended, Source};
+use relay::Ended;
 
 /// Serves one request that we read.
 pub async fn serve(
@@ -123,14 +128,8 @@ async fn pass(
         mut seat,
         place,
     } = begun;
-    let peer = Arc::clone(&seat.peer);
     let upstream = candidate.upstream;
-    let source = Source {
-        upstream,
-        peer: &peer,
-        terms: &terms,
-    };
-    let ended = relay::relay(session, context, shared, &source, answer).await;
+    let ended = relay::relay(session, context, upstream, &terms, answer).await;
     if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
         shared
             .metrics
@@ -140,10 +139,14 @@ async fn pass(
         candidate.failed();
     }
     match ended? {
-        Ended::Complete | Ended::Broken => Ok(()),
-        Ended::Left(rest) => {
+        Ended::Complete(answer) => {
+            answer.release(&shared.connector, &seat.peer).await;
+            Ok(())
+        }
+        Ended::Broken => Ok(()),
+        Ended::Left(answer) => {
             let idle = upstream.timeouts.idle;
-            leave(context, shared, rest, seat, place, idle).await;
+            leave(context, shared, answer, seat, place, idle).await;
             Err(Failure::ClientGone)
         }
     }
@@ -153,7 +156,7 @@ async fn pass(
 async fn leave(
     context: &mut Context,
     shared: &Arc<Shared>,
-    mut rest: Rest,
+    mut answer: Box<Answer>,
     seat: ServerLease,
     place: Option<Permit>,
     idle: Duration,
@@ -163,18 +166,18 @@ async fn leave(
     let account = drains.then(|| Account::close(context, shared)).flatten();
     if let Some(account) = account {
         let bounds = context.runtime.settings.drain;
-        let draining = Draining {
-            rest,
+        let after_client = AfterClient {
+            answer,
             seat,
             idle,
             place,
             account,
             bounds,
         };
-        return draining.start(shared);
+        return after_client.start(shared);
     }
-    rest.session.shutdown().await;
+    answer.shutdown().await;
     if let Some(meter) = &mut context.meter {
-        meter.reading = Some(rest.events.reading());
+        meter.reading = answer.reading(false);
     }
 }

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
-use super::answer::events::Wants;
-use super::attempt::{Answer, Form, Outgoing, Terms};
+use super::answer::{Answer, Wants};
 use super::body::Body;
+use super::terms::{Form, Terms};
 use crate::auth;
 use crate::config::{ConsistentBy, Streams};
 use crate::gateway::context::Context;
@@ -23,7 +24,7 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
 use crate::openai::streaming::Asked;
-use crate::upstreams::{Key, KeyUse, Turn, Upstream};
+use crate::upstreams::{Key, KeyUse, Payload, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -35,6 +36,16 @@ static NO_EDITS: Edits = Edits {
 
 /// The type of a body whose type the client has not said.
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is sent.
+pub struct Outgoing {
+    /// The header, but for what depends on the server.
+    pub header: RequestHeader,
+    /// The path below the API's, with its query.
+    pub target: String,
+    /// The body.
+    pub payload: Payload,
+}
 
 /// Whose turn it is among the keys: what is kept by the account that made it must be found there
 /// again.
@@ -115,10 +126,10 @@ fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (Asked,
         _ => Streams::AsAsked,
     };
     let (stream, form) = match streams {
-        Streams::Always if !wanted.is_asked && wanted.is_possible => (true, Form::Gathered),
+        Streams::Always if !wanted.is_asked && wanted.is_possible => (true, Form::Aggregated),
         Streams::Never if wanted.is_asked => {
             let with_usage = wanted.includes_usage;
-            (false, Form::Streamed { with_usage })
+            (false, Form::Synthesized { with_usage })
         }
         _ => (wanted.is_asked, Form::AsItComes),
     };
@@ -140,8 +151,9 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
             stream: endpoint.stream,
             drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
             hides_usage: asked.usage && !body.streaming.includes_usage,
-            gathers: form == Form::Gathered || context.is_logged(),
+            aggregates: form == Form::Aggregated || context.is_logged(),
         },
+        keeps: context.is_logged(),
         stream_error: endpoint.stream_error,
         answers_json: endpoint.answers_json,
         rewrites: transforms

@@ -1,31 +1,26 @@
-//! What is made of an upstream's own error.
+//! What an upstream's own error says.
 //!
-//! Owns reading it, under whatever status it came, and what of it the client is told: all of it as it
-//! came, unless it speaks of our account or says nothing. An error that is too long to be understood is
-//! judged by its status, and what of it has not been read passes as it comes (`answer` does that). The
-//! verdict says what follows, and `course` does it. Never fails: what cannot be read says nothing.
+//! Owns reading its body within bounds, unpacked and without the key that was sent, and what of it the
+//! client is told: all of it as it came, unless it speaks of our account or says nothing. What of a long
+//! error has not been read passes as it comes (see `reply`). Does not handle what follows on it (see
+//! `exchange`). Never fails: what cannot be read says nothing.
 
 pub mod decoded;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::{HeaderValue, StatusCode};
 use pingora::ErrorType;
 
-use super::exchange::attempt::{Answer, Failed, Form, Terms};
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
 use super::pieces::Pieces;
 use crate::openai::echo::{Echo, Masking};
-use crate::openai::upstream_error::Complaint;
-use crate::openai::verdict::{self, Evidence, Reason};
-use crate::openai::{error, ratelimit, usage};
-use crate::runtime::Shared;
-use crate::upstreams::{ServerLease, Session, Upstream};
-use crate::workers::walk;
+use crate::openai::error;
+use crate::openai::verdict::Reason;
+use crate::upstreams::{Session, Upstream};
 
 /// An error is read for this long, and up to this size.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,86 +46,6 @@ enum Read {
     Beginning(Bytes),
     /// It broke off.
     Broken,
-}
-
-/// Reads why an upstream refuses.
-pub async fn refused(
-    shared: &Shared,
-    upstream: &Upstream,
-    seat: &ServerLease,
-    session: Session,
-    mut header: Parts,
-    echo: &Echo,
-    deadline: Instant,
-) -> Failed {
-    let until = deadline.min(Instant::now() + ERROR_PATIENCE);
-    let (body, rest) = match read_error(session, &mut header, until, deadline, echo).await {
-        Some(ErrorBody {
-            body,
-            rest,
-            session,
-        }) => {
-            if let Some(session) = session {
-                shared.connector.release(session, &seat.peer).await;
-            }
-            (body, rest)
-        }
-        None => (Bytes::new(), None),
-    };
-    let status = header.status.as_u16();
-    let is_page = headers::media(&header.headers) == Media::Html;
-    let complaint = Complaint::read(&body).filter(|_| !is_page);
-    let complaint = complaint.unwrap_or_default();
-    let verdict = verdict::judge(&match is_page {
-        true => Evidence::Page { status },
-        false => Evidence::Answer {
-            status,
-            complaint: &complaint,
-        },
-    });
-    let message = complaint.message.as_deref();
-    let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
-    let is_final = header.headers.get(headers::SHOULD_RETRY);
-    Failed {
-        wait: wait.filter(|_| asks_to_wait(verdict.reason)),
-        is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: tell(
-            upstream,
-            verdict.reason,
-            filled(upstream, header, body, complaint.message, rest),
-        ),
-        verdict,
-    }
-}
-
-fn asks_to_wait(reason: Reason) -> bool {
-    matches!(reason, Reason::RateLimited | Reason::Overloaded)
-}
-
-/// A refusal, with what its dialect is known to leave out.
-pub fn filled(
-    upstream: &Upstream,
-    mut header: Parts,
-    mut body: Bytes,
-    message: Option<String>,
-    rest: Option<RestOfError>,
-) -> Refusal {
-    if rest.is_none() {
-        if upstream.dialect.fills_in_errors
-            && headers::is_plain(&header.headers)
-            && let Some(filled) = error::fill_in(header.status, &body)
-        {
-            body = Bytes::from(filled);
-        }
-        header.headers.remove(CONTENT_LENGTH);
-    }
-    Refusal {
-        header,
-        body,
-        message,
-        usage: None,
-        rest,
-    }
 }
 
 /// Reads the body of an error until a time; what is longer may pass until `deadline`. `None` for one
@@ -203,84 +118,30 @@ async fn read(session: &mut Session, until: Instant) -> Read {
     Read::Whole(body.join())
 }
 
-/// An error that came under a status of success, as the error that it is.
-pub fn complained(upstream: &Upstream, complaint: &Complaint, answer: &mut Answer) -> Failed {
-    // What it was in keeps more of it, unless that was a stream.
-    let (whole, usage) = match &mut answer.events {
-        Some(events) => (None, events.reading().usage),
-        None => (Some(answer.echo.mask(answer.held.join())), None),
-    };
-    under_success(upstream, complaint, answer, |status, wait| {
-        let mut refusal = as_refusal(status, complaint, whole.as_deref());
-        if let Some(wait) = wait {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let seconds = HeaderValue::from(seconds);
-            refusal.header.headers.insert(RETRY_AFTER, seconds);
-        }
-        Refusal { usage, ..refusal }
-    })
-}
-
-/// A whole response that has failed: an answer with an id, and with a usage, which passes as it came.
-pub fn failed_response(
+/// A refusal, with what its dialect is known to leave out.
+pub fn filled(
     upstream: &Upstream,
-    complaint: &Complaint,
-    body: Bytes,
-    answer: &mut Answer,
-    terms: &Terms,
-) -> Failed {
-    if matches!(terms.form, Form::Streamed { .. }) {
-        return complained(upstream, complaint, answer);
+    mut header: Parts,
+    mut body: Bytes,
+    message: Option<String>,
+    rest: Option<RestOfError>,
+) -> Refusal {
+    if rest.is_none() {
+        if upstream.dialect.fills_in_errors
+            && headers::is_plain(&header.headers)
+            && let Some(filled) = error::fill_in(header.status, &body)
+        {
+            body = Bytes::from(filled);
+        }
+        header.headers.remove(CONTENT_LENGTH);
     }
-    let (body, usage) = walk(body.len(), || {
-        let body = answer.echo.mask(body);
-        let usage = usage::whole(&body);
-        (body, usage)
-    });
-    let body = terms.rewrites.whole(&body).map_or(body, Bytes::from);
-    let mut header = match terms.form {
-        Form::Gathered => headers::ours(StatusCode::OK, "application/json"),
-        Form::AsItComes | Form::Streamed { .. } => answer.header.clone(),
-    };
-    header.headers.remove(CONTENT_LENGTH);
-    under_success(upstream, complaint, answer, |_, _| Refusal {
+    Refusal {
         header,
         body,
-        message: complaint.message.clone(),
-        usage,
-        rest: None,
-    })
-}
-
-/// Judges an error that came under a status of success. `refusal` makes what the client is told, of the
-/// status that the error should have had and of the time to wait.
-fn under_success(
-    upstream: &Upstream,
-    complaint: &Complaint,
-    answer: &Answer,
-    refusal: impl FnOnce(StatusCode, Option<Duration>) -> Refusal,
-) -> Failed {
-    let verdict = verdict::judge(&Evidence::UnderSuccess(complaint));
-    let status = verdict::status_under_success(complaint, verdict.reason);
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let message = complaint.message.as_deref();
-    let wait = ratelimit::wait(&answer.header.headers, message, SystemTime::now())
-        .filter(|_| asks_to_wait(verdict.reason));
-    Failed {
-        told: tell(upstream, verdict.reason, refusal(status, wait)),
-        wait,
-        is_final: false,
-        verdict,
+        message,
+        usage: None,
+        rest,
     }
-}
-
-/// What the client is told, within a stream that has begun, of an error that came in a form which
-/// clients do not know.
-pub fn told_in_stream(upstream: &Upstream, complaint: &Complaint) -> Failure {
-    let reason = verdict::judge(&Evidence::UnderSuccess(complaint)).reason;
-    let status = verdict::status_under_success(complaint, reason);
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    tell(upstream, reason, as_refusal(status, complaint, None))
 }
 
 /// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
@@ -306,28 +167,4 @@ pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
         ),
     };
     Failure::Upstream(UpstreamFailure::of(cause, detail))
-}
-
-/// An error that came under a status of success, as it should have come; `whole` is what it was in.
-fn as_refusal(status: StatusCode, complaint: &Complaint, whole: Option<&[u8]>) -> Refusal {
-    let gathered = || {
-        let message = complaint.message.as_deref();
-        let message = message.unwrap_or("The model's provider told of an error.");
-        let error = serde_json::json!({ "error": {
-            "message": message,
-            "type": complaint.kind,
-            "param": null,
-            "code": complaint.code,
-        }});
-        let body = error.to_string();
-        error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())
-    };
-    let filled = whole.and_then(|body| error::fill_in(status, body));
-    Refusal {
-        header: headers::ours(status, "application/json"),
-        body: Bytes::from(filled.unwrap_or_else(gathered)),
-        message: complaint.message.clone(),
-        usage: None,
-        rest: None,
-    }
 }

@@ -20,9 +20,9 @@ use serde::Serialize;
 
 use counts::{Counts, Fields};
 
-pub use super::usage::stream_usage::StreamUsage;
 pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
 pub use members::{MAX_VALUE_BYTES, Members};
+pub use stream_usage::{StreamUsage, mention};
 
 /// What one answer has used, in tokens unless said otherwise.
 ///

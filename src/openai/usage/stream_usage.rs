@@ -32,7 +32,14 @@ pub struct StreamUsage {
 impl StreamUsage {
     /// Takes the data of the next event. One without a usage is not parsed.
     pub fn see(&mut self, data: &[u8]) {
-        if !may_tell(data) {
+        if let Some(at) = mention(data) {
+            self.see_at(data, at);
+        }
+    }
+
+    /// The same of an event that mentions a usage, first at this place.
+    pub fn see_at(&mut self, data: &[u8], at: usize) {
+        if !may_tell(data.get(at..).unwrap_or_default()) {
             return;
         }
         let mut members = Members::default();
@@ -53,6 +60,11 @@ impl StreamUsage {
     pub fn usage(&self) -> Option<Usage> {
         self.told.clone().map(Counts::settle)
     }
+}
+
+/// Where a usage is mentioned first in some JSON: what has no such key tells none.
+pub fn mention(data: &[u8]) -> Option<usize> {
+    USAGE.find(data)
 }
 
 /// Whether something may tell a usage: a key of that name has a value that is not null.

@@ -1,39 +1,32 @@
-//! What is understood of a stream while it passes.
+//! A stream of events on its way through.
 //!
-//! Owns telling when a stream has really begun, what it is that goes wrong in it, how it ends and what it
-//! has used; and that only whole events pass, so that one of ours can stand between any two of them.
-//! Bytes pass as they came, but for a usage that the client has not asked for. Refuses to know where
-//! they come from and go to. Never fails: what cannot be understood passes, or is dropped where the
-//! operator wants that.
-
-use std::mem;
-use std::ops::Range;
+//! Owns that only whole events pass, so that one of ours can stand between any two of them: where each
+//! begins and ends, what is held until then, what the observers want changed, and masking the key in an
+//! error. Does not handle what events say (see `observers`), nor where the bytes come from and go to
+//! (see the answer). Never fails.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use super::held::Held;
-use super::json::Reading;
+use super::held::HeldBytes;
+use super::observers::{End, Observers, Wants};
+use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Aggregator;
+use crate::openai::changes::Changes;
 use crate::openai::echo::{Echo, Masking};
-use crate::openai::failed_response;
-use crate::openai::hidden_usage::{self, HiddenUsage};
-use crate::openai::sse::{Event, Parser};
-use crate::openai::stream_state::{Ending, Meaning, Stream, StreamState};
-use crate::openai::text_sample::Said;
-use crate::openai::upstream_error::{Complaint, Telling};
-use crate::openai::usage::StreamUsage;
+use crate::openai::rewrite::Rewrites;
+use crate::openai::sse::{Event, MAX_EVENT_BYTES, Parser};
+use crate::openai::upstream_error::Complaint;
 use crate::workers::walk;
 
 /// As much of an event that has not ended is held; of a longer one what is there passes.
 const MAX_HELD_BYTES: usize = 64 << 10;
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// One stream's understanding.
+/// Reads one stream.
 pub struct EventReader {
     parser: Parser,
-    held: Held,
-    heard: Heard,
+    held: HeldBytes,
+    observers: Observers,
     /// The last event has got the blank line that it lacked.
     has_ended_event: bool,
     /// The key that the upstream was asked with.
@@ -42,75 +35,16 @@ pub struct EventReader {
     masking: Option<Box<Masking>>,
 }
 
-/// What is wanted of a stream besides its bytes.
-#[derive(Clone, Copy)]
-pub struct Wants {
-    /// What its events are.
-    pub stream: Stream,
-    /// Whether events that cannot be read are kept from the client.
-    pub drops_malformed: bool,
-    /// Whether the usage is kept from the client, who has not asked for it.
-    pub hides_usage: bool,
-    /// Whether the whole answer is put together.
-    pub gathers: bool,
-}
-
-/// What the events of a stream have said.
-struct Heard {
-    wants: Wants,
-    progress: StreamState,
-    stream_usage: StreamUsage,
-    said: Said,
-    /// What there is of the answer, where it is wanted, and of a response in case that it breaks.
-    aggregator: Option<Aggregator>,
-    /// The number of the next event, where they are numbered.
-    next_number: u64,
-    events: usize,
-    has_output: bool,
-    /// An event was too long to be read.
-    has_too_long: bool,
-    complaint: Option<Complaint>,
-    /// How that was told.
-    telling: Option<Telling>,
-}
-
-/// How a stream has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// As it should, or as well as can be told.
-    Complete,
-    /// Before its end.
-    Truncated,
-    /// Without saying anything.
-    Empty,
-}
-
 impl EventReader {
     /// For one stream, from its first byte.
-    pub fn new(wants: Wants, echo: Echo) -> Self {
+    pub fn new(wants: Wants, rewrites: &Rewrites, echo: Echo) -> Self {
         Self {
+            parser: Parser::new(),
+            held: HeldBytes::default(),
+            observers: Observers::new(wants, rewrites),
+            has_ended_event: false,
             echo,
             masking: None,
-            parser: Parser::new(),
-            held: Held::default(),
-            has_ended_event: false,
-            heard: Heard {
-                wants,
-                progress: StreamState::new(wants.stream),
-                stream_usage: StreamUsage::default(),
-                said: Said::new(wants.stream),
-                aggregator: match (wants.gathers, wants.stream) {
-                    (true, stream) => Aggregator::for_stream(stream),
-                    (false, Stream::Responses) => Some(Aggregator::for_failure()),
-                    (false, _) => None,
-                },
-                next_number: 0,
-                events: 0,
-                has_output: false,
-                has_too_long: false,
-                complaint: None,
-                telling: None,
-            },
         }
     }
 
@@ -118,54 +52,49 @@ impl EventReader {
     /// tells an error, and that too where clients know its form. Gives how many events have ended in
     /// these bytes.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> usize {
-        let heard = &mut self.heard;
-        if heard.complaint.is_some() {
+        let observers = &mut self.observers;
+        if observers.error().is_some() {
             return 0;
         }
-        let (before, passed) = (heard.events, out.len());
-        let (mut kept_back, mut last) = (Vec::new(), None);
+        let (before, passed) = (observers.events(), out.len());
+        let (mut changes, mut last) = (Changes::default(), None);
         self.parser.push(&chunk, |event| {
-            if heard.complaint.is_none() {
-                let end = event.end;
-                walk(event.bytes(), || heard.hear(&event, &mut kept_back));
-                last = heard.complaint.is_some().then_some(end);
+            if observers.error().is_none() {
+                observers.see(&event, &mut changes);
+                last = observers.error().is_some().then_some(event.end);
             }
         });
         self.held.put(chunk);
         let until = last.unwrap_or_else(|| self.parser.boundary());
-        self.pass(until, kept_back, out);
-        let is_too_long = self.heard.complaint.is_none() && self.held.len > MAX_HELD_BYTES;
+        self.held.pass(until, changes, out);
+        let is_too_long = last.is_none() && self.held.len() > self.max_held_bytes();
         if is_too_long {
             self.held.release(u64::MAX, out);
         }
         self.mask(is_too_long, out, passed);
-        self.heard.events - before
+        self.observers.events() - before
+    }
+
+    /// An event that is to be changed is held for as long as it is read.
+    fn max_held_bytes(&self) -> usize {
+        match self.observers.rewrites() {
+            true => MAX_EVENT_BYTES,
+            false => MAX_HELD_BYTES,
+        }
     }
 
     /// Masks the key in an error, and in what has passed with it or may be the beginning of one.
     fn mask(&mut self, is_unread: bool, out: &mut Vec<Bytes>, passed: usize) {
-        if let Some(complaint) = &mut self.heard.complaint {
-            self.echo.mask_complaint(complaint);
+        let error = self.observers.error_mut();
+        let is_error = error.is_some();
+        if let Some(error) = error {
+            self.echo.mask_complaint(error);
         }
-        if self.masking.is_none() && (is_unread || self.heard.complaint.is_some()) {
+        if self.masking.is_none() && (is_unread || is_error) {
             self.masking = Some(Box::new(Masking::new(self.echo.clone())));
         }
         if let Some(masking) = &mut self.masking {
             masking.mask_pieces(out, passed);
-        }
-    }
-
-    /// Lets everything pass that stands before an offset in the stream, but for what is kept back.
-    fn pass(&mut self, until: u64, kept_back: Vec<Range<u64>>, out: &mut Vec<Bytes>) {
-        let passed = out.len();
-        let is_cut = !kept_back.is_empty();
-        for range in kept_back {
-            self.held.release(range.start, out);
-            self.held.keep_back(range.end);
-        }
-        self.held.release(until, out);
-        if is_cut {
-            join(out, passed);
         }
     }
 
@@ -180,115 +109,104 @@ impl EventReader {
     }
 
     fn end(&mut self, out: &mut Vec<Bytes>) -> End {
-        let heard = &mut self.heard;
+        let observers = &mut self.observers;
         // Some upstreams forget the blank line behind their last event.
         let Some(event) = self
             .parser
             .unfinished()
-            .filter(|_| heard.complaint.is_none())
+            .filter(|_| observers.error().is_none())
         else {
-            return heard.end(false, out);
+            return observers.end(false, out);
         };
         // Behind any but the last it was cut; of one that is too long nothing is known.
         let is_cut = event.data.is_ok();
-        let mut kept_back = Vec::new();
+        let mut changes = Changes::default();
         // One that was cut within its data is no event, whatever its name says.
-        if !is_whole(&event) || !heard.hear(&event, &mut kept_back) {
-            return heard.end(true, out);
+        if !is_whole(&event) || !observers.see(&event, &mut changes) {
+            return observers.end(true, out);
         }
         let passed = out.len();
-        self.pass(u64::MAX, kept_back, out);
+        self.held.pass(u64::MAX, changes, out);
         if out.len() > passed {
             out.push(Bytes::from_static(b"\n\n"));
             self.has_ended_event = true;
         }
-        self.heard.end(is_cut, out)
+        self.observers.end(is_cut, out)
     }
 
     /// How many events have come.
     pub fn events(&self) -> usize {
-        self.heard.events
+        self.observers.events()
     }
 
     /// Whether the model has said something.
     pub fn has_output(&self) -> bool {
-        self.heard.has_output
+        self.observers.has_output()
     }
 
-    /// Whether it had more in one event than is read, so that not all of it is understood.
+    /// Whether an event was longer than is read, so that not all is understood.
     pub fn has_too_long(&self) -> bool {
-        self.heard.has_too_long
+        self.observers.has_too_long()
     }
 
     /// The error that an event told.
-    pub fn complaint(&self) -> Option<&Complaint> {
-        self.heard.complaint.as_ref()
-    }
-
-    /// What there is of an answer that has broken, where it can be told, and the number of the event that
-    /// tells it.
-    pub fn broken(&self) -> (Option<Bytes>, u64) {
-        let heard = &self.heard;
-        let aggregator = heard.aggregator.as_ref();
-        let partial = aggregator
-            .and_then(|aggregator| walk(aggregator.held_bytes(), || aggregator.partial()));
-        let partial = partial.map(|partial| self.without_key(partial));
-        (partial, heard.next_number)
+    pub fn error(&self) -> Option<&Complaint> {
+        self.observers.error()
     }
 
     /// Whether that error has passed in a form by which clients know it.
     pub fn has_told_client(&self) -> bool {
-        self.heard.telling == Some(Telling::InApiForm)
-    }
-
-    /// What is known of it, now that no more of it is read.
-    pub fn reading(&mut self) -> Reading {
-        let ending = self.heard.progress.ending();
-        let is_whole = matches!(ending, Ending::Complete | Ending::Unmarked);
-        let gathers = self.heard.wants.gathers;
-        let gathered = self.gathered().filter(|_| gathers);
-        let answer = gathered.and_then(|aggregator| {
-            walk(aggregator.held_bytes(), || match is_whole {
-                true => aggregator.finish().ok(),
-                false => aggregator.partial(),
-            })
-        });
-        let answer = answer.map(|answer| self.without_key(answer));
-        Reading {
-            usage: self.heard.stream_usage.usage(),
-            said: mem::replace(&mut self.heard.said, Said::new(Stream::Other)).into_sample(),
-            answer,
-            is_whole,
-            is_error: false,
-        }
-    }
-
-    /// An answer of which an event may have told an error.
-    fn without_key(&self, answer: Vec<u8>) -> Bytes {
-        match self.heard.complaint {
-            Some(_) => walk(answer.len(), || self.echo.mask(Bytes::from(answer))),
-            None => Bytes::from(answer),
-        }
-    }
-
-    /// The whole answer as far as it has come, where that was wanted and it is not too large.
-    pub fn gathered(&mut self) -> Option<Aggregator> {
-        self.heard.aggregator.take()
+        self.observers.has_told_client()
     }
 
     /// Whether all that has passed are whole events, so that one of ours can follow.
     pub fn is_between_events(&self) -> bool {
-        self.has_ended_event || self.held.start <= self.parser.boundary()
+        self.has_ended_event || self.held.start() <= self.parser.boundary()
     }
 
     /// Whether the stream has told its end, so that nothing more is waited for.
     pub fn is_done(&self) -> bool {
-        self.heard.progress.is_done()
+        self.observers.is_done()
     }
 
     /// Whether all has been said, so that nothing is missed if no more comes.
     pub fn is_finished(&self) -> bool {
-        self.is_done() || self.heard.has_output && self.heard.progress.is_finished()
+        self.observers.is_finished()
+    }
+
+    /// An event of ours, changed as the upstream's own are.
+    pub fn rewritten(&mut self, event: Bytes) -> Bytes {
+        self.observers.rewritten(event)
+    }
+
+    /// What there is of an answer that has broken, where it can be told, and the number of the event
+    /// that tells it.
+    pub fn partial(&self) -> (Option<Bytes>, u64) {
+        let (partial, number) = self.observers.partial();
+        (
+            partial.map(|partial| self.without_key(Bytes::from(partial))),
+            number,
+        )
+    }
+
+    /// The whole answer as far as it has come, where that was wanted and it is not too large.
+    pub fn aggregated(&mut self) -> Option<Aggregator> {
+        self.observers.aggregated()
+    }
+
+    /// What is known of the answer, now that no more of it is read.
+    pub fn reading(&mut self) -> Reading {
+        let reading = self.observers.reading();
+        let answer = reading.answer.map(|answer| self.without_key(answer));
+        Reading { answer, ..reading }
+    }
+
+    /// An answer of which an event may have told an error.
+    fn without_key(&self, answer: Bytes) -> Bytes {
+        match self.error() {
+            Some(_) => walk(answer.len(), || self.echo.mask(answer)),
+            None => answer,
+        }
     }
 }
 
@@ -298,94 +216,6 @@ fn is_whole(event: &Event<'_>) -> bool {
         return true;
     };
     data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok()
-}
-
-impl Heard {
-    /// Takes the next event, and notes what of it does not pass. Tells whether it could be read.
-    fn hear(&mut self, event: &Event<'_>, kept_back: &mut Vec<Range<u64>>) -> bool {
-        self.events += 1;
-        self.has_too_long |= event.data.is_err();
-        if let Ok(data) = &event.data {
-            self.note(event, data);
-            match self.wants.hides_usage.then(|| hidden_usage::find(data)) {
-                Some(HiddenUsage::All) => kept_back.push(event.start..event.end),
-                Some(HiddenUsage::Part(part)) => kept_back.extend(
-                    event
-                        .data_at
-                        .map(|at| at + part.start as u64..at + part.end as u64),
-                ),
-                Some(HiddenUsage::Nothing) | None => {}
-            }
-        }
-        // All but the first and the last events of a stream, which are not worth parsing.
-        if self.has_output
-            && !self.wants.drops_malformed
-            && self.progress.is_more_of_the_same(event)
-        {
-            return true;
-        }
-        match self.progress.see(event) {
-            Meaning::Lifecycle => {}
-            Meaning::Output => self.has_output = true,
-            Meaning::Done => self.has_output |= self.progress.is_finished(),
-            Meaning::Malformed => {
-                if self.wants.drops_malformed {
-                    kept_back.retain(|part| part.start < event.start);
-                    kept_back.push(event.start..event.end);
-                }
-                return false;
-            }
-            Meaning::Error(told) => {
-                let data = event.data.as_deref().unwrap_or_default();
-                let typed = self.wants.stream == Stream::Responses;
-                let telling = Telling::of(event.name, data, typed);
-                // Clients would take it for a part of the answer, and find nothing in it.
-                if telling == Telling::Otherwise {
-                    kept_back.retain(|part| part.start < event.start);
-                    kept_back.push(event.start..event.end);
-                }
-                self.complaint = Some(told);
-                self.telling = Some(telling);
-            }
-        }
-        true
-    }
-
-    /// Notes what is to be known of the answer when it is over.
-    fn note(&mut self, event: &Event<'_>, data: &[u8]) {
-        self.stream_usage.see(data);
-        self.said.see(event);
-        if self.wants.stream == Stream::Responses {
-            let number = failed_response::sequence_number(data).unwrap_or(self.next_number);
-            self.next_number = number.saturating_add(1);
-        }
-        if let Some(aggregator) = &mut self.aggregator {
-            // One that is too large says so at its end.
-            let _ = aggregator.see(data);
-        }
-    }
-
-    fn end(&mut self, cut: bool, out: &mut Vec<Bytes>) -> End {
-        match self.progress.ending() {
-            _ if self.complaint.is_some() => End::Truncated,
-            _ if !self.has_output => End::Empty,
-            Ending::Unmarked => {
-                out.push(Bytes::from_static(DONE));
-                End::Complete
-            }
-            Ending::Complete => End::Complete,
-            Ending::Unknown if !cut => End::Complete,
-            Ending::Unknown | Ending::Truncated | Ending::Failed => End::Truncated,
-        }
-    }
-}
-
-/// Makes one of what has been added: each piece would cost a write.
-fn join(out: &mut Vec<Bytes>, from: usize) {
-    if out.len() > from + 1 {
-        let joined = out.split_off(from).concat();
-        out.push(Bytes::from(joined));
-    }
 }
 
 #[cfg(test)]
@@ -407,9 +237,9 @@ mod tests {
             stream: Stream::Chat,
             drops_malformed,
             hides_usage,
-            gathers: false,
+            aggregates: false,
         };
-        EventReader::new(wants, echo())
+        EventReader::new(wants, &Rewrites::default(), echo())
     }
 
     const KEY: &str = "sk-canary-0123456789";
@@ -433,7 +263,7 @@ mod tests {
                 let error = [error.trim_end(), "\n\n"].concat().replace(KEY, &stars);
                 assert!(passed.ends_with(&error), "pieces of {size}: {passed}");
                 assert_eq!(end, End::Truncated);
-                let told = events.complaint().unwrap().message.clone().unwrap();
+                let told = events.error().unwrap().message.clone().unwrap();
                 assert_eq!(told, format!("Bearer {stars}"));
             }
         }
@@ -530,7 +360,7 @@ mod tests {
                 let mut events = events(false, true);
                 let passed = pass(&mut events, &stream, size);
                 assert_eq!(passed, (expected.clone(), End::Truncated), "{error}");
-                assert!(events.complaint().is_some());
+                assert!(events.error().is_some());
                 assert_eq!(events.has_told_client(), is_known, "{error}");
             }
         }
@@ -585,8 +415,8 @@ mod tests {
         for byte in long.bytes() {
             events.push(Bytes::from(vec![byte]), &mut out);
         }
-        assert_eq!(events.held.len, long.len());
-        assert!(events.held.pieces.iter().count() <= MAX_HELD_BYTES / JOIN_BELOW);
+        assert_eq!(events.held.len(), long.len());
+        assert!(events.held.count() <= MAX_HELD_BYTES / JOIN_BELOW);
         events.push(Bytes::from_static(b"\n\n"), &mut out);
         assert_eq!(out.concat(), [&long, "\n\n"].concat().as_bytes());
     }

@@ -1,35 +1,114 @@
-//! What an answer tells of itself while it passes: its usage, and for the chat log all of it.
+//! Reading a JSON answer while it passes: its usage, and for the chat log all of it.
 //!
-//! Owns reading a JSON answer of any length, and what is kept of any answer for an estimate, should it
-//! tell no usage; `tap` reads streams. Refuses to know what becomes of it: `settle` does. Never fails.
+//! Owns reading one of any length, what is kept of it for an estimate should it tell no usage, changing
+//! it as a whole within a bound, and masking the key in a long one that may be an error. Does not handle
+//! streams (see `events`), nor what becomes of what is known (see `settle`). Never fails.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
-use crate::openai::estimate::Sample;
-use crate::openai::usage::{self, Members, Usage};
+use crate::openai::echo::{Echo, Masking};
+use crate::openai::rewrite::Rewrites;
+use crate::openai::usage::{self, Members};
 use crate::workers::walk;
 
 /// A longer answer is not taken as a whole: not kept, not rewritten, and no stream is made of it.
 pub const MAX_WHOLE_BYTES: usize = 32 << 20;
 
-/// What is known of an answer.
-#[derive(Default)]
-pub struct Reading {
-    /// What the upstream tells of its usage.
-    pub usage: Option<Usage>,
-    /// What the model has said, for an estimate.
-    pub said: Sample,
-    /// The answer as one body, where it is to be kept.
-    pub answer: Option<Bytes>,
-    /// Whether it has come to its end.
-    pub is_whole: bool,
-    /// Whether it is an error, of which only a usage that is told counts.
-    pub is_error: bool,
+/// Reads one JSON answer.
+pub struct JsonReader {
+    /// What it tells of its usage is read here, unless it is known already.
+    usage: Option<UsageReader>,
+    /// What is changed in it, and what of it waits for that.
+    rewriting: Option<(Rewrites, BytesMut)>,
+    /// Masks the key that the upstream was asked with.
+    masking: Option<Masking>,
 }
 
-/// Reads a JSON answer.
-pub struct JsonReader {
+impl JsonReader {
+    /// For an answer that is kept, or of which only the usage is of interest; and what is changed in it.
+    pub fn new(keeps: bool, rewrites: Rewrites) -> Self {
+        Self {
+            usage: Some(UsageReader::new(keeps)),
+            ..Self::of_known(rewrites)
+        }
+    }
+
+    /// For an answer of which all is known that is to be known.
+    pub fn of_known(rewrites: Rewrites) -> Self {
+        Self {
+            usage: None,
+            rewriting: (!rewrites.is_empty()).then(|| (rewrites, BytesMut::new())),
+            masking: None,
+        }
+    }
+
+    /// Has the key masked in all that passes from now on.
+    pub fn mask(&mut self, echo: Echo) {
+        self.masking = Some(Masking::new(echo));
+    }
+
+    /// Whether it is masked.
+    pub fn masks(&self) -> bool {
+        self.masking.is_some()
+    }
+
+    /// Whether something is changed in it.
+    pub fn rewrites(&self) -> bool {
+        self.rewriting.is_some()
+    }
+
+    /// Takes the next bytes, and gives what can pass.
+    pub fn pass(&mut self, mut chunk: Bytes) -> Bytes {
+        if let Some(masking) = &mut self.masking {
+            chunk = masking.push(chunk);
+        }
+        if let Some(usage) = &mut self.usage {
+            usage.push(&chunk);
+        }
+        let Some((_, held)) = &mut self.rewriting else {
+            return chunk;
+        };
+        held.extend_from_slice(&chunk);
+        if held.len() <= MAX_WHOLE_BYTES {
+            return Bytes::new();
+        }
+        let held = held.split().freeze();
+        self.rewriting = None;
+        held
+    }
+
+    /// The answer is whole: what is left of it.
+    pub fn pass_last(&mut self) -> Bytes {
+        let last = match self.masking.take() {
+            Some(mut masking) => self.pass_masked(masking.finish()),
+            None => Bytes::new(),
+        };
+        let Some((rewrites, held)) = self.rewriting.take() else {
+            return last;
+        };
+        let held = held.freeze();
+        let changed = walk(held.len(), || rewrites.whole(&held));
+        changed.map_or(held, Bytes::from)
+    }
+
+    fn pass_masked(&mut self, rest: Bytes) -> Bytes {
+        match rest.is_empty() {
+            true => rest,
+            false => self.pass(rest),
+        }
+    }
+
+    /// What is known of it, now that no more of it is read.
+    pub fn reading(&mut self, is_whole: bool) -> Reading {
+        let usage = self.usage.take();
+        usage.map_or_else(Reading::default, |usage| usage.finish(is_whole))
+    }
+}
+
+/// Reads what a JSON answer tells of its usage.
+pub struct UsageReader {
     /// Of an answer that does not come in one piece.
     members: Option<Box<Members>>,
     /// The beginning of the answer, or all of it where it is kept.
@@ -39,7 +118,7 @@ pub struct JsonReader {
     length: usize,
 }
 
-impl JsonReader {
+impl UsageReader {
     /// Of an answer that is kept, or of which only the usage is of interest.
     pub fn new(keeps: bool) -> Self {
         Self {
@@ -91,8 +170,8 @@ impl JsonReader {
             ..Reading::default()
         };
         if reading.usage.is_none() {
-            reading.said.add_said(first);
-            reading.said.scale(first.len(), self.length);
+            reading.sample.add_text(first);
+            reading.sample.scale(first.len(), self.length);
         }
         reading.answer = self.keeps.then(|| self.kept.join());
         reading

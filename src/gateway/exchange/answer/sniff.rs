@@ -1,24 +1,23 @@
 //! What an answer is: what its header says, unless its first bytes say otherwise.
 //!
 //! Owns when a header is not believed: servers label streams of events as JSON or as text, JSON as events or
-//! as a web page, and transcripts as web pages. How a body begins is known to `openai::sniff`. Fails as `hold`
-//! does while it waits for those bytes, and for a web page.
-
-use std::time::Instant;
+//! as a web page, and transcripts as web pages; and which reader an answer gets. Does not handle how a body
+//! begins (see `openai::sniff`). Fails for a web page, and as waiting for first output does.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use super::events::EventReader;
-use super::first_output::{self, NoAnswer};
-use crate::gateway::exchange::attempt::{Answer, Terms};
+use super::first_output::NoAnswer;
+use super::{Answer, EventReader, JsonReader, Limit, Reader};
+use crate::gateway::exchange::terms::Terms;
 use crate::gateway::headers::{self, Media};
+use crate::openai::rewrite::Rewrites;
 use crate::openai::sniff::{Looks, MAX_SNIFFED_BYTES, looks};
 
-/// Finds out what an answer is, and sees that its header says so. What is read of it meanwhile is what `hold`
-/// reads next.
-pub async fn recognise(answer: &mut Answer, terms: &Terms, until: Instant) -> Result<(), NoAnswer> {
+/// Finds out what an answer is, sees that its header says so, and gives it a reader. What is read of it
+/// meanwhile is what the reader takes first.
+pub async fn recognise(answer: &mut Answer, terms: &Terms, limit: Limit) -> Result<(), NoAnswer> {
     let told = headers::media(&answer.header.headers);
     let is_plain = headers::is_plain(&answer.header.headers);
     let is_doubted = match told {
@@ -27,7 +26,7 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, until: Instant) -> Re
         Media::Other => terms.asked.stream,
     };
     let seen = match is_doubted && is_plain {
-        true => look(answer, until).await?,
+        true => look(answer, limit).await?,
         false => Looks::Other,
     };
     let media = match (seen, told) {
@@ -47,19 +46,32 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, until: Instant) -> Re
         let label = HeaderValue::from_static(label);
         answer.header.headers.insert(CONTENT_TYPE, label);
     }
-    answer.is_json = media == Media::Json;
-    answer.events = (media == Media::Events && is_plain)
-        .then(|| Box::new(EventReader::new(terms.wants, answer.echo.clone())));
+    answer.reader = reader(answer, media, is_plain, terms);
     Ok(())
 }
 
+fn reader(answer: &Answer, media: Media, is_plain: bool, terms: &Terms) -> Reader {
+    match media {
+        Media::Events if is_plain => {
+            let reader = EventReader::new(terms.wants, &terms.rewrites, answer.echo.clone());
+            Reader::Events(Box::new(reader))
+        }
+        Media::Json => {
+            let rewrites = match is_plain {
+                true => terms.rewrites.clone(),
+                false => Rewrites::default(),
+            };
+            Reader::Json(Box::new(JsonReader::new(terms.keeps, rewrites)))
+        }
+        Media::Events | Media::Html | Media::Other => Reader::Opaque,
+    }
+}
+
 /// Reads as much of an answer as shows what it is.
-async fn look(answer: &mut Answer, until: Instant) -> Result<Looks, NoAnswer> {
+async fn look(answer: &mut Answer, limit: Limit) -> Result<Looks, NoAnswer> {
     let mut read = Bytes::new();
     let seen = loop {
-        let Some(chunk) = first_output::next(answer, until).await? else {
-            // The end is found once more by whatever reads on.
-            answer.complete = false;
+        let Some(chunk) = answer.read(limit).await? else {
             break Looks::Other;
         };
         read = match read.is_empty() {

@@ -13,10 +13,14 @@ use std::time::{Duration, Instant};
 
 use pingora::protocols::http::ServerSession;
 
-use super::attempt::{self, Answer, Failed, Outgoing, Terms};
+use super::answer::Answer;
+use super::attempt;
 use super::body::Body;
+use super::failed::Failed;
 use super::keepalive::Keepalive;
 use super::outgoing;
+use super::outgoing::Outgoing;
+use super::terms::Terms;
 use crate::gateway::client_watch;
 use crate::gateway::context::{Context, Tried};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Failover;
 use crate::gateway::context::Context;
-use crate::gateway::exchange::attempt::Failed;
+use crate::gateway::exchange::failed::Failed;
 use crate::gateway::exchange::outgoing;
 use crate::gateway::plan::Candidate;
 use crate::ids;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{Asked, Begun};
 use crate::gateway::context::Context;
-use crate::gateway::exchange::attempt::{Failed, Terms};
+use crate::gateway::exchange::failed::Failed;
 use crate::gateway::exchange::outgoing;
+use crate::gateway::exchange::terms::Terms;
 use crate::gateway::plan::Candidate;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::verdict::{Bearing, Blame, Reason};

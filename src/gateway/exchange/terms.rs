@@ -1,0 +1,58 @@
+//! What is expected of an answer.
+//!
+//! Owns the terms of one attempt: when it must be over, what the upstream is asked for, and what becomes
+//! of what it gives. `outgoing` sets them, `answer` and `relay` go by them. Cannot fail.
+
+use std::time::Instant;
+
+use super::answer::{Limit, Wants};
+use crate::gateway::failure::Phase;
+use crate::openai::endpoint::StreamError;
+use crate::openai::rewrite::Rewrites;
+use crate::openai::streaming::Asked;
+
+/// What is expected of the answer to one attempt.
+pub struct Terms {
+    /// When the whole request has taken too long.
+    pub deadline: Instant,
+    /// What the upstream is asked for.
+    pub asked: Asked,
+    /// What becomes of the answer's form.
+    pub form: Form,
+    /// Whether it is to be plain text.
+    pub wants_text: bool,
+    /// What is wanted of the events of a stream.
+    pub wants: Wants,
+    /// Whether a whole answer is kept, for the chat log.
+    pub keeps: bool,
+    /// How a stream tells that something broke.
+    pub stream_error: StreamError,
+    /// Whether a whole answer is JSON, an object or an array.
+    pub answers_json: bool,
+    /// What is changed in it.
+    pub rewrites: Rewrites,
+}
+
+impl Terms {
+    /// The limit for all of an answer.
+    pub fn limit(&self) -> Limit {
+        Limit {
+            until: self.deadline,
+            phase: Phase::Total,
+        }
+    }
+}
+
+/// What becomes of the form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// It stays.
+    AsItComes,
+    /// One answer is made of the stream.
+    Aggregated,
+    /// A stream is made of the one answer.
+    Synthesized {
+        /// Whether the client has asked for the usage at its end.
+        with_usage: bool,
+    },
+}

@@ -1,0 +1,190 @@
+//! What an upstream's error makes of an attempt.
+//!
+//! Owns reading it, under whatever status it came, and judging it: the verdict says what follows
+//! (`failover` does it). An error that is too long to be understood is judged by its status. Does not
+//! handle how its body is read and told (see `gateway::upstream_error`). Never fails: what cannot be read
+//! says nothing.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::response::Parts;
+use http::{HeaderValue, StatusCode};
+
+use super::answer::Answer;
+use super::failed::Failed;
+use super::terms::{Form, Terms};
+use crate::gateway::failure::{Failure, Refusal};
+use crate::gateway::headers::{self, Media};
+use crate::gateway::upstream_error::{self, ERROR_PATIENCE, ErrorBody, filled, tell};
+use crate::openai::echo::Echo;
+use crate::openai::upstream_error::Complaint;
+use crate::openai::verdict::{self, Evidence, Reason};
+use crate::openai::{error, ratelimit, usage};
+use crate::runtime::Shared;
+use crate::upstreams::{ServerLease, Session, Upstream};
+use crate::workers::walk;
+
+/// Reads why an upstream refuses.
+pub async fn refused(
+    shared: &Shared,
+    upstream: &Upstream,
+    seat: &ServerLease,
+    session: Session,
+    mut header: Parts,
+    echo: &Echo,
+    deadline: Instant,
+) -> Failed {
+    let until = deadline.min(Instant::now() + ERROR_PATIENCE);
+    let (body, rest) =
+        match upstream_error::read_error(session, &mut header, until, deadline, echo).await {
+            Some(ErrorBody {
+                body,
+                rest,
+                session,
+            }) => {
+                if let Some(session) = session {
+                    shared.connector.release(session, &seat.peer).await;
+                }
+                (body, rest)
+            }
+            None => (Bytes::new(), None),
+        };
+    let status = header.status.as_u16();
+    let is_page = headers::media(&header.headers) == Media::Html;
+    let complaint = Complaint::read(&body).filter(|_| !is_page);
+    let complaint = complaint.unwrap_or_default();
+    let verdict = verdict::judge(&match is_page {
+        true => Evidence::Page { status },
+        false => Evidence::Answer {
+            status,
+            complaint: &complaint,
+        },
+    });
+    let message = complaint.message.as_deref();
+    let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
+    let is_final = header.headers.get(headers::SHOULD_RETRY);
+    Failed {
+        wait: wait.filter(|_| asks_to_wait(verdict.reason)),
+        is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
+        told: tell(
+            upstream,
+            verdict.reason,
+            filled(upstream, header, body, complaint.message, rest),
+        ),
+        verdict,
+    }
+}
+
+fn asks_to_wait(reason: Reason) -> bool {
+    matches!(reason, Reason::RateLimited | Reason::Overloaded)
+}
+
+/// An error that came under a status of success, as the error that it is.
+pub fn under_success(
+    upstream: &Upstream,
+    complaint: &Complaint,
+    whole: Option<&[u8]>,
+    answer: &mut Answer,
+) -> Failed {
+    let usage = answer
+        .events_mut()
+        .and_then(|events| events.reading().usage);
+    judge(upstream, complaint, answer, |status, wait| {
+        // What it was in keeps more of it, unless that was a stream.
+        let mut refusal = as_refusal(status, complaint, whole);
+        if let Some(wait) = wait {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let seconds = HeaderValue::from(seconds);
+            refusal.header.headers.insert(RETRY_AFTER, seconds);
+        }
+        Refusal { usage, ..refusal }
+    })
+}
+
+/// A whole response that has failed: an answer with an id, and with a usage, which passes as it came.
+pub fn failed_response(
+    upstream: &Upstream,
+    complaint: &Complaint,
+    body: Bytes,
+    answer: &mut Answer,
+    terms: &Terms,
+) -> Failed {
+    if matches!(terms.form, Form::Synthesized { .. }) {
+        return under_success(upstream, complaint, Some(&body), answer);
+    }
+    let (body, usage) = walk(body.len(), || {
+        let body = answer.echo.mask(body);
+        let usage = usage::whole(&body);
+        (body, usage)
+    });
+    let body = terms.rewrites.whole(&body).map_or(body, Bytes::from);
+    let mut header = match terms.form {
+        Form::Aggregated => headers::ours(StatusCode::OK, "application/json"),
+        Form::AsItComes | Form::Synthesized { .. } => answer.header.clone(),
+    };
+    header.headers.remove(CONTENT_LENGTH);
+    judge(upstream, complaint, answer, |_, _| Refusal {
+        header,
+        body,
+        message: complaint.message.clone(),
+        usage,
+        rest: None,
+    })
+}
+
+/// Judges an error that came under a status of success. `refusal` makes what the client is told, of the
+/// status that the error should have had and of the time to wait.
+fn judge(
+    upstream: &Upstream,
+    complaint: &Complaint,
+    answer: &Answer,
+    refusal: impl FnOnce(StatusCode, Option<Duration>) -> Refusal,
+) -> Failed {
+    let verdict = verdict::judge(&Evidence::UnderSuccess(complaint));
+    let status = verdict::status_under_success(complaint, verdict.reason);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let message = complaint.message.as_deref();
+    let wait = ratelimit::wait(&answer.header.headers, message, SystemTime::now())
+        .filter(|_| asks_to_wait(verdict.reason));
+    Failed {
+        told: tell(upstream, verdict.reason, refusal(status, wait)),
+        wait,
+        is_final: false,
+        verdict,
+    }
+}
+
+/// What the client is told, within a stream that has begun, of an error that came in a form which
+/// clients do not know.
+pub fn told_in_stream(upstream: &Upstream, complaint: &Complaint) -> Failure {
+    let reason = verdict::judge(&Evidence::UnderSuccess(complaint)).reason;
+    let status = verdict::status_under_success(complaint, reason);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    tell(upstream, reason, as_refusal(status, complaint, None))
+}
+
+/// An error that came under a status of success, as it should have come; `whole` is what it was in.
+fn as_refusal(status: StatusCode, complaint: &Complaint, whole: Option<&[u8]>) -> Refusal {
+    let gathered = || {
+        let message = complaint.message.as_deref();
+        let message = message.unwrap_or("The model's provider told of an error.");
+        let error = serde_json::json!({ "error": {
+            "message": message,
+            "type": complaint.kind,
+            "param": null,
+            "code": complaint.code,
+        }});
+        let body = error.to_string();
+        error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())
+    };
+    let filled = whole.and_then(|body| error::fill_in(status, body));
+    Refusal {
+        header: headers::ours(status, "application/json"),
+        body: Bytes::from(filled.unwrap_or_else(gathered)),
+        message: complaint.message.clone(),
+        usage: None,
+        rest: None,
+    }
+}

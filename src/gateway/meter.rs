@@ -1,0 +1,101 @@
+//! What is known of what one request uses and says, while it is served.
+//!
+//! Owns the notes that the steps of a request make for its settlement, and what a line of the chat log
+//! needs. Does not handle when and how they are counted (see `settle`). Cannot fail.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::context::Context;
+use crate::chatlog::{ChatLog, Entry};
+use crate::openai::estimate::{Prompt, Sample};
+use crate::openai::usage::Usage;
+
+/// What is known of what a request has used.
+pub struct Meter {
+    /// What it asks with, where an answer that tells no usage can be estimated.
+    pub prompt: Option<Prompt>,
+    /// The chat log that it is written to, if it is.
+    pub chat: Option<Chat>,
+    /// What its answer tells, once one has begun.
+    pub reading: Option<Reading>,
+    /// When the last event of a stream has come.
+    pub last_event: Option<Instant>,
+    /// Whether the client has left before the answer's end.
+    pub client_left: bool,
+}
+
+/// A request for the chat log.
+pub struct Chat {
+    log: Arc<ChatLog>,
+    request: Bytes,
+}
+
+impl Meter {
+    /// Of a request that has been read.
+    pub fn new(prompt: Option<Prompt>, chat: Option<Chat>) -> Self {
+        Self {
+            prompt,
+            chat,
+            reading: None,
+            last_event: None,
+            client_left: false,
+        }
+    }
+}
+
+impl Chat {
+    /// A request that is to be written down.
+    pub fn new(log: Arc<ChatLog>, request: &Bytes) -> Self {
+        Self {
+            log,
+            request: request.clone(),
+        }
+    }
+
+    /// What is written, but for the answer and what it has used.
+    pub fn entry(self, context: &Context) -> (Arc<ChatLog>, Entry) {
+        let waited = context.started.elapsed();
+        let now = SystemTime::now();
+        // Where nobody has to show a key there are no tenants.
+        let has_tenants = context.runtime.tenant(None).is_none();
+        let tenant = context.tenant.as_ref().filter(|_| has_tenants);
+        let entry = Entry {
+            request_id: context.request_id.clone(),
+            time: now.checked_sub(waited).unwrap_or(now),
+            tenant: tenant.map(|tenant| tenant.id.clone()),
+            endpoint: context.endpoint,
+            model: context.model.clone().unwrap_or_default(),
+            // It is noted only where it is another one.
+            sent_model: context.sent_model.clone().or_else(|| {
+                let asked = context.upstream.as_ref().and(context.model.as_ref());
+                asked.cloned()
+            }),
+            upstream: context.upstream.as_ref().map(|u| u.name.clone()),
+            forwarded_for: context.client.map(|client| client.to_string()),
+            request: self.request,
+            answer: None,
+            is_partial: false,
+            usage: None,
+            status: context.told_status(),
+        };
+        (self.log, entry)
+    }
+}
+
+/// What is known of an answer.
+#[derive(Default)]
+pub struct Reading {
+    /// What the upstream tells of its usage.
+    pub usage: Option<Usage>,
+    /// What the model has said, for an estimate.
+    pub sample: Sample,
+    /// The answer as one body, where it is to be kept.
+    pub answer: Option<Bytes>,
+    /// Whether it has come to its end.
+    pub is_whole: bool,
+    /// Whether it is an error, of which only a usage that is told counts.
+    pub is_error: bool,
+}
