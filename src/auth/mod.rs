@@ -48,14 +48,14 @@ impl Keys {
         Self(keys.into_iter().collect())
     }
 
-    /// The position of the tenant that owns `key`.
-    pub fn owner(&self, key: &[u8]) -> Option<usize> {
+    /// The position of the tenant that owns `key`, and the key's hash.
+    pub fn owner(&self, key: &[u8]) -> Option<(usize, KeyHash)> {
         if key.len() > MAX_KEY_BYTES {
             return None;
         }
         let hash = KeyHash::of(key);
         let (stored, tenant) = self.0.get_key_value(&hash)?;
-        stored.matches(&hash).then_some(*tenant)
+        stored.matches(&hash).then_some((*tenant, hash))
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_owner_is_found_by_the_whole_key() {
         let keys = Keys::new([(KeyHash::of(b"one"), 7)]);
-        assert_eq!(keys.owner(b"one"), Some(7));
+        assert_eq!(keys.owner(b"one"), Some((7, KeyHash::of(b"one"))));
         assert_eq!(keys.owner(b"on"), None);
         assert_eq!(keys.owner(b"one "), None);
     }

@@ -3,8 +3,6 @@
 //! Owns the checks that need nothing but the request's header: room for one more, path, method, key,
 //! content type. Each refusal is a [`Failure`]. Does not handle framing (see `framing`).
 
-use std::sync::Arc;
-
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use pingora::http::RequestHeader;
@@ -69,12 +67,12 @@ pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
 /// Finds out whose key it is, which came with these headers, and gives the request a place among
 /// those that are served.
 pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
-    if context.floods {
+    if context.request.floods {
         return Err(Failure::Flood);
     }
-    match context.runtime.tenant(key) {
-        Some(tenant) => {
-            context.tenant = Some(Arc::clone(tenant));
+    match context.runtime.principal(key) {
+        Some(principal) => {
+            context.caller = Some(principal);
             // What has no key takes no place from what has one.
             let limit = context.runtime.settings.limits.requests;
             match context.in_flight.serve(limit) {
@@ -94,11 +92,7 @@ pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Re
 
 /// Refuses a way on which nothing is read to a tenant whose requests are to be.
 pub fn unread(path: &str, context: &Context) -> Result<(), Failure> {
-    match context
-        .tenant
-        .as_ref()
-        .is_some_and(|tenant| tenant.is_strict)
-    {
+    match context.tenant().is_some_and(|tenant| tenant.is_strict) {
         true => Err(Failure::Unread {
             path: path.to_owned(),
         }),

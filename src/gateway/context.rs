@@ -1,25 +1,87 @@
 //! What a request carries along its way.
 //!
-//! Owns the pinned snapshot, what has been learnt so far and the times taken. Each field is written
-//! by the one step that learns it and read by `finish`.
+//! Owns the pinned snapshot, and four records, each written by the steps that its comment names:
+//! [`Request`], [`Principal`], [`Asked`] and [`Outcome`]. `finish` reads them all. What only two
+//! neighbouring steps need is passed from one to the other and does not stand here. Cannot fail.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::UNCOUNTED_HEADER_BYTES;
 use super::failure::client_closed_request;
 use super::meter::Meter;
 use super::plan::skipped::Skipped;
+use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
-use crate::observe::metrics::Shed;
-use crate::runtime::{Held, InFlight, Route, Rule, Runtime, Shared};
+use crate::observe::metrics::{OTHER, Shed};
+use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
+/// The request itself. Written by `open`.
+pub struct Request {
+    /// Our id for it.
+    pub id: String,
+    /// When its header had been read.
+    pub started: Instant,
+    /// Where it came from.
+    pub client: Option<IpAddr>,
+    /// Whether its address sends too much.
+    pub floods: bool,
+}
+
+/// What it asks for. Written by the fork (`serve`), and by the step that finds what serves it: `plan`,
+/// or `tunnel/target`.
+pub struct Asked {
+    /// The endpoint's name in metrics.
+    pub endpoint: &'static str,
+    /// The model that the client asked for.
+    pub model: Option<String>,
+    /// The rule that serves it.
+    pub rule: Option<Arc<Rule>>,
+    /// The route that the request is forwarded by.
+    pub route: Option<Arc<Route>>,
+}
+
+/// What comes of it. Written by the steps that ask an upstream and answer the client.
+pub struct Outcome {
+    /// The upstream that was asked last.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The model that it was asked for, where that is not the client's.
+    pub sent_model: Option<String>,
+    /// What has been tried, in order; as many as the bounds on attempts allow.
+    pub trail: Vec<Tried>,
+    /// What was not asked, and why, where nothing could be asked.
+    pub skipped: Vec<Skipped>,
+    /// What went wrong, as its code.
+    pub error: Option<&'static str>,
+    /// Which limit turned the request away.
+    pub shed: Option<Shed>,
+    /// Whether asking again is left to the client: it may cost twice, so we do not.
+    pub retry_is_clients: bool,
+    /// Body bytes from the client.
+    pub bytes_in: usize,
+    /// Body bytes to the client.
+    pub bytes_out: usize,
+    /// How long the client or the upstream has been waited for so far.
+    pub waited: Duration,
+    /// The beginning of the answer, once it has gone to the client.
+    committed: Option<Committed>,
+}
+
+/// The beginning of an answer.
+#[derive(Clone, Copy)]
+struct Committed {
+    status: u16,
+    /// From the request's start.
+    first_byte: Duration,
+    /// How much of the time until then was not waiting.
+    own: Duration,
+}
+
 /// One attempt, as it is told to the operator.
 pub struct Tried {
-    /// Who was asked: its position in the snapshot.
+    /// Which upstream was asked: its position in the snapshot.
     pub upstream: usize,
     /// With which key of ours: its position among them.
     pub key: Option<usize>,
@@ -33,53 +95,17 @@ pub struct Tried {
 pub struct Context {
     /// The snapshot that was current when the request came.
     pub runtime: Arc<Runtime>,
-    /// Our id for the request.
-    pub request_id: String,
-    /// When its header had been read.
-    pub started: Instant,
-    /// Where it came from.
-    pub client: Option<IpAddr>,
-    /// Whether its address sends too much.
-    pub floods: bool,
-    /// The endpoint's name in metrics.
-    pub endpoint: &'static str,
-    /// Who is calling.
-    pub tenant: Option<Arc<Tenant>>,
-    /// The model that the client asked for.
-    pub model: Option<String>,
-    /// The rule that serves it.
-    pub rule: Option<Arc<Rule>>,
-    /// The route that the request is forwarded by.
-    pub route: Option<Arc<Route>>,
-    /// The model that the upstream is asked for.
-    pub sent_model: Option<String>,
-    /// The upstream.
-    pub upstream: Option<Arc<Upstream>>,
-    /// The status that was committed to the client; 0 before that.
-    pub status: u16,
-    /// What went wrong, as its code.
-    pub error: Option<&'static str>,
-    /// Whether asking again is left to the client: it may cost twice, so we do not.
-    pub retry_is_clients: bool,
-    /// Which limit turned the request away.
-    pub shed: Option<Shed>,
-    /// Body bytes from the client.
-    pub bytes_in: usize,
-    /// Body bytes to the client.
-    pub bytes_out: usize,
-    /// From `started` to the first byte of the answer.
-    pub first_byte: Option<Duration>,
-    /// How much of the time until then was not.
-    pub own: Option<Duration>,
-    /// How long the client or the upstream has been waited for so far.
-    pub waited: Duration,
-    /// What it has used, as far as that is known; nothing where that is not asked, or where somebody
-    /// else settles it.
+    /// The request itself.
+    pub request: Request,
+    /// Who is calling, once that is known. Written by `admit`.
+    pub caller: Option<Principal>,
+    /// What it asks for.
+    pub asked: Asked,
+    /// What comes of it.
+    pub outcome: Outcome,
+    /// What it has used, as far as that is known; nothing where that is not asked, or where it is
+    /// settled elsewhere.
     pub meter: Option<Box<Meter>>,
-    /// What has been tried, in order; as many as the bounds on attempts allow.
-    pub trail: Vec<Tried>,
-    /// What was not asked, and why, where nothing could be asked.
-    pub skipped: Vec<Skipped>,
     /// Counts the request, and its place among those that are served.
     pub in_flight: InFlight,
     /// The memory of its header over HTTP/2; over HTTP/1 its connection has it.
@@ -91,39 +117,48 @@ impl Context {
     pub fn new(shared: &Arc<Shared>) -> Self {
         Self {
             runtime: shared.pin(),
-            request_id: ids::request_id(),
-            started: Instant::now(),
-            client: None,
-            floods: false,
-            endpoint: crate::observe::metrics::OTHER,
-            tenant: None,
-            model: None,
-            rule: None,
-            route: None,
-            sent_model: None,
-            upstream: None,
-            status: 0,
-            error: None,
-            retry_is_clients: false,
-            shed: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            first_byte: None,
-            own: None,
-            waited: Duration::ZERO,
+            request: Request {
+                id: ids::request_id(),
+                started: Instant::now(),
+                client: None,
+                floods: false,
+            },
+            caller: None,
+            asked: Asked {
+                endpoint: OTHER,
+                model: None,
+                rule: None,
+                route: None,
+            },
+            outcome: Outcome {
+                upstream: None,
+                sent_model: None,
+                trail: Vec::new(),
+                skipped: Vec::new(),
+                error: None,
+                shed: None,
+                retry_is_clients: false,
+                bytes_in: 0,
+                bytes_out: 0,
+                waited: Duration::ZERO,
+                committed: None,
+            },
             meter: None,
-            trail: Vec::new(),
-            skipped: Vec::new(),
             in_flight: shared.enter(),
             header_memory: shared.headers.hold_none(),
         }
     }
 
-    /// Notes who is asked now, and for which model.
+    /// The tenant that is calling, once that is known.
+    pub fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.caller.as_ref().map(|caller| &caller.tenant)
+    }
+
+    /// Notes which upstream is asked now, and for which model.
     pub fn ask(&mut self, upstream: &Arc<Upstream>, model: Option<&str>) {
-        self.upstream = Some(Arc::clone(upstream));
-        let other = model.filter(|model| self.model.as_deref() != Some(model));
-        self.sent_model = other.map(str::to_owned);
+        self.outcome.upstream = Some(Arc::clone(upstream));
+        let other = model.filter(|model| self.asked.model.as_deref() != Some(model));
+        self.outcome.sent_model = other.map(str::to_owned);
     }
 
     /// Takes memory for a header of so many bytes. Tells whether there is some.
@@ -141,10 +176,8 @@ impl Context {
 
     /// The status that the client got; 499 when it left before any.
     pub fn told_status(&self) -> u16 {
-        match self.status {
-            0 => client_closed_request().as_u16(),
-            status => status,
-        }
+        let status = self.outcome.committed.map(|committed| committed.status);
+        status.unwrap_or_else(|| client_closed_request().as_u16())
     }
 
     /// Whether it is written to the chat log.
@@ -156,14 +189,28 @@ impl Context {
 
     /// Notes that the first byte of the answer goes to the client now: no attempt follows.
     pub fn commit(&mut self, status: u16) {
-        self.status = status;
-        let first_byte = self.started.elapsed();
-        self.first_byte = Some(first_byte);
-        self.own = Some(first_byte.saturating_sub(self.waited));
+        let first_byte = self.request.started.elapsed();
+        self.outcome.committed = Some(Committed {
+            status,
+            first_byte,
+            own: first_byte.saturating_sub(self.outcome.waited),
+        });
     }
+}
 
+impl Outcome {
     /// Whether an answer has begun.
     pub fn is_committed(&self) -> bool {
-        self.status != 0
+        self.committed.is_some()
+    }
+
+    /// From the request's start to the first byte of its answer.
+    pub fn first_byte(&self) -> Option<Duration> {
+        Some(self.committed?.first_byte)
+    }
+
+    /// How much of that time was our own.
+    pub fn own(&self) -> Option<Duration> {
+        Some(self.committed?.own)
     }
 }

@@ -23,9 +23,9 @@ pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Share
         account.settle();
     }
     let context = &*context;
-    let total = context.started.elapsed();
+    let total = context.request.started.elapsed();
     count(context, shared, total);
-    let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
+    let upstream = context.outcome.upstream.as_ref().map(|u| u.name.as_str());
     let status = context.told_status();
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
@@ -33,52 +33,59 @@ pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Share
     }
     let request = session.req_header();
     AccessLine {
-        request_id: &context.request_id,
+        request_id: &context.request.id,
         client: match settings.mask_addresses {
-            true => context.client.map(masking::address),
-            false => context.client,
+            true => context.request.client.map(masking::address),
+            false => context.request.client,
         },
-        tenant: context.tenant.as_ref().map(|t| t.id.as_str()),
+        tenant: context.tenant().map(|t| t.id.as_str()),
         method: request.method.as_str(),
         path: request.uri.path(),
-        model: context.model.as_deref(),
-        sent_model: context.sent_model.as_deref().or(match upstream {
-            Some(_) => context.model.as_deref(),
+        model: context.asked.model.as_deref(),
+        sent_model: context.outcome.sent_model.as_deref().or(match upstream {
+            Some(_) => context.asked.model.as_deref(),
             None => None,
         }),
         upstream,
         trail: &trail(context),
         status,
-        error: context.error,
-        bytes_in: context.bytes_in,
-        bytes_out: context.bytes_out,
+        error: context.outcome.error,
+        bytes_in: context.outcome.bytes_in,
+        bytes_out: context.outcome.bytes_out,
         tokens,
         total,
-        first_byte: context.first_byte,
-        own: context.own,
+        first_byte: context.outcome.first_byte(),
+        own: context.outcome.own(),
     }
     .write();
 }
 
 fn count(context: &Context, shared: &Shared, total: Duration) {
-    let rule = context.rule.as_ref().map(|rule| rule.label.as_str());
-    let route = context.route.as_ref().map(|route| route.prefix.as_str());
-    let upstream = context.upstream.as_ref().map(|u| u.name.as_str());
+    let rule = context.asked.rule.as_ref().map(|rule| rule.label.as_str());
+    let route = context
+        .asked
+        .route
+        .as_ref()
+        .map(|route| route.prefix.as_str());
+    let upstream = context.outcome.upstream.as_ref().map(|u| u.name.as_str());
     let status = context.told_status();
     shared.metrics.observe(&Observation {
-        endpoint: context.endpoint,
+        endpoint: context.asked.endpoint,
         rule: rule.or(route),
         upstream,
         status,
         total,
-        first_byte: context.first_byte,
-        own: context.own,
-        bytes_in: context.bytes_in,
-        bytes_out: context.bytes_out,
-        redirected: context.sent_model.is_some(),
-        broken: context.error.filter(|_| (100..400).contains(&status)),
+        first_byte: context.outcome.first_byte(),
+        own: context.outcome.own(),
+        bytes_in: context.outcome.bytes_in,
+        bytes_out: context.outcome.bytes_out,
+        redirected: context.outcome.sent_model.is_some(),
+        broken: context
+            .outcome
+            .error
+            .filter(|_| (100..400).contains(&status)),
     });
-    if let Some(what) = context.shed {
+    if let Some(what) = context.outcome.shed {
         shared.metrics.shed(what);
     }
 }
@@ -102,8 +109,8 @@ fn trail(context: &Context) -> String {
         let upstream = context.runtime.upstreams().get(skipped.upstream)?;
         Some(format!("{}/-:{}:0.0", upstream.name, skipped.cause))
     };
-    let tried = context.trail.iter().filter_map(one);
-    let skipped = context.skipped.iter().filter_map(not_asked);
+    let tried = context.outcome.trail.iter().filter_map(one);
+    let skipped = context.outcome.skipped.iter().filter_map(not_asked);
     let all: Vec<String> = tried.chain(skipped).collect();
     all.join(",")
 }

@@ -57,24 +57,28 @@ impl Chat {
 
     /// What is written, but for the answer and what it has used.
     pub fn entry(self, context: &Context) -> (Arc<ChatLog>, Entry) {
-        let waited = context.started.elapsed();
+        let waited = context.request.started.elapsed();
         let now = SystemTime::now();
         // Where nobody has to show a key there are no tenants.
-        let has_tenants = context.runtime.tenant(None).is_none();
-        let tenant = context.tenant.as_ref().filter(|_| has_tenants);
+        let has_tenants = context.runtime.has_client_keys();
+        let tenant = context.tenant().filter(|_| has_tenants);
         let entry = Entry {
-            request_id: context.request_id.clone(),
+            request_id: context.request.id.clone(),
             time: now.checked_sub(waited).unwrap_or(now),
             tenant: tenant.map(|tenant| tenant.id.clone()),
-            endpoint: context.endpoint,
-            model: context.model.clone().unwrap_or_default(),
+            endpoint: context.asked.endpoint,
+            model: context.asked.model.clone().unwrap_or_default(),
             // It is noted only where it is another one.
-            sent_model: context.sent_model.clone().or_else(|| {
-                let asked = context.upstream.as_ref().and(context.model.as_ref());
+            sent_model: context.outcome.sent_model.clone().or_else(|| {
+                let asked = context
+                    .outcome
+                    .upstream
+                    .as_ref()
+                    .and(context.asked.model.as_ref());
                 asked.cloned()
             }),
-            upstream: context.upstream.as_ref().map(|u| u.name.clone()),
-            forwarded_for: context.client.map(|client| client.to_string()),
+            upstream: context.outcome.upstream.as_ref().map(|u| u.name.clone()),
+            forwarded_for: context.request.client.map(|client| client.to_string()),
             request: self.request,
             answer: None,
             is_partial: false,

@@ -38,7 +38,7 @@ pub async fn list(context: &Context, shared: &Arc<Shared>) -> Bytes {
 /// The names that rules answer alone, and then what is listed.
 fn merge(context: &Context, listed: &[(usize, Arc<Listed>)]) -> serde_json::Value {
     let runtime = &context.runtime;
-    let allows = |id: &str| context.tenant.as_ref().is_some_and(|t| t.allows(id));
+    let allows = |id: &str| context.tenant().is_some_and(|t| t.allows(id));
     let exact = runtime.rules().iter().filter_map(|r| r.exact.as_deref());
     let exact: Vec<&str> = exact.filter(|name| allows(name)).collect();
     let mut seen: HashSet<String> = exact.iter().map(|&name| name.to_owned()).collect();
@@ -65,7 +65,7 @@ pub async fn retrieve(
 ) -> Result<serde_json::Value, Failure> {
     let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
     let runtime = &context.runtime;
-    let allowed = context.tenant.as_ref().is_some_and(|t| t.allows(&id));
+    let allowed = context.tenant().is_some_and(|t| t.allows(&id));
     let Some(rule) = runtime.rule(&id).filter(|_| allowed) else {
         return Err(Failure::UnknownModel { model: id });
     };

@@ -21,7 +21,7 @@ const KEEPALIVE_SECONDS: u64 = 75;
 
 /// Opens a request.
 pub fn open(session: &mut ServerSession, context: &mut Context, shared: &Shared) {
-    context.started = Instant::now();
+    context.request.started = Instant::now();
     Connection::header_passed(session);
     let keeps = !shared.is_draining() && wants_keepalive(session.req_header());
     session.set_keepalive(keeps.then_some(KEEPALIVE_SECONDS));
@@ -32,10 +32,10 @@ pub fn open(session: &mut ServerSession, context: &mut Context, shared: &Shared)
         .client_addr()
         .and_then(|address| address.as_inet())
         .map(|address| address.ip().to_canonical());
-    context.client = socket
+    context.request.client = socket
         .map(|ip| client_address(ip, &session.req_header().headers, &settings.trusted_proxies));
-    if let (Some(limit), Some(ip)) = (settings.flood_guard, context.client) {
-        context.floods = shared.floods(settings.limits.counted_as(ip), limit);
+    if let (Some(limit), Some(ip)) = (settings.flood_guard, context.request.client) {
+        context.request.floods = shared.floods(settings.limits.counted_as(ip), limit);
     }
 }
 

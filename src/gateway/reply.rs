@@ -48,11 +48,15 @@ pub async fn refuse(
     context: &mut Context,
     failure: Failure,
 ) -> pingora::Result<()> {
-    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-    failure.log(&context.request_id, name);
-    if context.is_committed() {
+    let name = context
+        .outcome
+        .upstream
+        .as_ref()
+        .map_or("-", |u| u.name.as_str());
+    failure.log(&context.request.id, name);
+    if context.outcome.is_committed() {
         // What was noted first is the cause.
-        context.error = context.error.or(failure.api_error().code);
+        context.outcome.error = context.outcome.error.or(failure.api_error().code);
         return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
     }
     fail(session, context, failure).await
@@ -72,8 +76,8 @@ async fn fail(
         failure => failure,
     };
     let error = failure.api_error();
-    context.error = Some(error.code.unwrap_or("invalid_request"));
-    context.shed = failure.shed();
+    context.outcome.error = Some(error.code.unwrap_or("invalid_request"));
+    context.outcome.shed = failure.shed();
     if matches!(failure, Failure::ClientGone) {
         session.set_keepalive(None);
         return Ok(());
@@ -108,10 +112,10 @@ async fn pass_refusal(
         let length = HeaderValue::from(body.len());
         header.headers.insert(CONTENT_LENGTH, length);
     }
-    let mut header = headers::for_client(header, session.req_header(), &context.request_id);
+    let mut header = headers::for_client(header, session.req_header(), &context.request.id);
     match header.status.is_success() {
         // A response that has failed.
-        true => context.error = Some("upstream_error"),
+        true => context.outcome.error = Some("upstream_error"),
         false => mark(&mut header.headers, context),
     }
     match rest {
@@ -148,7 +152,7 @@ async fn send_with_rest(
             break;
         }
         let read = upstream.read_body(until).await;
-        let read = read.inspect_err(|_| context.error = Some("upstream_cut"))?;
+        let read = read.inspect_err(|_| context.outcome.error = Some("upstream_cut"))?;
         next = read.map(|chunk| masking.push(chunk));
     }
     upstream.shutdown().await;
@@ -161,7 +165,7 @@ async fn send_with_rest(
 fn put(chunk: Bytes, tasks: &mut Vec<HttpTask>, context: &mut Context) {
     // An empty chunk would end the body.
     if !chunk.is_empty() {
-        context.bytes_out += chunk.len();
+        context.outcome.bytes_out += chunk.len();
         tasks.push(HttpTask::Body(Some(chunk), false));
     }
 }
@@ -171,11 +175,11 @@ fn put(chunk: Bytes, tasks: &mut Vec<HttpTask>, context: &mut Context) {
 /// wait, in whichever form, and not for too long, may come again; and so may one that gets no answer because
 /// to ask again may cost twice, which is for it to decide.
 fn mark(headers: &mut HeaderMap, context: &Context) {
-    if context.trail.is_empty() {
+    if context.outcome.trail.is_empty() {
         return;
     }
-    headers.insert(ATTEMPTS, headers::count(context.trail.len()));
-    if context.retry_is_clients {
+    headers.insert(ATTEMPTS, headers::count(context.outcome.trail.len()));
+    if context.outcome.retry_is_clients {
         return;
     }
     let wait = ratelimit::wait(headers, None, SystemTime::now());
@@ -285,7 +289,7 @@ pub async fn json(
 
 fn json_header(status: StatusCode, context: &Context) -> Parts {
     let mut header = headers::ours(status, "application/json");
-    let id = HeaderValue::from_str(&context.request_id).ok();
+    let id = HeaderValue::from_str(&context.request.id).ok();
     header.headers.extend(id.map(|id| (REQUEST_ID, id)));
     header
 }
@@ -303,7 +307,7 @@ async fn send(
     let tasks = if session.req_header().method == Method::HEAD {
         vec![HttpTask::Header(header, true)]
     } else {
-        context.bytes_out += body.len();
+        context.outcome.bytes_out += body.len();
         vec![
             HttpTask::Header(header, false),
             HttpTask::Body(Some(body), true),

@@ -94,24 +94,24 @@ async fn go(
         // What passes unread is mostly waited for: its state is large and has room of its own.
         Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
-            context.endpoint = Endpoint::Health.name();
+            context.asked.endpoint = Endpoint::Health.name();
             json(&admin::health())
         }
         Way::Models => {
-            context.endpoint = Endpoint::Models.name();
+            context.asked.endpoint = Endpoint::Models.name();
             admit::caller(&session.req_header().headers, context)?;
             let mut waited = Duration::ZERO;
             let list = client_watch::timed(&mut waited, models::list(context, shared)).await;
-            context.waited += waited;
+            context.outcome.waited += waited;
             list
         }
         Way::Model(id) => {
-            context.endpoint = Endpoint::Model(&id).name();
+            context.asked.endpoint = Endpoint::Model(&id).name();
             admit::caller(&session.req_header().headers, context)?;
             let mut waited = Duration::ZERO;
             let model = models::retrieve(context, shared, &id);
             let model = client_watch::timed(&mut waited, model).await;
-            context.waited += waited;
+            context.outcome.waited += waited;
             json(&model?)
         }
     };

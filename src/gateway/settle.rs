@@ -37,23 +37,23 @@ impl Account {
     /// closed them.
     pub fn close(context: &mut Context, shared: &Arc<Shared>) -> Option<Self> {
         let mut meter = context.meter.take()?;
-        let is_answered = (200..300).contains(&context.status);
+        let is_answered = (200..300).contains(&context.told_status());
         let error = meter.reading.as_ref().filter(|reading| reading.is_error);
         let is_counted = match error {
             Some(error) => error.usage.is_some(),
             None => is_answered || meter.client_left,
         };
         let pace = meter.last_event.and_then(|last| {
-            let first_token = context.first_byte?;
-            let rest = last.saturating_duration_since(context.started + first_token);
+            let first_token = context.outcome.first_byte()?;
+            let rest = last.saturating_duration_since(context.request.started + first_token);
             Some(Pace { first_token, rest })
         });
         let chat = meter.chat.take();
         Some(Self {
             shared: Arc::clone(shared),
-            endpoint: context.endpoint,
-            rule: context.rule.clone()?,
-            upstream: context.upstream.clone(),
+            endpoint: context.asked.endpoint,
+            rule: context.asked.rule.clone()?,
+            upstream: context.outcome.upstream.clone(),
             is_counted,
             meter,
             pace,

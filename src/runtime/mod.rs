@@ -9,6 +9,7 @@ mod connections;
 mod gauge;
 mod known;
 mod memory;
+mod principal;
 mod rules;
 mod shared;
 mod transforms;
@@ -31,6 +32,7 @@ pub use connections::{Connections, Crowded, Place};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
+pub use principal::{Credential, Principal};
 pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 pub use transforms::Transforms;
@@ -169,12 +171,24 @@ impl Runtime {
         }
     }
 
-    /// The tenant that a request's key belongs to; anybody where there are no client keys.
-    pub fn tenant(&self, key: Option<&[u8]>) -> Option<&Arc<Tenant>> {
-        if self.anonymous.is_some() {
-            return self.anonymous.as_ref();
-        }
-        self.tenants.get(self.keys.owner(key?)?)
+    /// The caller that shows this key; anybody where there are no client keys.
+    pub fn principal(&self, key: Option<&[u8]>) -> Option<Principal> {
+        let (tenant, credential) = match &self.anonymous {
+            Some(tenant) => (tenant, Credential::Anonymous),
+            None => {
+                let (position, hash) = self.keys.owner(key?)?;
+                (self.tenants.get(position)?, Credential::Key(hash))
+            }
+        };
+        Some(Principal {
+            tenant: Arc::clone(tenant),
+            credential,
+        })
+    }
+
+    /// Whether callers have to show a key.
+    pub fn has_client_keys(&self) -> bool {
+        self.anonymous.is_none()
     }
 
     /// The tenant with this id.

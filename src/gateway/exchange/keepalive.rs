@@ -49,12 +49,12 @@ impl Keepalive {
         context: &mut Context,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::with_capacity(2);
-        if !context.is_committed() {
+        if !context.outcome.is_committed() {
             let header = header(client, context);
             context.commit(StatusCode::OK.as_u16());
             tasks.push(HttpTask::Header(Box::new(header.into()), false));
         }
-        context.bytes_out += COMMENT.len();
+        context.outcome.bytes_out += COMMENT.len();
         tasks.push(HttpTask::Body(Some(COMMENT), false));
         self.next = self.every.map(|every| Instant::now() + every);
         let written = client.response_duplex_vec(tasks).await;
@@ -66,5 +66,5 @@ fn header(client: &ServerSession, context: &Context) -> Parts {
     let mut header = headers::ours(StatusCode::OK, "text/event-stream; charset=utf-8");
     let no_cache = HeaderValue::from_static("no-cache");
     header.headers.insert(CACHE_CONTROL, no_cache);
-    headers::for_client(header, client.req_header(), &context.request_id)
+    headers::for_client(header, client.req_header(), &context.request.id)
 }

@@ -33,7 +33,7 @@ pub fn last_event(
     let broken = Broken {
         response: response.as_deref(),
         sequence_number,
-        model: context.model.as_deref().unwrap_or_default(),
+        model: context.asked.model.as_deref().unwrap_or_default(),
         created: clock::now_unix_seconds(),
     };
     Bytes::from(broken.event(&error))
@@ -46,10 +46,14 @@ pub async fn tell(
     failure: &Failure,
     event: Bytes,
 ) -> Result<(), Failure> {
-    let name = context.upstream.as_ref().map_or("-", |u| u.name.as_str());
-    failure.log(&context.request_id, name);
-    context.error = failure.api_error().code;
-    context.bytes_out += event.len();
+    let name = context
+        .outcome
+        .upstream
+        .as_ref()
+        .map_or("-", |u| u.name.as_str());
+    failure.log(&context.request.id, name);
+    context.outcome.error = failure.api_error().code;
+    context.outcome.bytes_out += event.len();
     end(client, vec![HttpTask::Body(Some(event), false)]).await
 }
 

@@ -44,21 +44,18 @@ pub async fn serve(
     shared: &Arc<Shared>,
     endpoint: &'static Exchange,
 ) -> Result<(), Failure> {
-    context.endpoint = endpoint.name;
+    context.asked.endpoint = endpoint.name;
     let headers = &session.req_header().headers;
     admit::caller(headers, context)?;
     let content = admit::content(headers, endpoint)?;
 
-    let is_strict = context
-        .tenant
-        .as_ref()
-        .is_some_and(|tenant| tenant.is_strict);
+    let is_strict = context.tenant().is_some_and(|tenant| tenant.is_strict);
     if is_strict {
         admit::query(session.req_header())?;
     }
     let reading = body::read(session, content, &context.runtime.settings, is_strict);
-    let body = client_watch::timed(&mut context.waited, reading).await?;
-    context.bytes_in = body.len();
+    let body = client_watch::timed(&mut context.outcome.waited, reading).await?;
+    context.outcome.bytes_in = body.len();
 
     let runtime = Arc::clone(&context.runtime);
     let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
@@ -87,7 +84,9 @@ pub async fn serve(
     }
     let served = match begun {
         Ok(begun) => pass(session, context, shared, begun).await,
-        Err(failure) if context.is_committed() && !matches!(failure, Failure::ClientGone) => {
+        Err(failure)
+            if context.outcome.is_committed() && !matches!(failure, Failure::ClientGone) =>
+        {
             let event = last_event::last_event(&failure, endpoint.stream_error, None, context);
             Box::pin(last_event::tell(session, context, &failure, event)).await
         }
@@ -161,7 +160,7 @@ async fn leave(
     place: Option<Permit>,
     idle: Duration,
 ) {
-    let rule = context.rule.as_ref();
+    let rule = context.asked.rule.as_ref();
     let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
     let account = drains.then(|| Account::close(context, shared)).flatten();
     if let Some(account) = account {

@@ -59,15 +59,15 @@ pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
 /// What a key is wanted for: a model that a candidate names, or the one that the client asked for.
 pub fn key_use<'a>(context: &'a Context, model: Option<&'a str>) -> KeyUse<'a> {
     KeyUse {
-        model: model.or(context.model.as_deref()).unwrap_or_default(),
-        tenant: context.tenant.as_ref().map_or("", |tenant| &tenant.id),
+        model: model.or(context.asked.model.as_deref()).unwrap_or_default(),
+        tenant: context.tenant().map_or("", |tenant| &tenant.id),
     }
 }
 
 /// What the choice of a server hangs on; empty where it hangs on nothing.
 pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
     let tenant = || {
-        let id = context.tenant.as_ref().map_or("", |tenant| &tenant.id);
+        let id = context.tenant().map_or("", |tenant| &tenant.id);
         Bytes::copy_from_slice(id.as_bytes())
     };
     match upstream.consistent_by {
@@ -103,7 +103,7 @@ pub fn outgoing(
         content_type: &JSON,
     };
     let query = headers::query(request, &[]);
-    let model = candidate.model.or(context.model.as_deref());
+    let model = candidate.model.or(context.asked.model.as_deref());
     Ok(Outgoing {
         header: headers::for_exchange(request, upstream, credential, &announced),
         target: upstream.dialect.target(endpoint.path, &query, model),
@@ -114,8 +114,14 @@ pub fn outgoing(
 /// The model's name that is written into the body: another than the client's, or one that the
 /// client has left out, so that what is served is what the rule and the tenant allow.
 fn named<'c>(context: &'c Context, body: &Body) -> Option<&'c str> {
-    let default = || context.model.as_deref().filter(|_| body.model.is_none());
-    context.sent_model.as_deref().or_else(default)
+    let default = || {
+        context
+            .asked
+            .model
+            .as_deref()
+            .filter(|_| body.model.is_none())
+    };
+    context.outcome.sent_model.as_deref().or_else(default)
 }
 
 /// How a candidate is asked, and what becomes of its answer's form.
@@ -143,13 +149,17 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
     let transforms = candidate.transforms();
     let (asked, form) = asked(endpoint, body, candidate);
     Terms {
-        deadline: context.started + candidate.upstream.timeouts.total,
+        deadline: context.request.started + candidate.upstream.timeouts.total,
         asked,
         form,
         wants_text: body.wants_text,
         wants: Wants {
             stream: endpoint.stream,
-            drops_malformed: context.rule.as_ref().is_some_and(|r| r.drops_malformed),
+            drops_malformed: context
+                .asked
+                .rule
+                .as_ref()
+                .is_some_and(|r| r.drops_malformed),
             hides_usage: asked.usage && !body.streaming.includes_usage,
             aggregates: form == Form::Aggregated || context.is_logged(),
         },
@@ -157,7 +167,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
         stream_error: endpoint.stream_error,
         answers_json: endpoint.answers_json,
         rewrites: transforms
-            .map(|m| m.rewrites(context.model.as_deref()))
+            .map(|m| m.rewrites(context.asked.model.as_deref()))
             .unwrap_or_default(),
     }
 }

@@ -40,7 +40,7 @@ pub async fn relay(
     mut answer: Box<Answer>,
 ) -> Result<Ended, Failure> {
     answer.prepare_header();
-    let has_begun = context.is_committed();
+    let has_begun = context.outcome.is_committed();
     if has_begun && answer.events().is_none() {
         return Box::pin(refuse_form(client, context, terms, answer)).await;
     }
@@ -82,8 +82,8 @@ async fn refuse_form(
 fn commit(client: &ServerSession, context: &mut Context, answer: &mut Answer) -> HttpTask {
     let (empty, ()) = http::Response::new(()).into_parts();
     let header: Parts = std::mem::replace(&mut answer.header, empty);
-    let mut header = headers::for_client(header, client.req_header(), &context.request_id);
-    let attempts = headers::count(context.trail.len());
+    let mut header = headers::for_client(header, client.req_header(), &context.request.id);
+    let attempts = headers::count(context.outcome.trail.len());
     header.headers.insert(headers::ATTEMPTS, attempts);
     context.commit(header.status.as_u16());
     HttpTask::Header(Box::new(header.into()), false)
@@ -155,7 +155,7 @@ impl Relaying<'_> {
     }
 
     fn put(&mut self, chunk: Bytes, tasks: &mut Vec<HttpTask>) {
-        self.context.bytes_out += chunk.len();
+        self.context.outcome.bytes_out += chunk.len();
         tasks.push(HttpTask::Body(Some(chunk), false));
     }
 
@@ -181,7 +181,7 @@ impl Relaying<'_> {
     /// Notes what is known of the answer, of which no more is read.
     fn note(&mut self, is_whole: bool) {
         if self.answer.events().is_some_and(EventReader::has_too_long) {
-            let (name, id) = (&self.upstream.name, &self.context.request_id);
+            let (name, id) = (&self.upstream.name, &self.context.request.id);
             log::warn!(
                 "{id} upstream {name}: an event was too long to be understood, and has passed"
             );
@@ -219,8 +219,8 @@ impl Relaying<'_> {
         match (failure, event) {
             // It has told the client itself, and nothing follows.
             (Failure::Upstream(failure), _) if has_told => {
-                failure.log(&self.context.request_id, &self.upstream.name);
-                self.context.error = Failure::Upstream(failure).api_error().code;
+                failure.log(&self.context.request.id, &self.upstream.name);
+                self.context.outcome.error = Failure::Upstream(failure).api_error().code;
                 // Clients close as soon as they have read it.
                 let _ = last_event::end(self.client, Vec::new()).await;
                 Ok(Ended::Broken)
@@ -239,7 +239,7 @@ impl Relaying<'_> {
         let untold = events.filter(|events| !events.has_told_client());
         match (failure, untold.and_then(EventReader::error)) {
             (Failure::Upstream(failure), Some(error)) => {
-                failure.log(&self.context.request_id, &self.upstream.name);
+                failure.log(&self.context.request.id, &self.upstream.name);
                 upstream_error::told_in_stream(self.upstream, error)
             }
             (failure, _) => failure,

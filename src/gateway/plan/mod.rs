@@ -102,7 +102,7 @@ impl<'r, 'm> Plan<'r, 'm> {
         if let Some(model) = model {
             return Self::new(runtime, context, model);
         }
-        let tenant = context.tenant.clone().ok_or(Failure::NoModel)?;
+        let tenant = context.tenant().cloned().ok_or(Failure::NoModel)?;
         let default = runtime.settings.default_model(endpoint);
         if let Some(model) = default.filter(|model| tenant.allows(model)) {
             return Self::new(runtime, context, model);
@@ -111,7 +111,7 @@ impl<'r, 'm> Plan<'r, 'm> {
         let home = Some(&tenant).filter(|tenant| tenant.allows_all());
         let home = home.and_then(|tenant| runtime.home_rule(tenant, endpoint));
         let rule = home.ok_or(Failure::NoModel)?;
-        context.rule = Some(Arc::clone(rule));
+        context.asked.rule = Some(Arc::clone(rule));
         Ok(Self::along(runtime, rule, "", Some(tenant)))
     }
 
@@ -121,14 +121,14 @@ impl<'r, 'm> Plan<'r, 'm> {
         context: &mut Context,
         model: &'m str,
     ) -> Result<Self, Failure> {
-        context.model = Some(model.to_owned());
-        let tenant = context.tenant.as_deref();
+        context.asked.model = Some(model.to_owned());
+        let tenant = context.tenant().map(|tenant| &**tenant);
         let rule = tenant.and_then(|tenant| Self::rule_for(runtime, tenant, model));
         let rule = rule.ok_or_else(|| Failure::UnknownModel {
             model: model.to_owned(),
         })?;
-        context.rule = Some(Arc::clone(rule));
-        let tenant = context.tenant.clone();
+        context.asked.rule = Some(Arc::clone(rule));
+        let tenant = context.tenant().cloned();
         Ok(Self::along(runtime, rule, model, tenant))
     }
 
@@ -413,6 +413,6 @@ pub fn unavailable(nobody: Nobody, context: &mut Context) -> Failure {
         causes if causes.is_empty() => detail.to_owned(),
         causes => format!("{detail}: {causes}"),
     };
-    context.skipped = nobody.skipped;
+    context.outcome.skipped = nobody.skipped;
     Failure::Upstream(UpstreamFailure::of(cause, detail))
 }

@@ -144,7 +144,7 @@ impl<'a> Carry<'a> {
         } = self;
         let until = Instant::now() + upstream_error::ERROR_PATIENCE;
         let read = upstream_error::read_error(upstream, &mut header, until, until, &echo).await;
-        context.waited += asked.elapsed();
+        context.outcome.waited += asked.elapsed();
         let Some(ErrorBody {
             body,
             rest,
@@ -168,9 +168,9 @@ impl<'a> Carry<'a> {
 
     /// Passes the answer on to its end. Gives the session back, for the pool to judge.
     pub async fn answer(mut self, header: Parts, asked: Instant) -> Result<Session, Failure> {
-        self.context.waited += asked.elapsed();
+        self.context.outcome.waited += asked.elapsed();
         let request = self.client.req_header();
-        let header = headers::for_client(header, request, &self.context.request_id);
+        let header = headers::for_client(header, request, &self.context.request.id);
         if may_tell_an_error(&header) {
             self.masking = Some(Masking::new(self.echo.clone()));
         }
@@ -257,7 +257,7 @@ impl<'a> Carry<'a> {
     }
 
     fn put_last(&mut self, body: &mut Pieces, chunk: Bytes) {
-        self.context.bytes_out += chunk.len();
+        self.context.outcome.bytes_out += chunk.len();
         body.push(chunk);
     }
 
@@ -297,7 +297,7 @@ impl<'a> Carry<'a> {
         let is_last = chunk.is_none() || self.client.is_body_done();
         // An empty chunk would end the body.
         if let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) {
-            self.context.bytes_in += chunk.len();
+            self.context.outcome.bytes_in += chunk.len();
             if self.unsent.is_none() {
                 let written = self.upstream.write_body(chunk).await;
                 self.unsent = written.err().map(unsent);

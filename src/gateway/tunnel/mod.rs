@@ -38,11 +38,11 @@ pub async fn serve(
     let request = client.req_header();
     let method = request.method.clone();
     let (upstream, target) = target::find(request, context)?;
-    let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
+    let tenant = context.tenant().map_or("", |t| t.id.as_str());
     let credential = upstream.credential(Turn::Of(tenant), || auth::key_of(&request.headers));
     let is_api = matches!(target, Target::Api(_));
     let header = headers::for_tunnel(request, &upstream, credential, is_api, framing);
-    context.upstream = Some(Arc::clone(&upstream));
+    context.outcome.upstream = Some(Arc::clone(&upstream));
     body::invite(client).await?;
     let echo = Echo::sent(&header.headers, &upstream.dialect);
     let mut passage = Passage {

@@ -48,8 +48,8 @@ pub fn find(
     let runtime = Arc::clone(&context.runtime);
     let query = headers::query(request, &[]);
     if let Some((route, upstream, rest)) = runtime.route(path) {
-        context.endpoint = ROUTE;
-        context.route = Some(Arc::clone(route));
+        context.asked.endpoint = ROUTE;
+        context.asked.route = Some(Arc::clone(route));
         admit::caller(&request.headers, context)?;
         admit::unread(path, context)?;
         check_path(path)?;
@@ -60,14 +60,14 @@ pub fn find(
     let Some(operation) = endpoint::operation(path) else {
         return Err(admit::nobody_serves(request));
     };
-    context.endpoint = PASSTHROUGH;
+    context.asked.endpoint = PASSTHROUGH;
     admit::caller(&request.headers, context)?;
     if Socket::find(path).is_some_and(|s| s.model_in_query) && request.method == Method::GET {
         let path = path.to_owned();
         return Err(Failure::SocketNeeded { path });
     }
-    let is_strict = context.tenant.as_ref().is_some_and(|t| t.is_strict);
-    let home = context.tenant.as_ref().and_then(|tenant| {
+    let is_strict = context.tenant().is_some_and(|t| t.is_strict);
+    let home = context.tenant().and_then(|tenant| {
         let upstream = runtime.home(tenant)?;
         Some((tenant, upstream))
     });

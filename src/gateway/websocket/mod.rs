@@ -63,7 +63,7 @@ pub async fn serve(
     let socket = Socket::find(path).ok_or_else(|| Failure::NoSocketHere {
         path: path.to_owned(),
     })?;
-    context.endpoint = socket.name;
+    context.asked.endpoint = socket.name;
     check(request)?;
     let offer = Offer::read(&request.headers);
     let protocols = offer.forwarded.join(", ");
@@ -115,7 +115,7 @@ fn choose(
     socket: &Socket,
 ) -> Result<Arc<Upstream>, Failure> {
     let runtime = Arc::clone(&context.runtime);
-    let tenant = context.tenant.clone();
+    let tenant = context.tenant().cloned();
     let home = tenant.as_ref().and_then(|tenant| runtime.home(tenant));
     let is_call = headers::value(request, "call_id").is_some();
     if !is_call && let Some(model) = headers::value(request, "model") {
@@ -142,7 +142,7 @@ fn choose(
         headers::value(request, "intent").is_some_and(|intent| intent == "transcription");
     match home {
         Some(home) if is_call || is_transcription || !socket.model_in_query => {
-            context.upstream = Some(Arc::clone(home));
+            context.outcome.upstream = Some(Arc::clone(home));
             Ok(Arc::clone(home))
         }
         _ => Err(Failure::NoModelInQuery),
@@ -162,9 +162,9 @@ fn opening(
     upstream: &Upstream,
     protocols: &str,
 ) -> Result<Opening, Failure> {
-    let tenant = context.tenant.as_ref().map_or("", |t| t.id.as_str());
+    let tenant = context.tenant().map_or("", |t| t.id.as_str());
     // What is kept by the account that made it must be found there again.
-    let turn = match socket.model_in_query && context.model.is_some() {
+    let turn = match socket.model_in_query && context.asked.model.is_some() {
         true => Turn::Next,
         false => Turn::Of(tenant),
     };
@@ -173,7 +173,11 @@ fn opening(
     let credential = upstream.credential(turn, client_key);
     let header = headers::for_socket(request, upstream, credential, protocols);
     let query = headers::query(request, &["model", "deployment"]);
-    let model = context.sent_model.as_deref().or(context.model.as_deref());
+    let model = context
+        .outcome
+        .sent_model
+        .as_deref()
+        .or(context.asked.model.as_deref());
     Ok(Opening {
         header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,
         target: upstream.dialect.socket_target(socket.path, &query, model),
@@ -217,7 +221,7 @@ async fn open(
             .await
             .map_err(|e| Failure::Upstream(UpstreamFailure::read(&e, Phase::FirstToken)))?;
         upstream.pool.succeeded(&mut seat);
-        context.waited += started.elapsed();
+        context.outcome.waited += started.elapsed();
         return Ok(session);
     }
     Err(Failure::Upstream(failure))
@@ -275,7 +279,7 @@ async fn accept(
         if has_realtime {
             header.insert_header(SEC_WEBSOCKET_PROTOCOL, REALTIME)?;
         }
-        header.insert_header(REQUEST_ID, context.request_id.as_str())?;
+        header.insert_header(REQUEST_ID, context.request.id.as_str())?;
         context.commit(header.status.as_u16());
         let header = HttpTask::Header(Box::new(header), false);
         client.response_duplex_vec(vec![header]).await
@@ -293,11 +297,11 @@ async fn refuse(
 ) -> Result<(), Failure> {
     accept(client, context, has_realtime).await?;
     let error = failure.api_error();
-    context.error = Some(error.code.unwrap_or("no_api_key"));
-    let event = websocket::text_frame(&error.socket_event(&context.request_id));
+    context.outcome.error = Some(error.code.unwrap_or("no_api_key"));
+    let event = websocket::text_frame(&error.socket_event(&context.request.id));
     let close = websocket::close_frame(Close::Unauthorized, error.code.unwrap_or(error.kind));
     let frames = Bytes::from([event, close].concat());
-    context.bytes_out += frames.len();
+    context.outcome.bytes_out += frames.len();
     pump::farewell(&ClientEnd::new(client), frames).await
 }
 

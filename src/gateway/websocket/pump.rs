@@ -95,7 +95,10 @@ impl Passing<'_> {
             to_upstream,
         } = self;
         let limits = context.runtime.settings.websocket;
-        let (bytes_in, bytes_out) = (&mut context.bytes_in, &mut context.bytes_out);
+        let (bytes_in, bytes_out) = (
+            &mut context.outcome.bytes_in,
+            &mut context.outcome.bytes_out,
+        );
         let passed = Notify::new();
         let up = async {
             while let Some(bytes) = client.read().await {
@@ -157,12 +160,12 @@ impl Passing<'_> {
             End::Ours(close @ Close::Restart, reason) => ("restart", Some(close), reason),
             End::Ours(close, reason) => ("socket_timeout", Some(close), reason),
         };
-        self.context.error = Some(error);
+        self.context.outcome.error = Some(error);
         // In the middle of a frame a close of ours would be taken for a part of it.
         let close = close.filter(|_| self.to_client.is_between());
         let frame = close.map(|close| websocket::close_frame(close, reason));
         let frame = Bytes::from(frame.unwrap_or_default());
-        self.context.bytes_out += frame.len();
+        self.context.outcome.bytes_out += frame.len();
         frame
     }
 }

@@ -223,6 +223,7 @@ mod tests {
     use super::*;
     use crate::gateway::pieces::JOIN_BELOW;
     use crate::openai::dialect::Dialect;
+    use crate::openai::stream_state::Stream;
 
     const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
     const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -231,6 +232,77 @@ mod tests {
     const MARK: &str = "data: [DONE]\n\n";
     const ERROR: &str = "data: {\"error\":{\"message\":\"m\",\"code\":\"c\"}}\n\n";
     const JUNK: &str = "data: {\"choi\n\n";
+
+    fn rewriting() -> EventReader {
+        let rewrites = Rewrites {
+            model: Some("ours".to_owned()),
+            prefix: Some("> ".to_owned()),
+        };
+        let wants = Wants {
+            stream: Stream::Chat,
+            drops_malformed: false,
+            hides_usage: true,
+            aggregates: false,
+        };
+        EventReader::new(wants, &rewrites, echo())
+    }
+
+    #[test]
+    fn a_stream_is_changed_alike_however_it_is_cut() {
+        let role = ROLE.replace("{\"choices\"", "{\"model\":\"up\",\"choices\"");
+        let hi = HI.replace("}]}", "}],\"model\":\"up\",\"usage\":null}");
+        let comment = ": {\"model\":\"up\"}\n\n";
+        let stream = [&role, comment, &hi, STOP, MARK].concat();
+        let expected = [
+            &role.replace("\"up\"", "\"ours\""),
+            comment,
+            &HI.replace("hi", "> hi")
+                .replace("}]}", "}],\"model\":\"ours\"}"),
+            STOP,
+            MARK,
+        ]
+        .concat();
+        for ends in ["\n", "\r\n"] {
+            let (stream, expected) = (stream.replace('\n', ends), expected.replace('\n', ends));
+            for size in 1..=stream.len() {
+                let passed = pass(&mut rewriting(), &stream, size);
+                assert_eq!(
+                    passed,
+                    (expected.clone(), End::Complete),
+                    "pieces of {size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_to_be_changed_is_held_for_as_long_as_it_is_read() {
+        let text = "x".repeat(4 * MAX_HELD_BYTES);
+        let long = |model: &str| {
+            let hi = HI.replace("hi", &text);
+            hi.replace("}]}", &format!("}}],\"model\":\"{model}\"}}"))
+        };
+        let stream = [&long("up"), STOP, MARK].concat();
+        let (passed, end) = pass(&mut rewriting(), &stream, 1000);
+        let expected = long("ours").replacen(&text, &format!("> {text}"), 1);
+        assert_eq!(passed, [&expected, STOP, MARK].concat());
+        assert_eq!(end, End::Complete);
+        let beyond = format!("data: {}", "x".repeat(MAX_EVENT_BYTES));
+        let mut out = Vec::new();
+        rewriting().push(Bytes::from(beyond.clone()), &mut out);
+        assert_eq!(out.concat(), beyond.as_bytes());
+    }
+
+    #[test]
+    fn nothing_is_changed_in_an_event_whose_beginning_has_passed() {
+        let error = format!(
+            "data: {{\"detail\":\"{}\"}}\n\n",
+            "x".repeat(MAX_HELD_BYTES)
+        );
+        let stream = [HI, &error].concat();
+        let (passed, end) = pass(&mut events(false, true), &stream, 1000);
+        assert_eq!((passed, end), (stream, End::Truncated));
+    }
 
     fn events(drops_malformed: bool, hides_usage: bool) -> EventReader {
         let wants = Wants {

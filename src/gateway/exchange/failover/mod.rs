@@ -91,7 +91,8 @@ impl<'r> Failover<'r, '_> {
             };
             candidate = tried;
             let next = self.next(context, &failed, &candidate, &mut here);
-            context.retry_is_clients = next_step::is_left_to_client(context, &failed, &candidate);
+            context.outcome.retry_is_clients =
+                next_step::is_left_to_client(context, &failed, &candidate);
             // The first failure is told, unless it speaks of our account, or a later one of what is
             // wrong with the request.
             if told.as_ref().is_none_or(is_ours) || is_the_clients(&failed) {
@@ -267,7 +268,7 @@ fn note(
     outcome: &'static str,
     started: Instant,
 ) {
-    context.trail.push(Tried {
+    context.outcome.trail.push(Tried {
         upstream: candidate.position,
         key: key.map(|(position, _)| position),
         outcome,
@@ -328,7 +329,7 @@ async fn watched<T>(
                 done = &mut work => Ok(Some(done)),
             }
         };
-        if let Some(done) = client_watch::timed(&mut context.waited, next).await? {
+        if let Some(done) = client_watch::timed(&mut context.outcome.waited, next).await? {
             return Ok(done);
         }
         keepalive.send(client, context).await?;

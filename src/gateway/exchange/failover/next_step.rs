@@ -53,8 +53,9 @@ impl<'r> Failover<'r, '_> {
         let retries = &context.runtime.settings.retries;
         let reason = failed.verdict.reason;
         let upstream = candidate.upstream;
-        let is_spent = context.trail.len() >= usize::try_from(retries.attempts).unwrap_or(1)
-            || deadline::left(context.started + upstream.timeouts.total).is_zero();
+        let is_spent = context.outcome.trail.len()
+            >= usize::try_from(retries.attempts).unwrap_or(1)
+            || deadline::left(context.request.started + upstream.timeouts.total).is_zero();
         if is_spent {
             return Next::Tell;
         }
@@ -96,7 +97,7 @@ impl<'r> Failover<'r, '_> {
             },
         };
         let is_left = |wait: Duration| {
-            wait < deadline::left(context.started + candidate.upstream.timeouts.total)
+            wait < deadline::left(context.request.started + candidate.upstream.timeouts.total)
         };
         match choice {
             Next::Tell => Next::Tell,
@@ -128,7 +129,7 @@ pub fn is_left_to_client(context: &Context, failed: &Failed, candidate: &Candida
         Reason::Lost => !candidate.upstream.resend_lost,
         Reason::Empty => true,
         // That is asked again, unless the bounds do not allow it.
-        Reason::Cut => context.trail.len() == 1,
+        Reason::Cut => context.outcome.trail.len() == 1,
         _ => false,
     }
 }
@@ -153,6 +154,7 @@ fn may_try_other_key(context: &Context, reason: Reason) -> bool {
     let refusals = [Reason::KeyRefused, Reason::OutOfCredit];
     let is_refusal = |outcome| refusals.iter().any(|reason| reason.name() == outcome);
     let refused = context
+        .outcome
         .trail
         .iter()
         .filter(|tried| is_refusal(tried.outcome));

@@ -78,7 +78,7 @@ pub fn note(
         },
         is_named: failed.verdict.bearing == Bearing::Key,
         told: failed.wait,
-        request: &context.request_id,
+        request: &context.request.id,
         asked: started,
     };
     let longest = context.runtime.settings.retries.longest_cooldown;
