@@ -21,8 +21,8 @@ pub fn measure(criterion: &mut Criterion) {
     group.bench_function("see", |bencher| {
         bencher.iter(|| assert_eq!(progress.see(black_box(&next)), Meaning::Output));
     });
-    group.bench_function("is_more_of_the_same", |bencher| {
-        bencher.iter(|| assert!(progress.is_more_of_the_same(black_box(&next))));
+    group.bench_function("can_skip", |bencher| {
+        bencher.iter(|| assert!(progress.can_skip(black_box(&next))));
     });
     group.finish();
 }

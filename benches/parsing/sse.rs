@@ -1,4 +1,4 @@
-//! Telling the events of a stream apart, in bytes per second.
+//! ErrorForm the events of a stream apart, in bytes per second.
 //!
 //! Owns how the stream is cut into reads. Refuses to know what its events mean.
 

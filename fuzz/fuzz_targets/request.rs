@@ -19,7 +19,7 @@ fuzz_target!(|body: &[u8]| {
     // A tree has no place for every number that JSON can write.
     if let Ok(tree) = serde_json::from_slice::<Value>(body) {
         assert_eq!(tree["model"].as_str(), read.model.as_deref());
-        assert_eq!(tree["stream"] == true, read.streaming.is_asked);
+        assert_eq!(tree["stream"] == true, read.streaming.is_requested);
         assert_eq!(tree["store"] == true, read.store);
     }
 
@@ -27,7 +27,7 @@ fuzz_target!(|body: &[u8]| {
     let rewritten = [before, &read.slot.filled(rewritten_model(other)), after].concat();
     let again = peek(&rewritten).expect("as good as before");
     assert_eq!(again.model.as_deref(), Some(other));
-    assert_eq!(again.streaming.is_asked, read.streaming.is_asked);
+    assert_eq!(again.streaming.is_requested, read.streaming.is_requested);
     assert_eq!(again.store, read.store);
     assert_eq!(again.affinity, read.affinity);
 });

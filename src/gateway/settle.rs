@@ -86,7 +86,7 @@ impl Account {
             return self.count(reading.usage.as_ref());
         };
         let Some(room) = self.shared.estimates.enter(MAX_ESTIMATES) else {
-            let usage = estimated(prompt.roughly(), reading.sample.roughly());
+            let usage = estimated(prompt.rough_tokens(), reading.sample.rough_tokens());
             return self.count(Some(&usage));
         };
         tokio::task::spawn_blocking(move || {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use memchr::memchr2;
 
 use super::dialect::Dialect;
-use super::upstream_error::Complaint;
+use super::upstream_error::UpstreamError;
 
 /// A shorter key is a word, as in `EMPTY` for a server that asks for none, and stays.
 const LEAST_BYTES: usize = 8;
@@ -97,13 +97,13 @@ impl Echo {
     }
 
     /// Masks the key in what an upstream says went wrong.
-    pub fn mask_complaint(&self, complaint: &mut Complaint) {
-        let Complaint {
+    pub fn mask_error(&self, error: &mut UpstreamError) {
+        let UpstreamError {
             code,
             kind,
             message,
             status: _,
-        } = complaint;
+        } = error;
         for text in [code, kind, message].into_iter().flatten() {
             let masked = self.mask(Bytes::from(std::mem::take(text)));
             *text = String::from_utf8_lossy(&masked).into_owned();
@@ -407,16 +407,16 @@ mod tests {
         assert_eq!(headers["x-other"], "sk-up");
 
         let text = Some(format!("é {KEY}"));
-        let mut complaint = Complaint {
+        let mut error = UpstreamError {
             code: text.clone(),
             kind: text.clone(),
             message: text,
             status: Some(400),
         };
-        of_key(KEY).mask_complaint(&mut complaint);
+        of_key(KEY).mask_error(&mut error);
         let text = Some(format!("é {stars}"));
         assert_eq!(
-            [complaint.code, complaint.kind, complaint.message],
+            [error.code, error.kind, error.message],
             [text.clone(), text.clone(), text]
         );
     }

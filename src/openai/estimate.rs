@@ -53,12 +53,12 @@ pub struct Sample {
 
 impl Sample {
     /// Adds what a model says in an event, or in a whole answer.
-    pub fn add_text(&mut self, json: &[u8]) {
+    pub fn add_answer(&mut self, json: &[u8]) {
         texts(json, |text| self.add(text));
     }
 
     /// Adds every text in a request, but for the names of its members.
-    pub fn add_asked(&mut self, json: &[u8]) {
+    pub fn add_request(&mut self, json: &[u8]) {
         let mut rest = json;
         while let Some(quote) = memchr(b'"', rest) {
             rest = rest.get(quote..).unwrap_or_default();
@@ -104,7 +104,7 @@ impl Sample {
     }
 
     /// The same, from its length alone.
-    pub fn roughly(&self) -> u64 {
+    pub fn rough_tokens(&self) -> u64 {
         self.bytes / BYTES_PER_TOKEN
     }
 
@@ -186,7 +186,7 @@ impl Prompt {
 
     fn read(body: &[u8]) -> Self {
         let mut sample = Sample::default();
-        sample.add_asked(body);
+        sample.add_request(body);
         let messages = ROLE.find_iter(body).count() as u64;
         Self::Texts { sample, messages }
     }
@@ -200,10 +200,10 @@ impl Prompt {
     }
 
     /// The same, from its length alone.
-    pub fn roughly(&self) -> u64 {
+    pub fn rough_tokens(&self) -> u64 {
         match self {
             Self::Body(body) => body.len() as u64 / BYTES_PER_TOKEN,
-            Self::Texts { sample, .. } => sample.roughly(),
+            Self::Texts { sample, .. } => sample.rough_tokens(),
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
 
     fn said(json: &str) -> Sample {
         let mut sample = Sample::default();
-        sample.add_text(json.as_bytes());
+        sample.add_answer(json.as_bytes());
         sample
     }
 
@@ -310,8 +310,8 @@ mod tests {
                 .map(|_| alphabet[random.usize(..alphabet.len())])
                 .collect();
             let mut sample = Sample::default();
-            sample.add_text(&bytes);
-            sample.add_asked(&bytes);
+            sample.add_answer(&bytes);
+            sample.add_request(&bytes);
             assert!(sample.text.len() <= MAX_SAMPLE_BYTES);
             sample.tokens();
         }

@@ -20,7 +20,7 @@ const SHARED_CODES: [&str; 1] = ["rate_limit_exceeded"];
 const SERVER_ERROR: &str = "server_error";
 
 /// What is known of a response when it breaks.
-pub struct Broken<'a> {
+pub struct BrokenResponse<'a> {
     /// As much of it as has come, as JSON; nothing where it has not been created.
     pub response: Option<&'a [u8]>,
     /// The number of the next event.
@@ -31,7 +31,7 @@ pub struct Broken<'a> {
     pub created: i64,
 }
 
-impl Broken<'_> {
+impl BrokenResponse<'_> {
     /// The event that tells the client.
     pub fn event(&self, error: &ApiError) -> Vec<u8> {
         let failed = self.response.and_then(|response| {
@@ -129,7 +129,7 @@ mod tests {
 
     /// The name and the data of the event that tells of a response that broke.
     fn event(response: Option<&str>, code: &'static str) -> (String, Value) {
-        let broken = Broken {
+        let broken = BrokenResponse {
             response: response.map(str::as_bytes),
             sequence_number: 7,
             model: "gpt-4o",

@@ -28,7 +28,7 @@ pub enum HiddenUsage {
 }
 
 /// What of an event's data the client has not asked for; `key` is where a usage is mentioned first in it
-/// (see `usage::mention`).
+/// (see `usage::find_key`).
 pub fn find(data: &[u8], key: usize) -> HiddenUsage {
     let comma = key.saturating_sub(1);
     let rest = data.get(comma..).unwrap_or_default();
@@ -84,12 +84,12 @@ fn parse(data: &[u8]) -> Option<HiddenUsage> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::usage::mention;
+    use super::super::usage::find_key;
     use super::*;
 
     /// What the client sees of an event; nothing where it is kept back.
     fn seen(data: &str) -> Option<String> {
-        let Some(key) = mention(data.as_bytes()) else {
+        let Some(key) = find_key(data.as_bytes()) else {
             return Some(data.to_owned());
         };
         match find(data.as_bytes(), key) {

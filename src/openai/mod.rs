@@ -6,7 +6,7 @@
 //! answer, `sniff` tells what it is by its first bytes, `sse` tells the events of a stream apart, `progress`
 //! says what each means, `usage` what was used; `estimate` says what may have been used, from what `said`
 //! counts; `unasked` finds what of that is not for the client; `gather` makes one answer of a stream and
-//! `unfold` a stream of one; `complaint` reads what went wrong, `echo` masks the key in it, and `ratelimit` what is left and how long to
+//! `unfold` a stream of one; `error` reads what went wrong, `echo` masks the key in it, and `ratelimit` what is left and how long to
 //! wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape` is what they
 //! share of reading JSON, `patches` of changing bytes. `error` gives errors their form, `failed` a response
 //! that broke; `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and

@@ -11,7 +11,7 @@ pub const MAX_NAME_BYTES: usize = 256;
 
 /// Why something is no model's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum NameError {
     /// It has nothing in it.
     Empty,
     /// It is longer than [`MAX_NAME_BYTES`].
@@ -24,7 +24,7 @@ pub enum Unfit {
     NotText,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("it is empty"),
@@ -39,13 +39,13 @@ impl fmt::Display for Unfit {
 /// Checks a model's name.
 ///
 /// # Errors
-/// See [`Unfit`].
-pub fn check(name: &str) -> Result<(), Unfit> {
+/// See [`NameError`].
+pub fn check(name: &str) -> Result<(), NameError> {
     match name {
-        "" => Err(Unfit::Empty),
-        "." | ".." => Err(Unfit::Dots),
-        _ if name.len() > MAX_NAME_BYTES => Err(Unfit::TooLong),
-        _ if name.contains(char::is_control) => Err(Unfit::Control),
+        "" => Err(NameError::Empty),
+        "." | ".." => Err(NameError::Dots),
+        _ if name.len() > MAX_NAME_BYTES => Err(NameError::TooLong),
+        _ if name.contains(char::is_control) => Err(NameError::Control),
         _ => Ok(()),
     }
 }
@@ -69,13 +69,13 @@ mod tests {
             assert_eq!(check(name), Ok(()), "{name:?}");
         }
         for (name, why) in [
-            ("", Unfit::Empty),
-            (".", Unfit::Dots),
-            ("..", Unfit::Dots),
-            ("a\nb", Unfit::Control),
-            ("a\u{7f}", Unfit::Control),
-            ("\u{85}", Unfit::Control),
-            (&"x".repeat(MAX_NAME_BYTES + 1), Unfit::TooLong),
+            ("", NameError::Empty),
+            (".", NameError::Dots),
+            ("..", NameError::Dots),
+            ("a\nb", NameError::Control),
+            ("a\u{7f}", NameError::Control),
+            ("\u{85}", NameError::Control),
+            (&"x".repeat(MAX_NAME_BYTES + 1), NameError::TooLong),
         ] {
             assert_eq!(check(name), Err(why), "{name:?}");
         }

@@ -152,7 +152,7 @@ impl Headroom {
     }
 }
 
-/// How long the message of a complaint asks us to wait, as in `Please try again in 11.054s.`, at
+/// How long the message of an error asks us to wait, as in `Please try again in 11.054s.`, at
 /// most 24 h; the last place that says so counts, since what is quoted of the request comes before.
 pub fn wait_in_message(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();

@@ -16,7 +16,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{place_in, string_length};
-use super::model_name::{self, MAX_NAME_BYTES, Unfit};
+use super::model_name::{self, MAX_NAME_BYTES, NameError};
 use super::slot::Slot;
 use super::streaming::{self, Streaming};
 
@@ -57,7 +57,7 @@ pub enum BodyError {
     /// A key's value has the wrong type.
     WrongType(&'static str, &'static str),
     /// The model's name cannot be one.
-    Model(Unfit),
+    Model(NameError),
 }
 
 /// The keys that we act on.
@@ -236,7 +236,7 @@ const MAX_NAME_JSON_BYTES: usize = 2 + 6 * MAX_NAME_BYTES;
 fn name(value: &RawValue) -> Result<Option<Cow<'_, str>>, BodyError> {
     let json = value.get();
     if json.starts_with('"') && json.len() > MAX_NAME_JSON_BYTES {
-        return Err(BodyError::Model(Unfit::TooLong));
+        return Err(BodyError::Model(NameError::TooLong));
     }
     let name: Option<Key<'_>> =
         serde_json::from_str(json).map_err(|_| BodyError::WrongType("model", "a string"))?;
@@ -287,7 +287,7 @@ mod tests {
         let body = br#" {"messages":[{"model":"inner","stream":true}], "model" : "gpt-4o" }"#;
         let peek = peek(body).unwrap();
         assert_eq!(
-            (peek.model.as_deref(), peek.streaming.is_asked),
+            (peek.model.as_deref(), peek.streaming.is_requested),
             (Some("gpt-4o"), false)
         );
         assert_eq!(&body[range(&peek.slot)], br#""gpt-4o""#);
@@ -326,11 +326,11 @@ mod tests {
             assert_eq!(model.as_deref(), Some(longest.as_str()));
         }
         for (name, why) in [
-            ("", Unfit::Empty),
-            ("\\u002e.", Unfit::Dots),
-            ("a\\nb", Unfit::Control),
-            (&format!("{longest}x"), Unfit::TooLong),
-            (&format!("{escaped}x"), Unfit::TooLong),
+            ("", NameError::Empty),
+            ("\\u002e.", NameError::Dots),
+            ("a\\nb", NameError::Control),
+            (&format!("{longest}x"), NameError::TooLong),
+            (&format!("{escaped}x"), NameError::TooLong),
         ] {
             let body = format!("{{\"model\":\"{name}\"}}");
             assert_eq!(peek(body.as_bytes()), Err(BodyError::Model(why)), "{body}");
@@ -341,7 +341,7 @@ mod tests {
     fn escaped_keys_and_values_mean_what_they_say() {
         let peek = peek(br#"{"mod\u0065l":"gpt\u002d4o","stream":true}"#).unwrap();
         assert_eq!(
-            (peek.model.as_deref(), peek.streaming.is_asked),
+            (peek.model.as_deref(), peek.streaming.is_requested),
             (Some("gpt-4o"), true)
         );
     }
@@ -520,13 +520,17 @@ mod tests {
                 read += 1;
                 let tree: serde_json::Value = serde_json::from_str(&body).unwrap();
                 assert_eq!(tree["model"].as_str(), found.model.as_deref(), "{body}");
-                assert_eq!(tree["stream"] == true, found.streaming.is_asked, "{body}");
+                assert_eq!(
+                    tree["stream"] == true,
+                    found.streaming.is_requested,
+                    "{body}"
+                );
                 assert_eq!(tree["store"] == true, found.store, "{body}");
                 let rewritten = rewrite(&body, "y\"z");
                 let again = peek(rewritten.as_bytes()).unwrap();
                 let rest = |peek: &Peek<'_>| {
                     (
-                        peek.streaming.is_asked,
+                        peek.streaming.is_requested,
                         peek.store,
                         peek.affinity.map(<[u8]>::to_vec),
                     )

@@ -20,7 +20,7 @@ const OPTIONS: &str = r#"{"include_usage":true}"#;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streaming {
     /// Whether a stream is asked for.
-    pub is_asked: bool,
+    pub is_requested: bool,
     /// Whether the usage is asked for at the end of it.
     pub includes_usage: bool,
     /// Whether what is asked for could be streamed as well; some of it cannot.
@@ -54,7 +54,7 @@ enum Place {
 
 /// How an upstream is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct StreamMode {
     /// For a stream, or for one answer.
     pub stream: bool,
     /// For the usage at the end of a stream.
@@ -75,7 +75,7 @@ pub(super) struct Members<'b> {
 impl Members<'_> {
     /// Reads them in the body that they stand in; `None` where `stream` is no boolean.
     pub(super) fn read(&self, body: &[u8]) -> Option<Streaming> {
-        let is_asked = match self.stream.map(RawValue::get) {
+        let is_requested = match self.stream.map(RawValue::get) {
             None | Some("false" | "null") => false,
             Some("true") => true,
             Some(_) => return None,
@@ -84,7 +84,7 @@ impl Members<'_> {
         let end = body.iter().rposition(|byte| *byte == b'}');
         let mut includes_usage = false;
         let options = self.options.map(|value| {
-            let said: Option<TextSample<'_>> = object(value);
+            let said: Option<OptionMembers<'_>> = object(value);
             let place = match said.map(|said| said.include_usage) {
                 None if value.get() == "null" => Place::Whole,
                 None => Place::Nowhere,
@@ -98,7 +98,7 @@ impl Members<'_> {
             Options { value, place }
         });
         Some(Streaming {
-            is_asked,
+            is_requested,
             includes_usage,
             is_possible: !says(self.audio)
                 && !says(self.background)
@@ -112,24 +112,24 @@ impl Members<'_> {
 
 /// What we read of `stream_options`.
 #[derive(Deserialize)]
-struct TextSample<'b> {
+struct OptionMembers<'b> {
     #[serde(borrow, default, deserialize_with = "as_it_stands")]
     include_usage: Option<&'b RawValue>,
 }
 
 impl Streaming {
     /// What a form says, whose answer comes in the form that it asks for.
-    pub fn of_form(is_asked: bool) -> Self {
+    pub fn of_form(is_requested: bool) -> Self {
         Self {
-            is_asked,
+            is_requested,
             ..Self::default()
         }
     }
 
     /// Notes what is to be changed in the body, so that it asks like this.
-    pub fn ask(&self, body: &[u8], asked: Asked, patches: &mut Patches) {
+    pub fn patch(&self, body: &[u8], asked: StreamMode, patches: &mut Patches) {
         let mut added = String::new();
-        if asked.stream != self.is_asked {
+        if asked.stream != self.is_requested {
             let value = if asked.stream { "true" } else { "false" };
             match &self.flag {
                 Some(flag) => patches.add(flag.clone(), Bytes::from_static(value.as_bytes())),
@@ -139,9 +139,9 @@ impl Streaming {
         let wants_usage = asked.stream && asked.usage && !self.includes_usage;
         match &self.options {
             None if wants_usage => added.extend([",\"stream_options\":", OPTIONS]),
-            Some(options) if wants_usage => options.ask(body, patches),
+            Some(options) if wants_usage => options.patch(body, patches),
             // They are refused where no stream is asked for.
-            Some(options) if self.is_asked && !asked.stream => {
+            Some(options) if self.is_requested && !asked.stream => {
                 patches.add(options.value.clone(), Bytes::from_static(b"null"));
             }
             _ => {}
@@ -154,7 +154,7 @@ impl Streaming {
 
 impl Options {
     /// Asks for the usage.
-    fn ask(&self, body: &[u8], patches: &mut Patches) {
+    fn patch(&self, body: &[u8], patches: &mut Patches) {
         let at = self.value.start + 1;
         match &self.place {
             Place::Whole => patches.add(self.value.clone(), Bytes::from_static(OPTIONS.as_bytes())),
@@ -181,7 +181,7 @@ mod tests {
     fn ask(body: &str, stream: bool, usage: bool) -> String {
         let streaming = peek(body.as_bytes()).unwrap().streaming;
         let mut patches = Patches::default();
-        streaming.ask(body.as_bytes(), Asked { stream, usage }, &mut patches);
+        streaming.patch(body.as_bytes(), StreamMode { stream, usage }, &mut patches);
         String::from_utf8(patches.apply(body.as_bytes())).unwrap()
     }
 

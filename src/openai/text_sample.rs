@@ -74,7 +74,7 @@ impl TextSample {
             return;
         };
         if self.stream != Stream::Responses {
-            return self.sample.add_text(data);
+            return self.sample.add_answer(data);
         }
         let Some(level) = kind(event.name, data).and_then(|kind| Level::of(&kind)) else {
             return;

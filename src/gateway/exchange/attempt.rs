@@ -144,7 +144,7 @@ async fn first_words(
     if header.status.is_redirection() {
         session.shutdown().await;
         let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a redirect");
-        return Err(Failed::new(&Evidence::Garbage, failure));
+        return Err(Failed::new(&Evidence::InvalidResponse, failure));
     }
     let mut answer = Box::new(Answer::of_upstream(header, session, echo));
     match begin(&mut answer, shared, upstream, seat, terms, limit).await {
@@ -202,7 +202,7 @@ fn unusable(none: NoAnswer, upstream: &Upstream, answer: &mut Answer, terms: &Te
         NoAnswer::Broken(broken) => return broke_off(&broken),
         NoAnswer::Cut(detail) => (Evidence::Lost, Cause::Cut, detail),
         NoAnswer::Empty => (Evidence::Empty, Cause::Empty, "its answer says nothing"),
-        NoAnswer::Unusable(detail) => (Evidence::Garbage, Cause::InvalidResponse, detail),
+        NoAnswer::Unusable(detail) => (Evidence::InvalidResponse, Cause::InvalidResponse, detail),
     };
     Failed::new(&evidence, UpstreamFailure::of(cause, detail))
 }
@@ -225,7 +225,7 @@ fn broke(broken: &Broken, has_header: bool, terms: &Terms) -> Failed {
         _ if is_untouched => (Evidence::NotSent, failure),
         Cause::Timeout(Phase::FirstToken) => (Evidence::Silent, failure),
         Cause::Timeout(_) => (Evidence::Late, failure),
-        Cause::InvalidResponse => (Evidence::Garbage, failure),
+        Cause::InvalidResponse => (Evidence::InvalidResponse, failure),
         // A stream begins before there is anything to charge for. A whole answer has been made by
         // the time that its header is sent, and may have been before.
         _ if terms.asked.stream => (Evidence::Cut, failure),

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::openai::endpoint::StreamError;
-use crate::openai::failed_response::Broken;
+use crate::openai::failed_response::BrokenResponse;
 
 /// The event that tells why nothing follows on what `tap` has heard of the stream; `None` where nothing of it
 /// has been passed on.
@@ -30,7 +30,7 @@ pub fn last_event(
     let Some((response, sequence_number)) = broken else {
         return Bytes::from(error.event(form, 0));
     };
-    let broken = Broken {
+    let broken = BrokenResponse {
         response: response.as_deref(),
         sequence_number,
         model: context.asked.model.as_deref().unwrap_or_default(),

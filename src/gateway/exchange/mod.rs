@@ -68,7 +68,7 @@ pub async fn serve(
     let mut keepalive = Keepalive::new(
         plan.rule()
             .keepalive_after
-            .filter(|_| body.streaming.is_asked),
+            .filter(|_| body.streaming.is_requested),
     );
     let course = Failover {
         shared,

@@ -23,7 +23,7 @@ use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
-use crate::openai::streaming::Asked;
+use crate::openai::streaming::StreamMode;
 use crate::upstreams::{Key, KeyUse, Payload, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
@@ -85,7 +85,7 @@ pub fn outgoing(
     body: &Body,
     candidate: &Candidate<'_>,
     key: Option<&Key>,
-    asked: Asked,
+    asked: StreamMode,
 ) -> Result<Outgoing, Failure> {
     let request = session.req_header();
     let upstream = candidate.upstream;
@@ -125,23 +125,23 @@ fn named<'c>(context: &'c Context, body: &Body) -> Option<&'c str> {
 }
 
 /// How a candidate is asked, and what becomes of its answer's form.
-fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (Asked, Form) {
+fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (StreamMode, Form) {
     let wanted = &body.streaming;
     let streams = match candidate.transforms() {
         Some(transforms) if endpoint.has_both_forms && !body.is_form() => transforms.streams,
         _ => Streams::AsAsked,
     };
     let (stream, form) = match streams {
-        Streams::Always if !wanted.is_asked && wanted.is_possible => (true, Form::Aggregated),
-        Streams::Never if wanted.is_asked => {
+        Streams::Always if !wanted.is_requested && wanted.is_possible => (true, Form::Aggregated),
+        Streams::Never if wanted.is_requested => {
             let with_usage = wanted.includes_usage;
             (false, Form::Synthesized { with_usage })
         }
-        _ => (wanted.is_asked, Form::AsItComes),
+        _ => (wanted.is_requested, Form::AsItComes),
     };
     let can_tell = matches!(endpoint.stream, Stream::Chat | Stream::Completions);
     let usage = wanted.includes_usage || can_tell && candidate.upstream.include_usage;
-    (Asked { stream, usage }, form)
+    (StreamMode { stream, usage }, form)
 }
 
 /// What is expected of its answer.

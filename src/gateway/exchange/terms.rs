@@ -9,14 +9,14 @@ use super::answer::{Limit, Wants};
 use crate::gateway::failure::Phase;
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
-use crate::openai::streaming::Asked;
+use crate::openai::streaming::StreamMode;
 
 /// What is expected of the answer to one attempt.
 pub struct Terms {
     /// When the whole request has taken too long.
     pub deadline: Instant,
     /// What the upstream is asked for.
-    pub asked: Asked,
+    pub asked: StreamMode,
     /// What becomes of the answer's form.
     pub form: Form,
     /// Whether it is to be plain text.

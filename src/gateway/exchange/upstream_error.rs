@@ -19,7 +19,7 @@ use crate::gateway::failure::{Failure, Refusal};
 use crate::gateway::headers::{self, Media};
 use crate::gateway::upstream_error::{self, ERROR_PATIENCE, ErrorBody, filled, tell};
 use crate::openai::echo::Echo;
-use crate::openai::upstream_error::Complaint;
+use crate::openai::upstream_error::UpstreamError;
 use crate::openai::verdict::{self, Evidence, Reason};
 use crate::openai::{error, ratelimit, usage};
 use crate::runtime::Shared;
@@ -53,16 +53,16 @@ pub async fn refused(
         };
     let status = header.status.as_u16();
     let is_page = headers::media(&header.headers) == Media::Html;
-    let complaint = Complaint::read(&body).filter(|_| !is_page);
-    let complaint = complaint.unwrap_or_default();
+    let error = UpstreamError::read(&body).filter(|_| !is_page);
+    let error = error.unwrap_or_default();
     let verdict = verdict::judge(&match is_page {
         true => Evidence::Page { status },
         false => Evidence::Answer {
             status,
-            complaint: &complaint,
+            error: &error,
         },
     });
-    let message = complaint.message.as_deref();
+    let message = error.message.as_deref();
     let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
     let is_final = header.headers.get(headers::SHOULD_RETRY);
     Failed {
@@ -71,7 +71,7 @@ pub async fn refused(
         told: tell(
             upstream,
             verdict.reason,
-            filled(upstream, header, body, complaint.message, rest),
+            filled(upstream, header, body, error.message, rest),
         ),
         verdict,
     }
@@ -84,16 +84,16 @@ fn asks_to_wait(reason: Reason) -> bool {
 /// An error that came under a status of success, as the error that it is.
 pub fn under_success(
     upstream: &Upstream,
-    complaint: &Complaint,
+    error: &UpstreamError,
     whole: Option<&[u8]>,
     answer: &mut Answer,
 ) -> Failed {
     let usage = answer
         .events_mut()
         .and_then(|events| events.reading().usage);
-    judge(upstream, complaint, answer, |status, wait| {
+    judge(upstream, error, answer, |status, wait| {
         // What it was in keeps more of it, unless that was a stream.
-        let mut refusal = as_refusal(status, complaint, whole);
+        let mut refusal = as_refusal(status, error, whole);
         if let Some(wait) = wait {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             let seconds = HeaderValue::from(seconds);
@@ -106,13 +106,13 @@ pub fn under_success(
 /// A whole response that has failed: an answer with an id, and with a usage, which passes as it came.
 pub fn failed_response(
     upstream: &Upstream,
-    complaint: &Complaint,
+    error: &UpstreamError,
     body: Bytes,
     answer: &mut Answer,
     terms: &Terms,
 ) -> Failed {
     if matches!(terms.form, Form::Synthesized { .. }) {
-        return under_success(upstream, complaint, Some(&body), answer);
+        return under_success(upstream, error, Some(&body), answer);
     }
     let (body, usage) = walk(body.len(), || {
         let body = answer.echo.mask(body);
@@ -125,10 +125,10 @@ pub fn failed_response(
         Form::AsItComes | Form::Synthesized { .. } => answer.header.clone(),
     };
     header.headers.remove(CONTENT_LENGTH);
-    judge(upstream, complaint, answer, |_, _| Refusal {
+    judge(upstream, error, answer, |_, _| Refusal {
         header,
         body,
-        message: complaint.message.clone(),
+        message: error.message.clone(),
         usage,
         rest: None,
     })
@@ -138,14 +138,14 @@ pub fn failed_response(
 /// status that the error should have had and of the time to wait.
 fn judge(
     upstream: &Upstream,
-    complaint: &Complaint,
+    error: &UpstreamError,
     answer: &Answer,
     refusal: impl FnOnce(StatusCode, Option<Duration>) -> Refusal,
 ) -> Failed {
-    let verdict = verdict::judge(&Evidence::UnderSuccess(complaint));
-    let status = verdict::status_under_success(complaint, verdict.reason);
+    let verdict = verdict::judge(&Evidence::UnderSuccess(error));
+    let status = verdict::status_under_success(error, verdict.reason);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let message = complaint.message.as_deref();
+    let message = error.message.as_deref();
     let wait = ratelimit::wait(&answer.header.headers, message, SystemTime::now())
         .filter(|_| asks_to_wait(verdict.reason));
     Failed {
@@ -158,23 +158,23 @@ fn judge(
 
 /// What the client is told, within a stream that has begun, of an error that came in a form which
 /// clients do not know.
-pub fn told_in_stream(upstream: &Upstream, complaint: &Complaint) -> Failure {
-    let reason = verdict::judge(&Evidence::UnderSuccess(complaint)).reason;
-    let status = verdict::status_under_success(complaint, reason);
+pub fn told_in_stream(upstream: &Upstream, error: &UpstreamError) -> Failure {
+    let reason = verdict::judge(&Evidence::UnderSuccess(error)).reason;
+    let status = verdict::status_under_success(error, reason);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    tell(upstream, reason, as_refusal(status, complaint, None))
+    tell(upstream, reason, as_refusal(status, error, None))
 }
 
 /// An error that came under a status of success, as it should have come; `whole` is what it was in.
-fn as_refusal(status: StatusCode, complaint: &Complaint, whole: Option<&[u8]>) -> Refusal {
+fn as_refusal(status: StatusCode, error: &UpstreamError, whole: Option<&[u8]>) -> Refusal {
     let gathered = || {
-        let message = complaint.message.as_deref();
+        let message = error.message.as_deref();
         let message = message.unwrap_or("The model's provider told of an error.");
         let error = serde_json::json!({ "error": {
             "message": message,
-            "type": complaint.kind,
+            "type": error.kind,
             "param": null,
-            "code": complaint.code,
+            "code": error.code,
         }});
         let body = error.to_string();
         error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())
@@ -183,7 +183,7 @@ fn as_refusal(status: StatusCode, complaint: &Complaint, whole: Option<&[u8]>) -
     Refusal {
         header: headers::ours(status, "application/json"),
         body: Bytes::from(filled.unwrap_or_else(gathered)),
-        message: complaint.message.clone(),
+        message: error.message.clone(),
         usage: None,
         rest: None,
     }

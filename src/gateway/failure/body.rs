@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{INVALID, bad_request, error, privilege};
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
-use crate::openai::model_name::Unfit;
+use crate::openai::model_name::NameError;
 use crate::openai::request::{BodyError, MAX_DEPTH};
 
 /// Why a body was not even read to its end.
@@ -101,7 +101,7 @@ pub fn json(cause: &BodyError) -> ApiError {
 }
 
 /// What is said of a model's name that cannot be one, wherever it stands.
-pub fn model(why: Unfit) -> ApiError {
+pub fn model(why: NameError) -> ApiError {
     bad_request(
         Some("invalid_value"),
         Some("model"),

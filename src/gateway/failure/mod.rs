@@ -18,7 +18,7 @@ use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
 use crate::openai::form::FormError;
-use crate::openai::model_name::Unfit;
+use crate::openai::model_name::NameError;
 use crate::openai::privileges::Privilege;
 use crate::openai::references::Reference;
 use crate::openai::request::BodyError;
@@ -66,7 +66,7 @@ pub enum Failure {
     /// The query does not name a model.
     NoModelInQuery,
     /// The model's name in the query cannot be one.
-    ModelInQuery(Unfit),
+    ModelInQuery(NameError),
     /// One of `server.limits` turns the request away.
     Shed(Shed),
     /// The address sends more than the flood guard lets through.

@@ -32,7 +32,7 @@ use crate::config::Timeouts;
 use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
 use crate::openai::model_name;
-use crate::openai::upstream_error::Complaint;
+use crate::openai::upstream_error::UpstreamError;
 use crate::openai::verdict::{self, Evidence};
 use crate::openai::websocket::{self, Close, Offer, OpenError, REALTIME};
 use crate::runtime::Shared;
@@ -329,12 +329,12 @@ async fn decline(upstream: &Upstream, session: Box<Upstream1>, echo: &Echo) -> F
     if let Some(mut session) = session {
         session.shutdown().await;
     }
-    let complaint = Complaint::read(&body).unwrap_or_default();
+    let error = UpstreamError::read(&body).unwrap_or_default();
     let evidence = Evidence::Answer {
         status: header.status.as_u16(),
-        complaint: &complaint,
+        error: &error,
     };
     let reason = verdict::judge(&evidence).reason;
-    let refusal = upstream_error::filled(upstream, header, body, complaint.message, rest);
+    let refusal = upstream_error::filled(upstream, header, body, error.message, rest);
     upstream_error::tell(upstream, reason, refusal)
 }

@@ -6,7 +6,7 @@
 //! are noticed before, by `progress`. Fails when an answer grows beyond a bound, and when a stream
 //! ends before its answer does.
 //!
-//! Bounds: [`MAX_GATHERED_BYTES`] over all that is kept; `MAX_ITEMS` choices, calls of a choice,
+//! Bounds: [`MAX_AGGREGATED_BYTES`] over all that is kept; `MAX_ITEMS` choices, calls of a choice,
 //! items of a list that come in pieces, and members of any object that is merged; beyond these the
 //! answer cannot be gathered. Objects and lists of an unknown meaning are put together down to `MAX_DEPTH` levels,
 //! and below these the last one is kept whole.
@@ -29,7 +29,7 @@ use value::Budget;
 use walk::Fault;
 
 /// The most bytes of an answer that are gathered, counted over everything that is kept.
-pub const MAX_GATHERED_BYTES: usize = 32 << 20;
+pub const MAX_AGGREGATED_BYTES: usize = 32 << 20;
 
 /// The most bytes that are kept of a response for the case that it breaks. What comes behind them is left out.
 pub const MAX_PARTIAL_BYTES: usize = 256 << 10;
@@ -83,7 +83,7 @@ impl Aggregator {
         };
         Some(Self {
             answer,
-            budget: Budget::new(MAX_GATHERED_BYTES),
+            budget: Budget::new(MAX_AGGREGATED_BYTES),
             is_done: false,
             is_malformed: false,
             is_too_large: false,

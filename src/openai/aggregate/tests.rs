@@ -543,7 +543,7 @@ fn more_bytes_than_the_bound_are_too_many() {
         format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#)
     };
     let mut aggregator = aggregator(Stream::Chat);
-    let part = MAX_GATHERED_BYTES / 4;
+    let part = MAX_AGGREGATED_BYTES / 4;
     for _ in 0..3 {
         aggregator.see(piece(part).as_bytes()).unwrap();
     }
@@ -554,20 +554,20 @@ fn more_bytes_than_the_bound_are_too_many() {
     assert_eq!(aggregator.see(piece(1).as_bytes()), Err(TooLarge));
     assert_eq!(aggregator.see(b"[DONE]"), Err(TooLarge));
     let partial = aggregator.partial().unwrap();
-    assert!(partial.len() > MAX_GATHERED_BYTES - value::SLOT_BYTES);
+    assert!(partial.len() > MAX_AGGREGATED_BYTES - value::SLOT_BYTES);
 }
 
 #[test]
 fn what_is_replaced_counts_no_more() {
     let mut aggregator = aggregator(Stream::Chat);
-    let usage = "9".repeat(MAX_GATHERED_BYTES / 3);
+    let usage = "9".repeat(MAX_AGGREGATED_BYTES / 3);
     for n in 1..=8 {
         let event = format!(r#"{{"choices":[{{"index":0}}],"usage":[{n}{usage}]}}"#);
         aggregator.see(event.as_bytes()).unwrap();
     }
     // The place of what has shrunk is free again.
     aggregator.see(br#"{"choices":[],"usage":{}}"#).unwrap();
-    let text = "x".repeat(MAX_GATHERED_BYTES / 5 * 4);
+    let text = "x".repeat(MAX_AGGREGATED_BYTES / 5 * 4);
     let event = format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
     aggregator.see(event.as_bytes()).unwrap();
     aggregator.see(b"[DONE]").unwrap();

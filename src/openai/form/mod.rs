@@ -15,7 +15,7 @@ use std::{mem, str};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::model_name::{self, MAX_NAME_BYTES, Unfit};
+use super::model_name::{self, MAX_NAME_BYTES, NameError};
 use super::references::Reference;
 use super::slot::Slot;
 use header::{Field, Part};
@@ -67,7 +67,7 @@ pub enum FormError {
     /// The value of a part that we act on is longer than this many bytes.
     TooLong(&'static str, usize),
     /// The model's name cannot be one.
-    Model(Unfit),
+    Model(NameError),
     /// The value of a part has the wrong type.
     WrongType(&'static str, &'static str),
     /// A part names a model or something stored, where none may.
@@ -321,7 +321,7 @@ impl Scanner {
         }
         if value_bytes > MAX_VALUE_BYTES {
             return Err(match field {
-                Field::Model => FormError::Model(Unfit::TooLong),
+                Field::Model => FormError::Model(NameError::TooLong),
                 _ => FormError::TooLong(field.name(), MAX_VALUE_BYTES),
             });
         }
@@ -332,7 +332,8 @@ impl Scanner {
         let value = bytes.get(..value_bytes).unwrap_or_default();
         match field {
             Field::Model => {
-                let model = str::from_utf8(value).map_err(|_| FormError::Model(Unfit::NotText))?;
+                let model =
+                    str::from_utf8(value).map_err(|_| FormError::Model(NameError::NotText))?;
                 model_name::check(model).map_err(FormError::Model)?;
                 let range = self.position..self.position + value.len() as u64;
                 self.model = Some((model.to_owned(), range));
@@ -668,10 +669,10 @@ mod tests {
     fn values_that_mean_nothing_are_refused() {
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
         for (disposition, value, error) in [
-            (MODEL, "", FormError::Model(Unfit::Empty)),
-            (MODEL, "..", FormError::Model(Unfit::Dots)),
-            (MODEL, "a\r\nb", FormError::Model(Unfit::Control)),
-            (MODEL, &*long, FormError::Model(Unfit::TooLong)),
+            (MODEL, "", FormError::Model(NameError::Empty)),
+            (MODEL, "..", FormError::Model(NameError::Dots)),
+            (MODEL, "a\r\nb", FormError::Model(NameError::Control)),
+            (MODEL, &*long, FormError::Model(NameError::TooLong)),
             (
                 STREAM,
                 &*long,
@@ -685,7 +686,7 @@ mod tests {
         let mut latin = form(&[(MODEL, "gpt-4o")]).into_bytes();
         let at = latin.windows(3).position(|bytes| bytes == b"gpt").unwrap();
         latin[at] = 0xe9;
-        assert_eq!(read(latin), Err(FormError::Model(Unfit::NotText)));
+        assert_eq!(read(latin), Err(FormError::Model(NameError::NotText)));
     }
 
     #[test]

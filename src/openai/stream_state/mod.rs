@@ -1,7 +1,7 @@
 //! What the events of an upstream's stream mean to one who holds an answer back.
 //!
 //! Owns telling real output from what comes before it, errors in a stream that began well, and
-//! whether a stream came to its end. `sse` owns how events are framed, `complaint` what an error says;
+//! whether a stream came to its end. `sse` owns how events are framed, `error` what an error says;
 //! no text of an answer is kept. Never fails: an event of no known shape is [`Meaning::Malformed`], and
 //! a value of no known shape in the place of output is output, since nothing may be held back for
 //! ever only because we do not know it.
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::json::{List, MAX_ITEMS, Object, says, string};
 use super::sse::{Event, TooLong};
-use super::upstream_error::Complaint;
+use super::upstream_error::UpstreamError;
 use body::{Body, Choice};
 
 /// As many choices of an answer are told apart.
@@ -62,7 +62,7 @@ pub enum Meaning {
     /// The end marker `[DONE]`, or the event that ends a response well.
     Done,
     /// An error, with what is known of it.
-    Error(Complaint),
+    Error(UpstreamError),
     /// Not JSON, or of no shape that is known.
     Malformed,
 }
@@ -70,7 +70,7 @@ pub enum Meaning {
 impl Meaning {
     /// The error that an event tells that does not say what it is; else what it is taken for.
     fn or_error(self, is_unknown: bool, data: &[u8]) -> Self {
-        let told = is_unknown.then(|| Complaint::in_unknown_event(data));
+        let told = is_unknown.then(|| UpstreamError::in_unknown_event(data));
         told.flatten().map_or(self, Self::Error)
     }
 }
@@ -145,12 +145,12 @@ impl StreamState {
     /// is not, so that only what no server sends is taken for one more. That is no JSON at all, has
     /// a key written with escapes, lists more choices than any answer has, or is named otherwise
     /// than its type.
-    pub fn is_more_of_the_same(&self, event: &Event<'_>) -> bool {
+    pub fn can_skip(&self, event: &Event<'_>) -> bool {
         let Ok(data) = &event.data else {
             return false;
         };
         let is_object = data.first() == Some(&b'{') && data.last() == Some(&b'}');
-        if !is_object || event.name == Some(b"error") || Complaint::may_be_in(data) {
+        if !is_object || event.name == Some(b"error") || UpstreamError::may_be_in(data) {
             return false;
         }
         match self.stream {
@@ -210,7 +210,7 @@ impl StreamState {
         };
         match str::from_utf8(data).ok().and_then(read) {
             Some((json, body)) if named_error || body.tells_error() => {
-                Meaning::Error(Complaint::in_event(json))
+                Meaning::Error(UpstreamError::in_event(json))
             }
             Some((json, body)) => match self.stream {
                 Stream::Chat | Stream::Completions => self.read_chunk(json, &body),
@@ -218,7 +218,7 @@ impl StreamState {
                 Stream::Other => Meaning::Output,
             }
             .or_error(body.is_nameless() && name.is_none(), data),
-            None if named_error => Meaning::Error(Complaint::from_text(data)),
+            None if named_error => Meaning::Error(UpstreamError::from_text(data)),
             None if self.stream == Stream::Other => Meaning::Output.or_error(true, data),
             None => Meaning::Malformed.or_error(true, data),
         }
@@ -235,7 +235,7 @@ impl StreamState {
             return Meaning::Malformed;
         };
         if !choices.items.is_empty() && choices.items.iter().all(Choice::has_failed) {
-            return Meaning::Error(Complaint::in_event(json));
+            return Meaning::Error(UpstreamError::in_event(json));
         }
         self.has_unknown |= choices.has_more;
         let mut meaning = Meaning::Lifecycle;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     /// The error that an event tells.
-    fn error(stream: Stream, name: Option<&str>, data: impl AsRef<[u8]>) -> Complaint {
+    fn error(stream: Stream, name: Option<&str>, data: impl AsRef<[u8]>) -> UpstreamError {
         let data = data.as_ref();
         let mut progress = StreamState::new(stream);
         let Meaning::Error(error) = progress.see(&event(name, data)) else {
@@ -337,9 +337,9 @@ mod tests {
         error
     }
 
-    fn told(code: &str, kind: &str, message: &str, status: u16) -> Complaint {
+    fn told(code: &str, kind: &str, message: &str, status: u16) -> UpstreamError {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Complaint {
+        UpstreamError {
             code: text(code),
             kind: text(kind),
             message: text(message),
@@ -383,9 +383,7 @@ mod tests {
     fn what_only_goes_on_need_not_be_seen() {
         let mut chat = StreamState::new(Stream::Chat);
         let more = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
-        let is_more = |chat: &StreamState, json: &str| {
-            chat.is_more_of_the_same(&event(None, json.as_bytes()))
-        };
+        let is_more = |chat: &StreamState, json: &str| chat.can_skip(&event(None, json.as_bytes()));
         assert!(!is_more(&chat, more), "no choice has begun");
         chat.see(&event(None, more.as_bytes()));
         assert!(is_more(&chat, more));
@@ -412,7 +410,7 @@ mod tests {
         other.see(&event(None, more.replace(":0", ":1").as_bytes()));
         assert!(!is_more(&other, more), "another choice has begun");
         let responses = StreamState::new(Stream::Responses);
-        let named = |name| responses.is_more_of_the_same(&event(Some(name), b"{}"));
+        let named = |name| responses.can_skip(&event(Some(name), b"{}"));
         assert!(named("response.output_text.delta"));
         assert!(!named("response.completed") && !named("error"));
     }
@@ -1016,7 +1014,7 @@ mod tests {
                 let mut begun = StreamState::new(stream);
                 let output = r#"{"type":"x.delta","delta":"x","choices":[{"index":0,"text":"x"}]}"#;
                 assert_eq!(begun.see(&event(None, output.as_bytes())), Meaning::Output);
-                assert!(!begun.is_more_of_the_same(&event(None, data.as_bytes())));
+                assert!(!begun.can_skip(&event(None, data.as_bytes())));
             }
         }
     }
@@ -1128,7 +1126,7 @@ mod tests {
                 ),
                 (
                     format!(r#"{{"error":{inner}}}"#),
-                    Meaning::Error(Complaint::default()),
+                    Meaning::Error(UpstreamError::default()),
                 ),
                 ("{\"choices\":[".repeat(100_000), Meaning::Malformed),
                 (inner.clone(), Meaning::Malformed),
@@ -1231,7 +1229,7 @@ mod tests {
                 let json = format!(r#"{{"choices":[{}]{rest}"#, choices.join(","));
                 let event = event(None, json.as_bytes());
                 let before = (progress.choices.clone(), progress.ending());
-                let is_more = progress.is_more_of_the_same(&event);
+                let is_more = progress.can_skip(&event);
                 let meaning = progress.see(&event);
                 if is_more {
                     skipped += 1;

@@ -15,16 +15,16 @@ use super::stream_state::Stream;
 
 /// The most bytes of events that are made of one answer. An answer that would need more, for it
 /// has very many parts, is not unfolded.
-pub const MAX_UNFOLDED_BYTES: usize = 128 << 20;
+pub const MAX_SYNTHESIZED_BYTES: usize = 128 << 20;
 
 /// The events of the stream that would have ended in this answer, as they go over the wire; `None`
-/// when it is not of the known shape or needs more than [`MAX_UNFOLDED_BYTES`], and for
+/// when it is not of the known shape or needs more than [`MAX_SYNTHESIZED_BYTES`], and for
 /// [`Stream::Other`].
 ///
 /// `include_usage` says whether a chat or a legacy completion is to tell its usage, in a chunk of
 /// its own; a response always does.
 pub fn synthesize(stream: Stream, answer: &[u8], include_usage: bool) -> Option<Vec<u8>> {
-    unfold_within(MAX_UNFOLDED_BYTES, stream, answer, include_usage)
+    unfold_within(MAX_SYNTHESIZED_BYTES, stream, answer, include_usage)
 }
 
 fn unfold_within(

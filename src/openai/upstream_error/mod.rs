@@ -29,7 +29,7 @@ const FAILED: &str = r#""failed""#;
 /// What an upstream says went wrong. What it does not say, or not as a text or a number, is
 /// `None`; texts are cut at 8 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Complaint {
+pub struct UpstreamError {
     /// The cause, as in `rate_limit_exceeded`.
     pub code: Option<String>,
     /// The class, as in `server_error`.
@@ -47,22 +47,22 @@ pub enum Content {
     /// An answer, as far as can be told.
     Answer,
     /// An error in the place of an answer.
-    Error(Complaint),
+    Error(UpstreamError),
     /// A response whose `status` is `failed`: it has an error, and may have an id and a usage.
-    FailedResponse(Complaint),
+    FailedResponse(UpstreamError),
     /// Not JSON, or JSON that is neither an object nor an array, as all answers in JSON are.
     NotAnAnswer,
 }
 
 /// How an event of a stream tells an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum ErrorForm {
     /// In its API's own form, which clients know.
-    InApiForm,
+    Api,
     /// Within a part of an answer, which clients take for no more than that.
-    InChunk,
+    Chunk,
     /// In a form of its own, which clients do not know.
-    Otherwise,
+    Unknown,
 }
 
 /// UTF-8's, which some servers put before their JSON.
@@ -71,7 +71,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What nearly every event that tells an error has in it.
 static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
 
-impl Complaint {
+impl UpstreamError {
     /// Whether there may be one in these bytes, looked for without parsing: a key, a type or an object
     /// that is called `error`.
     pub fn may_be_in(json: &[u8]) -> bool {
@@ -182,7 +182,7 @@ impl Content {
             };
         };
         if is(told.object, RESPONSE) && is(told.status, FAILED) {
-            return Self::FailedResponse(Complaint::of(told));
+            return Self::FailedResponse(UpstreamError::of(told));
         }
         let has_answer = told.has_answer();
         if !told.tells_error() && (has_answer || !told.is_bare_error()) {
@@ -190,15 +190,15 @@ impl Content {
         }
         // Some servers put an empty error beside each answer.
         let may_be_empty = has_answer && told.failed_choice().is_none();
-        let complaint = Complaint::of(told);
-        match may_be_empty && complaint.says_nothing() {
+        let error = UpstreamError::of(told);
+        match may_be_empty && error.says_nothing() {
             true => Self::Answer,
-            false => Self::Error(complaint),
+            false => Self::Error(error),
         }
     }
 }
 
-impl Telling {
+impl ErrorForm {
     /// How an event does it. `typed` says whether its API names its events, and with it errors.
     pub fn of(name: Option<&[u8]>, data: &[u8], typed: bool) -> Self {
         let told: Told<'_> = serde_json::from_slice(data).unwrap_or_default();
@@ -208,9 +208,9 @@ impl Telling {
             false => says(told.error),
         };
         match is_in_form {
-            true => Self::InApiForm,
-            false if says(told.choices) => Self::InChunk,
-            false => Self::Otherwise,
+            true => Self::Api,
+            false if says(told.choices) => Self::Chunk,
+            false => Self::Unknown,
         }
     }
 }
@@ -236,9 +236,9 @@ mod tests {
         assert!(matches!(Content::of(both.as_bytes()), Content::Error(_)));
     }
 
-    fn told(code: &str, kind: &str, message: &str, status: u16) -> Complaint {
+    fn told(code: &str, kind: &str, message: &str, status: u16) -> UpstreamError {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Complaint {
+        UpstreamError {
             code: text(code),
             kind: text(kind),
             message: text(message),
@@ -358,7 +358,7 @@ mod tests {
         ] {
             let body = body.as_bytes();
             let shown = String::from_utf8_lossy(body);
-            assert_eq!(Complaint::read(body), Some(expected.clone()), "{shown}");
+            assert_eq!(UpstreamError::read(body), Some(expected.clone()), "{shown}");
             // Neither does any of them pass for an answer.
             let (Content::Error(told) | Content::FailedResponse(told)) = Content::of(body) else {
                 panic!("{shown}");
@@ -442,7 +442,7 @@ mod tests {
         ];
         for body in cases {
             let shown = String::from_utf8_lossy(body);
-            assert_eq!(Complaint::read(body), None, "{shown}");
+            assert_eq!(UpstreamError::read(body), None, "{shown}");
         }
     }
 
@@ -451,8 +451,8 @@ mod tests {
         let long = "é".repeat(MAX_TEXT_BYTES);
         let json =
             format!(r#"{{"error":{{"message":"x{long}","code":"{long}","status":"{long}"}}}}"#);
-        let complaint = Complaint::read(json.as_bytes()).unwrap();
-        for text in [complaint.message, complaint.code, complaint.kind] {
+        let error = UpstreamError::read(json.as_bytes()).unwrap();
+        for text in [error.message, error.code, error.kind] {
             let bytes = text.unwrap().len();
             assert!((MAX_TEXT_BYTES - 1..=MAX_TEXT_BYTES).contains(&bytes));
         }
@@ -462,11 +462,11 @@ mod tests {
     fn depth_costs_no_stack() {
         for (open, close) in [("[", "]"), ("{\"error\":", "}")] {
             let nested = open.repeat(100_000) + "1" + &close.repeat(100_000);
-            Complaint::read(nested.as_bytes());
+            UpstreamError::read(nested.as_bytes());
             let inner = format!(r#"{{"error":{nested},"detail":{nested}}}"#);
             assert_eq!(
-                Complaint::read(inner.as_bytes()),
-                Some(Complaint::default())
+                UpstreamError::read(inner.as_bytes()),
+                Some(UpstreamError::default())
             );
         }
     }

@@ -22,7 +22,7 @@ use counts::{Counts, Fields};
 
 pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
 pub use members::{MAX_VALUE_BYTES, Members};
-pub use stream_usage::{StreamUsage, mention};
+pub use stream_usage::{StreamUsage, find_key};
 
 /// What one answer has used, in tokens unless said otherwise.
 ///

@@ -32,7 +32,7 @@ pub struct StreamUsage {
 impl StreamUsage {
     /// Takes the data of the next event. One without a usage is not parsed.
     pub fn see(&mut self, data: &[u8]) {
-        if let Some(at) = mention(data) {
+        if let Some(at) = find_key(data) {
             self.see_at(data, at);
         }
     }
@@ -63,7 +63,7 @@ impl StreamUsage {
 }
 
 /// Where a usage is mentioned first in some JSON: what has no such key tells none.
-pub fn mention(data: &[u8]) -> Option<usize> {
+pub fn find_key(data: &[u8]) -> Option<usize> {
     USAGE.find(data)
 }
 

@@ -1,12 +1,12 @@
-//! What the status, the names and the message of a complaint mean.
+//! What the status, the names and the message of an error mean.
 //!
 //! Owns the codes and classes by which servers call the same thing, as data; `overflow` has the
-//! wordings of what is too long, `bearing` what concerns a key. Does not know what follows from a
+//! wordings of what is too long, `scope` what concerns a key. Does not know what follows from a
 //! meaning (`verdict`). Never fails: what means nothing to us is taken by its status alone.
 
-use super::bearing::{self, Bearing};
+use super::scope::{self, Scope};
 use super::{Reason, overflow, response_codes};
-use crate::openai::upstream_error::Complaint;
+use crate::openai::upstream_error::UpstreamError;
 
 /// A code or a class that is longer is no name that we know.
 const MAX_NAME_BYTES: usize = 64;
@@ -93,8 +93,8 @@ const NO_REGION: [&str; 2] = [
 /// no other key would take it, and no waiting helps.
 const TOO_LARGE: &str = "request too large";
 
-/// The signs of a complaint.
-pub(super) struct Signs {
+/// The patterns of an error.
+pub(super) struct ErrorPatterns {
     /// The code and the class, in a form in which every server's spelling is the same:
     /// `modelnotfound` for `model_not_found` and `ModelNotFound`. Empty where there is none.
     names: [String; 2],
@@ -102,11 +102,11 @@ pub(super) struct Signs {
     message: String,
 }
 
-impl Signs {
-    pub(super) fn of(complaint: &Complaint) -> Self {
-        let message = complaint.message.as_deref().unwrap_or_default();
+impl ErrorPatterns {
+    pub(super) fn of(error: &UpstreamError) -> Self {
+        let message = error.message.as_deref().unwrap_or_default();
         Self {
-            names: [&complaint.code, &complaint.kind].map(|name| plain(name.as_deref())),
+            names: [&error.code, &error.kind].map(|name| plain(name.as_deref())),
             message: message.to_ascii_lowercase(),
         }
     }
@@ -126,14 +126,14 @@ impl Signs {
     }
 
     /// What a failure with this status says of the key that it answers.
-    pub(super) fn bearing(&self, status: u16, reason: Reason) -> Bearing {
+    pub(super) fn scope(&self, status: u16, reason: Reason) -> Scope {
         let begins = |starts: &[&str]| starts.iter().any(|start| self.message.starts_with(start));
         let is_told = match status {
             400 => begins(&NO_MONEY) || begins(&NO_KEY),
             402 | 403 | 429 => begins(&NO_MONEY),
             _ => false,
         };
-        bearing::bearing(reason, &self.names, &self.message, is_told)
+        scope::scope(reason, &self.names, &self.message, is_told)
     }
 
     /// The status that an error would have had that came without one, if its names say it.

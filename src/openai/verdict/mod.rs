@@ -1,22 +1,22 @@
 //! What an attempt showed, and what is to be done about it.
 //!
 //! Owns the reasons for which attempts fail, and what follows from each: whose fault it is, what is
-//! done next, whether it was free, its status. What a complaint means is read by `signs`, with the codes
-//! of failed responses in `response_codes`; what it says of a key, by `bearing`. Does not know how often
+//! done next, whether it was free, its status. What an error means is read by `patterns`, with the codes
+//! of failed responses in `response_codes`; what it says of a key, by `scope`. Does not know how often
 //! something is tried (`gateway/course`), how long a key is cooling down (`upstreams/cooldown`), and what
 //! a client is told (`gateway/failure`). Never fails: each failure has a reason.
 
-mod bearing;
 mod error_patterns;
 mod overflow;
 mod response_codes;
+mod scope;
 
 use std::fmt;
 
-use super::upstream_error::Complaint;
-use error_patterns::Signs;
+use super::upstream_error::UpstreamError;
+use error_patterns::ErrorPatterns;
 
-pub use bearing::Bearing;
+pub use scope::Scope;
 
 /// What an attempt showed.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub enum Evidence<'a> {
     /// The request was sent whole, and the connection broke without an answer.
     Lost,
     /// What came is no HTTP, or HTML or another type where JSON or events belong.
-    Garbage,
+    InvalidResponse,
     /// No real output came within the time for the first of it.
     Silent,
     /// The whole time is over.
@@ -44,7 +44,7 @@ pub enum Evidence<'a> {
         /// The status.
         status: u16,
         /// What the body says.
-        complaint: &'a Complaint,
+        error: &'a UpstreamError,
     },
     /// A web page with an error status.
     Page {
@@ -52,7 +52,7 @@ pub enum Evidence<'a> {
         status: u16,
     },
     /// An error came under a status of success: in a whole answer, or as an event of a stream.
-    UnderSuccess(&'a Complaint),
+    UnderSuccess(&'a UpstreamError),
 }
 
 /// Why an attempt failed: the names in metrics, in logs and under `on:` of the configuration.
@@ -118,7 +118,7 @@ pub enum Blame {
 
 /// What is done next, unless the rule says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum NextStep {
     /// Once more, here: another server or connection of the same target is fine.
     SameTarget,
     /// The same target with another key; where there is none, another target.
@@ -135,15 +135,15 @@ pub struct Verdict {
     /// Why it failed.
     pub reason: Reason,
     /// What is done next.
-    pub remedy: Remedy,
+    pub next_step: NextStep,
     /// What it says of the key.
-    pub bearing: Bearing,
+    pub scope: Scope,
 }
 
 /// What follows from a reason.
 struct Traits {
     name: &'static str,
-    remedy: Remedy,
+    next_step: NextStep,
     blames: Blame,
     is_free: bool,
     /// The usual status of an error for this reason; 502 for what is no error of the upstream's own.
@@ -179,8 +179,8 @@ impl Reason {
     #[rustfmt::skip]
     const fn traits(self) -> Traits {
         use Blame::{Key, Nobody, Server, Target};
-        use Remedy::{Client, OtherKey, OtherTarget, SameTarget};
-        let (name, remedy, blames, is_free, status) = match self {
+        use NextStep::{Client, OtherKey, OtherTarget, SameTarget};
+        let (name, next_step, blames, is_free, status) = match self {
             Self::RateLimited =>     ("rate_limited",     OtherKey,    Key,    true,  429),
             Self::OutOfCredit =>     ("out_of_credit",    OtherKey,    Key,    true,  429),
             Self::KeyRefused =>      ("key_refused",      OtherKey,    Key,    true,  401),
@@ -204,7 +204,7 @@ impl Reason {
             Self::ContextLength =>   ("context_length",   Client,      Nobody, false, 400),
             Self::BadRequest =>      ("bad_request",      Client,      Nobody, true,  400),
         };
-        Traits { name, remedy, blames, is_free, status }
+        Traits { name, next_step, blames, is_free, status }
     }
 
     /// Its name, in `snake_case`.
@@ -224,8 +224,8 @@ impl Reason {
     }
 
     /// What is done next, unless the rule says otherwise.
-    pub fn remedy(self) -> Remedy {
-        self.traits().remedy
+    pub fn next_step(self) -> NextStep {
+        self.traits().next_step
     }
 
     /// Whether the upstream has certainly not charged for the attempt: it never had the whole
@@ -251,13 +251,13 @@ const UNKNOWN_STATUS: u16 = 500;
 
 /// What an attempt came to.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
-    let mut bearing = Bearing::Request;
-    let mut told = |complaint: &Complaint, status: Option<u16>| {
-        let signs = Signs::of(complaint);
-        let status = status.or_else(|| signs.usual_status());
+    let mut scope = Scope::Request;
+    let mut told = |error: &UpstreamError, status: Option<u16>| {
+        let patterns = ErrorPatterns::of(error);
+        let status = status.or_else(|| patterns.usual_status());
         let status = status.unwrap_or(UNKNOWN_STATUS);
-        let reason = signs.reason(status);
-        bearing = signs.bearing(status, reason);
+        let reason = patterns.reason(status);
+        scope = patterns.scope(status, reason);
         reason
     };
     let reason = match *evidence {
@@ -265,38 +265,38 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         Evidence::Tls => Reason::Tls,
         Evidence::NotSent => Reason::NotSent,
         Evidence::Lost => Reason::Lost,
-        Evidence::Garbage => Reason::InvalidResponse,
+        Evidence::InvalidResponse => Reason::InvalidResponse,
         Evidence::Silent => Reason::Silent,
         Evidence::Late => Reason::Late,
         Evidence::Cut => Reason::Cut,
         Evidence::Empty => Reason::Empty,
-        Evidence::Answer { status, complaint } => told(complaint, Some(status)),
-        Evidence::UnderSuccess(complaint) => told(complaint, complaint.status),
+        Evidence::Answer { status, error } => told(error, Some(status)),
+        Evidence::UnderSuccess(error) => told(error, error.status),
         Evidence::Page { status } => {
-            let reason = told(&Complaint::default(), Some(status));
+            let reason = told(&UpstreamError::default(), Some(status));
             // A firewall before the API refuses a request for what is in it.
             if status == 403 {
-                bearing = Bearing::Request;
+                scope = Scope::Request;
             }
             reason
         }
     };
     Verdict {
         reason,
-        remedy: reason.remedy(),
-        bearing,
+        next_step: reason.next_step(),
+        scope,
     }
 }
 
 /// The status of an error that came under a status of success, for this reason: its own, else the one
 /// that usually goes with it.
-pub fn status_under_success(complaint: &Complaint, reason: Reason) -> u16 {
+pub fn status_under_success(error: &UpstreamError, reason: Reason) -> u16 {
     let usual = || match reason {
         // These have several.
-        Reason::BadRequest | Reason::ServerError => Signs::of(complaint).usual_status(),
+        Reason::BadRequest | Reason::ServerError => ErrorPatterns::of(error).usual_status(),
         _ => None,
     };
-    let told = complaint.status.or_else(usual);
+    let told = error.status.or_else(usual);
     told.unwrap_or_else(|| reason.traits().status)
 }
 
@@ -308,7 +308,7 @@ impl Reasons {
     /// All reasons for which, unless the rule says otherwise, something else is tried.
     pub fn moving_on() -> Self {
         let all = Reason::ALL.iter().copied();
-        all.filter(|reason| reason.remedy() != Remedy::Client)
+        all.filter(|reason| reason.next_step() != NextStep::Client)
             .collect()
     }
 
@@ -333,9 +333,9 @@ const fn bit(reason: Reason) -> u32 {
 mod tests {
     use super::*;
 
-    fn complaint(code: &str, kind: &str, message: &str) -> Complaint {
+    fn error(code: &str, kind: &str, message: &str) -> UpstreamError {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Complaint {
+        UpstreamError {
             code: text(code),
             kind: text(kind),
             message: text(message),
@@ -343,12 +343,12 @@ mod tests {
         }
     }
 
-    fn answer(status: u16, complaint: &Complaint) -> Reason {
-        judge(&Evidence::Answer { status, complaint }).reason
+    fn answer(status: u16, error: &UpstreamError) -> Reason {
+        judge(&Evidence::Answer { status, error }).reason
     }
 
-    fn event(complaint: &Complaint) -> Reason {
-        judge(&Evidence::UnderSuccess(complaint)).reason
+    fn event(error: &UpstreamError) -> Reason {
+        judge(&Evidence::UnderSuccess(error)).reason
     }
 
     #[test]
@@ -375,8 +375,8 @@ mod tests {
     #[test]
     fn what_a_connection_showed_has_a_verdict() {
         use Blame::{Server, Target};
-        use Remedy::{Client, OtherTarget, SameTarget};
-        for (evidence, reason, remedy, blame, free) in [
+        use NextStep::{Client, OtherTarget, SameTarget};
+        for (evidence, reason, next_step, blame, free) in [
             (
                 Evidence::Unreachable,
                 Reason::Unreachable,
@@ -394,7 +394,7 @@ mod tests {
             ),
             (Evidence::Lost, Reason::Lost, Client, Server, false),
             (
-                Evidence::Garbage,
+                Evidence::InvalidResponse,
                 Reason::InvalidResponse,
                 OtherTarget,
                 Target,
@@ -405,11 +405,11 @@ mod tests {
             (Evidence::Cut, Reason::Cut, SameTarget, Server, false),
             (Evidence::Empty, Reason::Empty, OtherTarget, Target, false),
         ] {
-            let bearing = Bearing::Request;
+            let scope = Scope::Request;
             let expected = Verdict {
                 reason,
-                remedy,
-                bearing,
+                next_step,
+                scope,
             };
             assert_eq!(judge(&evidence), expected);
             assert_eq!(
@@ -423,8 +423,8 @@ mod tests {
     #[test]
     fn an_answer_has_a_verdict() {
         use Blame::{Key, Nobody, Server, Target};
-        use Remedy::{Client, OtherKey, OtherTarget, SameTarget};
-        for (status, reason, remedy, blame) in [
+        use NextStep::{Client, OtherKey, OtherTarget, SameTarget};
+        for (status, reason, next_step, blame) in [
             (429, Reason::RateLimited, OtherKey, Key),
             (402, Reason::OutOfCredit, OtherKey, Key),
             (401, Reason::KeyRefused, OtherKey, Key),
@@ -447,17 +447,17 @@ mod tests {
             (302, Reason::InvalidResponse, OtherTarget, Target),
             (999, Reason::InvalidResponse, OtherTarget, Target),
         ] {
-            let complaint = Complaint::default();
+            let error = UpstreamError::default();
             let verdict = judge(&Evidence::Answer {
                 status,
-                complaint: &complaint,
+                error: &error,
             });
             assert_eq!(
-                (verdict.reason, verdict.remedy),
-                (reason, remedy),
+                (verdict.reason, verdict.next_step),
+                (reason, next_step),
                 "{status}"
             );
-            let is_of_key = verdict.bearing != Bearing::Request;
+            let is_of_key = verdict.scope != Scope::Request;
             assert_eq!(is_of_key, blame == Key, "{status}");
             assert_eq!(reason.blames(), blame, "{status}");
         }
@@ -498,9 +498,9 @@ mod tests {
         ] {
             for name in names.split(' ') {
                 for told in [
-                    complaint(name, "", "m"),
-                    complaint("", name, "m"),
-                    complaint("x", name, ""),
+                    error(name, "", "m"),
+                    error("", name, "m"),
+                    error("x", name, ""),
                 ] {
                     for status in [400, 401, 403, 404, 413, 429, 500, 503, 502] {
                         assert_eq!(answer(status, &told), reason, "{status} {told:?}");
@@ -533,7 +533,7 @@ mod tests {
             ("insufficient_quota", "requests", Reason::OutOfCredit),
             ("rate_limit_exceeded", "server_error", Reason::RateLimited),
         ] {
-            let told = complaint(code, kind, "");
+            let told = error(code, kind, "");
             assert_eq!(answer(403, &told), reason, "{told:?}");
             assert_eq!(event(&told), reason, "{told:?}");
         }
@@ -624,10 +624,10 @@ mod tests {
                 Reason::ServerError,
             ),
         ] {
-            let told = complaint("", "", message);
+            let told = error("", "", message);
             assert_eq!(answer(status, &told), reason, "{status} {message}");
         }
-        let limited = complaint("", "RESOURCE_EXHAUSTED", "You exceeded your current quota");
+        let limited = error("", "RESOURCE_EXHAUSTED", "You exceeded your current quota");
         assert_eq!(answer(429, &limited), Reason::RateLimited);
     }
 
@@ -640,8 +640,8 @@ mod tests {
             "billing",
         ] {
             for status in [400, 404, 429, 500] {
-                let told = complaint("", "", &format!("Invalid value: '{quoted}'"));
-                let bare = complaint("", "", "");
+                let told = error("", "", &format!("Invalid value: '{quoted}'"));
+                let bare = error("", "", "");
                 assert_eq!(
                     answer(status, &told),
                     answer(status, &bare),
@@ -653,8 +653,8 @@ mod tests {
 
     #[test]
     fn a_refusal_concerns_the_whole_key_only_where_a_code_says_so() {
-        use Bearing::{Key, Model, Request};
-        for (status, code, message, bearing) in [
+        use Scope::{Key, Model, Request};
+        for (status, code, message, scope) in [
             (401, "invalid_api_key", "", Key),
             (401, "account_deactivated", "", Key),
             (429, "insufficient_quota", "", Key),
@@ -711,25 +711,21 @@ mod tests {
             (400, "invalid_value", "", Request),
             (503, "insufficient_capacity", "", Request),
         ] {
-            let told = complaint(code, "", message);
+            let told = error(code, "", message);
             let verdict = judge(&Evidence::Answer {
                 status,
-                complaint: &told,
+                error: &told,
             });
-            assert_eq!(verdict.bearing, bearing, "{status} {told:?}");
+            assert_eq!(verdict.scope, scope, "{status} {told:?}");
         }
-        for (status, reason, bearing) in [
+        for (status, reason, scope) in [
             (403, Reason::KeyRefused, Request),
             (401, Reason::KeyRefused, Model),
             (429, Reason::RateLimited, Model),
             (502, Reason::ServerError, Request),
         ] {
             let verdict = judge(&Evidence::Page { status });
-            assert_eq!(
-                (verdict.reason, verdict.bearing),
-                (reason, bearing),
-                "{status}"
-            );
+            assert_eq!((verdict.reason, verdict.scope), (reason, scope), "{status}");
         }
     }
 
@@ -757,7 +753,7 @@ mod tests {
             ),
             ("", "not_found_error", "model: x", Reason::ModelMissing),
         ] {
-            let told = complaint(code, kind, message);
+            let told = error(code, kind, message);
             assert_eq!(event(&told), reason, "{told:?}");
         }
         for (status, reason) in [
@@ -766,9 +762,9 @@ mod tests {
             (401, Reason::KeyRefused),
             (503, Reason::Overloaded),
         ] {
-            let told = Complaint {
+            let told = UpstreamError {
                 status: Some(status),
-                ..complaint("", "server_error", "")
+                ..error("", "server_error", "")
             };
             assert_eq!(event(&told), reason, "{status}");
         }
@@ -776,9 +772,9 @@ mod tests {
 
     #[test]
     fn each_code_of_a_failed_response_has_its_status_and_its_verdict() {
-        use Remedy::{Client, OtherKey, OtherTarget};
+        use NextStep::{Client, OtherKey, OtherTarget};
         let mut seen = 0;
-        for (codes, status, reason, remedy) in [
+        for (codes, status, reason, next_step) in [
             ("rate_limit_exceeded", 429, Reason::RateLimited, OtherKey),
             ("server_error", 500, Reason::ServerError, OtherTarget),
             (
@@ -807,9 +803,13 @@ mod tests {
             for code in codes.split_whitespace() {
                 let row = response_codes::CODES.iter().find(|row| row.0 == code);
                 assert_eq!(row, Some(&(code, status, reason)));
-                let told = complaint(code, "", "m");
+                let told = error(code, "", "m");
                 let verdict = judge(&Evidence::UnderSuccess(&told));
-                assert_eq!((verdict.reason, verdict.remedy), (reason, remedy), "{code}");
+                assert_eq!(
+                    (verdict.reason, verdict.next_step),
+                    (reason, next_step),
+                    "{code}"
+                );
                 assert_eq!(status_under_success(&told, reason), status, "{code}");
                 seen += 1;
             }
@@ -839,10 +839,10 @@ mod tests {
             ("invalid_api_key", "invalid_request_error", "", 401),
             ("unsupported_country_region_territory", "", "", 403),
         ] {
-            let told = complaint(code, kind, message);
+            let told = error(code, kind, message);
             let reason = event(&told);
             assert_eq!(status_under_success(&told, reason), status, "{told:?}");
-            let told = Complaint {
+            let told = UpstreamError {
                 status: Some(418),
                 ..told
             };
@@ -852,7 +852,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_too_long_is_none() {
-        let long = complaint(&"insufficient_quota".repeat(4), "", "");
+        let long = error(&"insufficient_quota".repeat(4), "", "");
         assert_eq!(answer(400, &long), Reason::BadRequest);
     }
 

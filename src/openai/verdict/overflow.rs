@@ -1,7 +1,7 @@
 //! How servers say that a request is too long for the model.
 //!
 //! Owns their wordings, as data, and telling them from what a message quotes of a request. Does not
-//! handle codes and classes that mean the same (`signs`). Never fails: a wording that is not known is
+//! handle codes and classes that mean the same (`patterns`). Never fails: a wording that is not known is
 //! not found.
 
 /// What is in such a message: small letters, `#` for a number. They come from the engines' code, and

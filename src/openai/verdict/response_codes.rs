@@ -1,6 +1,6 @@
 //! The codes of a response that has failed.
 //!
-//! Owns OpenAI's `ResponseError.code`, with the status and the reason of each, as data. `signs` has the
+//! Owns OpenAI's `ResponseError.code`, with the status and the reason of each, as data. `patterns` has the
 //! codes and classes of everything else. Never fails: another code has no row.
 
 use super::Reason;
@@ -34,7 +34,7 @@ pub(super) const CODES: [(&str, u16, Reason); 21] = [
     ("image_file_not_found",           400, Reason::BadRequest),
 ];
 
-/// The status that goes with a code; `name` is as [`super::signs`] spells it.
+/// The status that goes with a code; `name` is as [`super::patterns`] spells it.
 pub(super) fn status(name: &str) -> Option<u16> {
     find(name).map(|(status, _)| status)
 }

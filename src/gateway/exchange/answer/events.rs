@@ -16,7 +16,7 @@ use crate::openai::changes::Changes;
 use crate::openai::echo::{Echo, Masking};
 use crate::openai::rewrite::Rewrites;
 use crate::openai::sse::{Event, MAX_EVENT_BYTES, Parser};
-use crate::openai::upstream_error::Complaint;
+use crate::openai::upstream_error::UpstreamError;
 use crate::workers::walk;
 
 /// As much of an event that has not ended is held; of a longer one what is there passes.
@@ -88,7 +88,7 @@ impl EventReader {
         let error = self.observers.error_mut();
         let is_error = error.is_some();
         if let Some(error) = error {
-            self.echo.mask_complaint(error);
+            self.echo.mask_error(error);
         }
         if self.masking.is_none() && (is_unread || is_error) {
             self.masking = Some(Box::new(Masking::new(self.echo.clone())));
@@ -150,7 +150,7 @@ impl EventReader {
     }
 
     /// The error that an event told.
-    pub fn error(&self) -> Option<&Complaint> {
+    pub fn error(&self) -> Option<&UpstreamError> {
         self.observers.error()
     }
 

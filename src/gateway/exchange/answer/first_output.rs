@@ -15,7 +15,7 @@ use super::{Answer, Broken, EventReader, Limit, Reader};
 use crate::gateway::exchange::terms::{Form, Terms};
 use crate::gateway::headers;
 use crate::observe::attempts::Until;
-use crate::openai::upstream_error::{Complaint, Content};
+use crate::openai::upstream_error::{Content, UpstreamError};
 
 /// A stream that has said nothing by then passes as it is.
 const MAX_EVENTS: usize = 64;
@@ -33,9 +33,9 @@ pub enum NoAnswer {
     /// A whole answer that says nothing.
     Empty,
     /// An error under a status of success, and the body that told it, where that was no stream.
-    Error(Complaint, Option<Bytes>),
+    Error(UpstreamError, Option<Bytes>),
     /// A whole response that has failed.
-    FailedResponse(Complaint, Bytes),
+    FailedResponse(UpstreamError, Bytes),
     /// It broke off after it had begun.
     Cut(&'static str),
     /// It cannot be given in the form that the client wants.
@@ -66,7 +66,7 @@ pub async fn wait(answer: &mut Answer, terms: &Terms, limit: Limit) -> Result<Un
 /// A long answer is not read before it passes: the key in it is masked where it may be an error.
 fn mask_long(answer: &mut Answer) {
     if let Reader::Json(json) = &mut answer.reader
-        && answer.ready.iter().any(Complaint::may_be_in)
+        && answer.ready.iter().any(UpstreamError::may_be_in)
     {
         json.mask(answer.echo.clone());
     }
@@ -159,7 +159,9 @@ fn masked(answer: &Answer, body: Bytes) -> NoAnswer {
     match Content::of(&body) {
         Content::FailedResponse(error) => NoAnswer::FailedResponse(error, body),
         Content::Error(error) => NoAnswer::Error(error, Some(body)),
-        Content::Answer | Content::NotAnAnswer => NoAnswer::Error(Complaint::default(), Some(body)),
+        Content::Answer | Content::NotAnAnswer => {
+            NoAnswer::Error(UpstreamError::default(), Some(body))
+        }
     }
 }
 

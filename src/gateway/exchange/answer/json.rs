@@ -170,7 +170,7 @@ impl UsageReader {
             ..Reading::default()
         };
         if reading.usage.is_none() {
-            reading.sample.add_text(first);
+            reading.sample.add_answer(first);
             reading.sample.scale(first.len(), self.length);
         }
         reading.answer = self.keeps.then(|| self.kept.join());

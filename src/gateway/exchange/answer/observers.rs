@@ -19,7 +19,7 @@ use crate::openai::rewrite::{Rewriter, Rewrites};
 use crate::openai::sse::Event;
 use crate::openai::stream_state::{Ending, Meaning, Stream, StreamState};
 use crate::openai::text_sample::TextSample;
-use crate::openai::upstream_error::{Complaint, Telling};
+use crate::openai::upstream_error::{ErrorForm, UpstreamError};
 use crate::openai::usage::{self, StreamUsage};
 use crate::workers::walk;
 
@@ -64,9 +64,9 @@ pub struct Observers {
     has_output: bool,
     /// An event was too long to be read.
     has_too_long: bool,
-    error: Option<Complaint>,
+    error: Option<UpstreamError>,
     /// How that was told.
-    telling: Option<Telling>,
+    error_form: Option<ErrorForm>,
 }
 
 impl Observers {
@@ -88,7 +88,7 @@ impl Observers {
             has_output: false,
             has_too_long: false,
             error: None,
-            telling: None,
+            error_form: None,
         }
     }
 
@@ -104,7 +104,7 @@ impl Observers {
             Err(_) => self.has_too_long = true,
         }
         // All but the first and the last events of a stream, which are not worth parsing.
-        if self.has_output && !self.wants.drops_malformed && self.state.is_more_of_the_same(event) {
+        if self.has_output && !self.wants.drops_malformed && self.state.can_skip(event) {
             return true;
         }
         match self.state.see(event) {
@@ -120,13 +120,13 @@ impl Observers {
             Meaning::Error(error) => {
                 let data = event.data.as_deref().unwrap_or_default();
                 let typed = self.wants.stream == Stream::Responses;
-                let telling = Telling::of(event.name, data, typed);
+                let error_form = ErrorForm::of(event.name, data, typed);
                 // Clients would take it for a part of the answer, and find nothing in it.
-                if telling == Telling::Otherwise {
+                if error_form == ErrorForm::Unknown {
                     changes.replace(event, Bytes::new());
                 }
                 self.error = Some(error);
-                self.telling = Some(telling);
+                self.error_form = Some(error_form);
             }
         }
         true
@@ -134,7 +134,7 @@ impl Observers {
 
     /// Has the data of an event looked at by each observer that does not ask for the stream's state.
     fn look(&mut self, event: &Event<'_>, data: &[u8], changes: &mut Changes) {
-        let mention = usage::mention(data);
+        let mention = usage::find_key(data);
         if let Some(at) = mention {
             self.usage.see_at(data, at);
         }
@@ -195,18 +195,18 @@ impl Observers {
     }
 
     /// The error that an event told.
-    pub fn error(&self) -> Option<&Complaint> {
+    pub fn error(&self) -> Option<&UpstreamError> {
         self.error.as_ref()
     }
 
     /// The same, to be masked.
-    pub fn error_mut(&mut self) -> Option<&mut Complaint> {
+    pub fn error_mut(&mut self) -> Option<&mut UpstreamError> {
         self.error.as_mut()
     }
 
     /// Whether that error was told in a form by which clients know it.
     pub fn has_told_client(&self) -> bool {
-        self.telling == Some(Telling::InApiForm)
+        self.error_form == Some(ErrorForm::Api)
     }
 
     /// Whether the stream has told its end, so that nothing more is waited for.

@@ -30,7 +30,7 @@ use crate::openai::patches::Patches;
 use crate::openai::references;
 use crate::openai::request::{self, BodyError};
 use crate::openai::slot::Slot;
-use crate::openai::streaming::{Asked, Streaming};
+use crate::openai::streaming::{StreamMode, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
 use crate::workers::{self, walk};
@@ -98,7 +98,7 @@ impl Body {
     pub fn payload(
         &self,
         model: Option<&str>,
-        asked: Asked,
+        asked: StreamMode,
         edits: &Edits,
     ) -> Result<Payload, Failure> {
         if let Some(bytes) = self.json() {
@@ -118,7 +118,7 @@ impl Body {
         &self,
         bytes: &Bytes,
         model: Option<&str>,
-        asked: Asked,
+        asked: StreamMode,
         edits: &Edits,
     ) -> Result<Payload, Failure> {
         let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
@@ -128,7 +128,7 @@ impl Body {
             let name = self.slot.filled(request::rewritten_model(model));
             patches.add(within(start)..within(end), name);
         }
-        self.streaming.ask(bytes, asked, &mut patches);
+        self.streaming.patch(bytes, asked, &mut patches);
         if edits.is_empty() {
             let mut payload = Payload::default();
             patches.pieces(bytes).for_each(|piece| payload.push(piece));

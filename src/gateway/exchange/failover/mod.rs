@@ -1,6 +1,6 @@
 //! The fifth step: one candidate after the other, until one has begun to answer.
 //!
-//! Owns going from one to the next: `remedy` decides what follows on a failure, `blame` counts it
+//! Owns going from one to the next: `next_step` decides what follows on a failure, `blame` counts it
 //! against the server, target or key that it concerns. Nothing of an attempt that fails reaches the client; one that waits for
 //! a stream may be kept awake with comments. Refuses to know how one attempt is made. Fails with what
 //! the client is told.
@@ -27,7 +27,7 @@ use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::plan::{self, Candidate, Nobody, Plan};
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
-use crate::openai::verdict::{Bearing, Blame, Evidence, Reason, Remedy, Verdict};
+use crate::openai::verdict::{Blame, Evidence, NextStep, Reason, Scope, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::{Full, Key, Permit, ServerLease, Upstream};
 use next_step::{Here, Next};
@@ -257,7 +257,7 @@ fn is_ours(failed: &Failed) -> bool {
 /// Whether the request itself is what is wrong.
 fn is_the_clients(failed: &Failed) -> bool {
     let reason = failed.verdict.reason;
-    reason.blames() == Blame::Nobody && reason.remedy() == Remedy::Client
+    reason.blames() == Blame::Nobody && reason.next_step() == NextStep::Client
 }
 
 /// Notes an attempt.
@@ -284,8 +284,8 @@ fn keyless(context: &mut Context, candidate: &Candidate<'_>) -> Failed {
     Failed {
         verdict: Verdict {
             reason: nobody.why,
-            remedy: Remedy::OtherTarget,
-            bearing: Bearing::Request,
+            next_step: NextStep::OtherTarget,
+            scope: Scope::Request,
         },
         wait: nobody.back_in,
         is_final: false,

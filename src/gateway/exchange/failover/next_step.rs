@@ -12,7 +12,7 @@ use crate::gateway::exchange::failed::Failed;
 use crate::gateway::exchange::outgoing;
 use crate::gateway::plan::Candidate;
 use crate::ids;
-use crate::openai::verdict::{Blame, Reason, Remedy};
+use crate::openai::verdict::{Blame, NextStep, Reason};
 use crate::upstreams::{Fault, KeyUse, Readiness, deadline};
 
 /// As many other keys are tried for one request whose keys are refused: what it asks for may be why.
@@ -60,23 +60,23 @@ impl<'r> Failover<'r, '_> {
             return Next::Tell;
         }
         let is_lost = reason == Reason::Lost && upstream.resend_lost;
-        let remedy = remedy(failed, candidate, is_lost);
+        let next_step = next_step(failed, candidate, is_lost);
         // A rule may want that the client is told at once; a fallback may be for this alone.
         let asked = if is_lost { Reason::Unreachable } else { reason };
-        let moves_on = remedy != Remedy::Client && candidate.moves_on(asked);
+        let moves_on = next_step != NextStep::Client && candidate.moves_on(asked);
         let backoff = backoff(retries.backoff, here.times);
         let wanted = outgoing::key_use(context, candidate.model);
-        let choice = match remedy {
-            Remedy::OtherKey
+        let choice = match next_step {
+            NextStep::OtherKey
                 if may_try_other_key(context, reason) && has_other_key(candidate, here, wanted) =>
             {
                 Next::Here(Duration::ZERO)
             }
-            Remedy::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
+            NextStep::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
                 avoid_server(reason, candidate, here);
                 Next::Here(backoff)
             }
-            Remedy::OtherTarget
+            NextStep::OtherTarget
                 if moves_on
                     && reason.blames() == Blame::Server
                     && has_other_server(candidate, here) =>
@@ -135,17 +135,17 @@ pub fn is_left_to_client(context: &Context, failed: &Failed, candidate: &Candida
 }
 
 /// What is done about a failure, by what its upstream is.
-fn remedy(failed: &Failed, candidate: &Candidate<'_>, is_lost: bool) -> Remedy {
-    match failed.verdict.remedy {
-        Remedy::Client if is_lost => Remedy::OtherTarget,
+fn next_step(failed: &Failed, candidate: &Candidate<'_>, is_lost: bool) -> NextStep {
+    match failed.verdict.next_step {
+        NextStep::Client if is_lost => NextStep::OtherTarget,
         // The key is the client's own: no other is its to use.
-        Remedy::OtherKey if candidate.upstream.keys.keys().is_empty() => {
+        NextStep::OtherKey if candidate.upstream.keys.keys().is_empty() => {
             match failed.verdict.reason {
-                Reason::RateLimited => Remedy::OtherTarget,
-                _ => Remedy::Client,
+                Reason::RateLimited => NextStep::OtherTarget,
+                _ => NextStep::Client,
             }
         }
-        remedy => remedy,
+        next_step => next_step,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an attempt says of the server, the target and the key that had a part in it.
 //!
 //! Owns counting its success or failure for each of them, and telling the operator of what that
-//! changes. Does not decide what is tried next (`remedy`), nor when a key is cooling down
+//! changes. Does not decide what is tried next (`next_step`), nor when a key is cooling down
 //! (`upstreams/cooldown`). Cannot fail.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::gateway::exchange::outgoing;
 use crate::gateway::exchange::terms::Terms;
 use crate::gateway::plan::Candidate;
 use crate::openai::ratelimit::Headroom;
-use crate::openai::verdict::{Bearing, Blame, Reason};
+use crate::openai::verdict::{Blame, Reason, Scope};
 use crate::runtime::Shared;
 use crate::upstreams::{Cooled, Fault, Finding, Key, KeyUse, ServerLease};
 
@@ -67,7 +67,7 @@ pub fn note(
     failed: &Failed,
     started: Instant,
 ) {
-    if failed.verdict.bearing == Bearing::Request {
+    if failed.verdict.scope == Scope::Request {
         return;
     }
     let finding = Finding {
@@ -76,7 +76,7 @@ pub fn note(
             Reason::KeyRefused => Fault::Refused,
             _ => Fault::RateLimited,
         },
-        is_named: failed.verdict.bearing == Bearing::Key,
+        is_named: failed.verdict.scope == Scope::Key,
         told: failed.wait,
         request: &context.request.id,
         asked: started,

@@ -8,7 +8,7 @@ use super::Reason;
 
 /// What a failure says of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bearing {
+pub enum Scope {
     /// Nothing: it is about this request.
     Request,
     /// It may be about the key with this model.
@@ -46,16 +46,16 @@ const PARTS_OF_REQUESTS: &[&str] = &[
 ///
 /// A message may quote the request: what only a part of it says can make a refusal weigh less, never
 /// more.
-pub(super) fn bearing(reason: Reason, names: &[String], message: &str, is_told: bool) -> Bearing {
+pub(super) fn scope(reason: Reason, names: &[String], message: &str, is_told: bool) -> Scope {
     let is_named = |list: &[&str]| names.iter().any(|name| list.contains(&name.as_str()));
     let is_refusal = matches!(reason, Reason::KeyRefused | Reason::OutOfCredit);
     let is_of_request =
         is_named(NAMES_OF_REQUESTS) || PARTS_OF_REQUESTS.iter().any(|part| message.contains(part));
     match reason {
-        _ if is_refusal && is_of_request => Bearing::Request,
-        _ if is_refusal && (is_told || is_named(NAMES_OF_KEYS)) => Bearing::Key,
-        _ if is_refusal => Bearing::Model,
-        Reason::RateLimited => Bearing::Model,
-        _ => Bearing::Request,
+        _ if is_refusal && is_of_request => Scope::Request,
+        _ if is_refusal && (is_told || is_named(NAMES_OF_KEYS)) => Scope::Key,
+        _ if is_refusal => Scope::Model,
+        Reason::RateLimited => Scope::Model,
+        _ => Scope::Request,
     }
 }
