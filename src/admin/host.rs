@@ -80,20 +80,20 @@ mod tests {
     fn addresses_localhost_and_configured_names_are_answered_to() {
         for host in [
             "localhost",
-            "LocalHost:9090",
+            "LocalHost:9464",
             "localhost.",
-            "127.0.0.1:9090",
+            "127.0.0.1:9464",
             "10.0.0.7",
-            "[::1]:9090",
+            "[::1]:9464",
             "[fe80::1]",
-            "tollgate.internal:9090",
+            "tollgate.internal:9464",
             "Tollgate.Internal",
         ] {
             assert_eq!(of(&[host], false), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
-            "evil.example:9090",
+            "evil.example:9464",
             "127.0.0.1.evil.example",
             "localhost.evil.example",
             "tollgate.internal.evil.example",

@@ -28,15 +28,16 @@ pub fn status(shared: &Shared) -> Value {
 fn upstream(upstream: &Upstream, now: Instant) -> Value {
     let servers = upstream.pool.servers().iter();
     let keys = upstream.keys.keys().iter();
-    let places = upstream.places.as_ref().map(|places| {
-        let (taken, waiting) = places.taken();
-        json!({ "of": places.bounds().concurrent, "taken": taken, "waiting": waiting })
+    let concurrency = upstream.places.as_ref().map(|concurrency| {
+        let (active, queued) = concurrency.taken();
+        let limit = concurrency.bounds().concurrent;
+        json!({ "limit": limit, "active": active, "queued": queued })
     });
     json!({
         "name": upstream.name,
         "servers": servers.map(|s| server(s, now)).collect::<Vec<_>>(),
         "keys": keys.map(|k| key(k, now)).collect::<Vec<_>>(),
-        "places": places,
+        "concurrency": concurrency,
     })
 }
 
@@ -141,10 +142,10 @@ pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
                 gauge.inc();
             }
         }
-        if let Some(places) = &upstream.places {
-            let (taken, waiting) = places.taken();
-            for (state, count) in [("taken", taken), ("waiting", waiting)] {
-                let gauge = gauges.places.with_label_values(&[name, state]);
+        if let Some(concurrency) = &upstream.places {
+            let (active, queued) = concurrency.taken();
+            for (state, count) in [("active", active), ("queued", queued)] {
+                let gauge = gauges.concurrency.with_label_values(&[name, state]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }

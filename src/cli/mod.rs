@@ -43,7 +43,7 @@ enum Command {
         ///
         /// Without it: what CONFIG_PATH names, ./tollgate.yaml, /etc/tollgate/tollgate.yaml, and
         /// last the environment: OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or
-        /// UPSTREAM_API_URL, FORWARD_KEY, PORT, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with
+        /// UPSTREAM_API_URL, FORWARD_KEY, PORT, ADMIN, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with
         /// EXTRA_ROUTE_PREFIX. `tollgate check` prints the file that they amount to.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
@@ -184,7 +184,7 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
     }
     let is_demo = *source == Source::Demo;
     if is_demo {
-        // Prometheus itself listens on 9090 on many machines: the demo must not stumble over it.
+        // A gateway that runs on this machine has the default port: the demo starts beside it.
         let admin = config.server.admin.as_mut();
         admin.into_iter().for_each(|a| a.value.set_port(0));
     }

@@ -1,8 +1,10 @@
-//! The configuration of somebody who has not written one, as the document that they would write.
+//! The configuration for an operator without a file, as the document that they would write.
 //!
-//! Owns the shape and the words of that document, which the ordinary reader takes from there, so
-//! that there is one way in. Refuses to know where its values come from: `environment` does. Keys
-//! are named by their variables, so the document holds no secret.
+//! Owns the shape and the words of that document. The ordinary reader reads it, so that there is one
+//! way in. Does not handle where its values come from (see `environment`). Keys are named by their
+//! variables, so the document holds no secret. Cannot fail.
+
+use std::net::SocketAddr;
 
 use super::expand;
 
@@ -11,6 +13,8 @@ use super::expand;
 pub struct QuickStart {
     /// The port that clients connect to.
     pub port: u16,
+    /// The operator's listener; without it, the default.
+    pub admin: Option<Admin>,
     /// Provider accounts, each of which serves any model; never empty.
     pub providers: Vec<Account>,
     /// Other services, each with the prefix of its paths.
@@ -21,6 +25,15 @@ pub struct QuickStart {
     pub logs_chats: bool,
     /// Variables that are set and have no effect in this version.
     pub not_in_force: Vec<&'static str>,
+}
+
+/// The operator's listener, where the operator has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// There is none.
+    Off,
+    /// It is at this address.
+    At(SocketAddr),
 }
 
 /// A provider account.
@@ -71,7 +84,12 @@ impl QuickStart {
                  listen: [\"127.0.0.1:{port}\"]\n"
             ),
         };
-        // Objects live in the account that made them: with several it would be a guess whose.
+        match self.admin {
+            None => {}
+            Some(Admin::Off) => text.push_str("  admin: off\n"),
+            Some(Admin::At(address)) => text.push_str(&format!("  admin: \"{address}\"\n")),
+        }
+        // Objects live in the account that made them. With several accounts, which one is a guess.
         if let [_] = self.providers.as_slice() {
             text.push_str(
                 "  # What no rule serves goes there as it is: files, batches, stored answers.\n  \
@@ -191,6 +209,7 @@ mod tests {
     fn the_smallest_document() {
         let quick_start = QuickStart {
             port: 8080,
+            admin: None,
             providers: vec![account(&["https://a.example/v1"], Credential::Client)],
             extras: Vec::new(),
             client_keys: None,
@@ -222,6 +241,7 @@ models:
         let key = |place| Credential::Variable(format!("OPENAI_KEYS[{place}]"));
         let quick_start = QuickStart {
             port: 80,
+            admin: Some(Admin::At(SocketAddr::from(([127, 0, 0, 1], 9465)))),
             providers: vec![
                 account(&["https://a.example/v1"], key(0)),
                 account(&["http://b.example", "http://c.example"], key(1)),
@@ -233,6 +253,7 @@ models:
         };
         let expected = r#"server:
   listen: ["0.0.0.0:80"]
+  admin: "127.0.0.1:9465"
 
 upstreams:
   # Each key goes to the URL in its place, and to no other.

@@ -81,7 +81,7 @@ impl Default for Server {
                 address: located(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
                 tls: None,
             }],
-            admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)))),
+            admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))),
             admin_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_body_bytes: 32 << 20,

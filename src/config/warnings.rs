@@ -4,15 +4,22 @@
 //! key that looks like a variable or has characters that keys do not have. Does not handle what is refused: the section files and `validate`
 //! do. Cannot fail. What probably only follows from a mistake is not warned of.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::AUTHORIZATION;
+use ipnet::Ipv4Net;
 
 use super::document::{Context, Place};
 use super::validate::Unread;
 use super::{Config, Keys, Passthrough, Tenant, Upstream};
 use crate::openai::providers;
 
+/// The addresses that carriers share among their customers, and overlay networks give out.
+const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+
 /// Notes every warning.
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
+    check_admin(config, context);
     for upstream in &config.upstreams {
         check_cleartext(upstream, context);
         // An unknown key may be meant for `keys`.
@@ -26,6 +33,37 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             check_models(tenant, config, context);
         }
         check_passthrough(tenant, config, context);
+    }
+}
+
+/// Warns of an operator's listener that other networks may reach: it asks for no key.
+fn check_admin(config: &Config, context: &Context<'_>) {
+    let Some(address) = &config.server.admin else {
+        return;
+    };
+    let ip = address.value.ip();
+    if is_local(ip) {
+        return;
+    }
+    let reach = match ip.is_unspecified() {
+        true => "on every address of this machine",
+        false => "on a public address",
+    };
+    let message = format!(
+        "the operator's listener is {reach} and asks for no key: it shows the URLs of the upstreams, \
+         the names of models and tenants, the fingerprints and states of the keys, and all metrics"
+    );
+    let hint = "listen on 127.0.0.1 or on a private address, and let a firewall keep others out";
+    context.warn(&address.place, message, hint);
+}
+
+/// Whether only this machine or a private network reaches the address.
+fn is_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || SHARED.contains(&ip)
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

@@ -91,7 +91,7 @@ fn count(context: &Context, shared: &Shared, total: Duration) {
 }
 
 /// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`; then what was
-/// not asked, as in `openai/-:cooling:0.0`.
+/// not asked, as in `openai/-:cooling_down:0.0`.
 fn trail(context: &Context) -> String {
     let one = |tried: &Tried| {
         let upstream = context.runtime.upstreams().get(tried.upstream)?;

@@ -367,7 +367,7 @@ pub(super) fn counters(
 
 fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
     let help = "What was turned away, by the limit.";
-    let shed = counters("tollgate_shed_total", help, &["what"])?;
+    let shed = counters("tollgate_shed_total", help, &["limit"])?;
     // A series that is there before it is needed shows its first increase.
     for what in Shed::ALL {
         shed.with_label_values(&[what.name()]);
@@ -422,8 +422,8 @@ mod tests {
             r#"tollgate_response_bytes_total{endpoint="chat_completions"} 9"#,
             "tollgate_connections 5",
             "tollgate_requests_in_flight 3",
-            r#"tollgate_shed_total{what="requests"} 1"#,
-            r#"tollgate_shed_total{what="body_rate"} 0"#,
+            r#"tollgate_shed_total{limit="requests"} 1"#,
+            r#"tollgate_shed_total{limit="body_rate"} 0"#,
             "tollgate_model_redirects_total 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

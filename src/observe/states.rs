@@ -20,8 +20,8 @@ pub struct StateGauges {
     pub keys: IntGaugeVec,
     /// Models of keys that are not ready, by state.
     pub key_models: IntGaugeVec,
-    /// Concurrency of an upstream, by whether they are taken or waited for.
-    pub places: IntGaugeVec,
+    /// Requests of an upstream with a bound on concurrency, `active` or `queued`.
+    pub concurrency: IntGaugeVec,
 }
 
 impl StateGauges {
@@ -63,9 +63,9 @@ impl StateGauges {
                 "Pairs of a key and a model that are not ready, by state.",
                 &["upstream", "state"],
             )?,
-            places: gauge(
-                "tollgate_upstream_places",
-                "Requests that an upstream with a bound is serving, and that wait for it.",
+            concurrency: gauge(
+                "tollgate_upstream_concurrency",
+                "Requests that an upstream with max_concurrent is serving, and that wait for it.",
                 &["upstream", "state"],
             )?,
         })
@@ -93,7 +93,7 @@ impl StateGauges {
             &self.target_ejected,
             &self.keys,
             &self.key_models,
-            &self.places,
+            &self.concurrency,
         ]
     }
 }

@@ -57,25 +57,25 @@ const PARTS: [&str; 5] = [
     "output_image",
 ];
 
-/// How the usage of an answer was learnt.
+/// Where the usage of an answer is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learnt {
-    /// The upstream has told it.
-    Told,
-    /// A tokenizer has counted it.
+enum UsageSource {
+    /// The upstream reported it.
+    Upstream,
+    /// A tokenizer counted it.
     Estimated,
-    /// Not at all: nothing of it is counted.
-    Not,
+    /// It is not known: none of its tokens are counted.
+    None,
 }
 
-impl Learnt {
-    const ALL: [Self; 3] = [Self::Told, Self::Estimated, Self::Not];
+impl UsageSource {
+    const ALL: [Self; 3] = [Self::Upstream, Self::Estimated, Self::None];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Told => "told",
+            Self::Upstream => "upstream",
             Self::Estimated => "estimated",
-            Self::Not => "none",
+            Self::None => "none",
         }
     }
 }
@@ -109,7 +109,7 @@ struct Amounts {
     parts: [IntCounter; PARTS.len()],
     audio: Counter,
     searches: IntCounter,
-    answers: [IntCounter; Learnt::ALL.len()],
+    answers: [IntCounter; UsageSource::ALL.len()],
 }
 
 impl Amounts {
@@ -122,7 +122,7 @@ impl Amounts {
             parts: PARTS.map(|part| of(&tokens.parts, part)),
             audio: tokens.audio.with_label_values(&[rule, upstream]),
             searches: tokens.searches.with_label_values(&[rule, upstream]),
-            answers: Learnt::ALL.map(|learnt| of(&tokens.answers, learnt.name())),
+            answers: UsageSource::ALL.map(|source| of(&tokens.answers, source.name())),
         }
     }
 }
@@ -169,8 +169,8 @@ impl Tokens {
             )?,
             answers: counters(
                 "tollgate_usage_total",
-                "Answers, by how their usage was learnt.",
-                &["rule", "upstream", "learnt"],
+                "Answers, by where their usage is known from.",
+                &["rule", "upstream", "source"],
             )?,
             usage: histogram(
                 "gen_ai_client_token_usage",
@@ -218,7 +218,7 @@ impl Tokens {
     /// Makes the counters of rules and upstreams, no more than so many of them; the histograms come
     /// with what they count.
     pub(super) fn begin<'a>(&self, rules: impl Iterator<Item = (&'a str, &'a str)>, most: usize) {
-        let each = KINDS.len() + PARTS.len() + Learnt::ALL.len() + 2;
+        let each = KINDS.len() + PARTS.len() + UsageSource::ALL.len() + 2;
         let rules: Vec<_> = rules.take(most / each + 1).collect();
         if rules.len() * each > most {
             return;
@@ -254,13 +254,13 @@ impl Tokens {
 
 impl Kind {
     fn count(&self, usage: Option<&Usage>, pace: Option<Pace>) {
-        let learnt = match usage {
-            None => Learnt::Not,
-            Some(usage) if usage.is_estimated => Learnt::Estimated,
-            Some(_) => Learnt::Told,
+        let source = match usage {
+            None => UsageSource::None,
+            Some(usage) if usage.is_estimated => UsageSource::Estimated,
+            Some(_) => UsageSource::Upstream,
         };
         let amounts = &self.amounts;
-        if let Some(answers) = amounts.answers.get(learnt as usize) {
+        if let Some(answers) = amounts.answers.get(source as usize) {
             answers.inc();
         }
         if let Some(pace) = pace {

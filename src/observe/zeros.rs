@@ -95,7 +95,7 @@ mod tests {
             r#"tollgate_attempts_total{upstream="far",verdict="key_refused"} 0"#,
             r#"tollgate_ejections_total{kind="target",upstream="far"} 0"#,
             r#"tollgate_tokens_total{kind="output",rule="gpt-4o",upstream="far"} 0"#,
-            r#"tollgate_usage_total{learnt="none",rule="gpt-4o",upstream="far"} 0"#,
+            r#"tollgate_usage_total{source="none",rule="gpt-4o",upstream="far"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -123,6 +123,6 @@ mod tests {
         assert_eq!(series(&some, r#"endpoint="chat_completions""#), 7 * 1000);
         assert_eq!(series(&some, r#"endpoint="completions""#), 0);
         let none = text(&rules(1500));
-        assert_eq!(series(&none, "endpoint=\"") + series(&none, "learnt=\""), 0);
+        assert_eq!(series(&none, "endpoint=\"") + series(&none, "source=\""), 0);
     }
 }

@@ -296,7 +296,7 @@ impl Model {
     fn shown(&self, now: Instant) -> Option<Shown> {
         let dry = || {
             self.is_dry(now).then(|| Shown {
-                state: "dry",
+                state: "exhausted",
                 ..Shown::ready()
             })
         };
@@ -648,9 +648,9 @@ mod tests {
             let mut models = models.into_iter().map(|(_, shown)| shown);
             models.next().map(|shown| (shown.state, shown.tenant))
         };
-        assert_eq!(shown(&scene), Some(("cooling", Some("a".to_owned()))));
+        assert_eq!(shown(&scene), Some(("cooling_down", Some("a".to_owned()))));
         scene.told("b", "chat", 40);
-        assert_eq!(shown(&scene), Some(("cooling", None)));
+        assert_eq!(shown(&scene), Some(("cooling_down", None)));
         scene.wait(41);
         assert_eq!(shown(&scene), None);
         scene.meets("a", "chat", REFUSED, true);

@@ -164,9 +164,9 @@ async fn check_one(upstream: &Upstream, position: usize, connector: &Connector) 
     if health.end(found, settings, Instant::now()) {
         let (name, url) = (&upstream.name, server.url());
         match (health.is_up(), health.last_failure()) {
-            (true, _) => log::info!("upstream {name}: {url} is well again"),
+            (true, _) => log::info!("upstream {name}: {url} is healthy again"),
             (false, what) => log::warn!(
-                "upstream {name}: {url} is not well and gets no requests: {}",
+                "upstream {name}: {url} is unhealthy and gets no requests: {}",
                 what.unwrap_or_default()
             ),
         }

@@ -38,7 +38,7 @@ impl Fault {
     /// Its name in metrics and tables.
     pub fn name(self) -> &'static str {
         match self {
-            Self::RateLimited => "cooling",
+            Self::RateLimited => "cooling_down",
             Self::Refused => "refused",
             Self::OutOfCredit => "out_of_credit",
         }
@@ -72,7 +72,7 @@ pub struct Bounds {
 /// How a key, or a key with one model, is shown to the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// `ready`, `dry`, `trial` or the name of a fault.
+    /// `ready`, `exhausted`, `trial` or the name of a fault.
     pub state: &'static str,
     /// For how long it is cooling down.
     pub left: Option<Duration>,

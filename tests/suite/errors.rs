@@ -464,10 +464,10 @@ async fn while_the_only_key_is_cooling_down_the_upstream_is_not_asked() {
         assert!((1..=30).contains(&wait), "{wait}");
     }
     let line = gateway.access_line("error=rate_limit_exceeded");
-    assert!(line.contains("trail=far/-:cooling:0.0 "), "{line}");
+    assert!(line.contains("trail=far/-:cooling_down:0.0 "), "{line}");
     let told = gateway
         .output()
-        .wait_for("all keys are cooling down: far is cooling for ");
+        .wait_for("all keys are cooling down: far is cooling down for ");
     assert!(told.contains(" WARN "), "{told}");
     assert_eq!(upstream.requests(), 1);
 }

@@ -220,8 +220,8 @@ async fn the_operators_listener_answers_to_its_own_names_alone() {
         client.response().await
     };
     for host in [
-        "localhost:9090",
-        "127.0.0.1:9090",
+        "localhost:9464",
+        "127.0.0.1:9464",
         "[::1]",
         "Tollgate.Internal",
     ] {
@@ -230,7 +230,7 @@ async fn the_operators_listener_answers_to_its_own_names_alone() {
     }
     for host in [
         "evil.example",
-        "evil.example:9090",
+        "evil.example:9464",
         "localhost.evil.example",
     ] {
         let refused = ask(&format!("host: {host}\r\n")).await;

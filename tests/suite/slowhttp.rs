@@ -79,7 +79,7 @@ async fn slow_headers_hold_nobody_up() {
     };
     let (_upstream, gateway) = started("header_timeout: 2s").await;
     let slow = attack(&program, &gateway, &["-H", "-x", "8"], "/v1/models");
-    let series = "tollgate_shed_total{what=\"header_timeout\"}";
+    let series = "tollgate_shed_total{limit=\"header_timeout\"}";
     outlast(&gateway, slow, series).await;
 }
 
@@ -91,7 +91,7 @@ async fn slow_bodies_hold_nobody_up() {
     let (_upstream, gateway) = started("header_timeout: 2s, body_rate: 1KiB").await;
     let mode = ["-B", "-x", "8", "-s", "8192", "-f", "application/json"];
     let slow = attack(&program, &gateway, &mode, "/v1/chat/completions");
-    outlast(&gateway, slow, "tollgate_shed_total{what=\"body_rate\"}").await;
+    outlast(&gateway, slow, "tollgate_shed_total{limit=\"body_rate\"}").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

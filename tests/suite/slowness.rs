@@ -336,7 +336,7 @@ async fn all_headers_together_have_a_bound() {
     let response = refused.unwrap();
     response.assert_error(503, "server_error", Some("overloaded"), None);
     let shed = gateway
-        .metric("tollgate_shed_total{what=\"header_memory\"}")
+        .metric("tollgate_shed_total{limit=\"header_memory\"}")
         .await;
     assert!(shed >= 1.0, "{shed}");
     // A short header is not counted, so others go on.

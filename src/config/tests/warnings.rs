@@ -50,6 +50,44 @@ fn a_configuration_without_doubts_has_no_warnings() {
 }
 
 #[test]
+fn an_operators_listener_that_other_networks_reach_is_warned_of() {
+    let at = |address: &str| {
+        upstream(
+            "base_url: http://a",
+            &format!("server: {{ admin: '{address}' }}"),
+        )
+    };
+    for (address, reach) in [
+        ("0.0.0.0:9464", "on every address of this machine"),
+        ("[::]:9464", "on every address of this machine"),
+        ("203.0.113.7:9464", "on a public address"),
+        ("[2001:db8::1]:9464", "on a public address"),
+        ("[::ffff:203.0.113.7]:9464", "on a public address"),
+    ] {
+        let found = warnings(&at(address));
+        let expected = format!(
+            "server.admin: the operator's listener is {reach} and asks for no key: it shows"
+        );
+        assert!(
+            found.len() == 1 && found[0].contains(&expected),
+            "{address}: {found:?}"
+        );
+    }
+    for address in [
+        "127.0.0.1:9464",
+        "[::1]:9464",
+        "10.1.2.3:9464",
+        "192.168.1.2:9464",
+        "100.64.0.1:9464",
+        "[fd00::1]:9464",
+        "[fe80::1]:9464",
+        "off",
+    ] {
+        assert_eq!(warnings(&at(address)), [""; 0], "{address}");
+    }
+}
+
+#[test]
 fn a_key_that_looks_like_a_variable_is_warned_of_and_not_printed() {
     for (text, path) in [
         (

@@ -73,7 +73,7 @@ fn obstacle(
 pub fn told(skipped: &[Skipped], runtime: &Runtime) -> String {
     let one = |skipped: &Skipped| {
         let upstream = runtime.upstreams().get(skipped.upstream)?;
-        let (name, cause) = (&upstream.name, skipped.cause);
+        let (name, cause) = (&upstream.name, skipped.cause.replace('_', " "));
         Some(match skipped.lasts {
             Some(left) => format!("{name} is {cause} for {:.1}s", left.as_secs_f64()),
             None => format!("{name} is {cause}"),

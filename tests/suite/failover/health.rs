@@ -1,4 +1,4 @@
-//! Servers that are looked after: one that is not well gets no requests until it is well again.
+//! Health checks: an unhealthy server gets no requests until it is healthy again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,16 +73,16 @@ async fn a_status_that_is_not_expected_takes_a_server_out_until_it_is_expected_a
     // 200 is fine elsewhere, but is not what was expected here.
     for (n, (bad, good)) in [(200, 302), (503, 204)].into_iter().enumerate() {
         status.store(bad, Ordering::SeqCst);
-        said(&front, "is not well", n + 1).await;
+        said(&front, "is unhealthy", n + 1).await;
         let before = chats.load(Ordering::SeqCst);
         served(&front, 10).await;
         assert_eq!(chats.load(Ordering::SeqCst), before, "it is out");
         status.store(good, Ordering::SeqCst);
-        said(&front, "is well again", n + 1).await;
+        said(&front, "is healthy again", n + 1).await;
         served(&front, 10).await;
         assert_eq!(chats.load(Ordering::SeqCst), before + 5, "it is back");
     }
-    let line = front.output().wait_for("is not well");
+    let line = front.output().wait_for("is unhealthy");
     assert!(line.contains(&first.address.to_string()), "{line}");
 }
 
@@ -105,7 +105,7 @@ async fn fewer_failures_than_the_threshold_take_nothing_out() {
     let front = looked_after(&[&first], "path: /ready, unhealthy_after: 3");
     until("a dozen checks", || first.requests() >= 12).await;
     served(&front, 2).await;
-    assert!(!front.output().text().contains("is not well"));
+    assert!(!front.output().text().contains("is unhealthy"));
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_server_that_takes_no_connections_is_out_until_it_does() {
     served(&front, 10).await;
     assert_eq!((first.requests(), second.requests()), (5, 5));
     first.stop().await;
-    said(&front, "is not well", 1).await;
+    said(&front, "is unhealthy", 1).await;
     served(&front, 10).await;
     assert_eq!(second.requests(), 15);
     let back = Upstream::start_at(address, |request, mut reply| async move {
@@ -124,7 +124,7 @@ async fn a_server_that_takes_no_connections_is_out_until_it_does() {
         reply
     })
     .await;
-    said(&front, "is well again", 1).await;
+    said(&front, "is healthy again", 1).await;
     served(&front, 10).await;
     assert_eq!((back.requests(), second.requests()), (5, 20));
 }
@@ -142,13 +142,13 @@ async fn a_check_that_is_not_answered_in_time_has_failed() {
     let second = healthy("far").await;
     let check = "path: /ready, timeout: 1s, unhealthy_after: 1";
     let front = looked_after(&[&first, &second], check);
-    let out = format!("http://{}/v1 is not well", first.address);
+    let out = format!("http://{}/v1 is unhealthy", first.address);
     said(&front, &out, 1).await;
     served(&front, 4).await;
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_well_is_passed_over() {
+async fn an_unhealthy_upstream_is_skipped() {
     let second = healthy("second").await;
     let check = ", health_check: { interval: 100ms, unhealthy_after: 1 }";
     let upstreams = [
@@ -160,7 +160,7 @@ async fn an_upstream_that_is_not_well_is_passed_over() {
         rule("alone", "{ upstream: first }", ""),
     ];
     let front = gateway(GENEROUS, &upstreams, &rules);
-    said(&front, "is not well", 1).await;
+    said(&front, "is unhealthy", 1).await;
     let response = front.post(CHAT, &chat("gpt-4o")).await;
     assert_whole(&response, "second");
     assert_eq!(outcomes(&front, &response), "second:ok");

@@ -297,7 +297,7 @@ async fn a_rate_limit_concerns_the_model_that_met_it() {
         assert_eq!((response.status, far.requests()), (429, asked));
     }
     assert_served(&front, "good", ["gpt-4o-mini", "embed"], "another model").await;
-    let series = r#"tollgate_key_models{state="cooling",upstream="far"}"#;
+    let series = r#"tollgate_key_models{state="cooling_down",upstream="far"}"#;
     front.metric_becomes(series, 1.0).await;
     let series = r#"tollgate_keys{state="ready",upstream="far"}"#;
     front.metric_becomes(series, 1.0).await;
@@ -320,7 +320,7 @@ async fn three_models_that_are_rate_limited_show_that_it_is_the_keys() {
     let before = far.requests();
     let response = ask(&front, "bad", CHAT, &body("gpt-4o", "good")).await;
     assert_eq!((response.status, far.requests()), (429, before));
-    let series = r#"tollgate_keys{state="cooling",upstream="far"}"#;
+    let series = r#"tollgate_keys{state="cooling_down",upstream="far"}"#;
     front.metric_becomes(series, 1.0).await;
     assert_served(&front, "good", ["gpt-4o", "embed"], "another tenant").await;
 }
@@ -382,7 +382,7 @@ async fn an_allowance_that_is_used_up_for_long_spares_the_key_for_that_model_alo
     assert_eq!(poison(&front, "good", "gpt-4o").await.status, 200);
     far.request().await;
     let shown = keys(&front).await;
-    assert_eq!(shown[0]["models"]["gpt-4o"]["state"], "dry");
+    assert_eq!(shown[0]["models"]["gpt-4o"]["state"], "exhausted");
     let mut used = Vec::new();
     for model in ["gpt-4o", "gpt-4o", "embed", "embed"] {
         let response = ask(&front, "good", CHAT, &body(model, "good")).await;
@@ -463,7 +463,7 @@ async fn what_is_kept_of_a_key_is_bounded() {
     let models = shown[0]["models"].as_object().unwrap();
     assert_eq!(models.len(), 64);
     assert!(models.contains_key("b34") && !models.contains_key("a0"));
-    let series = r#"tollgate_key_models{state="cooling",upstream="far"}"#;
+    let series = r#"tollgate_key_models{state="cooling_down",upstream="far"}"#;
     front.metric_becomes(series, 64.0).await;
     // What was forgotten is met again.
     assert_eq!(poison(&front, "t0", "a0").await.status, 429);

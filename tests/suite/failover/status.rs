@@ -39,26 +39,26 @@ async fn a_key_that_is_cooling_down_is_shown_by_its_fingerprint_and_for_how_long
     assert_eq!(first["name"], "first");
     assert_eq!(first["keys"][0]["state"], "ready");
     let model = &first["keys"][0]["models"]["gpt-4o"];
-    assert_eq!(model["state"], "cooling");
+    assert_eq!(model["state"], "cooling_down");
     assert_eq!(model["tenant"], "tester");
     let seconds = model["for_seconds"].as_f64().unwrap();
     assert!((200.0..=300.0).contains(&seconds), "{seconds}");
     assert_eq!(first["keys"][0]["fingerprint"].as_str().unwrap().len(), 8);
     assert_eq!(
-        first["places"],
-        json!({ "of": 3, "taken": 0, "waiting": 0 })
+        first["concurrency"],
+        json!({ "limit": 3, "active": 0, "queued": 0 })
     );
     assert_eq!(first["servers"][0]["up"], true);
     assert_eq!(first["servers"][0]["breaker"]["state"], "closed");
-    assert_eq!(shown["upstreams"][1]["places"], Value::Null);
+    assert_eq!(shown["upstreams"][1]["concurrency"], Value::Null);
     assert_eq!(shown["models"][0]["match"], "gpt-4o");
     assert_eq!(shown["models"][0]["targets"][1]["upstream"], "second");
     assert_eq!(shown["models"][0]["targets"][1]["priority"], 1);
     for line in [
         r#"tollgate_keys{state="ready",upstream="first"} 1"#,
-        r#"tollgate_key_models{state="cooling",upstream="first"} 1"#,
+        r#"tollgate_key_models{state="cooling_down",upstream="first"} 1"#,
         r#"tollgate_keys{state="ready",upstream="second"} 1"#,
-        r#"tollgate_upstream_places{state="taken",upstream="first"} 0"#,
+        r#"tollgate_upstream_concurrency{state="active",upstream="first"} 0"#,
         r#"tollgate_target_ejected{model="the same",rule="gpt-4o",upstream="first"} 0"#,
     ] {
         let metrics = front.get_admin("/metrics").await;
