@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::protocols::http::ServerSession;
-
 use super::context::{Context, Tried};
 use super::plan::skipped::Skipped;
+use super::session::ClientSession;
 use super::settle::Account;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
@@ -16,7 +15,7 @@ use crate::observe::metrics::Observation;
 use crate::runtime::Shared;
 
 /// Counts and logs a request that is over.
-pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Shared>) {
+pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Shared>) {
     let account = Account::close(context, shared);
     let tokens = account.as_ref().and_then(Account::tokens);
     if let Some(account) = account {
@@ -31,7 +30,7 @@ pub fn finish(session: &ServerSession, context: &mut Context, shared: &Arc<Share
     if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
         return;
     }
-    let request = session.req_header();
+    let request = session.request();
     AccessLine {
         request_id: &context.request.id,
         client: match settings.mask_addresses {

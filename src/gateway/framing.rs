@@ -10,10 +10,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Version};
 use memchr::memchr_iter;
-use pingora::protocols::http::ServerSession;
 
-use super::connection::Connection;
 use super::failure::Failure;
+use super::session::ClientSession;
 use crate::config::Limits;
 
 /// How many headers `Connection` may name.
@@ -37,16 +36,14 @@ const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 const FIELD_BYTES: usize = 32;
 
 /// Refuses a request that could be read in two ways. Tells how many bytes its headers take.
-pub fn check(session: &ServerSession, limits: &Limits) -> Result<usize, Failure> {
-    let header = session.req_header();
+pub fn check(session: &ClientSession, limits: &Limits) -> Result<usize, Failure> {
+    let header = session.request();
     if header.headers.len() > limits.header_fields {
         let limit = limits.header_fields;
         return Err(Failure::TooManyHeaders { limit });
     }
-    if let Some(http1) = session.as_http1() {
-        let raw = Connection::raw_header(session).unwrap_or_default();
-        // Pingora writes a request line anew that it cannot parse.
-        if http1.get_headers_raw_bytes() != raw {
+    if let Some(raw) = session.raw_header() {
+        if !session.is_read_as_it_came() {
             return Err(Failure::Framing(
                 "its target has a character that must be percent-encoded",
             ));
@@ -60,7 +57,7 @@ pub fn check(session: &ServerSession, limits: &Limits) -> Result<usize, Failure>
                 "both Content-Length and Transfer-Encoding are present",
             ));
         }
-        if !Connection::follow_body(session) {
+        if !session.follow_body() {
             return Err(Failure::Framing("the chunked body is malformed"));
         }
     }

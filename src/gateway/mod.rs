@@ -21,7 +21,7 @@
 //! a request is served.
 
 mod admit;
-mod client_watch;
+mod client_body;
 mod connection;
 mod context;
 mod exchange;
@@ -32,10 +32,12 @@ mod headers;
 mod meter;
 mod models;
 mod open;
+mod own_time;
 mod pieces;
 mod plan;
 mod reply;
 mod serve;
+mod session;
 mod settle;
 mod tunnel;
 mod upstream_error;
@@ -52,6 +54,7 @@ use pingora::server::ShutdownWatch;
 use crate::observe::metrics::Shed;
 use crate::runtime::Shared;
 use failure::Failure;
+use session::ClientSession;
 
 pub use connection::{Connection, PREFACE_BYTES};
 pub use plan::Plan;
@@ -90,7 +93,7 @@ impl HttpServerApp for Gateway {
     ) -> Option<ReusedHttpStream> {
         Connection::next_request(&session);
         match session.read_request().await {
-            Ok(true) => serve::serve(session, &self.shared).await,
+            Ok(true) => serve::serve(ClientSession::new(session), &self.shared).await,
             Ok(false) => reply::refuse_unread(session, None, &self.shared).await,
             Err(error) => reply::refuse_unread(session, Some(&error), &self.shared).await,
         }

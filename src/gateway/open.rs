@@ -9,31 +9,26 @@ use std::time::Instant;
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
-use super::Connection;
+use super::client_body;
 use super::context::Context;
-use super::exchange::body;
+use super::session::ClientSession;
 use crate::runtime::Shared;
 
 /// An idle connection of a client is kept this long.
 const KEEPALIVE_SECONDS: u64 = 75;
 
 /// Opens a request.
-pub fn open(session: &mut ServerSession, context: &mut Context, shared: &Shared) {
+pub fn open(session: &mut ClientSession, context: &mut Context, shared: &Shared) {
     context.request.started = Instant::now();
-    Connection::header_passed(session);
-    let keeps = !shared.is_draining() && wants_keepalive(session.req_header());
-    session.set_keepalive(keeps.then_some(KEEPALIVE_SECONDS));
+    let keeps = !shared.is_draining() && wants_keepalive(session.request());
+    session.keep(keeps.then_some(KEEPALIVE_SECONDS));
     let settings = &context.runtime.settings;
-    session.set_read_timeout(Some(body::READ_TIMEOUT));
-    session.set_write_timeout(Some(settings.limits.write_timeout));
-    let socket = session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(|address| address.ip().to_canonical());
-    context.request.client = socket
-        .map(|ip| client_address(ip, &session.req_header().headers, &settings.trusted_proxies));
+    session.set_read_timeout(Some(client_body::READ_TIMEOUT));
+    session.set_write_timeout(settings.limits.write_timeout);
+    context.request.client = session
+        .address()
+        .map(|ip| client_address(ip, &session.request().headers, &settings.trusted_proxies));
     if let (Some(limit), Some(ip)) = (settings.flood_guard, context.request.client) {
         context.request.floods = shared.floods(settings.limits.counted_as(ip), limit);
     }

@@ -15,18 +15,19 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
-use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::client_body;
 use super::connection::Connection;
 use super::context::Context;
-use super::exchange::body;
 use super::failure::{Failure, Refusal, RestOfError};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
+use super::session::{ClientSession, Gone, Part};
 use crate::ids;
 use crate::openai::ratelimit;
 use crate::runtime::Shared;
+use pingora::protocols::http::ServerSession;
 
 /// How long, and for how many bytes, the rest of a refused body is read and thrown away.
 const LINGER: Duration = Duration::from_secs(3);
@@ -39,15 +40,25 @@ const MAX_LINGERING: usize = 256;
 /// Some clients take no notice of a longer wait, and come again at once.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// An answer that had begun could not be ended: its connection has to break.
+#[derive(Clone, Copy, Debug)]
+pub struct Unended;
+
+impl From<Gone> for Unended {
+    fn from(_: Gone) -> Self {
+        Self
+    }
+}
+
 /// Answers with a failure, or breaks off an answer that has begun.
 ///
 /// # Errors
 /// The answer had begun, or the client has gone.
 pub async fn refuse(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     failure: Failure,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     let name = context
         .outcome
         .upstream
@@ -57,17 +68,17 @@ pub async fn refuse(
     if context.outcome.is_committed() {
         // What was noted first is the cause.
         context.outcome.error = context.outcome.error.or(failure.api_error().code);
-        return Error::e_explain(ErrorType::InternalError, "the answer could not be ended");
+        return Err(Unended);
     }
     fail(session, context, failure).await
 }
 
 /// Answers with a failure; one that nobody waits for is only noted.
 async fn fail(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     failure: Failure,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     let failure = match failure {
         // What is rare is kept apart: its room would be that of every request.
         Failure::Refusal(refusal) => {
@@ -79,11 +90,11 @@ async fn fail(
     context.outcome.error = Some(error.code.unwrap_or("invalid_request"));
     context.outcome.shed = failure.shed();
     if matches!(failure, Failure::ClientGone) {
-        session.set_keepalive(None);
+        session.close_after_answer();
         return Ok(());
     }
     if matches!(failure, Failure::Framing(_)) {
-        session.set_keepalive(None);
+        session.close_after_answer();
     }
     let mut header = json_header(error.status, context);
     header.headers.extend(failure.header());
@@ -98,10 +109,10 @@ async fn fail(
 
 /// Passes on an upstream's own error.
 async fn pass_refusal(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     refusal: Refusal,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     let Refusal {
         mut header,
         body,
@@ -112,7 +123,7 @@ async fn pass_refusal(
         let length = HeaderValue::from(body.len());
         header.headers.insert(CONTENT_LENGTH, length);
     }
-    let mut header = headers::for_client(header, session.req_header(), &context.request.id);
+    let mut header = headers::for_client(header, session.request(), &context.request.id);
     match header.status.is_success() {
         // A response that has failed.
         true => context.outcome.error = Some("upstream_error"),
@@ -129,45 +140,42 @@ async fn pass_refusal(
 /// Sends the beginning of a long error, and passes the rest on as it comes. One that breaks off breaks
 /// off for the client too.
 async fn send_with_rest(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     header: Parts,
     body: Bytes,
     rest: RestOfError,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     let RestOfError {
         session: mut upstream,
         until,
         mut masking,
     } = rest;
     context.commit(header.status.as_u16());
-    let mut tasks = vec![HttpTask::Header(Box::new(header.into()), false)];
+    let mut parts = vec![Part::header(header)];
     let mut next = Some(body);
     while let Some(chunk) = next {
-        put(chunk, &mut tasks, context);
-        if !tasks.is_empty() {
-            session.response_duplex_vec(mem::take(&mut tasks)).await?;
-        }
+        put(chunk, &mut parts, context);
+        session.write(mem::take(&mut parts)).await?;
         if upstream.response_done() {
             break;
         }
         let read = upstream.read_body(until).await;
-        let read = read.inspect_err(|_| context.outcome.error = Some("upstream_cut"))?;
+        let read = read.map_err(|_| {
+            context.outcome.error = Some("upstream_cut");
+            Unended
+        })?;
         next = read.map(|chunk| masking.push(chunk));
     }
     upstream.shutdown().await;
-    put(masking.finish(), &mut tasks, context);
-    tasks.push(HttpTask::Done);
-    session.response_duplex_vec(tasks).await?;
-    Ok(())
+    put(masking.finish(), &mut parts, context);
+    parts.push(Part::End);
+    Ok(session.write(parts).await?)
 }
 
-fn put(chunk: Bytes, tasks: &mut Vec<HttpTask>, context: &mut Context) {
-    // An empty chunk would end the body.
-    if !chunk.is_empty() {
-        context.outcome.bytes_out += chunk.len();
-        tasks.push(HttpTask::Body(Some(chunk), false));
-    }
+fn put(chunk: Bytes, parts: &mut Vec<Part>, context: &mut Context) {
+    context.outcome.bytes_out += chunk.len();
+    parts.push(Part::Body(chunk));
 }
 
 /// Tells how often we have tried, and that there is no use in trying again at once: clients that
@@ -277,10 +285,10 @@ pub async fn last_words(
 
 /// Answers 200 with JSON.
 pub async fn json(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     body: Bytes,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     let header = json_header(StatusCode::OK, context);
     send(session, context, header, body).await?;
     discard_body(session, context).await;
@@ -295,49 +303,44 @@ fn json_header(status: StatusCode, context: &Context) -> Parts {
 }
 
 async fn send(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     mut header: Parts,
     body: Bytes,
-) -> pingora::Result<()> {
+) -> Result<(), Unended> {
     context.commit(header.status.as_u16());
     let length = HeaderValue::from(body.len());
     header.headers.insert(CONTENT_LENGTH, length);
-    let header = Box::new(header.into());
-    let tasks = if session.req_header().method == Method::HEAD {
-        vec![HttpTask::Header(header, true)]
-    } else {
+    let mut parts = vec![Part::header(header)];
+    if session.request().method != Method::HEAD {
         context.outcome.bytes_out += body.len();
-        vec![
-            HttpTask::Header(header, false),
-            HttpTask::Body(Some(body), true),
-        ]
-    };
-    session.response_duplex_vec(tasks).await?;
-    Ok(())
+        parts.push(Part::Body(body));
+    }
+    parts.push(Part::End);
+    Ok(session.write(parts).await?)
 }
 
 /// Gives back the memory of a refused request's headers. Over HTTP/1 they are a part of what was read,
 /// and say how the body is framed.
-fn forget_headers(session: &mut ServerSession) {
+fn forget_headers(session: &mut ClientSession) {
     if !session.is_http2() {
         return;
     }
-    let request = session.req_header();
+    let request = session.request();
     let (method, uri) = (request.method.clone(), request.uri.clone());
     if let Ok(mut bare) = RequestHeader::build_no_case(method, b"/", None) {
         bare.set_uri(uri);
         bare.set_version(Version::HTTP_2);
-        *session.req_header_mut() = bare;
+        *session.request_mut() = bare;
     }
 }
 
 /// Reads what is left of the request's body, within bounds, so that the client can read its answer.
 /// Pingora has marked the connection for closing when the answer was written before the body's end.
 /// Over HTTP/2 the stream is reset with NO_ERROR instead.
-pub async fn discard_body(session: &mut ServerSession, context: &Context) {
+pub async fn discard_body(session: &mut ClientSession, context: &Context) {
     // A client that waits for "100 Continue" has not begun to send, and will not now.
-    if session.is_body_done() || body::expects_continue(session) {
+    if session.is_body_done() || client_body::expects_continue(session) {
         return;
     }
     let lingering = &context.in_flight.shared().lingering;
@@ -350,8 +353,8 @@ pub async fn discard_body(session: &mut ServerSession, context: &Context) {
     }
     let drain = async {
         let mut left = LINGER_BYTES;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            left = left.saturating_sub(chunk.len());
+        while let Some(bytes) = session.discard_body().await {
+            left = left.saturating_sub(bytes);
             if left == 0 {
                 return;
             }

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora::apps::ReusedHttpStream;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{
-    admit, client_watch, exchange, finish, framing, models, open, reply, tunnel, websocket,
-};
+use super::session::ClientSession;
+use super::{admit, exchange, finish, framing, models, open, own_time, reply, tunnel, websocket};
 use crate::admin;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
@@ -58,7 +56,7 @@ impl Way {
 /// Serves one request, and gives its connection back, if it may have another. On the heap, for a
 /// connection that waits for a request has no room for its state.
 pub fn serve(
-    mut session: ServerSession,
+    mut session: ClientSession,
     shared: &Arc<Shared>,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
     Box::pin(async move {
@@ -71,14 +69,12 @@ pub fn serve(
         finish::finish(&session, &mut context, shared);
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        session.finish().await
     })
 }
 
 async fn go(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
@@ -86,7 +82,7 @@ async fn go(
     if session.is_http2() && !context.hold_header(header_bytes) {
         return Err(Failure::Shed(Shed::HeaderMemory));
     }
-    let body = match Way::of(session.req_header()) {
+    let body = match Way::of(session.request()) {
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;
         }
@@ -99,18 +95,18 @@ async fn go(
         }
         Way::Models => {
             context.asked.endpoint = Endpoint::Models.name();
-            admit::caller(&session.req_header().headers, context)?;
+            admit::caller(&session.request().headers, context)?;
             let mut waited = Duration::ZERO;
-            let list = client_watch::timed(&mut waited, models::list(context, shared)).await;
+            let list = own_time::timed(&mut waited, models::list(context, shared)).await;
             context.outcome.waited += waited;
             list
         }
         Way::Model(id) => {
             context.asked.endpoint = Endpoint::Model(&id).name();
-            admit::caller(&session.req_header().headers, context)?;
+            admit::caller(&session.request().headers, context)?;
             let mut waited = Duration::ZERO;
             let model = models::retrieve(context, shared, &id);
-            let model = client_watch::timed(&mut waited, model).await;
+            let model = own_time::timed(&mut waited, model).await;
             context.outcome.waited += waited;
             json(&model?)
         }

@@ -10,12 +10,11 @@ use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::response::Parts;
 use http::{HeaderValue, StatusCode};
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::ServerSession;
 
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::headers;
+use crate::gateway::session::{ClientSession, Part};
 
 const COMMENT: Bytes = Bytes::from_static(b": keepalive\n\n");
 
@@ -45,26 +44,26 @@ impl Keepalive {
     /// Sends a comment; the first with a header, which commits.
     pub async fn send(
         &mut self,
-        client: &mut ServerSession,
+        client: &mut ClientSession,
         context: &mut Context,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::with_capacity(2);
         if !context.outcome.is_committed() {
             let header = header(client, context);
             context.commit(StatusCode::OK.as_u16());
-            tasks.push(HttpTask::Header(Box::new(header.into()), false));
+            tasks.push(Part::header(header));
         }
         context.outcome.bytes_out += COMMENT.len();
-        tasks.push(HttpTask::Body(Some(COMMENT), false));
+        tasks.push(Part::Body(COMMENT));
         self.next = self.every.map(|every| Instant::now() + every);
-        let written = client.response_duplex_vec(tasks).await;
-        written.map(drop).map_err(|_| Failure::ClientGone)
+        let written = client.write(tasks).await;
+        written.map_err(|_| Failure::ClientGone)
     }
 }
 
-fn header(client: &ServerSession, context: &Context) -> Parts {
+fn header(client: &ClientSession, context: &Context) -> Parts {
     let mut header = headers::ours(StatusCode::OK, "text/event-stream; charset=utf-8");
     let no_cache = HeaderValue::from_static("no-cache");
     header.headers.insert(CACHE_CONTROL, no_cache);
-    headers::for_client(header, client.req_header(), &context.request.id)
+    headers::for_client(header, client.request(), &context.request.id)
 }

@@ -4,13 +4,12 @@
 //! `exchange`; what it looks like, to `openai::error` and `openai::failed`. Fails when the client has gone.
 
 use bytes::Bytes;
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::ServerSession;
 
 use super::answer::EventReader;
 use crate::clock;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
+use crate::gateway::session::{ClientSession, Part};
 use crate::openai::endpoint::StreamError;
 use crate::openai::failed_response::BrokenResponse;
 
@@ -41,7 +40,7 @@ pub fn last_event(
 
 /// Ends a stream with the event that tells why.
 pub async fn tell(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     failure: &Failure,
     event: Bytes,
@@ -54,12 +53,12 @@ pub async fn tell(
     failure.log(&context.request.id, name);
     context.outcome.error = failure.api_error().code;
     context.outcome.bytes_out += event.len();
-    end(client, vec![HttpTask::Body(Some(event), false)]).await
+    end(client, vec![Part::Body(event)]).await
 }
 
 /// Ends a stream behind what is still to be written.
-pub async fn end(client: &mut ServerSession, mut tasks: Vec<HttpTask>) -> Result<(), Failure> {
-    tasks.push(HttpTask::Done);
-    let written = client.response_duplex_vec(tasks).await;
-    written.map(drop).map_err(|_| Failure::ClientGone)
+pub async fn end(client: &mut ClientSession, mut tasks: Vec<Part>) -> Result<(), Failure> {
+    tasks.push(Part::End);
+    let written = client.write(tasks).await;
+    written.map_err(|_| Failure::ClientGone)
 }

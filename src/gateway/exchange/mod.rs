@@ -18,19 +18,17 @@ mod upstream_error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::protocols::http::ServerSession;
-
 use super::context::Context;
 use super::failure::{Failure, Refusal};
 use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
+use super::session::ClientSession;
 use super::settle::Account;
-use super::{admit, client_watch};
+use super::{admit, own_time};
 use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
 use crate::upstreams::{Permit, ServerLease};
-
 use after_client::AfterClient;
 use answer::Answer;
 use failover::{Begun, Failover};
@@ -39,22 +37,22 @@ use relay::Ended;
 
 /// Serves one request that we read.
 pub async fn serve(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
     endpoint: &'static Exchange,
 ) -> Result<(), Failure> {
     context.asked.endpoint = endpoint.name;
-    let headers = &session.req_header().headers;
+    let headers = &session.request().headers;
     admit::caller(headers, context)?;
     let content = admit::content(headers, endpoint)?;
 
     let is_strict = context.tenant().is_some_and(|tenant| tenant.is_strict);
     if is_strict {
-        admit::query(session.req_header())?;
+        admit::query(session.request())?;
     }
     let reading = body::read(session, content, &context.runtime.settings, is_strict);
-    let body = client_watch::timed(&mut context.outcome.waited, reading).await?;
+    let body = own_time::timed(&mut context.outcome.waited, reading).await?;
     context.outcome.bytes_in = body.len();
 
     let runtime = Arc::clone(&context.runtime);
@@ -115,7 +113,7 @@ fn note_error(context: &mut Context, refusal: &Refusal) {
 
 /// Passes the answer on, and counts it against whoever gives it if it breaks.
 async fn pass(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
     begun: Begun<'_>,

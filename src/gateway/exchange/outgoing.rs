@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use super::answer::{Answer, Wants};
 use super::body::Body;
@@ -19,6 +18,7 @@ use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::headers;
 use crate::gateway::plan::Candidate;
+use crate::gateway::session::ClientSession;
 use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
@@ -79,7 +79,7 @@ pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
 
 /// What is sent to a candidate, with this key of ours, or with the client's own where that is wanted.
 pub fn outgoing(
-    session: &ServerSession,
+    session: &ClientSession,
     context: &Context,
     endpoint: &Exchange,
     body: &Body,
@@ -87,7 +87,7 @@ pub fn outgoing(
     key: Option<&Key>,
     asked: StreamMode,
 ) -> Result<Outgoing, Failure> {
-    let request = session.req_header();
+    let request = session.request();
     let upstream = candidate.upstream;
     let edits = candidate
         .transforms()

@@ -8,14 +8,14 @@
 
 use bytes::Bytes;
 use http::response::Parts;
-use pingora::protocols::http::{HttpTask, ServerSession};
 
 use super::answer::{Answer, Broken, End, EventReader};
 use super::terms::Terms;
 use super::{last_event, upstream_error};
 use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
-use crate::gateway::{client_watch, headers};
+use crate::gateway::headers;
+use crate::gateway::session::{ClientSession, Part};
 use crate::upstreams::Upstream;
 
 /// What is gathered into one write, at most.
@@ -33,7 +33,7 @@ pub enum Ended {
 
 /// Passes an answer on to the client. A header may have been sent already, for a stream of events.
 pub async fn relay(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     upstream: &Upstream,
     terms: &Terms,
@@ -65,7 +65,7 @@ pub async fn relay(
 
 /// A stream has been promised, and the upstream gives none.
 async fn refuse_form(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     terms: &Terms,
     mut answer: Box<Answer>,
@@ -79,25 +79,25 @@ async fn refuse_form(
 }
 
 /// Notes the commit, and makes the upstream's header one for the client.
-fn commit(client: &ServerSession, context: &mut Context, answer: &mut Answer) -> HttpTask {
+fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) -> Part {
     let (empty, ()) = http::Response::new(()).into_parts();
     let header: Parts = std::mem::replace(&mut answer.header, empty);
-    let mut header = headers::for_client(header, client.req_header(), &context.request.id);
+    let mut header = headers::for_client(header, client.request(), &context.request.id);
     let attempts = headers::count(context.outcome.trail.len());
     header.headers.insert(headers::ATTEMPTS, attempts);
     context.commit(header.status.as_u16());
-    HttpTask::Header(Box::new(header.into()), false)
+    Part::header(header)
 }
 
 /// An answer on its way.
 struct Relaying<'a> {
-    client: &'a mut ServerSession,
+    client: &'a mut ClientSession,
     context: &'a mut Context,
     upstream: &'a Upstream,
     terms: &'a Terms,
     answer: Box<Answer>,
     /// The header, until it has been written.
-    begin: Option<HttpTask>,
+    begin: Option<Part>,
     /// Whether the end that the stream has told has been written.
     has_written_end: bool,
 }
@@ -144,19 +144,16 @@ impl Relaying<'_> {
             if !last.is_empty() {
                 self.put(last, &mut tasks);
             }
-            tasks.push(HttpTask::Done);
+            tasks.push(Part::End);
         }
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        let written = self.client.response_duplex_vec(tasks).await;
+        let written = self.client.write(tasks).await;
         self.has_written_end |= written.is_ok() && self.answer.is_done();
-        written.map(drop).map_err(|_| Failure::ClientGone)
+        written.map_err(|_| Failure::ClientGone)
     }
 
-    fn put(&mut self, chunk: Bytes, tasks: &mut Vec<HttpTask>) {
+    fn put(&mut self, chunk: Bytes, tasks: &mut Vec<Part>) {
         self.context.outcome.bytes_out += chunk.len();
-        tasks.push(HttpTask::Body(Some(chunk), false));
+        tasks.push(Part::Body(chunk));
     }
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
@@ -167,7 +164,7 @@ impl Relaying<'_> {
         let read = tokio::select! {
             biased;
             read = self.answer.next(limit) => read,
-            () = client_watch::client_left(self.client) => return Err(Failure::ClientGone),
+            () = self.client.left() => return Err(Failure::ClientGone),
         };
         read.map(drop).map_err(|Broken { error, phase }| {
             let failure = UpstreamFailure::read(&error, phase);
@@ -199,7 +196,7 @@ impl Relaying<'_> {
             // Clients close as soon as they have read the end: this one has had all of its answer.
             self.answer.shutdown().await;
             self.note(true);
-            self.client.set_keepalive(None);
+            self.client.close_after_answer();
             return Ok(Ended::Complete(self.answer));
         }
         if has_left && self.answer.events().is_some() && !self.answer.is_done() {

@@ -11,16 +11,16 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{Method, StatusCode};
-use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType};
 
+use crate::gateway::client_body::{self, Pace};
 use crate::gateway::context::Context;
-use crate::gateway::exchange::body::{self, Pace};
 use crate::gateway::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
 use crate::gateway::headers::{self, Media};
 use crate::gateway::pieces::Pieces;
+use crate::gateway::reply;
+use crate::gateway::session::{ClientSession, Part};
 use crate::gateway::upstream_error::{self, ErrorBody};
-use crate::gateway::{client_watch, reply};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
@@ -39,7 +39,7 @@ pub enum Silent {
 
 /// A request that is carried over one connection.
 pub struct Carry<'a> {
-    client: &'a mut ServerSession,
+    client: &'a mut ClientSession,
     context: &'a mut Context,
     upstream: Session,
     /// The key that the upstream was asked with.
@@ -63,7 +63,7 @@ enum Event<T> {
 impl<'a> Carry<'a> {
     /// A request whose header has been sent.
     pub fn new(
-        client: &'a mut ServerSession,
+        client: &'a mut ClientSession,
         context: &'a mut Context,
         upstream: Session,
         echo: Echo,
@@ -131,7 +131,7 @@ impl<'a> Carry<'a> {
     pub fn is_readable(&self, header: &Parts) -> bool {
         headers::is_plain(&header.headers)
             || !is_error(header.status)
-            || self.client.req_header().method == Method::HEAD
+            || self.client.request().method == Method::HEAD
     }
 
     /// Reads an error that is compressed. Gives the session back, for the pool to judge.
@@ -169,14 +169,14 @@ impl<'a> Carry<'a> {
     /// Passes the answer on to its end. Gives the session back, for the pool to judge.
     pub async fn answer(mut self, header: Parts, asked: Instant) -> Result<Session, Failure> {
         self.context.outcome.waited += asked.elapsed();
-        let request = self.client.req_header();
+        let request = self.client.request();
         let header = headers::for_client(header, request, &self.context.request.id);
         if may_tell_an_error(&header) {
             self.masking = Some(Masking::new(self.echo.clone()));
         }
         self.context.commit(header.status.as_u16());
         let mut is_done = self.upstream.response_done();
-        let mut begin = Some(HttpTask::Header(Box::new(header.into()), is_done));
+        let mut begin = Some(Part::header(header));
         let mut body = Pieces::default();
         while !is_done {
             let gathered = self.gather(&mut body).await;
@@ -197,7 +197,9 @@ impl<'a> Carry<'a> {
                 }
             }
         }
-        self.write(begin, &mut body, false).await?;
+        if begin.is_some() {
+            self.write(begin, &mut body, true).await?;
+        }
         // An answer that came before the end of the request: its rest is for no one.
         reply::discard_body(self.client, self.context).await;
         Ok(self.upstream)
@@ -263,20 +265,17 @@ impl<'a> Carry<'a> {
 
     async fn write(
         &mut self,
-        begin: Option<HttpTask>,
+        begin: Option<Part>,
         body: &mut Pieces,
         is_done: bool,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::from_iter(begin);
         while let Some(chunk) = body.pop() {
-            tasks.push(HttpTask::Body(Some(chunk), false));
+            tasks.push(Part::Body(chunk));
         }
-        tasks.extend(is_done.then_some(HttpTask::Done));
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        let written = self.client.response_duplex_vec(tasks).await;
-        written.map(drop).map_err(|_| Failure::ClientGone)
+        tasks.extend(is_done.then_some(Part::End));
+        let written = self.client.write(tasks).await;
+        written.map_err(|_| Failure::ClientGone)
     }
 
     fn cut(&self, error: &Error) -> Failure {
@@ -339,13 +338,13 @@ fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {
 
 /// The next bytes of the client's body; once all of it has come, nothing but that the client has gone.
 async fn next(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     pace: &mut Pace,
     has_come: bool,
 ) -> Result<Option<Bytes>, Failure> {
     if has_come {
-        client_watch::client_left(client).await;
+        client.left().await;
         return Err(Failure::ClientGone);
     }
-    body::next(client, pace).await
+    client_body::next(client, pace).await
 }

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
+use super::client_body::{self, Pace};
 use super::context::Context;
 use super::exchange::attempt::MAX_CONNECTIONS;
-use super::exchange::body::{self, Pace};
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, Framing};
+use super::session::ClientSession;
 use crate::auth;
 use crate::openai::echo::Echo;
 use crate::runtime::Shared;
@@ -30,12 +30,12 @@ use target::Target;
 
 /// Serves one request that passes unread.
 pub async fn serve(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
-    let framing = body::framing(client);
-    let request = client.req_header();
+    let framing = client_body::framing(client);
+    let request = client.request();
     let method = request.method.clone();
     let (upstream, target) = target::find(request, context)?;
     let tenant = context.tenant().map_or("", |t| t.id.as_str());
@@ -43,7 +43,7 @@ pub async fn serve(
     let is_api = matches!(target, Target::Api(_));
     let header = headers::for_tunnel(request, &upstream, credential, is_api, framing);
     context.outcome.upstream = Some(Arc::clone(&upstream));
-    body::invite(client).await?;
+    client_body::invite(client).await?;
     let echo = Echo::sent(&header.headers, &upstream.dialect);
     let mut passage = Passage {
         // What has no body is answered at once or not at all; the answer to another may take long.
@@ -92,7 +92,7 @@ struct Reached {
 impl Passage {
     async fn pass(
         &mut self,
-        client: &mut ServerSession,
+        client: &mut ClientSession,
         context: &mut Context,
         shared: &Shared,
         pace: Pace,

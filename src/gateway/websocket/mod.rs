@@ -15,8 +15,6 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use pingora::{Error, ErrorType};
 
@@ -26,6 +24,7 @@ use super::exchange::attempt;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, REQUEST_ID};
 use super::plan::{self, Plan};
+use super::session::{ClientSession, Part};
 use super::upstream_error::{self, ErrorBody};
 use crate::auth;
 use crate::config::Timeouts;
@@ -52,13 +51,13 @@ pub fn is_asked_for(request: &RequestHeader) -> bool {
 
 /// Serves one socket, from its opening to its end.
 pub async fn serve(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
     // Whatever follows a request that asked to upgrade is not taken for a next one.
-    client.set_keepalive(None);
-    let request = client.req_header();
+    client.close_after_answer();
+    let request = client.request();
     let path = request.uri.path();
     let socket = Socket::find(path).ok_or_else(|| Failure::NoSocketHere {
         path: path.to_owned(),
@@ -84,7 +83,7 @@ pub async fn serve(
     let session = open(context, shared, &upstream, opening).await?;
     match session.get_status() {
         Some(StatusCode::SWITCHING_PROTOCOLS) => {
-            agrees(&session, client.req_header())?;
+            agrees(&session, client.request())?;
             accept(client, context, has_realtime).await?;
             pump::run(client, context, shared, *session).await
         }
@@ -267,30 +266,31 @@ fn accept_of(request: &RequestHeader) -> String {
 
 /// Tells the client that the socket is open.
 async fn accept(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     has_realtime: bool,
 ) -> Result<(), Failure> {
-    let written = async {
+    let mut header = || {
         let mut header = ResponseHeader::build_no_case(StatusCode::SWITCHING_PROTOCOLS, Some(5))?;
         header.insert_header(CONNECTION, "Upgrade")?;
         header.insert_header(UPGRADE, "websocket")?;
-        header.insert_header(SEC_WEBSOCKET_ACCEPT, accept_of(client.req_header()))?;
+        header.insert_header(SEC_WEBSOCKET_ACCEPT, accept_of(client.request()))?;
         if has_realtime {
             header.insert_header(SEC_WEBSOCKET_PROTOCOL, REALTIME)?;
         }
         header.insert_header(REQUEST_ID, context.request.id.as_str())?;
         context.commit(header.status.as_u16());
-        let header = HttpTask::Header(Box::new(header), false);
-        client.response_duplex_vec(vec![header]).await
+        Ok(header)
     };
-    written.await.map(drop).map_err(|_| Failure::ClientGone)
+    let header = header().map_err(|_: Box<Error>| Failure::ClientGone)?;
+    let written = client.write(vec![Part::Header(Box::new(header))]).await;
+    written.map_err(|_| Failure::ClientGone)
 }
 
 /// Opens the socket only to say that the key is wrong: a browser would not tell its page why an
 /// opening was refused.
 async fn refuse(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     has_realtime: bool,
     failure: &Failure,

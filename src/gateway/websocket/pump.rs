@@ -6,22 +6,19 @@
 //! never falls into the middle of one. One chunk is in memory for each direction at most.
 
 use std::future::{pending, poll_fn};
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::gateway::client_watch;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
+use crate::gateway::session::{self, ClientSession, Gone};
 use crate::openai::websocket::{self, Close, Frames};
 use crate::runtime::Shared;
 
@@ -45,7 +42,7 @@ enum End {
 
 /// Passes bytes both ways until something ends it, and tells the client what.
 pub async fn run(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     shared: &Shared,
     mut upstream: Upstream1,
@@ -53,7 +50,7 @@ pub async fn run(
     client.set_read_timeout(None);
     upstream.read_timeout = None;
     // What came with the answer would be lost with the session.
-    let early = client_watch::now_or_never(upstream.read_body_bytes()).await;
+    let early = session::now_or_never(upstream.read_body_bytes()).await;
     let early = early.and_then(|read| read.ok().flatten());
     let (reader, mut writer) = tokio::io::split(upstream.into_inner());
     let client = ClientEnd::new(client);
@@ -200,46 +197,29 @@ pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) -> Result<(), Failu
     taken
 }
 
-/// The client's end. One direction reads from it while the other writes to it: Pingora's session
-/// can be had by one at a time only, so each has it for as long as it polls, and both calls of
-/// Pingora's are made to be dropped and taken up again.
-pub struct ClientEnd<'a>(Mutex<&'a mut ServerSession>);
+/// The client's end. One direction reads from it while the other writes to it: the session can be had
+/// by one at a time only, so each has it for as long as it polls.
+pub struct ClientEnd<'a>(Mutex<&'a mut ClientSession>);
 
 impl<'a> ClientEnd<'a> {
     /// Takes a session whose socket has been accepted.
-    pub fn new(client: &'a mut ServerSession) -> Self {
+    pub fn new(client: &'a mut ClientSession) -> Self {
         Self(Mutex::new(client))
     }
 
     /// The next bytes; `None` once the client has closed or gone.
     async fn read(&self) -> Option<Bytes> {
-        let read = poll_fn(|cx| {
-            let mut session = self.0.lock();
-            let read = pin!(session.read_request_body());
-            read.poll(cx)
-        });
-        read.await.ok().flatten()
+        poll_fn(|cx| self.0.lock().poll_read_upgraded(cx)).await
     }
 
     /// Writes bytes, behind what an earlier call was dropped with.
-    async fn write(&self, bytes: Bytes) -> pingora::Result<()> {
-        let task = HttpTask::UpgradedBody(Some(bytes), false);
-        self.0.lock().send_downstream_proxy_task(task);
-        let written = poll_fn(|cx| {
-            let mut session = self.0.lock();
-            let written = pin!(session.write_downstream_proxy_tasks());
-            written.poll(cx)
-        });
-        written.await.map(drop)
+    async fn write(&self, bytes: Bytes) -> Result<(), Gone> {
+        self.0.lock().queue_upgraded(bytes);
+        poll_fn(|cx| self.0.lock().poll_write_queued(cx)).await
     }
 
     /// Says that nothing more will be written.
     async fn end(&self) {
-        poll_fn(|cx| {
-            let mut session = self.0.lock();
-            let ended = pin!(session.shutdown());
-            ended.poll(cx)
-        })
-        .await;
+        poll_fn(|cx| self.0.lock().poll_end_upgraded(cx)).await;
     }
 }

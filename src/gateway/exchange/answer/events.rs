@@ -297,7 +297,7 @@ mod tests {
     fn nothing_is_changed_in_an_event_whose_beginning_has_passed() {
         let error = format!(
             "data: {{\"detail\":\"{}\"}}\n\n",
-            "x".repeat(MAX_HELD_BYTES)
+            "x".repeat(2 * MAX_HELD_BYTES)
         );
         let stream = [HI, &error].concat();
         let (passed, end) = pass(&mut events(false, true), &stream, 1000);

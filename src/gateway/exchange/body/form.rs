@@ -12,11 +12,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use pingora::protocols::http::ServerSession;
 
-use super::{Body, Held, Pace};
+use super::{Body, Held};
 use crate::config::Forms;
+use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
+use crate::gateway::session::ClientSession;
 use crate::openai::form::Scanner;
 use crate::openai::streaming::Streaming;
 
@@ -25,17 +26,17 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Reads a form, within the bounds that the operator has set.
 pub async fn read(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     mut pace: Pace,
     limits: &Forms,
     is_strict: bool,
 ) -> Result<Body, Failure> {
-    let content_type = session.req_header().headers.get(CONTENT_TYPE);
+    let content_type = session.request().headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
     let mut scanner = Scanner::new(content_type, is_strict).map_err(Failure::Form)?;
     super::begin(session, limits.max_bytes).await?;
     let mut store = Store::default();
-    while let Some(chunk) = super::next(session, &mut pace).await? {
+    while let Some(chunk) = client_body::next(session, &mut pace).await? {
         scanner.push(&chunk).map_err(Failure::Form)?;
         if store.len + chunk.len() > limits.max_bytes {
             let limit = limits.max_bytes;

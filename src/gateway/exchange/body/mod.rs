@@ -1,29 +1,23 @@
 //! The third step: the request's body, whole and bounded, and what it asks for.
 //!
 //! Owns reading it and, once it is known who is asked, what of it is sent. A JSON body of one read
-//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms, `pace` knows how
-//! fast any body has to come.
+//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms. Does not handle
+//! how fast a body has to come (see `client_body`). Fails for a body that cannot be served.
 
 mod form;
-mod pace;
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
-use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora::ErrorType;
-use pingora::protocols::http::ServerSession;
 
 use crate::gateway::admit::Content;
-use crate::gateway::connection::Connection;
+use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
-use crate::gateway::headers::Framing;
-use crate::observe::metrics::Shed;
+use crate::gateway::session::ClientSession;
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
 use crate::openai::patches::Patches;
@@ -33,9 +27,7 @@ use crate::openai::slot::Slot;
 use crate::openai::streaming::{StreamMode, Streaming};
 use crate::runtime::Settings;
 use crate::upstreams::Payload;
-use crate::workers::{self, walk};
-
-pub use super::body::pace::Pace;
+use crate::workers::walk;
 
 /// What is set aside at once for a body that does not announce its length.
 const FIRST_CAPACITY: usize = 64 << 10;
@@ -154,7 +146,7 @@ impl Body {
 
 /// Reads a whole body, and what it asks for; `is_strict`: it may name nothing but its model.
 pub async fn read(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     content: Content,
     settings: &Settings,
     is_strict: bool,
@@ -182,12 +174,12 @@ pub async fn read(
 
 /// Reads the whole body into memory, of `limit` bytes at most.
 async fn gather(
-    session: &mut ServerSession,
+    session: &mut ClientSession,
     mut pace: Pace,
     limit: usize,
 ) -> Result<Bytes, Failure> {
     let declared = begin(session, limit).await?;
-    let Some(first) = next(session, &mut pace).await? else {
+    let Some(first) = client_body::next(session, &mut pace).await? else {
         return Ok(Bytes::new());
     };
     if first.len() <= limit && session.is_body_done() {
@@ -196,7 +188,7 @@ async fn gather(
     let mut body = BytesMut::with_capacity(declared.unwrap_or(FIRST_CAPACITY).max(first.len()));
     body.extend_from_slice(&first);
     while body.len() <= limit {
-        match next(session, &mut pace).await? {
+        match client_body::next(session, &mut pace).await? {
             Some(chunk) => body.extend_from_slice(&chunk),
             None => return Ok(body.freeze()),
         }
@@ -206,86 +198,11 @@ async fn gather(
 
 /// Refuses a body that announces more than `limit`, and bids the client go on where it waits for
 /// that. Gives the announced length.
-async fn begin(session: &mut ServerSession, limit: usize) -> Result<Option<usize>, Failure> {
-    let declared = declared_length(session);
+async fn begin(session: &mut ClientSession, limit: usize) -> Result<Option<usize>, Failure> {
+    let declared = client_body::declared_length(session);
     if declared.is_some_and(|length| length > limit) {
         return Err(Failure::Unreadable(Unreadable::TooLarge { limit }));
     }
-    invite(session).await?;
+    client_body::invite(session).await?;
     Ok(declared)
-}
-
-/// Bids a client go on that waits for that. From then on it waits no more, and its header says so:
-/// whoever refuses the body later must know that it is on its way.
-pub async fn invite(session: &mut ServerSession) -> Result<(), Failure> {
-    if !expects_continue(session) {
-        return Ok(());
-    }
-    session.req_header_mut().remove_header(&EXPECT);
-    let written = session.write_continue_response().await;
-    written.map_err(|_| Failure::ClientGone)
-}
-
-/// Whether the client still waits for a word from us before it sends its body.
-pub fn expects_continue(session: &ServerSession) -> bool {
-    let expect = session.req_header().headers.get(EXPECT);
-    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-fn declared_length(session: &ServerSession) -> Option<usize> {
-    let value = session.req_header().headers.get(CONTENT_LENGTH)?;
-    value.to_str().ok()?.trim().parse().ok()
-}
-
-/// How the body of a request is framed on its way to an upstream.
-pub fn framing(session: &mut ServerSession) -> Framing {
-    if let Some(length) = declared_length(session) {
-        return Framing::Length(length as u64);
-    }
-    if !session.is_body_done() {
-        return Framing::Chunked;
-    }
-    // Servers expect these to have a body, and some refuse one that is not announced.
-    match session.req_header().method {
-        Method::POST | Method::PUT | Method::PATCH => Framing::Length(0),
-        _ => Framing::Bodiless,
-    }
-}
-
-/// A client that sends nothing of an announced body for this long is given up.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The next bytes of a body, in the time that a client has for them; `None` at its end.
-pub async fn next(session: &mut ServerSession, pace: &mut Pace) -> Result<Option<Bytes>, Failure> {
-    workers::yield_after(pace.take_last()).await;
-    let too_slow = || Failure::Shed(Shed::BodyRate);
-    let left = pace.left().ok_or_else(too_slow)?;
-    let late = || match left < READ_TIMEOUT {
-        true => too_slow(),
-        false => Failure::Unreadable(Unreadable::Timeout),
-    };
-    let limit = left.min(READ_TIMEOUT);
-    session.set_read_timeout(Some(limit));
-    let is_http2 = session.is_http2();
-    let reading = session.read_request_body();
-    let read = match is_http2 {
-        // Over HTTP/2 Pingora takes no notice of the timeout that it has been given.
-        true => tokio::time::timeout(limit, reading)
-            .await
-            .map_err(|_| late())?,
-        false => reading.await,
-    };
-    let read = read.map_err(|e| match e.etype() {
-        ErrorType::ReadTimedout => late(),
-        _ if Connection::has_malformed_body(session) => {
-            Failure::Framing("the chunked body is malformed")
-        }
-        _ => Failure::ClientGone,
-    })?;
-    pace.pass(read.as_ref().map_or(0, Bytes::len));
-    // Over HTTP/2 it is a part of all that was read at once, and would keep that.
-    Ok(match is_http2 {
-        true => read.map(|shared| Bytes::copy_from_slice(&shared)),
-        false => read,
-    })
 }

@@ -11,20 +11,18 @@ mod report;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pingora::protocols::http::ServerSession;
-
 use super::answer::Answer;
 use super::attempt;
 use super::body::Body;
 use super::failed::Failed;
 use super::keepalive::Keepalive;
-use super::outgoing;
-use super::outgoing::Outgoing;
+use super::outgoing::{self, Outgoing};
 use super::terms::Terms;
-use crate::gateway::client_watch;
 use crate::gateway::context::{Context, Tried};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
+use crate::gateway::own_time;
 use crate::gateway::plan::{self, Candidate, Nobody, Plan};
+use crate::gateway::session::ClientSession;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
 use crate::openai::verdict::{Blame, Evidence, NextStep, Reason, Scope, Verdict};
@@ -72,7 +70,7 @@ impl<'r> Failover<'r, '_> {
     /// The failure to be told, once nothing is left to try; or the client has gone.
     pub async fn run(
         mut self,
-        client: &mut ServerSession,
+        client: &mut ClientSession,
         context: &mut Context,
         keepalive: &mut Keepalive,
     ) -> Result<Begun<'r>, Failure> {
@@ -117,7 +115,7 @@ impl<'r> Failover<'r, '_> {
     /// The first candidate; where all are cooling down for a moment, after that moment.
     async fn first(
         &mut self,
-        client: &mut ServerSession,
+        client: &mut ClientSession,
         context: &mut Context,
         keepalive: &mut Keepalive,
     ) -> Result<Candidate<'r>, Failure> {
@@ -138,7 +136,7 @@ impl<'r> Failover<'r, '_> {
     /// Makes one attempt. The outer error: the client has gone.
     async fn attempt(
         &self,
-        client: &mut ServerSession,
+        client: &mut ClientSession,
         context: &mut Context,
         keepalive: &mut Keepalive,
         mut candidate: Candidate<'r>,
@@ -313,7 +311,7 @@ fn nobody() -> Failure {
 /// Does some work for as long as the client is there, and keeps it awake meanwhile. All of that is waiting
 /// where it cannot go on.
 async fn watched<T>(
-    client: &mut ServerSession,
+    client: &mut ClientSession,
     context: &mut Context,
     keepalive: &mut Keepalive,
     work: impl Future<Output = T>,
@@ -324,12 +322,12 @@ async fn watched<T>(
         let next = async {
             tokio::select! {
                 biased;
-                () = client_watch::client_left(client) => Err(Failure::ClientGone),
+                () = client.left() => Err(Failure::ClientGone),
                 () = keepalive.due() => Ok(None),
                 done = &mut work => Ok(Some(done)),
             }
         };
-        if let Some(done) = client_watch::timed(&mut context.outcome.waited, next).await? {
+        if let Some(done) = own_time::timed(&mut context.outcome.waited, next).await? {
             return Ok(done);
         }
         keepalive.send(client, context).await?;

@@ -1,26 +1,11 @@
-//! Waiting for one side of a request while the other is watched.
+//! How much of a request's time was our own.
 //!
-//! Owns noticing that a client has gone, taking only what is there already, and how long was waited. Does not
-//! know what is waited for.
+//! Owns telling work from waiting: time counts as waited in which nothing could be done. Does not handle
+//! what is waited for. Cannot fail.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use pingora::ErrorType;
-use pingora::protocols::http::ServerSession;
-
-/// Polls a future once. Pingora's body readers may be dropped while they wait: they keep what they
-/// have read.
-pub async fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
 
 /// Does some work, and adds to `waited` the time in which it could not go on. What it does itself is not
 /// waiting, however long that takes.
@@ -36,18 +21,6 @@ pub async fn timed<T>(waited: &mut Duration, work: impl Future<Output = T>) -> T
         polled
     })
     .await
-}
-
-/// Returns when the client has gone.
-pub async fn client_left(client: &mut ServerSession) {
-    let event = client.read_body_or_idle(true).await;
-    // Bytes after the request are a second one, sent before the first is answered. One byte of it
-    // has been eaten by looking, so the connection ends with this answer and the client asks anew.
-    let pipelined = matches!(&event, Err(e) if *e.etype() == ErrorType::ConnectError);
-    if pipelined {
-        client.set_keepalive(None);
-        std::future::pending::<()>().await;
-    }
 }
 
 #[cfg(test)]
