@@ -4,12 +4,11 @@
 //! needs. Does not handle when and how they are counted (see `settle`). Cannot fail.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::context::Context;
-use crate::chatlog::{ChatLog, Entry};
+use crate::chatlog::ChatLog;
 use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::usage::Usage;
 
@@ -29,8 +28,10 @@ pub struct Meter {
 
 /// A request for the chat log.
 pub struct Chat {
-    log: Arc<ChatLog>,
-    request: Bytes,
+    /// The log.
+    pub log: Arc<ChatLog>,
+    /// The request's body.
+    pub request: Bytes,
 }
 
 impl Meter {
@@ -53,39 +54,6 @@ impl Chat {
             log,
             request: request.clone(),
         }
-    }
-
-    /// What is written, but for the answer and what it has used.
-    pub fn entry(self, context: &Context) -> (Arc<ChatLog>, Entry) {
-        let waited = context.request.started.elapsed();
-        let now = SystemTime::now();
-        // Where nobody has to show a key there are no tenants.
-        let has_tenants = context.runtime.has_client_keys();
-        let tenant = context.tenant().filter(|_| has_tenants);
-        let entry = Entry {
-            request_id: context.request.id.clone(),
-            time: now.checked_sub(waited).unwrap_or(now),
-            tenant: tenant.map(|tenant| tenant.id.clone()),
-            endpoint: context.asked.endpoint,
-            model: context.asked.model.clone().unwrap_or_default(),
-            // It is noted only where it is another one.
-            sent_model: context.outcome.sent_model.clone().or_else(|| {
-                let asked = context
-                    .outcome
-                    .upstream
-                    .as_ref()
-                    .and(context.asked.model.as_ref());
-                asked.cloned()
-            }),
-            upstream: context.outcome.upstream.as_ref().map(|u| u.name.clone()),
-            forwarded_for: context.request.client.map(|client| client.to_string()),
-            request: self.request,
-            answer: None,
-            is_partial: false,
-            usage: None,
-            status: context.told_status(),
-        };
-        (self.log, entry)
     }
 }
 

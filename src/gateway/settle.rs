@@ -6,9 +6,10 @@
 //! read. Never fails.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::context::Context;
-use super::meter::{Meter, Reading};
+use super::meter::{Chat, Meter, Reading};
 use crate::chatlog::{ChatLog, Entry};
 use crate::config::OnClientGone;
 use crate::observe::tokens::Pace;
@@ -57,7 +58,7 @@ impl Account {
             is_counted,
             meter,
             pace,
-            chat: chat.map(|chat| Box::new(chat.entry(context))),
+            chat: chat.map(|chat| Box::new(entry(chat, context))),
         })
     }
 
@@ -107,6 +108,39 @@ impl Account {
             log.record(entry);
         }
     }
+}
+
+/// What is written, but for the answer and what it has used.
+fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
+    let waited = context.request.started.elapsed();
+    let now = SystemTime::now();
+    // Where nobody has to show a key there are no tenants.
+    let has_tenants = context.runtime.has_client_keys();
+    let tenant = context.tenant().filter(|_| has_tenants);
+    let entry = Entry {
+        request_id: context.request.id.clone(),
+        time: now.checked_sub(waited).unwrap_or(now),
+        tenant: tenant.map(|tenant| tenant.id.clone()),
+        endpoint: context.asked.endpoint,
+        model: context.asked.model.clone().unwrap_or_default(),
+        // It is noted only where it is another one.
+        sent_model: context.outcome.sent_model.clone().or_else(|| {
+            let asked = context
+                .outcome
+                .upstream
+                .as_ref()
+                .and(context.asked.model.as_ref());
+            asked.cloned()
+        }),
+        upstream: context.outcome.upstream.as_ref().map(|u| u.name.clone()),
+        forwarded_for: context.request.client.map(|client| client.to_string()),
+        request: chat.request,
+        answer: None,
+        is_partial: false,
+        usage: None,
+        status: context.told_status(),
+    };
+    (chat.log, entry)
 }
 
 fn estimated(input: u64, output: u64) -> Usage {
