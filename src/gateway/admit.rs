@@ -1,7 +1,8 @@
-//! The second step: which endpoint, and who is calling.
+//! The second step: which endpoint is asked, and by whom.
 //!
-//! Owns the checks that need nothing but the request's header: room for one more, path, method, key,
-//! content type. Each refusal is a [`Failure`]. Does not handle framing (see `framing`).
+//! Owns the checks that need only the request's header: method and path, credential, flood guard, a
+//! free slot, hops, content type. Finds the caller once, as a [`Principal`](crate::runtime::Principal).
+//! Does not handle framing (see `framing`). Each refusal is a [`Failure`].
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};

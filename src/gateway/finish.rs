@@ -1,6 +1,7 @@
-//! The last step, on every path out: count, and one line in the log.
+//! The last step, on every path: count the request, and write its line in the log.
 //!
-//! Runs exactly once for each request, from Pingora's `logging`. Cannot fail.
+//! Owns what of a request's records the metrics and the access line get. Runs exactly once for each
+//! request. Does not handle usage (see `settle`). Cannot fail.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,24 +1,26 @@
-//! The edge: one file per step of a request's way.
+//! The edge: HTTP from clients, one file for each step of a request.
 //!
 //! ```text
-//! serve → open ─┬ exchange:  admit → body → plan → course → relay ──┬→ finish
-//!               ├ tunnel:    admit → target → carry ────────────────┤
-//!               ├ websocket: admit → plan → bytes both ways ────────┤
-//!               └ own:       health, models ────────────────────────┘
+//!               ┌ exchange/   admit → body → plan → failover → relay ─┐
+//! serve → open ─┼ tunnel/     admit → target → both bodies as they come ┼→ finish
+//!               ├ websocket/  admit → plan → bytes both ways ─────────┤
+//!               └ models, health                                      ┘
 //! ```
 //!
-//! `serve` is the fork, and the ways read like it. `course` goes from candidate to candidate:
-//! `skipped` says why one is not asked, `outgoing` what one is asked; `attempt` asks it, `sniff` finds
-//! out what it answers with, `hold` waits until it has said something, `refused` reads why it will not
-//! (`decoded` where that is compressed), `awake` keeps the client from giving up meanwhile (`waiting`
-//! sees it go); `convert` gives an answer another form; `tap` understands a stream as it passes (`held`
-//! has what waits), `reading` a JSON answer, `pieces` keeps what has come, and `broken` ends a stream that
-//! comes to nothing. `drain` reads on after the client has left, `settle` counts what was used.
-//! `context` is what a request carries along, `connection` watches what they all come over, `framing`
-//! refuses what could be read in two ways,
-//! `failure` turns whatever went wrong into HTTP, `answer` writes what we say ourselves, `headers`
-//! decides which headers pass. Engines below know nothing of HTTP sessions; nothing above knows how
-//! a request is served.
+//! `serve` is the fork; each way is a folder. What the ways share stands beside it:
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `session`, `connection` | the seam to Pingora, and the bytes below it |
+//! | `framing`, `client_body` | what may be read in one way only; how a body comes |
+//! | `open`, `admit`, `finish` | the first two steps, and the last |
+//! | `context`, `meter`, `settle` | what a request carries, what it uses, and how that is counted |
+//! | `plan` | the candidates of a request, in order |
+//! | `upstream_error` | what an upstream's error says |
+//! | `failure`, `reply` | errors as HTTP, and writing answers of our own |
+//! | `headers`, `pieces`, `own_time` | which headers pass, bytes that are kept, our share of the time |
+//!
+//! Engines below do not know HTTP sessions with clients; nothing above knows how a request is served.
 
 mod admit;
 mod client_body;

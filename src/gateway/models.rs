@@ -1,8 +1,9 @@
 //! The models that a tenant may ask for.
 //!
-//! Owns gathering them: the names that rules answer alone, and behind rules that answer many, what
-//! their upstreams say they have. An upstream that cannot be asked takes nothing away but its own
-//! names, and what it said last stays.
+//! Owns the list: the names that rules serve one by one, and, behind rules that serve many, the names that
+//! their upstreams list. Does not handle how an upstream is asked for its list (see
+//! `upstreams::catalogue`). An upstream that cannot be asked removes only its own names, and its last list
+//! stays in use. Fails for a model that is unknown or not allowed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};

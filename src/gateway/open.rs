@@ -1,7 +1,7 @@
-//! The first step: who is at the door, and how long we are willing to wait for them.
+//! The first step: where a request comes from, and how long its client may take.
 //!
-//! Owns the client's address behind trusted proxies, the flood guard's count and the timeouts of
-//! the client's connection while it asks and is answered. Cannot fail: what it finds is judged in `admit`.
+//! Owns the client's address behind trusted proxies, the flood guard's count, and the timeouts of the
+//! client's connection. Does not refuse anything (see `admit`). Cannot fail.
 
 use std::net::IpAddr;
 use std::time::Instant;

@@ -1,9 +1,9 @@
-//! Bytes that are kept in the pieces that they came in.
+//! Bytes that are kept in the pieces in which they came.
 //!
-//! Owns that pieces cost about as much memory as they have bytes: a piece has a room and a handle of its own,
-//! some hundred bytes, so neighbours below [`JOIN_BELOW`] are joined. A piece that stays alone is not copied.
-//! Each piece must own its memory, as those of `upstreams::Session` and `body` do. Does not bound how much is
-//! kept: its users do. Never fails.
+//! Owns that pieces cost about as much memory as they have bytes: each piece has an allocation and a handle
+//! of its own, some hundred bytes, so neighbours below [`JOIN_BELOW`] are joined. A piece that stays alone
+//! is not copied. Each piece must own its memory, as those of `upstreams::Session` and `ClientSession` do.
+//! Does not bound how much is kept: its users do. Never fails.
 
 use std::collections::VecDeque;
 use std::mem;

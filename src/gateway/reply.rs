@@ -1,9 +1,9 @@
-//! What we say ourselves: errors, and the answers of our own endpoints.
+//! Answers of our own: errors, and the endpoints that we serve ourselves.
 //!
-//! Owns writing them, and what becomes of a body that is still on its way: it is read and thrown
-//! away within a bound, then the connection is closed, so that the client can read the answer and
-//! nothing of the body is ever taken for a next request. Once an answer has begun, a failure breaks it
-//! off, unless the stream itself could say so.
+//! Owns writing them, and what happens to the rest of a refused request's body: it is read and discarded
+//! within a bound, then the connection is closed, so that the client can read the answer and no byte of
+//! the body is taken for a next request. Once an answer has begun, a failure breaks it off. Does not
+//! handle the words of errors (see `failure`). Fails with [`Unended`].
 
 use std::io;
 use std::mem;

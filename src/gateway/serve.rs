@@ -1,7 +1,8 @@
 //! Which way a request goes.
 //!
-//! Owns the fork: a socket, the exchange, an endpoint of our own, or the tunnel; decided once, from
-//! the method and the path as they were sent. `answer` refuses what fails on any of them.
+//! Owns the fork, decided once from the method and the path as they were sent: a WebSocket, an exchange,
+//! an endpoint of our own, or the tunnel. Whatever fails on one of the ways is answered by `reply`, and
+//! every request ends in `finish`.
 
 use std::pin::Pin;
 use std::sync::Arc;

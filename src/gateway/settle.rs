@@ -1,9 +1,9 @@
-//! What a request has used and said, counted once and written down.
+//! What a request has used, counted once and written down.
 //!
-//! Owns when it is counted and from what: what the upstream tells, else an estimate, as the rule wants
-//! it where the client has left. An estimate is made off the threads that serve, and no more than a
-//! bounded number at a time; beyond it is taken from the length alone. Refuses to know how usage is
-//! read. Never fails.
+//! Owns when it is counted and from what: the usage that the upstream reports, else an estimate, as the
+//! rule says for a client that has left. An estimate is made outside the threads that serve, and a bounded
+//! number at a time; beyond it the length alone is used. Does not handle how usage is read (see
+//! `openai::usage`). Never fails.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,8 +1,8 @@
-//! Keeping a client awake that waits for a stream to begin.
+//! Comments for a client that waits for a stream to begin.
 //!
-//! Owns the comments that are sent meanwhile, and when: clients and proxies give up on a connection
-//! over which nothing comes. The first of them commits the answer to being a stream of events, so
-//! that whatever fails from then on is told within it. Fails when the client has gone.
+//! Owns when they are sent: clients and proxies give up on a connection on which nothing comes. The first
+//! comment commits the answer to a stream of events, so every later failure is told within the stream.
+//! Fails when the client has gone.
 
 use std::time::{Duration, Instant};
 

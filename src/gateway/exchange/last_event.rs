@@ -1,7 +1,8 @@
-//! The end of a stream that the client has begun to get, and that comes to nothing.
+//! The last event of a stream that has begun and fails.
 //!
-//! Owns the event that tells why, and what is noted of it. When one can be put there is known to `relay` and
-//! `exchange`; what it looks like, to `openai::error` and `openai::failed`. Fails when the client has gone.
+//! Owns that event and what is noted of the failure. Does not handle whether an event can follow (see
+//! `relay`), nor its format (see `openai::error` and `openai::failed_response`). Fails when the client has
+//! gone.
 
 use bytes::Bytes;
 

@@ -1,4 +1,6 @@
-//! What is said of a body that cannot be served.
+//! Failures of a request's body.
+//!
+//! Owns their messages. Does not handle how a body is read (see `exchange/body`).
 
 use http::StatusCode;
 

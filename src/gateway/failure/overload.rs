@@ -1,4 +1,6 @@
-//! What is said of a request that is too much for us now, or that comes too slowly.
+//! Failures of a request that exceeds a limit of ours, or comes too slowly.
+//!
+//! Owns their messages. Does not handle the limits (see `runtime`).
 
 use http::StatusCode;
 

@@ -1,4 +1,6 @@
-//! What is said of a request that reaches further than the tenant may.
+//! Failures of a request that asks for more than its tenant may do.
+//!
+//! Owns their messages. Does not handle which privilege a request needs (see `openai::privileges`).
 
 use http::StatusCode;
 

@@ -1,4 +1,7 @@
-//! How an upstream fails, and what is said about it.
+//! How an upstream fails, and what the client and the operator are told.
+//!
+//! Owns the causes and their messages. Does not handle what follows on a failure (see
+//! `exchange/failover`).
 
 use std::fmt;
 use std::time::Instant;

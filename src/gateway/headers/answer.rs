@@ -1,7 +1,8 @@
 //! What the client sees of an answer's header.
 //!
-//! A strip-list: what tells of the provider's account, of its edge, or of a connection that is not
-//! the client's stays with us, and so does what a proxy before us would take for an order.
+//! Owns the list of headers that are removed: those that tell of the provider's account or of its edge,
+//! those of a connection that is not the client's, and those that a proxy in front of us would obey.
+//! Cannot fail.
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,

@@ -1,6 +1,7 @@
 //! Which headers pass.
 //!
-//! `request` decides what an upstream sees of a client, `answer` what a client sees of an upstream.
+//! Owns both directions: `request` decides what an upstream sees of a client's headers, `answer` what a
+//! client sees of an upstream's. Cannot fail.
 
 mod answer;
 mod request;

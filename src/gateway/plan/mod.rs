@@ -1,11 +1,11 @@
-//! The fourth step: from the model that is asked for to whoever can be asked, one after the other.
-//! A request that may leave its model out, and does, is served as the endpoint's default model, else
-//! by the tenant's home.
+//! The fourth step: from the model that is asked for to the candidates, in order. A request without a
+//! model is served as the endpoint's default model, else by the tenant's home upstream.
 //!
-//! Owns the order: the rule's targets, tier by tier and by weight, then its fallbacks, each only
-//! for the failures that lead to it; what is cooling down, left out or tried is passed over. A model
-//! that no rule serves and one that the tenant may not ask for fail alike, so that no client learns
-//! what exists. Does not know how a target is asked (`course`).
+//! Owns the order: the rule's targets by priority and weight, then its fallbacks, each only for the
+//! failures that it is meant for. Candidates that are ejected, whose keys are cooling down, or that this
+//! request has tried are skipped. A model without a rule and a model that the tenant may not use fail
+//! alike, so that no client learns what exists. Does not handle how a candidate is asked (see
+//! `exchange`). Fails where no candidate is left.
 
 pub mod skipped;
 

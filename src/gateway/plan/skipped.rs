@@ -1,8 +1,8 @@
 //! Targets that were not asked, and why.
 //!
-//! Owns the names of the causes, as the access line and the log tell them; `plan.rs` finds out which
-//! targets can be asked, and `docs/operation.md` lists the names. Only looked at once nothing can be
-//! asked, so it costs a served request nothing. Cannot fail.
+//! Owns the names of the causes in the access line and the log. It runs only when no target can be asked,
+//! so it costs a served request nothing. Does not handle which targets can be asked (see `plan`). Cannot
+//! fail.
 
 use std::time::{Duration, Instant};
 

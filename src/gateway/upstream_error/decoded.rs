@@ -1,8 +1,8 @@
 //! An upstream's error that is compressed.
 //!
-//! What is masked must be read, so such an error is unpacked, and the client gets it plain. Owns that, and
-//! what stands in the place of one that cannot be unpacked. Does not read the error: `refused` does. Never
-//! fails.
+//! Owns decompressing it within a bound, since an error must be read to mask the key in it; the client gets
+//! it uncompressed. An error that cannot be decompressed is replaced by one of ours. Does not read the
+//! error (see `upstream_error`). Never fails.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;

@@ -1,8 +1,8 @@
-//! Reading a form: it is looked through while it comes, and kept in memory or, when it is large, in
-//! a file that has no name and goes with the request.
+//! Reading a form: it is scanned while it comes, and kept in memory or, when it is large, in a file
+//! without a name that goes with the request.
 //!
-//! Owns where a form waits until it can be sent. Refuses to know what its parts hold but for the
-//! model: `openai::form` finds that. A disk that is full refuses the request and nothing else.
+//! Owns where a form waits until it can be sent. Does not handle what its parts hold (see `openai::form`).
+//! A full disk refuses the request and nothing else.
 
 use std::fs::File;
 use std::io;

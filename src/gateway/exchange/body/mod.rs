@@ -1,8 +1,8 @@
 //! The third step: the request's body, whole and bounded, and what it asks for.
 //!
-//! Owns reading it and, once it is known who is asked, what of it is sent. A JSON body of one read
-//! is taken as it is, without a copy; a longer one is gathered. `form` reads forms. Does not handle
-//! how fast a body has to come (see `client_body`). Fails for a body that cannot be served.
+//! Owns reading it, and what of it is sent to a candidate. A JSON body that comes in one read is used as it
+//! is, without a copy; a longer one is collected. Does not handle forms (see `form`), nor how fast a body
+//! has to come (see `client_body`). Fails for a body that cannot be served.
 
 mod form;
 
