@@ -24,6 +24,8 @@ if [ "${1:-build}" = test ]; then
   need curl curl
   need openssl openssl
   need slowhttptest slowhttptest
+  need jq jq
+  need promtool prometheus
   need node nodejs
   need npm npm
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
