@@ -1,7 +1,7 @@
 //! Whatever can go wrong on a request's way, and what is said about it.
 //!
 //! The one place where failures become HTTP. Each has a message for the client, which names
-//! nothing of the provider's, and a detail for the operator. `docs/errors.md` lists them. `body`
+//! nothing of the provider's, and a detail for the operator. `docs/reference/errors.md` lists them. `body`
 //! has those of bodies, `overload` those of what is turned away for being too much or too slow,
 //! `privilege` those of what a tenant is not allowed, `upstream` those of upstreams.
 
