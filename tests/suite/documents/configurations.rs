@@ -153,7 +153,7 @@ fn each_query_is_one() {
     };
     for fence in fences("promql") {
         let mut rules =
-            "groups:\n- name: page\n  rules:\n  - record: page\n    expr: |\n".to_owned();
+            "groups:\n- name: page\n  rules:\n  - record: page\n    expr: |2\n".to_owned();
         for line in fence.text.lines() {
             let _ = writeln!(rules, "      {line}");
         }
