@@ -24,6 +24,8 @@ if [ "${1:-build}" = test ]; then
   need curl curl
   need openssl openssl
   need slowhttptest slowhttptest
+  need jq jq
+  need promtool prometheus
   need node nodejs
   need npm npm
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
@@ -44,7 +46,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     command -v cmake >/dev/null 2>&1 && command -v cc >/dev/null 2>&1 || exit 1
   else
     echo "installing: ${packages[*]}"
-    # nginx would start a server of its own on port 80.
+    # nginx and Prometheus would start servers of their own, on ports 80 and 9090.
     export DEBIAN_FRONTEND=noninteractive
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

@@ -204,7 +204,7 @@ fn method(size: Size) -> String {
     let names = NAMES.join(", ");
     format!(
         "\
-```sh
+```console
 make bench                                  # writes this page: ten minutes and the builds
 make bench BENCH=--quick                    # three minutes, prints only
 make bench BENCH=\"--only json,big\"        # some of {names}

@@ -1,6 +1,6 @@
 //! Counters and histograms, in Prometheus form.
 //!
-//! Owns their names, labels and buckets; `docs/metrics.md` lists them. Label values come from the
+//! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so their number is bounded by what the operator
 //! wrote. Refuses to know how a request is served.
 

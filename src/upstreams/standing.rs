@@ -1,7 +1,7 @@
 //! The faults of a provider key: how they are shown, how long they last, and for which tenants.
 //!
-//! Owns the state machine of a cooldown. Its rules stand as a table in docs/failover.md, "Keys". Does
-//! not know whether the whole key or one model of it has the fault (`cooldown`), and does not read
+//! Owns the state machine of a cooldown. Its rules stand as a table in docs/reference/failover.md,
+//! "Keys". Does not know whether the whole key or one model of it has the fault (`cooldown`), and does not read
 //! answers (`openai/verdict`, `openai/ratelimit`). Cannot fail; its size is fixed but for the id of a
 //! tenant and of a request.
 

@@ -1,4 +1,4 @@
-//! Every error that we make ourselves has OpenAI's form, and `docs/errors.md` tells of it.
+//! Every error that we make ourselves has OpenAI's form, and `docs/reference/errors.md` tells of it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -366,7 +366,7 @@ async fn head_gets_a_header_alone() {
 #[tokio::test]
 async fn every_error_code_is_documented() {
     let root = crate::support::tools::root();
-    let docs = std::fs::read_to_string(root.join("docs/errors.md")).unwrap();
+    let docs = std::fs::read_to_string(root.join("docs/reference/errors.md")).unwrap();
     let sources = std::fs::read_dir(root.join("src/gateway/failure")).unwrap();
     let mut missing = String::new();
     for file in sources {
@@ -380,7 +380,7 @@ async fn every_error_code_is_documented() {
     }
     assert!(
         missing.is_empty(),
-        "docs/errors.md does not tell of:\n{missing}"
+        "docs/reference/errors.md does not tell of:\n{missing}"
     );
 }
 

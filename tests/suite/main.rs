@@ -23,6 +23,7 @@ mod curl;
 mod demo;
 mod dialects;
 mod dialects_errors;
+mod documents;
 mod echoes;
 mod errors;
 mod examples;

@@ -284,7 +284,8 @@ async fn every_metric_is_documented() {
     gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
     let text = gateway.get_admin("/metrics").await;
     let docs =
-        std::fs::read_to_string(crate::support::tools::root().join("docs/metrics.md")).unwrap();
+        std::fs::read_to_string(crate::support::tools::root().join("docs/reference/metrics.md"))
+            .unwrap();
     for line in text
         .text()
         .lines()
