@@ -1,6 +1,6 @@
 //! What we assume of Pingora's sessions. One that fails here on a new Pingora says what has changed.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -22,9 +22,13 @@ async fn session(sent: &str) -> (ClientSession, DuplexStream) {
 
 fn header(length: Option<usize>) -> Part {
     let mut header = headers::ours(StatusCode::OK, "text/plain");
-    if let Some(length) = length {
-        header.headers.insert("content-length", length.into());
-    }
+    // Pingora adds no framing of its own: without one the body would end with the connection.
+    match length {
+        Some(length) => header.headers.insert("content-length", length.into()),
+        None => header
+            .headers
+            .insert("transfer-encoding", HeaderValue::from_static("chunked")),
+    };
     Part::header(header)
 }
 
