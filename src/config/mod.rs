@@ -42,7 +42,6 @@ pub use ejection::Ejection;
 pub use expand::Variables;
 pub use health::HealthCheck;
 pub use limits::Limits;
-pub use matcher::Matcher;
 pub use metering::{Drain, OnClientGone};
 pub use models::{Fallback, ModelRule, Target};
 pub use pools::{Balance, Concurrency, ConsistentBy};

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use super::document::{Located, Node};
-use super::matcher::{self, Matcher};
+use super::matcher;
 use super::metering::{self, OnClientGone};
 use super::problem::nearest;
 use super::transforms::{self, Transforms};
 use super::upstreams::read_weight;
 use crate::openai::verdict::{Reason, Reasons};
+use crate::routing::Matcher;
 
 /// The name in metrics of the rule by which requests that name no model go to a home.
 const HOME_RULE: &str = "passthrough";

@@ -8,7 +8,7 @@ use super::document::{Located, Node, is_plain_name};
 use super::keys;
 use super::matcher;
 use super::ways::{Allowances, Passthrough, read_allowances, read_passthrough};
-use crate::secret::{KeyHash, Secret};
+use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 
 /// One tenant.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub fn parse_key(key: &str) -> Result<KeyHash, keys::Fault> {
             "expected 64 hexadecimal digits after sha256:",
             "printf %s KEY | sha256sum",
         )),
-        None if key.len() > crate::auth::MAX_KEY_BYTES => Err((
+        None if key.len() > MAX_CLIENT_KEY_BYTES => Err((
             "the key is longer than 256 bytes",
             "take a shorter one, or separate several with commas",
         )),

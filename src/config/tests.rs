@@ -7,6 +7,7 @@ mod warnings;
 use std::path::Path;
 
 use super::*;
+use crate::routing::Matcher;
 use crate::secret::Secret;
 
 const DESIGN: &str = include_str!("../../tests/fixtures/design.yaml");

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Matcher, Passthrough, certificate};
-use crate::routing;
+use super::{Config, Listener, Passthrough, certificate};
+use crate::routing::{self, Matcher};
 
 /// In which sections something is written that could not be read.
 #[derive(Clone, Copy, Debug, Default)]

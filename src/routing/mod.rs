@@ -4,13 +4,13 @@
 //! order) and the weighted choice. Refuses to know what an upstream is: a target holds its index.
 //! An unknown name gives `None`. `prefixes` does the same for paths.
 
+mod matcher;
 mod prefixes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::Matcher;
-
+pub use matcher::Matcher;
 pub use prefixes::Prefixes;
 
 /// Finds the rule for a name. The work does not grow with the number of exact or prefix rules;

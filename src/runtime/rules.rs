@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Transforms, home, position};
-use crate::config::{self, Config, Ejection, Matcher, ModelRule, Passthrough};
+use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
 use crate::openai::verdict::Reasons;
-use crate::routing::{Index, Target, Targets};
+use crate::routing::{Index, Matcher, Target, Targets};
 use crate::upstreams::{Breaker, Registry, Upstream};
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::book::Book;
 use super::cooldown::{Cooled, KeyState, KeyUse, Readiness};
-use super::registry::Registry;
 use super::standing::{Bounds, Finding};
 use crate::config::Keys;
 use crate::openai::dialect::Dialect;
@@ -61,10 +61,11 @@ pub struct Key {
 
 impl KeyRing {
     /// Builds the ring from what the operator wrote.
-    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, registry: &Registry) -> Self {
+    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, states: &Book<KeyState>) -> Self {
         let Keys::Own(written) = written else {
             return Self::Passthrough;
         };
+        let state = |hash: &str| states.of(format!("{upstream}\n{hash}"), KeyState::default);
         let mut keys = Vec::new();
         let mut ring = Vec::new();
         for key in written {
@@ -79,7 +80,7 @@ impl KeyRing {
             keys.push(Arc::new(Key {
                 value: Some(value),
                 fingerprint: hash.fingerprint(),
-                condition: registry.key(upstream, &hash.to_hex()),
+                condition: state(&hash.to_hex()),
             }));
         }
         if keys.is_empty() {
@@ -87,7 +88,7 @@ impl KeyRing {
             keys.push(Arc::new(Key {
                 value: None,
                 fingerprint: "none".to_owned(),
-                condition: registry.key(upstream, "none"),
+                condition: state("none"),
             }));
         }
         ring.sort_unstable();
@@ -226,7 +227,7 @@ mod tests {
     fn ring(keys: &[&str]) -> KeyRing {
         let keys = keys.iter().map(|k| Secret::new((*k).to_owned()));
         let keys = Keys::Own(keys.collect());
-        KeyRing::new(&keys, &Dialect::default(), "u", &Registry::default())
+        KeyRing::new(&keys, &Dialect::default(), "u", &Book::default())
     }
 
     fn value(key: &Key) -> String {
@@ -278,8 +279,8 @@ mod tests {
     fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
         for turn in [Turn::Next, Turn::Of("t")] {
             assert_eq!(ring(&[]).choose(USE, turn, &[], 1).unwrap().1.value, None);
-            let registry = Registry::default();
-            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &registry);
+            let states = Book::default();
+            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &states);
             assert!(passthrough.choose(USE, turn, &[], 1).is_none());
         }
     }
