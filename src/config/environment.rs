@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::expand::{Variables, pieces};
-use super::keys;
+use super::key_list;
 use super::problem::{Problem, Problems, Severity};
 use super::quick_start::{Account, Admin, Credential, QuickStart};
 use super::upstreams::{self, BaseUrl};
@@ -297,7 +297,7 @@ impl<'a> Reader<'a> {
     fn check_keys<T>(
         &mut self,
         list: Option<&List<'_>>,
-        mut parse: impl FnMut(&str) -> Result<T, keys::Fault>,
+        mut parse: impl FnMut(&str) -> Result<T, key_list::Fault>,
     ) {
         self.check(list, |key| {
             let (message, hint) = parse(key).err()?;

@@ -675,7 +675,6 @@ fn a_default_model_is_named_by_its_endpoint() {
     let config = Config::parse("t.yaml", &text, &variables()).unwrap();
     let keys: Vec<&str> = config
         .server
-        .ways
         .default_models
         .iter()
         .map(|(key, _)| *key)

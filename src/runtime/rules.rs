@@ -101,7 +101,7 @@ pub(super) fn home_rules(
 ) -> HashMap<usize, Arc<Rule>> {
     let tenants = config.tenants.iter();
     let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
-    let homes = homes.chain([&config.server.ways.passthrough]);
+    let homes = homes.chain([&config.server.passthrough]);
     let rules = homes.filter_map(|passthrough| {
         let Passthrough::To(name) = passthrough else {
             return None;

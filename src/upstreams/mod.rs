@@ -111,7 +111,9 @@ impl Upstream {
                 _ => None,
             },
             health_check: written.health_check.clone(),
-            places: written.places.map(|bounds| registry.places(name, bounds)),
+            places: written
+                .max_concurrent
+                .map(|bounds| registry.places(name, bounds)),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
             forward_headers: written.forward_headers.clone(),

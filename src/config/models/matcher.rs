@@ -4,7 +4,7 @@
 //! refused with the form that was probably meant. Does not handle which rule serves a name (see
 //! `routing`). A value that is none of these is reported with its place and gives `None`.
 
-use super::document::Node;
+use crate::config::document::Node;
 use crate::routing::Matcher;
 
 /// Reads `match`: a name, a name with a `*` at its end, or a mapping of `prefix` or `keyword`.
