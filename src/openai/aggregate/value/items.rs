@@ -20,7 +20,7 @@ const SEAL: &str = "signature";
 
 /// The items of a list in the order in which they came, at most [`MAX_ITEMS`] that come in pieces.
 #[derive(Default)]
-pub(super) struct Items {
+pub(in crate::openai::aggregate) struct Items {
     runs: Vec<Run>,
     in_pieces: usize,
 }
