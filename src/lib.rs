@@ -13,7 +13,7 @@
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
 //!   openai/    the wire, without I/O
-//!   ids, secret, clock, workers
+//!   weighted, ids, secret, clock, workers
 //! ```
 //!
 //! The way of a request is in [`gateway`]; `docs/architecture.md` draws it.
@@ -35,4 +35,5 @@ pub mod secret;
 pub mod server;
 pub mod tenants;
 pub mod upstreams;
+pub mod weighted;
 pub mod workers;

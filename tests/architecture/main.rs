@@ -29,6 +29,8 @@ const LAYERS: &[&[&str]] = &[
     // Below `config`, which finds out with it which rule serves a name.
     &["routing"],
     &["openai"],
+    // Which target and which server are chosen by it.
+    &["weighted"],
     &["ids", "secret", "clock", "workers"],
 ];
 
