@@ -51,10 +51,11 @@ fuzz: ## Look for inputs that break the readers, FUZZ_SECONDS (60) for each; wit
 	  $(CARGO) +nightly fuzz run --sanitizer none $$target -- -dict=fuzz/openai.dict -max_total_time=$(FUZZ_SECONDS); \
 	done
 
-lint: ## Check format, lints and documentation
+lint: ## Check format, lints, architecture and documentation
 	@tests/install.sh build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test architecture
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 doc: ## Build the documentation of the code

@@ -1,6 +1,6 @@
-//! Identifiers that we give out.
+//! Identifiers that we give out, and numbers at random.
 //!
-//! Owns their form. Refuses to know what they name. Cannot fail.
+//! Owns their form. Does not handle what they name. Cannot fail.
 
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ pub fn request_id() -> String {
     id
 }
 
-/// A number from 0 to below `bound`, which must be above 0; by lot, and no secret.
+/// A number from 0 to below `bound`, which must be above 0; at random, and no secret.
 pub fn random_below(bound: u64) -> u64 {
     fastrand::u64(..bound)
 }

@@ -1,12 +1,16 @@
 //! Secrets: provider keys and client keys, from parse to use.
 //!
-//! Owns the type that holds a key and the hash that stands for one. Refuses to know where keys
-//! come from or who they belong to. A value can only be read through [`Secret::expose`], so a
-//! reviewer finds each use; printing one in any way shows `[REDACTED]`.
+//! Owns the type that holds a key, the hash that stands for one, and the length that a client's key
+//! may have. Does not handle where keys come from (see `config`) or which tenant has one (see `auth`).
+//! A value can only be read through [`Secret::expose`], so a reviewer finds each use; printing one in
+//! any way shows `[REDACTED]`. Cannot fail.
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+/// A longer client key is refused before it is hashed or looked up.
+pub const MAX_CLIENT_KEY_BYTES: usize = 256;
 
 /// A key as it goes over the wire. Wiped from memory when dropped.
 #[derive(Clone, Debug)]

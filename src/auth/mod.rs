@@ -8,10 +8,7 @@ use std::collections::HashMap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::secret::KeyHash;
-
-/// A longer key is refused before it is hashed or looked up.
-pub const MAX_KEY_BYTES: usize = 256;
+use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES};
 
 /// The headers that carry a key besides `Authorization`.
 const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
@@ -50,7 +47,7 @@ impl Keys {
 
     /// The position of the tenant that owns `key`, and the key's hash.
     pub fn owner(&self, key: &[u8]) -> Option<(usize, KeyHash)> {
-        if key.len() > MAX_KEY_BYTES {
+        if key.len() > MAX_CLIENT_KEY_BYTES {
             return None;
         }
         let hash = KeyHash::of(key);
@@ -117,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_key_over_the_bound_is_refused_even_if_it_were_known() {
-        let long = [b'k'; MAX_KEY_BYTES + 1];
+        let long = [b'k'; MAX_CLIENT_KEY_BYTES + 1];
         let keys = Keys::new([(KeyHash::of(&long), 0)]);
         assert_eq!(keys.owner(&long), None);
     }

@@ -222,14 +222,14 @@ fn routes(config: &Config) -> Vec<Vec<String>> {
 }
 
 fn tenants(config: &Config) -> Vec<Vec<String>> {
-    let of_server = &config.server.ways.passthrough;
+    let of_server = &config.server.passthrough;
     let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS", "PASSTHROUGH"])];
     if config.tenants.is_empty() {
         table.push(row(&[
             "anybody on this machine",
             "none",
             "all",
-            home(of_server, config.server.ways.strict),
+            home(of_server, config.server.strict),
         ]));
     }
     for tenant in &config.tenants {

@@ -6,11 +6,11 @@
 //! name and connects to nothing. Fails for a tenant that the configuration does not have.
 
 use super::table::{align, row};
-use crate::config::{Config, Matcher, ModelRule, nearest};
+use crate::config::{Config, ModelRule, nearest};
 use crate::gateway::Plan;
 use crate::openai::model_name;
 use crate::openai::verdict::Reason;
-use crate::routing::Target;
+use crate::routing::{Matcher, Target};
 use crate::runtime::{Rule, Runtime};
 use crate::tenants::Tenant;
 use crate::upstreams::Registry;

@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::expand::{Variables, pieces};
-use super::keys;
+use super::key_list;
 use super::problem::{Problem, Problems, Severity};
 use super::quick_start::{Account, Admin, Credential, QuickStart};
-use super::sources::Source;
 use super::upstreams::{self, BaseUrl};
 use super::{Server, tenants};
+
+/// What it is called where problems are reported.
+pub const NAME: &str = "environment";
 
 const OPENAI: &str = "https://api.openai.com/v1";
 const PROVIDER_KEYS: [&str; 2] = ["OPENAI_API_KEY", "OPENAI_KEYS"];
@@ -295,7 +297,7 @@ impl<'a> Reader<'a> {
     fn check_keys<T>(
         &mut self,
         list: Option<&List<'_>>,
-        mut parse: impl FnMut(&str) -> Result<T, keys::Fault>,
+        mut parse: impl FnMut(&str) -> Result<T, key_list::Fault>,
     ) {
         self.check(list, |key| {
             let (message, hint) = parse(key).err()?;
@@ -328,7 +330,7 @@ impl<'a> Reader<'a> {
     fn report(&mut self, name: &str, message: impl Into<String>, hint: &str) {
         self.problems.push(Problem {
             severity: Severity::Error,
-            source: Source::Environment.to_string(),
+            source: NAME.to_owned(),
             line: None,
             path: name.to_owned(),
             message: message.into(),

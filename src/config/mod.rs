@@ -1,61 +1,47 @@
 //! What the operator wrote.
 //!
-//! One file per section, each reading its own keys; `document` reads YAML with positions, `expand`
-//! fills in variables, `validate` checks what crosses sections and `warnings` what is allowed and
-//! probably not meant, `sources` finds the file; `matcher` reads names of models and `certificate`
-//! looks into those of listeners; `environment` reads what a handful of variables say, and
-//! `quick_start` writes the document that they amount to. Does not handle what runs: `runtime` builds
-//! that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
+//! `server/`, `upstreams/`, `models/`, `tenants`, `routes` and `chat_log` read a section of the file each;
+//! within the folders a file reads a key or a section of its own. `document` reads YAML with its places,
+//! `expand` fills in variables, and `key_list` takes lists of keys apart. `validate` checks what several
+//! sections must agree on, and `warnings` notes what is allowed and probably not meant. `sources` finds
+//! the file; `environment` reads the variables that can stand in for one, and `quick_start` writes the
+//! document that they amount to. Does not handle what runs: `runtime` builds that from a [`Config`].
+//! Fails with every mistake at once, see [`Problems`].
 
-pub mod certificate;
 mod chat_log;
-mod dialect;
 mod document;
-mod ejection;
 mod environment;
 mod environment_file;
 mod expand;
-mod headers;
-mod health;
-mod keys;
-mod limits;
-mod matcher;
-mod metering;
+mod key_list;
 mod models;
-mod pools;
 mod problem;
 mod quick_start;
-mod retries;
 mod routes;
 mod server;
 mod sources;
 mod tenants;
-mod transforms;
 mod upstreams;
 mod validate;
 mod warnings;
-mod ways;
 
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
 pub use document::{Located, Place, write_size};
-pub use ejection::Ejection;
 pub use expand::Variables;
-pub use health::HealthCheck;
-pub use limits::Limits;
-pub use matcher::Matcher;
-pub use metering::{Drain, OnClientGone};
-pub use models::{Fallback, ModelRule, Target};
-pub use pools::{Balance, Concurrency, ConsistentBy};
+pub use models::{Fallback, ModelRule, OnClientGone, Streams, Target, Transforms};
 pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
-pub use retries::{Budget, Retries};
 pub use routes::Route;
-pub use server::{Listener, Log, Server, Tls};
+pub use server::certificate;
+pub use server::{
+    Allowances, Budget, Drain, Forms, Limits, Listener, Log, Passthrough, Retries, Server, Tls,
+    WebSocket,
+};
 pub use sources::Source;
 pub use tenants::Tenant;
-pub use transforms::{Streams, Transforms};
-pub use upstreams::{BaseUrl, Keys, Timeouts, Upstream};
-pub use ways::{Allowances, Forms, Passthrough, Ways, WebSocket};
+pub use upstreams::{
+    Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts, Upstream,
+};
 
 use document::{Context, Node};
 use validate::Unread;

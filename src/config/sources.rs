@@ -1,7 +1,8 @@
 //! Where a configuration comes from.
 //!
-//! Owns the order in which places are looked at, and reading a file within a bound. Refuses to
-//! know what the text means.
+//! Owns the order in which places are looked at, and reading a file within a bound. Does not handle
+//! what the text means (see `document`) or what the environment says (see `environment`). A file that
+//! cannot be read is one problem.
 
 use std::fmt;
 use std::io::{ErrorKind, Read};
@@ -31,7 +32,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment => f.write_str("environment"),
+            Self::Environment => f.write_str(environment::NAME),
             Self::Demo => f.write_str("demo"),
         }
     }

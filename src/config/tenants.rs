@@ -5,10 +5,10 @@
 
 use super::Config;
 use super::document::{Located, Node, is_plain_name};
-use super::keys;
-use super::matcher;
-use super::ways::{Allowances, Passthrough, read_allowances, read_passthrough};
-use crate::secret::{KeyHash, Secret};
+use super::key_list;
+use super::models;
+use super::server::{Allowances, Passthrough, read_allowances, read_passthrough};
+use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 
 /// One tenant.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Tenant {
 impl Tenant {
     /// Whether its requests may name nothing but their model.
     pub fn is_strict(&self, config: &Config) -> bool {
-        self.strict.unwrap_or(config.server.ways.strict)
+        self.strict.unwrap_or(config.server.strict)
     }
 }
 
@@ -94,20 +94,20 @@ fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
             Some("keys: [\"${CLIENT_KEY}\"]"),
         );
     }
-    keys::read(&items, parse_key)
+    key_list::read(&items, parse_key)
 }
 
 /// Takes a client key, or the `sha256:` of one, as its hash.
 ///
 /// # Errors
 /// No client could present it, or the hash is none.
-pub fn parse_key(key: &str) -> Result<KeyHash, keys::Fault> {
+pub fn parse_key(key: &str) -> Result<KeyHash, key_list::Fault> {
     match key.strip_prefix("sha256:") {
         Some(hex) => KeyHash::from_hex(hex).ok_or((
             "expected 64 hexadecimal digits after sha256:",
             "printf %s KEY | sha256sum",
         )),
-        None if key.len() > crate::auth::MAX_KEY_BYTES => Err((
+        None if key.len() > MAX_CLIENT_KEY_BYTES => Err((
             "the key is longer than 256 bytes",
             "take a shorter one, or separate several with commas",
         )),
@@ -124,7 +124,7 @@ fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
         );
     }
     let names = items.iter();
-    let names = names.filter_map(|n| Some(n.locate(matcher::read_allowed(n)?)));
+    let names = names.filter_map(|n| Some(n.locate(models::read_allowed(n)?)));
     Some(names.collect())
 }
 

@@ -7,6 +7,7 @@ mod warnings;
 use std::path::Path;
 
 use super::*;
+use crate::routing::Matcher;
 use crate::secret::Secret;
 
 const DESIGN: &str = include_str!("../../tests/fixtures/design.yaml");
@@ -674,7 +675,6 @@ fn a_default_model_is_named_by_its_endpoint() {
     let config = Config::parse("t.yaml", &text, &variables()).unwrap();
     let keys: Vec<&str> = config
         .server
-        .ways
         .default_models
         .iter()
         .map(|(key, _)| *key)

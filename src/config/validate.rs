@@ -13,8 +13,8 @@ use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Matcher, Passthrough, certificate};
-use crate::routing;
+use super::{Config, Listener, Passthrough, certificate};
+use crate::routing::{self, Matcher};
 
 /// In which sections something is written that could not be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +79,7 @@ fn check_listener(has_tenants: bool, listener: &Listener, context: &Context<'_>)
 }
 
 fn check_forms(config: &Config, context: &Context<'_>) {
-    let Some(dir) = &config.server.ways.forms.dir else {
+    let Some(dir) = &config.server.forms.dir else {
         return;
     };
     // Made as for a form: nothing else tells whether one can be.
@@ -116,7 +116,7 @@ fn check_references(config: &Config, context: &Context<'_>) {
         .collect();
     let targets = config.models.iter().flat_map(|r| &r.targets);
     let tenants = config.tenants.iter().filter_map(|t| t.passthrough.as_ref());
-    let homes = tenants.chain([&config.server.ways.passthrough]);
+    let homes = tenants.chain([&config.server.passthrough]);
     let named = targets
         .map(|t| &t.upstream)
         .chain(config.routes.iter().map(|r| &r.upstream))
@@ -193,7 +193,7 @@ fn rule_hint(name: &str, matchers: &[&Matcher]) -> String {
 fn check_default_models(config: &Config, context: &Context<'_>) {
     let matchers: Vec<&Matcher> = config.models.iter().map(|r| &r.matcher.value).collect();
     let index = routing::Index::new(matchers.iter().copied());
-    for (_, model) in &config.server.ways.default_models {
+    for (_, model) in &config.server.default_models {
         if index.find(&model.value).is_none() {
             let message = format!("no rule serves the default model `{}`", model.value);
             let hint = rule_hint(&model.value, &matchers);

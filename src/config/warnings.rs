@@ -112,7 +112,7 @@ fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
 }
 
 fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
-    let Passthrough::To(home) = &config.server.ways.passthrough else {
+    let Passthrough::To(home) = &config.server.passthrough else {
         return;
     };
     let mut upstreams = config.upstreams.iter();

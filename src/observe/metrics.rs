@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use super::attempts::Attempts;
 use super::chats::Chats;
+use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
 use super::series::Series;
 use super::states::StateGauges;
@@ -357,14 +358,6 @@ impl Metrics {
     }
 }
 
-pub(super) fn counters(
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
-}
-
 fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
     let help = "What was turned away, by the limit.";
     let shed = counters("tollgate_shed_total", help, &["limit"])?;
@@ -378,16 +371,6 @@ fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
 fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
     let labels = ["endpoint", "rule", "upstream"];
     histogram(name, help, &DURATION_BUCKETS, &labels)
-}
-
-pub(super) fn histogram(
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-    labels: &[&str],
-) -> Result<HistogramVec, prometheus::Error> {
-    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    HistogramVec::new(opts, labels)
 }
 
 /// The position of a status among [`STATUS_CLASSES`].

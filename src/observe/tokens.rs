@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
 
-use super::metrics::{counters, histogram};
+use super::families::{counters, histogram};
 use super::series::Series;
 use crate::openai::usage::Usage;
 

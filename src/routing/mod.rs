@@ -1,16 +1,18 @@
 //! From the model that a client names to the rule that serves it, and from a rule to a target.
 //!
 //! Owns precedence (exact beats the longest prefix, prefix beats keyword, keywords go in file
-//! order) and the weighted choice. Refuses to know what an upstream is: a target holds its index.
-//! An unknown name gives `None`. `prefixes` does the same for paths.
+//! order) and the order of the tiers of targets. `matcher` has the forms of a match, `prefixes` does the
+//! same for paths. Does not handle what an upstream is (a target holds its position), nor the weighted
+//! choice within a tier (see `weighted`). An unknown name gives `None`.
 
+mod matcher;
 mod prefixes;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::Matcher;
+use crate::weighted::Wheel;
 
+pub use matcher::Matcher;
 pub use prefixes::Prefixes;
 
 /// Finds the rule for a name. The work does not grow with the number of exact or prefix rules;
@@ -64,15 +66,13 @@ impl Index {
     }
 }
 
-/// As many turns are given up to targets that cannot be asked; then whoever can is taken.
-const MAX_TURNS: usize = 64;
-
 /// A rule's targets: the tier of the lowest priority that can be asked, and in it in turn, so that
 /// long-run shares equal the weights.
 #[derive(Debug)]
 pub struct Targets {
     targets: Vec<Target>,
-    tiers: Vec<Tier>,
+    /// One for each priority, the lowest first; a wheel has the positions of `targets`.
+    tiers: Vec<Wheel>,
 }
 
 /// Where a request may go.
@@ -88,14 +88,6 @@ pub struct Target {
     pub priority: u32,
 }
 
-/// Targets of one priority.
-#[derive(Debug)]
-struct Tier {
-    /// Target positions, each as often as its weight says, spread evenly.
-    wheel: Vec<usize>,
-    next: AtomicUsize,
-}
-
 impl Targets {
     /// Takes targets; at least one weight must be above zero.
     pub fn new(targets: Vec<Target>) -> Self {
@@ -107,10 +99,7 @@ impl Targets {
                 true => t.weight,
                 false => 0,
             };
-            Tier {
-                wheel: spread(&targets.iter().map(weight).collect::<Vec<_>>()),
-                next: AtomicUsize::new(0),
-            }
+            Wheel::new(&targets.iter().map(weight).collect::<Vec<_>>())
         };
         Self {
             tiers: priorities.into_iter().map(tier).collect(),
@@ -120,7 +109,7 @@ impl Targets {
 
     /// The position of the next target that can be asked.
     pub fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
-        self.tiers.iter().find_map(|tier| tier.choose(&can))
+        self.tiers.iter().find_map(|tier| tier.in_turn(&can))
     }
 
     /// The target at a position.
@@ -131,56 +120,6 @@ impl Targets {
     /// All of them.
     pub fn all(&self) -> &[Target] {
         &self.targets
-    }
-}
-
-impl Tier {
-    /// The turn of one that cannot be asked is given up as a whole: if it went to whoever stands
-    /// behind, that one would have more than its share.
-    fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
-        let turn = || {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let slot = turn.checked_rem(self.wheel.len())?;
-            self.wheel.get(slot).copied()
-        };
-        let turns = (0..self.wheel.len().min(MAX_TURNS)).filter_map(|_| turn());
-        let any = || self.wheel.iter().copied().find(|position| can(*position));
-        turns
-            .into_iter()
-            .find(|position| can(*position))
-            .or_else(any)
-    }
-}
-
-/// Smooth weighted round robin, written out once: each turn every target gains its weight, the
-/// richest is taken and pays the total. So 3:1 goes a a b a, not a a a b.
-fn spread(weights: &[u32]) -> Vec<usize> {
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor);
-    let weights: Vec<i64> = weights
-        .iter()
-        .map(|w| i64::from(w.checked_div(divisor).unwrap_or(0)))
-        .collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0i64; weights.len()];
-    (0..total)
-        .filter_map(|_| {
-            for (have, gain) in credit.iter_mut().zip(&weights) {
-                *have += gain;
-            }
-            let (position, have) = credit
-                .iter_mut()
-                .enumerate()
-                .max_by(|(i, a), (j, b)| a.cmp(b).then(j.cmp(i)))?;
-            *have -= total;
-            Some(position)
-        })
-        .collect()
-}
-
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    match b {
-        0 => a,
-        _ => greatest_common_divisor(b, a % b),
     }
 }
 
@@ -254,7 +193,6 @@ mod tests {
             None,
             "a weight of 0 gets nothing"
         );
-        assert_eq!(spread(&[3, 1]), vec![0, 0, 1, 0]);
     }
 
     #[test]
@@ -263,11 +201,5 @@ mod tests {
         assert_eq!(counts(&targets, |_| true), [0, 800, 400, 0]);
         assert_eq!(counts(&targets, |n| n != 1 && n != 2), [1200, 0, 0, 0]);
         assert_eq!(counts(&targets, |n| n == 3), [0, 0, 0, 1200]);
-    }
-
-    #[test]
-    fn one_that_has_nearly_every_turn_leaves_none_waiting_when_it_cannot_be_asked() {
-        let targets = targets(&[(999, 0), (1, 0)]);
-        assert_eq!(targets.choose(|n| n == 1), Some(1));
     }
 }

@@ -116,10 +116,10 @@ impl Runtime {
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
             let tenant = Tenant::anonymous().at_home(
-                home(&server.ways.passthrough, config),
-                server.ways.allowances.within(server.ways.allowances),
+                home(&server.passthrough, config),
+                server.allowances.within(server.allowances),
             );
-            tenant.strict(server.ways.strict)
+            tenant.strict(server.strict)
         };
         registry.forget_unused();
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
@@ -131,7 +131,7 @@ impl Runtime {
             let hashes = t.keys.iter();
             hashes.map(move |key| (key.value, owner))
         });
-        let defaults = server.ways.default_models.iter();
+        let defaults = server.default_models.iter();
         Self {
             settings: Settings {
                 max_body_bytes: server.max_body_bytes,
@@ -142,10 +142,10 @@ impl Runtime {
                 drain: server.drain,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
-                models_ttl: server.ways.models_ttl,
+                models_ttl: server.models_ttl,
                 retries: server.retries,
-                forms: server.ways.forms.clone(),
-                websocket: server.ways.websocket,
+                forms: server.forms.clone(),
+                websocket: server.websocket,
                 default_models: defaults
                     .map(|(key, model)| (*key, model.value.clone()))
                     .collect(),
@@ -274,8 +274,8 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
     let passthrough = written.passthrough.as_ref();
     let server = &config.server;
     let tenant = Tenant::new(written.id.value.clone(), names).at_home(
-        home(passthrough.unwrap_or(&server.ways.passthrough), config),
-        written.allowances.within(server.ways.allowances),
+        home(passthrough.unwrap_or(&server.passthrough), config),
+        written.allowances.within(server.allowances),
     );
     Arc::new(tenant.strict(written.is_strict(config)))
 }

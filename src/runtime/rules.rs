@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Transforms, home, position};
-use crate::config::{self, Config, Ejection, Matcher, ModelRule, Passthrough};
+use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
 use crate::openai::verdict::Reasons;
-use crate::routing::{Index, Target, Targets};
+use crate::routing::{Index, Matcher, Target, Targets};
 use crate::upstreams::{Breaker, Registry, Upstream};
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.
@@ -101,7 +101,7 @@ pub(super) fn home_rules(
 ) -> HashMap<usize, Arc<Rule>> {
     let tenants = config.tenants.iter();
     let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
-    let homes = homes.chain([&config.server.ways.passthrough]);
+    let homes = homes.chain([&config.server.passthrough]);
     let rules = homes.filter_map(|passthrough| {
         let Passthrough::To(name) = passthrough else {
             return None;

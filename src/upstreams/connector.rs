@@ -25,7 +25,7 @@ use super::deadline;
 use super::idle::Idle;
 use super::payload::Chunks;
 use super::pool::IDLE_CONNECTION;
-use super::session::Session;
+use super::session::{Session, Wire};
 use super::{Payload, Peer};
 
 /// Idle connections of HTTP/2 that are kept, over all upstreams.
@@ -48,13 +48,6 @@ pub struct Connector {
 pub struct Connection {
     wire: Wire,
     reused: bool,
-}
-
-/// What a request is written to: an HTTP/1 connection, or a stream of a connection that may speak
-/// HTTP/2.
-pub(super) enum Wire {
-    Http1(Stream),
-    Any(Box<HttpSession>),
 }
 
 /// A request that was not sent whole.

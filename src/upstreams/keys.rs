@@ -11,15 +11,12 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::book::Book;
 use super::cooldown::{Cooled, KeyState, KeyUse, Readiness};
-use super::registry::Registry;
 use super::standing::{Bounds, Finding};
 use crate::config::Keys;
 use crate::openai::dialect::Dialect;
 use crate::secret::KeyHash;
-
-/// How many points of the ring each key has: enough that tenants spread evenly over a few keys.
-const POINTS_PER_KEY: u8 = 64;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +36,6 @@ pub enum KeyRing {
         keys: Vec<Arc<Key>>,
         /// Whose turn it is.
         next: AtomicUsize,
-        /// Points in order, each with the position of the key that it belongs to. A tenant has the
-        /// key of the first point behind its own, so that a key that comes or goes moves only the
-        /// tenants that it wins or loses.
-        ring: Vec<(u64, usize)>,
     },
     /// The client's.
     Passthrough,
@@ -57,44 +50,42 @@ pub struct Key {
     pub fingerprint: String,
     /// What is known of it.
     pub condition: Arc<KeyState>,
+    /// The start of its hash, which decides which tenants it serves.
+    seed: u64,
 }
 
 impl KeyRing {
     /// Builds the ring from what the operator wrote.
-    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, registry: &Registry) -> Self {
+    pub fn new(written: &Keys, dialect: &Dialect, upstream: &str, states: &Book<KeyState>) -> Self {
         let Keys::Own(written) = written else {
             return Self::Passthrough;
         };
+        let state = |hash: &str| states.of(format!("{upstream}\n{hash}"), KeyState::default);
         let mut keys = Vec::new();
-        let mut ring = Vec::new();
         for key in written {
             let bytes = key.expose().as_bytes();
             let Some(value) = dialect.credential(bytes) else {
                 continue;
             };
-            let position = keys.len();
-            let points = (0..POINTS_PER_KEY).map(|n| [bytes, &[n][..]].concat());
-            ring.extend(points.map(|point| (KeyHash::of(&point).head(), position)));
             let hash = KeyHash::of(bytes);
             keys.push(Arc::new(Key {
                 value: Some(value),
                 fingerprint: hash.fingerprint(),
-                condition: registry.key(upstream, &hash.to_hex()),
+                condition: state(&hash.to_hex()),
+                seed: hash.head(),
             }));
         }
         if keys.is_empty() {
-            ring.push((0, 0));
             keys.push(Arc::new(Key {
                 value: None,
                 fingerprint: "none".to_owned(),
-                condition: registry.key(upstream, "none"),
+                condition: state("none"),
+                seed: 0,
             }));
         }
-        ring.sort_unstable();
         Self::Own {
             keys,
             next: AtomicUsize::new(0),
-            ring,
         }
     }
 
@@ -134,18 +125,19 @@ impl KeyRing {
 
     /// All keys, and the position of the one whose turn it is.
     fn turn(&self, turn: Turn<'_>) -> Option<(&[Arc<Key>], usize)> {
-        let Self::Own { keys, next, ring } = self else {
+        let Self::Own { keys, next } = self else {
             return None;
         };
         let position = match turn {
             Turn::Next => next
                 .fetch_add(1, Ordering::Relaxed)
                 .checked_rem(keys.len())?,
+            // Rendezvous hashing: the key with the highest score, so that a key that comes or goes
+            // moves only the tenants that it wins or loses.
             Turn::Of(tenant) => {
-                let point = KeyHash::of(tenant.as_bytes()).head();
-                let behind = ring.partition_point(|(at, _)| *at < point);
-                let (_, position) = ring.get(behind).or_else(|| ring.first())?;
-                *position
+                let tenant = KeyHash::of(tenant.as_bytes()).head();
+                let scores = keys.iter().map(|key| mixed(key.seed ^ tenant));
+                scores.enumerate().max_by_key(|(_, score)| *score)?.0
             }
         };
         Some((keys, position))
@@ -214,6 +206,13 @@ impl KeyRing {
     }
 }
 
+/// Spreads what differs in few bits over all of them: the last step of `SplitMix64`.
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -226,7 +225,7 @@ mod tests {
     fn ring(keys: &[&str]) -> KeyRing {
         let keys = keys.iter().map(|k| Secret::new((*k).to_owned()));
         let keys = Keys::Own(keys.collect());
-        KeyRing::new(&keys, &Dialect::default(), "u", &Registry::default())
+        KeyRing::new(&keys, &Dialect::default(), "u", &Book::default())
     }
 
     fn value(key: &Key) -> String {
@@ -278,8 +277,8 @@ mod tests {
     fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
         for turn in [Turn::Next, Turn::Of("t")] {
             assert_eq!(ring(&[]).choose(USE, turn, &[], 1).unwrap().1.value, None);
-            let registry = Registry::default();
-            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &registry);
+            let states = Book::default();
+            let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &states);
             assert!(passthrough.choose(USE, turn, &[], 1).is_none());
         }
     }

@@ -10,6 +10,7 @@
 //! How each part fails stands in its file.
 
 mod balancer;
+mod book;
 mod breaker;
 mod budget;
 mod catalogue;
@@ -18,6 +19,7 @@ mod connector;
 mod cooldown;
 pub mod deadline;
 pub mod health;
+mod health_state;
 mod idle;
 mod keys;
 mod payload;
@@ -101,15 +103,17 @@ impl Upstream {
         }
         Self {
             name: name.clone(),
-            keys: KeyRing::new(&written.keys, &written.dialect, name, registry),
+            keys: KeyRing::new(&written.keys, &written.dialect, name, &registry.keys),
             timeouts: written.timeouts,
-            pool: Pool::new(written, servers, registry),
+            pool: Pool::new(written, servers, &registry.servers),
             consistent_by: match written.balance {
                 config::Balance::Consistent(by) => Some(by),
                 _ => None,
             },
             health_check: written.health_check.clone(),
-            places: written.places.map(|bounds| registry.places(name, bounds)),
+            places: written
+                .max_concurrent
+                .map(|bounds| registry.places(name, bounds)),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
             forward_headers: written.forward_headers.clone(),

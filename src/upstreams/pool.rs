@@ -15,9 +15,9 @@ use http::HeaderValue;
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
 
 use super::balancer::Balancer;
+use super::book::Book;
 use super::breaker::{Admission, Breaker};
-use super::health::Health;
-use super::registry::Registry;
+use super::health_state::Health;
 use crate::config::{self, BaseUrl, Ejection, Timeouts};
 
 /// A name lookup that takes longer than this has failed.
@@ -121,8 +121,9 @@ impl Pool {
     pub fn new(
         written: &config::Upstream,
         servers: Vec<(BaseUrl, u32)>,
-        registry: &Registry,
+        states: &Book<ServerState>,
     ) -> Self {
+        let upstream = &written.name.value;
         let mut urls: HashMap<String, usize> = HashMap::new();
         let servers: Vec<Server> = servers
             .into_iter()
@@ -131,7 +132,7 @@ impl Pool {
                 *n += 1;
                 let name = format!("{url} {n}");
                 Server {
-                    condition: registry.server(&written.name.value, &name),
+                    condition: states.of(format!("{upstream}\n{name}"), ServerState::default),
                     name,
                     url,
                     weight,
@@ -404,7 +405,7 @@ mod tests {
         let written = &config.upstreams[0];
         let servers = written.servers.iter();
         let servers = servers.map(|s| (s.url.clone(), s.weight)).collect();
-        Pool::new(written, servers, &Registry::default())
+        Pool::new(written, servers, &Book::default())
     }
 
     fn chosen(pool: &Pool) -> Option<String> {

@@ -1,14 +1,11 @@
-//! What has been learnt of servers, keys and targets, by their names.
+//! All that has been learnt of servers, keys and targets, from one snapshot to the next.
 //!
-//! Owns keeping it from one snapshot to the next: who is named alike in both has the same state.
-//! What no snapshot names any more is forgotten when the next one is built, so that as much is kept
-//! as the operator has written. Refuses to know what is learnt. Cannot fail.
+//! Owns a [`Book`] for each kind of state, and the names under which they stand. Does not handle what
+//! is learnt (see `pool`, `cooldown`, `breaker` and `concurrency`). Cannot fail.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
+use super::book::Book;
 use super::breaker::Breaker;
 use super::concurrency::Concurrency;
 use super::cooldown::KeyState;
@@ -18,26 +15,14 @@ use crate::config;
 /// The states of everything that is named.
 #[derive(Debug, Default)]
 pub struct Registry {
-    servers: Book<ServerState>,
-    keys: Book<KeyState>,
+    pub(super) servers: Book<ServerState>,
+    pub(super) keys: Book<KeyState>,
     targets: Book<Breaker>,
     places: Book<Concurrency>,
 }
 
 impl Registry {
-    /// The state of an upstream's server.
-    pub(super) fn server(&self, upstream: &str, server: &str) -> Arc<ServerState> {
-        self.servers
-            .of(format!("{upstream}\n{server}"), ServerState::default)
-    }
-
-    /// The state of an upstream's key, by its hash.
-    pub(super) fn key(&self, upstream: &str, hash: &str) -> Arc<KeyState> {
-        self.keys
-            .of(format!("{upstream}\n{hash}"), KeyState::default)
-    }
-
-    /// Who is being served by an upstream. Other bounds are counted anew.
+    /// The permits of an upstream. Other bounds are counted anew.
     pub(super) fn places(&self, upstream: &str, bounds: config::Concurrency) -> Arc<Concurrency> {
         self.places.of(format!("{upstream}\n{bounds:?}"), || {
             Concurrency::new(bounds)
@@ -57,47 +42,5 @@ impl Registry {
         self.keys.forget_unused();
         self.targets.forget_unused();
         self.places.forget_unused();
-    }
-}
-
-/// States by name.
-#[derive(Debug)]
-struct Book<T>(Mutex<HashMap<String, Arc<T>>>);
-
-impl<T> Default for Book<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Book<T> {
-    fn of(&self, name: String, new: impl FnOnce() -> T) -> Arc<T> {
-        let mut states = self.0.lock();
-        Arc::clone(states.entry(name).or_insert_with(|| Arc::new(new())))
-    }
-
-    fn forget_unused(&self) {
-        self.0
-            .lock()
-            .retain(|_, state| Arc::strong_count(state) > 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_named_alike_has_the_same_state_until_nobody_names_it() {
-        let registry = Registry::default();
-        let first = registry.server("a", "http://x 1");
-        assert!(Arc::ptr_eq(&first, &registry.server("a", "http://x 1")));
-        assert!(!Arc::ptr_eq(&first, &registry.server("a", "http://x 2")));
-        assert!(!Arc::ptr_eq(&first, &registry.server("b", "http://x 1")));
-        registry.forget_unused();
-        assert_eq!(registry.servers.0.lock().len(), 1, "the first is held");
-        drop(first);
-        registry.forget_unused();
-        assert!(registry.servers.0.lock().is_empty());
     }
 }

@@ -16,13 +16,20 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
+use pingora::protocols::Stream;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::connector::Wire;
 use super::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::workers;
+
+/// What a request is written to: an HTTP/1 connection, or a stream of a connection that may speak
+/// HTTP/2.
+pub(super) enum Wire {
+    Http1(Stream),
+    Any(Box<HttpSession>),
+}
 
 /// A request's session with an upstream.
 pub struct Session {

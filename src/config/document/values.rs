@@ -146,6 +146,11 @@ impl Node<'_> {
         u32::try_from(number).ok()
     }
 
+    /// A weight: a share from 0 to 1000.
+    pub fn weight(&self) -> Option<u32> {
+        self.count(0, 1000)
+    }
+
     /// A share of a whole: a number from 0 to 1.
     pub fn share(&self) -> Option<f64> {
         let parsed = match &self.yaml.data {

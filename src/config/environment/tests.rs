@@ -1,7 +1,7 @@
 //! Which configuration the variables amount to, and what is told of mistakes in them.
 
 use super::*;
-use crate::config::{Config, Keys};
+use crate::config::{Config, Keys, Source};
 
 fn variables(entries: &[(&str, &str)]) -> Variables {
     entries.iter().copied().collect()

@@ -1,7 +1,8 @@
 //! What is allowed and probably not meant.
 
 use super::{problems, variables};
-use crate::config::{Config, Matcher};
+use crate::config::Config;
+use crate::routing::Matcher;
 
 /// The warnings of a configuration that is taken.
 #[track_caller]

@@ -15,7 +15,6 @@ mod audio;
 mod calls;
 mod chunks;
 mod item;
-mod items;
 mod message;
 mod response;
 mod value;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::document::Node;
+use crate::config::document::Node;
 
 /// When a server or a target that fails is left out, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Default for Ejection {
 }
 
 /// Reads the section; `None` where it says `off`.
-pub fn read(node: &Node<'_>) -> Option<Ejection> {
+pub(super) fn read(node: &Node<'_>) -> Option<Ejection> {
     if node.says_off() {
         return None;
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::document::Node;
+use crate::config::document::Node;
 
 /// Bounds on attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,51 +1,11 @@
 //! Names of models where the operator writes them: one name, or a `*` at the end for any rest.
 //!
 //! Owns where a `*` may stand, and what a rule's `match` may look like. A `*` anywhere else is
-//! refused with the form that was probably meant. Does not handle which rule serves a name:
-//! `routing` does.
+//! refused with the form that was probably meant. Does not handle which rule serves a name (see
+//! `routing`). A value that is none of these is reported with its place and gives `None`.
 
-use super::document::Node;
-
-/// Which names a rule answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Matcher {
-    /// This name alone.
-    Exact(String),
-    /// Names that begin with it; empty for all names, written `"*"`.
-    Prefix(String),
-    /// Names that contain it.
-    Keyword(String),
-}
-
-impl Matcher {
-    /// The rule's name in metrics, logs and tables: `gpt-4o`, `deepseek-*`, `*gpt-4*`.
-    pub fn label(&self) -> String {
-        match self {
-            Self::Exact(name) => name.clone(),
-            Self::Prefix(prefix) => format!("{prefix}*"),
-            Self::Keyword(word) => format!("*{word}*"),
-        }
-    }
-
-    /// Whether it answers some name that `pattern` stands for: a name, or the beginning of names
-    /// with a `*` at its end.
-    pub fn meets(&self, pattern: &str) -> bool {
-        let Some(beginning) = pattern.strip_suffix('*') else {
-            return match self {
-                Self::Exact(name) => name == pattern,
-                Self::Prefix(prefix) => pattern.starts_with(prefix.as_str()),
-                Self::Keyword(word) => pattern.contains(word.as_str()),
-            };
-        };
-        match self {
-            Self::Exact(name) => name.starts_with(beginning),
-            Self::Prefix(prefix) => {
-                prefix.starts_with(beginning) || beginning.starts_with(prefix.as_str())
-            }
-            Self::Keyword(_) => true,
-        }
-    }
-}
+use crate::config::document::Node;
+use crate::routing::Matcher;
 
 /// Reads `match`: a name, a name with a `*` at its end, or a mapping of `prefix` or `keyword`.
 pub fn read(node: &Node<'_>) -> Option<Matcher> {
@@ -157,31 +117,4 @@ fn read_keyword(node: &Node<'_>) -> Option<Matcher> {
     let message = format!("`{word}`: a keyword has no `*`, it may stand anywhere in a name");
     node.report(message, Some(&hint));
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_matcher_meets_what_some_name_of_the_pattern_would_lead_to() {
-        let exact = Matcher::Exact("gpt-4o".into());
-        let prefix = Matcher::Prefix("gpt-".into());
-        let keyword = Matcher::Keyword("mini".into());
-        let any = Matcher::Prefix(String::new());
-        for (pattern, met) in [
-            ("gpt-4o", [true, true, false]),
-            ("gpt-4", [false, true, false]),
-            ("gpt-4*", [true, true, true]),
-            ("g*", [true, true, true]),
-            ("gpt-5*", [false, true, true]),
-            ("claude*", [false, false, true]),
-            ("o4-mini", [false, false, true]),
-            ("*", [true, true, true]),
-        ] {
-            let found = [&exact, &prefix, &keyword].map(|matcher| matcher.meets(pattern));
-            assert_eq!(found, met, "{pattern}");
-            assert!(any.meets(pattern));
-        }
-    }
 }

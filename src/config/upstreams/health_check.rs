@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::document::{Located, Node};
+use crate::config::document::{Located, Node};
 
 /// How an upstream's servers are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Ask {
 }
 
 /// Reads the section.
-pub fn read(node: &Node<'_>) -> Option<HealthCheck> {
+pub(super) fn read(node: &Node<'_>) -> Option<HealthCheck> {
     let mut section = node.section()?;
     let method = section.take("method");
     let expect = section.take("expect");

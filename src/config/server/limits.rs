@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Node, Section, write_size};
+use crate::config::document::{Node, Section, write_size};
 
 /// No count may be set higher.
 const MAX_COUNT: u64 = 1_000_000;

@@ -5,14 +5,16 @@
 //! was cut in two escapes is whole again. Refuses to know which member of an answer follows which
 //! rule. Fails when a bound is reached; what is there stays then as it was.
 
+mod items;
+
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::items::Items;
 use super::walk::{Fault, inside, is_array, is_null, is_object, key, members};
 use super::{MAX_DEPTH, MAX_ITEMS};
 use crate::openai::json::says;
+use items::Items;
 
 /// What a member, a call or a choice is counted for beside its own bytes.
 pub(super) const SLOT_BYTES: usize = 1 << 10;

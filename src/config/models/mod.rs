@@ -1,17 +1,23 @@
 //! The `models` section: what clients may ask for, and what serves it.
 //!
-//! Owns its keys. `matcher` reads the names of models. Does not handle whether the upstreams exist
-//! that it names: `validate` does.
+//! Owns the keys of rules, targets and fallbacks; `matcher` reads names of models. Does not handle
+//! whether the upstreams that it names exist (see `validate`). What cannot be read is reported with its
+//! place.
+
+mod matcher;
+mod on_client_gone;
+mod transforms;
 
 use std::time::Duration;
 
 use super::document::{Located, Node};
-use super::matcher::{self, Matcher};
-use super::metering::{self, OnClientGone};
 use super::problem::nearest;
-use super::transforms::{self, Transforms};
-use super::upstreams::read_weight;
 use crate::openai::verdict::{Reason, Reasons};
+use crate::routing::Matcher;
+
+pub use matcher::read_allowed;
+pub use on_client_gone::OnClientGone;
+pub use transforms::{Streams, Transforms, check_field};
 
 /// The name in metrics of the rule by which requests that name no model go to a home.
 const HOME_RULE: &str = "passthrough";
@@ -115,7 +121,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         }
     });
     let on_client_gone = section.take("on_client_gone");
-    let on_client_gone = on_client_gone.and_then(|n| metering::read_on_client_gone(&n));
+    let on_client_gone = on_client_gone.and_then(|n| on_client_gone::read(&n));
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
@@ -201,7 +207,7 @@ fn read_target(node: &Node<'_>) -> Option<Target> {
     let model = section
         .take("model")
         .and_then(|n| matcher::read_one(&n, ONE_TARGET));
-    let weight = section.take("weight").map(|n| read_weight(&n));
+    let weight = section.take("weight").map(|n| n.weight());
     let priority = section.take("priority").and_then(|n| n.count(0, 100));
     let transforms = transforms::read(&mut section);
     section.finish();

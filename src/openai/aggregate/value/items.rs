@@ -6,9 +6,9 @@
 
 use serde_json::value::RawValue;
 
-use super::MAX_ITEMS;
-use super::value::{Budget, Members, SLOT_BYTES};
-use super::walk::{Fault, index, is_object, items, members, separate};
+use super::{Budget, Members, SLOT_BYTES};
+use crate::openai::aggregate::MAX_ITEMS;
+use crate::openai::aggregate::walk::{Fault, index, is_object, items, members, separate};
 use crate::openai::json::says;
 
 /// The members of an item whose pieces are joined; all others are said once, or again.
@@ -20,7 +20,7 @@ const SEAL: &str = "signature";
 
 /// The items of a list in the order in which they came, at most [`MAX_ITEMS`] that come in pieces.
 #[derive(Default)]
-pub(super) struct Items {
+pub(in crate::openai::aggregate) struct Items {
     runs: Vec<Run>,
     in_pieces: usize,
 }

@@ -2,12 +2,12 @@
 //!
 //! Owns what is said of an entry that cannot be forwarded. `openai::forwarding` decides which can.
 
-use super::document::Node;
+use crate::config::document::Node;
 use crate::openai::dialect::Dialect;
 use crate::openai::forwarding::{About, Fault, Forwarded, MAX_FORWARDED};
 
 /// Reads the list. The header that carries the provider's key is never on it.
-pub fn read_forwarded(node: &Node<'_>, dialect: &Dialect) -> Forwarded {
+pub(super) fn read(node: &Node<'_>, dialect: &Dialect) -> Forwarded {
     let mut forwarded = Forwarded::default();
     for entry in node.texts().unwrap_or_default() {
         let text = &entry.value;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::document::{Node, Section};
+use crate::config::document::{Node, Section};
 
 /// A target's manners; nearly always the plain ones.
 #[derive(Clone, Debug, Default, PartialEq)]

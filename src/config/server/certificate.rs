@@ -10,8 +10,8 @@ use pingora::tls::{
     RusTlsError, ServerConfig, install_default_crypto_provider, load_certs_and_key_files,
 };
 
-use super::document::Place;
-use super::server::Tls;
+use super::Tls;
+use crate::config::document::Place;
 
 /// What is wrong with the certificate or its key.
 #[derive(Debug)]

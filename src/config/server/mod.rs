@@ -1,18 +1,35 @@
-//! The `server` section: where we listen, whom we trust about addresses, how much we read, logs.
+//! The `server` section: where we listen, whose word on addresses is taken, how much we read, logs.
 //!
-//! Owns its keys and defaults. Refuses to know how a listener is opened.
+//! Owns the keys that stand in it alone; each section below it has a file. Does not handle how a
+//! listener is opened (see `server`). What cannot be read is reported with its place, and its default
+//! stands in.
+
+pub mod certificate;
+mod drain;
+mod forms;
+mod limits;
+mod listen;
+mod log;
+mod passthrough;
+mod retries;
+mod websocket;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::document::{Located, Node, Place};
-use super::limits::{self, Limits};
-use super::metering::{self, Drain};
-use super::retries::{self, Retries};
-use super::ways::{self, Ways};
+use super::document::{Located, Node, Place, Section};
+use crate::openai::endpoint;
+
+pub use self::log::Log;
+pub use drain::Drain;
+pub use forms::Forms;
+pub use limits::Limits;
+pub use listen::{Listener, Tls};
+pub use passthrough::{Allowances, Passthrough, read_allowances, read_passthrough};
+pub use retries::{Budget, Retries};
+pub use websocket::WebSocket;
 
 /// The `server` section.
 #[derive(Clone, Debug)]
@@ -41,37 +58,20 @@ pub struct Server {
     pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
-    /// The ways through besides the exchange of JSON.
-    pub ways: Ways,
-}
-
-/// One address to listen on.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// The address and port.
-    pub address: Located<SocketAddr>,
-    /// Certificate and key; `None` for cleartext.
-    pub tls: Option<Tls>,
-}
-
-/// A listener's certificate.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// The chain, PEM.
-    pub cert: Located<PathBuf>,
-    /// The private key, PEM.
-    pub key: Located<PathBuf>,
-}
-
-/// The `server.log` section.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug` or `trace`; `RUST_LOG` goes before it.
-    pub level: log::LevelFilter,
-    /// Whether clients' addresses lose their last part in logs.
-    pub mask: bool,
-    /// Whether each request has its line.
-    pub access: bool,
+    /// Where requests go that no rule serves.
+    pub passthrough: Passthrough,
+    /// What tenants may ask of their home besides what serves themselves.
+    pub allowances: Allowances,
+    /// Whether requests may name nothing but their model.
+    pub strict: bool,
+    /// The models of requests that name none, each with its key of `default_models`.
+    pub default_models: Vec<(&'static str, Located<String>)>,
+    /// How long a list of an upstream's models is taken for fresh.
+    pub models_ttl: Duration,
+    /// How forms are read.
+    pub forms: Forms,
+    /// How long sockets live.
+    pub websocket: WebSocket,
 }
 
 impl Default for Server {
@@ -91,12 +91,14 @@ impl Default for Server {
             retries: Retries::default(),
             limits: Limits::default(),
             drain: Drain::default(),
-            log: Log {
-                level: log::LevelFilter::Info,
-                mask: true,
-                access: true,
-            },
-            ways: Ways::default(),
+            log: Log::default(),
+            passthrough: Passthrough::Off,
+            allowances: Allowances::default(),
+            strict: false,
+            default_models: Vec::new(),
+            models_ttl: Duration::from_secs(300),
+            forms: Forms::default(),
+            websocket: WebSocket::default(),
         }
     }
 }
@@ -114,16 +116,8 @@ pub fn read(node: &Node<'_>) -> Server {
     let Some(mut section) = node.section() else {
         return server;
     };
-    if let Some(node) = section.take("listen") {
-        let listeners = node.list().unwrap_or_default();
-        if node.is_list() && listeners.is_empty() {
-            node.report(
-                "at least one address is needed",
-                Some("- address: 127.0.0.1:8080"),
-            );
-        } else if node.is_list() {
-            server.listen = listeners.iter().filter_map(read_listener).collect();
-        }
+    if let Some(listeners) = section.take("listen").and_then(|n| listen::read(&n)) {
+        server.listen = listeners;
     }
     if let Some(node) = section.take("admin") {
         server.admin = read_admin(&node);
@@ -161,69 +155,22 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(node) = section.take("limits") {
         server.limits = limits::read(&node);
     }
-    if let Some(drain) = section.take("drain").and_then(|n| metering::read_drain(&n)) {
+    if let Some(drain) = section.take("drain").and_then(|n| drain::read(&n)) {
         server.drain = drain;
     }
     if let Some(node) = section.take("log") {
-        read_log(&node, &mut server.log);
+        server.log = log::read(&node);
     }
-    server.ways = ways::read(&mut section);
+    read_routing(&mut section, &mut server);
     section.finish();
     server
-}
-
-fn read_listener(node: &Node<'_>) -> Option<Listener> {
-    if !node.is_mapping() {
-        return Some(Listener {
-            address: node.locate(read_address(node)?),
-            tls: None,
-        });
-    }
-    let mut section = node.section()?;
-    let address = section
-        .require("address")
-        .and_then(|n| Some(n.locate(read_address(&n)?)));
-    let tls = section.take("tls").map(|n| read_tls(&n));
-    section.finish();
-    Some(Listener {
-        address: address?,
-        tls: match tls {
-            Some(tls) => Some(tls?),
-            None => None,
-        },
-    })
-}
-
-fn read_tls(node: &Node<'_>) -> Option<Tls> {
-    let mut section = node.section()?;
-    let cert = section.require("cert").and_then(|n| n.path());
-    let key = section.require("key").and_then(|n| n.path());
-    section.finish();
-    Some(Tls {
-        cert: cert?,
-        key: key?,
-    })
-}
-
-fn read_address(node: &Node<'_>) -> Option<SocketAddr> {
-    let text = node.name()?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => {
-            node.report(
-                format!("`{text}` is not an address with a port"),
-                Some("as in 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080"),
-            );
-            None
-        }
-    }
 }
 
 fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {
     // YAML 1.2 reads `off` as text; `false` is what people write who come from 1.1.
     match node.text()?.as_str() {
         "off" | "false" => None,
-        _ => Some(node.locate(read_address(node)?)),
+        _ => Some(node.locate(listen::read_address(node)?)),
     }
 }
 
@@ -254,25 +201,40 @@ fn read_network(node: &Node<'_>) -> Option<IpNet> {
     network.ok()
 }
 
-fn read_log(node: &Node<'_>, log: &mut Log) {
+/// Reads the keys that say where a request goes that no rule serves, and how.
+fn read_routing(section: &mut Section<'_>, server: &mut Server) {
+    let passthrough = section.take("passthrough");
+    if let Some(passthrough) = passthrough.and_then(|n| read_passthrough(&n)) {
+        server.passthrough = passthrough;
+    }
+    server.allowances = read_allowances(section);
+    if let Some(strict) = section.take("strict").and_then(|n| n.boolean()) {
+        server.strict = strict;
+    }
+    if let Some(node) = section.take("default_models") {
+        server.default_models = read_default_models(&node);
+    }
+    if let Some(ttl) = section.take("models_ttl").and_then(|n| n.duration()) {
+        server.models_ttl = ttl;
+    }
+    if let Some(node) = section.take("forms") {
+        server.forms = forms::read(&node);
+    }
+    if let Some(node) = section.take("websocket") {
+        server.websocket = websocket::read(&node);
+    }
+}
+
+fn read_default_models(node: &Node<'_>) -> Vec<(&'static str, Located<String>)> {
     let Some(mut section) = node.section() else {
-        return;
+        return Vec::new();
     };
-    if let Some(node) = section.take("level") {
-        match node.text().map(|text| text.parse()) {
-            Some(Ok(level)) => log.level = level,
-            Some(Err(_)) => node.report(
-                "unknown level",
-                Some("one of: off, error, warn, info, debug, trace"),
-            ),
-            None => {}
+    let mut models = Vec::new();
+    for key in endpoint::default_model_keys() {
+        if let Some(node) = section.take(key) {
+            models.extend(node.name().map(|name| (key, node.locate(name))));
         }
     }
-    if let Some(mask) = section.take("mask").and_then(|n| n.boolean()) {
-        log.mask = mask;
-    }
-    if let Some(access) = section.take("access").and_then(|n| n.boolean()) {
-        log.access = access;
-    }
     section.finish();
+    models
 }

@@ -4,9 +4,9 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::document::Node;
-use super::keys::warn_of_bare_variable;
-use super::transforms::check_field;
+use crate::config::document::Node;
+use crate::config::key_list::warn_of_bare_variable;
+use crate::config::models::check_field;
 use crate::openai::dialect::Dialect;
 
 /// Headers that are part of how a request is written, and so are ours alone.
@@ -22,7 +22,7 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// Reads `dialect: NAME` or `dialect: { name: NAME, … }`.
-pub fn read(node: &Node<'_>) -> Option<Dialect> {
+pub(super) fn read(node: &Node<'_>) -> Option<Dialect> {
     if !node.is_mapping() {
         return by_name(node);
     }

@@ -1,0 +1,92 @@
+//! The key `server.listen`: where clients connect, and the certificates that they are shown.
+//!
+//! Owns the form of an address and of a listener. Does not handle whether a certificate can be used
+//! (see `certificate`), nor how a listener is opened (see `server::listeners`). What cannot be read is
+//! reported with its place.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::document::{Located, Node};
+
+/// One address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address and port.
+    pub address: Located<SocketAddr>,
+    /// Certificate and key; `None` for cleartext.
+    pub tls: Option<Tls>,
+}
+
+/// A listener's certificate.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The chain, PEM.
+    pub cert: Located<PathBuf>,
+    /// The private key, PEM.
+    pub key: Located<PathBuf>,
+}
+
+/// Reads the list; `None` where it says nothing that can be taken.
+pub(super) fn read(node: &Node<'_>) -> Option<Vec<Listener>> {
+    let listeners = node.list().unwrap_or_default();
+    if !node.is_list() {
+        return None;
+    }
+    if listeners.is_empty() {
+        node.report(
+            "at least one address is needed",
+            Some("- address: 127.0.0.1:8080"),
+        );
+        return None;
+    }
+    Some(listeners.iter().filter_map(read_listener).collect())
+}
+
+fn read_listener(node: &Node<'_>) -> Option<Listener> {
+    if !node.is_mapping() {
+        return Some(Listener {
+            address: node.locate(read_address(node)?),
+            tls: None,
+        });
+    }
+    let mut section = node.section()?;
+    let address = section
+        .require("address")
+        .and_then(|n| Some(n.locate(read_address(&n)?)));
+    let tls = section.take("tls").map(|n| read_tls(&n));
+    section.finish();
+    Some(Listener {
+        address: address?,
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+    })
+}
+
+fn read_tls(node: &Node<'_>) -> Option<Tls> {
+    let mut section = node.section()?;
+    let cert = section.require("cert").and_then(|n| n.path());
+    let key = section.require("key").and_then(|n| n.path());
+    section.finish();
+    Some(Tls {
+        cert: cert?,
+        key: key?,
+    })
+}
+
+/// Reads an IP address with a port.
+pub(super) fn read_address(node: &Node<'_>) -> Option<SocketAddr> {
+    let text = node.name()?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            node.report(
+                format!("`{text}` is not an address with a port"),
+                Some("as in 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080"),
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The `upstreams` section: provider accounts.
+//!
+//! Owns their names, and the keys that are one value; each other key has a file. Does not resolve names
+//! or connect (see `upstreams`). What cannot be read is reported with its place.
+
+mod balance;
+mod base_url;
+mod concurrency;
+mod dialect;
+mod ejection;
+mod forward_headers;
+mod health_check;
+mod keys;
+mod servers;
+mod timeouts;
+
+use super::document::{Located, Node, is_plain_name, plain_name};
+use crate::openai::dialect::Dialect;
+use crate::openai::forwarding::Forwarded;
+use crate::openai::providers;
+
+pub use balance::{Balance, ConsistentBy};
+pub use base_url::BaseUrl;
+pub use concurrency::Concurrency;
+pub use ejection::Ejection;
+pub use health_check::HealthCheck;
+pub use keys::{Keys, parse_key};
+pub use servers::Server;
+pub use timeouts::Timeouts;
+
+/// One provider account.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name, with its place.
+    pub name: Located<String>,
+    /// How it differs from api.openai.com.
+    pub dialect: Dialect,
+    /// Its servers; empty only for `dialect: demo`, whose server we start ourselves.
+    pub servers: Vec<Server>,
+    /// What it is asked with.
+    pub keys: Keys,
+    /// How long we wait for it.
+    pub timeouts: Timeouts,
+    /// Which HTTP versions are offered to it.
+    pub http2: bool,
+    /// How its servers are checked, if they are.
+    pub health_check: Option<HealthCheck>,
+    /// How one of its servers is chosen.
+    pub balance: Balance,
+    /// When what fails is ejected; `None` for never.
+    pub ejection: Option<Ejection>,
+    /// How many requests it takes at once; `None` for any number.
+    pub max_concurrent: Option<Concurrency>,
+    /// Whether a request is sent again whose connection broke after it had been sent whole.
+    pub resend_lost: bool,
+    /// Whether it is asked for the usage of streams.
+    pub include_usage: bool,
+    /// Headers of clients that it sees besides those that every upstream does.
+    pub forward_headers: Forwarded,
+    /// Whether it is told through how many gateways a request has come.
+    pub hops: bool,
+}
+
+impl Upstream {
+    /// Where the API stands on a server: the URL's own path, else the dialect's.
+    pub fn base_path<'a>(&'a self, url: &'a BaseUrl) -> &'a str {
+        url.path.as_deref().unwrap_or(&self.dialect.base_path)
+    }
+}
+
+/// Reads the section.
+pub fn read(node: &Node<'_>) -> Vec<Upstream> {
+    let entries = node.entries().unwrap_or_default();
+    if node.is_mapping() && entries.is_empty() {
+        node.report(
+            "at least one upstream is needed",
+            Some("openai: { base_url: https://api.openai.com/v1, keys: [\"${OPENAI_API_KEY}\"] }"),
+        );
+    }
+    entries
+        .into_iter()
+        .filter_map(|(name, node)| read_upstream(name, &node))
+        .collect()
+}
+
+fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
+    check_name(&name, node);
+    let mut section = node.section()?;
+    let dialect = section
+        .take("dialect")
+        .map_or_else(|| Some(Dialect::default()), |n| dialect::read(&n));
+    let base_url = section.take("base_url");
+    let servers = section.take("servers");
+    let servers = servers::read(node, dialect.as_ref(), base_url, servers);
+    let dialect = dialect.unwrap_or_default();
+    let hops = section.take("hops").and_then(|n| n.boolean());
+    let forward_headers = section.take("forward_headers");
+    let upstream = Upstream {
+        name: node.locate(name),
+        hops: hops.unwrap_or_else(|| servers.iter().any(may_be_a_gateway)),
+        forward_headers: forward_headers
+            .map_or_else(Forwarded::default, |n| forward_headers::read(&n, &dialect)),
+        servers,
+        dialect,
+        keys: section
+            .take("keys")
+            .map_or(Some(Keys::Own(Vec::new())), |n| keys::read(&n))
+            // It has been reported, and must not count as no keys at all.
+            .unwrap_or(Keys::Passthrough),
+        timeouts: section
+            .take("timeouts")
+            .map_or_else(Timeouts::default, |n| timeouts::read(&n)),
+        http2: section.take("http2").and_then(|n| n.boolean()) == Some(true),
+        health_check: section
+            .take("health_check")
+            .and_then(|n| health_check::read(&n)),
+        balance: balance::read(&mut section),
+        ejection: section
+            .take("ejection")
+            .map_or_else(|| Some(Ejection::default()), |n| ejection::read(&n)),
+        max_concurrent: concurrency::read(&mut section),
+        resend_lost: section.take("resend_lost").and_then(|n| n.boolean()) == Some(true),
+        include_usage: section.take("include_usage").and_then(|n| n.boolean()) != Some(false),
+    };
+    section.finish();
+    Some(upstream)
+}
+
+/// Names stand in logs, labels and headers, so they have the form of tenants' ids. One that has not is
+/// still known, so that what refers to it is no mistake.
+fn check_name(name: &str, node: &Node<'_>) {
+    if is_plain_name(name) {
+        return;
+    }
+    let hint = match plain_name(name) {
+        Some(plain) => format!("write `{plain}`, here and where it is named"),
+        None => "as in openai-eu".to_owned(),
+    };
+    node.report(
+        "an upstream's name has up to 64 letters, digits, `-`, `_` and `.`",
+        Some(&hint),
+    );
+}
+
+/// Whether a server may be a gateway such as this one: a provider's own is none.
+fn may_be_a_gateway(server: &Server) -> bool {
+    !providers::is_provider(&server.url.host)
+}

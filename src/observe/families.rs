@@ -1,0 +1,26 @@
+//! Makes families of metrics: one name with labels.
+//!
+//! Owns nothing but the calls. Does not handle what is counted (see `metrics` and `tokens`). Fails on a
+//! name or a label that Prometheus does not allow.
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+
+/// Counters, one for each set of labels.
+pub(super) fn counters(
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+/// Histograms, one for each set of labels.
+pub(super) fn histogram(
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    HistogramVec::new(opts, labels)
+}
