@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::breaker::Breaker;
+use super::budget::Budget;
 use super::concurrency::Concurrency;
 use super::cooldown::KeyState;
 use super::pool::ServerState;
@@ -22,6 +23,7 @@ pub struct Registry {
     keys: Book<KeyState>,
     targets: Book<Breaker>,
     places: Book<Concurrency>,
+    budgets: Book<Budget>,
 }
 
 impl Registry {
@@ -44,6 +46,11 @@ impl Registry {
         })
     }
 
+    /// What an upstream may be asked again.
+    pub(super) fn budget(&self, upstream: &str) -> Arc<Budget> {
+        self.budgets.of(upstream.to_owned(), Budget::default)
+    }
+
     /// The state of a target: an upstream asked for a model on behalf of a rule.
     pub fn target(&self, rule: &str, upstream: &str, model: Option<&str>) -> Arc<Breaker> {
         let model = model.unwrap_or_default();
@@ -57,6 +64,7 @@ impl Registry {
         self.keys.forget_unused();
         self.targets.forget_unused();
         self.places.forget_unused();
+        self.budgets.forget_unused();
     }
 }
 

@@ -35,6 +35,7 @@ mod framing;
 mod headers;
 mod held_memory;
 mod labels;
+mod leases;
 mod manners;
 mod manners_streamed;
 mod metrics;
