@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{Object, as_it_stands, place_in, says};
+use super::json::{Object, is_truthy, keep_null, range_in};
 
 /// How nearly every event of such a stream says that the usage is still to come.
 const NOT_YET: &[u8] = b",\"usage\":null";
@@ -54,7 +54,7 @@ fn is_end(rest: &[u8]) -> bool {
 
 #[derive(Deserialize)]
 struct Chunk<'b> {
-    #[serde(borrow, default, deserialize_with = "as_it_stands")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     usage: Option<&'b RawValue>,
     #[serde(borrow)]
     choices: Option<&'b RawValue>,
@@ -64,11 +64,11 @@ fn parse(data: &[u8]) -> Option<HiddenUsage> {
     let text = str::from_utf8(data).ok()?;
     let Object(chunk): Object<Chunk<'_>> = serde_json::from_str(text).ok()?;
     let usage = chunk.usage?.get();
-    let has_choices = says(Some(chunk.choices?));
+    let has_choices = is_truthy(Some(chunk.choices?));
     if usage.starts_with('{') && !has_choices {
         return Some(HiddenUsage::All);
     }
-    let Range { start, end } = place_in(data, usage.as_bytes());
+    let Range { start, end } = range_in(data, usage.as_bytes());
     let before = data.get(..start)?.trim_ascii_end().strip_suffix(b":")?;
     let before = before.trim_ascii_end().strip_suffix(KEY)?.trim_ascii_end();
     let after = data.get(end..)?;

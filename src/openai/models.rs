@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::aggregate::walk::{Fault, is_array, is_null, items};
-use super::json::{as_it_stands, object, string};
+use super::json::{WalkError, is_array, is_null, items, keep_null, object, string};
 
 /// More models of one list than this are left out.
 pub const MAX_MODELS: usize = 10_000;
@@ -42,11 +41,11 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
             }
             match models.len() < MAX_MODELS {
                 true => Ok(()),
-                false => Err(Fault::TooLarge),
+                false => Err(WalkError::TooLarge),
             }
         });
         // What is there of a list that is too long is its beginning.
-        if read == Err(Fault::Malformed) {
+        if read == Err(WalkError::Malformed) {
             return None;
         }
         if !models.is_empty() {
@@ -61,9 +60,9 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
 fn lists(body: &RawValue) -> Option<Vec<&str>> {
     #[derive(Deserialize)]
     struct Answer<'b> {
-        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        #[serde(borrow, default, deserialize_with = "keep_null")]
         data: Option<&'b RawValue>,
-        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        #[serde(borrow, default, deserialize_with = "keep_null")]
         models: Option<&'b RawValue>,
     }
     if is_array(body) {

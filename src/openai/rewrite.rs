@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::changes::{Change, Changes};
-use super::json::{List, MAX_ITEMS, Object, place_in};
+use super::json::{List, MAX_ITEMS, Object, range_in};
 use super::patches::Patches;
 use super::sse::{Event, Parser};
 
@@ -115,7 +115,7 @@ impl Editor {
         let Ok(Object(answer)) = serde_json::from_str::<Object<Answer<'_>>>(text) else {
             return;
         };
-        let range = |text: &str| place_in(json, text.as_bytes());
+        let range = |text: &str| range_in(json, text.as_bytes());
         if let Some(ours) = &self.model {
             for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
                 change(range(theirs), ours.clone());

@@ -10,7 +10,7 @@ use std::iter;
 
 use memchr::{memchr, memchr2};
 
-use super::json::place_in;
+use super::json::range_in;
 
 /// The most bytes of an event that are read, its blank line and comments included. A parser holds
 /// no more than this, but for what a growing buffer has in reserve; and while it reports an event
@@ -242,7 +242,7 @@ impl Frame {
         let data_at = match &data {
             // One that is empty need not borrow from the event.
             Cow::Borrowed(line) if !line.is_empty() => {
-                Some(self.start + place_in(bytes, line).start as u64)
+                Some(self.start + range_in(bytes, line).start as u64)
             }
             _ => None,
         };

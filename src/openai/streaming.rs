@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{as_it_stands, is, object, place_in, says};
+use super::json::{equals, is_truthy, keep_null, object, range_in};
 use super::patches::Patches;
 
 const OPTIONS: &str = r#"{"include_usage":true}"#;
@@ -80,7 +80,7 @@ impl Members<'_> {
             Some("true") => true,
             Some(_) => return None,
         };
-        let range = |value: &RawValue| place_in(body, value.get().as_bytes());
+        let range = |value: &RawValue| range_in(body, value.get().as_bytes());
         let end = body.iter().rposition(|byte| *byte == b'}');
         let mut includes_usage = false;
         let options = self.options.map(|value| {
@@ -100,9 +100,9 @@ impl Members<'_> {
         Some(Streaming {
             is_requested,
             includes_usage,
-            is_possible: !says(self.audio)
-                && !says(self.background)
-                && self.best_of.is_none_or(|_| is(self.best_of, "1")),
+            is_possible: !is_truthy(self.audio)
+                && !is_truthy(self.background)
+                && self.best_of.is_none_or(|_| equals(self.best_of, "1")),
             flag: self.stream.map(range),
             options,
             end: end.unwrap_or(body.len()),
@@ -113,7 +113,7 @@ impl Members<'_> {
 /// What we read of `stream_options`.
 #[derive(Deserialize)]
 struct OptionMembers<'b> {
-    #[serde(borrow, default, deserialize_with = "as_it_stands")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     include_usage: Option<&'b RawValue>,
 }
 

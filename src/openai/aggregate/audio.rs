@@ -11,8 +11,7 @@ use serde_json::value::RawValue;
 
 use super::MAX_DEPTH;
 use super::value::{Budget, Members, Value};
-use super::walk::{Fault, is_null, key, member, members};
-use crate::openai::json::string;
+use crate::openai::json::{WalkError, is_null, members, push_key, push_member, string};
 
 /// Reads data with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -37,13 +36,13 @@ pub(super) struct Audio {
 
 impl Audio {
     /// Takes a piece.
-    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         members(piece.get(), |name, value| match &*name {
             "id" => self.id.first(value, budget),
             "expires_at" => self.expires_at.first(value, budget),
             "transcript" => self.transcript.join(value, MAX_DEPTH, budget),
             "data" if is_null(value) => Ok(()),
-            "data" => self.see_data(&string(value).ok_or(Fault::Malformed)?, budget),
+            "data" => self.see_data(&string(value).ok_or(WalkError::Malformed)?, budget),
             name => {
                 let slot = self.others.slot(name, budget)?;
                 slot.join(value, MAX_DEPTH, budget)
@@ -52,12 +51,12 @@ impl Audio {
     }
 
     /// Takes a piece of the sound. Each may be padded for itself, or be cut anywhere.
-    fn see_data(&mut self, piece: &str, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_data(&mut self, piece: &str, budget: &mut Budget) -> Result<(), WalkError> {
         budget.take(piece.len())?;
         let joined = self.rest.clone() + piece;
         let whole = joined.len() / 4 * 4;
-        let (whole, rest) = joined.split_at_checked(whole).ok_or(Fault::Malformed)?;
-        let decoded = LENIENT.decode(whole).map_err(|_| Fault::Malformed)?;
+        let (whole, rest) = joined.split_at_checked(whole).ok_or(WalkError::Malformed)?;
+        let decoded = LENIENT.decode(whole).map_err(|_| WalkError::Malformed)?;
         self.data.get_or_insert_default().extend(decoded);
         rest.clone_into(&mut self.rest);
         Ok(())
@@ -72,15 +71,15 @@ impl Audio {
         out.push('{');
         for (name, value) in [("id", &self.id), ("expires_at", &self.expires_at)] {
             if !matches!(value, Value::Null) {
-                key(out, name);
+                push_key(out, name);
                 value.write(out);
             }
         }
         if let Some(data) = &self.data {
-            member(out, "data", &format!("\"{}\"", self.encoded(data)));
+            push_member(out, "data", &format!("\"{}\"", self.encoded(data)));
         }
         if !matches!(self.transcript, Value::Null) {
-            key(out, "transcript");
+            push_key(out, "transcript");
             self.transcript.write(out);
         }
         self.others.write(out);

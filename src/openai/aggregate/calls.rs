@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
-use super::walk::{
-    Fault, Shape, index, inside, is_null, key, member, members, quoted, separate, shaped,
-};
 use super::{MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::{List, says};
+use crate::openai::json::{
+    Fields, List, WalkError, index, inside, is_null, is_truthy, members, push_comma, push_key,
+    push_member, quoted, read_fields,
+};
 
 /// The calls of one message, at most [`MAX_ITEMS`], in the order in which they came.
 #[derive(Default)]
@@ -26,30 +26,30 @@ impl Calls {
     }
 
     /// Takes the pieces of calls in one delta.
-    pub(super) fn see(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let read: Result<List<Piece<'_>>, _> = serde_json::from_str(json.get());
-        let pieces = read.map_err(|_| Fault::Malformed)?;
+        let pieces = read.map_err(|_| WalkError::Malformed)?;
         if pieces.has_more {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         let mut pieces = pieces.items.into_iter();
         pieces.try_for_each(|piece| self.see_piece(piece, budget))
     }
 
-    fn see_piece(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_piece(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         let index = index(piece.index)?;
         let place = match self.place(index, &piece) {
             Some(place) => place,
             None => self.open(index, budget)?,
         };
-        let call = self.0.get_mut(place).ok_or(Fault::TooLarge)?;
+        let call = self.0.get_mut(place).ok_or(WalkError::TooLarge)?;
         call.see(piece, budget)
     }
 
     /// The call that a piece goes on with: the last with its index that can have its id. A piece
     /// without an index goes on with the call of its id, or with the last one.
     fn place(&self, index: Option<u64>, piece: &Piece<'_>) -> Option<usize> {
-        let id = piece.id.filter(|id| says(Some(id)));
+        let id = piece.id.filter(|id| is_truthy(Some(id)));
         // Nothing but a second name tells then that another call begins.
         let begins = index.is_none() && id.is_none() && piece.has_name();
         if begins && self.0.last().is_some_and(Call::has_name) {
@@ -63,10 +63,10 @@ impl Calls {
     }
 
     /// Opens a call; without an index, behind all others.
-    fn open(&mut self, index: Option<u64>, budget: &mut Budget) -> Result<usize, Fault> {
+    fn open(&mut self, index: Option<u64>, budget: &mut Budget) -> Result<usize, WalkError> {
         let place = self.0.len();
         if place >= MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         budget.take(SLOT_BYTES)?;
         let behind = self.0.iter().map(|call| call.index.saturating_add(1)).max();
@@ -84,10 +84,10 @@ impl Calls {
         }
         let mut sorted: Vec<_> = self.0.iter().collect();
         sorted.sort_by_key(|call| call.index);
-        key(out, "tool_calls");
+        push_key(out, "tool_calls");
         out.push('[');
         for call in sorted {
-            separate(out);
+            push_comma(out);
             call.write(out);
         }
         out.push(']');
@@ -105,9 +105,9 @@ struct Piece<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Piece<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Piece<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "index" => Some(&mut self.index),
             "id" => Some(&mut self.id),
             "type" => Some(&mut self.kind),
@@ -119,17 +119,17 @@ impl<'b> Shape<'b> for Piece<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        self.unknown.push(name, object.next_value()?);
+        self.unknown.push(key, object.next_value()?);
         Ok(())
     }
 }
 
 impl<'b> Deserialize<'b> for Piece<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
@@ -139,7 +139,7 @@ impl Piece<'_> {
         for called in [self.function, self.custom].into_iter().flatten() {
             // What is no object is told when it is taken.
             let _ = members(called.get(), |name, value| {
-                has_name |= name == "name" && says(Some(value));
+                has_name |= name == "name" && is_truthy(Some(value));
                 Ok(())
             });
         }
@@ -173,7 +173,7 @@ impl Call {
         called.any(Function::has_name)
     }
 
-    fn see(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         if let Some(id) = piece.id {
             self.id.first(id, budget)?;
         }
@@ -197,10 +197,10 @@ impl Call {
     fn write(&self, out: &mut String) {
         out.push('{');
         if !matches!(self.id, Value::Null) {
-            key(out, "id");
+            push_key(out, "id");
             self.id.write(out);
         }
-        key(out, "type");
+        push_key(out, "type");
         match &self.kind {
             Value::Whole(kind) if kind != "\"\"" => out.push_str(kind),
             // SDKs do not read a call without one.
@@ -209,7 +209,7 @@ impl Call {
         }
         for (name, called) in [("function", &self.function), ("custom", &self.custom)] {
             if let Some(called) = called {
-                key(out, name);
+                push_key(out, name);
                 called.write(out);
             }
         }
@@ -250,7 +250,7 @@ impl Function {
 
     /// Takes a piece. Arguments that are no string, as some upstreams give them, become the text
     /// of their JSON.
-    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         members(piece.get(), |name, value| match &*name {
             "name" => self.name.first(value, budget),
             name if name == self.text_name => match value.get() {
@@ -268,13 +268,13 @@ impl Function {
     pub(super) fn write(&self, out: &mut String) {
         out.push('{');
         if self.has_name() {
-            key(out, "name");
+            push_key(out, "name");
             self.name.write(out);
         }
         match &self.text {
-            Value::Null => member(out, self.text_name, "\"\""),
+            Value::Null => push_member(out, self.text_name, "\"\""),
             text => {
-                key(out, self.text_name);
+                push_key(out, self.text_name);
                 text.write(out);
             }
         }

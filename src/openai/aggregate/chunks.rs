@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 
 use super::message::Message;
 use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
-use super::walk::{Fault, Shape, index, is_array, is_null, key, member, members, separate, shaped};
 use super::{Incomplete, MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::{List, says};
+use crate::openai::json::{
+    Fields, List, WalkError, index, is_array, is_null, is_truthy, members, push_comma, push_key,
+    push_member, read_fields,
+};
 
 /// The chunks of one stream, put together.
 #[derive(Default)]
@@ -44,8 +46,8 @@ impl Chunks {
     }
 
     /// Takes the next chunk. An object that is no chunk says nothing.
-    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
-        let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|_| Fault::Malformed)?;
+    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
+        let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|_| WalkError::Malformed)?;
         if !chunk.is_one() {
             return Ok(());
         }
@@ -78,17 +80,17 @@ impl Chunks {
         )?;
         let choices = chunk.choices.unwrap_or_default();
         if choices.has_more {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         let mut pieces = choices.items.into_iter();
         pieces.try_for_each(|piece| self.see_choice(piece, budget))
     }
 
-    fn see_choice(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_choice(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         let index = index(piece.index)?.unwrap_or_default();
         let is_known = self.choices.contains_key(&index);
         if !is_known && self.choices.len() >= MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         if !is_known {
             budget.take(SLOT_BYTES)?;
@@ -126,18 +128,18 @@ impl Chunks {
         };
         let write = |out: &mut String, name: &str, value: &Option<Value>| {
             if let Some(value) = value {
-                key(out, name);
+                push_key(out, name);
                 value.write(out);
             }
         };
         write(&mut out, "id", &self.id);
-        member(&mut out, "object", object);
+        push_member(&mut out, "object", object);
         write(&mut out, "created", &self.created);
         write(&mut out, "model", &self.model);
-        key(&mut out, "choices");
+        push_key(&mut out, "choices");
         out.push('[');
         for (index, choice) in &self.choices {
-            separate(&mut out);
+            push_comma(&mut out);
             choice.write(*index, self.is_chat, &mut out);
         }
         out.push(']');
@@ -167,9 +169,9 @@ struct Chunk<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Chunk<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Chunk<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "id" => Some(&mut self.id),
             "object" => Some(&mut self.object),
             "created" => Some(&mut self.created),
@@ -183,14 +185,14 @@ impl<'b> Shape<'b> for Chunk<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        match &*name {
+        match &*key {
             "choices" => self.choices = Some(object.next_value()?),
             // Noise that hides how long a piece is.
             "obfuscation" => drop(object.next_value::<IgnoredAny>()?),
-            _ => self.unknown.push(name, object.next_value()?),
+            _ => self.unknown.push(key, object.next_value()?),
         }
         Ok(())
     }
@@ -200,15 +202,15 @@ impl Chunk<'_> {
     /// Whether it is a chunk, be it one without choices.
     fn is_one(&self) -> bool {
         self.choices.is_some()
-            || says(self.object)
-            || says(self.usage)
+            || is_truthy(self.object)
+            || is_truthy(self.usage)
             || self.unknown.has("prompt_filter_results")
     }
 }
 
 impl<'b> Deserialize<'b> for Chunk<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
@@ -223,9 +225,9 @@ struct Piece<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Piece<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Piece<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "index" => Some(&mut self.index),
             "delta" => Some(&mut self.delta),
             "text" => Some(&mut self.text),
@@ -237,13 +239,13 @@ impl<'b> Shape<'b> for Piece<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        match &*name {
+        match &*key {
             // Not of a chunk, and the name of what is made here.
             "message" => drop(object.next_value::<IgnoredAny>()?),
-            _ => self.unknown.push(name, object.next_value()?),
+            _ => self.unknown.push(key, object.next_value()?),
         }
         Ok(())
     }
@@ -251,7 +253,7 @@ impl<'b> Shape<'b> for Piece<'b> {
 
 impl<'b> Deserialize<'b> for Piece<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
@@ -268,7 +270,12 @@ struct Choice {
 }
 
 impl Choice {
-    fn see(&mut self, piece: Piece<'_>, is_chat: bool, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(
+        &mut self,
+        piece: Piece<'_>,
+        is_chat: bool,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if let Some(delta) = piece.delta.filter(|delta| is_chat && !is_null(delta)) {
             members(delta.get(), |name, value| {
                 self.message.see(&name, value, budget)
@@ -319,18 +326,18 @@ impl Choice {
     fn write(&self, index: u64, is_chat: bool, out: &mut String) {
         out.push('{');
         if is_chat {
-            member(out, "index", &index.to_string());
-            key(out, "message");
+            push_member(out, "index", &index.to_string());
+            push_key(out, "message");
             self.message.write(out);
         } else {
-            key(out, "text");
+            push_key(out, "text");
             match &self.text {
                 Value::Null => out.push_str("\"\""),
                 text => text.write(out),
             }
-            member(out, "index", &index.to_string());
+            push_member(out, "index", &index.to_string());
         }
-        key(out, "logprobs");
+        push_key(out, "logprobs");
         match &self.logprobs {
             Some(logprobs) => {
                 out.push('{');
@@ -339,7 +346,7 @@ impl Choice {
             }
             None => out.push_str("null"),
         }
-        key(out, "finish_reason");
+        push_key(out, "finish_reason");
         match &self.finish_reason {
             reason if self.has_reason() => reason.write(out),
             _ => out.push_str("null"),

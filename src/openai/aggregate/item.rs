@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::value::{Budget, SLOT_BYTES, Value};
-use super::walk::{Fault, inside, members, with};
-use crate::openai::json::{is, says};
+use crate::openai::json::{WalkError, equals, inside, is_truthy, members, replace_members};
 
 /// An item of the output.
 #[derive(Default)]
@@ -128,11 +127,11 @@ impl Part {
 impl Item {
     /// Takes the item as it was added, or is done. What has come of the texts that it has itself is no longer
     /// needed.
-    pub(super) fn set(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let mut has: Vec<&'static str> = Vec::new();
         members(json.get(), |name, value| {
             let known = TEXTS.iter().map(|(_, part, _)| part.member());
-            has.extend(known.filter(|known| *known == name && says(Some(value))));
+            has.extend(known.filter(|known| *known == name && is_truthy(Some(value))));
             Ok(())
         })?;
         self.texts.retain(|(part, _), text| {
@@ -152,8 +151,8 @@ impl Item {
         told: Told,
         value: Option<&RawValue>,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
-        let Some(value) = value.filter(|value| says(Some(value))) else {
+    ) -> Result<(), WalkError> {
+        let Some(value) = value.filter(|value| is_truthy(Some(value))) else {
             return Ok(());
         };
         if !self.texts.contains_key(&place) {
@@ -198,7 +197,7 @@ impl Item {
         }
         let (mut is_in_progress, mut has_end) = (false, false);
         members(json, |name, value| {
-            is_in_progress |= name == "status" && is(Some(value), "\"in_progress\"");
+            is_in_progress |= name == "status" && equals(Some(value), "\"in_progress\"");
             has_end |= name == "type" && WITH_TEXTS.contains(&value.get());
             Ok(())
         })
@@ -210,6 +209,6 @@ impl Item {
             .iter()
             .map(|(name, json)| (*name, json.as_str()))
             .collect();
-        with(json, &replaced).ok()
+        replace_members(json, &replaced).ok()
     }
 }

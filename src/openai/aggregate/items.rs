@@ -8,8 +8,7 @@ use serde_json::value::RawValue;
 
 use super::MAX_ITEMS;
 use super::value::{Budget, Members, SLOT_BYTES};
-use super::walk::{Fault, index, is_object, items, members, separate};
-use crate::openai::json::says;
+use crate::openai::json::{WalkError, index, is_object, is_truthy, items, members, push_comma};
 
 /// The members of an item whose pieces are joined; all others are said once, or again.
 const JOINED: [&str; 4] = ["text", "summary", "data", "thinking"];
@@ -76,7 +75,7 @@ impl Items {
         array: &RawValue,
         depth: usize,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         items(array.get(), |item| match is_object(item) {
             true => self.see(item, depth, budget),
             false => self.append(item, budget),
@@ -84,13 +83,18 @@ impl Items {
     }
 
     /// Takes a piece of an item, or a whole item.
-    fn see(&mut self, piece: &RawValue, depth: usize, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(
+        &mut self,
+        piece: &RawValue,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         let (mut place, mut kind, mut is_sealed) = (None, "", false);
         members(piece.get(), |name, value| {
             match &*name {
                 "index" => place = Some(value),
                 "type" => kind = value.get(),
-                SEAL => is_sealed = says(Some(value)),
+                SEAL => is_sealed = is_truthy(Some(value)),
                 _ => {}
             }
             Ok(())
@@ -120,7 +124,7 @@ impl Items {
         which: Which,
         piece: &RawValue,
         budget: &mut Budget,
-    ) -> Result<&mut Item, Fault> {
+    ) -> Result<&mut Item, WalkError> {
         let is_it = |run: &Run| matches!(run, Run::Pieces(item) if item.which == which);
         let last = self.runs.len().checked_sub(1);
         let known = match which {
@@ -133,7 +137,7 @@ impl Items {
         });
         if known.is_none() {
             if self.in_pieces >= MAX_ITEMS {
-                return Err(Fault::TooLarge);
+                return Err(WalkError::TooLarge);
             }
             budget.take(SLOT_BYTES)?;
             self.in_pieces += 1;
@@ -143,12 +147,12 @@ impl Items {
         let at = known.unwrap_or(self.runs.len().saturating_sub(1));
         match self.runs.get_mut(at) {
             Some(Run::Pieces(item)) => Ok(item),
-            _ => Err(Fault::TooLarge),
+            _ => Err(WalkError::TooLarge),
         }
     }
 
     /// Puts an item behind those that are there.
-    fn append(&mut self, item: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    fn append(&mut self, item: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let json = item.get();
         if let Some(Run::Whole(run)) = self.runs.last_mut() {
             budget.take(json.len() + 1)?;
@@ -175,7 +179,7 @@ impl Items {
     pub(super) fn write(&self, out: &mut String) {
         out.push('[');
         for run in &self.runs {
-            separate(out);
+            push_comma(out);
             match run {
                 Run::Pieces(item) => {
                     out.push('{');

@@ -9,7 +9,7 @@ use super::MAX_DEPTH;
 use super::audio::Audio;
 use super::calls::{Calls, Function};
 use super::value::{Budget, Members, Value, as_object};
-use super::walk::{Fault, is_array, key};
+use crate::openai::json::{WalkError, is_array, push_key};
 
 /// A message, as far as it has come.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Message {
         name: &str,
         value: &RawValue,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         match name {
             "content" => self.see_content(value, budget),
             "role" => self.role.first(value, budget),
@@ -58,7 +58,7 @@ impl Message {
 
     /// Takes a piece of the content. Some upstreams give parts instead of a text, or before it:
     /// then all of it is parts, in their order.
-    fn see_content(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_content(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let json = piece.get();
         match &self.content {
             Value::List(_) if json.starts_with('"') => {
@@ -103,27 +103,27 @@ impl Message {
 
     pub(super) fn write(&self, out: &mut String) {
         out.push('{');
-        key(out, "role");
+        push_key(out, "role");
         match &self.role {
             Value::Null => out.push_str("\"assistant\""),
             role => role.write(out),
         }
-        key(out, "content");
+        push_key(out, "content");
         match &self.content {
             Value::Text(_) if !self.content.has_text() && self.says_otherwise() => {
                 out.push_str("null");
             }
             content => content.write(out),
         }
-        key(out, "refusal");
+        push_key(out, "refusal");
         self.refusal.write(out);
         self.others.write(out);
         if let Some(audio) = &self.audio {
-            key(out, "audio");
+            push_key(out, "audio");
             audio.write(out);
         }
         if let Some(call) = &self.function_call {
-            key(out, "function_call");
+            push_key(out, "function_call");
             call.write(out);
         }
         self.calls.write(out);

@@ -19,14 +19,12 @@ mod items;
 mod message;
 mod response;
 mod value;
-pub(super) mod walk;
 
-use super::json::MAX_ITEMS;
+use super::json::{MAX_ITEMS, WalkError};
 use super::stream_state::Stream;
 use chunks::Chunks;
 use response::Response;
 use value::Budget;
-use walk::Fault;
 
 /// The most bytes of an answer that are gathered, counted over everything that is kept.
 pub const MAX_AGGREGATED_BYTES: usize = 32 << 20;
@@ -121,12 +119,12 @@ impl Aggregator {
             return Ok(());
         }
         let seen = match (str::from_utf8(data), &mut self.answer) {
-            (Err(_), _) => Err(Fault::Malformed),
+            (Err(_), _) => Err(WalkError::Malformed),
             (Ok(json), Answer::Chunks(chunks)) => chunks.see(json, &mut self.budget),
             (Ok(json), Answer::Response(response)) => response.see(json, &mut self.budget),
         };
-        self.is_malformed |= seen == Err(Fault::Malformed);
-        self.is_too_large |= seen == Err(Fault::TooLarge);
+        self.is_malformed |= seen == Err(WalkError::Malformed);
+        self.is_too_large |= seen == Err(WalkError::TooLarge);
         if self.is_too_large {
             return Err(TooLarge);
         }

@@ -13,8 +13,10 @@ use serde_json::value::RawValue;
 use super::Incomplete;
 use super::item::{Item, Part, Told};
 use super::value::{Budget, SLOT_BYTES, Value, as_object};
-use super::walk::{Fault, index, is_array, member, members, separate, with};
-use crate::openai::json::{says, string};
+use crate::openai::json::{
+    WalkError, index, is_array, is_truthy, members, push_comma, push_member, replace_members,
+    string,
+};
 
 /// What a response repeats of its request is left out where it is longer than this, and only a response that
 /// breaks is to be told.
@@ -63,11 +65,16 @@ impl Response {
     }
 
     /// Takes the next event. Behind the terminal one, none is taken.
-    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         let event = Event::read(json)?;
         self.has_events = true;
-        let kind = event.kind.and_then(string).ok_or(Fault::Malformed)?;
-        let response = || event.response.and_then(as_object).ok_or(Fault::Malformed);
+        let kind = event.kind.and_then(string).ok_or(WalkError::Malformed)?;
+        let response = || {
+            event
+                .response
+                .and_then(as_object)
+                .ok_or(WalkError::Malformed)
+        };
         match &*kind {
             _ if self.is_over => Ok(()),
             "response.completed" | "response.incomplete" | "response.failed" => {
@@ -81,7 +88,7 @@ impl Response {
                 self.latest.set(&response, budget)
             }
             "response.output_item.added" | "response.output_item.done" => {
-                let json = event.item.and_then(as_object).ok_or(Fault::Malformed)?;
+                let json = event.item.and_then(as_object).ok_or(WalkError::Malformed)?;
                 self.item(&event, budget)?.set(json, budget)
             }
             kind => {
@@ -97,14 +104,17 @@ impl Response {
     }
 
     /// Keeps the whole response, and nothing else any more.
-    fn end(&mut self, response: &str, budget: &mut Budget) -> Result<(), Fault> {
+    fn end(&mut self, response: &str, budget: &mut Budget) -> Result<(), WalkError> {
         self.is_over = true;
         let whole = match self.is_for_failure {
             true => None,
             // Some upstreams leave the output to the items before.
             false if !self.items.is_empty() && !has_output(response)? => {
                 self.is_rebuilt = true;
-                Some(with(response, &[("output", &self.output("completed"))])?)
+                Some(replace_members(
+                    response,
+                    &[("output", &self.output("completed"))],
+                )?)
             }
             false => Some(response.to_owned()),
         };
@@ -118,7 +128,7 @@ impl Response {
         Ok(())
     }
 
-    fn item(&mut self, event: &Event<'_>, budget: &mut Budget) -> Result<&mut Item, Fault> {
+    fn item(&mut self, event: &Event<'_>, budget: &mut Budget) -> Result<&mut Item, WalkError> {
         let index = index(event.output_index)?.unwrap_or_default();
         if !self.items.contains_key(&index) {
             budget.take(SLOT_BYTES)?;
@@ -131,7 +141,7 @@ impl Response {
         let mut output = String::from("[");
         for item in self.items.values() {
             if let Some(json) = item.written(status) {
-                separate(&mut output);
+                push_comma(&mut output);
                 output.push_str(&json);
             }
         }
@@ -155,12 +165,12 @@ impl Response {
         let Value::Whole(latest) = &self.latest else {
             return self.whole.clone();
         };
-        with(latest, &[("output", &self.output("incomplete"))]).ok()
+        replace_members(latest, &[("output", &self.output("incomplete"))]).ok()
     }
 }
 
 impl<'b> Event<'b> {
-    fn read(json: &'b str) -> Result<Self, Fault> {
+    fn read(json: &'b str) -> Result<Self, WalkError> {
         let mut event = Self {
             done: ["text", "refusal", "arguments", "input"].map(|name| (name, None)),
             ..Self::default()
@@ -199,17 +209,17 @@ impl<'b> Event<'b> {
 }
 
 /// Whether a response tells its output.
-fn has_output(response: &str) -> Result<bool, Fault> {
+fn has_output(response: &str) -> Result<bool, WalkError> {
     let mut has_output = false;
     members(response, |name, value| {
-        has_output |= name == "output" && says(Some(value));
+        has_output |= name == "output" && is_truthy(Some(value));
         Ok(())
     })?;
     Ok(has_output)
 }
 
 /// A response without what is long in it, which is what the client has said itself: instructions and tools.
-fn without_echo(response: &str) -> Result<String, Fault> {
+fn without_echo(response: &str) -> Result<String, WalkError> {
     let mut out = String::from("{");
     members(response, |name, value| {
         let json = match value.get() {
@@ -217,7 +227,7 @@ fn without_echo(response: &str) -> Result<String, Fault> {
             _ if is_array(value) => "[]",
             _ => "null",
         };
-        member(&mut out, &name, json);
+        push_member(&mut out, &name, json);
         Ok(())
     })?;
     out.push('}');

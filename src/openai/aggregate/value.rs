@@ -10,9 +10,10 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::items::Items;
-use super::walk::{Fault, inside, is_array, is_null, is_object, key, members};
 use super::{MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::says;
+use crate::openai::json::{
+    WalkError, inside, is_array, is_null, is_object, is_truthy, members, push_key,
+};
 
 /// What a member, a call or a choice is counted for beside its own bytes.
 pub(super) const SLOT_BYTES: usize = 1 << 10;
@@ -36,8 +37,8 @@ impl Budget {
         self.all.saturating_sub(self.left)
     }
 
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(bytes).ok_or(Fault::TooLarge)?;
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), WalkError> {
+        self.left = self.left.checked_sub(bytes).ok_or(WalkError::TooLarge)?;
         Ok(())
     }
 
@@ -46,7 +47,7 @@ impl Budget {
     }
 
     /// Takes what another value needs that comes in the place of one.
-    fn exchange(&mut self, old: usize, new: usize) -> Result<(), Fault> {
+    fn exchange(&mut self, old: usize, new: usize) -> Result<(), WalkError> {
         self.take(new.saturating_sub(old))?;
         self.give_back(old.saturating_sub(new));
         Ok(())
@@ -73,7 +74,7 @@ pub(super) enum Value {
 
 impl Value {
     /// Keeps what first says something.
-    pub(super) fn first(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn first(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         if matches!(self, Self::Whole(kept) if !matches!(kept.as_str(), "\"\"" | "0")) {
             return Ok(());
         }
@@ -81,7 +82,7 @@ impl Value {
     }
 
     /// Keeps what comes last; null is nothing that comes.
-    pub(super) fn last(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn last(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         if is_null(value) {
             return Ok(());
         }
@@ -89,8 +90,12 @@ impl Value {
     }
 
     /// Keeps what last says something: no empty string, object or array in the place of another.
-    pub(super) fn last_said(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
-        if matches!(self, Self::Null) || says(Some(value)) {
+    pub(super) fn last_said(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
+        if matches!(self, Self::Null) || is_truthy(Some(value)) {
             return self.last(value, budget);
         }
         Ok(())
@@ -103,7 +108,7 @@ impl Value {
         piece: &RawValue,
         depth: usize,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         let json = piece.get();
         let opening = json.as_bytes().first();
         match (&mut *self, opening) {
@@ -131,7 +136,11 @@ impl Value {
     }
 
     /// Puts the items of an array behind those that are there; joins what is none.
-    pub(super) fn extend(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn extend(
+        &mut self,
+        piece: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if !is_array(piece) {
             return self.join(piece, MAX_DEPTH, budget);
         }
@@ -139,7 +148,7 @@ impl Value {
     }
 
     /// Puts items, as they are written, behind those that are there.
-    pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
             Self::List(_) if items.is_empty() => {}
             Self::List(kept) => {
@@ -158,7 +167,7 @@ impl Value {
     }
 
     /// Puts what stands between the quotes of a string behind the text that is there.
-    pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), WalkError> {
         if let Self::Text(kept) = self {
             budget.take(inner.len())?;
             kept.push_str(inner);
@@ -170,7 +179,7 @@ impl Value {
     }
 
     /// Keeps a value in the place of what is there.
-    pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
             // Most of what is repeated is repeated as it was.
             Self::Whole(kept) if kept == json => {}
@@ -231,17 +240,21 @@ pub(super) struct Members(Vec<(String, Value)>);
 
 impl Members {
     /// The place of a member, which is null if it is new.
-    pub(super) fn slot(&mut self, name: &str, budget: &mut Budget) -> Result<&mut Value, Fault> {
+    pub(super) fn slot(
+        &mut self,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<&mut Value, WalkError> {
         let known = self.0.iter().position(|(known, _)| known == name);
         let at = known.unwrap_or(self.0.len());
         if known.is_none() {
             if at >= MAX_ITEMS {
-                return Err(Fault::TooLarge);
+                return Err(WalkError::TooLarge);
             }
             budget.take(name.len() + SLOT_BYTES)?;
             self.0.push((name.to_owned(), Value::Null));
         }
-        let (_, value) = self.0.get_mut(at).ok_or(Fault::TooLarge)?;
+        let (_, value) = self.0.get_mut(at).ok_or(WalkError::TooLarge)?;
         Ok(value)
     }
 
@@ -252,7 +265,7 @@ impl Members {
     }
 
     /// Puts the members of an object to those that are there.
-    fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), Fault> {
+    fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), WalkError> {
         let below = depth.saturating_sub(1);
         members(object, |name, value| {
             self.slot(&name, budget)?.join(value, below, budget)
@@ -260,7 +273,11 @@ impl Members {
     }
 
     /// Puts an object to what is there, whose arrays go on from piece to piece.
-    pub(super) fn extend(&mut self, object: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn extend(
+        &mut self,
+        object: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         members(object.get(), |name, value| {
             self.slot(&name, budget)?.extend(value, budget)
         })
@@ -279,7 +296,7 @@ impl Members {
     /// Writes those of them whose names are wanted.
     pub(super) fn write_if(&self, out: &mut String, is_wanted: impl Fn(&str) -> bool) {
         for (name, value) in self.0.iter().filter(|(name, _)| is_wanted(name)) {
-            key(out, name);
+            push_key(out, name);
             value.write(out);
         }
     }
@@ -305,10 +322,10 @@ impl<'b> Unknown<'b> {
         self,
         kept: &mut Members,
         budget: &mut Budget,
-        on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), WalkError>,
+    ) -> Result<(), WalkError> {
         if self.0.len() > MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         for (name, value) in self.0 {
             on(&name, kept.slot(&name, budget)?, value, budget)?;

@@ -6,7 +6,7 @@
 //! a value of no known shape in the place of output is output, since nothing may be held back for
 //! ever only because we do not know it.
 
-mod body;
+mod members;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -14,10 +14,10 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
-use super::json::{List, MAX_ITEMS, Object, says, string};
+use super::json::{List, MAX_ITEMS, is_null, is_truthy, string};
 use super::sse::{Event, TooLong};
 use super::upstream_error::UpstreamError;
-use body::{Body, Choice};
+use members::{Choice, EventMembers};
 
 /// As many choices of an answer are told apart.
 const MAX_CHOICES: usize = MAX_ITEMS;
@@ -205,19 +205,19 @@ impl StreamState {
     fn read(&mut self, name: Option<&[u8]>, data: &[u8]) -> Meaning {
         let named_error = name == Some(b"error");
         let read = |json| {
-            let Object(body) = serde_json::from_str::<Object<Body<'_>>>(json).ok()?;
-            Some((json, body))
+            let event: EventMembers<'_> = serde_json::from_str(json).ok()?;
+            Some((json, event))
         };
         match str::from_utf8(data).ok().and_then(read) {
-            Some((json, body)) if named_error || body.tells_error() => {
+            Some((json, event)) if named_error || event.markers.has_error() => {
                 Meaning::Error(UpstreamError::in_event(json))
             }
-            Some((json, body)) => match self.stream {
-                Stream::Chat | Stream::Completions => self.read_chunk(json, &body),
-                Stream::Responses => self.read_response(name, &body),
+            Some((json, event)) => match self.stream {
+                Stream::Chat | Stream::Completions => self.read_chunk(json, &event),
+                Stream::Responses => self.read_response(name, &event),
                 Stream::Other => Meaning::Output,
             }
-            .or_error(body.is_nameless() && name.is_none(), data),
+            .or_error(event.is_untyped() && name.is_none(), data),
             None if named_error => Meaning::Error(UpstreamError::from_text(data)),
             None if self.stream == Stream::Other => Meaning::Output.or_error(true, data),
             None => Meaning::Malformed.or_error(true, data),
@@ -225,11 +225,11 @@ impl StreamState {
     }
 
     /// Reads an event of a chat or of a legacy completion.
-    fn read_chunk(&mut self, json: &str, body: &Body<'_>) -> Meaning {
-        let choices = match body.choices.map(RawValue::get) {
-            Some(json) => serde_json::from_str::<List<Choice<'_>>>(json).ok(),
+    fn read_chunk(&mut self, json: &str, event: &EventMembers<'_>) -> Meaning {
+        let choices = match event.choices.filter(|choices| !is_null(choices)) {
+            Some(choices) => serde_json::from_str::<List<Choice<'_>>>(choices.get()).ok(),
             // `null` is how some servers write a list that is empty.
-            None => body.is_chunk().then(List::default),
+            None => event.is_chunk().then(List::default),
         };
         let Some(choices) = choices else {
             return Meaning::Malformed;
@@ -240,9 +240,9 @@ impl StreamState {
         self.has_unknown |= choices.has_more;
         let mut meaning = Meaning::Lifecycle;
         for choice in &choices.items {
-            let (says, finished) = choice.read();
+            let (has_output, finished) = choice.read();
             self.note(choice.index, finished);
-            if says || finished {
+            if has_output || finished {
                 meaning = Meaning::Output;
             }
         }
@@ -270,9 +270,9 @@ impl StreamState {
     /// A type that we do not know is output: there are more of them every few months, and while one
     /// is held back the client waits and a timeout for the first output runs. To let it pass costs
     /// no more than the chance to try another upstream.
-    fn read_response(&mut self, name: Option<&[u8]>, body: &Body<'_>) -> Meaning {
+    fn read_response(&mut self, name: Option<&[u8]>, event: &EventMembers<'_>) -> Meaning {
         let named = || str::from_utf8(name?).ok().map(Cow::Borrowed);
-        let Some(kind) = body.kind.and_then(string).or_else(named) else {
+        let Some(kind) = event.markers.kind.and_then(string).or_else(named) else {
             return Meaning::Malformed;
         };
         match kind.as_ref() {
@@ -287,12 +287,12 @@ impl StreamState {
             listed if listed.starts_with("response.mcp_list_tools.") => return Meaning::Lifecycle,
             _ => {}
         }
-        let says_nothing = match kind.rsplit('.').next() {
+        let is_empty = match kind.rsplit('.').next() {
             Some("created" | "queued" | "in_progress" | "added") => true,
-            Some("delta") => !says(body.delta),
+            Some("delta") => !is_truthy(event.delta),
             _ => false,
         };
-        if says_nothing {
+        if is_empty {
             Meaning::Lifecycle
         } else {
             Meaning::Output

@@ -10,8 +10,8 @@ use std::mem;
 use serde_json::value::RawValue;
 
 use super::Events;
-use crate::openai::aggregate::walk::{
-    Fault, index, is_null, is_object, items, member, members, objects, quoted,
+use crate::openai::json::{
+    WalkError, index, is_null, is_object, items, members, objects, push_member, quoted,
 };
 
 /// What is said before the content, and after it.
@@ -24,7 +24,7 @@ const EMPTY: &str = "\"\"";
 type Member<'b> = (Cow<'b, str>, &'b RawValue);
 
 /// Unfolds a chat.
-pub(super) fn unfold_chat(json: &str, usage: bool, events: &mut Events) -> Result<(), Fault> {
+pub(super) fn unfold_chat(json: &str, usage: bool, events: &mut Events) -> Result<(), WalkError> {
     let answer = Answer::read(json)?;
     let mut chunks = Chunks::new(&answer, "chat.completion.chunk", usage, events);
     for (place, choice) in (0..).zip(&answer.choices) {
@@ -34,7 +34,11 @@ pub(super) fn unfold_chat(json: &str, usage: bool, events: &mut Events) -> Resul
 }
 
 /// Unfolds a legacy completion.
-pub(super) fn unfold_completion(json: &str, usage: bool, events: &mut Events) -> Result<(), Fault> {
+pub(super) fn unfold_completion(
+    json: &str,
+    usage: bool,
+    events: &mut Events,
+) -> Result<(), WalkError> {
     let answer = Answer::read(json)?;
     let mut chunks = Chunks::new(&answer, "text_completion", usage, events);
     for (place, choice) in (0..).zip(&answer.choices) {
@@ -54,7 +58,7 @@ struct Answer<'b> {
 }
 
 impl<'b> Answer<'b> {
-    fn read(json: &'b str) -> Result<Self, Fault> {
+    fn read(json: &'b str) -> Result<Self, WalkError> {
         let mut answer = Self {
             common: Vec::new(),
             choices: Vec::new(),
@@ -79,7 +83,7 @@ impl<'b> Answer<'b> {
             Ok(())
         })?;
         if answer.choices.is_empty() {
-            return Err(Fault::Malformed);
+            return Err(WalkError::Malformed);
         }
         Ok(answer)
     }
@@ -100,16 +104,16 @@ impl<'e> Chunks<'e> {
         let mut head = String::from("{");
         let write = |out: &mut String, is_wanted: &dyn Fn(&str) -> bool| {
             for (name, value) in answer.common.iter().filter(|(name, _)| is_wanted(name)) {
-                member(out, name, value.get());
+                push_member(out, name, value.get());
             }
         };
         write(&mut head, &|name| name == "id");
-        member(&mut head, "object", &format!("\"{object}\""));
+        push_member(&mut head, "object", &format!("\"{object}\""));
         write(&mut head, &|name| name != "id");
-        member(&mut head, "choices", "[");
+        push_member(&mut head, "choices", "[");
         let mut once = String::new();
         for (name, value) in &answer.others {
-            member(&mut once, name, value.get());
+            push_member(&mut once, name, value.get());
         }
         Self {
             events,
@@ -120,7 +124,7 @@ impl<'e> Chunks<'e> {
     }
 
     /// Writes a chunk of one choice.
-    fn push(&mut self, choice: &str) -> Result<(), Fault> {
+    fn push(&mut self, choice: &str) -> Result<(), WalkError> {
         let once = mem::take(&mut self.once);
         let usage = if self.includes_usage {
             ",\"usage\":null"
@@ -132,7 +136,7 @@ impl<'e> Chunks<'e> {
     }
 
     /// Writes the usage, if it is wanted and there is one, and the end marker.
-    fn end(self, usage: Option<&RawValue>) -> Result<(), Fault> {
+    fn end(self, usage: Option<&RawValue>) -> Result<(), WalkError> {
         if let Some(usage) = usage.filter(|_| self.includes_usage) {
             self.events
                 .push(&[&self.head, "],\"usage\":", usage.get(), "}"])?;
@@ -153,7 +157,7 @@ struct Choice<'b> {
 
 impl<'b> Choice<'b> {
     /// Reads a choice; one without an index has that of its place.
-    fn read(choice: &'b RawValue, place: u64) -> Result<Self, Fault> {
+    fn read(choice: &'b RawValue, place: u64) -> Result<Self, WalkError> {
         let mut read = Self {
             index: place,
             message: Vec::new(),
@@ -191,9 +195,9 @@ impl<'b> Choice<'b> {
         Some(*value).filter(|value| !is_null(value))
     }
 
-    fn unfold_message(&self, chunks: &mut Chunks<'_>) -> Result<(), Fault> {
+    fn unfold_message(&self, chunks: &mut Chunks<'_>) -> Result<(), WalkError> {
         if self.message.is_empty() {
-            return Err(Fault::Malformed);
+            return Err(WalkError::Malformed);
         }
         let piece = |delta: &str, logprobs| self.piece(&format!("\"delta\":{delta}"), logprobs);
         let push =
@@ -223,8 +227,8 @@ impl<'b> Choice<'b> {
         chunks.push(&self.last_piece("\"delta\":{}", logprobs, likely))
     }
 
-    fn unfold_text(&self, chunks: &mut Chunks<'_>) -> Result<(), Fault> {
-        let text = self.text.ok_or(Fault::Malformed)?;
+    fn unfold_text(&self, chunks: &mut Chunks<'_>) -> Result<(), WalkError> {
+        let text = self.text.ok_or(WalkError::Malformed)?;
         chunks.push(&self.piece(&format!("\"text\":{text}"), self.logprobs))?;
         chunks.push(&self.last_piece("\"text\":\"\"", None, "stop"))
     }
@@ -233,13 +237,13 @@ impl<'b> Choice<'b> {
     fn opening(&self) -> String {
         let mut delta = String::from("{");
         let role = self.said("role").map_or("\"assistant\"", RawValue::get);
-        member(&mut delta, "role", role);
+        push_member(&mut delta, "role", role);
         for (name, value) in self.message.iter().filter(|(name, _)| is_to_pass(name)) {
             let json = value.get();
             if json == EMPTY || name == "content" && json.starts_with('"') {
-                member(&mut delta, name, EMPTY);
+                push_member(&mut delta, name, EMPTY);
             } else if is_null(value) {
-                member(&mut delta, name, "null");
+                push_member(&mut delta, name, "null");
             }
         }
         delta.push('}');
@@ -256,7 +260,7 @@ impl<'b> Choice<'b> {
         for (name, value) in &self.message {
             let is_said = !is_null(value) && value.get() != EMPTY;
             if is_said && is_to_pass(name) && !has_its_own(name) {
-                member(&mut delta, name, value.get());
+                push_member(&mut delta, name, value.get());
             }
         }
         delta.push('}');
@@ -285,7 +289,7 @@ impl<'b> Choice<'b> {
     fn with_others(&self, mut piece: String) -> String {
         piece.pop();
         for (name, value) in &self.others {
-            member(&mut piece, name, value.get());
+            push_member(&mut piece, name, value.get());
         }
         piece.push('}');
         piece
@@ -298,12 +302,12 @@ fn is_to_pass(name: &str) -> bool {
 }
 
 /// A call with its place among the others.
-fn indexed(call: &RawValue, place: usize) -> Result<String, Fault> {
+fn indexed(call: &RawValue, place: usize) -> Result<String, WalkError> {
     let mut out = String::from("{");
-    member(&mut out, "index", &place.to_string());
+    push_member(&mut out, "index", &place.to_string());
     members(call.get(), |name, value| {
         if name != "index" {
-            member(&mut out, &name, value.get());
+            push_member(&mut out, &name, value.get());
         }
         Ok(())
     })?;

@@ -10,7 +10,7 @@ mod response;
 
 use serde_json::value::RawValue;
 
-use super::aggregate::walk::Fault;
+use super::json::WalkError;
 use super::stream_state::Stream;
 
 /// The most bytes of events that are made of one answer. An answer that would need more, for it
@@ -71,7 +71,7 @@ struct Events {
 
 impl Events {
     /// Writes an event without a name.
-    fn push(&mut self, data: &[&str]) -> Result<(), Fault> {
+    fn push(&mut self, data: &[&str]) -> Result<(), WalkError> {
         self.write("data: ")?;
         for part in data {
             self.write(part)?;
@@ -80,15 +80,15 @@ impl Events {
     }
 
     /// Writes the line that names the event to follow.
-    fn name(&mut self, name: &str) -> Result<(), Fault> {
+    fn name(&mut self, name: &str) -> Result<(), WalkError> {
         self.write("event: ")?;
         self.write(name)?;
         self.write("\n")
     }
 
-    fn write(&mut self, text: &str) -> Result<(), Fault> {
+    fn write(&mut self, text: &str) -> Result<(), WalkError> {
         if text.len() > self.limit - self.out.len() {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         self.out.push_str(text);
         Ok(())

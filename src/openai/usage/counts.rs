@@ -5,14 +5,14 @@
 //! told.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Usage;
+use crate::openai::json::{self, read_fields};
 
 /// A greater number than this is no count, of whatever it is said to be.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
@@ -30,12 +30,22 @@ macro_rules! fields {
             $(pub(super) $name: Json<'b>,)*
         }
 
-        impl<'b> Fields<'b> {
-            fn set(&mut self, key: &str, json: &'b RawValue) {
+        impl<'b> json::Fields<'b> for Fields<'b> {
+            fn slot(&mut self, key: &str) -> Option<&mut Json<'b>> {
                 match key {
-                    $(stringify!($name) => self.$name = Some(json),)*
-                    _ => {}
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
                 }
+            }
+
+            /// Reads it as text too, so that bytes which are no text spoil the whole object wherever
+            /// they stand.
+            fn other<A: MapAccess<'b>>(
+                &mut self,
+                _key: Cow<'b, str>,
+                object: &mut A,
+            ) -> Result<(), A::Error> {
+                object.next_value::<&RawValue>().map(drop)
             }
         }
     };
@@ -57,26 +67,9 @@ fields! {
     billed_units tokens usage service_tier
 }
 
-#[derive(Deserialize)]
-struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
-
 impl<'b> Deserialize<'b> for Fields<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'b> Visitor<'b> for Members {
-            type Value = Fields<'b>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<Fields<'b>, A::Error> {
-                let mut fields = Fields::default();
-                while let Some((Key(key), json)) = object.next_entry()? {
-                    fields.set(&key, json);
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Members)
+        read_fields(deserializer)
     }
 }
 

@@ -181,14 +181,14 @@ fn usual_status(name: &str) -> Option<u16> {
 /// or anybody who may ask could take the keys out of service one by one.
 fn meaning_of_status(status: u16, message: &str) -> Reason {
     let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
-    let says = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    let has_part = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
     match status {
         400 | 403 | 429 if begins(&NO_MONEY) => Reason::OutOfCredit,
         429 => Reason::RateLimited,
         400 if begins(&NO_KEY) => Reason::KeyRefused,
         400 | 403 if begins(&NO_REGION) => Reason::RegionRefused,
         // Some moderate what is asked of other providers' models, and refuse it like this.
-        403 if says(&["flagged"]) => Reason::ContentFilter,
+        403 if has_part(&["flagged"]) => Reason::ContentFilter,
         401 | 403 => Reason::KeyRefused,
         404 if speaks_of_a_model(message) => Reason::ModelMissing,
         408 => Reason::RequestTimeout,
