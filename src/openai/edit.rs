@@ -1,9 +1,9 @@
 //! Changes to a request's body, at its top level.
 //!
-//! Owns leaving out, renaming, setting and adding fields; what is not touched passes byte for
-//! byte, for no tree is built. Refuses to know which target wants which change, and looks below
-//! the top level only into the list of `stop`. Fails where the body is no object, where a key is
-//! not text, and beyond [`MAX_FIELDS`] fields.
+//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, for no tree is
+//! built. Below the top level only the list of `stop` is read. Does not decide which target wants which
+//! change (see `config`). Fails where the body is no object, where a key is not text, and beyond
+//! [`MAX_FIELDS`] fields.
 
 use std::borrow::Cow;
 

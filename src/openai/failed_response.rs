@@ -1,8 +1,8 @@
 //! The event that ends a stream of `/v1/responses` which has broken.
 //!
-//! Owns `response.failed`: what there was of the response, in the shape that its published type asks for, with
-//! the error in it. What there was is gathered by `gather`; where there was no response, the event is that of
-//! `error`. Never fails.
+//! Owns `response.failed`: what had come of the response (see `aggregate`), in the shape that its published
+//! type asks for, with the error in it. Where no response had come, the event is that of `error`. Never
+//! fails.
 
 use std::sync::LazyLock;
 
@@ -58,10 +58,14 @@ impl BrokenResponse<'_> {
         let shared = SHARED_CODES
             .into_iter()
             .find(|code| error.code == Some(code));
-        let mut told = String::from("{");
-        push_member(&mut told, "code", &quoted(shared.unwrap_or(SERVER_ERROR)));
-        push_member(&mut told, "message", &quoted(&error.message));
-        told.push('}');
+        let mut failure = String::from("{");
+        push_member(
+            &mut failure,
+            "code",
+            &quoted(shared.unwrap_or(SERVER_ERROR)),
+        );
+        push_member(&mut failure, "message", &quoted(&error.message));
+        failure.push('}');
         let (model, created) = (quoted(self.model), self.created.to_string());
         let needed = [
             ("object", "\"response\""),
@@ -90,7 +94,7 @@ impl BrokenResponse<'_> {
         if !has_id {
             return Err(WalkError::Malformed);
         }
-        let mut replaced = vec![("status", "\"failed\""), ("error", told.as_str())];
+        let mut replaced = vec![("status", "\"failed\""), ("error", failure.as_str())];
         let lacking = needed.into_iter().zip(lacks).filter(|(_, lacks)| *lacks);
         replaced.extend(lacking.map(|(needed, _)| needed));
         replace_members(response, &replaced)

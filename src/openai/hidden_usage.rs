@@ -1,8 +1,8 @@
 //! The usage in a stream whose client has not asked for it.
 //!
-//! Owns finding what is kept from such a client: an event that is there for the usage alone, and the
-//! member in all others. Every other byte passes. Refuses to know who asked for it. Never fails: an
-//! event of no known shape has nothing to be kept back.
+//! Owns finding what such a client must not see: an event that has nothing but the usage, and the member in
+//! all other events. Every other byte passes. Does not decide which client that is (see
+//! `gateway::exchange::outgoing`). Never fails: an event of an unknown shape has nothing to hide.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::json::{Object, is_truthy, keep_null, range_in};
 
-/// How nearly every event of such a stream says that the usage is still to come.
+/// In nearly every event of such a stream: the usage is still to come.
 const NOT_YET: &[u8] = b",\"usage\":null";
 const PADDING: &[u8] = b",\"obfuscation\":\"";
 const KEY: &[u8] = b"\"usage\"";
@@ -27,8 +27,8 @@ pub enum HiddenUsage {
     All,
 }
 
-/// What of an event's data the client has not asked for; `key` is where a usage is mentioned first in it
-/// (see `usage::find_key`).
+/// The part of an event's data that the client has not asked for; `key` is the position of its first key
+/// `usage` (see `usage::find_key`).
 pub fn find(data: &[u8], key: usize) -> HiddenUsage {
     let comma = key.saturating_sub(1);
     let rest = data.get(comma..).unwrap_or_default();

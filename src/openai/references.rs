@@ -1,9 +1,10 @@
 //! What a request names besides its model.
 //!
-//! Owns the table of fields that name another model, or something that the provider's account has stored,
+//! Owns the table of fields that name another model, or something that is stored in the provider's account,
 //! and finding one of them in JSON, without a tree, or by the name of a form's part. A tenant that is
-//! `strict` may use none of them. Does not handle what follows (`gateway::failure`), nor the `model` itself
-//! (`request`). A field that is null or empty names nothing. Fails for nothing: what is no JSON names nothing.
+//! `strict` may use none of them. Does not handle what follows (see `gateway::failure`), nor the `model`
+//! itself (see `request`). A field that is null or empty names nothing. Never fails: what is not JSON names
+//! nothing.
 
 use std::fmt;
 use std::sync::LazyLock;

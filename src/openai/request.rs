@@ -1,11 +1,10 @@
-//! What we read in a request's body.
+//! What we read in a request's JSON body.
 //!
-//! Owns finding `model` and `stream` at the top level without building a tree, so that their bytes
-//! can be replaced while every other byte stays. Refuses what could be read in two ways: a key that
-//! we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. What else is looked at is
-//! refused for nothing: `store`, `prompt_cache_key` and `user` tell which account and which server
-//! to ask, the rest whether an answer can come in another form (`streaming`). Does not decide
-//! whether a body may leave its model out: `gateway::plan` does.
+//! Owns finding `model` and `stream` at the top level without a tree, so that their bytes can be replaced
+//! while every other byte stays. `store`, `prompt_cache_key` and `user`, by which an account and a server are
+//! chosen, and the members that `streaming` needs, are read too; no value of these is refused. Does not
+//! decide whether a body may leave its model out (see `gateway::plan`). Fails for a body that can be read in
+//! two ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,14 +19,14 @@ use super::streaming::{self, Streaming};
 /// Deeper nesting than this is refused before anything is allocated.
 pub const MAX_DEPTH: usize = 64;
 
-/// What a request says at its top level.
+/// What we read of a request, at its top level.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peek<'b> {
     /// The model that is asked for; `None` where it is left out, or null.
     pub model: Option<Cow<'b, str>>,
     /// Where its JSON string stands in the body, or can be put.
     pub slot: Slot,
-    /// What it says of a stream.
+    /// Whether and how it asks for a stream.
     pub streaming: Streaming,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
     pub store: bool,
@@ -41,7 +40,7 @@ pub struct Peek<'b> {
 pub enum BodyError {
     /// Not UTF-8; how many bytes of it are.
     NotUtf8(usize),
-    /// Not JSON; what the parser says.
+    /// Not JSON; the parser's message.
     NotJson(String),
     /// JSON, but no object.
     NotAnObject,
@@ -96,7 +95,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> BodyError {
 #[derive(Default)]
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
-    streaming: streaming::Members<'b>,
+    streaming: streaming::StreamingMembers<'b>,
     store: Option<&'b RawValue>,
     prompt_cache_key: Option<&'b RawValue>,
     user: Option<&'b RawValue>,
@@ -141,7 +140,7 @@ impl<'b> Fields<'b> {
             return Err(BodyError::Shadowed(name));
         }
         let [model, stream] = self.values;
-        let streaming = streaming::Members {
+        let streaming = streaming::StreamingMembers {
             stream,
             ..self.streaming
         };

@@ -1,8 +1,8 @@
-//! Changes to an answer: the model's name that it carries, and a text before its first output.
+//! Changes to an answer: the model's name in it, and a text before its first output.
 //!
-//! Owns finding the places in a JSON answer or in a stream's events, and what takes their place; every
-//! other byte passes as it came, for no tree is built. Does not handle why something is changed, nor
-//! the bytes of a stream (see `changes`). Never fails: what is not of the known shape stays as it is.
+//! Owns finding the places in a JSON answer or in a stream's events, and their replacements; every other byte
+//! passes as it came, for no tree is built. Does not decide what is changed (see `gateway::exchange`), nor
+//! handle the bytes of a stream (see `changes`). Never fails: what is not of the known shape stays as it is.
 
 use std::ops::Range;
 

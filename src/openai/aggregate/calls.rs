@@ -1,7 +1,7 @@
 //! Calls of tools and functions in a message.
 //!
-//! Owns which call a piece belongs to, and how its arguments are put together. Refuses to know
-//! whether these are JSON: they may be cut. Fails for an index that is none, and beyond a bound.
+//! Owns which call a piece belongs to, and how its arguments are joined. Does not check that arguments are
+//! JSON: they may be cut. Fails for an index that is not a number, and beyond a bound.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
+use super::value::{Budget, MemberMap, SLOT_BYTES, Unknown, Value, as_object};
 use super::{MAX_DEPTH, MAX_ITEMS};
 use crate::openai::json::{
     Fields, List, WalkError, index, inside, is_null, is_truthy, members, push_comma, push_key,
@@ -46,11 +46,11 @@ impl Calls {
         call.see(piece, budget)
     }
 
-    /// The call that a piece goes on with: the last with its index that can have its id. A piece
-    /// without an index goes on with the call of its id, or with the last one.
+    /// The call that a piece continues: the last with its index that can have its id. A piece without
+    /// an index continues the call of its id, or the last one.
     fn place(&self, index: Option<u64>, piece: &Piece<'_>) -> Option<usize> {
         let id = piece.id.filter(|id| is_truthy(Some(id)));
-        // Nothing but a second name tells then that another call begins.
+        // Then only a second name shows that another call begins.
         let begins = index.is_none() && id.is_none() && piece.has_name();
         if begins && self.0.last().is_some_and(Call::has_name) {
             return None;
@@ -62,7 +62,7 @@ impl Calls {
         })
     }
 
-    /// Opens a call; without an index, behind all others.
+    /// Opens a call; one without an index comes after all others.
     fn open(&mut self, index: Option<u64>, budget: &mut Budget) -> Result<usize, WalkError> {
         let place = self.0.len();
         if place >= MAX_ITEMS {
@@ -137,7 +137,7 @@ impl Piece<'_> {
     fn has_name(&self) -> bool {
         let mut has_name = false;
         for called in [self.function, self.custom].into_iter().flatten() {
-            // What is no object is told when it is taken.
+            // What is no object fails when it is taken.
             let _ = members(called.get(), |name, value| {
                 has_name |= name == "name" && is_truthy(Some(value));
                 Ok(())
@@ -147,20 +147,20 @@ impl Piece<'_> {
     }
 }
 
-/// One call, as far as it has come.
+/// The part of a call that has come.
 #[derive(Default)]
 struct Call {
-    /// Tells it apart in the stream, and stands in no answer.
+    /// Identifies it in the stream; no answer has it.
     index: u64,
     id: Value,
     kind: Value,
     function: Option<Function>,
     custom: Option<Function>,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Call {
-    /// Whether it has this id, or none yet. Some upstreams give all calls the same index.
+    /// Whether it has this id, or no id yet. Some upstreams give all calls the same index.
     fn can_have(&self, id: &RawValue) -> bool {
         match &self.id {
             Value::Whole(known) => known == id.get() || known == "\"\"",
@@ -175,10 +175,10 @@ impl Call {
 
     fn see(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         if let Some(id) = piece.id {
-            self.id.first(id, budget)?;
+            self.id.keep_first(id, budget)?;
         }
         if let Some(kind) = piece.kind {
-            self.kind.first(kind, budget)?;
+            self.kind.keep_first(kind, budget)?;
         }
         if let Some(function) = piece.function.and_then(as_object) {
             let kept = self.function.get_or_insert_with(Function::with_arguments);
@@ -218,13 +218,13 @@ impl Call {
     }
 }
 
-/// What is called, and with which text.
+/// The function or tool that is called, and its text.
 pub(super) struct Function {
     /// The member that is the text: arguments, or the input of a custom tool.
     text_name: &'static str,
     text: Value,
     name: Value,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Function {
@@ -233,7 +233,7 @@ impl Function {
             text_name: "arguments",
             text: Value::Null,
             name: Value::Null,
-            others: Members::default(),
+            others: MemberMap::default(),
         }
     }
 
@@ -248,11 +248,11 @@ impl Function {
         !matches!(self.name, Value::Null)
     }
 
-    /// Takes a piece. Arguments that are no string, as some upstreams give them, become the text
+    /// Takes a piece. Arguments that are no string, as some upstreams send them, become the text
     /// of their JSON.
     pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         members(piece.get(), |name, value| match &*name {
-            "name" => self.name.first(value, budget),
+            "name" => self.name.keep_first(value, budget),
             name if name == self.text_name => match value.get() {
                 _ if is_null(value) => Ok(()),
                 json if json.starts_with('"') => self.text.push_text(inside(json), budget),

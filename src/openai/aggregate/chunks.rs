@@ -1,7 +1,7 @@
-//! Chats and legacy completions: what their chunks say of the whole, and of each choice.
+//! The chunks of a chat or of a legacy completion, put together.
 //!
-//! Owns the members of a chunk and of a choice, and when a choice is finished. Refuses to know what
-//! is in a message. Fails for a chunk that is not of the known shape, and beyond a bound.
+//! Owns the members of a chunk and of a choice, and when a choice is finished. Does not handle the message
+//! of a choice (see `message`). Fails for a chunk that is not of the known shape, and beyond a bound.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::message::Message;
-use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
+use super::value::{Budget, MemberMap, SLOT_BYTES, Unknown, Value, as_object};
 use super::{Incomplete, MAX_DEPTH, MAX_ITEMS};
 use crate::openai::json::{
     Fields, List, WalkError, index, is_array, is_null, is_truthy, members, push_comma, push_key,
@@ -22,14 +22,14 @@ use crate::openai::json::{
 #[derive(Default)]
 pub(super) struct Chunks {
     is_chat: bool,
-    /// Each member is `None` until it comes, be it as null.
+    /// Each member is `None` until it comes; it may come as null.
     id: Option<Value>,
     created: Option<Value>,
     model: Option<Value>,
     usage: Option<Value>,
     service_tier: Option<Value>,
     system_fingerprint: Option<Value>,
-    others: Members,
+    others: MemberMap,
     choices: BTreeMap<u64, Choice>,
 }
 
@@ -45,7 +45,7 @@ impl Chunks {
         Self::default()
     }
 
-    /// Takes the next chunk. An object that is no chunk says nothing.
+    /// Takes the next chunk. An object that is no chunk is ignored.
     pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|_| WalkError::Malformed)?;
         if !chunk.is_one() {
@@ -57,7 +57,7 @@ impl Chunks {
             (&mut self.model, chunk.model),
         ] {
             if let Some(value) = value {
-                kept.get_or_insert_default().first(value, budget)?;
+                kept.get_or_insert_default().keep_first(value, budget)?;
             }
         }
         for (kept, value) in [
@@ -66,7 +66,7 @@ impl Chunks {
             (&mut self.system_fingerprint, chunk.system_fingerprint),
         ] {
             if let Some(value) = value {
-                kept.get_or_insert_default().last(value, budget)?;
+                kept.get_or_insert_default().keep_last(value, budget)?;
             }
         }
         // Lists beside the choices are repeated, or grow, from chunk to chunk.
@@ -74,8 +74,8 @@ impl Chunks {
             &mut self.others,
             budget,
             |name, slot, value, budget| match is_array(value) || is_filtered(name) {
-                true => slot.last_said(value, budget),
-                false => slot.last(value, budget),
+                true => slot.keep_truthy(value, budget),
+                false => slot.keep_last(value, budget),
             },
         )?;
         let choices = chunk.choices.unwrap_or_default();
@@ -114,7 +114,7 @@ impl Chunks {
         Ok(self.written())
     }
 
-    /// What there is of it.
+    /// The part of it that has come.
     pub(super) fn partial(&self) -> Option<String> {
         (!self.choices.is_empty()).then(|| self.written())
     }
@@ -143,7 +143,7 @@ impl Chunks {
             choice.write(*index, self.is_chat, &mut out);
         }
         out.push(']');
-        // Null says only that no usage has come yet.
+        // Null means that no usage has come yet.
         if !matches!(self.usage, Some(Value::Null)) {
             write(&mut out, "usage", &self.usage);
         }
@@ -190,7 +190,7 @@ impl<'b> Fields<'b> for Chunk<'b> {
     ) -> Result<(), A::Error> {
         match &*key {
             "choices" => self.choices = Some(object.next_value()?),
-            // Noise that hides how long a piece is.
+            // Padding that hides the length of a piece.
             "obfuscation" => drop(object.next_value::<IgnoredAny>()?),
             _ => self.unknown.push(key, object.next_value()?),
         }
@@ -199,7 +199,7 @@ impl<'b> Fields<'b> for Chunk<'b> {
 }
 
 impl Chunk<'_> {
-    /// Whether it is a chunk, be it one without choices.
+    /// Whether it is a chunk; it may have no choices.
     fn is_one(&self) -> bool {
         self.choices.is_some()
             || is_truthy(self.object)
@@ -243,7 +243,7 @@ impl<'b> Fields<'b> for Piece<'b> {
         object: &mut A,
     ) -> Result<(), A::Error> {
         match &*key {
-            // Not of a chunk, and the name of what is made here.
+            // No member of a chunk, and the name of a member that is written here.
             "message" => drop(object.next_value::<IgnoredAny>()?),
             _ => self.unknown.push(key, object.next_value()?),
         }
@@ -257,16 +257,16 @@ impl<'b> Deserialize<'b> for Piece<'b> {
     }
 }
 
-/// One choice, as far as it has come.
+/// The part of a choice that has come.
 #[derive(Default)]
 struct Choice {
-    /// What a chat says.
+    /// The message of a chat.
     message: Message,
-    /// What a legacy completion says.
+    /// The text of a legacy completion.
     text: Value,
-    logprobs: Option<Members>,
+    logprobs: Option<MemberMap>,
     finish_reason: Value,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Choice {
@@ -290,22 +290,22 @@ impl Choice {
         }
         let reason = piece.finish_reason;
         if let Some(reason) = reason.filter(|reason| reason.get().starts_with('"')) {
-            self.finish_reason.last_said(reason, budget)?;
+            self.finish_reason.keep_truthy(reason, budget)?;
         }
-        // Lists of a choice go on: each has what belongs to its piece, as the ids of tokens.
+        // Lists of a choice continue: each has the items of its piece, as the ids of tokens.
         let unknown = piece.unknown;
         unknown.each(
             &mut self.others,
             budget,
             |name, slot, value, budget| match is_array(value) {
-                _ if is_filtered(name) => slot.last_said(value, budget),
+                _ if is_filtered(name) => slot.keep_truthy(value, budget),
                 true => slot.join(value, MAX_DEPTH, budget),
-                false => slot.last(value, budget),
+                false => slot.keep_last(value, budget),
             },
         )
     }
 
-    /// Whether it has a finish reason. An answer in sound may have none: the time when it expires
+    /// Whether it is finished. An answer in sound may have no finish reason: the time when it expires
     /// comes last.
     fn is_finished(&self) -> bool {
         self.has_reason() || self.message.expires()
@@ -315,7 +315,7 @@ impl Choice {
         matches!(&self.finish_reason, Value::Whole(reason) if reason != "\"\"")
     }
 
-    /// Gives a choice that ended well without a finish reason the one that it would have had.
+    /// Adds the likely finish reason to a choice that ended well without one.
     fn infer_finish_reason(&mut self) {
         if !self.has_reason() {
             let reason = format!("\"{}\"", self.message.likely_finish_reason());
@@ -356,8 +356,8 @@ impl Choice {
     }
 }
 
-/// Whether a member is what a filter found: it comes in pieces that may be empty, and the last that says
-/// something counts.
+/// Whether a member has the results of a filter. It comes in pieces that may be empty, and the last that
+/// is not empty counts.
 fn is_filtered(name: &str) -> bool {
     name.ends_with("_filter_results")
 }

@@ -1,19 +1,19 @@
 //! Lists that come in pieces: images, reasoning in detail, blocks of thinking, ids of tokens, and any other
 //! that an upstream has in its deltas.
 //!
-//! Owns which item a piece goes on with, and that what goes on with none stands behind those that are there.
-//! What the items say is of no matter here. Fails beyond a bound.
+//! Owns which item a piece continues; a piece that continues none is appended. Does not handle the content
+//! of an item (see `value`). Fails beyond a bound.
 
 use serde_json::value::RawValue;
 
 use super::MAX_ITEMS;
-use super::value::{Budget, Members, SLOT_BYTES};
+use super::value::{Budget, MemberMap, SLOT_BYTES};
 use crate::openai::json::{WalkError, index, is_object, is_truthy, items, members, push_comma};
 
-/// The members of an item whose pieces are joined; all others are said once, or again.
+/// The members of an item whose pieces are joined; all others come once, or are repeated.
 const JOINED: [&str; 4] = ["text", "summary", "data", "thinking"];
 
-/// What the type of a block of thinking is, and the member that ends it: its pieces have no index.
+/// The type of a block of thinking, and the member that ends it: its pieces have no index.
 const THINKING: &str = "\"thinking\"";
 const SEAL: &str = "signature";
 
@@ -33,23 +33,23 @@ enum Run {
 
 struct Item {
     which: Which,
-    members: Members,
+    members: MemberMap,
 }
 
-/// What tells that a piece goes on with an item.
+/// How a piece that continues an item is recognised.
 #[derive(PartialEq, Eq)]
 enum Which {
     /// Its index and its type: items of different types may share an index.
     Indexed(u64, String),
     /// It is the last, and a block of thinking without a signature.
     Thinking,
-    /// It is a block of thinking with a signature, with which nothing goes on.
+    /// It is a block of thinking with a signature, which nothing continues.
     Sealed,
 }
 
 impl Item {
-    /// Whether a piece has another object where this has one, as its image: some upstreams give all items
-    /// the same index.
+    /// Whether a piece has another object in a member, as its image: some upstreams give all items the same
+    /// index.
     fn has_another(&self, piece: &RawValue) -> bool {
         let differs = |name: &str, value: &RawValue| {
             is_object(value)
@@ -59,7 +59,7 @@ impl Item {
                     .is_some_and(|kept| kept.is_other_object(value))
         };
         let mut has_another = false;
-        // What is no object is told when it is taken.
+        // What is no object fails when it is taken.
         let _ = members(piece.get(), |name, value| {
             has_another |= differs(&name, value);
             Ok(())
@@ -99,7 +99,7 @@ impl Items {
             }
             Ok(())
         })?;
-        // An index that is none tells nothing apart.
+        // An invalid index identifies nothing.
         let which = match index(place).ok().flatten() {
             Some(index) => Which::Indexed(index, kind.to_owned()),
             None if kind == THINKING => Which::Thinking,
@@ -113,12 +113,12 @@ impl Items {
             let slot = item.members.slot(&name, budget)?;
             match JOINED.contains(&&*name) {
                 true => slot.join(value, depth.saturating_sub(1), budget),
-                false => slot.last_said(value, budget),
+                false => slot.keep_truthy(value, budget),
             }
         })
     }
 
-    /// The item that a piece goes on with, or a new one.
+    /// The item that a piece continues, or a new one.
     fn item(
         &mut self,
         which: Which,
@@ -141,7 +141,7 @@ impl Items {
             }
             budget.take(SLOT_BYTES)?;
             self.in_pieces += 1;
-            let members = Members::default();
+            let members = MemberMap::default();
             self.runs.push(Run::Pieces(Item { which, members }));
         }
         let at = known.unwrap_or(self.runs.len().saturating_sub(1));
@@ -151,7 +151,7 @@ impl Items {
         }
     }
 
-    /// Puts an item behind those that are there.
+    /// Appends an item.
     fn append(&mut self, item: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let json = item.get();
         if let Some(Run::Whole(run)) = self.runs.last_mut() {
@@ -165,7 +165,7 @@ impl Items {
         Ok(())
     }
 
-    /// How many bytes they have been counted for.
+    /// How many bytes they count for.
     pub(super) fn bytes(&self) -> usize {
         let runs = self.runs.iter();
         runs.map(|run| match run {

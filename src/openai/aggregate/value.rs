@@ -1,9 +1,9 @@
 //! Values that grow piece by piece.
 //!
-//! Owns how one more piece is put to what is there, and what it costs. A text is kept as it is
-//! written, without its closing quote, so that to add a piece is to copy it, and a character that
-//! was cut in two escapes is whole again. Refuses to know which member of an answer follows which
-//! rule. Fails when a bound is reached; what is there stays then as it was.
+//! Owns how a piece is joined to a value, and how much memory that takes. A text is kept as it is written,
+//! without its closing quote: a piece is added by copying it, and a character whose escapes were cut in two
+//! is whole again. Does not handle which member follows which rule (see `chunks`, `message`, `calls`).
+//! Fails when a bound is reached; the value then stays as it was.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::openai::json::{
     WalkError, inside, is_array, is_null, is_object, is_truthy, members, push_key,
 };
 
-/// What a member, a call or a choice is counted for beside its own bytes.
+/// The bytes that a member, a call or a choice counts for, besides its own.
 pub(super) const SLOT_BYTES: usize = 1 << 10;
 
-/// How many bytes may still be kept.
+/// The bound on the bytes that are kept.
 pub(super) struct Budget {
     left: usize,
     all: usize,
@@ -46,7 +46,7 @@ impl Budget {
         self.left += bytes;
     }
 
-    /// Takes what another value needs that comes in the place of one.
+    /// Takes what a value needs that replaces another.
     fn exchange(&mut self, old: usize, new: usize) -> Result<(), WalkError> {
         self.take(new.saturating_sub(old))?;
         self.give_back(old.saturating_sub(new));
@@ -54,7 +54,7 @@ impl Budget {
     }
 }
 
-/// A value, as far as it has come.
+/// The part of a value that has come.
 #[derive(Default)]
 pub(super) enum Value {
     /// Nothing, or null.
@@ -69,40 +69,48 @@ pub(super) enum Value {
     /// An array whose items may come in pieces.
     Items(Box<Items>),
     /// An object that has come in several pieces.
-    Object(Members),
+    Object(MemberMap),
 }
 
 impl Value {
-    /// Keeps what first says something.
-    pub(super) fn first(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
+    /// Keeps the first value that is not empty.
+    pub(super) fn keep_first(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if matches!(self, Self::Whole(kept) if !matches!(kept.as_str(), "\"\"" | "0")) {
             return Ok(());
         }
-        self.last(value, budget)
+        self.keep_last(value, budget)
     }
 
-    /// Keeps what comes last; null is nothing that comes.
-    pub(super) fn last(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
+    /// Keeps the last value that is not null.
+    pub(super) fn keep_last(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if is_null(value) {
             return Ok(());
         }
         self.set(value.get(), budget)
     }
 
-    /// Keeps what last says something: no empty string, object or array in the place of another.
-    pub(super) fn last_said(
+    /// Keeps the last value that is not empty: an empty string, object or array replaces nothing.
+    pub(super) fn keep_truthy(
         &mut self,
         value: &RawValue,
         budget: &mut Budget,
     ) -> Result<(), WalkError> {
         if matches!(self, Self::Null) || is_truthy(Some(value)) {
-            return self.last(value, budget);
+            return self.keep_last(value, budget);
         }
         Ok(())
     }
 
-    /// Puts a piece to what is there: strings are joined, objects merged, arrays put one behind the other,
-    /// and of all else the last is kept. Below `depth` levels the last object or array is kept whole.
+    /// Joins a piece to the value: strings and arrays are concatenated, objects merged, and any other value
+    /// is replaced. Below `depth` levels the last object or array is kept whole.
     pub(super) fn join(
         &mut self,
         piece: &RawValue,
@@ -124,7 +132,7 @@ impl Value {
             }
             (Self::Object(kept), Some(b'{')) => kept.join(json, depth, budget),
             (Self::Whole(kept), Some(b'{')) if depth > 0 && kept.starts_with('{') => {
-                let mut merged = Members::default();
+                let mut merged = MemberMap::default();
                 merged.join(kept, depth, budget)?;
                 budget.give_back(kept.len());
                 merged.join(json, depth, budget)?;
@@ -135,7 +143,7 @@ impl Value {
         }
     }
 
-    /// Puts the items of an array behind those that are there; joins what is none.
+    /// Appends the items of an array; joins a piece that is no array.
     pub(super) fn extend(
         &mut self,
         piece: &RawValue,
@@ -147,7 +155,7 @@ impl Value {
         self.push_items(inside(piece.get()).trim_ascii(), budget)
     }
 
-    /// Puts items, as they are written, behind those that are there.
+    /// Appends items, as they are written.
     pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
             Self::List(_) if items.is_empty() => {}
@@ -166,7 +174,7 @@ impl Value {
         Ok(())
     }
 
-    /// Puts what stands between the quotes of a string behind the text that is there.
+    /// Appends the text between the quotes of a string.
     pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), WalkError> {
         if let Self::Text(kept) = self {
             budget.take(inner.len())?;
@@ -178,10 +186,10 @@ impl Value {
         Ok(())
     }
 
-    /// Keeps a value in the place of what is there.
+    /// Replaces the value.
     pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
-            // Most of what is repeated is repeated as it was.
+            // Most repeated values are the same.
             Self::Whole(kept) if kept == json => {}
             _ => {
                 budget.exchange(self.bytes(), json.len())?;
@@ -201,7 +209,7 @@ impl Value {
         matches!(self, Self::Whole(kept) if kept.starts_with('{') && kept != object.get())
     }
 
-    /// How many bytes it has been counted for.
+    /// How many bytes it counts for.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Null => 0,
@@ -236,10 +244,10 @@ impl Value {
 
 /// The members of an object, at most [`MAX_ITEMS`], in the order in which they came first.
 #[derive(Default)]
-pub(super) struct Members(Vec<(String, Value)>);
+pub(super) struct MemberMap(Vec<(String, Value)>);
 
-impl Members {
-    /// The place of a member, which is null if it is new.
+impl MemberMap {
+    /// The value of a member, which is null if it is new.
     pub(super) fn slot(
         &mut self,
         name: &str,
@@ -258,13 +266,13 @@ impl Members {
         Ok(value)
     }
 
-    /// What is there of a member.
+    /// The value of a member that has come.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         let known = self.0.iter().find(|(known, _)| known == name);
         known.map(|(_, value)| value)
     }
 
-    /// Puts the members of an object to those that are there.
+    /// Joins the members of an object to those that have come.
     fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), WalkError> {
         let below = depth.saturating_sub(1);
         members(object, |name, value| {
@@ -272,7 +280,7 @@ impl Members {
         })
     }
 
-    /// Puts an object to what is there, whose arrays go on from piece to piece.
+    /// Joins an object whose arrays continue from piece to piece.
     pub(super) fn extend(
         &mut self,
         object: &RawValue,
@@ -302,7 +310,7 @@ impl Members {
     }
 }
 
-/// Members whose meaning is not known, of one object as it came; up to one more than can be kept.
+/// MemberMap of unknown meaning, of one object as it came; up to one more than can be kept.
 #[derive(Default)]
 pub(super) struct Unknown<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
 
@@ -317,10 +325,10 @@ impl<'b> Unknown<'b> {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// Hands on each, with its place among those that are kept.
+    /// Hands on each, with its value among those that are kept.
     pub(super) fn each(
         self,
-        kept: &mut Members,
+        kept: &mut MemberMap,
         budget: &mut Budget,
         on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), WalkError>,
     ) -> Result<(), WalkError> {
@@ -334,7 +342,7 @@ impl<'b> Unknown<'b> {
     }
 }
 
-/// The object of a value that may be one.
+/// A value that is an object.
 pub(super) fn as_object(value: &RawValue) -> Option<&RawValue> {
     is_object(value).then_some(value)
 }

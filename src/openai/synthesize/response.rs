@@ -1,8 +1,7 @@
 //! The events of a response.
 //!
-//! Owns which events tell an item of the output, and what it looks like before it is done. Refuses
-//! to know items that have no texts: they are added, and done. Fails for a response that has not
-//! come to an end, and for what is none.
+//! Owns which events an item of the output has, and what it looks like before it is done. An item without
+//! texts is only added and done. Fails for a response that has not ended, and for JSON that is no response.
 
 use serde_json::value::RawValue;
 
@@ -16,7 +15,7 @@ const NO_TEXT: (&str, &str) = ("text", EMPTY);
 const NO_REFUSAL: (&str, &str) = ("refusal", EMPTY);
 const IN_PROGRESS: (&str, &str) = ("status", "\"in_progress\"");
 
-/// Unfolds a response. The last event holds it as it came.
+/// Synthesizes the stream of a response. The last event has it as it came.
 pub(super) fn synthesize(json: &str, events: &mut Events) -> Result<(), WalkError> {
     let mut response = Response::default();
     members(json, |name, value| {
@@ -72,8 +71,7 @@ struct Numbered<'e> {
 }
 
 impl Numbered<'_> {
-    /// Writes an event with the members that tell its place, which are written already, and then
-    /// these.
+    /// Writes an event: its number, the members of its place, which are written already, and these.
     fn push(&mut self, kind: &str, place: &str, said: &[(&str, &str)]) -> Result<(), WalkError> {
         self.events.name(kind)?;
         let mut members = String::new();
@@ -93,7 +91,7 @@ impl Numbered<'_> {
         ])
     }
 
-    /// Writes the whole of a text as the only piece of it, unless it is empty.
+    /// Writes a whole text as one delta, unless it is empty.
     fn push_delta(
         &mut self,
         kind: &str,
@@ -108,7 +106,7 @@ impl Numbered<'_> {
     }
 }
 
-/// A text, which is to be a string; none is an empty one.
+/// A text, which must be a string; a missing one is empty.
 fn text(value: Option<&RawValue>) -> Result<&str, WalkError> {
     let json = value.map_or(EMPTY, RawValue::get);
     if json.starts_with('"') {
@@ -175,25 +173,29 @@ impl<'b> Item<'b> {
         let place = format!(",\"output_index\":{}", self.place);
         events.push("response.output_item.added", &place, &[("item", &begun)])?;
         match &*kind {
-            "message" => self.unfold_content(events)?,
+            "message" => self.synthesize_content(events)?,
             "reasoning" => {
-                self.unfold_summary(events)?;
-                self.unfold_content(events)?;
+                self.synthesize_summary(events)?;
+                self.synthesize_content(events)?;
             }
-            "function_call" => self.unfold_call("function_call_arguments", "arguments", events)?,
-            "custom_tool_call" => self.unfold_call("custom_tool_call_input", "input", events)?,
+            "function_call" => {
+                self.synthesize_call("function_call_arguments", "arguments", events)?
+            }
+            "custom_tool_call" => {
+                self.synthesize_call("custom_tool_call_input", "input", events)?
+            }
             _ => {}
         }
         events.push("response.output_item.done", &place, &[("item", self.json)])
     }
 
-    /// Where the item is, as its events tell it.
+    /// The members of an event that identify the item.
     fn place(&self) -> String {
         let id = self.id.map_or(EMPTY, RawValue::get);
         format!(",\"item_id\":{id},\"output_index\":{}", self.place)
     }
 
-    fn unfold_content(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
+    fn synthesize_content(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.content, |part| {
             let place = format!("{},\"content_index\":{index}", self.place());
@@ -202,7 +204,7 @@ impl<'b> Item<'b> {
         })
     }
 
-    fn unfold_summary(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
+    fn synthesize_summary(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.summary, |part| {
             let place = format!("{},\"summary_index\":{index}", self.place());
@@ -219,8 +221,8 @@ impl<'b> Item<'b> {
         })
     }
 
-    /// Tells what is called with.
-    fn unfold_call(
+    /// Writes the arguments or the input of a call.
+    fn synthesize_call(
         &self,
         event: &str,
         name: &str,
@@ -285,7 +287,7 @@ impl<'b> ContentPart<'b> {
         };
         events.push("response.content_part.added", place, &[("part", &begun)])?;
         match &*kind {
-            "output_text" => self.unfold_output(place, events)?,
+            "output_text" => self.synthesize_output(place, events)?,
             "reasoning_text" => {
                 let text = text(self.text)?;
                 events.push_delta("response.reasoning_text.delta", place, text, &[])?;
@@ -301,12 +303,12 @@ impl<'b> ContentPart<'b> {
         events.push("response.content_part.done", place, &[("part", self.json)])
     }
 
-    fn unfold_output(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), WalkError> {
+    fn synthesize_output(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let text = text(self.text)?;
         let logprobs = self.logprobs.filter(|logprobs| is_array(logprobs));
         let logprobs = ("logprobs", logprobs.map_or("[]", RawValue::get));
         events.push_delta("response.output_text.delta", place, text, &[logprobs])?;
-        self.unfold_annotations(place, events)?;
+        self.synthesize_annotations(place, events)?;
         events.push(
             "response.output_text.done",
             place,
@@ -314,7 +316,11 @@ impl<'b> ContentPart<'b> {
         )
     }
 
-    fn unfold_annotations(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), WalkError> {
+    fn synthesize_annotations(
+        &self,
+        place: &str,
+        events: &mut Numbered<'_>,
+    ) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.annotations, |annotation| {
             let place = format!("{place},\"annotation_index\":{index}");

@@ -26,11 +26,11 @@ pub(super) const RESPONSE_FAILED: &str = r#""response.failed""#;
 /// they gave up, `DeepSeek`'s for a lack of resources.
 const FAILED_FINISHES: [&str; 3] = [ERROR, r#""abort""#, r#""insufficient_system_resource""#];
 
-/// What the choices of a failed answer have in them: [`ERROR`] as a key or a reason, or another reason.
+/// Texts that the choices of a failed answer have: [`ERROR`] as a key or a reason, or another reason.
 static FAILURE_WORDS: LazyLock<[Finder<'static>; FAILED_FINISHES.len()]> =
     LazyLock::new(|| FAILED_FINISHES.map(Finder::new));
 
-/// A number from here on is no HTTP status, but a provider's own code.
+/// From this number on, a status code is no HTTP status, but a provider's own code.
 const FIRST_OWN_CODE: u32 = 1000;
 
 /// The members by which an object says that it is an error, whatever else it may be.
@@ -115,7 +115,7 @@ impl<'b> ChoiceMembers<'b> {
         is_failed_choice(self.error, self.finish_reason)
     }
 
-    /// A finish reason that says more than that it has failed.
+    /// A finish reason that says why the choice has failed.
     pub(super) fn own_code(&self) -> Option<&'b RawValue> {
         let reason = self.finish_reason?;
         (is_failed_choice(None, Some(reason)) && reason.get() != ERROR).then_some(reason)
@@ -197,8 +197,8 @@ impl<'b> ErrorMembers<'b> {
         serde_json::from_str(json).ok()
     }
 
-    /// Whether it says that something went wrong, whatever else there is in it. Of several choices
-    /// all have to have failed: the others are an answer.
+    /// Whether it reports an error, whatever else there is in it. Of several choices all must have
+    /// failed: the others are an answer.
     pub(super) fn has_error(&self) -> bool {
         self.markers.has_error() || self.failed_choice().is_some()
     }
@@ -231,7 +231,7 @@ impl<'b> ErrorMembers<'b> {
                 || !is_absent(self.code) && has_text(self.msg))
     }
 
-    /// Whether there is an answer in it, of an endpoint whose answers do not say what they are.
+    /// Whether there is an answer in it, of an endpoint whose answers have no type.
     pub(super) fn has_answer(&self) -> bool {
         let places = [
             self.choices,
@@ -289,7 +289,7 @@ pub(super) fn first<'b>(value: &'b RawValue) -> Option<ErrorMembers<'b>> {
     object(value).or_else(|| list()?.items.into_iter().next())
 }
 
-/// What a string or a number says, unless it is empty.
+/// The text of a string or a number, unless it is empty.
 pub(super) fn text(value: &RawValue) -> Option<String> {
     let json = value.get();
     let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());

@@ -1,9 +1,9 @@
-//! What an upstream says went wrong.
+//! The error that an upstream reports.
 //!
-//! Owns whether a whole body or an event of a stream tells an error, whatever its status, and gathering
-//! what it says from the places where servers put it, which `told` has. What an error means is read by
-//! `verdict`, and what is done about it is decided by the gateway. Never fails: what an error does not
-//! say is not known.
+//! Owns whether a whole body or an event of a stream is an error, whatever its status, and reading its code,
+//! class, message and status from the places where servers put them (`members` lists these). Does not handle
+//! what an error means (see `verdict`), nor what follows (see `gateway::exchange::failover`). Never fails:
+//! what an error does not say is `None`.
 
 mod members;
 
@@ -27,7 +27,7 @@ const RESPONSE: &str = r#""response""#;
 /// The `status` of a response that has failed.
 const FAILED: &str = r#""failed""#;
 
-/// What an upstream says went wrong. What it does not say, or not as a text or a number, is
+/// The error that an upstream reports. A member that is missing, or neither a text nor a number, is
 /// `None`; texts are cut at 8 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamError {
@@ -45,7 +45,7 @@ pub struct UpstreamError {
 /// What a whole body under a status of success is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// An answer, as far as can be told.
+    /// An answer: nothing in it says otherwise.
     Answer,
     /// An error in the place of an answer.
     Error(UpstreamError),
@@ -55,12 +55,12 @@ pub enum Content {
     NotAnAnswer,
 }
 
-/// How an event of a stream tells an error.
+/// The form in which an event of a stream reports an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorForm {
     /// In its API's own form, which clients know.
     Api,
-    /// Within a part of an answer, which clients take for no more than that.
+    /// Within a chunk of an answer: clients read only the chunk.
     Chunk,
     /// In a form of its own, which clients do not know.
     Unknown,
@@ -69,7 +69,7 @@ pub enum ErrorForm {
 /// UTF-8's, which some servers put before their JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What nearly every event that tells an error has in it.
+/// Nearly every event that reports an error has this in it.
 static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
 
 impl UpstreamError {
@@ -88,7 +88,7 @@ impl UpstreamError {
         (members.has_error() || members.is_bare_error()).then(|| Self::of(members))
     }
 
-    /// Reads an event that is not known to be a part of an answer; `None` if it tells no error.
+    /// Reads an event that is not known to be a part of an answer; `None` if it reports no error.
     pub(super) fn in_unknown_event(json: &[u8]) -> Option<Self> {
         match Content::of(json) {
             Content::Error(error) | Content::FailedResponse(error) => Some(error),
@@ -96,7 +96,7 @@ impl UpstreamError {
         }
     }
 
-    /// Reads an error from an event that tells one.
+    /// Reads the error of an event that reports one.
     pub(super) fn in_event(json: &str) -> Self {
         let members: ErrorMembers<'_> = serde_json::from_str(json).unwrap_or_default();
         // Its type is that of the event otherwise.
@@ -115,7 +115,7 @@ impl UpstreamError {
     }
 
     /// Whether neither text nor number in it says that something went wrong.
-    fn says_nothing(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let is_empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
         let has_no_code = is_empty(&self.code) || self.code.as_deref() == Some("0");
         has_no_code && is_empty(&self.kind) && is_empty(&self.message) && self.status.is_none()
@@ -147,22 +147,22 @@ impl UpstreamError {
         ];
         let inner: Vec<_> = inner.into_iter().flatten().filter_map(first).collect();
         let levels = || inner.iter().chain([&outer]);
-        // Some servers say no more than `"error": "what happened"`.
-        let said = |place: Option<&RawValue>| place.and_then(text);
+        // Some servers send only `"error": "what happened"`.
+        let read = |place: Option<&RawValue>| place.and_then(text);
         let finish = || choice.as_ref()?.own_code();
         Self {
             code: levels()
                 .find_map(ErrorMembers::code)
-                .or_else(|| said(finish())),
+                .or_else(|| read(finish())),
             kind: levels()
                 .find_map(ErrorMembers::kind)
                 .or_else(|| inner.iter().find_map(ErrorMembers::status_name)),
-            message: said(outer.markers.error)
+            message: read(outer.markers.error)
                 .or_else(|| levels().find_map(ErrorMembers::message))
-                .or_else(|| said(of_choice))
-                .or_else(|| said(of_groq))
-                .or_else(|| said(outer.errors))
-                .or_else(|| said(outer.detail)),
+                .or_else(|| read(of_choice))
+                .or_else(|| read(of_groq))
+                .or_else(|| read(outer.errors))
+                .or_else(|| read(outer.detail)),
             status: levels().find_map(ErrorMembers::status),
         }
     }
@@ -177,7 +177,7 @@ impl Content {
         // Readers of JSON are allowed to pass over a byte order mark, and those of clients do.
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let Some(members) = ErrorMembers::read(body) else {
-            // A key that stands twice is no error of JSON's.
+            // JSON allows a key to stand twice.
             let is_container = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
             let is_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
             return match is_container && is_json() {
@@ -195,7 +195,7 @@ impl Content {
         // Some servers put an empty error beside each answer.
         let may_be_empty = has_answer && members.failed_choice().is_none();
         let error = UpstreamError::of(members);
-        match may_be_empty && error.says_nothing() {
+        match may_be_empty && error.is_empty() {
             true => Self::Answer,
             false => Self::Error(error),
         }
@@ -203,7 +203,7 @@ impl Content {
 }
 
 impl ErrorForm {
-    /// How an event does it. `typed` says whether its API names its events, and with it errors.
+    /// The form of an event's error. `typed`: whether its API names its events, errors too.
     pub fn of(name: Option<&[u8]>, data: &[u8], typed: bool) -> Self {
         let members: ErrorMembers<'_> = serde_json::from_slice(data).unwrap_or_default();
         let has_type =
