@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
-use super::answer::{Answer, Wants};
+use super::answer::Answer;
 use super::body::Body;
-use super::terms::{Form, Terms};
+use super::terms::{Form, Terms, Wants};
 use crate::auth;
 use crate::config::{ConsistentBy, Streams};
 use crate::gateway::context::Context;

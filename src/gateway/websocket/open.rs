@@ -22,7 +22,7 @@ use crate::gateway::failure::{Failure, Phase, UpstreamFailure};
 use crate::gateway::headers;
 use crate::gateway::lease::{self, Dial, Lease, NotReached, NotTaken, OtherServers, Wanted};
 use crate::gateway::own_time;
-use crate::gateway::plan::{self, Nobody};
+use crate::gateway::plan::{self, NoCandidate};
 use crate::gateway::upstream_error::{self, ErrorBody};
 use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
@@ -126,7 +126,7 @@ fn not_taken(why: NotTaken, context: &mut Context) -> Failure {
     let wanted = lease::key_use(context, None);
     let cooling = plan::cooling(&upstream.keys, wanted, Instant::now());
     plan::unavailable(
-        cooling.unwrap_or(Nobody::because(Reason::RateLimited)),
+        cooling.unwrap_or(NoCandidate::because(Reason::RateLimited)),
         context,
     )
 }
