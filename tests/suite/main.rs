@@ -57,6 +57,7 @@ mod terminal_event;
 mod timeouts;
 mod tls;
 mod tunnel;
+mod tunnel_models;
 mod upstream_failures;
 mod usage;
 mod websocket;
