@@ -4,7 +4,7 @@
 //! in which long work gives it back all the same: reading yields after a bounded number of bytes, and work on
 //! a large body that cannot be cut is done while other tasks have another thread. As many pieces of such work
 //! as there are processors are done at a time; the others wait for their turn, each on a thread of its own.
-//! Does not know what the work is. Never fails.
+//! Does not handle what the work is. Cannot fail.
 
 use std::sync::LazyLock;
 use std::thread;
@@ -40,6 +40,7 @@ pub fn walk<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     }
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            #[allow(clippy::disallowed_methods, reason = "this is the place")]
             block_in_place(|| {
                 // Never closed, so always acquired.
                 let _turn = runtime.block_on(TURNS.acquire());

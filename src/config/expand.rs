@@ -25,6 +25,10 @@ impl Variables {
     ///
     /// # Errors
     /// `file` cannot be read, or `.env` exists and cannot be read or parsed: text for the operator.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the environment and its files are read here, before anything is served"
+    )]
     pub fn read(file: Option<&Path>) -> Result<Self, String> {
         let mut values = HashMap::new();
         let text = match std::fs::read_to_string(DOT_ENV) {

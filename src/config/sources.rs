@@ -77,6 +77,10 @@ impl Source {
 }
 
 /// The text of a file; else what is wrong with it, and what to do about it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a configuration is read before anything is served by it"
+)]
 fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
     let unreadable = |e: std::io::Error| {
         let hint = match e.kind() {

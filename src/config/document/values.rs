@@ -17,6 +17,8 @@ use crate::config::expand::{ExpandError, expand};
 
 /// No plain name is longer.
 const MAX_NAME_BYTES: usize = 64;
+/// No length of time is longer: a time so far ahead can still be counted.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The units in which a size is written, the first that fits.
 const UNITS: [(u64, &str); 8] = [
     (1 << 40, "TiB"),
@@ -184,6 +186,10 @@ impl Node<'_> {
     pub fn duration(&self) -> Option<Duration> {
         let text = self.text()?;
         match humantime::parse_duration(text.trim()) {
+            Ok(duration) if duration > LONGEST => {
+                self.report("must be at most 100 years", None);
+                None
+            }
             Ok(duration) if !duration.is_zero() => Some(duration),
             _ => {
                 self.report(
