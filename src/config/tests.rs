@@ -198,6 +198,10 @@ fn wrong_types_say_what_was_expected() {
             "server: { shutdown_grace: 0s }",
             "is not a duration above zero",
         ),
+        (
+            "server: { shutdown_grace: 101years }",
+            "server.shutdown_grace: must be at most 100 years",
+        ),
         ("tenants: {}", "tenants: expected a list, found a mapping"),
         (
             "tenants: [{ id: 'a b', keys: [k] }]",

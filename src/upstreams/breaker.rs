@@ -1,14 +1,14 @@
-//! Leaving out what fails.
+//! Circuit breakers: a server of a pool, or a target of a rule, is ejected when it fails.
 //!
-//! Owns whether one thing (a server of a pool, a target of a rule) is asked at all: it is ejected
-//! after failures in a row, or when too large a share of the last requests failed; then, when a
-//! time is over, a few requests try it, and either close the breaker or eject the thing for longer.
-//! Refuses to know what a failure is, who else is in the pool, and what time it is: the caller
-//! says. Cannot fail; whoever reports each admission once loses no place for a trial.
+//! Owns whether it is asked. It is ejected after failures in a row, or when too large a share of the
+//! last requests failed. When the time of the ejection is over, a few requests try it; they either close
+//! the breaker or eject it for longer. Does not handle what a failure is (see `openai::verdict`), or
+//! what else is in the pool (see `pool`); the caller also gives the time. Cannot fail. A caller that
+//! reports each admission once loses no trial.
 //!
-//! While the thing is in, [`Breaker::is_open_to`], [`Breaker::admit`] and [`Breaker::abandoned`]
-//! are one atomic load, about 2 ns; a report takes one small lock, about 25 ns when nobody else
-//! wants it. The memory is 128 bytes, whatever the load.
+//! While the breaker is closed, [`Breaker::is_open_to`], [`Breaker::admit`] and [`Breaker::abandoned`]
+//! are one atomic load, about 2 ns; a report takes one small lock, about 25 ns without contention. The
+//! memory is 128 bytes, whatever the load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,10 +18,11 @@ use parking_lot::Mutex;
 use super::window::Window;
 use crate::config::Ejection;
 
-/// What is known of the thing.
+/// The state of one server or target.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    /// Grows with every change: even while the thing is in, odd while it is out. What an admission
+    /// Grows with every change: even while the breaker is closed, odd from an ejection until trials
+    /// have closed it. What an admission
     /// of another epoch reports is late, and counts for nothing. Written under the lock only; read
     /// without it where nothing else is read, so no ordering is needed.
     epoch: AtomicU64,
@@ -48,37 +49,37 @@ struct Record {
 
 /// The right to one request. To be reported exactly once, by [`Breaker::succeeded`],
 /// [`Breaker::failed`] or [`Breaker::abandoned`] of the breaker that gave it; a trial as soon as
-/// the outcome is known, for it holds one of few places until then.
+/// the outcome is known, because until then it counts as one of the few.
 #[derive(Debug)]
-#[must_use = "a trial that is not reported holds its place for ever"]
+#[must_use = "a trial that is not reported is never free again"]
 pub struct Admission {
     epoch: u64,
 }
 
 impl Admission {
-    /// Whether it holds one of the few places for trials.
+    /// Whether it is a trial.
     pub fn is_trial(&self) -> bool {
         is_out(self.epoch)
     }
 }
 
-/// What happens to requests.
+/// Whether requests pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// They pass, and are counted.
     Closed,
     /// None passes.
     Ejected {
-        /// For how long yet; more than zero.
+        /// The time that is left; more than zero.
         left: Duration,
     },
-    /// A few at a time pass, to find out.
+    /// A few at a time pass, as trials.
     Trial,
 }
 
 impl Breaker {
-    /// Whether a request might be admitted now. Takes no place: [`admit`](Self::admit) may still
-    /// say no, where another request was faster.
+    /// Whether a request might be admitted now. Begins nothing: [`admit`](Self::admit) may still
+    /// give `None`, where another request was faster.
     pub fn is_open_to(&self, settings: &Ejection, now: Instant) -> bool {
         if !is_out(self.epoch()) {
             return true;
@@ -87,8 +88,8 @@ impl Breaker {
         !is_out(self.epoch()) || record.has_place(settings, now)
     }
 
-    /// Admits a request; in the trial phase it takes one of the few places. `None` while ejected,
-    /// or when the places are taken.
+    /// Admits a request; after an ejection it is a trial. `None` while ejected, or while as many
+    /// trials run as may.
     pub fn admit(&self, settings: &Ejection, now: Instant) -> Option<Admission> {
         let epoch = self.epoch();
         if !is_out(epoch) {
@@ -124,13 +125,13 @@ impl Breaker {
         }
     }
 
-    /// Counts a failure. Returns for how long the thing has been ejected, if that is what this
-    /// failure did.
+    /// Counts a failure. Returns the length of the ejection, if this failure has begun one.
     ///
-    /// `may_eject` is asked only when a failure would eject a thing that is in; where it says no
-    /// (half of the pool is out already), counting goes on, the thing stays in, and the next
-    /// failure asks again. It is asked without a lock, so it may look at any breaker; two members
-    /// of a pool that fail at the same moment may both hear yes. A trial that fails does not ask.
+    /// `may_eject` is called only when a failure would open a closed breaker. Where it gives `false`
+    /// (half of the pool is ejected already), counting goes on, the breaker stays closed, and the
+    /// next failure calls it again. It is called without a lock, so it may look at any breaker; two
+    /// members of a pool that fail at the same moment may both get `true`. A trial that fails does
+    /// not call it.
     pub fn failed(
         &self,
         admission: Admission,
@@ -163,14 +164,14 @@ impl Breaker {
         Some(record.lasts)
     }
 
-    /// Counts nothing: the client left, or nothing was asked. Gives a trial's place back.
+    /// Counts nothing: the client left, or nothing was asked. A trial is free again.
     pub fn abandoned(&self, admission: Admission) {
         if admission.is_trial() {
             self.record.lock().give_back(&admission);
         }
     }
 
-    /// What happens to requests now.
+    /// Whether requests pass now.
     pub fn state(&self, now: Instant) -> State {
         let record = self.record.lock();
         if !is_out(self.epoch()) {
@@ -184,13 +185,13 @@ impl Breaker {
         }
     }
 
-    /// Whether the thing is out: from its ejection until trials have closed the breaker, however
-    /// long that takes. One atomic load.
+    /// Whether it is ejected: until trials have closed the breaker, however long that takes. One
+    /// atomic load.
     pub fn is_ejected(&self) -> bool {
         is_out(self.epoch())
     }
 
-    /// How often the thing has been ejected so far, failed trials included.
+    /// How many ejections there were, failed trials included.
     pub fn ejections(&self) -> u64 {
         // Each ejection moved the epoch on to the next odd number.
         self.epoch().div_ceil(2)
@@ -202,14 +203,14 @@ impl Breaker {
 }
 
 impl Record {
-    /// Frees the place of a trial, also of one that is late: it was in flight until now.
+    /// Frees a trial, also a late one: it was in flight until now.
     fn give_back(&mut self, admission: &Admission) {
         if admission.is_trial() {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
-    /// For how long yet the thing is ejected; zero when the time is over.
+    /// The time that is left of the ejection; zero when it is over.
     fn left(&self, now: Instant) -> Duration {
         let passed = |since| now.saturating_duration_since(since);
         self.lasts
@@ -221,7 +222,7 @@ impl Record {
         self.in_flight < settings.trials.max(1) && self.left(now).is_zero()
     }
 
-    /// Counts a failure of a thing that is in. Says whether that is too much.
+    /// Counts a failure while the breaker is closed. Returns whether it must open.
     fn count_failure(&mut self, settings: &Ejection, now: Instant) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         let tally = self.window.at(now, settings.window);
@@ -236,7 +237,7 @@ impl Record {
         in_a_row || share
     }
 
-    /// Begins an ejection, and with it all counts anew.
+    /// Begins an ejection, and resets the counts.
     fn eject(&mut self, again: bool, settings: &Ejection, now: Instant) {
         let flaps = self
             .closed_at
@@ -254,7 +255,7 @@ impl Record {
     }
 }
 
-/// Whether an epoch is one of being out.
+/// Whether an epoch is one of an ejection.
 fn is_out(epoch: u64) -> bool {
     epoch % 2 == 1
 }

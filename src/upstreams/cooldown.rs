@@ -1,9 +1,9 @@
-//! What is known of one provider key: for which requests it can be used now.
+//! The state of one provider key: for which requests it can be used now.
 //!
-//! Owns what is known of the key as a whole, and of the key with each model, within a bound: what an
-//! answer shows counts against the key with that model, and against the whole key only where a code
-//! says so or several models show it. Does not know how long a fault lasts and for which tenants
-//! (`standing`), and does not choose among keys (`keys`). Cannot fail.
+//! Owns the state of the key as a whole, and of the key with each model, within a bound. What an answer
+//! shows counts against the key with that model; it counts against the whole key only where an error
+//! code names the key, or where several models show it. Does not handle how long a fault lasts and for
+//! which tenants (see `standing`), or the choice among keys (see `keys`). Cannot fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use rustc_hash::FxHashMap;
 use super::standing::{Bounds, Fault, Finding, MEMORY, Shown, Standing};
 use crate::openai::ratelimit::{Allowance, Headroom};
 
-/// Models of one key of which anything is kept.
+/// The state of as many models of one key is kept.
 const MAX_MODELS: usize = 64;
-/// Nothing is kept of a model whose name is longer.
+/// The state of a model whose name is longer is not kept.
 const MAX_MODEL_BYTES: usize = 256;
-/// As many models that have the same fault at once show that it is the whole key's.
+/// When as many models have the same fault at once, the whole key has it.
 const SEVERAL_MODELS: usize = 3;
 
 /// What a key is wanted for.
@@ -33,27 +33,27 @@ pub struct KeyUse<'a> {
 /// A cooldown that has begun or become longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cooled {
-    /// For how long, from now on.
+    /// Its length, from now.
     pub time: Duration,
-    /// Whether it is the whole key's, rather than the one model's.
+    /// Whether it holds for the whole key, and not for the one model alone.
     pub is_whole: bool,
 }
 
 /// Whether a key can be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It can.
+    /// It can be used.
     Ready,
-    /// By what its provider has said, nothing is left of its allowance; that may be wrong.
-    Dry,
-    /// It is cooling down, for so long.
+    /// Nothing is left of its allowance, as its provider reports it; that may be wrong.
+    Exhausted,
+    /// It is cooling down: the time that is left, and the fault.
     Cooling(Duration, Fault),
 }
 
-/// What is known of a key; outlives a snapshot.
+/// The state of a key; it outlives a snapshot.
 #[derive(Debug, Default)]
 pub struct KeyState {
-    /// Whether anything is known. Nearly always not, and then no lock is taken.
+    /// Whether there is any state. Nearly always there is none, and no lock is taken.
     is_remarkable: AtomicBool,
     known: Mutex<Known>,
 }
@@ -62,11 +62,11 @@ pub struct KeyState {
 struct Known {
     whole: Standing,
     models: FxHashMap<Box<str>, Model>,
-    /// When all of it is over, and forgotten.
+    /// When all of it is over and can be dropped.
     over: Option<Instant>,
 }
 
-/// What is known of a key with one model.
+/// The state of a key with one model.
 #[derive(Debug, Default)]
 struct Model {
     standing: Standing,
@@ -74,7 +74,7 @@ struct Model {
     tokens: Option<Learnt>,
 }
 
-/// What is left of an allowance, as the provider said last and less what was asked for since.
+/// What is left of an allowance: what the provider reported last, less what was sent since.
 #[derive(Clone, Copy, Debug)]
 struct Learnt {
     left: u64,
@@ -90,8 +90,8 @@ impl KeyState {
         self.known.lock().readiness(wanted, now)
     }
 
-    /// Begins a use: takes about so many tokens of what is left, and the trial where one is due.
-    /// `false` where another request has taken that in the meantime.
+    /// Begins a use: takes about as many tokens of what is left, and the trial where one is due.
+    /// `false` where another request has taken it first.
     pub fn begin(&self, wanted: KeyUse<'_>, tokens: u64, now: Instant) -> bool {
         if !self.is_remarkable.load(Ordering::Relaxed) {
             return true;
@@ -117,7 +117,7 @@ impl KeyState {
         true
     }
 
-    /// It has served what it was asked for at a time; what its provider says of its allowance
+    /// It has served a request that was sent at `asked`. What its provider reports of its allowance
     /// counts from now on, for `longest` at most.
     pub fn served(
         &self,
@@ -139,12 +139,12 @@ impl KeyState {
         }
         known.learn(wanted.model, headroom, longest, Instant::now());
         let is_remarkable = !known.whole.is_empty() || !known.models.is_empty();
-        // Under the lock, like all that sets it: what has just been noted must not be hidden.
+        // Under the lock, like all that sets it: what has just been noted must stay visible.
         self.is_remarkable.store(is_remarkable, Ordering::Relaxed);
     }
 
-    /// Notes what an answer has shown. Tells of the cooldown that follows; `None` if it takes more
-    /// to show that than this one request.
+    /// Notes what an answer has shown. Returns the cooldown that follows; `None` where one request
+    /// is not enough evidence for one.
     pub fn note(
         &self,
         wanted: KeyUse<'_>,
@@ -163,13 +163,13 @@ impl KeyState {
         cooled
     }
 
-    /// How the key as a whole is, for whichever tenant it is worst.
+    /// The state of the whole key, for the tenant for which it is worst.
     pub fn shown(&self, now: Instant) -> Shown {
         let known = self.known.lock();
         known.whole.shown(now).unwrap_or_else(Shown::ready)
     }
 
-    /// How it is with those models with which it is not ready, by name.
+    /// The state with each model with which it is not ready, by name.
     pub fn shown_models(&self, now: Instant) -> Vec<(String, Shown)> {
         let known = self.known.lock();
         let models = known.models.iter();
@@ -192,7 +192,7 @@ impl Known {
             .max_by_key(|(left, _)| *left);
         match (cooling, model) {
             (Some((left, fault)), _) => Readiness::Cooling(left, fault),
-            (None, Some(model)) if model.is_dry(now) => Readiness::Dry,
+            (None, Some(model)) if model.is_dry(now) => Readiness::Exhausted,
             _ => Readiness::Ready,
         }
     }
@@ -249,7 +249,7 @@ impl Known {
         let has_room = self.models.len() < MAX_MODELS && model.len() <= MAX_MODEL_BYTES;
         let known = match self.models.get_mut(model) {
             Some(known) => known,
-            // What is left of an allowance takes no place of a cooldown's.
+            // An allowance never replaces a cooldown.
             None if has_room && one.max(other).is_some() => {
                 self.models.entry(model.into()).or_default()
             }
@@ -259,8 +259,8 @@ impl Known {
         self.over = self.over.max(one).max(other);
     }
 
-    /// The state of a model. Where there is no room for it, what ends first of the others is
-    /// forgotten; the next request that meets it will show it again.
+    /// The state of a model. Where the bound is reached, the state that ends first is dropped; the
+    /// next request that meets the fault shows it again.
     fn make_room(&mut self, model: &str) -> Option<&mut Model> {
         if model.len() > MAX_MODEL_BYTES {
             return None;
@@ -286,7 +286,7 @@ impl Model {
             .any(|learnt| learnt.left == 0 && learnt.until > now)
     }
 
-    /// When what is known of it is over; `None` for what no time is known of.
+    /// When its state is over; `None` where no time is known.
     fn end(&self) -> Option<Instant> {
         let learnt = [self.requests, self.tokens].into_iter().flatten();
         let ends = learnt.map(|learnt| learnt.until);
@@ -631,7 +631,7 @@ mod tests {
         scene.key.served(wanted, now, &headroom(1), LONGEST);
         assert_eq!(scene.key.readiness(wanted, now), Readiness::Ready);
         assert!(scene.key.begin(wanted, 5, now));
-        assert_eq!(scene.key.readiness(wanted, now), Readiness::Dry);
+        assert_eq!(scene.key.readiness(wanted, now), Readiness::Exhausted);
         let other = Scene::of("a", "embed");
         assert_eq!(scene.key.readiness(other, now), Readiness::Ready);
         let later = now + LONGEST + seconds(1);

@@ -201,7 +201,7 @@ impl<'r, 'm> Plan<'r, 'm> {
                     .is_none_or(|places| places.has_free()))
             && match upstream.keys.readiness(self.key_use(target), now) {
                 Readiness::Ready => true,
-                Readiness::Dry => may_queue,
+                Readiness::Exhausted => may_queue,
                 Readiness::Cooling(..) => false,
             }
     }
