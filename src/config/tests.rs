@@ -72,7 +72,7 @@ fn a_certificate_that_cannot_be_used_is_told() {
     assert_problem(
         DESIGN,
         "server.listen[1].tls.cert: cannot read /etc/tollgate/tls/fullchain.pem: No such file or \
-         directory (os error 2) (name a file that the user can read that Tollgate runs as)",
+         directory (os error 2) (name a file, and give read permission to the user that runs Tollgate)",
     );
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let other = other.to_str().unwrap();
@@ -131,7 +131,7 @@ tenants:
             "t.yaml:3: upstreams.a.basurl: unknown key (did you mean `base_url`?)",
             "t.yaml:6: models[0].targets[0].wieght: unknown key (did you mean `weight`?)",
             "t.yaml:6: models[0].targets[0].upstream: no upstream is called `b` (did you mean `a`?)",
-            "t.yaml:9: tenants[0].keys[0]: the key is empty (write the key, or take the entry out)",
+            "t.yaml:9: tenants[0].keys[0]: the key is empty (write the key, or remove the entry)",
         ]
     );
 }
@@ -352,7 +352,7 @@ fn dialects_that_cannot_work_are_refused() {
         ),
         (
             "{ name: openai, rename: { a: stream } }",
-            "dialect.rename.a: `stream` cannot be changed here (it is the client's to ask for a stream)",
+            "dialect.rename.a: `stream` cannot be changed here (the client decides whether it wants a stream)",
         ),
         (
             "{ name: openai, rename: { model: a } }",
@@ -524,7 +524,7 @@ fn model_rules_that_cannot_work_are_refused() {
         ),
         (
             "[{ match: m, targets: [{ upstream: a }] }, { match: m, targets: [{ upstream: a }] }]",
-            "models[1].match: a rule for `m` stands above already",
+            "models[1].match: `m` has a rule above already",
         ),
         (
             "[{ match: m, targets: [{ upstream: a }], fallback: [gone] }]",
@@ -534,11 +534,11 @@ fn model_rules_that_cannot_work_are_refused() {
             "[{ match: m, targets: [{ upstream: a }], fallback: [n] },
               { match: n, targets: [{ upstream: a }], fallback: [o] },
               { match: o, targets: [{ upstream: a }], fallback: [m] }]",
-            "runs in a circle",
+            "is circular",
         ),
         (
             "[{ match: m, targets: [{ upstream: a }], fallback: [m] }]",
-            "the fallback `m` runs in a circle",
+            "the fallback `m` is circular",
         ),
     ] {
         let text =
@@ -572,7 +572,7 @@ fn tenants_and_listeners_that_clash_are_refused() {
     for (rest, expected) in [
         (
             "tenants: [{ id: t, keys: [k1] }, { id: t, keys: [k2] }]",
-            "tenants[1].id: the tenant id `t` is taken already",
+            "tenants[1].id: another tenant has the id `t` already",
         ),
         (
             "tenants: [{ id: t, keys: [k1], strict: true, passthrough: a }]",
@@ -584,11 +584,11 @@ fn tenants_and_listeners_that_clash_are_refused() {
         ),
         (
             "server: { listen: ['127.0.0.1:1', '127.0.0.1:1'] }",
-            "server.listen[1]: the address 127.0.0.1:1 is listened on twice",
+            "server.listen[1]: two listeners have the address 127.0.0.1:1",
         ),
         (
             "server: { listen: ['127.0.0.1:1'], admin: '127.0.0.1:1' }",
-            "server.admin: the address 127.0.0.1:1 is listened on twice",
+            "server.admin: two listeners have the address 127.0.0.1:1",
         ),
         (
             "server: { listen: ['0.0.0.0:8080'] }",

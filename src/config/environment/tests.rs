@@ -273,7 +273,7 @@ fn a_mistake_stands_under_the_name_of_its_variable() {
         ),
         (
             &[("FORWARD_KEY", "secret,,,secret")],
-            "FORWARD_KEY[3]: the key stands in an earlier place as well",
+            "FORWARD_KEY[3]: the same key is in an earlier entry",
         ),
     ]);
 }
