@@ -118,8 +118,8 @@ impl Upstream {
     }
 
     async fn ask_for_models(&self, connector: &Connector) -> Result<Vec<Model>, String> {
-        let seat = self.pool.choose(b"", &[]).ok_or("no server can be asked")?;
-        let peer = &seat.peer;
+        let lease = self.pool.choose(b"", &[]).ok_or("no server can be asked")?;
+        let peer = &lease.peer;
         let path = [&peer.base_path, OPERATION].concat();
         let build = || {
             let mut header = RequestHeader::build_no_case("GET", path.as_bytes(), Some(6)).ok()?;

@@ -442,7 +442,7 @@ mod tests {
         ]);
         let error = pool.resolve().await.unwrap_err();
         assert!(error.contains("nowhere.invalid"), "{error}");
-        let seat = pool.choose(b"", &[]).unwrap();
+        let lease = pool.choose(b"", &[]).unwrap();
         assert_eq!(lease.peer.authority, "127.0.0.1:1001");
         assert!(pool.choose(b"", &[1]).is_none(), "it has been tried");
     }
@@ -456,9 +456,9 @@ mod tests {
         ]);
         pool.resolve().await.unwrap();
         for _ in 0..30 {
-            let mut seat = pool.choose(b"", &[]).unwrap();
+            let mut lease = pool.choose(b"", &[]).unwrap();
             assert_eq!(pool.servers[lease.server].condition.in_flight(), 1);
-            pool.failed(&mut seat);
+            pool.failed(&mut lease);
         }
         let out = pool.servers.iter();
         let out = out.filter(|server| server.condition.breaker.is_ejected());
