@@ -301,8 +301,8 @@ fn route(written: &config::Route, config: &Config) -> Option<Arc<Route>> {
     }))
 }
 
-/// The upstreams whose lists tell what rules for many names serve. One that is asked with the
-/// client's own key has none of its own to be asked with.
+/// The upstreams whose lists of models show what rules for many names serve. An upstream that gets the
+/// client's own key is not one of them: there is no key to ask for its list.
 fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
     let rules = rules.iter().filter(|rule| rule.exact.is_none());
     let mut positions: Vec<usize> = rules.flat_map(|rule| rule.passes_to.clone()).collect();

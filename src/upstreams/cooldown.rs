@@ -294,13 +294,13 @@ impl Model {
     }
 
     fn shown(&self, now: Instant) -> Option<Shown> {
-        let dry = || {
+        let exhausted = || {
             self.is_dry(now).then(|| Shown {
                 state: "exhausted",
                 ..Shown::ready()
             })
         };
-        self.standing.shown(now).or_else(dry)
+        self.standing.shown(now).or_else(exhausted)
     }
 }
 

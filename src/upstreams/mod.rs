@@ -73,7 +73,7 @@ pub struct Upstream {
     /// How its servers are checked, if they are.
     pub health_check: Option<HealthCheck>,
     /// How many requests it takes at once, if that is bounded.
-    pub places: Option<Arc<Concurrency>>,
+    pub concurrency: Option<Arc<Concurrency>>,
     /// How often it may be asked again.
     pub budget: Arc<Budget>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
@@ -114,9 +114,9 @@ impl Upstream {
                 _ => None,
             },
             health_check: written.health_check.clone(),
-            places: written
+            concurrency: written
                 .max_concurrent
-                .map(|bounds| registry.places(name, bounds)),
+                .map(|bounds| registry.concurrency(name, bounds)),
             budget: registry.budget(name),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
