@@ -18,6 +18,14 @@
 //!
 //! The way of a request is in [`gateway`]; `docs/architecture.md` draws it.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests prepare files, and wait for threads"
+    )
+)]
+
 pub mod admin;
 pub mod auth;
 pub mod chatlog;

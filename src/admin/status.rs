@@ -28,7 +28,7 @@ pub fn status(shared: &Shared) -> Value {
 fn upstream(upstream: &Upstream, now: Instant) -> Value {
     let servers = upstream.pool.servers().iter();
     let keys = upstream.keys.keys().iter();
-    let concurrency = upstream.places.as_ref().map(|concurrency| {
+    let concurrency = upstream.concurrency.as_ref().map(|concurrency| {
         let (active, queued) = concurrency.taken();
         let limit = concurrency.bounds().concurrent;
         json!({ "limit": limit, "active": active, "queued": queued })
@@ -142,7 +142,7 @@ pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
                 gauge.inc();
             }
         }
-        if let Some(concurrency) = &upstream.places {
+        if let Some(concurrency) = &upstream.concurrency {
             let (active, queued) = concurrency.taken();
             for (state, count) in [("active", active), ("queued", queued)] {
                 let gauge = gauges.concurrency.with_label_values(&[name, state]);

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
+use crate::clock;
 use crate::config::{ChatLog, Every, Retention, Rotation};
 
 /// For the owner alone.
@@ -52,7 +53,7 @@ impl Files {
             current: None,
         };
         files.current = Some(open(&files.path)?);
-        files.tend(SystemTime::now())?;
+        files.tend(clock::now())?;
         Ok(files)
     }
 

@@ -103,6 +103,10 @@ impl ChatLog {
                 Err(mpsc::TrySendError::Full(again)) if !left().is_zero() => job = again,
                 Err(_) => return false,
             }
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the gateway has stopped: this is the last thing that its thread does"
+            )]
             std::thread::sleep(ASK_AGAIN);
         }
     }

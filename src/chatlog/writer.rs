@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::files::Files;
+use crate::clock;
 use crate::config::ChatLog as Config;
 use crate::observe::chats::Chats;
 
@@ -65,7 +66,7 @@ impl Writer {
             self.say_failure(done, &mut failures);
             if tended.elapsed() >= TEND_EVERY {
                 tended = Instant::now();
-                let done = self.files.tend(SystemTime::now());
+                let done = self.files.tend(clock::now());
                 self.say_failure(done, &mut failures);
             }
             let now_dropped = self.counts.dropped.get();
@@ -79,7 +80,7 @@ impl Writer {
 
     fn write(&mut self, entry: &Entry, line: &mut Vec<u8>) -> io::Result<()> {
         entry.write_line(&self.config, line);
-        let written = self.files.append(line, SystemTime::now());
+        let written = self.files.append(line, clock::now());
         match &written {
             Ok(()) => self.counts.written.inc(),
             Err(_) => self.counts.failed.inc(),

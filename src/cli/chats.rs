@@ -9,7 +9,6 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use jiff::tz::TimeZone;
 use super::{EXIT_CONFIG, refuse, say_error};
 use crate::chatlog;
 use crate::chatlog::convert::{Converter, Filter, Stopped, StreamUsage};
+use crate::clock;
 use crate::config::{Config, Source, Variables};
 
 /// Something could not be read or written.
@@ -146,6 +146,7 @@ fn convert<W: Write>(
         let tell = |line, fault| say_error(&format!("{name}:{line}: {fault}"));
         let read = match path.as_os_str() == STDIN {
             true => converter.read(io::stdin().lock(), tell),
+            #[allow(clippy::disallowed_methods, reason = "a command serves nobody")]
             false => match File::open(path) {
                 Ok(file) => converter.read(BufReader::new(file), tell),
                 Err(e) => Err(Stopped::Reading(e)),
@@ -183,7 +184,7 @@ fn create(path: &Path, inputs: &[PathBuf]) -> io::Result<File> {
 /// A day, a time, or how long ago.
 fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
-        let time = SystemTime::now().checked_sub(ago);
+        let time = clock::now().checked_sub(ago);
         let time = time.and_then(|time| Timestamp::try_from(time).ok());
         return time.ok_or_else(|| "that is too long ago".to_owned());
     }

@@ -99,10 +99,7 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         self.check_keys(client_keys.as_ref(), |key| match tenants::parse_key(key)? {
             hash if seen.insert(hash) => Ok(()),
-            _ => Err((
-                "the key stands in an earlier place as well",
-                "write each key once",
-            )),
+            _ => Err(("the same key is in an earlier entry", "write each key once")),
         });
         self.check_urls(base_urls.as_ref());
         // A provider that we have no key for gets the client's own, unless the client's is one of
@@ -246,11 +243,7 @@ impl<'a> Reader<'a> {
     fn list(&mut self, name: &'static str) -> Option<List<'a>> {
         let text = self.variables.get(name)?;
         if pieces(text).next().is_none() {
-            self.report(
-                name,
-                "there is nothing in it but commas and spaces",
-                "unset it",
-            );
+            self.report(name, "it has only commas and spaces", "unset it");
             return None;
         }
         let places = text.split(',').map(str::trim).collect();
@@ -266,7 +259,7 @@ impl<'a> Reader<'a> {
                     self.report(
                         name,
                         message,
-                        "they are two names for one thing: keep one of them",
+                        "they are two names of one setting: keep one of them",
                     );
                 }
                 Some(list)
@@ -316,7 +309,7 @@ impl<'a> Reader<'a> {
     fn check_pairs(&mut self, one: &List<'_>, other: &List<'_>, hint: &str) {
         for list in [one, other] {
             if list.places.contains(&"") {
-                let message = "one of its places is empty: look for a comma too many";
+                let message = "one of its entries is empty: look for an extra comma";
                 self.report(list.name, message, hint);
             }
         }

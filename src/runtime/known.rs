@@ -1,16 +1,16 @@
-//! What a snapshot's metrics can be about.
+//! Which labels a snapshot's metrics can have.
 //!
 //! Owns finding the pairs of a rule and an upstream that requests can really have: a rule's own
-//! targets and those of its fallbacks, each once, not the product of all rules and upstreams. Which
-//! series are made of them is decided in `observe/zeros.rs`. Cannot fail.
+//! targets and those of its fallbacks, each once, not the product of all rules and upstreams. Does
+//! not handle which series begin at zero (see `observe/zeros.rs`). Cannot fail.
 
 use super::{Rule, Runtime};
 use crate::observe::metrics::OTHER;
 use crate::observe::zeros::Known;
 
-/// What passes unread, as it is named in metrics.
+/// The rule label of what passes unread.
 pub const PASSTHROUGH: &str = "passthrough";
-/// What is forwarded by prefix, as it is named in metrics.
+/// The rule label of what is forwarded by prefix.
 pub const ROUTE: &str = "route";
 
 /// What the configuration of a snapshot names.

@@ -6,7 +6,14 @@
 //! Does not handle what a rule of the compiler or of clippy can say (see `clippy.toml`). A failure
 //! says which line breaks which rule, and what to do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reads files, and fails by panicking"
+)]
 
 mod source;
 

@@ -275,7 +275,7 @@ async fn warnings_are_printed_by_check_and_logged_at_the_start() {
     let file = gateway.folder().0.join("tollgate.yaml");
     let warning = format!(
         "{}:13: warning: tenants[0].models[2]: no rule under `models` serves `missing` (add a rule \
-         for it, or take the name out: the tenant gets 404)",
+         for it, or remove the name: the tenant gets 404)",
         file.display()
     );
     let logged = gateway.output().wait_for("no rule under `models` serves");
@@ -311,8 +311,8 @@ async fn keys_may_live_in_the_file_of_a_unit() {
     assert_eq!(
         err,
         "./tollgate.yaml:7: warning: upstreams.far.keys[0]: character 25 of the key is a `#`, which \
-         keys do not have (take the comment out: within quotes, and in a file of variables, a `#` \
-         begins none)\n"
+         keys do not have (remove the comment: a `#` begins none within quotes, or in a file of \
+         variables)\n"
     );
     assert!(out.contains("a ke… 8be6f4b6"), "{out}");
     let gone = tollgate(&folder, &["check", "--env-file", "gone.env"], &[]);

@@ -10,6 +10,11 @@
     missing_docs,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests prepare files, and wait for processes"
+)]
 
 mod support;
 

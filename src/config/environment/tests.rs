@@ -68,7 +68,7 @@ fn keys_and_urls_make_one_upstream_or_pairs() {
             &[(K, "k, l"), (U, "http://a, http://b")],
             &["openai-1 http://a [k]", "openai-2 http://b [l]"],
         ),
-        // A comma too many is no second value where nothing has to be paired.
+        // An extra comma is not a second value where nothing has to be paired.
         (&[(K, "k,l,"), (U, "http://a")], &["openai http://a [k l]"]),
         (&[(K, "k"), (U, "http://a,")], &["openai http://a [k]"]),
     ] {
@@ -267,20 +267,17 @@ fn a_mistake_stands_under_the_name_of_its_variable() {
             &[("FORWARD_KEY", "sha256:secret")],
             "FORWARD_KEY: expected 64 hexadecimal",
         ),
-        (
-            &[("FORWARD_KEY", " , ")],
-            "FORWARD_KEY: there is nothing in it but commas",
-        ),
+        (&[("FORWARD_KEY", " , ")], "FORWARD_KEY: it has only commas"),
         (
             &[("FORWARD_KEY", "secret,,,secret")],
-            "FORWARD_KEY[3]: the key stands in an earlier place as well",
+            "FORWARD_KEY[3]: the same key is in an earlier entry",
         ),
     ]);
 }
 
 #[test]
 fn what_lacks_its_partner_is_a_mistake() {
-    let empty = "OPENAI_KEYS: one of its places is empty";
+    let empty = "OPENAI_KEYS: one of its entries is empty";
     assert_mistakes(&[
         (
             &[(K, "k,l,m"), (U, "http://a,http://b")],

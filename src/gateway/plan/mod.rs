@@ -196,12 +196,12 @@ impl<'r, 'm> Plan<'r, 'm> {
             && upstream.pool.has_open(&[])
             && (may_queue
                 || upstream
-                    .places
+                    .concurrency
                     .as_ref()
-                    .is_none_or(|places| places.has_free()))
+                    .is_none_or(|permits| permits.has_free()))
             && match upstream.keys.readiness(self.key_use(target), now) {
                 Readiness::Ready => true,
-                Readiness::Dry => may_queue,
+                Readiness::Exhausted => may_queue,
                 Readiness::Cooling(..) => false,
             }
     }

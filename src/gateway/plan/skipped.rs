@@ -28,7 +28,7 @@ pub fn of_rule<'t>(
         let upstream = runtime.upstream(target)?;
         let (cause, lasts) = match upstream.keys.readiness(wanted(target), now) {
             Readiness::Cooling(left, fault) => (fault.name(), Some(left)),
-            Readiness::Ready | Readiness::Dry => obstacle(rule, position, upstream, now),
+            Readiness::Ready | Readiness::Exhausted => obstacle(rule, position, upstream, now),
         };
         Some(Skipped {
             upstream: target.upstream,

@@ -5,7 +5,7 @@
 //! the upstream's own answer, unless it speaks of our account.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::StatusCode;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
@@ -15,6 +15,7 @@ use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use pingora::{Error, ErrorType};
 
 use crate::auth;
+use crate::clock;
 use crate::config::Timeouts;
 use crate::gateway::context::Context;
 use crate::gateway::failed::Failed;
@@ -135,7 +136,7 @@ fn not_taken(why: NotTaken, context: &mut Context) -> Failure {
 fn headroom(session: &Upstream1) -> Headroom {
     let header = session.resp_header();
     header.map_or_else(Headroom::default, |header| {
-        Headroom::read(&header.headers, SystemTime::now)
+        Headroom::read(&header.headers, clock::now)
     })
 }
 
