@@ -84,12 +84,12 @@ models:
         "UPSTREAM  DIALECT           SERVER                      WEIGHT  KEYS (AS IN LOGS)",
         "far       azure 2024-10-21  https://far.example/openai  1       prov… 11cbda1d, … f9b0078b",
         "near      openai            http://10.0.0.1:8000/v1     1       none",
-        "UPSTREAM  BALANCE               HEALTH CHECK                                                   CONNECT  FIRST TOKEN  IDLE  TOTAL",
-        "far       weighted              none                                                           250ms    1m           1m    1m 30s",
-        "near      consistent by tenant  HEAD /health 200,300-399, every 7s, out after 3, back after 2  5s       1m           1m    10m",
-        "third     least_requests        a connection, every 1m, out after 3, back after 2              5s       1m           1m    10m",
-        "gpt-*   far     the same   0         1       -",
-        "same-*  near    the same   0         1       -",
+        "UPSTREAM  BALANCE               HEALTH CHECK                                                            CONNECT  FIRST TOKEN  IDLE  TOTAL",
+        "far       weighted              none                                                                    250ms    1m           1m    1m 30s",
+        "near      consistent by tenant  HEAD /health 200,300-399, every 7s, unhealthy after 3, healthy after 2  5s       1m           1m    10m",
+        "third     least_requests        a connection, every 1m, unhealthy after 3, healthy after 2              5s       1m           1m    10m",
+        "gpt-*   far     the same    0         1       -",
+        "same-*  near    the same    0         1       -",
     ] {
         assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
     }
@@ -150,19 +150,19 @@ fn check_prints_the_way_that_a_request_would_take_and_why() {
     folder.write("tollgate.yaml", ROUTES);
     let out = checked(&folder, &["--model", "gpt-4o", "--tenant", "red"]);
     let expected = "\
-model   gpt-4o
-tenant  red may ask for gpt-4o, small*; for nothing else
-rule    gpt-4o, models[0] in line 5: exactly this name
-weaker  gpt-*, *4o*
+model      gpt-4o
+tenant     red may ask for gpt-4o, small* only
+rule       gpt-4o, models[0] in line 5: exactly this name
+overrides  gpt-*, *4o*
 
-ORDER  UPSTREAM  ASKED FOR          PRIORITY  WEIGHT  FALLBACK  ASKED
+ORDER  UPSTREAM  SENT MODEL         PRIORITY  WEIGHT  FALLBACK  ASKED
 1      one       gpt-4o-2024-11-20  0         3       -         first, 3 of 4 requests
 1      two       the same           0         1       -         first, 1 of 4 requests
 2      two       late               1         1       -         after a failure
 3      two       gpt-long           0         1       gpt-long  after context_length
 4      one       tiny               0         1       small     after a failure
 
-A failure here is one of overloaded, server_error. After any that is not named nothing else is asked.
+Failures here are overloaded, server_error. After any other failure no other target is asked.
 ";
     assert_eq!(out, expected);
     for (model, rule) in [
@@ -181,7 +181,7 @@ A failure here is one of overloaded, server_error. After any that is not named n
         for line in [
             rule.as_str(),
             tenant,
-            "Nothing else is asked, whatever fails.",
+            "No other target is asked after a failure.",
         ] {
             assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
         }
