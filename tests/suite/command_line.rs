@@ -479,6 +479,7 @@ async fn the_environment_alone_is_enough() {
         .args(["run", "--port", "0"])
         .env_clear()
         .env("OPENAI_API_KEY", PROVIDER_KEY)
+        .env("ADMIN", "0")
         .env("LOG_CHAT", "true")
         .env("CACHE_BACKEND", "memory")
         .env("OPENAI_BASE_URL", format!("http://{}/v1", upstream.address))
@@ -489,6 +490,7 @@ async fn the_environment_alone_is_enough() {
     let gateway = Gateway::spawn(command, folder);
     let told = gateway.output().wait_for("CACHE_BACKEND: ");
     assert!(told.contains("not in force in this version"), "{told}");
+    assert_eq!(gateway.get_admin("/health").await.status, 200);
     assert!(gateway.folder().0.join("chats.jsonl").is_file());
     assert_eq!(
         gateway
@@ -619,6 +621,33 @@ async fn the_clients_own_key_is_sent_on_only_where_it_is_not_ours() {
         assert_eq!(answer.status, 200);
         assert_eq!(upstream.request().await.header("authorization"), expected);
     }
+}
+
+#[test]
+fn admin_moves_the_operators_listener_or_turns_it_off() {
+    if machine_has_a_file() {
+        return;
+    }
+    let folder = Folder::new();
+    let operator = |admin: &str| {
+        let environment = [("OPENAI_API_KEY", PROVIDER_KEY), ("ADMIN", admin)];
+        let output = tollgate(&folder, &["check"], &environment);
+        let (out, err) = said(&output);
+        assert!(output.status.success(), "{err}");
+        let line = out.lines().find_map(|line| line.strip_prefix("operator "));
+        (line.map(|address| address.trim().to_owned()), err)
+    };
+    let quiet = |address: Option<&str>| (address.map(str::to_owned), String::new());
+    assert_eq!(operator(""), quiet(Some("http://127.0.0.1:9464")));
+    assert_eq!(operator("9465"), quiet(Some("http://127.0.0.1:9465")));
+    assert_eq!(operator("10.0.0.7:80"), quiet(Some("http://10.0.0.7:80")));
+    assert_eq!(operator("off"), quiet(None));
+    let (address, warning) = operator("0.0.0.0:9464");
+    assert_eq!(address.as_deref(), Some("http://0.0.0.0:9464"));
+    assert!(
+        warning.contains("warning: server.admin: the operator's listener is on every address"),
+        "{warning}"
+    );
 }
 
 #[test]
