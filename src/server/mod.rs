@@ -119,14 +119,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         Some(address) => Some(sockets.bind(address.value, None)?),
         None => None,
     };
-    let uses_demo = config
-        .upstreams
-        .iter()
-        .any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
-    let demo = match uses_demo {
-        true => Some(sockets.bind(SocketAddr::from(([127, 0, 0, 1], 0)), None)?),
-        false => None,
-    };
+    let demo = bind_demo(config, &mut sockets)?;
 
     let registry = Registry::default();
     let built_in = demo.as_ref().map(|bound| bound.address);
@@ -165,6 +158,14 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     announce(&listening);
     end(signals, stop, &shared, config.server.shutdown_grace).await;
     Ok(())
+}
+
+/// The socket of the built-in provider, if an upstream uses it.
+fn bind_demo(config: &Config, sockets: &mut Sockets) -> Result<Option<BoundSocket>, StartError> {
+    let mut upstreams = config.upstreams.iter();
+    let is_used = upstreams.any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    is_used.then(|| sockets.bind(any_port, None)).transpose()
 }
 
 fn warn_of_not_in_force(config: &Config) {
