@@ -29,7 +29,7 @@ use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
-pub use connections::{Connections, Crowded, Place};
+pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};

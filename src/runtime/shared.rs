@@ -57,7 +57,7 @@ impl Shared {
     /// The metrics could not be registered: a name is taken twice.
     pub fn new(runtime: Runtime, registry: Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
-        metrics.begin(&known::known(&runtime));
+        metrics.start_series(&known::known(&runtime));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
