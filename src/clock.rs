@@ -3,8 +3,9 @@
 //! Owns the wall clock's text form and the age of the process. Refuses to know what is timed:
 //! durations on the request path are `Instant`s taken where they are needed. Cannot fail.
 
+use std::fmt::Display;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -19,8 +20,9 @@ pub fn uptime() -> Duration {
 }
 
 /// Now, as RFC 3339 in UTC with milliseconds: `2026-11-21T07:12:00.123Z`.
-pub fn now_rfc3339() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+pub fn now_rfc3339() -> impl Display {
+    // A clock that was never set may stand before the epoch, for which there is no text.
+    humantime::format_rfc3339_millis(SystemTime::now().max(SystemTime::UNIX_EPOCH))
 }
 
 /// Seconds since the Unix epoch, as the OpenAI wire's `created` wants them.
@@ -34,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_text_form_has_milliseconds_and_is_utc() {
-        let now = now_rfc3339();
+        let now = now_rfc3339().to_string();
         assert_eq!(now.len(), "2026-11-21T07:12:00.123Z".len());
         assert!(now.ends_with('Z'));
     }
