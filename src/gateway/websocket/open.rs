@@ -178,7 +178,7 @@ async fn ask(
     timeouts: &Timeouts,
 ) -> pingora::Result<()> {
     let opening = session.write_request_header(Box::new(header));
-    deadline::writing(Instant::now() + timeouts.connect, opening).await?;
+    deadline::writing(Instant::now() + timeouts.connect, Duration::MAX, opening).await?;
     // Hints may come before the answer.
     let is_hint =
         |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
