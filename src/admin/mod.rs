@@ -33,7 +33,7 @@ pub fn health() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": clock::uptime().as_secs(),
-        "time": clock::now_rfc3339(),
+        "time": clock::now_rfc3339().to_string(),
     })
 }
 

@@ -3,17 +3,20 @@
 //! Owns what of a request's records the metrics and the access line get. Runs exactly once for each
 //! request. Does not handle usage (see `settle`). Cannot fail.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::context::{Context, Tried};
+use super::context::Context;
 use super::session::ClientSession;
 use super::settle::Account;
-use crate::gateway::context::Skipped;
-use crate::observe::access::AccessLine;
+use crate::observe::access::{self, AccessLine};
 use crate::observe::masking;
 use crate::observe::metrics::Observation;
 use crate::runtime::Shared;
+
+/// What a trail takes, as a rule.
+const TRAIL_BYTES: usize = 64;
 
 /// Counts and logs a request that is over.
 pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Shared>) {
@@ -28,7 +31,7 @@ pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Share
     let upstream = context.outcome.upstream.as_ref().map(|u| u.name.as_str());
     let status = context.told_status();
     let settings = &context.runtime.settings;
-    if !settings.log_access || !log::log_enabled!(target: "access", log::Level::Info) {
+    if !settings.log_access || !log::log_enabled!(target: access::TARGET, log::Level::Info) {
         return;
     }
     let request = session.request();
@@ -93,24 +96,28 @@ fn count(context: &Context, shared: &Shared, total: Duration) {
 /// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`; then what was
 /// not asked, as in `openai/-:cooling_down:0.0`.
 fn trail(context: &Context) -> String {
-    let one = |tried: &Tried| {
-        let upstream = context.runtime.upstreams().get(tried.upstream)?;
+    let mut trail = String::with_capacity(TRAIL_BYTES);
+    for tried in &context.outcome.trail {
+        let Some(upstream) = context.runtime.upstreams().get(tried.upstream) else {
+            continue;
+        };
         let key = tried.key.and_then(|key| upstream.keys.keys().get(key));
         let key = match key {
             Some(key) => &key.fingerprint,
             None if upstream.keys.are_ours() => "-",
             None => "client",
         };
+        let micros = tried.time.as_micros() + 50;
+        let (ms, tenths) = (micros / 1000, micros % 1000 / 100);
         let (name, outcome) = (&upstream.name, tried.outcome);
-        let time_ms = tried.time.as_secs_f64() * 1000.0;
-        Some(format!("{name}/{key}:{outcome}:{time_ms:.1}"))
-    };
-    let not_asked = |skipped: &Skipped| {
-        let upstream = context.runtime.upstreams().get(skipped.upstream)?;
-        Some(format!("{}/-:{}:0.0", upstream.name, skipped.cause))
-    };
-    let tried = context.outcome.trail.iter().filter_map(one);
-    let skipped = context.outcome.skipped.iter().filter_map(not_asked);
-    let all: Vec<String> = tried.chain(skipped).collect();
-    all.join(",")
+        // Writing to a string cannot fail.
+        let _ = write!(trail, "{name}/{key}:{outcome}:{ms}.{tenths},");
+    }
+    for skipped in &context.outcome.skipped {
+        if let Some(upstream) = context.runtime.upstreams().get(skipped.upstream) {
+            let _ = write!(trail, "{}/-:{}:0.0,", upstream.name, skipped.cause);
+        }
+    }
+    trail.pop();
+    trail
 }

@@ -4,7 +4,6 @@
 //! client's connection. Does not refuse anything (see `admit`). Cannot fail.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
@@ -20,7 +19,6 @@ const KEEPALIVE_SECONDS: u64 = 75;
 
 /// Opens a request.
 pub fn open(session: &mut ClientSession, context: &mut Context, shared: &Shared) {
-    context.request.started = Instant::now();
     let keeps = !shared.is_draining() && wants_keepalive(session.request());
     session.keep(keeps.then_some(KEEPALIVE_SECONDS));
     let settings = &context.runtime.settings;

@@ -2,19 +2,30 @@
 //!
 //! Lines go to stderr through a bounded queue and a thread of their own, so that a slow reader of
 //! the log never slows a request; at the bound lines are dropped, and the count of them is logged
-//! at the end. Pingora and the libraries under it print raw headers at debug and trace, the
-//! swapped key among them, so nothing but our own records passes below info. What they report as
-//! an error though a client did it, and could do it a thousand times a second, is taken for debug.
+//! at the end. The thread writes the lines that wait together, and pauses before it looks for more: a
+//! system call and a wake-up for each line would cost more than the line. Pingora and the libraries
+//! under it print raw headers at debug and trace, the swapped key among them, so nothing but our own
+//! records passes below info. What they report as an error though a client did it, and could do it a
+//! thousand times a second, is taken for debug.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Stderr, Write};
+use std::thread;
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
+use super::access;
 use crate::clock;
 
 /// Lines that wait to be written, at most.
 const MAX_QUEUED_LINES: usize = 65_536;
+/// What is written at once, unless one line is longer: as much as the kernel puts into a pipe whole, so
+/// that another process that writes to the same pipe cuts no line.
+const WRITE_BYTES: usize = 4096;
+/// Between two times that the queue is emptied.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Keeps the log's thread; when dropped, what is queued is written out.
 pub struct LogGuard {
@@ -36,7 +47,7 @@ pub fn start(level: LevelFilter) -> LogGuard {
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_QUEUED_LINES)
         .lossy(true)
-        .finish(std::io::stderr());
+        .finish(Batches::of(io::stderr()));
     let dropped = writer.error_counter();
     let logger = env_logger::Builder::new()
         .filter_level(level)
@@ -55,15 +66,51 @@ pub fn start(level: LevelFilter) -> LogGuard {
     }
 }
 
-fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    writeln!(
+/// Joins lines into few writes. The log's thread flushes it each time that the queue is empty.
+struct Batches(BufWriter<Stderr>);
+
+impl Batches {
+    fn of(stderr: Stderr) -> Self {
+        Self(BufWriter::with_capacity(WRITE_BYTES, stderr))
+    }
+}
+
+impl Write for Batches {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.0.buffer().is_empty() {
+            self.0.flush()?;
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    write!(
         out,
-        "{} {:5} {} {}",
+        "{} {:5} {} ",
         clock::now_rfc3339(),
         record.level(),
-        record.target(),
-        record.args()
-    )
+        record.target()
+    )?;
+    match record.target() {
+        // Has masked what is not ours.
+        access::TARGET => writeln!(out, "{}", record.args()),
+        _ => writeln!(out, "{}", without_controls(&record.args().to_string())),
+    }
+}
+
+/// Without what a terminal takes for orders, which can come with what an upstream says.
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_order = |c: char| c.is_control() && c != '\n';
+    match text.contains(is_order) {
+        true => Cow::Owned(text.replace(is_order, "?")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Modules of the libraries whose warnings and errors are about what a client has sent.
@@ -84,13 +131,13 @@ fn is_of_clients(target: &str) -> bool {
 }
 
 fn is_ours(target: &str) -> bool {
-    target == "access" || target.split("::").next() == Some("tollgate")
+    target == access::TARGET || target.split("::").next() == Some("tollgate")
 }
 
 impl Log for OwnBelowInfo {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
-        if is_of_clients(target) {
+        if target != access::TARGET && is_of_clients(target) {
             let as_debug = Metadata::builder()
                 .target(target)
                 .level(Level::Debug)
@@ -130,6 +177,15 @@ mod tests {
         assert!(!enabled("pingora_core::protocols", log::Level::Debug));
         assert!(!enabled("tollgate_evil", log::Level::Debug));
         assert!(!enabled("h2::codec", log::Level::Trace));
+    }
+
+    #[test]
+    fn a_terminal_gets_no_orders() {
+        assert_eq!(
+            without_controls("a\x1b[31mb\rc\u{9b}d\ne"),
+            "a?[31mb?c?d\ne"
+        );
+        assert_eq!(without_controls("é ü"), "é ü");
     }
 
     #[test]

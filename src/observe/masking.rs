@@ -3,7 +3,6 @@
 //! Owns how much of an address or of a client's text is shown. Does not handle keys in chats (see
 //! `chatlog::copy`). Cannot fail.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address without the part that names one machine: the last byte of IPv4, all but the first
@@ -21,29 +20,37 @@ pub fn address(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Text from a client as one log field: bounded, and nothing that could start a new field or line.
-pub struct Field<'a>(pub &'a str);
-
 /// Longer fields are cut.
 const MAX_FIELD_CHARS: usize = 200;
 
-impl fmt::Display for Field<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("-");
-        }
-        for (count, c) in self.0.chars().enumerate() {
-            if count == MAX_FIELD_CHARS {
-                return f.write_str("…");
-            }
-            let plain = !c.is_control() && !c.is_whitespace() && !"\"=\\".contains(c);
-            match plain {
-                true => write!(f, "{c}")?,
-                false => f.write_str("?")?,
-            }
-        }
-        Ok(())
+/// Adds text from a client as one field of a log line: bounded, and nothing that could start a new field
+/// or line. `-` where there is none.
+pub fn push_field(line: &mut String, text: &str) {
+    if text.is_empty() {
+        line.push('-');
+    } else if text.len() <= MAX_FIELD_CHARS && text.bytes().all(is_plain) {
+        line.push_str(text);
+    } else {
+        push_masked(line, text);
     }
+}
+
+fn push_masked(line: &mut String, text: &str) {
+    let is_plain = |c: char| match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => is_plain(byte),
+        _ => !c.is_control() && !c.is_whitespace(),
+    };
+    for (count, c) in text.chars().enumerate() {
+        if count == MAX_FIELD_CHARS {
+            line.push('…');
+            return;
+        }
+        line.push(if is_plain(c) { c } else { '?' });
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\')
 }
 
 #[cfg(test)]
@@ -64,8 +71,16 @@ mod tests {
 
     #[test]
     fn a_clients_words_cannot_forge_a_line() {
-        assert_eq!(Field("a b\nc=\"d").to_string(), "a?b?c??d");
-        assert_eq!(Field("").to_string(), "-");
-        assert_eq!(Field(&"x".repeat(1000)).to_string().chars().count(), 201);
+        let field = |text: &str| {
+            let mut line = String::new();
+            push_field(&mut line, text);
+            line
+        };
+        assert_eq!(field("a b\nc=\"d\\e"), "a?b?c??d?e");
+        assert_eq!(field("gpt-4o:v1/é"), "gpt-4o:v1/é");
+        assert_eq!(field("a\u{a0}b\u{85}c"), "a?b?c");
+        assert_eq!(field(""), "-");
+        assert_eq!(field(&"x".repeat(200)), "x".repeat(200));
+        assert_eq!(field(&"x".repeat(1000)).chars().count(), 201);
     }
 }

@@ -122,16 +122,31 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// Reads it from the headers of an answer. Costs a look at each name where there are none.
-    pub fn read(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Self {
-        let mut names = headers.keys().map(HeaderName::as_str);
-        if !names.any(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+    /// Reads it from the headers of an answer. Costs a look at each name where there are none, and then
+    /// looks only for those that begin like one that is there.
+    pub fn read(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Self {
+        let is_there = |prefix: &&str| {
+            headers
+                .keys()
+                .any(|name| name.as_str().starts_with(*prefix))
+        };
+        let prefixes = PREFIXES.map(|prefix| Some(prefix).filter(is_there));
+        if prefixes == [None; PREFIXES.len()] {
             return Self::default();
         }
-        let now = now();
+        let may_be_there = |name: &HeaderName| {
+            let mut prefixes = prefixes.iter().flatten();
+            prefixes.any(|prefix| name.as_str().starts_with(prefix))
+        };
+        let tightest = |pairs: &[Pair]| {
+            let pairs = pairs
+                .iter()
+                .filter(|(remaining, _)| may_be_there(remaining));
+            tightest(pairs, headers, &now)
+        };
         Self {
-            requests: tightest(&REQUESTS, headers, now),
-            tokens: tightest(&TOKENS, headers, now),
+            requests: tightest(&REQUESTS),
+            tokens: tightest(&TOKENS),
         }
     }
 
@@ -182,8 +197,12 @@ fn wait_at_start(text: &str) -> Option<Duration> {
 }
 
 /// The allowance of several that is used up first: of those equally used up, the one to wait for.
-fn tightest(pairs: &[Pair], headers: &HeaderMap, now: SystemTime) -> Option<Allowance> {
-    let known = pairs.iter().filter_map(|(remaining, reset)| {
+fn tightest<'p>(
+    pairs: impl Iterator<Item = &'p Pair>,
+    headers: &HeaderMap,
+    now: &impl Fn() -> SystemTime,
+) -> Option<Allowance> {
+    let known = pairs.filter_map(|(remaining, reset)| {
         Some(Allowance {
             remaining: text(headers, remaining)?.parse().ok()?,
             resets_in: text(headers, reset).and_then(|reset| resets_in(reset, now)),
@@ -193,7 +212,7 @@ fn tightest(pairs: &[Pair], headers: &HeaderMap, now: SystemTime) -> Option<Allo
 }
 
 /// A reset, as a span or as a time: of a date, or in seconds or milliseconds since 1970.
-fn resets_in(reset: &str, now: SystemTime) -> Option<Duration> {
+fn resets_in(reset: &str, now: &impl Fn() -> SystemTime) -> Option<Duration> {
     if let Some(span) = span(reset) {
         return Some(span);
     }
@@ -208,7 +227,7 @@ fn resets_in(reset: &str, now: SystemTime) -> Option<Duration> {
         }
         Err(_) => reset.parse::<Timestamp>().ok()?.into(),
     };
-    Some(until(time, now).unwrap_or_default())
+    Some(until(time, now()).unwrap_or_default())
 }
 
 /// Seconds, or a span with units: Go's `6m0s`, and how people write it.

@@ -264,7 +264,7 @@ async fn in_time<T>(until: Instant, io: impl Future<Output = std::io::Result<T>>
         let done = io.await;
         done.or_err(ErrorType::WriteError, "while sending the request")
     };
-    deadline::writing(until.min(Instant::now() + WRITE_TIMEOUT), io).await
+    deadline::writing(until, WRITE_TIMEOUT, io).await
 }
 
 async fn send_any(
@@ -283,7 +283,7 @@ async fn send_any(
         }
         session.finish_request_body().await
     };
-    deadline::writing(until, written)
+    deadline::writing(until, Duration::MAX, written)
         .await
         .map_err(failed(true))
 }

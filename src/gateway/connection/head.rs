@@ -208,7 +208,7 @@ impl Head {
         if has_control(new) {
             return Err("its header has control characters");
         }
-        let returns = new.iter().filter(|byte| **byte == b'\r').count();
+        let returns = memchr::memchr_iter(b'\r', new).count();
         let came_before = usize::from(new.first() == Some(&b'\n'));
         let comes_next = usize::from(new.last() == Some(&b'\r'));
         if returns + came_before != ends + comes_next

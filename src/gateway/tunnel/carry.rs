@@ -5,6 +5,7 @@
 //! an end only if its framing says so: what breaks off is never ended for the upstream. Fails with what
 //! the client is told; once the answer has begun, the connection breaks instead.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,8 +25,10 @@ use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
-/// What is gathered into one write to the client, and written to the upstream at once of a body that has been
-/// read, at most.
+/// Once so much of an answer has been gathered, it is written to the client. Each write wakes the client up, so
+/// few long ones cost less than many short ones.
+const GATHERED_BYTES: usize = 192 << 10;
+/// What is written to the upstream at once of a body that has been read, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
@@ -257,7 +260,7 @@ impl<'a> Carry<'a> {
     /// Takes what is there already. Tells whether the answer is complete.
     async fn gather(&mut self, body: &mut Pieces) -> pingora::Result<bool> {
         let mut length = body.len();
-        while length < MAX_WRITE_BYTES {
+        while length < GATHERED_BYTES {
             if self.upstream.response_done() {
                 return Ok(true);
             }
@@ -307,8 +310,9 @@ impl<'a> Carry<'a> {
         is_done: bool,
     ) -> Result<(), Failure> {
         let mut tasks = Vec::from_iter(begin);
-        while let Some(chunk) = body.pop() {
-            tasks.push(Part::Body(chunk));
+        if !body.is_empty() {
+            // As one piece: Pingora would copy several into a buffer that it keeps.
+            tasks.push(Part::Body(mem::take(body).join()));
         }
         tasks.extend(is_done.then_some(Part::End));
         let written = self.client.write(tasks).await;

@@ -5,7 +5,7 @@
 //! the upstream's own answer, unless it speaks of our account.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
@@ -179,7 +179,7 @@ async fn ask(
     timeouts: &Timeouts,
 ) -> pingora::Result<()> {
     let opening = session.write_request_header(Box::new(header));
-    deadline::writing(Instant::now() + timeouts.connect, opening).await?;
+    deadline::writing(Instant::now() + timeouts.connect, Duration::MAX, opening).await?;
     // Hints may come before the answer.
     let is_hint =
         |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
