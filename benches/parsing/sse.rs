@@ -1,6 +1,6 @@
-//! ErrorForm the events of a stream apart, in bytes per second.
+//! Framing the events of a stream, in bytes per second.
 //!
-//! Owns how the stream is cut into reads. Refuses to know what its events mean.
+//! Owns how the stream is cut into reads. Does not handle what its events mean (see `stream_state`).
 
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;

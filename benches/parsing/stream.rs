@@ -1,9 +1,8 @@
 //! A chat's stream as OpenAI sends it, of events of [`EVENT_BYTES`] each.
 //!
-//! Owns its text. Refuses to know who reads it.
+//! Owns its text. Does not handle how it is read (see the files beside this one).
 
-/// So long is an event in the middle of a chat, its blank line included: OpenAI fills each up with
-/// noise of its own, so that its length does not tell what it says.
+/// X/// noise of its own, so that its length does not tell what it says.
 pub const EVENT_BYTES: usize = 200;
 
 /// The words that take turns.

@@ -1,12 +1,12 @@
 //! What an answer has used: per event of a stream, and in bytes per second of a large body.
 //!
-//! Owns the bodies. Refuses to know what their counts mean.
+//! Owns the bodies. Does not handle what their counts mean (see `tollgate::openai::usage`).
 
 use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use tollgate::openai::usage::{Members, StreamUsage};
+use tollgate::openai::usage::{StreamUsage, UsageScanner};
 
 use super::stream::data;
 
@@ -25,9 +25,9 @@ pub fn measure(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut tally = StreamUsage::default();
-                tally.see(black_box(data.as_bytes()));
-                assert_eq!(tally.usage().is_some(), tells);
+                let mut stream_usage = StreamUsage::default();
+                stream_usage.see(black_box(data.as_bytes()));
+                assert_eq!(stream_usage.usage().is_some(), tells);
             });
         });
     }
@@ -42,10 +42,10 @@ pub fn measure(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut members = Members::default();
+                let mut scanner = UsageScanner::default();
                 let reads = body.as_bytes().chunks(READ_BYTES);
-                reads.for_each(|read| members.push(black_box(read)));
-                assert!(members.usage().is_some());
+                reads.for_each(|read| scanner.push(black_box(read)));
+                assert!(scanner.usage().is_some());
             });
         });
     }

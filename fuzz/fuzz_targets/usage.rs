@@ -1,4 +1,4 @@
-//! A body tells the same however it is cut, a stream's event no other than a body, and no count is
+//! A body reports the same usage however it is cut, an event of a stream the same as a body, and no count is
 //! out of bounds.
 #![no_main]
 
@@ -6,7 +6,7 @@ mod chunks;
 
 use chunks::{Sizes, chunks};
 use libfuzzer_sys::fuzz_target;
-use tollgate::openai::usage::{MAX_COUNT, MAX_TIER_BYTES, Members, StreamUsage, Usage, whole};
+use tollgate::openai::usage::{MAX_COUNT, MAX_TIER_BYTES, UsageScanner, StreamUsage, Usage, whole};
 
 fuzz_target!(|input: (Sizes, &[u8])| {
     let (sizes, body) = input;
@@ -26,9 +26,9 @@ fuzz_target!(|input: (Sizes, &[u8])| {
 });
 
 fn members<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Option<Usage> {
-    let mut members = Members::default();
-    chunks.into_iter().for_each(|chunk| members.push(chunk));
-    members.usage()
+    let mut scanner = UsageScanner::default();
+    chunks.into_iter().for_each(|chunk| scanner.push(chunk));
+    scanner.usage()
 }
 
 /// Checks that no part is more than its whole, and the whole no more than a few counts make.

@@ -19,7 +19,7 @@ pub fn status(shared: &Shared) -> Value {
     let rules = runtime.rules().iter();
     json!({
         "requests_in_flight": shared.in_flight(),
-        "retries_refused": shared.budget.refused(),
+        "retries_refused": runtime.upstreams().iter().map(|u| u.budget.refused()).sum::<u64>(),
         "upstreams": upstreams.map(|u| upstream(u, now)).collect::<Vec<_>>(),
         "models": rules.map(|r| rule(r, &runtime, now)).collect::<Vec<_>>(),
     })

@@ -5,18 +5,17 @@
 //! of a request is not in its line.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::copy::copy;
 use crate::config::{ChatLog, Mask};
 use crate::observe::masking;
+use crate::openai::json::{Fields, read_fields};
 
 /// What a client may have chosen is cut after so many characters.
 const MAX_NAME_CHARS: usize = 200;
@@ -67,14 +66,17 @@ impl Entry {
     /// `max_line_bytes` of the configuration.
     pub fn write_line(&self, config: &ChatLog, line: &mut Vec<u8>) {
         line.clear();
-        let asked = Asked::read(&self.request);
+        let request = RequestParts::read(&self.request);
         let answer = self.answer.as_ref().map(|body| json_or_text(body));
         let usage = self.usage.as_ref().map(serde_json::Value::to_string);
         let parts = [
-            ("messages", asked.first_of(&["messages", "input", "prompt"])),
-            ("instructions", asked.first_of(&["instructions"])),
-            ("tools", asked.first_of(&["tools"])),
-            ("functions", asked.first_of(&["functions"])),
+            (
+                "messages",
+                request.first_of(&["messages", "input", "prompt"]),
+            ),
+            ("instructions", request.first_of(&["instructions"])),
+            ("tools", request.first_of(&["tools"])),
+            ("functions", request.first_of(&["functions"])),
             ("answer", answer.as_deref()),
             ("usage", usage.as_deref()),
         ];
@@ -181,7 +183,7 @@ fn tail(parts: &[Part<'_>], is_partial: bool, status: u16) -> String {
 }
 
 /// The fields of a request that are written down.
-const ASKED: [&str; 6] = [
+const REQUEST_PARTS: [&str; 6] = [
     "messages",
     "input",
     "prompt",
@@ -190,45 +192,30 @@ const ASKED: [&str; 6] = [
     "functions",
 ];
 
-/// The values of [`ASKED`], by position. Of a field that stands twice, the last.
+/// The values of [`REQUEST_PARTS`], by position. Of a field that stands twice, the last.
 #[derive(Default)]
-struct Asked<'b>([Option<&'b RawValue>; ASKED.len()]);
+struct RequestParts<'b>([Option<&'b RawValue>; REQUEST_PARTS.len()]);
 
-impl<'b> Asked<'b> {
+impl<'b> RequestParts<'b> {
     fn read(body: &'b [u8]) -> Self {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let asked = deserializer.deserialize_map(AskedVisitor);
-        asked.unwrap_or_default()
+        read_fields(&mut deserializer).unwrap_or_default()
     }
 
     fn first_of(&self, names: &[&str]) -> Option<&'b str> {
         let value = |name: &&str| {
-            let position = ASKED.iter().position(|asked| asked == name)?;
-            self.0.get(position).copied().flatten()
+            let position = REQUEST_PARTS.iter().position(|part| part == name)?;
+            let value = self.0.get(position).copied().flatten();
+            value.map(RawValue::get).filter(|json| *json != "null")
         };
-        names.iter().find_map(value).map(RawValue::get)
+        names.iter().find_map(value)
     }
 }
 
-struct AskedVisitor;
-
-impl<'b> Visitor<'b> for AskedVisitor {
-    type Value = Asked<'b>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'b>>(self, mut members: A) -> Result<Asked<'b>, A::Error> {
-        let mut asked = Asked::default();
-        while let Some(name) = members.next_key::<Cow<'b, str>>()? {
-            let position = ASKED.iter().position(|asked| *asked == name);
-            match position.and_then(|position| asked.0.get_mut(position)) {
-                Some(value) => *value = members.next_value::<Option<&RawValue>>()?,
-                None => drop(members.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(asked)
+impl<'b> Fields<'b> for RequestParts<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        let position = REQUEST_PARTS.iter().position(|name| *name == key)?;
+        self.0.get_mut(position)
     }
 }
 

@@ -38,7 +38,7 @@ impl Until {
 pub struct Attempts {
     attempts: IntCounterVec,
     ejections: IntCounterVec,
-    retries_refused: IntCounter,
+    retries_refused: IntCounterVec,
     held: IntCounterVec,
     /// Those of `held`, by position.
     held_until: [IntCounter; Until::ALL.len()],
@@ -73,9 +73,12 @@ impl Attempts {
                 ),
                 &["upstream", "kind"],
             )?,
-            retries_refused: IntCounter::new(
-                "tollgate_retries_refused_total",
-                "Further attempts that the retry budget did not allow.",
+            retries_refused: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_retries_refused_total",
+                    "Further attempts that the upstream's retry budget did not allow.",
+                ),
+                &["upstream"],
             )?,
             held_until: Until::ALL.map(|until| held.with_label_values(&[until.name()])),
             held,
@@ -93,7 +96,8 @@ impl Attempts {
         ]
     }
 
-    /// Makes the counters of an upstream: of these verdicts, and of ejections of these kinds.
+    /// Makes the counters of an upstream: of these verdicts, of ejections of these kinds, and of refused
+    /// retries.
     pub(super) fn begin(
         &self,
         upstream: &str,
@@ -106,6 +110,7 @@ impl Attempts {
         for kind in ejected {
             self.ejections.with_label_values(&[upstream, kind]);
         }
+        self.retries_refused.with_label_values(&[upstream]);
     }
 
     /// Counts an attempt, by what came of it.
@@ -120,9 +125,9 @@ impl Attempts {
         self.ejections.with_label_values(&[upstream, kind]).inc();
     }
 
-    /// Counts an attempt that the budget did not allow.
-    pub fn retry_refused(&self) {
-        self.retries_refused.inc();
+    /// Counts an attempt that the upstream's budget did not allow.
+    pub fn retry_refused(&self, upstream: &str) {
+        self.retries_refused.with_label_values(&[upstream]).inc();
     }
 
     /// Counts an answer that has begun, by what ended the holding back.

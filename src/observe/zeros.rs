@@ -94,6 +94,7 @@ mod tests {
             r#"tollgate_answers_broken_total{cause="upstream_cut",endpoint="responses",rule="gpt-4o",upstream="far"} 0"#,
             r#"tollgate_attempts_total{upstream="far",verdict="key_refused"} 0"#,
             r#"tollgate_ejections_total{kind="target",upstream="far"} 0"#,
+            r#"tollgate_retries_refused_total{upstream="far"} 0"#,
             r#"tollgate_tokens_total{kind="output",rule="gpt-4o",upstream="far"} 0"#,
             r#"tollgate_usage_total{source="none",rule="gpt-4o",upstream="far"} 0"#,
         ] {

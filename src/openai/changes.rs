@@ -1,9 +1,8 @@
-//! What is changed in a stream of events that otherwise passes as it came.
+//! Changes to a stream of events that otherwise passes as it came.
 //!
-//! Owns the list of changes: ranges of the stream, in its order, and what takes their place. The
-//! observers of a stream add to it; whoever keeps the bytes applies it. Does not handle why something
-//! is changed (see `rewrite` and `hidden_usage`). Never fails: an event whose data stands in several
-//! lines keeps its data as it is.
+//! Owns the list of changes: ranges of the stream, in its order, and their replacements. The observers of a
+//! stream add to it; the code that keeps the bytes applies it. Does not decide what is changed (see `rewrite`
+//! and `hidden_usage`). Never fails: an event whose data has several lines keeps its data as it is.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
 //! How an upstream differs from api.openai.com, as data.
 //!
-//! Owns each dialect's traits and what they mean for a request: where the API stands on a server,
-//! the path of an operation, the header that carries the key. A provider that is shaped like OpenAI
-//! needs no row here: `openai_compatible` and the operator's own settings say what is different.
-//! Nothing elsewhere asks which vendor it talks to.
+//! Owns each dialect's traits and what they mean for a request: the base path of the API, the path of an
+//! operation, the header with the key. A provider that is like OpenAI needs no row here:
+//! `openai_compatible` and the operator's settings are enough. Does not handle a provider's errors and usage
+//! (see `upstream_error` and `usage`). Fails for a name that has no row.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};

@@ -1,10 +1,10 @@
-//! A key that an upstream says again.
+//! Our key in what an upstream sends back.
 //!
-//! Some servers, and what stands in front of them, put the key that they were asked with into their errors
-//! and headers. It is known, so it is masked wherever it stands, plain or escaped as JSON allows, by as many
-//! `*` as it has bytes: lengths stay true. Owns finding it, also across the pieces of a body. Does not handle
-//! which parts of an answer are looked through: the steps of `gateway` do, and only where something has gone
-//! wrong. What only looks like a key is hidden by `chatlog`. Never fails.
+//! Some servers, and proxies in front of them, put the key of the request into their errors and headers. The
+//! key is known, so it is masked wherever it stands, plain or escaped as JSON allows, by as many `*` as it
+//! has bytes: lengths stay true. Owns finding it, also across the pieces of a body. Does not decide which
+//! parts of an answer are searched (see `gateway::exchange`), nor mask what only looks like a key (see
+//! `chatlog`). Never fails.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};

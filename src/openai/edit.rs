@@ -1,19 +1,18 @@
 //! Changes to a request's body, at its top level.
 //!
-//! Owns leaving out, renaming, setting and adding fields; what is not touched passes byte for
-//! byte, for no tree is built. Refuses to know which target wants which change, and looks below
-//! the top level only into the list of `stop`. Fails where the body is no object, where a key is
-//! not text, and beyond [`MAX_FIELDS`] fields.
+//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, for no tree is
+//! built. Below the top level only the list of `stop` is read. Does not decide which target wants which
+//! change (see `config`). Fails where the body is no object, where a key is not text, and beyond
+//! [`MAX_FIELDS`] fields.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer as _, Serialize};
+use serde::Serialize;
+use serde::de::Error as _;
+use serde_json::Error;
 use serde_json::value::RawValue;
-use serde_json::{Deserializer, Error};
 
-use super::json::place_in;
+use super::json::{Text, entries, inside, items, range_in, string};
 
 /// More fields than this are refused: they are listed in memory, and no API knows a hundred.
 pub const MAX_FIELDS: usize = 4096;
@@ -53,7 +52,7 @@ impl Edits {
     pub fn apply(&self, body: &[u8]) -> Result<Vec<u8>, Error> {
         let mut fields = Fields::read(body)?;
         for (name, value) in &self.default {
-            if !fields.says(name) {
+            if !fields.is_set(name) {
                 fields.set(name, value)?;
             }
         }
@@ -78,11 +77,11 @@ struct Field<'b> {
     /// Its name, without escapes.
     name: Cow<'b, str>,
     /// Its key as written, quotes included.
-    key: Cow<'b, [u8]>,
+    key: Cow<'b, str>,
     /// The colon, with the whitespace around it.
     colon: &'b [u8],
     /// Its value as written.
-    value: Cow<'b, [u8]>,
+    value: Cow<'b, str>,
 }
 
 /// The fields of a body in their order; a name may stand there more than once.
@@ -90,20 +89,36 @@ struct Fields<'b>(Vec<Field<'b>>);
 
 impl<'b> Fields<'b> {
     fn read(body: &'b [u8]) -> Result<Self, Error> {
-        let mut deserializer = Deserializer::from_slice(body);
-        let fields = deserializer.deserialize_map(TopLevel(body))?;
-        deserializer.end()?;
-        Ok(fields)
+        let mut fields = Vec::new();
+        entries(body, |key: &'b RawValue, value| {
+            if fields.len() == MAX_FIELDS {
+                let refusal = format_args!("more than {MAX_FIELDS} fields");
+                return Err(Error::custom(refusal));
+            }
+            let (key, value) = (key.get(), value.get());
+            // Both borrow from the body, and what stands between them is the colon.
+            let range = |text: &str| range_in(body, text.as_bytes());
+            let colon = body.get(range(key).end..range(value).start);
+            let Text(name) = serde_json::from_str(key)?;
+            fields.push(Field {
+                name,
+                key: Cow::Borrowed(key),
+                colon: colon.unwrap_or(b":"),
+                value: Cow::Borrowed(value),
+            });
+            Ok(())
+        })?;
+        Ok(Self(fields))
     }
 
     fn named(&mut self, name: &str) -> impl Iterator<Item = &mut Field<'b>> {
         self.0.iter_mut().filter(move |field| field.name == name)
     }
 
-    /// Whether a field of this name says more than null.
-    fn says(&self, name: &str) -> bool {
+    /// Whether there is a field of this name that is not null.
+    fn is_set(&self, name: &str) -> bool {
         let mut fields = self.0.iter();
-        fields.any(|field| field.name == name && *field.value != *b"null")
+        fields.any(|field| field.name == name && field.value != "null")
     }
 
     fn remove(&mut self, name: &str) {
@@ -115,15 +130,15 @@ impl<'b> Fields<'b> {
         self.remove(name);
         self.0.push(Field {
             name: Cow::Borrowed(name),
-            key: Cow::Owned(serde_json::to_vec(name)?),
+            key: Cow::Owned(serde_json::to_string(name)?),
             colon: b":",
-            value: Cow::Owned(serde_json::to_vec(value)?),
+            value: Cow::Owned(serde_json::to_string(value)?),
         });
         Ok(())
     }
 
     fn add_stop(&mut self, words: &[String]) -> Result<(), Error> {
-        if !self.says("stop") {
+        if !self.is_set("stop") {
             return self.set("stop", &words);
         }
         for field in self.named("stop") {
@@ -138,13 +153,13 @@ impl<'b> Fields<'b> {
         if from == to || self.named(from).next().is_none() {
             return Ok(());
         }
-        if self.says(to) {
+        if self.is_set(to) {
             self.remove(from);
             return Ok(());
         }
         // What is left of that name is null, and no name should come out twice.
         self.remove(to);
-        let key = serde_json::to_vec(to)?;
+        let key = serde_json::to_string(to)?;
         for field in self.named(from) {
             field.name = Cow::Borrowed(to);
             field.key = Cow::Owned(key.clone());
@@ -161,9 +176,9 @@ impl<'b> Fields<'b> {
             if nth > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(&field.key);
+            out.extend_from_slice(field.key.as_bytes());
             out.extend_from_slice(field.colon);
-            out.extend_from_slice(&field.value);
+            out.extend_from_slice(field.value.as_bytes());
         }
         out.push(b'}');
         out
@@ -172,86 +187,32 @@ impl<'b> Fields<'b> {
 
 /// The list that `stop` becomes with our words, or nothing where it stays as it is. The client's
 /// own elements keep their bytes.
-fn with_words(stop: &[u8], words: &[String]) -> Result<Option<Vec<u8>>, Error> {
-    let elements = match stop {
-        [b'"', ..] => stop,
-        [b'[', elements @ .., b']'] => elements,
+fn with_words(stop: &str, words: &[String]) -> Result<Option<String>, Error> {
+    let elements = match stop.as_bytes().first() {
+        Some(b'"') => stop,
+        Some(b'[') => inside(stop),
         _ => return Ok(None),
     };
-    let mut list = [b"[", elements, b"]"].concat();
-    let missing = Deserializer::from_slice(&list).deserialize_seq(Missing(words))?;
+    let mut list = ["[", elements, "]"].concat();
+    let mut missing: Vec<&str> = words.iter().map(String::as_str).collect();
+    items(&list, |element| {
+        // What is no string, or no text, is none of our words.
+        if let Some(word) = string(element) {
+            missing.retain(|ours| *ours != word);
+        }
+        Ok::<(), Error>(())
+    })?;
     if missing.is_empty() {
         return Ok(None);
     }
     list.pop();
     if !elements.trim_ascii().is_empty() {
-        list.push(b',');
+        list.push(',');
     }
-    let ours = serde_json::to_vec(&missing)?;
-    list.extend_from_slice(ours.strip_prefix(b"[").unwrap_or_default());
+    let ours = serde_json::to_string(&missing)?;
+    list.push_str(ours.strip_prefix('[').unwrap_or_default());
     Ok(Some(list))
 }
-
-/// Reads the fields of the body that it holds.
-struct TopLevel<'b>(&'b [u8]);
-
-impl<'b> Visitor<'b> for TopLevel<'b> {
-    type Value = Fields<'b>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    /// `serde_json` gives keys as raw values too. Both borrow from the body, so the difference of
-    /// addresses is their offset, and what stands between them is the colon.
-    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Fields<'b>, A::Error> {
-        let mut fields = Vec::new();
-        while let Some((key, value)) = map.next_entry::<&'b RawValue, &'b RawValue>()? {
-            if fields.len() == MAX_FIELDS {
-                let refusal = format_args!("more than {MAX_FIELDS} fields");
-                return Err(A::Error::custom(refusal));
-            }
-            let (key, value) = (key.get(), value.get());
-            let place = |text: &str| place_in(self.0, text.as_bytes());
-            let colon = self.0.get(place(key).end..place(value).start);
-            let Text(name) = serde_json::from_str(key).map_err(A::Error::custom)?;
-            fields.push(Field {
-                name,
-                key: Cow::Borrowed(key.as_bytes()),
-                colon: colon.unwrap_or(b":"),
-                value: Cow::Borrowed(value.as_bytes()),
-            });
-        }
-        Ok(Fields(fields))
-    }
-}
-
-/// Finds those of our words that a list does not have, without keeping the list.
-struct Missing<'w>(&'w [String]);
-
-impl<'b, 'w> Visitor<'b> for Missing<'w> {
-    type Value = Vec<&'w str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<Vec<&'w str>, A::Error> {
-        let mut missing: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        while let Some(element) = list.next_element::<&RawValue>()? {
-            // What is no string, or no text, is none of our words.
-            let element = Some(element.get()).filter(|element| element.starts_with('"'));
-            if let Some(Ok(Text(word))) = element.map(serde_json::from_str) {
-                missing.retain(|ours| *ours != word);
-            }
-        }
-        Ok(missing)
-    }
-}
-
-/// What a JSON string says, borrowed unless it holds escapes.
-#[derive(Deserialize)]
-struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
 
 #[cfg(test)]
 mod tests {

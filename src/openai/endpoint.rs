@@ -1,9 +1,8 @@
 //! The paths that we serve.
 //!
-//! Owns which path is which endpoint and which methods it takes, and which paths open a socket.
-//! Decided once, from the path as it was sent: nothing is rebuilt or normalised, and a path that
-//! others might normalise is refused. Unknown paths give `None`. What passes unread and may need
-//! permission is in `privileges`.
+//! Owns which path is which endpoint, its methods, and which paths open a WebSocket. This is decided once,
+//! from the path as it was sent: nothing is normalised, and a path that others might normalise is refused.
+//! Does not handle operations that pass unread (see `privileges`). An unknown path gives `None`.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -32,9 +31,9 @@ pub struct Exchange {
     pub path: &'static str,
     /// What the events of its streams are.
     pub stream: Stream,
-    /// How an answer of this endpoint tells, in a stream, that something broke.
+    /// The form of an error in a stream of this endpoint.
     pub stream_error: StreamError,
-    /// Whether its answer comes as a stream or as one, as it is asked for, and either can be made of the
+    /// Whether its answer is a stream or not, as the request wants it, and either can be made of the
     /// other.
     pub has_both_forms: bool,
     /// Whether it is text that goes in, so that its tokens can be estimated.

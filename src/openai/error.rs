@@ -1,7 +1,8 @@
 //! Errors in the form that OpenAI's clients read.
 //!
-//! Owns the body `{"error":{message,type,param,code}}`, all four keys always there, and the events
-//! that carry one within a stream. Refuses to know which failures exist.
+//! Owns the body `{"error":{message,type,param,code}}`, with all four keys always there, and the events that
+//! carry an error within a stream. Does not handle which failures exist (see `gateway::failure`). Cannot
+//! fail.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -86,14 +87,13 @@ impl ApiError {
     }
 }
 
-/// Gives an upstream's error the four keys that clients read, and leaves what else it says; `None`
-/// for what is no error in any form that we know. A provider's own name for what the client calls a
-/// model is nobody's business but ours.
+/// Gives an upstream's error the four keys that clients read, and keeps its other members; `None` for a
+/// body that is no error in any known form. The provider's own name of a deployment is removed.
 pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
     let mut answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let mut error = match answer.remove("error") {
         Some(Value::Object(error)) => error,
-        // What stands in front of the API says it without an envelope.
+        // Proxies in front of the API send it without an envelope.
         _ => answer,
     };
     let said = error.get("message").and_then(Value::as_str)?.to_owned();
@@ -108,7 +108,7 @@ pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
     };
     let (code, param, message) = match code {
         "DeploymentNotFound" => {
-            // Whatever else it says may name the deployment again.
+            // Its other members may name the deployment again.
             error.clear();
             (
                 Some("model_not_found"),

@@ -1,9 +1,8 @@
-//! How many tokens there may be, where nobody tells.
+//! An estimate of tokens, for answers that report no usage.
 //!
-//! Owns finding the texts in what passes and counting their tokens. Refuses to know when an estimate is
-//! wanted, and for whom: what is counted is what the tokenizer of OpenAI's newer models makes of it;
-//! other models' are within a fifth of that for most texts. Never fails: what cannot be read says
-//! nothing.
+//! Owns finding the texts in what passes, and counting their tokens with the tokenizer of OpenAI's newer
+//! models; the counts of other models differ by less than a fifth for most texts. Does not decide when an
+//! estimate is needed (see `gateway::settle`). Never fails: what cannot be read has no tokens.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -23,11 +22,11 @@ const MAX_WORD_BYTES: usize = 512;
 /// What a token is on average.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
-/// A message takes a few tokens besides what it says.
+/// A message takes a few tokens besides its text.
 const TOKENS_PER_MESSAGE: u64 = 4;
 
-/// What the members are called whose strings a model has said.
-const SAID: [&[u8]; 9] = [
+/// The members with the output of a model.
+const OUTPUT_MEMBERS: [&[u8]; 9] = [
     b"content",
     b"text",
     b"arguments",
@@ -42,7 +41,7 @@ const SAID: [&[u8]; 9] = [
 static COLON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\":"));
 static ROLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"role\""));
 
-/// A text that is to be counted, or as much of it as tells about the rest.
+/// A text that is to be counted, or a sample of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// As it stands within the quotes of JSON.
@@ -52,7 +51,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Adds what a model says in an event, or in a whole answer.
+    /// Adds the output of a model in an event, or in a whole answer.
     pub fn add_answer(&mut self, json: &[u8]) {
         texts(json, |text| self.add(text));
     }
@@ -76,7 +75,7 @@ impl Sample {
         }
     }
 
-    /// Notes that it was taken from `seen` of `length` bytes, and that the others say as much.
+    /// Scales it from `seen` bytes to `length`, as if the other bytes had as much text.
     pub fn scale(&mut self, seen: usize, length: usize) {
         let (seen, length) = (seen.max(1) as u128, length as u128);
         let bytes = u128::from(self.bytes) * length / seen;
@@ -103,7 +102,7 @@ impl Sample {
         u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
-    /// The same, from its length alone.
+    /// A rough count, from its length alone.
     pub fn rough_tokens(&self) -> u64 {
         self.bytes / BYTES_PER_TOKEN
     }
@@ -139,7 +138,7 @@ pub(super) fn texts(json: &[u8], mut on: impl FnMut(&[u8])) {
         let head = json.get(..colon).unwrap_or_default();
         let rest = json.get(colon + 2..).unwrap_or_default();
         let value = rest.trim_ascii_start();
-        let name = SAID.into_iter().find(|name| {
+        let name = OUTPUT_MEMBERS.into_iter().find(|name| {
             head.strip_suffix(*name)
                 .is_some_and(|before| before.ends_with(b"\""))
         });
@@ -161,7 +160,7 @@ pub(super) fn texts(json: &[u8], mut on: impl FnMut(&[u8])) {
 /// A longer request is looked through at once, so that it need not be kept.
 const MAX_KEPT_BYTES: usize = 64 << 10;
 
-/// What a request asks with, so that its tokens can be counted if nobody tells them.
+/// The text of a request, so that its tokens can be counted if the upstream does not report them.
 #[derive(Clone, Debug)]
 pub enum Prompt {
     /// The request itself.
@@ -199,7 +198,7 @@ impl Prompt {
         }
     }
 
-    /// The same, from its length alone.
+    /// A rough count, from its length alone.
     pub fn rough_tokens(&self) -> u64 {
         match self {
             Self::Body(body) => body.len() as u64 / BYTES_PER_TOKEN,

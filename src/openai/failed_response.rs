@@ -1,16 +1,16 @@
 //! The event that ends a stream of `/v1/responses` which has broken.
 //!
-//! Owns `response.failed`: what there was of the response, in the shape that its published type asks for, with
-//! the error in it. What there was is gathered by `gather`; where there was no response, the event is that of
-//! `error`. Never fails.
+//! Owns `response.failed`: what had come of the response (see `aggregate`), in the shape that its published
+//! type asks for, with the error in it. Where no response had come, the event is that of `error`. Never
+//! fails.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::aggregate::walk::{Fault, member, members, quoted, with};
 use super::endpoint::StreamError;
 use super::error::ApiError;
+use super::json::{WalkError, members, push_member, quoted, replace_members};
 
 static SEQUENCE_NUMBER: LazyLock<Finder<'static>> =
     LazyLock::new(|| Finder::new(b"\"sequence_number\""));
@@ -54,14 +54,18 @@ impl BrokenResponse<'_> {
     }
 
     /// The response as it has failed. Fails for one that has no id.
-    fn failed(&self, response: &str, error: &ApiError) -> Result<String, Fault> {
+    fn failed(&self, response: &str, error: &ApiError) -> Result<String, WalkError> {
         let shared = SHARED_CODES
             .into_iter()
             .find(|code| error.code == Some(code));
-        let mut told = String::from("{");
-        member(&mut told, "code", &quoted(shared.unwrap_or(SERVER_ERROR)));
-        member(&mut told, "message", &quoted(&error.message));
-        told.push('}');
+        let mut failure = String::from("{");
+        push_member(
+            &mut failure,
+            "code",
+            &quoted(shared.unwrap_or(SERVER_ERROR)),
+        );
+        push_member(&mut failure, "message", &quoted(&error.message));
+        failure.push('}');
         let (model, created) = (quoted(self.model), self.created.to_string());
         let needed = [
             ("object", "\"response\""),
@@ -88,12 +92,12 @@ impl BrokenResponse<'_> {
             Ok(())
         })?;
         if !has_id {
-            return Err(Fault::Malformed);
+            return Err(WalkError::Malformed);
         }
-        let mut replaced = vec![("status", "\"failed\""), ("error", told.as_str())];
+        let mut replaced = vec![("status", "\"failed\""), ("error", failure.as_str())];
         let lacking = needed.into_iter().zip(lacks).filter(|(_, lacks)| *lacks);
         replaced.extend(lacking.map(|(needed, _)| needed));
-        with(response, &replaced)
+        replace_members(response, &replaced)
     }
 }
 

@@ -1,31 +1,31 @@
-//! Which headers of a client's may be forwarded at all.
+//! Which of a client's headers may be forwarded at all.
 //!
-//! Owns what a header is about where that keeps it from every upstream, and the list of others that
-//! an operator adds for one. `gateway::headers` has those that pass without being asked for. Fails
-//! for what must not be on such a list, and says why.
+//! Owns the headers that no upstream may see, with the reason, and the list of other headers that an operator
+//! adds for an upstream. Does not handle the headers that pass by default (see `gateway::headers`). Fails for
+//! a header that must not be on such a list, and says why.
 
 use std::borrow::Cow;
 
 use http::HeaderName;
 
-/// As many names and prefixes are taken for one upstream.
+/// The most names and prefixes of one upstream.
 pub const MAX_FORWARDED: usize = 64;
 
 /// Why a header is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// It shows who the client is, or which account pays.
+    /// It identifies the client, or the account that pays.
     Credential,
     /// It says where the body ends or how it is encoded, or is about this connection alone.
     Connection,
-    /// It tells of the client's network, or of proxies.
+    /// It describes the client's network, or proxies.
     Forwarding,
     /// It is for gateways among themselves.
     Gateway,
 }
 
 impl About {
-    /// What the operator is told.
+    /// The message for the operator.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Credential => "carries a credential, or chooses the account: that is for `keys`",
@@ -36,8 +36,8 @@ impl About {
     }
 }
 
-/// What a header is about that no upstream sees, given its name in lower case; also one that a server
-/// may read as such.
+/// The reason for which no upstream sees a header, given its name in lower case; also for a name that a
+/// server may read as such.
 pub fn withheld(name: &str) -> Option<About> {
     let name = &*as_read(name);
     const PREFIXES: [(&str, About); 5] = [

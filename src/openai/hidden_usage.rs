@@ -1,17 +1,17 @@
 //! The usage in a stream whose client has not asked for it.
 //!
-//! Owns finding what is kept from such a client: an event that is there for the usage alone, and the
-//! member in all others. Every other byte passes. Refuses to know who asked for it. Never fails: an
-//! event of no known shape has nothing to be kept back.
+//! Owns finding what such a client must not see: an event that has nothing but the usage, and the member in
+//! all other events. Every other byte passes. Does not decide which client that is (see
+//! `gateway::exchange::outgoing`). Never fails: an event of an unknown shape has nothing to hide.
 
 use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{Object, as_it_stands, place_in, says};
+use super::json::{Object, is_truthy, keep_null, range_in};
 
-/// How nearly every event of such a stream says that the usage is still to come.
+/// In nearly every event of such a stream: the usage is still to come.
 const NOT_YET: &[u8] = b",\"usage\":null";
 const PADDING: &[u8] = b",\"obfuscation\":\"";
 const KEY: &[u8] = b"\"usage\"";
@@ -27,8 +27,8 @@ pub enum HiddenUsage {
     All,
 }
 
-/// What of an event's data the client has not asked for; `key` is where a usage is mentioned first in it
-/// (see `usage::find_key`).
+/// The part of an event's data that the client has not asked for; `key` is the position of its first key
+/// `usage` (see `usage::find_key`).
 pub fn find(data: &[u8], key: usize) -> HiddenUsage {
     let comma = key.saturating_sub(1);
     let rest = data.get(comma..).unwrap_or_default();
@@ -54,7 +54,7 @@ fn is_end(rest: &[u8]) -> bool {
 
 #[derive(Deserialize)]
 struct Chunk<'b> {
-    #[serde(borrow, default, deserialize_with = "as_it_stands")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     usage: Option<&'b RawValue>,
     #[serde(borrow)]
     choices: Option<&'b RawValue>,
@@ -64,11 +64,11 @@ fn parse(data: &[u8]) -> Option<HiddenUsage> {
     let text = str::from_utf8(data).ok()?;
     let Object(chunk): Object<Chunk<'_>> = serde_json::from_str(text).ok()?;
     let usage = chunk.usage?.get();
-    let has_choices = says(Some(chunk.choices?));
+    let has_choices = is_truthy(Some(chunk.choices?));
     if usage.starts_with('{') && !has_choices {
         return Some(HiddenUsage::All);
     }
-    let Range { start, end } = place_in(data, usage.as_bytes());
+    let Range { start, end } = range_in(data, usage.as_bytes());
     let before = data.get(..start)?.trim_ascii_end().strip_suffix(b":")?;
     let before = before.trim_ascii_end().strip_suffix(KEY)?.trim_ascii_end();
     let after = data.get(end..)?;

@@ -1,16 +1,26 @@
-//! The OpenAI wire: what goes over it, without any I/O.
+//! The OpenAI wire, without any I/O.
 //!
-//! `endpoint` names the paths, `privileges` what of the rest needs permission, `forwarding` which headers of a
-//! client's never pass. Of a request, `request` reads JSON and `form` forms, `slot` is where either names
-//! its model, `model_name` what can be its name, `references` finds what else is named there, `streaming` asks for a stream or for none, `edit` changes what a target wants changed. Of an
-//! answer, `sniff` tells what it is by its first bytes, `sse` tells the events of a stream apart, `progress`
-//! says what each means, `usage` what was used; `estimate` says what may have been used, from what `said`
-//! counts; `unasked` finds what of that is not for the client; `gather` makes one answer of a stream and
-//! `unfold` a stream of one; `error` reads what went wrong, `echo` masks the key in it, and `ratelimit` what is left and how long to
-//! wait, `verdict` says what is done about it; `rewrite` changes names and first words. `shape` is what they
-//! share of reading JSON, `patches` of changing bytes. `error` gives errors their form, `failed` a response
-//! that broke; `models` lists, `websocket` what we say over sockets; `dialect` says how providers differ, and
-//! `providers` knows their hosts. Does not handle sockets or configuration, and does not use Pingora.
+//! Paths and headers: `endpoint` has the paths that we serve, `privileges` the operations that need
+//! permission, `forwarding` the client's headers that never pass.
+//!
+//! Requests: `request` reads JSON and `form` multipart forms. `slot` is where a body names its model,
+//! `model_name` what a name may be, `references` what else a body may name. `streaming` turns a stream on or
+//! off, `edit` makes a target's changes.
+//!
+//! Answers: `sniff` tells a body's type by its first bytes. `sse` splits a stream into events,
+//! `stream_state` says what each means. `usage` reads what was used, `estimate` and `text_sample` estimate
+//! it where the upstream does not report it, and `hidden_usage` finds a usage that the client did not ask
+//! for. `aggregate` makes one answer of a stream, `synthesize` a stream of one answer. `rewrite` changes
+//! model names and adds a prefix; `changes` and `patches` apply such changes to bytes. `models` reads and
+//! writes lists of models.
+//!
+//! Failures: `upstream_error` reads an error, `verdict` decides what it means, `ratelimit` how long to
+//! wait. `echo` masks our key in what an upstream sends back. `error` writes errors for clients,
+//! `failed_response` ends a stream of `/v1/responses` that broke.
+//!
+//! The rest: `json` reads and writes JSON without a tree. `dialect` says how upstreams differ, `providers`
+//! lists their hosts, `websocket` has the frames that we write. Does not handle sockets or configuration,
+//! and does not use Pingora.
 
 pub mod aggregate;
 pub mod changes;

@@ -1,8 +1,9 @@
-//! What can be a model's name.
+//! What a model's name may be.
 //!
-//! Owns the one check for every way in which a request names one: a member of JSON, a part of a form, a query.
-//! A name becomes a part of paths, log lines and decisions, so one that another reader may take for something
-//! else, or for nothing, is refused. Does not know which models there are (`routing`). Fails with what is wrong.
+//! Owns the one check for every place that names a model: a member of JSON, a part of a form, a query. A name
+//! becomes a part of paths, log lines and decisions, so a name that another reader may take for something
+//! else, or for nothing, is refused. Does not handle which models exist (see `routing`). Fails with what is
+//! wrong.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! Lists of models, as they go over the wire.
 //!
-//! Owns reading an upstream's list, in the shapes that servers give it, and writing ours. Who may see what is
-//! decided in `gateway::models`. Fails for what is no list; an entry that is no model is left out.
+//! Owns reading an upstream's list, in the shapes that servers use, and writing ours. Does not decide which
+//! client sees which model (see `gateway::models`). Fails for JSON that is no list; an entry that is no model
+//! is skipped.
 
 use std::borrow::Cow;
 
@@ -9,14 +10,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::aggregate::walk::{Fault, is_array, is_null, items};
-use super::json::{as_it_stands, object, string};
+use super::json::{WalkError, is_array, is_null, items, keep_null, object, string};
 
 /// More models of one list than this are left out.
 pub const MAX_MODELS: usize = 10_000;
-/// A longer id is no model's, and a longer owner is not told.
+/// A longer id is no model's, and a longer owner is dropped.
 const MAX_ID_BYTES: usize = 256;
-/// Who owns a model of which we are not told.
+/// The owner of a model whose list names none.
 const OWNER: &str = "tollgate";
 
 /// One model of a list.
@@ -42,11 +42,11 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
             }
             match models.len() < MAX_MODELS {
                 true => Ok(()),
-                false => Err(Fault::TooLarge),
+                false => Err(WalkError::TooLarge),
             }
         });
         // What is there of a list that is too long is its beginning.
-        if read == Err(Fault::Malformed) {
+        if read == Err(WalkError::Malformed) {
             return None;
         }
         if !models.is_empty() {
@@ -61,9 +61,9 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
 fn lists(body: &RawValue) -> Option<Vec<&str>> {
     #[derive(Deserialize)]
     struct Answer<'b> {
-        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        #[serde(borrow, default, deserialize_with = "keep_null")]
         data: Option<&'b RawValue>,
-        #[serde(borrow, default, deserialize_with = "as_it_stands")]
+        #[serde(borrow, default, deserialize_with = "keep_null")]
         models: Option<&'b RawValue>,
     }
     if is_array(body) {
@@ -102,7 +102,7 @@ fn read_model(entry: &RawValue) -> Option<Model> {
     // With some servers a name is all that a model has; where there are both, it is for people.
     let mut ids = [entry.id, entry.name].into_iter().flatten();
     let id = ids.find_map(|id| string(id).filter(is_id))?;
-    // The account of a model that was made in one is nobody's business but its owner's.
+    // The account that owns a model is private.
     let is_account = |owner: &str| owner.starts_with("org-") || owner.starts_with("user-");
     let is_owner = |owner: &Cow<'_, str>| owner.len() <= MAX_ID_BYTES && !is_account(owner);
     let owner = entry.owned_by.and_then(string).filter(is_owner);

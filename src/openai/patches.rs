@@ -1,7 +1,7 @@
-//! Changes to bytes that are passed on otherwise as they came.
+//! Changes to bytes that otherwise pass as they came.
 //!
-//! Owns putting something else in the place of ranges of them. Refuses to know why. Cannot fail: what
-//! lies outside of the bytes changes nothing.
+//! Owns replacing ranges of bytes. Does not decide what is changed (see `request`, `streaming`, `rewrite`).
+//! Cannot fail: a range outside the bytes changes nothing.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! Which operations reach beyond the request that makes them.
 //!
-//! Owns the table of what hands out keys, starts calls that go past us, administers an account or
-//! reports on all of it, and which setting allows each. `endpoint` has the paths that we serve,
-//! `gateway::tunnel` asks before anything passes. An operation that is in no row needs no
+//! Owns the table of operations that hand out keys, start calls that bypass the gateway, administer an account
+//! or report on all of it, and the setting that allows each. Does not handle the paths that we serve (see
+//! `endpoint`), nor the refusal (see `gateway::tunnel`). Never fails: an operation without a row needs no
 //! privilege.
 
 use http::Method;

@@ -1,7 +1,7 @@
-//! The hosts of providers, which are no gateways and are spoken to over https with a key.
+//! The hosts of providers, which are no gateways and are called over https with a key.
 //!
-//! Owns the list. What is not on it may be anything: a gateway, an engine, a provider that is not known
-//! here. Does not handle how a provider is spoken to (see `dialect`).
+//! Owns the list. A host that is not on it may be anything: a gateway, an engine, an unknown provider. Does
+//! not handle how a provider is called (see `dialect`). Never fails.
 
 /// Hosts, and whatever stands below them. A cloud's own domain is not here: anything may run there.
 static HOSTS: [&str; 43] = [

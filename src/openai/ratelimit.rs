@@ -1,8 +1,8 @@
-//! What an upstream's answer tells of waiting, and of what is left of its limits.
+//! How long an upstream asks us to wait, and what is left of its limits.
 //!
-//! Owns where servers write these, and in which forms. Refuses to know whose limits they are, and
-//! what is done about them. Never fails: what is missing or cannot be read is not known, and
-//! nothing makes us wait longer than a day.
+//! Owns the headers and messages in which servers say so, and their formats. Does not handle whose limits they
+//! are, nor what follows (see `upstreams`). Never fails: what is missing or cannot be read is not known, and
+//! no wait is longer than a day.
 
 use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// From here on, what should be a number of seconds until a reset is a time, in seconds since 1970.
 const TIME_SECONDS: f64 = 1e9;
 
-/// As many words may tell one wait: `1 minute 2 seconds`.
+/// The most words of one wait: `1 minute 2 seconds`.
 const MAX_WORDS: usize = 4;
 
 /// What comes before the wait in a message.
@@ -105,14 +105,14 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// What is left of one allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// As many requests or tokens can still be had.
+    /// The requests or tokens that are left.
     pub remaining: u64,
     /// Until it is whole again, at most 24 h; zero if it should be already, `None` if that is not
     /// known.
     pub resets_in: Option<Duration>,
 }
 
-/// What an answer says is left of the limits on the key that it was asked with.
+/// What is left, by an answer, of the limits on the key of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headroom {
     /// Of requests, if that is known.
@@ -153,7 +153,7 @@ impl Headroom {
 }
 
 /// How long the message of an error asks us to wait, as in `Please try again in 11.054s.`, at
-/// most 24 h; the last place that says so counts, since what is quoted of the request comes before.
+/// most 24 h; the last place counts, since a quotation of the request comes before it.
 pub fn wait_in_message(message: &str) -> Option<Duration> {
     let message = message.to_ascii_lowercase();
     let places = BEFORE_WAIT.iter().flat_map(|before| {

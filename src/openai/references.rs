@@ -1,16 +1,18 @@
 //! What a request names besides its model.
 //!
-//! Owns the table of fields that name another model, or something that the provider's account has stored,
+//! Owns the table of fields that name another model, or something that is stored in the provider's account,
 //! and finding one of them in JSON, without a tree, or by the name of a form's part. A tenant that is
-//! `strict` may use none of them. Does not handle what follows (`gateway::failure`), nor the `model` itself
-//! (`request`). A field that is null or empty names nothing. Fails for nothing: what is no JSON names nothing.
+//! `strict` may use none of them. Does not handle what follows (see `gateway::failure`), nor the `model`
+//! itself (see `request`). A field that is null or empty names nothing. Never fails: what is not JSON names
+//! nothing.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
+use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+
+use super::json::Text;
 
 /// What a field names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,7 +296,7 @@ impl<'b> Visitor<'b> for Look<'_> {
     }
 
     fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = object.next_key()? {
+        while let Some(Text(key)) = object.next_key()? {
             match self.node.child(&key) {
                 Some(node) => {
                     let found = &mut *self.found;
@@ -327,9 +329,6 @@ impl<'b> Visitor<'b> for Look<'_> {
         }
     }
 }
-
-#[derive(Deserialize)]
-struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
 
 #[cfg(test)]
 mod tests {

@@ -1,21 +1,17 @@
-//! What we read in a request's body.
+//! What we read in a request's JSON body.
 //!
-//! Owns finding `model` and `stream` at the top level without building a tree, so that their bytes
-//! can be replaced while every other byte stays. Refuses what could be read in two ways: a key that
-//! we act on twice, or in another case; nesting beyond [`MAX_DEPTH`]. What else is looked at is
-//! refused for nothing: `store`, `prompt_cache_key` and `user` tell which account and which server
-//! to ask, the rest whether an answer can come in another form (`streaming`). Does not decide
-//! whether a body may leave its model out: `gateway::plan` does.
+//! Owns finding `model` and `stream` at the top level without a tree, so that their bytes can be replaced
+//! while every other byte stays. `store`, `prompt_cache_key` and `user`, by which an account and a server are
+//! chosen, and the members that `streaming` needs, are read too; no value of these is refused. Does not
+//! decide whether a body may leave its model out (see `gateway::plan`). Fails for a body that can be read in
+//! two ways: a key that we act on twice, or in another case; nesting beyond [`MAX_DEPTH`].
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use serde::Deserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{place_in, string_length};
+use super::json::{self, Text, equals, is_deeper_than, range_in, read_fields};
 use super::model_name::{self, MAX_NAME_BYTES, NameError};
 use super::slot::Slot;
 use super::streaming::{self, Streaming};
@@ -23,14 +19,14 @@ use super::streaming::{self, Streaming};
 /// Deeper nesting than this is refused before anything is allocated.
 pub const MAX_DEPTH: usize = 64;
 
-/// What a request says at its top level.
+/// What we read of a request, at its top level.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peek<'b> {
     /// The model that is asked for; `None` where it is left out, or null.
     pub model: Option<Cow<'b, str>>,
     /// Where its JSON string stands in the body, or can be put.
     pub slot: Slot,
-    /// What it says of a stream.
+    /// Whether and how it asks for a stream.
     pub streaming: Streaming,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
     pub store: bool,
@@ -44,7 +40,7 @@ pub struct Peek<'b> {
 pub enum BodyError {
     /// Not UTF-8; how many bytes of it are.
     NotUtf8(usize),
-    /// Not JSON; what the parser says.
+    /// Not JSON; the parser's message.
     NotJson(String),
     /// JSON, but no object.
     NotAnObject,
@@ -71,10 +67,11 @@ pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
     // The whole of it, not only what is read here: what is left of a character that was cut short can
     // hide a quote from one reader and not from another.
     let text = str::from_utf8(body).map_err(|e| BodyError::NotUtf8(e.valid_up_to()))?;
-    check_depth(body)?;
+    if is_deeper_than(body, MAX_DEPTH) {
+        return Err(BodyError::TooDeep);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer
-        .deserialize_map(TopLevel)
+    let fields: Fields<'_> = read_fields(&mut deserializer)
         .and_then(|fields| deserializer.end().map(|()| fields))
         .map_err(|e| not_json(body, &e))?;
     fields.read(body)
@@ -94,105 +91,43 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> BodyError {
     BodyError::NotJson(error.to_string())
 }
 
-/// Counts brackets outside strings, skipping strings at the speed of `memchr`.
-fn check_depth(body: &[u8]) -> Result<(), BodyError> {
-    let mut depth = 0usize;
-    let mut rest = body;
-    loop {
-        let outside = memchr::memchr(b'"', rest).unwrap_or(rest.len());
-        let (structure, tail) = rest.split_at(outside);
-        for byte in structure {
-            match byte {
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > MAX_DEPTH {
-                return Err(BodyError::TooDeep);
-            }
-        }
-        let Some(string) = tail.get(1..) else {
-            return Ok(());
-        };
-        rest = string.get(string_length(string) + 1..).unwrap_or_default();
-    }
-}
-
 /// The raw values of the keys that we act on.
 #[derive(Default)]
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
-    streaming: streaming::Members<'b>,
-    store: bool,
+    streaming: streaming::StreamingMembers<'b>,
+    store: Option<&'b RawValue>,
     prompt_cache_key: Option<&'b RawValue>,
     user: Option<&'b RawValue>,
     duplicate: Option<&'static str>,
     shadowed: Option<&'static str>,
 }
 
-struct TopLevel;
-
-impl<'b> Visitor<'b> for TopLevel {
-    type Value = Fields<'b>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Fields<'b>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Key(key)) = map.next_key::<Key<'b>>()? {
-            let acted_on = ACTED_ON.iter().zip(&mut fields.values);
-            match acted_on
-                .into_iter()
-                .find(|(name, _)| key.eq_ignore_ascii_case(name))
-            {
-                Some((name, value)) if key == *name => {
-                    if value.replace(map.next_value()?).is_some() {
-                        fields.duplicate = Some(*name);
-                    }
+impl<'b> json::Fields<'b> for Fields<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        let mut acted_on = ACTED_ON.iter().zip(&mut self.values);
+        match acted_on.find(|(name, _)| key.eq_ignore_ascii_case(name)) {
+            Some((name, value)) if key == *name => {
+                if value.is_some() {
+                    self.duplicate = Some(*name);
                 }
-                Some((name, _)) => {
-                    fields.shadowed = Some(*name);
-                    map.next_value::<IgnoredAny>()?;
-                }
-                None => match key.as_ref() {
-                    "store" => fields.store = map.next_value::<&RawValue>()?.get() == "true",
-                    "prompt_cache_key" => fields.prompt_cache_key = Some(map.next_value()?),
-                    "user" => fields.user = Some(map.next_value()?),
-                    "stream_options" => fields.streaming.options = Some(map.next_value()?),
-                    "best_of" => fields.streaming.best_of = Some(map.next_value()?),
-                    "background" => fields.streaming.background = Some(map.next_value()?),
-                    "audio" => fields.streaming.audio = Some(map.next_value()?),
-                    _ => {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                },
+                Some(value)
             }
+            Some((name, _)) => {
+                self.shadowed = Some(*name);
+                None
+            }
+            None => match key {
+                "store" => Some(&mut self.store),
+                "prompt_cache_key" => Some(&mut self.prompt_cache_key),
+                "user" => Some(&mut self.user),
+                "stream_options" => Some(&mut self.streaming.options),
+                "best_of" => Some(&mut self.streaming.best_of),
+                "background" => Some(&mut self.streaming.background),
+                "audio" => Some(&mut self.streaming.audio),
+                _ => None,
+            },
         }
-        Ok(fields)
-    }
-}
-
-/// A key, borrowed unless it holds escapes.
-struct Key<'b>(Cow<'b, str>);
-
-impl<'b> serde::Deserialize<'b> for Key<'b> {
-    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'b> Visitor<'b> for Text {
-            type Value = Key<'b>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E: serde::de::Error>(self, v: &'b str) -> Result<Key<'b>, E> {
-                Ok(Key(Cow::Borrowed(v)))
-            }
-            fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Key<'b>, E> {
-                Ok(Key(Cow::Owned(v.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
     }
 }
 
@@ -205,21 +140,21 @@ impl<'b> Fields<'b> {
             return Err(BodyError::Shadowed(name));
         }
         let [model, stream] = self.values;
-        let streaming = streaming::Members {
+        let streaming = streaming::StreamingMembers {
             stream,
             ..self.streaming
         };
         let streaming = streaming.read(body);
         let streaming = streaming.ok_or(BodyError::WrongType("stream", "a boolean"))?;
         let (model, slot) = match model {
-            Some(value) => (name(value)?, Slot::of_value(place(body, value))),
+            Some(value) => (name(value)?, Slot::of_value(range(body, value))),
             None => (None, absent(body)),
         };
         Ok(Peek {
             model,
             slot,
             streaming,
-            store: self.store,
+            store: equals(self.store, "true"),
             affinity: [self.prompt_cache_key, self.user]
                 .into_iter()
                 .flatten()
@@ -238,18 +173,18 @@ fn name(value: &RawValue) -> Result<Option<Cow<'_, str>>, BodyError> {
     if json.starts_with('"') && json.len() > MAX_NAME_JSON_BYTES {
         return Err(BodyError::Model(NameError::TooLong));
     }
-    let name: Option<Key<'_>> =
+    let name: Option<Text<'_>> =
         serde_json::from_str(json).map_err(|_| BodyError::WrongType("model", "a string"))?;
-    let Some(Key(name)) = name else {
+    let Some(Text(name)) = name else {
         return Ok(None);
     };
     model_name::check(&name).map_err(BodyError::Model)?;
     Ok(Some(name))
 }
 
-fn place(body: &[u8], value: &RawValue) -> Range<u64> {
-    let place = place_in(body, value.get().as_bytes());
-    place.start as u64..place.end as u64
+fn range(body: &[u8], value: &RawValue) -> Range<u64> {
+    let range = range_in(body, value.get().as_bytes());
+    range.start as u64..range.end as u64
 }
 
 /// Where a body that names no model can name one: as the first of its members.

@@ -1,8 +1,8 @@
-//! Changes to an answer: the model's name that it carries, and a text before its first output.
+//! Changes to an answer: the model's name in it, and a text before its first output.
 //!
-//! Owns finding the places in a JSON answer or in a stream's events, and what takes their place; every
-//! other byte passes as it came, for no tree is built. Does not handle why something is changed, nor
-//! the bytes of a stream (see `changes`). Never fails: what is not of the known shape stays as it is.
+//! Owns finding the places in a JSON answer or in a stream's events, and their replacements; every other byte
+//! passes as it came, for no tree is built. Does not decide what is changed (see `gateway::exchange`), nor
+//! handle the bytes of a stream (see `changes`). Never fails: what is not of the known shape stays as it is.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::changes::{Change, Changes};
-use super::json::{List, MAX_ITEMS, Object, place_in};
+use super::json::{List, MAX_ITEMS, Object, range_in};
 use super::patches::Patches;
 use super::sse::{Event, Parser};
 
@@ -115,7 +115,7 @@ impl Editor {
         let Ok(Object(answer)) = serde_json::from_str::<Object<Answer<'_>>>(text) else {
             return;
         };
-        let range = |text: &str| place_in(json, text.as_bytes());
+        let range = |text: &str| range_in(json, text.as_bytes());
         if let Some(ours) = &self.model {
             for theirs in answer.models().filter(|theirs| theirs.as_bytes() != ours) {
                 change(range(theirs), ours.clone());

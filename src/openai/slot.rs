@@ -1,7 +1,7 @@
-//! Where in a request's body its model is named, or can be.
+//! The place in a request's body where its model is named, or can be.
 //!
-//! Owns the bytes that go around a name that is added where the client has left it out. Does not
-//! find the place: `request` does in JSON, `form` in a form. Cannot fail.
+//! Owns the bytes that go around a name which is added where the client left it out. Does not find the place
+//! (see `request` for JSON, `form` for forms). Cannot fail.
 
 use std::borrow::Cow;
 use std::ops::Range;

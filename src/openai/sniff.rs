@@ -1,8 +1,8 @@
-//! What a body is, by its first bytes.
+//! The type of a body by its first bytes.
 //!
-//! Owns telling a stream of events, a JSON object and a web page apart, for servers that label one as another.
-//! Whether a label is believed is decided in `gateway::sniff`. Never fails: what begins like none of these is
-//! text, or bytes.
+//! Owns the difference between a stream of events, a JSON object and a web page, for servers that label one as
+//! another. Does not decide whether a label is believed (see `gateway::exchange::answer`). Never fails: what
+//! begins like none of these is text, or bytes.
 
 /// What a body is taken for that has not shown itself within as many bytes.
 pub const MAX_SNIFFED_BYTES: usize = 1 << 10;

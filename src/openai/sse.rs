@@ -1,16 +1,16 @@
 //! Server-sent events, read from bytes that pass elsewhere.
 //!
-//! Owns where lines and events end, and what the fields of an event say. It is a tap: no byte is
-//! changed or kept back by it. Refuses to know what an event means, and whether it is UTF-8 or
-//! JSON. Never fails: any bytes, cut into chunks anywhere, give the same events; of one beyond
-//! [`MAX_EVENT_BYTES`] only that it is too long.
+//! Owns where lines and events end, and the fields of an event. It only observes: no byte is changed or kept
+//! back by it. Does not handle what an event means (see `stream_state`), nor whether it is UTF-8 or JSON.
+//! Never fails: any bytes, cut into chunks anywhere, give the same events; of an event beyond
+//! [`MAX_EVENT_BYTES`] only that it is too long is known.
 
 use std::borrow::Cow;
 use std::iter;
 
 use memchr::{memchr, memchr2};
 
-use super::json::place_in;
+use super::json::range_in;
 
 /// The most bytes of an event that are read, its blank line and comments included. A parser holds
 /// no more than this, but for what a growing buffer has in reserve; and while it reports an event
@@ -23,7 +23,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// One event that has data; what has none means nothing, and is not reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// What its `event:` says, unless that is empty.
+    /// The value of its `event:`, unless that is empty.
     pub name: Option<&'a [u8]>,
     /// Its `data:` lines, joined with LF; borrowed if there is only one.
     pub data: Result<Cow<'a, [u8]>, TooLong>,
@@ -32,7 +32,7 @@ pub struct Event<'a> {
     /// The offset in the stream at which it begins.
     pub start: u64,
     /// The offset in the stream just behind its blank line. Where that ends in CRLF, the LF comes
-    /// after this, for nobody waits for it; see [`Parser::boundary`].
+    /// after this, so that it is not waited for; see [`Parser::boundary`].
     pub end: u64,
 }
 
@@ -207,7 +207,7 @@ impl Frame {
         })
     }
 
-    /// What an event says; nothing if it has no data.
+    /// The fields of an event; `None` if it has no data.
     fn read<'b>(&self, bytes: &'b [u8]) -> Option<Event<'b>> {
         let end = self.end;
         if self.is_too_long() {
@@ -225,7 +225,7 @@ impl Frame {
             match (field, &mut data) {
                 (b"event", _) => name = Some(value).filter(|name| !name.is_empty()),
                 (b"data", None) => data = Some(Cow::Borrowed(value)),
-                // llama.cpp used to tell an error like this, which no client reads.
+                // llama.cpp used to report an error like this, which no client reads.
                 (b"error", None) => {
                     name = Some(field);
                     data = Some(Cow::Borrowed(value));
@@ -242,7 +242,7 @@ impl Frame {
         let data_at = match &data {
             // One that is empty need not borrow from the event.
             Cow::Borrowed(line) if !line.is_empty() => {
-                Some(self.start + place_in(bytes, line).start as u64)
+                Some(self.start + range_in(bytes, line).start as u64)
             }
             _ => None,
         };

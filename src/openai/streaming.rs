@@ -1,9 +1,8 @@
-//! How a request asks for a stream, and how to ask otherwise.
+//! Whether a request asks for a stream, and how to change that.
 //!
-//! Owns `stream` and `stream_options` in a request's body: asking an upstream for a stream where the
-//! client wants none, for none where it wants one, and for the usage of a stream where the client
-//! leaves that out. Refuses to know who wants it. Never fails: options of no known shape stay as they
-//! are, for the upstream to refuse.
+//! Owns `stream` and `stream_options` in a request's body: turning a stream on or off, and asking for the
+//! usage at its end. Does not decide which is wanted (see `gateway::exchange::outgoing`). Never fails:
+//! options of an unknown shape stay as they are, for the upstream to refuse.
 
 use std::ops::Range;
 
@@ -11,37 +10,37 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{as_it_stands, is, object, place_in, says};
+use super::json::{equals, is_truthy, keep_null, object, range_in};
 use super::patches::Patches;
 
 const OPTIONS: &str = r#"{"include_usage":true}"#;
 
-/// What a body says of it, and where.
+/// What a body says of streaming, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streaming {
     /// Whether a stream is asked for.
     pub is_requested: bool,
     /// Whether the usage is asked for at the end of it.
     pub includes_usage: bool,
-    /// Whether what is asked for could be streamed as well; some of it cannot.
+    /// Whether the answer could be streamed; some members prevent it.
     pub is_possible: bool,
     /// Where the value of `stream` stands.
     flag: Option<Range<usize>>,
-    options: Option<Options>,
+    options: Option<OptionsValue>,
     /// Where the body's last brace stands.
     end: usize,
 }
 
 /// The value of `stream_options`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Options {
+struct OptionsValue {
     value: Range<usize>,
-    place: Place,
+    usage: UsageSlot,
 }
 
-/// Where in it the usage can be asked for.
+/// Where in `stream_options` the usage can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum UsageSlot {
     /// In place of all of it: it is null.
     Whole,
     /// In place of the value of `include_usage`.
@@ -52,7 +51,7 @@ enum Place {
     Nowhere,
 }
 
-/// How an upstream is asked.
+/// What an upstream is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamMode {
     /// For a stream, or for one answer.
@@ -63,16 +62,16 @@ pub struct StreamMode {
 
 /// The members of a body that speak of streaming, as they stand in it.
 #[derive(Default)]
-pub(super) struct Members<'b> {
+pub(super) struct StreamingMembers<'b> {
     pub(super) stream: Option<&'b RawValue>,
     pub(super) options: Option<&'b RawValue>,
-    /// Those that an answer in a stream cannot do what they ask for.
+    /// A stream cannot have what these ask for.
     pub(super) best_of: Option<&'b RawValue>,
     pub(super) background: Option<&'b RawValue>,
     pub(super) audio: Option<&'b RawValue>,
 }
 
-impl Members<'_> {
+impl StreamingMembers<'_> {
     /// Reads them in the body that they stand in; `None` where `stream` is no boolean.
     pub(super) fn read(&self, body: &[u8]) -> Option<Streaming> {
         let is_requested = match self.stream.map(RawValue::get) {
@@ -80,29 +79,29 @@ impl Members<'_> {
             Some("true") => true,
             Some(_) => return None,
         };
-        let range = |value: &RawValue| place_in(body, value.get().as_bytes());
+        let range = |value: &RawValue| range_in(body, value.get().as_bytes());
         let end = body.iter().rposition(|byte| *byte == b'}');
         let mut includes_usage = false;
         let options = self.options.map(|value| {
-            let said: Option<OptionMembers<'_>> = object(value);
-            let place = match said.map(|said| said.include_usage) {
-                None if value.get() == "null" => Place::Whole,
-                None => Place::Nowhere,
-                Some(None) => Place::First,
+            let members: Option<OptionMembers<'_>> = object(value);
+            let usage = match members.map(|members| members.include_usage) {
+                None if value.get() == "null" => UsageSlot::Whole,
+                None => UsageSlot::Nowhere,
+                Some(None) => UsageSlot::First,
                 Some(Some(member)) => {
                     includes_usage = member.get() == "true";
-                    Place::Member(range(member))
+                    UsageSlot::Member(range(member))
                 }
             };
             let value = range(value);
-            Options { value, place }
+            OptionsValue { value, usage }
         });
         Some(Streaming {
             is_requested,
             includes_usage,
-            is_possible: !says(self.audio)
-                && !says(self.background)
-                && self.best_of.is_none_or(|_| is(self.best_of, "1")),
+            is_possible: !is_truthy(self.audio)
+                && !is_truthy(self.background)
+                && self.best_of.is_none_or(|_| equals(self.best_of, "1")),
             flag: self.stream.map(range),
             options,
             end: end.unwrap_or(body.len()),
@@ -113,12 +112,12 @@ impl Members<'_> {
 /// What we read of `stream_options`.
 #[derive(Deserialize)]
 struct OptionMembers<'b> {
-    #[serde(borrow, default, deserialize_with = "as_it_stands")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     include_usage: Option<&'b RawValue>,
 }
 
 impl Streaming {
-    /// What a form says, whose answer comes in the form that it asks for.
+    /// Of a form: whether its answer is streamed cannot be changed.
     pub fn of_form(is_requested: bool) -> Self {
         Self {
             is_requested,
@@ -126,22 +125,22 @@ impl Streaming {
         }
     }
 
-    /// Notes what is to be changed in the body, so that it asks like this.
-    pub fn patch(&self, body: &[u8], asked: StreamMode, patches: &mut Patches) {
+    /// Adds the changes to the body after which it asks for this.
+    pub fn patch(&self, body: &[u8], mode: StreamMode, patches: &mut Patches) {
         let mut added = String::new();
-        if asked.stream != self.is_requested {
-            let value = if asked.stream { "true" } else { "false" };
+        if mode.stream != self.is_requested {
+            let value = if mode.stream { "true" } else { "false" };
             match &self.flag {
                 Some(flag) => patches.add(flag.clone(), Bytes::from_static(value.as_bytes())),
                 None => added.extend([",\"stream\":", value]),
             }
         }
-        let wants_usage = asked.stream && asked.usage && !self.includes_usage;
+        let wants_usage = mode.stream && mode.usage && !self.includes_usage;
         match &self.options {
             None if wants_usage => added.extend([",\"stream_options\":", OPTIONS]),
             Some(options) if wants_usage => options.patch(body, patches),
-            // They are refused where no stream is asked for.
-            Some(options) if self.is_requested && !asked.stream => {
+            // Servers refuse them where no stream is asked for.
+            Some(options) if self.is_requested && !mode.stream => {
                 patches.add(options.value.clone(), Bytes::from_static(b"null"));
             }
             _ => {}
@@ -152,14 +151,16 @@ impl Streaming {
     }
 }
 
-impl Options {
+impl OptionsValue {
     /// Asks for the usage.
     fn patch(&self, body: &[u8], patches: &mut Patches) {
         let at = self.value.start + 1;
-        match &self.place {
-            Place::Whole => patches.add(self.value.clone(), Bytes::from_static(OPTIONS.as_bytes())),
-            Place::Member(value) => patches.add(value.clone(), Bytes::from_static(b"true")),
-            Place::First => {
+        match &self.usage {
+            UsageSlot::Whole => {
+                patches.add(self.value.clone(), Bytes::from_static(OPTIONS.as_bytes()))
+            }
+            UsageSlot::Member(value) => patches.add(value.clone(), Bytes::from_static(b"true")),
+            UsageSlot::First => {
                 let rest = body.get(at..).unwrap_or_default().trim_ascii_start();
                 let member: &[u8] = match rest.first() {
                     Some(b'}') => b"\"include_usage\":true",
@@ -167,7 +168,7 @@ impl Options {
                 };
                 patches.add(at..at, Bytes::from_static(member));
             }
-            Place::Nowhere => {}
+            UsageSlot::Nowhere => {}
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What the events of a stream say, counted once.
+//! The text of a stream's events, counted once.
 //!
-//! Owns which events of a response repeat what others have said: its words come in deltas, and again when a
-//! text, a part, an item and the whole response are done. Any of these may lack. How texts are found, and how
-//! many tokens they have, is known to `estimate`. Never fails: what cannot be read says nothing.
+//! Owns which events of a response repeat the text of others: it comes in deltas, and again when a text, a
+//! part, an item and the whole response are done. Any of these may be missing. Does not handle how texts are
+//! found, nor how many tokens they have (see `estimate`). Never fails: an event that cannot be read has no
+//! text.
 
 use std::borrow::Cow;
 
@@ -14,20 +15,20 @@ use super::json::{Object, string};
 use super::sse::Event;
 use super::stream_state::Stream;
 
-/// How often the words of a response may be told: once on each of these levels.
+/// The number of levels on which the text of a response may come, once on each.
 const LEVELS: usize = 5;
 
-/// What the events of one stream have said.
+/// The text in the events of one stream.
 pub struct TextSample {
     stream: Stream,
     sample: Sample,
     /// How many bytes of text have come on each level.
     levels: [u64; LEVELS],
-    /// How many of them are in the sample: as many as on the level that has told most.
+    /// How many of them are in the sample: as many as on the level that has most.
     counted: u64,
 }
 
-/// What an event tells the words of.
+/// What an event has the text of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Delta,
@@ -38,7 +39,7 @@ enum Level {
 }
 
 impl Level {
-    /// Of an event of a response; `None` for one that has no words, or whose words others have.
+    /// The level of an event of a response; `None` for an event without a text of its own.
     fn of(kind: &str) -> Option<Self> {
         match kind {
             // Sound, and no text.
@@ -79,22 +80,22 @@ impl TextSample {
         let Some(level) = kind(event.name, data).and_then(|kind| Level::of(&kind)) else {
             return;
         };
-        // Beside its output a response repeats what it was asked.
+        // Besides its output a response repeats its request.
         let data = match level {
             Level::Response => output(data).unwrap_or_default(),
             _ => data,
         };
         let (sample, counted) = (&mut self.sample, &mut self.counted);
-        let Some(told) = self.levels.get_mut(level as usize) else {
+        let Some(bytes) = self.levels.get_mut(level as usize) else {
             return;
         };
         texts(data, |text| {
-            *told += text.len() as u64;
-            let more = told.saturating_sub(*counted);
+            *bytes += text.len() as u64;
+            let more = bytes.saturating_sub(*counted);
             let known = (text.len() as u64).saturating_sub(more);
             let known = usize::try_from(known).unwrap_or(usize::MAX);
             sample.add(text.get(known..).unwrap_or_default());
-            *counted = (*counted).max(*told);
+            *counted = (*counted).max(*bytes);
         });
     }
 

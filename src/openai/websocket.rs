@@ -1,8 +1,8 @@
-//! What we read and write of a WebSocket ourselves.
+//! The parts of a WebSocket that we read and write ourselves.
 //!
-//! Owns its opening as RFC 6455 has it, the subprotocols in which browsers send a key, the frames
-//! that we send, and where one frame ends and the next begins. Refuses to know what is in a
-//! message: bytes pass as they come.
+//! Owns the opening handshake of RFC 6455, the subprotocols in which browsers send a key, the frames that we
+//! send, and where one frame ends and the next begins. Does not read messages: bytes pass as they come. Fails
+//! for a handshake that is not as the RFC has it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

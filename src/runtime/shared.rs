@@ -1,7 +1,7 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the budget for retries, the metrics, the chat log, the counts of clients' connections and of
+//! them, the metrics, the chat log, the counts of clients' connections and of
 //! requests in flight, and the flood guard. Refuses to know any configuration but through a snapshot.
 
 use std::io;
@@ -18,7 +18,7 @@ use super::{Connections, Gauge, Memory, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::observe::metrics::Metrics;
-use crate::upstreams::{Budget, Connector, Registry};
+use crate::upstreams::{Connector, Registry};
 
 /// What all requests share.
 pub struct Shared {
@@ -27,8 +27,6 @@ pub struct Shared {
     pub registry: Registry,
     /// Connections to upstreams, pooled by address.
     pub connector: Arc<Connector>,
-    /// What may be spent on further attempts.
-    pub budget: Budget,
     /// Connections of clients.
     pub connections: Arc<Connections>,
     /// Long headers of requests.
@@ -63,7 +61,6 @@ impl Shared {
             current: ArcSwap::from_pointee(runtime),
             registry,
             connector: Arc::default(),
-            budget: Budget::default(),
             connections: Arc::default(),
             headers: Arc::default(),
             lingering: Arc::default(),

@@ -131,9 +131,11 @@ impl Upstream {
             for (name, value) in &self.dialect.headers {
                 header.insert_header(name.clone(), value.clone()).ok()?;
             }
-            if let Some(credential) = self.credential(Turn::Next, || None) {
+            if let Some((_, key)) = self.keys.pinned(Turn::Next)
+                && let Some(credential) = &key.value
+            {
                 let name = self.dialect.key_header.clone();
-                header.insert_header(name, credential).ok()?;
+                header.insert_header(name, credential.clone()).ok()?;
             }
             Some(header)
         };

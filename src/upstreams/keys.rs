@@ -98,7 +98,7 @@ impl KeyRing {
         turn: Turn<'_>,
         tried: &[usize],
         tokens: u64,
-    ) -> Option<(usize, &Key)> {
+    ) -> Option<(usize, &Arc<Key>)> {
         let (keys, start) = self.turn(turn)?;
         let now = Instant::now();
         let begins = |key: &Key| key.condition.begin(wanted, tokens, now);
@@ -110,17 +110,18 @@ impl KeyRing {
             }
             match key.condition.readiness(wanted, now) {
                 Readiness::Ready if begins(key) => return Some((position, key)),
-                Readiness::Dry if dry.is_none() => dry = Some((position, key.as_ref())),
+                Readiness::Dry if dry.is_none() => dry = Some((position, key)),
                 _ => {}
             }
         }
         dry.filter(|(_, key)| begins(key))
     }
 
-    /// The key whose turn it is, cooling down or not: for what only its own account can serve.
-    pub fn pinned(&self, turn: Turn<'_>) -> Option<&Arc<Key>> {
+    /// The key whose turn it is, cooling down or not, with its position: for what only its own account can
+    /// serve.
+    pub fn pinned(&self, turn: Turn<'_>) -> Option<(usize, &Arc<Key>)> {
         let (keys, position) = self.turn(turn)?;
-        keys.get(position)
+        keys.get(position).map(|key| (position, key))
     }
 
     /// All keys, and the position of the one whose turn it is.

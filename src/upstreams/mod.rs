@@ -33,8 +33,6 @@ mod window;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use crate::config::{self, ConsistentBy, HealthCheck, Timeouts};
 use crate::openai::dialect::Dialect;
 use crate::openai::forwarding::Forwarded;
@@ -73,6 +71,8 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// How many requests it takes at once, if that is bounded.
     pub places: Option<Arc<Concurrency>>,
+    /// How often it may be asked again.
+    pub budget: Arc<Budget>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
@@ -114,25 +114,13 @@ impl Upstream {
             places: written
                 .max_concurrent
                 .map(|bounds| registry.places(name, bounds)),
+            budget: registry.budget(name),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,
             forward_headers: written.forward_headers.clone(),
             hops: written.hops,
             dialect: written.dialect.clone(),
             catalogue: Catalogue::default(),
-        }
-    }
-
-    /// The value of the dialect's key header, for one request that is sent once; the client's key
-    /// is asked for where it is sent on.
-    pub fn credential<'k>(
-        &self,
-        turn: Turn<'_>,
-        client_key: impl FnOnce() -> Option<&'k [u8]>,
-    ) -> Option<HeaderValue> {
-        match self.keys {
-            KeyRing::Passthrough => self.dialect.credential(client_key()?),
-            KeyRing::Own { .. } => self.keys.pinned(turn)?.value.clone(),
         }
     }
 }

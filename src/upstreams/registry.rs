@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::book::Book;
 use super::breaker::Breaker;
+use super::budget::Budget;
 use super::concurrency::Concurrency;
 use super::cooldown::KeyState;
 use super::pool::ServerState;
@@ -19,6 +20,7 @@ pub struct Registry {
     pub(super) keys: Book<KeyState>,
     targets: Book<Breaker>,
     places: Book<Concurrency>,
+    budgets: Book<Budget>,
 }
 
 impl Registry {
@@ -27,6 +29,11 @@ impl Registry {
         self.places.of(format!("{upstream}\n{bounds:?}"), || {
             Concurrency::new(bounds)
         })
+    }
+
+    /// What an upstream may be asked again.
+    pub(super) fn budget(&self, upstream: &str) -> Arc<Budget> {
+        self.budgets.of(upstream.to_owned(), Budget::default)
     }
 
     /// The state of a target: an upstream asked for a model on behalf of a rule.
@@ -42,5 +49,6 @@ impl Registry {
         self.keys.forget_unused();
         self.targets.forget_unused();
         self.places.forget_unused();
+        self.budgets.forget_unused();
     }
 }

@@ -36,6 +36,7 @@ mod framing;
 mod headers;
 mod held_memory;
 mod labels;
+mod leases;
 mod manners;
 mod manners_streamed;
 mod metrics;

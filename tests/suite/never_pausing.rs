@@ -120,6 +120,44 @@ async fn a_client_that_leaves_is_noticed_while_its_answer_is_gathered() {
     }
 }
 
+/// A body of one byte a chunk, each with an extension, for as long as it is taken.
+fn byte_by_byte() -> (String, String) {
+    let header = "content-type: application/json\r\ntransfer-encoding: chunked";
+    (
+        format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n"),
+        format!("1;{}\r\n \r\n", "x".repeat(100)).repeat(100),
+    )
+}
+
+#[tokio::test]
+async fn a_list_of_models_that_floods_is_given_up_and_others_are_served_meanwhile() {
+    let (begin, flood) = byte_by_byte();
+    let upstream = flooding(begin, flood).await;
+    let gateway = Gateway::start_quietly(&config(upstream.address, "", ""));
+    let others = async {
+        upstream.request().await;
+        for _ in 0..10 {
+            assert_eq!(gateway.get("/health").await.status, 200);
+        }
+    };
+    let (list, ()) = tokio::join!(gateway.get("/v1/models"), others);
+    assert_eq!(list.status, 200);
+    upstream.closed().await;
+    gateway.output().wait_for("its models are unknown");
+}
+
+#[tokio::test]
+async fn a_health_check_that_floods_is_given_up_and_fails() {
+    let (begin, flood) = byte_by_byte();
+    let upstream = flooding(begin, flood).await;
+    let check = ", health_check: { interval: 100ms, timeout: 300ms, unhealthy_after: 1 }";
+    let gateway = Gateway::start_quietly(&config(upstream.address, check, ""));
+    upstream.closed().await;
+    let server = format!("http://{}/v1", upstream.address);
+    let series = format!("tollgate_server_up{{server=\"{server}\",upstream=\"far\"}}");
+    gateway.metric_becomes(&series, 0.0).await;
+}
+
 #[tokio::test]
 async fn hints_without_end_are_no_answer() {
     let hint = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";

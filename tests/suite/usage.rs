@@ -376,6 +376,33 @@ async fn the_rest_of_an_answer_is_read_so_that_its_usage_is_told() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_does_not_close_behind_done_is_not_waited_for() {
+    let step = Arc::new(Semaphore::new(0));
+    let stepped = Arc::clone(&step);
+    let upstream = Upstream::start(move |_, mut reply| {
+        let step = Arc::clone(&stepped);
+        async move {
+            reply.begin_stream().await;
+            reply.event(&said("words", r#","usage":null"#)).await;
+            step.acquire().await.unwrap().forget();
+            reply.event(&finished(r#","usage":null"#)).await;
+            reply.event(USED).await;
+            reply.event("[DONE]").await;
+            reply.wait_for_close().await;
+            reply
+        }
+    })
+    .await;
+    // Neither the bound on reading on nor the upstream's silence ends it.
+    let gateway = on_client_gone(&upstream, "drain", "time: 10m");
+    read_and_leave(&gateway).await;
+    gateway.access_line("error=client_gone");
+    step.add_permits(1);
+    soon("the close", upstream.closed()).await;
+    gateway.metric_becomes(TOLD, 1.0).await;
+}
+
+#[tokio::test]
 async fn what_a_client_leaves_is_nobodys_where_the_operator_bears_it() {
     let upstream = stepping(&Arc::new(Semaphore::new(0))).await;
     let gateway = on_client_gone(&upstream, "absorb", "");

@@ -30,7 +30,7 @@ pub async fn run(bench: &Workbench) -> Result<Group, String> {
     // Those of the window, and one more: it slides, and may begin before the load.
     let windows = LASTS.div_duration_f64(WINDOW).ceil() as usize + 1;
     let requests = records.len();
-    let limit = requests + requests * PERCENT / 100 + FLOOR * windows;
+    let limit = requests + requests * PERCENT / 100 + FLOOR * windows * upstreams.len();
     let attempts: usize = upstreams.iter().map(|upstream| upstream.asked()).sum();
     let told = |status| {
         let is_told = |outcome: &Outcome| matches!(outcome, Outcome::Refused(s, _) if *s == status);
@@ -42,8 +42,8 @@ pub async fn run(bench: &Workbench) -> Result<Group, String> {
         title: "All upstreams fail",
         remark: format!(
             "{RATE} requests a second for {LASTS:?}; both of two upstreams answer with 500 at once. \
-             No more than {PERCENT} % of the requests may be tried again, and {FLOOR} in each of \
-             {windows} windows."
+             No more than {PERCENT} % of the requests may be tried again, and {FLOOR} for each \
+             upstream in each of {windows} windows."
         ),
         figures: vec![
             Figure::count("requests", requests),

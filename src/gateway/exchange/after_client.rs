@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::answer::{Answer, EventReader};
 use crate::config::Drain;
+use crate::gateway::lease::Lease;
 use crate::gateway::settle::Account;
 use crate::runtime::Shared;
-use crate::upstreams::{Permit, ServerLease};
 
 /// An answer that is read on after its client has left.
 pub struct AfterClient {
     /// The answer.
     pub answer: Box<Answer>,
-    /// Which server gives it.
-    pub seat: ServerLease,
+    /// What it holds of its upstream, which it keeps.
+    pub lease: Lease,
     /// How long it may be silent.
     pub idle: Duration,
-    /// The upstream's permit, which it keeps.
-    pub place: Option<Permit>,
     /// What is to be settled.
     pub account: Account,
     /// How much is read on.
@@ -42,12 +40,12 @@ impl AfterClient {
             match is_whole {
                 true => {
                     self.answer
-                        .release(&shared.connector, &self.seat.peer)
+                        .release(&shared.connector, self.lease.peer())
                         .await
                 }
                 false => self.answer.shutdown().await,
             }
-            drop(self.place);
+            drop(self.lease);
             self.account.settle();
             drop(room);
         });

@@ -1,10 +1,9 @@
 //! One try of one candidate: ask, and wait until it has really begun to answer.
 //!
-//! Owns connecting, sending and waiting, all within the upstream's timeouts, and what a failure on
+//! Owns sending the request and waiting, all within the upstream's timeouts, and what a failure on
 //! that way shows. Nothing has gone to the client when it fails, and all that is known of why is in
-//! [`Failed`]. Another connection is tried only when no byte of the request has been sent: an
-//! address cannot be reached, or a pooled connection turned out to be closed. Does not handle what is
-//! tried next (see `failover`).
+//! [`Failed`]. Does not handle which connection it goes over (see `gateway/lease`), nor what is tried next
+//! (see `failover`).
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +11,19 @@ use pingora::RetryType;
 
 use super::answer::first_output::{self, NoAnswer};
 use super::answer::{Answer, Broken, Limit, convert, sniff};
-use super::failed::Failed;
 use super::outgoing::Outgoing;
 use super::terms::{Form, Terms};
 use super::upstream_error::{failed_response, refused, under_success};
+use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Phase, UpstreamFailure};
 use crate::gateway::headers;
+use crate::gateway::lease::{Dial, Lease, NotReached, OtherServers};
 use crate::observe::attempts::Until;
 use crate::openai::echo::Echo;
 use crate::openai::verdict::Evidence;
 use crate::runtime::Shared;
-use crate::upstreams::{NotSent, ServerLease, Session, Upstream, deadline};
+use crate::upstreams::{Connector, NotSent, Peer, Session, Upstream, deadline};
 
-/// Connections that are tried before we say that a server is gone: pooled ones that turn out to be
-/// closed, and addresses that cannot be reached. None of them has seen any of the request.
-pub const MAX_CONNECTIONS: usize = 3;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -43,59 +40,53 @@ fn first_output_limit(upstream: &Upstream, terms: &Terms) -> Limit {
     }
 }
 
-/// Asks the server in its seat.
+/// Asks the server that is leased.
 pub async fn run(
     shared: &Shared,
-    upstream: &Upstream,
-    seat: &mut ServerLease,
+    lease: &mut Lease,
     terms: &Terms,
     outgoing: &mut Outgoing,
 ) -> Result<Box<Answer>, Failed> {
-    let limit = first_output_limit(upstream, terms);
-    let session = connect_and_send(shared, upstream, seat, outgoing, limit).await?;
-    let echo = Echo::sent(&outgoing.header.headers, &upstream.dialect);
-    first_words(shared, upstream, seat, session, echo, terms, limit).await
+    let limit = first_output_limit(lease.upstream(), terms);
+    let mut request = Request { outgoing, limit };
+    // Another server is another attempt.
+    let reaching = lease.reach(shared, &mut request, OtherServers::Left);
+    let session = reaching.await?;
+    let echo = Echo::sent(&outgoing.header.headers, &lease.upstream().dialect);
+    first_words(shared, lease, session, echo, terms, limit).await
 }
 
-async fn connect_and_send(
-    shared: &Shared,
-    upstream: &Upstream,
-    seat: &mut ServerLease,
-    outgoing: &mut Outgoing,
+/// A request that is sent whole.
+struct Request<'a> {
+    outgoing: &'a mut Outgoing,
     limit: Limit,
-) -> Result<Session, Failed> {
-    let unsendable = || Failed::new(&Evidence::NotSent, UpstreamFailure::unsendable());
-    let mut failed = unsendable();
-    for _ in 0..MAX_CONNECTIONS {
-        let peer = &seat.peer;
+}
+
+impl Dial for Request<'_> {
+    type Reached = Session;
+
+    async fn dial(&mut self, connector: &Connector, peer: &Peer) -> Result<Session, NotReached> {
+        let Self { outgoing, limit } = self;
         let path = [peer.base_path.as_str(), &outgoing.target].concat();
-        headers::address(&mut outgoing.header, &path, peer).ok_or_else(unsendable)?;
-        let connecting = shared.connector.connect(peer);
-        let connection = match deadline::reading(limit.until, connecting).await {
-            Ok(connection) => connection,
-            Err(e) => {
-                let failure = UpstreamFailure::read(&e, limit.phase);
-                failed = match failure.cause {
-                    Cause::Tls => Failed::new(&Evidence::Tls, failure),
-                    _ => Failed::new(&Evidence::Unreachable, failure),
-                };
-                match upstream.pool.other_address(seat) {
-                    true => continue,
-                    false => break,
-                }
-            }
-        };
+        headers::address(&mut outgoing.header, &path, peer)
+            .ok_or_else(|| NotReached::Failed(Failed::unsendable()))?;
+        let connecting = deadline::reading(limit.until, connector.connect(peer));
+        let connection = connecting
+            .await
+            .map_err(|e| NotReached::NoConnection(Failed::unreachable(&e, limit.phase)))?;
         let sending = connection.send(&outgoing.header, &outgoing.payload, limit.until);
         match sending.await {
-            Ok(session) => return Ok(session),
+            Ok(session) => Ok(session),
             Err(not_sent) if not_sent.unseen => {
                 let failure = UpstreamFailure::read(&not_sent.error, limit.phase);
-                failed = Failed::new(&Evidence::NotSent, failure);
+                Err(NotReached::Closed(Failed::new(&Evidence::NotSent, failure)))
             }
-            Err(not_sent) => return Box::pin(early_answer(*not_sent, limit)).await,
+            Err(not_sent) => {
+                let early = Box::pin(early_answer(*not_sent, *limit)).await;
+                early.map_err(NotReached::Failed)
+            }
         }
     }
-    Err(failed)
 }
 
 /// An upstream may answer before it has read the whole request, and close: then its answer says
@@ -117,8 +108,7 @@ async fn early_answer(not_sent: NotSent, limit: Limit) -> Result<Session, Failed
 /// Waits for the answer's header, and until it has said something or refused.
 async fn first_words(
     shared: &Shared,
-    upstream: &Upstream,
-    seat: &ServerLease,
+    lease: &Lease,
     mut session: Session,
     echo: Echo,
     terms: &Terms,
@@ -129,15 +119,7 @@ async fn first_words(
     let mut header = header.map_err(|error| broke(&Broken { error, phase }, false, terms))?;
     echo.mask_headers(&mut header.headers);
     if header.status.is_client_error() || header.status.is_server_error() {
-        let refused = refused(
-            shared,
-            upstream,
-            seat,
-            session,
-            header,
-            &echo,
-            terms.deadline,
-        );
+        let refused = refused(shared, lease, session, header, &echo, terms.deadline);
         // What is rare is kept apart: its room would be that of every request.
         return Err(Box::pin(refused).await);
     }
@@ -147,7 +129,7 @@ async fn first_words(
         return Err(Failed::new(&Evidence::InvalidResponse, failure));
     }
     let mut answer = Box::new(Answer::of_upstream(header, session, echo));
-    match begin(&mut answer, shared, upstream, seat, terms, limit).await {
+    match begin(&mut answer, shared, lease, terms, limit).await {
         Ok(outcome) => {
             shared.metrics.attempts().held(outcome);
             Ok(answer)
@@ -163,11 +145,11 @@ async fn first_words(
 async fn begin(
     answer: &mut Answer,
     shared: &Shared,
-    upstream: &Upstream,
-    seat: &ServerLease,
+    lease: &Lease,
     terms: &Terms,
     limit: Limit,
 ) -> Result<Until, Failed> {
+    let upstream = lease.upstream();
     let waited = match sniff::recognise(answer, terms, limit).await {
         Ok(()) => first_output::wait(answer, terms, limit).await,
         Err(none) => Err(none),
@@ -184,7 +166,7 @@ async fn begin(
         let session = Box::pin(converting).await;
         let session = session.map_err(|none| unusable(none, upstream, answer, terms))?;
         if let Some(session) = session {
-            shared.connector.release(session, &seat.peer).await;
+            lease.release(shared, session).await;
         }
     }
     Ok(outcome)

@@ -7,7 +7,6 @@ mod after_client;
 pub mod answer;
 pub mod attempt;
 pub mod body;
-mod failed;
 mod failover;
 mod keepalive;
 mod last_event;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::{Failure, Refusal};
+use super::lease::Lease;
 use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
 use super::session::ClientSession;
@@ -29,7 +29,6 @@ use super::{admit, own_time};
 use crate::config::OnClientGone;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
-use crate::upstreams::{Permit, ServerLease};
 use after_client::AfterClient;
 use answer::Answer;
 use failover::{Begun, Failover};
@@ -123,8 +122,7 @@ async fn pass(
         answer,
         terms,
         mut candidate,
-        mut seat,
-        place,
+        mut lease,
     } = begun;
     let upstream = candidate.upstream;
     let ended = relay::relay(session, context, upstream, &terms, answer).await;
@@ -133,18 +131,18 @@ async fn pass(
             .metrics
             .attempts()
             .attempted(&upstream.name, "broken");
-        upstream.pool.failed(&mut seat);
+        lease.report_broken(shared, context);
         candidate.failed();
     }
     match ended? {
         Ended::Complete(answer) => {
-            answer.release(&shared.connector, &seat.peer).await;
+            answer.release(&shared.connector, lease.peer()).await;
             Ok(())
         }
         Ended::Broken => Ok(()),
         Ended::Left(answer) => {
             let idle = upstream.timeouts.idle;
-            leave(context, shared, answer, seat, place, idle).await;
+            leave(context, shared, answer, lease, idle).await;
             Err(Failure::ClientGone)
         }
     }
@@ -155,8 +153,7 @@ async fn leave(
     context: &mut Context,
     shared: &Arc<Shared>,
     mut answer: Box<Answer>,
-    seat: ServerLease,
-    place: Option<Permit>,
+    lease: Lease,
     idle: Duration,
 ) {
     let rule = context.asked.rule.as_ref();
@@ -166,9 +163,8 @@ async fn leave(
         let bounds = context.runtime.settings.drain;
         let after_client = AfterClient {
             answer,
-            seat,
+            lease,
             idle,
-            place,
             account,
             bounds,
         };

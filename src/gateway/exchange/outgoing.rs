@@ -17,6 +17,7 @@ use crate::config::{ConsistentBy, Streams};
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::headers;
+use crate::gateway::lease::Lease;
 use crate::gateway::plan::Candidate;
 use crate::gateway::session::ClientSession;
 use crate::openai::edit::Edits;
@@ -24,7 +25,7 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
 use crate::openai::streaming::StreamMode;
-use crate::upstreams::{Key, KeyUse, Payload, Turn, Upstream};
+use crate::upstreams::{KeyUse, Payload, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -77,14 +78,15 @@ pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
     }
 }
 
-/// What is sent to a candidate, with this key of ours, or with the client's own where that is wanted.
+/// What is sent to a candidate, with the key of ours that is leased, or with the client's own where that is
+/// wanted.
 pub fn outgoing(
     session: &ClientSession,
     context: &Context,
     endpoint: &Exchange,
     body: &Body,
     candidate: &Candidate<'_>,
-    key: Option<&Key>,
+    lease: &Lease,
     asked: StreamMode,
 ) -> Result<Outgoing, Failure> {
     let request = session.request();
@@ -94,10 +96,7 @@ pub fn outgoing(
         .map_or(&NO_EDITS, |transforms| transforms.edits(endpoint));
     let payload = body.payload(named(context, body), asked, edits)?;
     // What a client shows us is not for providers that have keys of ours.
-    let credential = match upstream.keys.are_ours() {
-        true => key.and_then(|key| key.value.clone()),
-        false => auth::key_of(&request.headers).and_then(|key| upstream.dialect.credential(key)),
-    };
+    let credential = lease.credential(|| auth::key_of(&request.headers));
     let announced = headers::Body {
         length: payload.len(),
         content_type: &JSON,

@@ -13,24 +13,24 @@ use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 
 use super::answer::Answer;
-use super::failed::Failed;
 use super::terms::{Form, Terms};
+use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Failure, Refusal};
-use crate::gateway::headers::{self, Media};
-use crate::gateway::upstream_error::{self, ERROR_PATIENCE, ErrorBody, filled, tell};
+use crate::gateway::headers;
+use crate::gateway::lease::Lease;
+use crate::gateway::upstream_error::{self, ERROR_PATIENCE, ErrorBody, asks_to_wait, tell};
 use crate::openai::echo::Echo;
 use crate::openai::upstream_error::UpstreamError;
-use crate::openai::verdict::{self, Evidence, Reason};
+use crate::openai::verdict::{self, Evidence};
 use crate::openai::{error, ratelimit, usage};
 use crate::runtime::Shared;
-use crate::upstreams::{ServerLease, Session, Upstream};
+use crate::upstreams::{Session, Upstream};
 use crate::workers::walk;
 
 /// Reads why an upstream refuses.
 pub async fn refused(
     shared: &Shared,
-    upstream: &Upstream,
-    seat: &ServerLease,
+    lease: &Lease,
     session: Session,
     mut header: Parts,
     echo: &Echo,
@@ -45,40 +45,13 @@ pub async fn refused(
                 session,
             }) => {
                 if let Some(session) = session {
-                    shared.connector.release(session, &seat.peer).await;
+                    lease.release(shared, session).await;
                 }
                 (body, rest)
             }
             None => (Bytes::new(), None),
         };
-    let status = header.status.as_u16();
-    let is_page = headers::media(&header.headers) == Media::Html;
-    let error = UpstreamError::read(&body).filter(|_| !is_page);
-    let error = error.unwrap_or_default();
-    let verdict = verdict::judge(&match is_page {
-        true => Evidence::Page { status },
-        false => Evidence::Answer {
-            status,
-            error: &error,
-        },
-    });
-    let message = error.message.as_deref();
-    let wait = ratelimit::wait(&header.headers, message, SystemTime::now());
-    let is_final = header.headers.get(headers::SHOULD_RETRY);
-    Failed {
-        wait: wait.filter(|_| asks_to_wait(verdict.reason)),
-        is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
-        told: tell(
-            upstream,
-            verdict.reason,
-            filled(upstream, header, body, error.message, rest),
-        ),
-        verdict,
-    }
-}
-
-fn asks_to_wait(reason: Reason) -> bool {
-    matches!(reason, Reason::RateLimited | Reason::Overloaded)
+    upstream_error::failed(lease.upstream(), header, body, rest)
 }
 
 /// An error that came under a status of success, as the error that it is.

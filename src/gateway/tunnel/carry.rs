@@ -20,7 +20,7 @@ use crate::gateway::headers::{self, Media};
 use crate::gateway::pieces::Pieces;
 use crate::gateway::reply;
 use crate::gateway::session::{ClientSession, Part};
-use crate::gateway::upstream_error::{self, ErrorBody};
+use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
@@ -50,6 +50,9 @@ pub struct Carry<'a> {
     silence: Duration,
     /// Whether all of the client's body has come. Over HTTP/2 trailers may follow it, which are not read.
     has_come: bool,
+    /// Whether the answer is an error, and what has come of it: it may say something of the key.
+    keeps_error: bool,
+    error: Vec<u8>,
     /// Why the upstream takes no more of the body, and until when its answer may say more.
     unsent: Option<(Box<Error>, Instant)>,
 }
@@ -79,6 +82,8 @@ impl<'a> Carry<'a> {
             pace,
             silence,
             has_come: false,
+            keeps_error: false,
+            error: Vec::new(),
             unsent: None,
         }
     }
@@ -166,8 +171,9 @@ impl<'a> Carry<'a> {
         (session, Failure::Refusal(Box::new(refusal)))
     }
 
-    /// Passes the answer on to its end. Gives the session back, for the pool to judge.
-    pub async fn answer(mut self, header: Parts, asked: Instant) -> Result<Session, Failure> {
+    /// Passes the answer on to its end.
+    pub async fn answer(&mut self, header: Parts, asked: Instant) -> Result<(), Failure> {
+        self.keeps_error = is_error(header.status);
         self.context.outcome.waited += asked.elapsed();
         let request = self.client.request();
         let header = headers::for_client(header, request, &self.context.request.id);
@@ -202,7 +208,17 @@ impl<'a> Carry<'a> {
         }
         // An answer that came before the end of the request: its rest is for no one.
         reply::discard_body(self.client, self.context).await;
-        Ok(self.upstream)
+        Ok(())
+    }
+
+    /// What the request carries along.
+    pub fn context(&self) -> &Context {
+        self.context
+    }
+
+    /// The session, for the pool to judge, and the beginning of an error that has passed.
+    pub fn into_parts(self) -> (Session, Vec<u8>) {
+        (self.upstream, self.error)
     }
 
     /// The next bytes of the answer, while the rest of the request goes on.
@@ -243,6 +259,10 @@ impl<'a> Carry<'a> {
     }
 
     fn put(&mut self, body: &mut Pieces, chunk: Bytes) {
+        if self.keeps_error {
+            let room = MAX_ERROR_BYTES.saturating_sub(self.error.len());
+            self.error.extend(chunk.iter().take(room));
+        }
         let chunk = match &mut self.masking {
             Some(masking) => masking.push(chunk),
             None => chunk,
@@ -320,7 +340,8 @@ impl<'a> Carry<'a> {
     }
 }
 
-fn is_error(status: StatusCode) -> bool {
+/// Whether an answer is an error.
+pub fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 

@@ -1,7 +1,7 @@
 //! The tunnel: the way through for bodies that are not read.
 //!
 //! Both bodies pass as they come, so memory stays flat whatever their size. Owns the request for the
-//! upstream, always with the same key for a tenant, and reaching a server of it; `target` says what may
+//! upstream, with the tenant's own key, and reaching a server of it; `target` says what may
 //! pass and where to, `carry` moves the bodies. Does not handle what is in them. Nothing is sent twice
 //! but what no server has acted on. Driven here and not by Pingora's proxy: see
 //! `docs/decisions/tunnel.md`.
@@ -9,22 +9,29 @@
 mod carry;
 mod target;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use http::response::Parts;
 use pingora::http::RequestHeader;
 
 use super::client_body::{self, Pace};
 use super::context::Context;
-use super::exchange::attempt::MAX_CONNECTIONS;
+use super::failed::Failed;
 use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, Framing};
+use super::lease::{self, Dial, Lease, NotReached, OtherServers, Wanted};
+use super::own_time;
 use super::session::ClientSession;
+use super::upstream_error;
 use crate::auth;
 use crate::openai::echo::Echo;
+use crate::openai::ratelimit::Headroom;
+use crate::openai::verdict::Evidence;
 use crate::runtime::Shared;
-use crate::upstreams::{Peer, ServerLease, Session, Turn, Upstream};
+use crate::upstreams::{Connector, Peer, Permit, Session, Upstream};
 use carry::{Carry, Silent};
 use target::Target;
 
@@ -35,14 +42,18 @@ pub async fn serve(
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
     let framing = client_body::framing(client);
+    let (upstream, target) = target::find(client.request(), context)?;
+    context.outcome.upstream = Some(Arc::clone(&upstream));
+    let permit = permit(client, context, &upstream).await?;
     let request = client.request();
     let method = request.method.clone();
-    let (upstream, target) = target::find(request, context)?;
     let tenant = context.tenant().map_or("", |t| t.id.as_str());
-    let credential = upstream.credential(Turn::Of(tenant), || auth::key_of(&request.headers));
+    let wanted = Wanted::of_account(tenant, target.operation());
+    let lease = Lease::take(&upstream, permit, &wanted, context);
+    let lease = lease.map_err(|why| Failure::Upstream(why.failure()))?;
+    let credential = lease.credential(|| auth::key_of(&request.headers));
     let is_api = matches!(target, Target::Api(_));
     let header = headers::for_tunnel(request, &upstream, credential, is_api, framing);
-    context.outcome.upstream = Some(Arc::clone(&upstream));
     client_body::invite(client).await?;
     let echo = Echo::sent(&header.headers, &upstream.dialect);
     let mut passage = Passage {
@@ -53,40 +64,52 @@ pub async fn serve(
         },
         // What changes nothing may be asked again.
         is_safe: framing == Framing::Bodiless && matches!(method, Method::GET | Method::HEAD),
-        header,
+        head: Head { header, target },
         echo,
-        target,
-        upstream,
-        tried: Vec::new(),
-        connections: 0,
+        lease,
     };
     let pace = Pace::new(Instant::now(), 0, &context.runtime.settings.limits);
     passage.pass(client, context, shared, pace).await
 }
 
+/// A permit of the upstream's, for which the request waits in its queue where it has to, while the client
+/// is there. Of a client that still sends its body it is not known.
+async fn permit(
+    client: &mut ClientSession,
+    context: &mut Context,
+    upstream: &Upstream,
+) -> Result<Option<Permit>, Failure> {
+    if let Ok(permit) = lease::permit_now(upstream) {
+        return Ok(permit);
+    }
+    let gone = async {
+        match client.is_body_done() {
+            true => client.left().await,
+            false => pending().await,
+        }
+    };
+    let waiting = async {
+        tokio::select! {
+            biased;
+            () = gone => Err(Failure::ClientGone),
+            permit = lease::permit(upstream) => {
+                permit.map_err(|why| Failure::Upstream(why.failure()))
+            }
+        }
+    };
+    own_time::timed(&mut context.outcome.waited, waiting).await
+}
+
 /// The way of a request that may pass.
 struct Passage {
-    upstream: Arc<Upstream>,
-    /// The header for the upstream, but for what depends on the server.
-    header: RequestHeader,
+    lease: Lease,
+    head: Head,
     /// The key in it.
     echo: Echo,
-    target: Target,
     /// How long nothing may move.
     silence: Duration,
     /// Whether it may be sent again although a server may have seen it.
     is_safe: bool,
-    /// The servers that could not be reached.
-    tried: Vec<usize>,
-    /// How many connections have been tried.
-    connections: usize,
-}
-
-/// A server that has the request's header.
-struct Reached {
-    session: Session,
-    seat: ServerLease,
-    is_reused: bool,
 }
 
 impl Passage {
@@ -98,91 +121,115 @@ impl Passage {
         pace: Pace,
     ) -> Result<(), Failure> {
         let asked = Instant::now();
-        let (carry, header, mut seat) = loop {
-            let Reached {
-                session,
-                seat,
-                is_reused,
-            } = self.reach(shared).await?;
+        let (mut carry, header) = loop {
+            let reached = self
+                .lease
+                .reach(shared, &mut self.head, OtherServers::Asked);
+            let (session, is_reused) = match reached.await {
+                Ok(reached) => reached,
+                Err(failed) => return Err(self.failed(shared, context, failed)),
+            };
             let echo = self.echo.clone();
             let mut carry = Carry::new(client, context, session, echo, pace, self.silence);
-            match carry.header().await {
-                Ok(header) => break (carry, header, seat),
+            let failure = match carry.header().await {
+                Ok(header) => break (carry, header),
                 // The server closed a connection that it had kept, just when it was used again.
-                Err(Silent::Closed(_)) if is_reused && self.may_ask_again() => {}
-                Err(Silent::Closed(e)) => {
-                    return Err(Failure::Upstream(UpstreamFailure::read(&e, Phase::Idle)));
+                Err(Silent::Closed(_)) if is_reused && self.is_safe && self.lease.may_connect() => {
+                    continue;
                 }
+                Err(Silent::Closed(e)) => UpstreamFailure::read(&e, Phase::Idle),
+                Err(Silent::Failed(Failure::Upstream(failure))) => failure,
                 Err(Silent::Failed(failure)) => return Err(failure),
-            }
+            };
+            return Err(self.failed(shared, context, Failed::lost(failure)));
         };
-        let pool = &self.upstream.pool;
-        match header.status.is_server_error() {
-            true => drop(pool.failed(&mut seat)),
-            false => pool.succeeded(&mut seat),
+        let error = carry::is_error(header.status).then(|| header.clone());
+        if error.is_none() {
+            let nothing = Headroom::default();
+            self.lease.report_success(carry.context(), &nothing);
         }
-        let (session, answered) = match carry.is_readable(&header) {
-            true => (Some(carry.answer(header, asked).await?), Ok(())),
+        let (session, said, answered) = match carry.is_readable(&header) {
+            true => {
+                let answered = carry.answer(header, asked).await;
+                let (session, said) = carry.into_parts();
+                (Some(session).filter(|_| answered.is_ok()), said, answered)
+            }
             false => {
                 let (session, failure) = carry.refusal(header, asked).await;
-                (session, Err(failure))
+                let said = match &failure {
+                    Failure::Refusal(refusal) => refusal.body.to_vec(),
+                    _ => Vec::new(),
+                };
+                (session, said, Err(failure))
             }
         };
+        self.ended(shared, context, error, &said, &answered);
         if let Some(session) = session {
-            shared.connector.release(session, &seat.peer).await;
+            self.lease.release(shared, session).await;
         }
         answered
     }
 
-    fn may_ask_again(&self) -> bool {
-        self.is_safe && self.connections < MAX_CONNECTIONS
-    }
-
-    /// Connects to a server and sends it the header. Another address or server is tried where one
-    /// cannot be reached.
-    async fn reach(&mut self, shared: &Shared) -> Result<Reached, Failure> {
-        let pool = &self.upstream.pool;
-        let mut failure = UpstreamFailure::unresolved();
-        let mut next: Option<ServerLease> = None;
-        while self.connections < MAX_CONNECTIONS {
-            let Some(mut seat) = next.take().or_else(|| pool.choose(b"", &self.tried)) else {
-                break;
-            };
-            self.connections += 1;
-            let header = self.addressed(&seat.peer)?;
-            match shared.connector.connect(&seat.peer).await {
-                Ok(connection) => match connection.send_header(header).await {
-                    Ok((session, is_reused)) => {
-                        return Ok(Reached {
-                            session,
-                            seat,
-                            is_reused,
-                        });
-                    }
-                    Err(not_sent) => {
-                        failure = UpstreamFailure::read(&not_sent.error, Phase::Total);
-                        if !not_sent.unseen {
-                            break;
-                        }
-                        next = Some(seat);
-                    }
-                },
-                Err(e) => {
-                    failure = UpstreamFailure::read(&e, Phase::Connect);
-                    if pool.other_address(&mut seat) {
-                        next = Some(seat);
-                    } else {
-                        pool.failed(&mut seat);
-                        self.tried.push(seat.server);
-                    }
-                }
-            }
+    /// Reports an answer that has ended, where it was an error, of which this has come, or broke off.
+    fn ended(
+        &mut self,
+        shared: &Shared,
+        context: &Context,
+        error: Option<Parts>,
+        said: &[u8],
+        answered: &Result<(), Failure>,
+    ) {
+        if let Some(header) = error {
+            let judged = upstream_error::judge(&header, said);
+            self.lease
+                .report_failure(shared, context, judged.verdict, judged.wait);
+        } else if let Err(Failure::Upstream(_)) = answered {
+            self.lease.report_broken(shared, context);
         }
-        Err(Failure::Upstream(failure))
     }
 
+    /// Reports a failure. Gives what the client is told.
+    fn failed(&mut self, shared: &Shared, context: &Context, failed: Failed) -> Failure {
+        self.lease
+            .report_failure(shared, context, failed.verdict, failed.wait);
+        failed.told
+    }
+}
+
+/// The header for the upstream, but for what depends on the server, and where it goes.
+struct Head {
+    header: RequestHeader,
+    target: Target,
+}
+
+impl Dial for Head {
+    /// Whether the connection was a pooled one stands beside the session.
+    type Reached = (Session, bool);
+
+    async fn dial(
+        &mut self,
+        connector: &Connector,
+        peer: &Peer,
+    ) -> Result<(Session, bool), NotReached> {
+        let header = self.addressed(peer);
+        let header = header.ok_or_else(|| NotReached::Failed(Failed::unsendable()))?;
+        let connection = connector.connect(peer).await;
+        let connection = connection
+            .map_err(|e| NotReached::NoConnection(Failed::unreachable(&e, Phase::Connect)))?;
+        connection.send_header(header).await.map_err(|not_sent| {
+            let failure = UpstreamFailure::read(&not_sent.error, Phase::Total);
+            let failed = Failed::new(&Evidence::NotSent, failure);
+            match not_sent.unseen {
+                true => NotReached::Closed(failed),
+                false => NotReached::Failed(failed),
+            }
+        })
+    }
+}
+
+impl Head {
     /// The header for one server.
-    fn addressed(&self, peer: &Peer) -> Result<RequestHeader, Failure> {
+    fn addressed(&self, peer: &Peer) -> Option<RequestHeader> {
         let (base, target) = match &self.target {
             Target::Api(target) => (&peer.base_path, target),
             Target::Url(target) => (&peer.url_path, target),
@@ -193,8 +240,7 @@ impl Passage {
         };
         let path = [base, slash, target].concat();
         let mut header = self.header.clone();
-        let addressed = headers::address(&mut header, &path, peer);
-        addressed.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?;
-        Ok(header)
+        headers::address(&mut header, &path, peer)?;
+        Some(header)
     }
 }

@@ -35,6 +35,16 @@ pub enum Target {
     Url(String),
 }
 
+impl Target {
+    /// Names the kind of operation, for what is learnt of the key: the first part of the path.
+    pub fn operation(&self) -> &str {
+        let (Self::Api(target) | Self::Url(target)) = self;
+        let path = target.split('?').next().unwrap_or_default();
+        let second = path.char_indices().skip(1).find(|(_, c)| *c == '/');
+        second.and_then(|(at, _)| path.get(..at)).unwrap_or(path)
+    }
+}
+
 /// Finds out where a request goes.
 pub fn find(
     request: &RequestHeader,

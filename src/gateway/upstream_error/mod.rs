@@ -7,24 +7,27 @@
 
 pub mod decoded;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use pingora::ErrorType;
 
+use super::failed::Failed;
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
 use super::pieces::Pieces;
 use crate::openai::echo::{Echo, Masking};
-use crate::openai::error;
-use crate::openai::verdict::Reason;
+use crate::openai::upstream_error::UpstreamError;
+use crate::openai::verdict::{self, Evidence, Reason, Verdict};
+use crate::openai::{error, ratelimit};
 use crate::upstreams::{Session, Upstream};
 
-/// An error is read for this long, and up to this size.
+/// An error is read for this long.
 pub const ERROR_PATIENCE: Duration = Duration::from_secs(5);
-const MAX_ERROR_BYTES: usize = 64 << 10;
+/// As much is read of one.
+pub const MAX_ERROR_BYTES: usize = 64 << 10;
 /// What is longer has this long to pass.
 const LONG_ERROR_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,8 +121,70 @@ async fn read(session: &mut Session, until: Instant) -> Read {
     Read::Whole(body.join())
 }
 
+/// What an error shows.
+pub struct Judged {
+    /// Why, and what is to be done about it.
+    pub verdict: Verdict,
+    /// How long the upstream asks us to wait.
+    pub wait: Option<Duration>,
+    /// What it says.
+    message: Option<String>,
+}
+
+/// What an error makes of an attempt.
+pub fn failed(
+    upstream: &Upstream,
+    header: Parts,
+    body: Bytes,
+    rest: Option<RestOfError>,
+) -> Failed {
+    let Judged {
+        verdict,
+        wait,
+        message,
+    } = judge(&header, &body);
+    let is_final = header.headers.get(headers::SHOULD_RETRY);
+    Failed {
+        verdict,
+        wait,
+        is_final: is_final.is_some_and(|value| value.as_bytes() == b"false"),
+        told: tell(
+            upstream,
+            verdict.reason,
+            filled(upstream, header, body, message, rest),
+        ),
+    }
+}
+
+/// Judges an error by its header and its body, or the beginning of one.
+pub fn judge(header: &Parts, body: &[u8]) -> Judged {
+    let status = header.status.as_u16();
+    let is_page = headers::media(&header.headers) == Media::Html;
+    let error = UpstreamError::read(body).filter(|_| !is_page);
+    let error = error.unwrap_or_default();
+    let verdict = verdict::judge(&match is_page {
+        true => Evidence::Page { status },
+        false => Evidence::Answer {
+            status,
+            error: &error,
+        },
+    });
+    let message = error.message;
+    let wait = ratelimit::wait(&header.headers, message.as_deref(), SystemTime::now());
+    Judged {
+        wait: wait.filter(|_| asks_to_wait(verdict.reason)),
+        verdict,
+        message,
+    }
+}
+
+/// Whether a wait that comes with this reason is meant for whoever asks next.
+pub fn asks_to_wait(reason: Reason) -> bool {
+    matches!(reason, Reason::RateLimited | Reason::Overloaded)
+}
+
 /// A refusal, with what its dialect is known to leave out.
-pub fn filled(
+fn filled(
     upstream: &Upstream,
     mut header: Parts,
     mut body: Bytes,

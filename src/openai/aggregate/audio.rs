@@ -1,7 +1,7 @@
-//! An answer in sound.
+//! The sound of a message.
 //!
-//! Owns joining base64 that comes in pieces. Refuses to know what the sound is. Fails for data that
-//! is not base64, and beyond a bound.
+//! Owns joining base64 that comes in pieces. Does not handle the sound's format. Fails for data that is not
+//! base64, and beyond a bound.
 
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
@@ -10,9 +10,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use serde_json::value::RawValue;
 
 use super::MAX_DEPTH;
-use super::value::{Budget, Members, Value};
-use super::walk::{Fault, is_null, key, member, members};
-use crate::openai::json::string;
+use super::value::{Budget, MemberMap, Value};
+use crate::openai::json::{WalkError, is_null, members, push_key, push_member, string};
 
 /// Reads data with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -22,7 +21,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The sound of a message, as far as it has come.
+/// The sound that has come of a message.
 #[derive(Default)]
 pub(super) struct Audio {
     id: Value,
@@ -32,18 +31,18 @@ pub(super) struct Audio {
     data: Option<Vec<u8>>,
     /// Up to three characters of base64 that are still to be decoded with the next piece.
     rest: String,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Audio {
     /// Takes a piece.
-    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         members(piece.get(), |name, value| match &*name {
-            "id" => self.id.first(value, budget),
-            "expires_at" => self.expires_at.first(value, budget),
+            "id" => self.id.keep_first(value, budget),
+            "expires_at" => self.expires_at.keep_first(value, budget),
             "transcript" => self.transcript.join(value, MAX_DEPTH, budget),
             "data" if is_null(value) => Ok(()),
-            "data" => self.see_data(&string(value).ok_or(Fault::Malformed)?, budget),
+            "data" => self.see_data(&string(value).ok_or(WalkError::Malformed)?, budget),
             name => {
                 let slot = self.others.slot(name, budget)?;
                 slot.join(value, MAX_DEPTH, budget)
@@ -51,19 +50,19 @@ impl Audio {
         })
     }
 
-    /// Takes a piece of the sound. Each may be padded for itself, or be cut anywhere.
-    fn see_data(&mut self, piece: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Takes a piece of the sound. Each piece may be padded by itself, or be cut anywhere.
+    fn see_data(&mut self, piece: &str, budget: &mut Budget) -> Result<(), WalkError> {
         budget.take(piece.len())?;
         let joined = self.rest.clone() + piece;
         let whole = joined.len() / 4 * 4;
-        let (whole, rest) = joined.split_at_checked(whole).ok_or(Fault::Malformed)?;
-        let decoded = LENIENT.decode(whole).map_err(|_| Fault::Malformed)?;
+        let (whole, rest) = joined.split_at_checked(whole).ok_or(WalkError::Malformed)?;
+        let decoded = LENIENT.decode(whole).map_err(|_| WalkError::Malformed)?;
         self.data.get_or_insert_default().extend(decoded);
         rest.clone_into(&mut self.rest);
         Ok(())
     }
 
-    /// Whether the time has come when it expires, which is the last that is said of it.
+    /// Whether the time when it expires has come: that is the last member.
     pub(super) fn expires(&self) -> bool {
         !matches!(self.expires_at, Value::Null)
     }
@@ -72,22 +71,22 @@ impl Audio {
         out.push('{');
         for (name, value) in [("id", &self.id), ("expires_at", &self.expires_at)] {
             if !matches!(value, Value::Null) {
-                key(out, name);
+                push_key(out, name);
                 value.write(out);
             }
         }
         if let Some(data) = &self.data {
-            member(out, "data", &format!("\"{}\"", self.encoded(data)));
+            push_member(out, "data", &format!("\"{}\"", self.encoded(data)));
         }
         if !matches!(self.transcript, Value::Null) {
-            key(out, "transcript");
+            push_key(out, "transcript");
             self.transcript.write(out);
         }
         self.others.write(out);
         out.push('}');
     }
 
-    /// All of the sound in one piece of base64. One character that is left over is half a byte.
+    /// All of the sound in one piece of base64. A single character that is left is half a byte.
     fn encoded(&self, data: &[u8]) -> String {
         let last = LENIENT.decode(&self.rest).unwrap_or_default();
         STANDARD.encode([data, &last].concat())

@@ -1,7 +1,7 @@
 //! Calls of tools and functions in a message.
 //!
-//! Owns which call a piece belongs to, and how its arguments are put together. Refuses to know
-//! whether these are JSON: they may be cut. Fails for an index that is none, and beyond a bound.
+//! Owns which call a piece belongs to, and how its arguments are joined. Does not check that arguments are
+//! JSON: they may be cut. Fails for an index that is not a number, and beyond a bound.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
-use super::walk::{
-    Fault, Shape, index, inside, is_null, key, member, members, quoted, separate, shaped,
-};
+use super::value::{Budget, MemberMap, SLOT_BYTES, Unknown, Value, as_object};
 use super::{MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::{List, says};
+use crate::openai::json::{
+    Fields, List, WalkError, index, inside, is_null, is_truthy, members, push_comma, push_key,
+    push_member, quoted, read_fields,
+};
 
 /// The calls of one message, at most [`MAX_ITEMS`], in the order in which they came.
 #[derive(Default)]
@@ -26,31 +26,31 @@ impl Calls {
     }
 
     /// Takes the pieces of calls in one delta.
-    pub(super) fn see(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let read: Result<List<Piece<'_>>, _> = serde_json::from_str(json.get());
-        let pieces = read.map_err(|_| Fault::Malformed)?;
+        let pieces = read.map_err(|_| WalkError::Malformed)?;
         if pieces.has_more {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         let mut pieces = pieces.items.into_iter();
         pieces.try_for_each(|piece| self.see_piece(piece, budget))
     }
 
-    fn see_piece(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_piece(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         let index = index(piece.index)?;
         let place = match self.place(index, &piece) {
             Some(place) => place,
             None => self.open(index, budget)?,
         };
-        let call = self.0.get_mut(place).ok_or(Fault::TooLarge)?;
+        let call = self.0.get_mut(place).ok_or(WalkError::TooLarge)?;
         call.see(piece, budget)
     }
 
-    /// The call that a piece goes on with: the last with its index that can have its id. A piece
-    /// without an index goes on with the call of its id, or with the last one.
+    /// The call that a piece continues: the last with its index that can have its id. A piece without
+    /// an index continues the call of its id, or the last one.
     fn place(&self, index: Option<u64>, piece: &Piece<'_>) -> Option<usize> {
-        let id = piece.id.filter(|id| says(Some(id)));
-        // Nothing but a second name tells then that another call begins.
+        let id = piece.id.filter(|id| is_truthy(Some(id)));
+        // Then only a second name shows that another call begins.
         let begins = index.is_none() && id.is_none() && piece.has_name();
         if begins && self.0.last().is_some_and(Call::has_name) {
             return None;
@@ -62,11 +62,11 @@ impl Calls {
         })
     }
 
-    /// Opens a call; without an index, behind all others.
-    fn open(&mut self, index: Option<u64>, budget: &mut Budget) -> Result<usize, Fault> {
+    /// Opens a call; one without an index comes after all others.
+    fn open(&mut self, index: Option<u64>, budget: &mut Budget) -> Result<usize, WalkError> {
         let place = self.0.len();
         if place >= MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         budget.take(SLOT_BYTES)?;
         let behind = self.0.iter().map(|call| call.index.saturating_add(1)).max();
@@ -84,10 +84,10 @@ impl Calls {
         }
         let mut sorted: Vec<_> = self.0.iter().collect();
         sorted.sort_by_key(|call| call.index);
-        key(out, "tool_calls");
+        push_key(out, "tool_calls");
         out.push('[');
         for call in sorted {
-            separate(out);
+            push_comma(out);
             call.write(out);
         }
         out.push(']');
@@ -105,9 +105,9 @@ struct Piece<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Piece<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Piece<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "index" => Some(&mut self.index),
             "id" => Some(&mut self.id),
             "type" => Some(&mut self.kind),
@@ -119,17 +119,17 @@ impl<'b> Shape<'b> for Piece<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        self.unknown.push(name, object.next_value()?);
+        self.unknown.push(key, object.next_value()?);
         Ok(())
     }
 }
 
 impl<'b> Deserialize<'b> for Piece<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
@@ -137,9 +137,9 @@ impl Piece<'_> {
     fn has_name(&self) -> bool {
         let mut has_name = false;
         for called in [self.function, self.custom].into_iter().flatten() {
-            // What is no object is told when it is taken.
+            // What is no object fails when it is taken.
             let _ = members(called.get(), |name, value| {
-                has_name |= name == "name" && says(Some(value));
+                has_name |= name == "name" && is_truthy(Some(value));
                 Ok(())
             });
         }
@@ -147,20 +147,20 @@ impl Piece<'_> {
     }
 }
 
-/// One call, as far as it has come.
+/// The part of a call that has come.
 #[derive(Default)]
 struct Call {
-    /// Tells it apart in the stream, and stands in no answer.
+    /// Identifies it in the stream; no answer has it.
     index: u64,
     id: Value,
     kind: Value,
     function: Option<Function>,
     custom: Option<Function>,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Call {
-    /// Whether it has this id, or none yet. Some upstreams give all calls the same index.
+    /// Whether it has this id, or no id yet. Some upstreams give all calls the same index.
     fn can_have(&self, id: &RawValue) -> bool {
         match &self.id {
             Value::Whole(known) => known == id.get() || known == "\"\"",
@@ -173,12 +173,12 @@ impl Call {
         called.any(Function::has_name)
     }
 
-    fn see(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         if let Some(id) = piece.id {
-            self.id.first(id, budget)?;
+            self.id.keep_first(id, budget)?;
         }
         if let Some(kind) = piece.kind {
-            self.kind.first(kind, budget)?;
+            self.kind.keep_first(kind, budget)?;
         }
         if let Some(function) = piece.function.and_then(as_object) {
             let kept = self.function.get_or_insert_with(Function::with_arguments);
@@ -197,10 +197,10 @@ impl Call {
     fn write(&self, out: &mut String) {
         out.push('{');
         if !matches!(self.id, Value::Null) {
-            key(out, "id");
+            push_key(out, "id");
             self.id.write(out);
         }
-        key(out, "type");
+        push_key(out, "type");
         match &self.kind {
             Value::Whole(kind) if kind != "\"\"" => out.push_str(kind),
             // SDKs do not read a call without one.
@@ -209,7 +209,7 @@ impl Call {
         }
         for (name, called) in [("function", &self.function), ("custom", &self.custom)] {
             if let Some(called) = called {
-                key(out, name);
+                push_key(out, name);
                 called.write(out);
             }
         }
@@ -218,13 +218,13 @@ impl Call {
     }
 }
 
-/// What is called, and with which text.
+/// The function or tool that is called, and its text.
 pub(super) struct Function {
     /// The member that is the text: arguments, or the input of a custom tool.
     text_name: &'static str,
     text: Value,
     name: Value,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Function {
@@ -233,7 +233,7 @@ impl Function {
             text_name: "arguments",
             text: Value::Null,
             name: Value::Null,
-            others: Members::default(),
+            others: MemberMap::default(),
         }
     }
 
@@ -248,11 +248,11 @@ impl Function {
         !matches!(self.name, Value::Null)
     }
 
-    /// Takes a piece. Arguments that are no string, as some upstreams give them, become the text
+    /// Takes a piece. Arguments that are no string, as some upstreams send them, become the text
     /// of their JSON.
-    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    pub(super) fn see(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         members(piece.get(), |name, value| match &*name {
-            "name" => self.name.first(value, budget),
+            "name" => self.name.keep_first(value, budget),
             name if name == self.text_name => match value.get() {
                 _ if is_null(value) => Ok(()),
                 json if json.starts_with('"') => self.text.push_text(inside(json), budget),
@@ -268,13 +268,13 @@ impl Function {
     pub(super) fn write(&self, out: &mut String) {
         out.push('{');
         if self.has_name() {
-            key(out, "name");
+            push_key(out, "name");
             self.name.write(out);
         }
         match &self.text {
-            Value::Null => member(out, self.text_name, "\"\""),
+            Value::Null => push_member(out, self.text_name, "\"\""),
             text => {
-                key(out, self.text_name);
+                push_key(out, self.text_name);
                 text.write(out);
             }
         }

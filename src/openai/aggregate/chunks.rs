@@ -1,7 +1,7 @@
-//! Chats and legacy completions: what their chunks say of the whole, and of each choice.
+//! The chunks of a chat or of a legacy completion, put together.
 //!
-//! Owns the members of a chunk and of a choice, and when a choice is finished. Refuses to know what
-//! is in a message. Fails for a chunk that is not of the known shape, and beyond a bound.
+//! Owns the members of a chunk and of a choice, and when a choice is finished. Does not handle the message
+//! of a choice (see `message`). Fails for a chunk that is not of the known shape, and beyond a bound.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,23 +11,25 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::message::Message;
-use super::value::{Budget, Members, SLOT_BYTES, Unknown, Value, as_object};
-use super::walk::{Fault, Shape, index, is_array, is_null, key, member, members, separate, shaped};
+use super::value::{Budget, MemberMap, SLOT_BYTES, Unknown, Value, as_object};
 use super::{Incomplete, MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::{List, says};
+use crate::openai::json::{
+    Fields, List, WalkError, index, is_array, is_null, is_truthy, members, push_comma, push_key,
+    push_member, read_fields,
+};
 
 /// The chunks of one stream, put together.
 #[derive(Default)]
 pub(super) struct Chunks {
     is_chat: bool,
-    /// Each member is `None` until it comes, be it as null.
+    /// Each member is `None` until it comes; it may come as null.
     id: Option<Value>,
     created: Option<Value>,
     model: Option<Value>,
     usage: Option<Value>,
     service_tier: Option<Value>,
     system_fingerprint: Option<Value>,
-    others: Members,
+    others: MemberMap,
     choices: BTreeMap<u64, Choice>,
 }
 
@@ -43,9 +45,9 @@ impl Chunks {
         Self::default()
     }
 
-    /// Takes the next chunk. An object that is no chunk says nothing.
-    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
-        let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|_| Fault::Malformed)?;
+    /// Takes the next chunk. An object that is no chunk is ignored.
+    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
+        let chunk: Chunk<'_> = serde_json::from_str(json).map_err(|_| WalkError::Malformed)?;
         if !chunk.is_one() {
             return Ok(());
         }
@@ -55,7 +57,7 @@ impl Chunks {
             (&mut self.model, chunk.model),
         ] {
             if let Some(value) = value {
-                kept.get_or_insert_default().first(value, budget)?;
+                kept.get_or_insert_default().keep_first(value, budget)?;
             }
         }
         for (kept, value) in [
@@ -64,7 +66,7 @@ impl Chunks {
             (&mut self.system_fingerprint, chunk.system_fingerprint),
         ] {
             if let Some(value) = value {
-                kept.get_or_insert_default().last(value, budget)?;
+                kept.get_or_insert_default().keep_last(value, budget)?;
             }
         }
         // Lists beside the choices are repeated, or grow, from chunk to chunk.
@@ -72,23 +74,23 @@ impl Chunks {
             &mut self.others,
             budget,
             |name, slot, value, budget| match is_array(value) || is_filtered(name) {
-                true => slot.last_said(value, budget),
-                false => slot.last(value, budget),
+                true => slot.keep_truthy(value, budget),
+                false => slot.keep_last(value, budget),
             },
         )?;
         let choices = chunk.choices.unwrap_or_default();
         if choices.has_more {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         let mut pieces = choices.items.into_iter();
         pieces.try_for_each(|piece| self.see_choice(piece, budget))
     }
 
-    fn see_choice(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    fn see_choice(&mut self, piece: Piece<'_>, budget: &mut Budget) -> Result<(), WalkError> {
         let index = index(piece.index)?.unwrap_or_default();
         let is_known = self.choices.contains_key(&index);
         if !is_known && self.choices.len() >= MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         if !is_known {
             budget.take(SLOT_BYTES)?;
@@ -112,7 +114,7 @@ impl Chunks {
         Ok(self.written())
     }
 
-    /// What there is of it.
+    /// The part of it that has come.
     pub(super) fn partial(&self) -> Option<String> {
         (!self.choices.is_empty()).then(|| self.written())
     }
@@ -126,22 +128,22 @@ impl Chunks {
         };
         let write = |out: &mut String, name: &str, value: &Option<Value>| {
             if let Some(value) = value {
-                key(out, name);
+                push_key(out, name);
                 value.write(out);
             }
         };
         write(&mut out, "id", &self.id);
-        member(&mut out, "object", object);
+        push_member(&mut out, "object", object);
         write(&mut out, "created", &self.created);
         write(&mut out, "model", &self.model);
-        key(&mut out, "choices");
+        push_key(&mut out, "choices");
         out.push('[');
         for (index, choice) in &self.choices {
-            separate(&mut out);
+            push_comma(&mut out);
             choice.write(*index, self.is_chat, &mut out);
         }
         out.push(']');
-        // Null says only that no usage has come yet.
+        // Null means that no usage has come yet.
         if !matches!(self.usage, Some(Value::Null)) {
             write(&mut out, "usage", &self.usage);
         }
@@ -167,9 +169,9 @@ struct Chunk<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Chunk<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Chunk<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "id" => Some(&mut self.id),
             "object" => Some(&mut self.object),
             "created" => Some(&mut self.created),
@@ -183,32 +185,32 @@ impl<'b> Shape<'b> for Chunk<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        match &*name {
+        match &*key {
             "choices" => self.choices = Some(object.next_value()?),
-            // Noise that hides how long a piece is.
+            // Padding that hides the length of a piece.
             "obfuscation" => drop(object.next_value::<IgnoredAny>()?),
-            _ => self.unknown.push(name, object.next_value()?),
+            _ => self.unknown.push(key, object.next_value()?),
         }
         Ok(())
     }
 }
 
 impl Chunk<'_> {
-    /// Whether it is a chunk, be it one without choices.
+    /// Whether it is a chunk; it may have no choices.
     fn is_one(&self) -> bool {
         self.choices.is_some()
-            || says(self.object)
-            || says(self.usage)
+            || is_truthy(self.object)
+            || is_truthy(self.usage)
             || self.unknown.has("prompt_filter_results")
     }
 }
 
 impl<'b> Deserialize<'b> for Chunk<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
@@ -223,9 +225,9 @@ struct Piece<'b> {
     unknown: Unknown<'b>,
 }
 
-impl<'b> Shape<'b> for Piece<'b> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'b RawValue>> {
-        match name {
+impl<'b> Fields<'b> for Piece<'b> {
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'b RawValue>> {
+        match key {
             "index" => Some(&mut self.index),
             "delta" => Some(&mut self.delta),
             "text" => Some(&mut self.text),
@@ -237,13 +239,13 @@ impl<'b> Shape<'b> for Piece<'b> {
 
     fn other<A: MapAccess<'b>>(
         &mut self,
-        name: Cow<'b, str>,
+        key: Cow<'b, str>,
         object: &mut A,
     ) -> Result<(), A::Error> {
-        match &*name {
-            // Not of a chunk, and the name of what is made here.
+        match &*key {
+            // No member of a chunk, and the name of a member that is written here.
             "message" => drop(object.next_value::<IgnoredAny>()?),
-            _ => self.unknown.push(name, object.next_value()?),
+            _ => self.unknown.push(key, object.next_value()?),
         }
         Ok(())
     }
@@ -251,24 +253,29 @@ impl<'b> Shape<'b> for Piece<'b> {
 
 impl<'b> Deserialize<'b> for Piece<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        shaped(deserializer)
+        read_fields(deserializer)
     }
 }
 
-/// One choice, as far as it has come.
+/// The part of a choice that has come.
 #[derive(Default)]
 struct Choice {
-    /// What a chat says.
+    /// The message of a chat.
     message: Message,
-    /// What a legacy completion says.
+    /// The text of a legacy completion.
     text: Value,
-    logprobs: Option<Members>,
+    logprobs: Option<MemberMap>,
     finish_reason: Value,
-    others: Members,
+    others: MemberMap,
 }
 
 impl Choice {
-    fn see(&mut self, piece: Piece<'_>, is_chat: bool, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(
+        &mut self,
+        piece: Piece<'_>,
+        is_chat: bool,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if let Some(delta) = piece.delta.filter(|delta| is_chat && !is_null(delta)) {
             members(delta.get(), |name, value| {
                 self.message.see(&name, value, budget)
@@ -283,22 +290,22 @@ impl Choice {
         }
         let reason = piece.finish_reason;
         if let Some(reason) = reason.filter(|reason| reason.get().starts_with('"')) {
-            self.finish_reason.last_said(reason, budget)?;
+            self.finish_reason.keep_truthy(reason, budget)?;
         }
-        // Lists of a choice go on: each has what belongs to its piece, as the ids of tokens.
+        // Lists of a choice continue: each has the items of its piece, as the ids of tokens.
         let unknown = piece.unknown;
         unknown.each(
             &mut self.others,
             budget,
             |name, slot, value, budget| match is_array(value) {
-                _ if is_filtered(name) => slot.last_said(value, budget),
+                _ if is_filtered(name) => slot.keep_truthy(value, budget),
                 true => slot.join(value, MAX_DEPTH, budget),
-                false => slot.last(value, budget),
+                false => slot.keep_last(value, budget),
             },
         )
     }
 
-    /// Whether it has a finish reason. An answer in sound may have none: the time when it expires
+    /// Whether it is finished. An answer in sound may have no finish reason: the time when it expires
     /// comes last.
     fn is_finished(&self) -> bool {
         self.has_reason() || self.message.expires()
@@ -308,7 +315,7 @@ impl Choice {
         matches!(&self.finish_reason, Value::Whole(reason) if reason != "\"\"")
     }
 
-    /// Gives a choice that ended well without a finish reason the one that it would have had.
+    /// Adds the likely finish reason to a choice that ended well without one.
     fn infer_finish_reason(&mut self) {
         if !self.has_reason() {
             let reason = format!("\"{}\"", self.message.likely_finish_reason());
@@ -319,18 +326,18 @@ impl Choice {
     fn write(&self, index: u64, is_chat: bool, out: &mut String) {
         out.push('{');
         if is_chat {
-            member(out, "index", &index.to_string());
-            key(out, "message");
+            push_member(out, "index", &index.to_string());
+            push_key(out, "message");
             self.message.write(out);
         } else {
-            key(out, "text");
+            push_key(out, "text");
             match &self.text {
                 Value::Null => out.push_str("\"\""),
                 text => text.write(out),
             }
-            member(out, "index", &index.to_string());
+            push_member(out, "index", &index.to_string());
         }
-        key(out, "logprobs");
+        push_key(out, "logprobs");
         match &self.logprobs {
             Some(logprobs) => {
                 out.push('{');
@@ -339,7 +346,7 @@ impl Choice {
             }
             None => out.push_str("null"),
         }
-        key(out, "finish_reason");
+        push_key(out, "finish_reason");
         match &self.finish_reason {
             reason if self.has_reason() => reason.write(out),
             _ => out.push_str("null"),
@@ -349,8 +356,8 @@ impl Choice {
     }
 }
 
-/// Whether a member is what a filter found: it comes in pieces that may be empty, and the last that says
-/// something counts.
+/// Whether a member has the results of a filter. It comes in pieces that may be empty, and the last that
+/// is not empty counts.
 fn is_filtered(name: &str) -> bool {
     name.ends_with("_filter_results")
 }

@@ -1,25 +1,24 @@
-//! One item of a response's output, as far as it has come.
+//! One item of a response's output.
 //!
-//! Owns what its events make of it: the item as it was added or done, and the texts and annotations that have
-//! come for what it lacks. Which event is of which item is known to `response`. Fails beyond a bound.
+//! Owns the item as it was added or done, and the texts and annotations that came for what it lacks. Does
+//! not handle which event belongs to which item (see `response`). Fails beyond a bound.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
 use super::value::{Budget, SLOT_BYTES, Value};
-use super::walk::{Fault, inside, members, with};
-use crate::openai::json::{is, says};
+use crate::openai::json::{WalkError, equals, inside, is_truthy, members, replace_members};
 
 /// An item of the output.
 #[derive(Default)]
 pub(super) struct Item {
     json: Value,
-    /// What came since, by the member and the place in it.
+    /// The texts that came since, by the member and the index in it.
     texts: BTreeMap<(Part, u64), Text>,
 }
 
-/// A text, as far as it has come.
+/// The part of a text that has come.
 #[derive(Default)]
 struct Text {
     text: Value,
@@ -32,7 +31,7 @@ impl Text {
     }
 }
 
-/// What a text is a part of.
+/// The kind of a text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Output,
@@ -43,7 +42,7 @@ pub(super) enum Part {
     Input,
 }
 
-/// How the events of a text begin, what it is a part of, and which member has it when it is done.
+/// The prefix of a text's events, its kind, and the member that has it when it is done.
 const TEXTS: [(&str, Part, &str); 6] = [
     ("response.output_text.", Part::Output, "text"),
     ("response.refusal.", Part::Refusal, "refusal"),
@@ -57,15 +56,14 @@ const TEXTS: [(&str, Part, &str); 6] = [
     ("response.custom_tool_call_input.", Part::Input, "input"),
 ];
 
-/// The types of items that are made of such texts: all of them may be `completed` or `incomplete`, as others
-/// may not.
+/// The types of items that consist of such texts. Only these may be `completed` or `incomplete`.
 const WITH_TEXTS: [&str; 3] = ["\"message\"", "\"reasoning\"", "\"function_call\""];
 
-/// What an event tells of a text.
+/// What an event has of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// More of it.
-    More,
+pub(super) enum TextEvent {
+    /// The next piece.
+    Delta,
     /// All of it, in this member.
     Done(&'static str),
     /// An annotation of it.
@@ -73,16 +71,16 @@ pub(super) enum Told {
 }
 
 impl Part {
-    /// What an event tells of which text; `None` for an event of no text.
-    pub(super) fn of(event: &str) -> Option<(Self, Told)> {
+    /// What an event has of which text; `None` for an event without a text.
+    pub(super) fn of(event: &str) -> Option<(Self, TextEvent)> {
         TEXTS.iter().find_map(|(prefix, part, member)| {
-            let told = match event.strip_prefix(prefix)? {
-                "delta" => Told::More,
-                "done" => Told::Done(member),
-                "annotation.added" => Told::Annotation,
+            let text_event = match event.strip_prefix(prefix)? {
+                "delta" => TextEvent::Delta,
+                "done" => TextEvent::Done(member),
+                "annotation.added" => TextEvent::Annotation,
                 _ => return None,
             };
-            Some((*part, told))
+            Some((*part, text_event))
         })
     }
 
@@ -101,7 +99,7 @@ impl Part {
         !matches!(self, Self::Arguments | Self::Input)
     }
 
-    /// What a text is written as.
+    /// The JSON of a text.
     fn written(self, text: &Text) -> String {
         let mut json = String::new();
         match &text.text {
@@ -126,13 +124,12 @@ impl Part {
 }
 
 impl Item {
-    /// Takes the item as it was added, or is done. What has come of the texts that it has itself is no longer
-    /// needed.
-    pub(super) fn set(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Takes the item as it was added, or is done. The pieces of texts that it has itself are dropped.
+    pub(super) fn set(&mut self, json: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let mut has: Vec<&'static str> = Vec::new();
         members(json.get(), |name, value| {
             let known = TEXTS.iter().map(|(_, part, _)| part.member());
-            has.extend(known.filter(|known| *known == name && says(Some(value))));
+            has.extend(known.filter(|known| *known == name && is_truthy(Some(value))));
             Ok(())
         })?;
         self.texts.retain(|(part, _), text| {
@@ -145,15 +142,15 @@ impl Item {
         self.json.set(json.get(), budget)
     }
 
-    /// Takes what an event tells of a text.
+    /// Takes what an event has of a text.
     pub(super) fn see(
         &mut self,
         place: (Part, u64),
-        told: Told,
+        event: TextEvent,
         value: Option<&RawValue>,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
-        let Some(value) = value.filter(|value| says(Some(value))) else {
+    ) -> Result<(), WalkError> {
+        let Some(value) = value.filter(|value| is_truthy(Some(value))) else {
             return Ok(());
         };
         if !self.texts.contains_key(&place) {
@@ -161,25 +158,25 @@ impl Item {
         }
         let text = self.texts.entry(place).or_default();
         let json = value.get();
-        match told {
-            Told::Annotation => text.annotations.push_items(json, budget),
+        match event {
+            TextEvent::Annotation => text.annotations.push_items(json, budget),
             _ if !json.starts_with('"') => Ok(()),
-            Told::More => text.text.push_text(inside(json), budget),
-            Told::Done(_) => {
+            TextEvent::Delta => text.text.push_text(inside(json), budget),
+            TextEvent::Done(_) => {
                 text.text.set("null", budget)?;
                 text.text.push_text(inside(json), budget)
             }
         }
     }
 
-    /// How many bytes it has been counted for.
+    /// How many bytes it counts for.
     pub(super) fn bytes(&self) -> usize {
         let texts = self.texts.values().map(Text::bytes);
         SLOT_BYTES + self.json.bytes() + texts.sum::<usize>()
     }
 
-    /// The item with the texts that came; `status` is its status where it was still in progress. `None` for an
-    /// item of which only texts have come: what it is is not known.
+    /// The item with the texts that came. An item that was still in progress gets `status`. `None` for an item
+    /// of which only texts have come: its type is not known.
     pub(super) fn written(&self, status: &str) -> Option<String> {
         let Value::Whole(json) = &self.json else {
             return None;
@@ -198,7 +195,7 @@ impl Item {
         }
         let (mut is_in_progress, mut has_end) = (false, false);
         members(json, |name, value| {
-            is_in_progress |= name == "status" && is(Some(value), "\"in_progress\"");
+            is_in_progress |= name == "status" && equals(Some(value), "\"in_progress\"");
             has_end |= name == "type" && WITH_TEXTS.contains(&value.get());
             Ok(())
         })
@@ -210,6 +207,6 @@ impl Item {
             .iter()
             .map(|(name, json)| (*name, json.as_str()))
             .collect();
-        with(json, &replaced).ok()
+        replace_members(json, &replaced).ok()
     }
 }

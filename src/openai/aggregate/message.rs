@@ -1,24 +1,24 @@
 //! The message of a choice in a chat.
 //!
-//! Owns which member of a delta is put together in which way. Refuses to know how calls are told
-//! apart, and how sound is joined. Fails for a member of an impossible shape, and beyond a bound.
+//! Owns how each member of a delta is joined. Does not handle which call a piece belongs to (see `calls`),
+//! nor how sound is joined (see `audio`). Fails for a member of an impossible shape, and beyond a bound.
 
 use serde_json::value::RawValue;
 
 use super::MAX_DEPTH;
 use super::audio::Audio;
 use super::calls::{Calls, Function};
-use super::value::{Budget, Members, Value, as_object};
-use super::walk::{Fault, is_array, key};
+use super::value::{Budget, MemberMap, Value, as_object};
+use crate::openai::json::{WalkError, is_array, push_key};
 
-/// A message, as far as it has come.
+/// The part of a message that has come.
 #[derive(Default)]
 pub(super) struct Message {
     role: Value,
     content: Value,
     refusal: Value,
-    /// Reasoning in whichever member the upstream has it, images, annotations, and all that is not known.
-    others: Members,
+    /// Reasoning in whichever member the upstream has it, images, annotations, and all unknown members.
+    others: MemberMap,
     audio: Option<Audio>,
     function_call: Option<Function>,
     calls: Calls,
@@ -31,10 +31,10 @@ impl Message {
         name: &str,
         value: &RawValue,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         match name {
             "content" => self.see_content(value, budget),
-            "role" => self.role.first(value, budget),
+            "role" => self.role.keep_first(value, budget),
             "refusal" => self.refusal.join(value, MAX_DEPTH, budget),
             "tool_calls" => self.calls.see(value, budget),
             "function_call" => as_object(value).map_or(Ok(()), |call| {
@@ -56,9 +56,9 @@ impl Message {
         }
     }
 
-    /// Takes a piece of the content. Some upstreams give parts instead of a text, or before it:
-    /// then all of it is parts, in their order.
-    fn see_content(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Takes a piece of the content. Some upstreams send parts instead of a text, or before it. Then the
+    /// whole content is parts, in their order.
+    fn see_content(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let json = piece.get();
         match &self.content {
             Value::List(_) if json.starts_with('"') => {
@@ -78,12 +78,12 @@ impl Message {
         }
     }
 
-    /// Whether it is in sound, and the time when that expires has come.
+    /// Whether it has sound, and the time when that expires has come.
     pub(super) fn expires(&self) -> bool {
         self.audio.as_ref().is_some_and(Audio::expires)
     }
 
-    /// The finish reason that it would have.
+    /// The finish reason that fits its members.
     pub(super) fn likely_finish_reason(&self) -> &'static str {
         if !self.calls.is_empty() {
             "tool_calls"
@@ -94,36 +94,35 @@ impl Message {
         }
     }
 
-    /// Whether it says something otherwise than by its content. An empty content is then only what
-    /// came with the role.
-    fn says_otherwise(&self) -> bool {
+    /// Whether it has output besides its content. An empty content then came only with the role.
+    fn has_other_output(&self) -> bool {
         let calls = !self.calls.is_empty() || self.function_call.is_some();
         calls || self.audio.is_some() || self.refusal.has_text()
     }
 
     pub(super) fn write(&self, out: &mut String) {
         out.push('{');
-        key(out, "role");
+        push_key(out, "role");
         match &self.role {
             Value::Null => out.push_str("\"assistant\""),
             role => role.write(out),
         }
-        key(out, "content");
+        push_key(out, "content");
         match &self.content {
-            Value::Text(_) if !self.content.has_text() && self.says_otherwise() => {
+            Value::Text(_) if !self.content.has_text() && self.has_other_output() => {
                 out.push_str("null");
             }
             content => content.write(out),
         }
-        key(out, "refusal");
+        push_key(out, "refusal");
         self.refusal.write(out);
         self.others.write(out);
         if let Some(audio) = &self.audio {
-            key(out, "audio");
+            push_key(out, "audio");
             audio.write(out);
         }
         if let Some(call) = &self.function_call {
-            key(out, "function_call");
+            push_key(out, "function_call");
             call.write(out);
         }
         self.calls.write(out);

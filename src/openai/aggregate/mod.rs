@@ -1,15 +1,14 @@
-//! An answer, gathered from the events of its stream.
+//! One answer, aggregated from the events of its stream.
 //!
-//! Owns what the pieces of a chat, of a legacy completion or of a response make when they are put
-//! together, and whether that is whole. What is not known is kept; numbers and texts stay as they
-//! were written. Refuses to know how events are framed, and what an error in a stream is: errors
-//! are noticed before, by `progress`. Fails when an answer grows beyond a bound, and when a stream
-//! ends before its answer does.
+//! Owns joining the pieces of a chat, of a legacy completion or of a response, and whether the result is
+//! complete. Unknown members are kept; numbers and texts stay as they were written. Does not handle how
+//! events are framed (see `sse`), nor errors in a stream (see `stream_state`). Fails when an answer
+//! exceeds a bound, and when a stream ends before its answer does.
 //!
-//! Bounds: [`MAX_AGGREGATED_BYTES`] over all that is kept; `MAX_ITEMS` choices, calls of a choice,
-//! items of a list that come in pieces, and members of any object that is merged; beyond these the
-//! answer cannot be gathered. Objects and lists of an unknown meaning are put together down to `MAX_DEPTH` levels,
-//! and below these the last one is kept whole.
+//! Bounds: [`MAX_AGGREGATED_BYTES`] over everything that is kept; `MAX_ITEMS` choices, calls of a choice,
+//! items of a list that come in pieces, and members of a merged object. Beyond these the aggregation fails.
+//! Objects and lists of unknown meaning are merged down to `MAX_DEPTH` levels; below these the last one is
+//! kept whole.
 
 mod audio;
 mod calls;
@@ -18,25 +17,23 @@ mod item;
 mod message;
 mod response;
 mod value;
-pub(super) mod walk;
 
-use super::json::MAX_ITEMS;
+use super::json::{MAX_ITEMS, WalkError};
 use super::stream_state::Stream;
 use chunks::Chunks;
 use response::Response;
 use value::Budget;
-use walk::Fault;
 
-/// The most bytes of an answer that are gathered, counted over everything that is kept.
+/// The most bytes of an answer that are aggregated, counted over everything that is kept.
 pub const MAX_AGGREGATED_BYTES: usize = 32 << 20;
 
-/// The most bytes that are kept of a response for the case that it breaks. What comes behind them is left out.
+/// The most bytes that are kept of a response for the case that it breaks. The rest is dropped.
 pub const MAX_PARTIAL_BYTES: usize = 256 << 10;
 
-/// As many levels of objects of an unknown meaning are merged.
+/// Objects of unknown meaning are merged down to this many levels.
 const MAX_DEPTH: usize = 16;
 
-/// An answer is beyond a bound, and cannot be gathered.
+/// An answer is beyond a bound, and cannot be aggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
@@ -48,18 +45,17 @@ pub enum Incomplete {
     /// The stream ended before its answer: a choice has no finish reason and there was no `[DONE]`,
     /// or a response has no terminal event.
     Truncated,
-    /// Something came that is not of the known shape, so that a part of the answer is not known.
+    /// An event was not of the known shape, so that a part of the answer may be missing.
     Malformed,
     /// It is beyond a bound.
     TooLarge,
 }
 
-/// Gathers the events of one stream into the one answer that would have been given without
-/// streaming.
+/// Aggregates the events of one stream to the answer that the upstream would have sent without streaming.
 pub struct Aggregator {
     answer: Answer,
     budget: Budget,
-    /// The end marker came; nothing is read behind it, for SDKs do not either.
+    /// The end marker came; nothing after it is read, as SDKs do.
     is_done: bool,
     is_malformed: bool,
     is_too_large: bool,
@@ -71,8 +67,8 @@ enum Answer {
 }
 
 impl Aggregator {
-    /// For one stream whose whole answer is wanted, from its first event; `None` for [`Stream::Other`], whose events make no
-    /// answer that we know.
+    /// For one stream whose whole answer is wanted, from its first event. `None` for [`Stream::Other`],
+    /// whose events make no answer that we know.
     pub fn for_stream(stream: Stream) -> Option<Self> {
         let answer = match stream {
             Stream::Chat => Answer::Chunks(Chunks::of_chat()),
@@ -89,7 +85,7 @@ impl Aggregator {
         })
     }
 
-    /// For the stream of a response of which as much is kept as is told if it breaks.
+    /// For the stream of a response, of which only what its failure reports is kept.
     pub fn for_failure() -> Self {
         Self {
             answer: Answer::Response(Response::for_failure()),
@@ -120,12 +116,12 @@ impl Aggregator {
             return Ok(());
         }
         let seen = match (str::from_utf8(data), &mut self.answer) {
-            (Err(_), _) => Err(Fault::Malformed),
+            (Err(_), _) => Err(WalkError::Malformed),
             (Ok(json), Answer::Chunks(chunks)) => chunks.see(json, &mut self.budget),
             (Ok(json), Answer::Response(response)) => response.see(json, &mut self.budget),
         };
-        self.is_malformed |= seen == Err(Fault::Malformed);
-        self.is_too_large |= seen == Err(Fault::TooLarge);
+        self.is_malformed |= seen == Err(WalkError::Malformed);
+        self.is_too_large |= seen == Err(WalkError::TooLarge);
         if self.is_too_large {
             return Err(TooLarge);
         }
@@ -143,8 +139,8 @@ impl Aggregator {
         Ok(json.into_bytes())
     }
 
-    /// What has been gathered so far as a JSON answer, whole or not; `None` when nothing has. Of a
-    /// choice that is not finished the finish reason is null.
+    /// What has come so far, as a JSON answer, whole or not; `None` when nothing has. The finish reason of
+    /// a choice that is not finished is null.
     pub fn partial(&self) -> Option<Vec<u8>> {
         let json = match &self.answer {
             Answer::Chunks(chunks) => chunks.partial(),

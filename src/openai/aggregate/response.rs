@@ -1,8 +1,8 @@
-//! A response: its last event holds all of it, or all but the output.
+//! The events of a response, put together.
 //!
-//! Owns finding the terminal event, and what the events before it tell where it says nothing of the output,
-//! or has not come: the items that are done, and of others the texts that came. What an item is beyond these
-//! is known to `item`. Fails for what is no event, and beyond a bound.
+//! Owns the terminal event, which has the whole response, and what the earlier events add where it lacks
+//! the output or has not come: the items that are done, and the texts of the others. Does not handle an
+//! item's content (see `item`). Fails for an event that cannot be read, and beyond a bound.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,13 +11,14 @@ use std::mem;
 use serde_json::value::RawValue;
 
 use super::Incomplete;
-use super::item::{Item, Part, Told};
+use super::item::{Item, Part, TextEvent};
 use super::value::{Budget, SLOT_BYTES, Value, as_object};
-use super::walk::{Fault, index, is_array, member, members, separate, with};
-use crate::openai::json::{says, string};
+use crate::openai::json::{
+    WalkError, index, is_array, is_truthy, members, push_comma, push_member, replace_members,
+    string,
+};
 
-/// What a response repeats of its request is left out where it is longer than this, and only a response that
-/// breaks is to be told.
+/// In a response that is kept for its failure, what it repeats of its request is dropped if it is longer.
 const MAX_ECHO_BYTES: usize = 4 << 10;
 
 /// The events of one response.
@@ -25,14 +26,14 @@ const MAX_ECHO_BYTES: usize = 4 << 10;
 pub(super) struct Response {
     /// As the terminal event has it, its output included.
     whole: Option<String>,
-    /// As the last event before that had it.
+    /// As the last event before the terminal one had it.
     latest: Value,
-    /// By their places in the output.
+    /// By their index in the output.
     items: BTreeMap<u64, Item>,
     has_events: bool,
     /// Whether the output was put together from the items.
     is_rebuilt: bool,
-    /// Whether it is kept for the case alone that it breaks.
+    /// Whether it is kept only for the case that it breaks.
     is_for_failure: bool,
     /// It has ended, and there is nothing more to keep.
     is_over: bool,
@@ -44,17 +45,17 @@ struct Event<'b> {
     kind: Option<&'b RawValue>,
     response: Option<&'b RawValue>,
     output_index: Option<&'b RawValue>,
-    /// The place within the item.
+    /// The index within the item.
     place: Option<&'b RawValue>,
     item: Option<&'b RawValue>,
     delta: Option<&'b RawValue>,
     annotation: Option<&'b RawValue>,
-    /// The text that is done, by what the events of such texts call it.
+    /// The text that is done, by the names that its events use.
     done: [(&'static str, Option<&'b RawValue>); 4],
 }
 
 impl Response {
-    /// One that is kept for the case that it breaks.
+    /// A response that is kept for the case that it breaks.
     pub(super) fn for_failure() -> Self {
         Self {
             is_for_failure: true,
@@ -62,12 +63,17 @@ impl Response {
         }
     }
 
-    /// Takes the next event. Behind the terminal one, none is taken.
-    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Takes the next event. Events after the terminal one are ignored.
+    pub(super) fn see(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         let event = Event::read(json)?;
         self.has_events = true;
-        let kind = event.kind.and_then(string).ok_or(Fault::Malformed)?;
-        let response = || event.response.and_then(as_object).ok_or(Fault::Malformed);
+        let kind = event.kind.and_then(string).ok_or(WalkError::Malformed)?;
+        let response = || {
+            event
+                .response
+                .and_then(as_object)
+                .ok_or(WalkError::Malformed)
+        };
         match &*kind {
             _ if self.is_over => Ok(()),
             "response.completed" | "response.incomplete" | "response.failed" => {
@@ -81,30 +87,34 @@ impl Response {
                 self.latest.set(&response, budget)
             }
             "response.output_item.added" | "response.output_item.done" => {
-                let json = event.item.and_then(as_object).ok_or(Fault::Malformed)?;
+                let json = event.item.and_then(as_object).ok_or(WalkError::Malformed)?;
                 self.item(&event, budget)?.set(json, budget)
             }
             kind => {
-                let Some((part, told)) = Part::of(kind) else {
+                let Some((part, text_event)) = Part::of(kind) else {
                     return Ok(());
                 };
                 let place = index(event.place)?.filter(|_| part.is_in_list());
                 let place = (part, place.unwrap_or_default());
-                let value = event.told(told);
-                self.item(&event, budget)?.see(place, told, value, budget)
+                let value = event.text(text_event);
+                self.item(&event, budget)?
+                    .see(place, text_event, value, budget)
             }
         }
     }
 
-    /// Keeps the whole response, and nothing else any more.
-    fn end(&mut self, response: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Keeps the whole response, and drops everything else.
+    fn end(&mut self, response: &str, budget: &mut Budget) -> Result<(), WalkError> {
         self.is_over = true;
         let whole = match self.is_for_failure {
             true => None,
-            // Some upstreams leave the output to the items before.
+            // Some upstreams send the output only in the items before.
             false if !self.items.is_empty() && !has_output(response)? => {
                 self.is_rebuilt = true;
-                Some(with(response, &[("output", &self.output("completed"))])?)
+                Some(replace_members(
+                    response,
+                    &[("output", &self.output("completed"))],
+                )?)
             }
             false => Some(response.to_owned()),
         };
@@ -118,7 +128,7 @@ impl Response {
         Ok(())
     }
 
-    fn item(&mut self, event: &Event<'_>, budget: &mut Budget) -> Result<&mut Item, Fault> {
+    fn item(&mut self, event: &Event<'_>, budget: &mut Budget) -> Result<&mut Item, WalkError> {
         let index = index(event.output_index)?.unwrap_or_default();
         if !self.items.contains_key(&index) {
             budget.take(SLOT_BYTES)?;
@@ -126,12 +136,12 @@ impl Response {
         Ok(self.items.entry(index).or_default())
     }
 
-    /// The items as an array. `status` is that of those which were still in progress.
+    /// The items as an array. Items that were still in progress get `status`.
     fn output(&self, status: &str) -> String {
         let mut output = String::from("[");
         for item in self.items.values() {
             if let Some(json) = item.written(status) {
-                separate(&mut output);
+                push_comma(&mut output);
                 output.push_str(&json);
             }
         }
@@ -139,7 +149,7 @@ impl Response {
         output
     }
 
-    /// The whole response as the terminal event has it, byte for byte but for an output that it lacks.
+    /// The whole response as the terminal event has it, byte for byte except an output that it lacks.
     pub(super) fn finish(self, is_malformed: bool) -> Result<String, Incomplete> {
         match self.whole {
             // What could not be read may have been a part of the output.
@@ -150,17 +160,17 @@ impl Response {
         }
     }
 
-    /// The whole response, or the last that was said of it with the output that came.
+    /// The whole response, or its last state with the output that came.
     pub(super) fn partial(&self) -> Option<String> {
         let Value::Whole(latest) = &self.latest else {
             return self.whole.clone();
         };
-        with(latest, &[("output", &self.output("incomplete"))]).ok()
+        replace_members(latest, &[("output", &self.output("incomplete"))]).ok()
     }
 }
 
 impl<'b> Event<'b> {
-    fn read(json: &'b str) -> Result<Self, Fault> {
+    fn read(json: &'b str) -> Result<Self, WalkError> {
         let mut event = Self {
             done: ["text", "refusal", "arguments", "input"].map(|name| (name, None)),
             ..Self::default()
@@ -185,12 +195,12 @@ impl<'b> Event<'b> {
         Ok(event)
     }
 
-    /// What it tells of a text.
-    fn told(&self, told: Told) -> Option<&'b RawValue> {
-        match told {
-            Told::More => self.delta,
-            Told::Annotation => self.annotation.and_then(as_object),
-            Told::Done(name) => {
+    /// The member that has the text, its delta or its annotation.
+    fn text(&self, text_event: TextEvent) -> Option<&'b RawValue> {
+        match text_event {
+            TextEvent::Delta => self.delta,
+            TextEvent::Annotation => self.annotation.and_then(as_object),
+            TextEvent::Done(name) => {
                 let done = self.done.iter().find(|(known, _)| *known == name);
                 done.and_then(|(_, value)| *value)
             }
@@ -198,18 +208,18 @@ impl<'b> Event<'b> {
     }
 }
 
-/// Whether a response tells its output.
-fn has_output(response: &str) -> Result<bool, Fault> {
+/// Whether a response has an output.
+fn has_output(response: &str) -> Result<bool, WalkError> {
     let mut has_output = false;
     members(response, |name, value| {
-        has_output |= name == "output" && says(Some(value));
+        has_output |= name == "output" && is_truthy(Some(value));
         Ok(())
     })?;
     Ok(has_output)
 }
 
-/// A response without what is long in it, which is what the client has said itself: instructions and tools.
-fn without_echo(response: &str) -> Result<String, Fault> {
+/// A response without its long members, which repeat the request: instructions and tools.
+fn without_echo(response: &str) -> Result<String, WalkError> {
     let mut out = String::from("{");
     members(response, |name, value| {
         let json = match value.get() {
@@ -217,7 +227,7 @@ fn without_echo(response: &str) -> Result<String, Fault> {
             _ if is_array(value) => "[]",
             _ => "null",
         };
-        member(&mut out, &name, json);
+        push_member(&mut out, &name, json);
         Ok(())
     })?;
     out.push('}');

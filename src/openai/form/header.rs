@@ -1,8 +1,8 @@
-//! What the headers of a form say: the request's `Content-Type` and those of each part.
+//! The headers of a form: the request's `Content-Type` and those of each part.
 //!
-//! Owns the grammar of header lines, values and parameters, and which part we act on. Refuses to
-//! know how they were cut out of the body. Fails where parsers are known to differ: on folded
-//! lines, on names and boundaries that are encoded or given twice, on fields that are files.
+//! Owns the grammar of header lines, values and parameters, and which part we act on. Does not cut them out
+//! of the body (see `form`). Fails where parsers are known to differ: on folded lines, on names and
+//! boundaries that are encoded or given twice, on fields that are files.
 
 use memchr::memchr;
 

@@ -1,11 +1,10 @@
-//! What we read in a multipart form while its body streams by.
+//! What we read in a multipart form while its body passes.
 //!
-//! Owns finding the value of the part `model`, and where its bytes stand, whether the part `stream` asks
-//! for a stream, and whether `response_format` asks for text. Refuses to know what files hold: their bytes are searched for the
-//! boundary and forgotten, so that a body of any length takes the same few kilobytes. Fails at the
-//! first byte that two parsers could read in two ways, since what we read decides who may call
-//! which model, and the upstream reads the form anew. The outcome never depends on how the body
-//! was cut into chunks.
+//! Owns finding the value of the part `model` and the range of its bytes, whether the part `stream` asks for
+//! a stream, and whether `response_format` asks for text. Does not read files: their bytes are only searched
+//! for the boundary, so that a body of any length takes the same few kilobytes. Fails at the first byte that
+//! two parsers could read in two ways, since what we read decides which model a client may call, and the
+//! upstream reads the form anew. The result never depends on how the body was cut into chunks.
 
 mod header;
 
@@ -36,7 +35,7 @@ const MAX_PADDING_BYTES: usize = 64;
 /// content ever leaves, so that a file's bytes are joined once per chunk.
 const SEAM_BYTES: usize = 128;
 
-/// What a form says.
+/// What we read of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
     /// The model that is asked for, literally: blanks and line ends are part of it; `None` where it
@@ -50,7 +49,7 @@ pub struct Form {
     pub wants_text: bool,
 }
 
-/// What `response_format` says where the answer is to be text.
+/// The values of `response_format` for an answer in text.
 const TEXT_FORMATS: [&[u8]; 3] = [b"text", b"srt", b"vtt"];
 
 /// Why a form cannot be served.

@@ -1,12 +1,12 @@
-//! What the events of an upstream's stream mean to one who holds an answer back.
+//! What the events of an upstream's stream mean while an answer is held back.
 //!
-//! Owns telling real output from what comes before it, errors in a stream that began well, and
-//! whether a stream came to its end. `sse` owns how events are framed, `error` what an error says;
-//! no text of an answer is kept. Never fails: an event of no known shape is [`Meaning::Malformed`], and
-//! a value of no known shape in the place of output is output, since nothing may be held back for
-//! ever only because we do not know it.
+//! Owns the difference between output and what comes before it, errors in a stream that began well, and
+//! whether a stream is complete. Keeps no text of an answer. Does not handle how events are framed (see
+//! `sse`), nor what an error says (see `upstream_error`). Never fails: an event of an unknown shape is
+//! [`Meaning::Malformed`]. A value of an unknown shape in the place of output is output, since nothing may
+//! be held back for ever only because it is new.
 
-mod body;
+mod members;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -14,12 +14,12 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
-use super::json::{List, MAX_ITEMS, Object, says, string};
+use super::json::{List, MAX_ITEMS, is_null, is_truthy, string};
 use super::sse::{Event, TooLong};
 use super::upstream_error::UpstreamError;
-use body::{Body, Choice};
+use members::{Choice, EventMembers};
 
-/// As many choices of an answer are told apart.
+/// This many choices of an answer are tracked.
 const MAX_CHOICES: usize = MAX_ITEMS;
 
 static FINISH_REASON: LazyLock<Finder<'static>> =
@@ -30,7 +30,7 @@ static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"type\"
 /// What an answer in sound has instead of a finish reason.
 static EXPIRES_AT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"expires_at\""));
 
-/// What follows on each member with this key, wherever it stands.
+/// The bytes from the value on, of each member with this key, at any level.
 fn values<'d>(key: &'d Finder<'static>, data: &'d [u8]) -> impl Iterator<Item = &'d [u8]> {
     let length = key.needle().len();
     key.find_iter(data).filter_map(move |at| {
@@ -48,14 +48,14 @@ pub enum Stream {
     Completions,
     /// Responses.
     Responses,
-    /// Images, transcription, speech and what else there is: their events are not told apart.
+    /// Images, transcription, speech and all others: their events are not distinguished.
     Other,
 }
 
 /// What one event means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// Nothing has been said yet: roles, empty deltas, usage, filter results, changes of state.
+    /// No output yet: roles, empty deltas, usage, filter results, changes of state.
     Lifecycle,
     /// Real output, or that a choice has been finished.
     Output,
@@ -68,7 +68,7 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// The error that an event tells that does not say what it is; else what it is taken for.
+    /// The error in an event without a type, if there is one; else the meaning itself.
     fn or_error(self, is_unknown: bool, data: &[u8]) -> Self {
         let told = is_unknown.then(|| UpstreamError::in_unknown_event(data));
         told.flatten().map_or(self, Self::Error)
@@ -84,9 +84,9 @@ pub enum Ending {
     Unmarked,
     /// Before its end.
     Truncated,
-    /// With an error that it told.
+    /// With an error that it reported.
     Failed,
-    /// That cannot be told: its API has no end that we know, or it held more than we read.
+    /// Not known: its API has no end that we know, or it held more than we read.
     Unknown,
 }
 
@@ -95,8 +95,7 @@ pub struct StreamState {
     stream: Stream,
     /// The choices that began, at most [`MAX_CHOICES`], and whether each is finished.
     choices: Vec<(u64, bool)>,
-    /// There was something that is not known: a choice beyond the bound, an index that is none, an
-    /// event that was too long.
+    /// Something was not read: a choice beyond the bound, an invalid index, an event that was too long.
     has_unknown: bool,
     /// A terminal event came.
     completed: bool,
@@ -123,7 +122,7 @@ impl StreamState {
     pub fn see(&mut self, event: &Event<'_>) -> Meaning {
         let data = match &event.data {
             Ok(data) => data.trim_ascii(),
-            // What takes megabytes to say is not nothing.
+            // Megabytes are not nothing.
             Err(TooLong) => {
                 self.has_unknown = true;
                 return Meaning::Output;
@@ -140,11 +139,10 @@ impl StreamState {
         meaning
     }
 
-    /// Whether an event does no more than add to what a choice has begun to say, as nearly all of a
-    /// stream do. It need not be seen then. Looked for without parsing: what might be anything else
-    /// is not, so that only what no server sends is taken for one more. That is no JSON at all, has
-    /// a key written with escapes, lists more choices than any answer has, or is named otherwise
-    /// than its type.
+    /// Whether an event only adds to the output of a choice that has begun, as nearly all events of a stream
+    /// do, and so need not be seen. This is decided without parsing, and for every doubtful event it is
+    /// `false`. It is wrong only for what no server sends: data that is no JSON, keys with escapes, more
+    /// choices than any answer has, an event whose name is not its type.
     pub fn can_skip(&self, event: &Event<'_>) -> bool {
         let Ok(data) = &event.data else {
             return false;
@@ -190,7 +188,7 @@ impl StreamState {
     pub fn ending(&self) -> Ending {
         match self.stream {
             _ if self.failed => Ending::Failed,
-            // A marker that some upstreams add says nothing of the response.
+            // A marker that some upstreams add does not end the response.
             Stream::Responses if self.completed => Ending::Complete,
             Stream::Responses if !self.has_unknown => Ending::Truncated,
             Stream::Responses => Ending::Unknown,
@@ -205,19 +203,19 @@ impl StreamState {
     fn read(&mut self, name: Option<&[u8]>, data: &[u8]) -> Meaning {
         let named_error = name == Some(b"error");
         let read = |json| {
-            let Object(body) = serde_json::from_str::<Object<Body<'_>>>(json).ok()?;
-            Some((json, body))
+            let event: EventMembers<'_> = serde_json::from_str(json).ok()?;
+            Some((json, event))
         };
         match str::from_utf8(data).ok().and_then(read) {
-            Some((json, body)) if named_error || body.tells_error() => {
+            Some((json, event)) if named_error || event.markers.has_error() => {
                 Meaning::Error(UpstreamError::in_event(json))
             }
-            Some((json, body)) => match self.stream {
-                Stream::Chat | Stream::Completions => self.read_chunk(json, &body),
-                Stream::Responses => self.read_response(name, &body),
+            Some((json, event)) => match self.stream {
+                Stream::Chat | Stream::Completions => self.read_chunk(json, &event),
+                Stream::Responses => self.read_response(name, &event),
                 Stream::Other => Meaning::Output,
             }
-            .or_error(body.is_nameless() && name.is_none(), data),
+            .or_error(event.is_untyped() && name.is_none(), data),
             None if named_error => Meaning::Error(UpstreamError::from_text(data)),
             None if self.stream == Stream::Other => Meaning::Output.or_error(true, data),
             None => Meaning::Malformed.or_error(true, data),
@@ -225,11 +223,11 @@ impl StreamState {
     }
 
     /// Reads an event of a chat or of a legacy completion.
-    fn read_chunk(&mut self, json: &str, body: &Body<'_>) -> Meaning {
-        let choices = match body.choices.map(RawValue::get) {
-            Some(json) => serde_json::from_str::<List<Choice<'_>>>(json).ok(),
+    fn read_chunk(&mut self, json: &str, event: &EventMembers<'_>) -> Meaning {
+        let choices = match event.choices.filter(|choices| !is_null(choices)) {
+            Some(choices) => serde_json::from_str::<List<Choice<'_>>>(choices.get()).ok(),
             // `null` is how some servers write a list that is empty.
-            None => body.is_chunk().then(List::default),
+            None => event.is_chunk().then(List::default),
         };
         let Some(choices) = choices else {
             return Meaning::Malformed;
@@ -240,9 +238,9 @@ impl StreamState {
         self.has_unknown |= choices.has_more;
         let mut meaning = Meaning::Lifecycle;
         for choice in &choices.items {
-            let (says, finished) = choice.read();
+            let (has_output, finished) = choice.read();
             self.note(choice.index, finished);
-            if says || finished {
+            if has_output || finished {
                 meaning = Meaning::Output;
             }
         }
@@ -270,9 +268,9 @@ impl StreamState {
     /// A type that we do not know is output: there are more of them every few months, and while one
     /// is held back the client waits and a timeout for the first output runs. To let it pass costs
     /// no more than the chance to try another upstream.
-    fn read_response(&mut self, name: Option<&[u8]>, body: &Body<'_>) -> Meaning {
+    fn read_response(&mut self, name: Option<&[u8]>, event: &EventMembers<'_>) -> Meaning {
         let named = || str::from_utf8(name?).ok().map(Cow::Borrowed);
-        let Some(kind) = body.kind.and_then(string).or_else(named) else {
+        let Some(kind) = event.markers.kind.and_then(string).or_else(named) else {
             return Meaning::Malformed;
         };
         match kind.as_ref() {
@@ -283,16 +281,16 @@ impl StreamState {
             }
             "keepalive" | "ping" => return Meaning::Lifecycle,
             "response.output_text.annotation.added" => return Meaning::Output,
-            // What tools there are is asked before the model is.
+            // The tools are listed before the model is asked.
             listed if listed.starts_with("response.mcp_list_tools.") => return Meaning::Lifecycle,
             _ => {}
         }
-        let says_nothing = match kind.rsplit('.').next() {
+        let is_empty = match kind.rsplit('.').next() {
             Some("created" | "queued" | "in_progress" | "added") => true,
-            Some("delta") => !says(body.delta),
+            Some("delta") => !is_truthy(event.delta),
             _ => false,
         };
-        if says_nothing {
+        if is_empty {
             Meaning::Lifecycle
         } else {
             Meaning::Output

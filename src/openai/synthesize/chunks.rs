@@ -1,8 +1,8 @@
 //! The chunks of a chat and of a legacy completion.
 //!
-//! Owns which member goes into which delta: a list, and each text, into one alone, for SDKs join
-//! what is repeated there. Refuses to know what the members mean beyond that. Fails for an answer
-//! without choices, and for a choice that says nothing.
+//! Owns which member goes into which delta. A list or a text goes into one delta only, for SDKs join what
+//! is repeated. Does not handle what the other members mean: they pass as they are. Fails for an answer
+//! without choices, and for a choice without a message or a text.
 
 use std::borrow::Cow;
 use std::mem;
@@ -10,11 +10,11 @@ use std::mem;
 use serde_json::value::RawValue;
 
 use super::Events;
-use crate::openai::aggregate::walk::{
-    Fault, index, is_null, is_object, items, member, members, objects, quoted,
+use crate::openai::json::{
+    WalkError, index, is_null, is_object, items, members, objects, push_member, quoted,
 };
 
-/// What is said before the content, and after it.
+/// The members that come before the content, and after it.
 const BEFORE: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 const TEXTS: [&str; 2] = ["content", "refusal"];
 const AFTER: [&str; 2] = ["function_call", "audio"];
@@ -23,38 +23,46 @@ const EMPTY: &str = "\"\"";
 
 type Member<'b> = (Cow<'b, str>, &'b RawValue);
 
-/// Unfolds a chat.
-pub(super) fn unfold_chat(json: &str, usage: bool, events: &mut Events) -> Result<(), Fault> {
+/// Synthesizes the stream of a chat.
+pub(super) fn synthesize_chat(
+    json: &str,
+    usage: bool,
+    events: &mut Events,
+) -> Result<(), WalkError> {
     let answer = Answer::read(json)?;
     let mut chunks = Chunks::new(&answer, "chat.completion.chunk", usage, events);
     for (place, choice) in (0..).zip(&answer.choices) {
-        Choice::read(choice, place)?.unfold_message(&mut chunks)?;
+        Choice::read(choice, place)?.synthesize_message(&mut chunks)?;
     }
     chunks.end(answer.usage)
 }
 
-/// Unfolds a legacy completion.
-pub(super) fn unfold_completion(json: &str, usage: bool, events: &mut Events) -> Result<(), Fault> {
+/// Synthesizes the stream of a legacy completion.
+pub(super) fn synthesize_completion(
+    json: &str,
+    usage: bool,
+    events: &mut Events,
+) -> Result<(), WalkError> {
     let answer = Answer::read(json)?;
     let mut chunks = Chunks::new(&answer, "text_completion", usage, events);
     for (place, choice) in (0..).zip(&answer.choices) {
-        Choice::read(choice, place)?.unfold_text(&mut chunks)?;
+        Choice::read(choice, place)?.synthesize_text(&mut chunks)?;
     }
     chunks.end(answer.usage)
 }
 
-/// An answer, taken apart.
+/// The parts of an answer.
 struct Answer<'b> {
-    /// What each chunk says.
+    /// The members that each chunk has.
     common: Vec<Member<'b>>,
     choices: Vec<&'b RawValue>,
     usage: Option<&'b RawValue>,
-    /// What is not known: said once.
+    /// Unknown members, which only the first chunk has.
     others: Vec<Member<'b>>,
 }
 
 impl<'b> Answer<'b> {
-    fn read(json: &'b str) -> Result<Self, Fault> {
+    fn read(json: &'b str) -> Result<Self, WalkError> {
         let mut answer = Self {
             common: Vec::new(),
             choices: Vec::new(),
@@ -79,7 +87,7 @@ impl<'b> Answer<'b> {
             Ok(())
         })?;
         if answer.choices.is_empty() {
-            return Err(Fault::Malformed);
+            return Err(WalkError::Malformed);
         }
         Ok(answer)
     }
@@ -100,16 +108,16 @@ impl<'e> Chunks<'e> {
         let mut head = String::from("{");
         let write = |out: &mut String, is_wanted: &dyn Fn(&str) -> bool| {
             for (name, value) in answer.common.iter().filter(|(name, _)| is_wanted(name)) {
-                member(out, name, value.get());
+                push_member(out, name, value.get());
             }
         };
         write(&mut head, &|name| name == "id");
-        member(&mut head, "object", &format!("\"{object}\""));
+        push_member(&mut head, "object", &format!("\"{object}\""));
         write(&mut head, &|name| name != "id");
-        member(&mut head, "choices", "[");
+        push_member(&mut head, "choices", "[");
         let mut once = String::new();
         for (name, value) in &answer.others {
-            member(&mut once, name, value.get());
+            push_member(&mut once, name, value.get());
         }
         Self {
             events,
@@ -120,7 +128,7 @@ impl<'e> Chunks<'e> {
     }
 
     /// Writes a chunk of one choice.
-    fn push(&mut self, choice: &str) -> Result<(), Fault> {
+    fn push(&mut self, choice: &str) -> Result<(), WalkError> {
         let once = mem::take(&mut self.once);
         let usage = if self.includes_usage {
             ",\"usage\":null"
@@ -132,7 +140,7 @@ impl<'e> Chunks<'e> {
     }
 
     /// Writes the usage, if it is wanted and there is one, and the end marker.
-    fn end(self, usage: Option<&RawValue>) -> Result<(), Fault> {
+    fn end(self, usage: Option<&RawValue>) -> Result<(), WalkError> {
         if let Some(usage) = usage.filter(|_| self.includes_usage) {
             self.events
                 .push(&[&self.head, "],\"usage\":", usage.get(), "}"])?;
@@ -141,7 +149,7 @@ impl<'e> Chunks<'e> {
     }
 }
 
-/// One choice, taken apart.
+/// The parts of a choice.
 struct Choice<'b> {
     index: u64,
     message: Vec<Member<'b>>,
@@ -152,8 +160,8 @@ struct Choice<'b> {
 }
 
 impl<'b> Choice<'b> {
-    /// Reads a choice; one without an index has that of its place.
-    fn read(choice: &'b RawValue, place: u64) -> Result<Self, Fault> {
+    /// Reads a choice; a choice without an index gets its position.
+    fn read(choice: &'b RawValue, place: u64) -> Result<Self, WalkError> {
         let mut read = Self {
             index: place,
             message: Vec::new(),
@@ -185,24 +193,24 @@ impl<'b> Choice<'b> {
         Ok(read)
     }
 
-    /// A member of the message that says something.
-    fn said(&self, name: &str) -> Option<&'b RawValue> {
+    /// A member of the message that is not null.
+    fn member(&self, name: &str) -> Option<&'b RawValue> {
         let (_, value) = self.message.iter().find(|(known, _)| known == name)?;
         Some(*value).filter(|value| !is_null(value))
     }
 
-    fn unfold_message(&self, chunks: &mut Chunks<'_>) -> Result<(), Fault> {
+    fn synthesize_message(&self, chunks: &mut Chunks<'_>) -> Result<(), WalkError> {
         if self.message.is_empty() {
-            return Err(Fault::Malformed);
+            return Err(WalkError::Malformed);
         }
         let piece = |delta: &str, logprobs| self.piece(&format!("\"delta\":{delta}"), logprobs);
         let push =
             |chunks: &mut Chunks<'_>, delta: &str, logprobs| chunks.push(&piece(delta, logprobs));
-        // Of what is not known, some SDKs keep the first that they see of a choice, others the last.
+        // Of an unknown member some SDKs keep the first value of a choice, others the last.
         chunks.push(&self.with_others(piece(&self.opening(), None)))?;
         let mut logprobs = self.logprobs;
         for name in BEFORE.into_iter().chain(TEXTS).chain(AFTER) {
-            let Some(value) = self.said(name).filter(|value| value.get() != EMPTY) else {
+            let Some(value) = self.member(name).filter(|value| value.get() != EMPTY) else {
                 continue;
             };
             let is_text = TEXTS.contains(&name);
@@ -210,12 +218,12 @@ impl<'b> Choice<'b> {
             push(chunks, &format!("{{\"{name}\":{}}}", value.get()), theirs)?;
         }
         let mut place: usize = 0;
-        objects(self.said("tool_calls"), |call| {
+        objects(self.member("tool_calls"), |call| {
             let delta = format!("{{\"tool_calls\":[{}]}}", indexed(call, place)?);
             place += 1;
             push(chunks, &delta, None)
         })?;
-        let others = self.others_said();
+        let others = self.other_members();
         if others != "{}" {
             push(chunks, &others, None)?;
         }
@@ -223,40 +231,40 @@ impl<'b> Choice<'b> {
         chunks.push(&self.last_piece("\"delta\":{}", logprobs, likely))
     }
 
-    fn unfold_text(&self, chunks: &mut Chunks<'_>) -> Result<(), Fault> {
-        let text = self.text.ok_or(Fault::Malformed)?;
+    fn synthesize_text(&self, chunks: &mut Chunks<'_>) -> Result<(), WalkError> {
+        let text = self.text.ok_or(WalkError::Malformed)?;
         chunks.push(&self.piece(&format!("\"text\":{text}"), self.logprobs))?;
         chunks.push(&self.last_piece("\"text\":\"\"", None, "stop"))
     }
 
-    /// The first delta: the role, what is null, and of the content that it begins.
+    /// The first delta: the role, the members that are null, and an empty content.
     fn opening(&self) -> String {
         let mut delta = String::from("{");
-        let role = self.said("role").map_or("\"assistant\"", RawValue::get);
-        member(&mut delta, "role", role);
+        let role = self.member("role").map_or("\"assistant\"", RawValue::get);
+        push_member(&mut delta, "role", role);
         for (name, value) in self.message.iter().filter(|(name, _)| is_to_pass(name)) {
             let json = value.get();
             if json == EMPTY || name == "content" && json.starts_with('"') {
-                member(&mut delta, name, EMPTY);
+                push_member(&mut delta, name, EMPTY);
             } else if is_null(value) {
-                member(&mut delta, name, "null");
+                push_member(&mut delta, name, "null");
             }
         }
         delta.push('}');
         delta
     }
 
-    /// A delta of annotations and of all members whose meaning is not known.
-    fn others_said(&self) -> String {
+    /// A delta of annotations and of all unknown members.
+    fn other_members(&self) -> String {
         let has_its_own = |name: &str| {
             let known = [&BEFORE[..], &TEXTS, &AFTER];
             name == "tool_calls" || known.into_iter().flatten().any(|known| *known == name)
         };
         let mut delta = String::from("{");
         for (name, value) in &self.message {
-            let is_said = !is_null(value) && value.get() != EMPTY;
-            if is_said && is_to_pass(name) && !has_its_own(name) {
-                member(&mut delta, name, value.get());
+            let is_filled = !is_null(value) && value.get() != EMPTY;
+            if is_filled && is_to_pass(name) && !has_its_own(name) {
+                push_member(&mut delta, name, value.get());
             }
         }
         delta.push('}');
@@ -264,46 +272,46 @@ impl<'b> Choice<'b> {
     }
 
     /// The choice in a chunk that is not its last.
-    fn piece(&self, said: &str, logprobs: Option<&str>) -> String {
+    fn piece(&self, member: &str, logprobs: Option<&str>) -> String {
         let index = self.index;
         let logprobs = logprobs.unwrap_or("null");
-        format!(r#"{{"index":{index},{said},"logprobs":{logprobs},"finish_reason":null}}"#)
+        format!(r#"{{"index":{index},{member},"logprobs":{logprobs},"finish_reason":null}}"#)
     }
 
-    /// The choice in its last chunk, with the finish reason that it has, or else would have.
-    fn last_piece(&self, said: &str, logprobs: Option<&str>, likely: &str) -> String {
+    /// The choice in its last chunk, with its finish reason, or else the likely one.
+    fn last_piece(&self, member: &str, logprobs: Option<&str>, likely: &str) -> String {
         let index = self.index;
         let logprobs = logprobs.unwrap_or("null");
         let likely = quoted(likely);
         let reason = self.finish_reason.unwrap_or(&likely);
         self.with_others(format!(
-            r#"{{"index":{index},{said},"logprobs":{logprobs},"finish_reason":{reason}}}"#
+            r#"{{"index":{index},{member},"logprobs":{logprobs},"finish_reason":{reason}}}"#
         ))
     }
 
-    /// A piece with the members of the choice that are not known.
+    /// A piece with the unknown members of the choice.
     fn with_others(&self, mut piece: String) -> String {
         piece.pop();
         for (name, value) in &self.others {
-            member(&mut piece, name, value.get());
+            push_member(&mut piece, name, value.get());
         }
         piece.push('}');
         piece
     }
 }
 
-/// Whether a member is passed on beside the role.
+/// Whether a member is passed on besides the role.
 fn is_to_pass(name: &str) -> bool {
     !matches!(name, "role" | "obfuscation")
 }
 
-/// A call with its place among the others.
-fn indexed(call: &RawValue, place: usize) -> Result<String, Fault> {
+/// A call with its index among the others.
+fn indexed(call: &RawValue, place: usize) -> Result<String, WalkError> {
     let mut out = String::from("{");
-    member(&mut out, "index", &place.to_string());
+    push_member(&mut out, "index", &place.to_string());
     members(call.get(), |name, value| {
         if name != "index" {
-            member(&mut out, &name, value.get());
+            push_member(&mut out, &name, value.get());
         }
         Ok(())
     })?;

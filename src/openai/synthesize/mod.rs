@@ -1,33 +1,32 @@
-//! A stream, made of a whole answer.
+//! A stream, synthesized from a whole answer.
 //!
-//! Owns the events that a server would have sent for an answer, in an order that the official SDKs
-//! put together again, and with everything that the answer holds. Refuses to know why it was not
-//! streamed in the first place. Fails for an answer that is not of the known shape: it can only be
-//! passed as it is, or not at all.
+//! Owns the events that a server would have sent for an answer. The official SDKs put them together to the
+//! same answer, and nothing of it is lost. Does not decide when a stream is synthesized (see
+//! `gateway::exchange`). Fails for an answer that is not of the known shape.
 
 mod chunks;
 mod response;
 
 use serde_json::value::RawValue;
 
-use super::aggregate::walk::Fault;
+use super::json::WalkError;
 use super::stream_state::Stream;
 
-/// The most bytes of events that are made of one answer. An answer that would need more, for it
-/// has very many parts, is not unfolded.
+/// The most bytes of events that are made of one answer. An answer with so many
+/// parts that it needs more gets no stream.
 pub const MAX_SYNTHESIZED_BYTES: usize = 128 << 20;
 
 /// The events of the stream that would have ended in this answer, as they go over the wire; `None`
 /// when it is not of the known shape or needs more than [`MAX_SYNTHESIZED_BYTES`], and for
 /// [`Stream::Other`].
 ///
-/// `include_usage` says whether a chat or a legacy completion is to tell its usage, in a chunk of
-/// its own; a response always does.
+/// `include_usage`: whether a chat or a legacy completion reports its usage, in a chunk of its own. A
+/// response always does.
 pub fn synthesize(stream: Stream, answer: &[u8], include_usage: bool) -> Option<Vec<u8>> {
-    unfold_within(MAX_SYNTHESIZED_BYTES, stream, answer, include_usage)
+    synthesize_within(MAX_SYNTHESIZED_BYTES, stream, answer, include_usage)
 }
 
-fn unfold_within(
+fn synthesize_within(
     limit: usize,
     stream: Stream,
     answer: &[u8],
@@ -39,13 +38,13 @@ fn unfold_within(
         out: String::new(),
         limit,
     };
-    let unfolded = match stream {
-        Stream::Chat => chunks::unfold_chat(&answer, include_usage, &mut events),
-        Stream::Completions => chunks::unfold_completion(&answer, include_usage, &mut events),
+    let written = match stream {
+        Stream::Chat => chunks::synthesize_chat(&answer, include_usage, &mut events),
+        Stream::Completions => chunks::synthesize_completion(&answer, include_usage, &mut events),
         Stream::Responses => response::synthesize(&answer, &mut events),
         Stream::Other => return None,
     };
-    unfolded.ok()?;
+    written.ok()?;
     Some(events.out.into_bytes())
 }
 
@@ -71,7 +70,7 @@ struct Events {
 
 impl Events {
     /// Writes an event without a name.
-    fn push(&mut self, data: &[&str]) -> Result<(), Fault> {
+    fn push(&mut self, data: &[&str]) -> Result<(), WalkError> {
         self.write("data: ")?;
         for part in data {
             self.write(part)?;
@@ -80,15 +79,15 @@ impl Events {
     }
 
     /// Writes the line that names the event to follow.
-    fn name(&mut self, name: &str) -> Result<(), Fault> {
+    fn name(&mut self, name: &str) -> Result<(), WalkError> {
         self.write("event: ")?;
         self.write(name)?;
         self.write("\n")
     }
 
-    fn write(&mut self, text: &str) -> Result<(), Fault> {
+    fn write(&mut self, text: &str) -> Result<(), WalkError> {
         if text.len() > self.limit - self.out.len() {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         self.out.push_str(text);
         Ok(())

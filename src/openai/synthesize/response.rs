@@ -1,22 +1,22 @@
 //! The events of a response.
 //!
-//! Owns which events tell an item of the output, and what it looks like before it is done. Refuses
-//! to know items that have no texts: they are added, and done. Fails for a response that has not
-//! come to an end, and for what is none.
+//! Owns which events an item of the output has, and what it looks like before it is done. An item without
+//! texts is only added and done. Fails for a response that has not ended, and for JSON that is no response.
 
 use serde_json::value::RawValue;
 
 use super::Events;
-use crate::openai::aggregate::walk::{Fault, is_array, member, members, objects, with};
-use crate::openai::json::{is, string};
+use crate::openai::json::{
+    WalkError, equals, is_array, members, objects, push_member, replace_members, string,
+};
 
 const EMPTY: &str = "\"\"";
 const NO_TEXT: (&str, &str) = ("text", EMPTY);
 const NO_REFUSAL: (&str, &str) = ("refusal", EMPTY);
 const IN_PROGRESS: (&str, &str) = ("status", "\"in_progress\"");
 
-/// Unfolds a response. The last event holds it as it came.
-pub(super) fn synthesize(json: &str, events: &mut Events) -> Result<(), Fault> {
+/// Synthesizes the stream of a response. The last event has it as it came.
+pub(super) fn synthesize(json: &str, events: &mut Events) -> Result<(), WalkError> {
     let mut response = Response::default();
     members(json, |name, value| {
         match &*name {
@@ -27,11 +27,14 @@ pub(super) fn synthesize(json: &str, events: &mut Events) -> Result<(), Fault> {
         }
         Ok(())
     })?;
-    let status = response.status.and_then(string).ok_or(Fault::Malformed)?;
+    let status = response
+        .status
+        .and_then(string)
+        .ok_or(WalkError::Malformed)?;
     let is_ended = matches!(&*status, "completed" | "incomplete" | "failed");
-    let is_response = is(response.object, "\"response\"") && response.output.is_some();
+    let is_response = equals(response.object, "\"response\"") && response.output.is_some();
     if !is_ended || !is_response {
-        return Err(Fault::Malformed);
+        return Err(WalkError::Malformed);
     }
     let mut events = Numbered { events, next: 0 };
     let begun = [
@@ -42,7 +45,7 @@ pub(super) fn synthesize(json: &str, events: &mut Events) -> Result<(), Fault> {
         ("incomplete_details", "null"),
         ("completed_at", "null"),
     ];
-    let begun = with(json, &begun)?;
+    let begun = replace_members(json, &begun)?;
     events.push("response.created", "", &[("response", &begun)])?;
     events.push("response.in_progress", "", &[("response", &begun)])?;
     let mut place: usize = 0;
@@ -68,13 +71,12 @@ struct Numbered<'e> {
 }
 
 impl Numbered<'_> {
-    /// Writes an event with the members that tell its place, which are written already, and then
-    /// these.
-    fn push(&mut self, kind: &str, place: &str, said: &[(&str, &str)]) -> Result<(), Fault> {
+    /// Writes an event: its number, the members of its place, which are written already, and these.
+    fn push(&mut self, kind: &str, place: &str, said: &[(&str, &str)]) -> Result<(), WalkError> {
         self.events.name(kind)?;
         let mut members = String::new();
         for (name, json) in said {
-            member(&mut members, name, json);
+            push_member(&mut members, name, json);
         }
         let number = self.next.to_string();
         self.next += 1;
@@ -89,14 +91,14 @@ impl Numbered<'_> {
         ])
     }
 
-    /// Writes the whole of a text as the only piece of it, unless it is empty.
+    /// Writes a whole text as one delta, unless it is empty.
     fn push_delta(
         &mut self,
         kind: &str,
         place: &str,
         text: &str,
         said: &[(&str, &str)],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         if text == EMPTY {
             return Ok(());
         }
@@ -104,13 +106,13 @@ impl Numbered<'_> {
     }
 }
 
-/// A text, which is to be a string; none is an empty one.
-fn text(value: Option<&RawValue>) -> Result<&str, Fault> {
+/// A text, which must be a string; a missing one is empty.
+fn text(value: Option<&RawValue>) -> Result<&str, WalkError> {
     let json = value.map_or(EMPTY, RawValue::get);
     if json.starts_with('"') {
         Ok(json)
     } else {
-        Err(Fault::Malformed)
+        Err(WalkError::Malformed)
     }
 }
 
@@ -129,7 +131,7 @@ struct Item<'b> {
 }
 
 impl<'b> Item<'b> {
-    fn read(item: &'b RawValue, place: usize) -> Result<Self, Fault> {
+    fn read(item: &'b RawValue, place: usize) -> Result<Self, WalkError> {
         let mut read = Self {
             json: item.get(),
             place,
@@ -156,40 +158,44 @@ impl<'b> Item<'b> {
         Ok(read)
     }
 
-    fn synthesize(&self, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let kind = self.kind.and_then(string).unwrap_or_default();
         let begun = match &*kind {
-            "message" => with(self.json, &[IN_PROGRESS, ("content", "[]")])?,
+            "message" => replace_members(self.json, &[IN_PROGRESS, ("content", "[]")])?,
             "reasoning" if self.content.is_some() => {
-                with(self.json, &[("summary", "[]"), ("content", "[]")])?
+                replace_members(self.json, &[("summary", "[]"), ("content", "[]")])?
             }
-            "reasoning" => with(self.json, &[("summary", "[]")])?,
-            "function_call" => with(self.json, &[IN_PROGRESS, ("arguments", EMPTY)])?,
-            "custom_tool_call" => with(self.json, &[("input", EMPTY)])?,
+            "reasoning" => replace_members(self.json, &[("summary", "[]")])?,
+            "function_call" => replace_members(self.json, &[IN_PROGRESS, ("arguments", EMPTY)])?,
+            "custom_tool_call" => replace_members(self.json, &[("input", EMPTY)])?,
             _ => self.json.to_owned(),
         };
         let place = format!(",\"output_index\":{}", self.place);
         events.push("response.output_item.added", &place, &[("item", &begun)])?;
         match &*kind {
-            "message" => self.unfold_content(events)?,
+            "message" => self.synthesize_content(events)?,
             "reasoning" => {
-                self.unfold_summary(events)?;
-                self.unfold_content(events)?;
+                self.synthesize_summary(events)?;
+                self.synthesize_content(events)?;
             }
-            "function_call" => self.unfold_call("function_call_arguments", "arguments", events)?,
-            "custom_tool_call" => self.unfold_call("custom_tool_call_input", "input", events)?,
+            "function_call" => {
+                self.synthesize_call("function_call_arguments", "arguments", events)?
+            }
+            "custom_tool_call" => {
+                self.synthesize_call("custom_tool_call_input", "input", events)?
+            }
             _ => {}
         }
         events.push("response.output_item.done", &place, &[("item", self.json)])
     }
 
-    /// Where the item is, as its events tell it.
+    /// The members of an event that identify the item.
     fn place(&self) -> String {
         let id = self.id.map_or(EMPTY, RawValue::get);
         format!(",\"item_id\":{id},\"output_index\":{}", self.place)
     }
 
-    fn unfold_content(&self, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize_content(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.content, |part| {
             let place = format!("{},\"content_index\":{index}", self.place());
@@ -198,13 +204,13 @@ impl<'b> Item<'b> {
         })
     }
 
-    fn unfold_summary(&self, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize_summary(&self, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.summary, |part| {
             let place = format!("{},\"summary_index\":{index}", self.place());
             index += 1;
             let read = ContentPart::read(part)?;
-            let begun = with(part.get(), &[NO_TEXT])?;
+            let begun = replace_members(part.get(), &[NO_TEXT])?;
             let text = text(read.text)?;
             let (added, done) = ([("part", &*begun)], [("part", part.get())]);
             events.push("response.reasoning_summary_part.added", &place, &added)?;
@@ -215,8 +221,13 @@ impl<'b> Item<'b> {
         })
     }
 
-    /// Tells what is called with.
-    fn unfold_call(&self, event: &str, name: &str, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    /// Writes the arguments or the input of a call.
+    fn synthesize_call(
+        &self,
+        event: &str,
+        name: &str,
+        events: &mut Numbered<'_>,
+    ) -> Result<(), WalkError> {
         let text = text(self.called_with)?;
         let place = self.place();
         events.push_delta(&format!("response.{event}.delta"), &place, text, &[])?;
@@ -239,7 +250,7 @@ struct ContentPart<'b> {
 }
 
 impl<'b> ContentPart<'b> {
-    fn read(part: &'b RawValue) -> Result<Self, Fault> {
+    fn read(part: &'b RawValue) -> Result<Self, WalkError> {
         let mut read = Self {
             json: part.get(),
             kind: None,
@@ -263,20 +274,20 @@ impl<'b> ContentPart<'b> {
         Ok(read)
     }
 
-    fn synthesize(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let kind = self.kind.and_then(string).unwrap_or_default();
         let begun = match &*kind {
-            "output_text" => with(
+            "output_text" => replace_members(
                 self.json,
                 &[NO_TEXT, ("annotations", "[]"), ("logprobs", "[]")],
             )?,
-            "reasoning_text" => with(self.json, &[NO_TEXT])?,
-            "refusal" => with(self.json, &[NO_REFUSAL])?,
+            "reasoning_text" => replace_members(self.json, &[NO_TEXT])?,
+            "refusal" => replace_members(self.json, &[NO_REFUSAL])?,
             _ => self.json.to_owned(),
         };
         events.push("response.content_part.added", place, &[("part", &begun)])?;
         match &*kind {
-            "output_text" => self.unfold_output(place, events)?,
+            "output_text" => self.synthesize_output(place, events)?,
             "reasoning_text" => {
                 let text = text(self.text)?;
                 events.push_delta("response.reasoning_text.delta", place, text, &[])?;
@@ -292,12 +303,12 @@ impl<'b> ContentPart<'b> {
         events.push("response.content_part.done", place, &[("part", self.json)])
     }
 
-    fn unfold_output(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize_output(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), WalkError> {
         let text = text(self.text)?;
         let logprobs = self.logprobs.filter(|logprobs| is_array(logprobs));
         let logprobs = ("logprobs", logprobs.map_or("[]", RawValue::get));
         events.push_delta("response.output_text.delta", place, text, &[logprobs])?;
-        self.unfold_annotations(place, events)?;
+        self.synthesize_annotations(place, events)?;
         events.push(
             "response.output_text.done",
             place,
@@ -305,7 +316,11 @@ impl<'b> ContentPart<'b> {
         )
     }
 
-    fn unfold_annotations(&self, place: &str, events: &mut Numbered<'_>) -> Result<(), Fault> {
+    fn synthesize_annotations(
+        &self,
+        place: &str,
+        events: &mut Numbered<'_>,
+    ) -> Result<(), WalkError> {
         let mut index: usize = 0;
         objects(self.annotations, |annotation| {
             let place = format!("{place},\"annotation_index\":{index}");

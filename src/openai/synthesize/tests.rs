@@ -282,7 +282,7 @@ fn what_is_not_of_the_known_shape_is_not_unfolded() {
 fn an_answer_that_needs_more_than_the_bound_is_not_unfolded() {
     let answer = br#"{"id":"c","choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
     let whole = synthesize(Stream::Chat, answer, true).unwrap();
-    let within = |limit| unfold_within(limit, Stream::Chat, answer, true);
+    let within = |limit| synthesize_within(limit, Stream::Chat, answer, true);
     assert_eq!(within(whole.len()), Some(whole.clone()));
     assert_eq!(within(whole.len() - 1), None);
     // Each choice repeats the name of the model.

@@ -1,11 +1,11 @@
-//! What an upstream says went wrong.
+//! The error that an upstream reports.
 //!
-//! Owns whether a whole body or an event of a stream tells an error, whatever its status, and gathering
-//! what it says from the places where servers put it, which `told` has. What an error means is read by
-//! `verdict`, and what is done about it is decided by the gateway. Never fails: what an error does not
-//! say is not known.
+//! Owns whether a whole body or an event of a stream is an error, whatever its status, and reading its code,
+//! class, message and status from the places where servers put them (`members` lists these). Does not handle
+//! what an error means (see `verdict`), nor what follows (see `gateway::exchange::failover`). Never fails:
+//! what an error does not say is `None`.
 
-mod told;
+mod members;
 
 use std::sync::LazyLock;
 
@@ -13,9 +13,10 @@ use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::json::{is, says};
-pub(super) use super::upstream_error::told::{Marks, is_failed_choice};
-use told::{ERROR, RESPONSE_FAILED, Told, bounded, error_in, first, text};
+use super::json::{equals, is_truthy};
+use members::{ERROR, ErrorMembers, RESPONSE_FAILED, bounded, error_in, first, text};
+
+pub(super) use members::{ErrorMarkers, is_failed_choice};
 
 /// What is kept of each text, so that it can be logged and passed on.
 pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
@@ -26,7 +27,7 @@ const RESPONSE: &str = r#""response""#;
 /// The `status` of a response that has failed.
 const FAILED: &str = r#""failed""#;
 
-/// What an upstream says went wrong. What it does not say, or not as a text or a number, is
+/// The error that an upstream reports. A member that is missing, or neither a text nor a number, is
 /// `None`; texts are cut at 8 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamError {
@@ -44,7 +45,7 @@ pub struct UpstreamError {
 /// What a whole body under a status of success is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// An answer, as far as can be told.
+    /// An answer: nothing in it says otherwise.
     Answer,
     /// An error in the place of an answer.
     Error(UpstreamError),
@@ -54,12 +55,12 @@ pub enum Content {
     NotAnAnswer,
 }
 
-/// How an event of a stream tells an error.
+/// The form in which an event of a stream reports an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorForm {
     /// In its API's own form, which clients know.
     Api,
-    /// Within a part of an answer, which clients take for no more than that.
+    /// Within a chunk of an answer: clients read only the chunk.
     Chunk,
     /// In a form of its own, which clients do not know.
     Unknown,
@@ -68,7 +69,7 @@ pub enum ErrorForm {
 /// UTF-8's, which some servers put before their JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What nearly every event that tells an error has in it.
+/// Nearly every event that reports an error has this in it.
 static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
 
 impl UpstreamError {
@@ -83,24 +84,24 @@ impl UpstreamError {
     ///
     /// A bare `{"message": "…"}` or `{"detail": "…"}` is an error too.
     pub fn read(body: &[u8]) -> Option<Self> {
-        let told = Told::read(body)?;
-        (told.tells_error() || told.is_bare_error()).then(|| Self::of(told))
+        let members = ErrorMembers::read(body)?;
+        (members.has_error() || members.is_bare_error()).then(|| Self::of(members))
     }
 
-    /// Reads an event that is not known to be a part of an answer; `None` if it tells no error.
+    /// Reads an event that is not known to be a part of an answer; `None` if it reports no error.
     pub(super) fn in_unknown_event(json: &[u8]) -> Option<Self> {
         match Content::of(json) {
-            Content::Error(told) | Content::FailedResponse(told) => Some(told),
+            Content::Error(error) | Content::FailedResponse(error) => Some(error),
             Content::Answer | Content::NotAnAnswer => None,
         }
     }
 
-    /// Reads an error from an event that tells one.
+    /// Reads the error of an event that reports one.
     pub(super) fn in_event(json: &str) -> Self {
-        let told: Told<'_> = serde_json::from_str(json).unwrap_or_default();
+        let members: ErrorMembers<'_> = serde_json::from_str(json).unwrap_or_default();
         // Its type is that of the event otherwise.
-        let is_named = is(told.object, ERROR);
-        Self::gather(told, is_named)
+        let is_named = equals(members.markers.object, ERROR);
+        Self::collect(members, is_named)
     }
 
     /// An event that is called an error, and is no JSON object.
@@ -114,52 +115,55 @@ impl UpstreamError {
     }
 
     /// Whether neither text nor number in it says that something went wrong.
-    fn says_nothing(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let is_empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
         let has_no_code = is_empty(&self.code) || self.code.as_deref() == Some("0");
         has_no_code && is_empty(&self.kind) && is_empty(&self.message) && self.status.is_none()
     }
 
-    fn of(told: Told<'_>) -> Self {
-        let is_named = !is(told.kind, ERROR) && !is(told.kind, RESPONSE_FAILED);
-        Self::gather(told, is_named)
+    fn of(members: ErrorMembers<'_>) -> Self {
+        let is_named =
+            !equals(members.markers.kind, ERROR) && !equals(members.markers.kind, RESPONSE_FAILED);
+        Self::collect(members, is_named)
     }
 
-    /// Gathers an error from the `error` in it, from that of its response, from other places where
-    /// one is put, and from the outermost object, each for what the one before does not say.
-    fn gather(mut outer: Told<'_>, outer_has_kind: bool) -> Self {
+    /// Reads an error from the `error` in it, from that of its response, from other places where one
+    /// is put, and from the outermost object. Each place supplies what the places before it lack.
+    fn collect(mut outer: ErrorMembers<'_>, outer_has_kind: bool) -> Self {
         if !outer_has_kind {
-            outer.kind = None;
+            outer.markers.kind = None;
         }
         let choice = outer.failed_choice();
         let of_choice = choice.as_ref().and_then(|choice| choice.error);
-        let of_groq = error_in(outer.x_groq);
+        let of_groq = error_in(outer.markers.x_groq);
         let inner = [
-            outer.error,
+            outer.markers.error,
             error_in(outer.response),
             of_choice,
             of_groq,
-            outer.base_resp,
+            outer.markers.base_resp,
             outer.errors,
             outer.detail,
         ];
         let inner: Vec<_> = inner.into_iter().flatten().filter_map(first).collect();
         let levels = || inner.iter().chain([&outer]);
-        // Some servers say no more than `"error": "what happened"`.
-        let said = |place: Option<&RawValue>| place.and_then(text);
+        // Some servers send only `"error": "what happened"`.
+        let read = |place: Option<&RawValue>| place.and_then(text);
         let finish = || choice.as_ref()?.own_code();
         Self {
-            code: levels().find_map(Told::code).or_else(|| said(finish())),
+            code: levels()
+                .find_map(ErrorMembers::code)
+                .or_else(|| read(finish())),
             kind: levels()
-                .find_map(Told::kind)
-                .or_else(|| inner.iter().find_map(Told::status_name)),
-            message: said(outer.error)
-                .or_else(|| levels().find_map(Told::message))
-                .or_else(|| said(of_choice))
-                .or_else(|| said(of_groq))
-                .or_else(|| said(outer.errors))
-                .or_else(|| said(outer.detail)),
-            status: levels().find_map(Told::status),
+                .find_map(ErrorMembers::kind)
+                .or_else(|| inner.iter().find_map(ErrorMembers::status_name)),
+            message: read(outer.markers.error)
+                .or_else(|| levels().find_map(ErrorMembers::message))
+                .or_else(|| read(of_choice))
+                .or_else(|| read(of_groq))
+                .or_else(|| read(outer.errors))
+                .or_else(|| read(outer.detail)),
+            status: levels().find_map(ErrorMembers::status),
         }
     }
 }
@@ -172,8 +176,8 @@ impl Content {
     pub fn of(body: &[u8]) -> Self {
         // Readers of JSON are allowed to pass over a byte order mark, and those of clients do.
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let Some(told) = Told::read(body) else {
-            // A key that stands twice is no error of JSON's.
+        let Some(members) = ErrorMembers::read(body) else {
+            // JSON allows a key to stand twice.
             let is_container = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
             let is_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
             return match is_container && is_json() {
@@ -181,17 +185,17 @@ impl Content {
                 false => Self::NotAnAnswer,
             };
         };
-        if is(told.object, RESPONSE) && is(told.status, FAILED) {
-            return Self::FailedResponse(UpstreamError::of(told));
+        if equals(members.markers.object, RESPONSE) && equals(members.status, FAILED) {
+            return Self::FailedResponse(UpstreamError::of(members));
         }
-        let has_answer = told.has_answer();
-        if !told.tells_error() && (has_answer || !told.is_bare_error()) {
+        let has_answer = members.has_answer();
+        if !members.has_error() && (has_answer || !members.is_bare_error()) {
             return Self::Answer;
         }
         // Some servers put an empty error beside each answer.
-        let may_be_empty = has_answer && told.failed_choice().is_none();
-        let error = UpstreamError::of(told);
-        match may_be_empty && error.says_nothing() {
+        let may_be_empty = has_answer && members.failed_choice().is_none();
+        let error = UpstreamError::of(members);
+        match may_be_empty && error.is_empty() {
             true => Self::Answer,
             false => Self::Error(error),
         }
@@ -199,17 +203,18 @@ impl Content {
 }
 
 impl ErrorForm {
-    /// How an event does it. `typed` says whether its API names its events, and with it errors.
+    /// The form of an event's error. `typed`: whether its API names its events, errors too.
     pub fn of(name: Option<&[u8]>, data: &[u8], typed: bool) -> Self {
-        let told: Told<'_> = serde_json::from_slice(data).unwrap_or_default();
-        let has_type = is(told.kind, ERROR) || is(told.kind, RESPONSE_FAILED);
+        let members: ErrorMembers<'_> = serde_json::from_slice(data).unwrap_or_default();
+        let has_type =
+            equals(members.markers.kind, ERROR) || equals(members.markers.kind, RESPONSE_FAILED);
         let is_in_form = match typed {
             true => has_type || name == Some(b"error"),
-            false => says(told.error),
+            false => is_truthy(members.markers.error),
         };
         match is_in_form {
             true => Self::Api,
-            false if says(told.choices) => Self::Chunk,
+            false if is_truthy(members.choices) => Self::Chunk,
             false => Self::Unknown,
         }
     }

@@ -1,18 +1,17 @@
 //! What the members of a usage mean.
 //!
-//! Owns the spellings of every count, what is a count at all, and the conventions by which counts
-//! contain each other. Refuses to know where a usage stands. Never fails: what is no count is not
-//! told.
+//! Owns the spellings of every count, what is a valid count, and the conventions by which counts contain each
+//! other. Does not handle the place of a usage (see `places`). Never fails: an invalid count is ignored.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Usage;
+use crate::openai::json::{self, read_fields};
 
 /// A greater number than this is no count, of whatever it is said to be.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
@@ -30,12 +29,22 @@ macro_rules! fields {
             $(pub(super) $name: Json<'b>,)*
         }
 
-        impl<'b> Fields<'b> {
-            fn set(&mut self, key: &str, json: &'b RawValue) {
+        impl<'b> json::Fields<'b> for Fields<'b> {
+            fn slot(&mut self, key: &str) -> Option<&mut Json<'b>> {
                 match key {
-                    $(stringify!($name) => self.$name = Some(json),)*
-                    _ => {}
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
                 }
+            }
+
+            /// Reads it as text too, so that bytes which are no text spoil the whole object wherever
+            /// they stand.
+            fn other<A: MapAccess<'b>>(
+                &mut self,
+                _key: Cow<'b, str>,
+                object: &mut A,
+            ) -> Result<(), A::Error> {
+                object.next_value::<&RawValue>().map(drop)
             }
         }
     };
@@ -57,26 +66,9 @@ fields! {
     billed_units tokens usage service_tier
 }
 
-#[derive(Deserialize)]
-struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
-
 impl<'b> Deserialize<'b> for Fields<'b> {
     fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'b> Visitor<'b> for Members {
-            type Value = Fields<'b>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<Fields<'b>, A::Error> {
-                let mut fields = Fields::default();
-                while let Some((Key(key), json)) = object.next_entry()? {
-                    fields.set(&key, json);
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Members)
+        read_fields(deserializer)
     }
 }
 
@@ -106,8 +98,8 @@ fn greatest<const N: usize>(told: [Json<'_>; N]) -> Option<u64> {
     counts.max()
 }
 
-/// The counts of a usage as they were told, at least one of them. Which of them contain each other
-/// is settled at the end, for a message's come in several events.
+/// The counts of a usage as they were reported, at least one of them. Which of them contain each other
+/// is settled at the end, for the counts of a message come in several events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     input: Option<u64>,
@@ -160,7 +152,7 @@ impl Counts {
         is_told.then(|| counts.with_caches(usage).with_parts(usage))
     }
 
-    /// Audio of so many seconds, of which nothing more is told.
+    /// Audio of this many seconds, without any other count.
     pub(super) fn of_audio(json: &str) -> Option<Self> {
         let audio_ms = Some(milliseconds(json)?);
         Some(Self {
@@ -222,13 +214,13 @@ impl Counts {
         self
     }
 
-    /// Adds the searches of another place, if none are told here.
+    /// Adds the searches of another place, if none are reported here.
     pub(super) fn with_searches_of(mut self, other: &Self) -> Self {
         self.searches = self.searches.or(other.searches);
         self
     }
 
-    /// Adds the tier that stands beside the usage, if none is told in it.
+    /// Adds the tier beside the usage, if the usage has none.
     pub(super) fn add_tier(&mut self, json: Json<'_>) {
         if self.tier.is_none() {
             self.tier = json.and_then(|json| tier(json.get()));
@@ -312,8 +304,8 @@ impl Counts {
 
     /// All output, and what of it was reasoning.
     ///
-    /// What the total has and neither input nor output, is output that was not told: xAI leaves out
-    /// the reasoning that it tells, Gemini one that it does not tell. With audio that is priced by
+    /// What the total has beyond input and output is output that was not reported: xAI leaves out the
+    /// reasoning that it reports, Gemini a reasoning that it does not report. With audio that is priced by
     /// its time, it is that audio: so does Mistral, and it is not counted twice. Reasoning of more
     /// than the output cannot be a part of it, and is added: so does Perplexity.
     fn whole_output(&self, input: u64) -> (u64, u64) {

@@ -1,16 +1,16 @@
 //! What an answer has used, in one form whatever the provider's own.
 //!
-//! Owns that form. `places` says where an answer tells it, `counts` what is told there; `members`
-//! finds the places in a body that passes, `tally` in the events of a stream. Shapes are told apart
-//! by their members, never by who sent them. Refuses to know prices, and who is to pay. Never
-//! fails: what cannot be read is not known, and an answer that tells nothing has no usage.
+//! Owns that form. `places` lists the objects of an answer that report a usage, `counts` reads one; `scanner`
+//! finds these objects in a body that passes in pieces, `stream_usage` in the events of a stream. Shapes are
+//! recognised by their members, never by the sender. Does not handle prices. Never fails: what cannot be
+//! read is not known, and an answer that reports nothing has no usage.
 //!
 //! Read are chats and completions, responses, embeddings, images, transcription, speech, reranking,
 //! Anthropic's messages, and a single event of Realtime. Not read are lines of a batch's files.
 
 mod counts;
-mod members;
 mod places;
+mod scanner;
 mod stream_usage;
 
 use std::sync::LazyLock;
@@ -21,14 +21,14 @@ use serde::Serialize;
 use counts::{Counts, Fields};
 
 pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
-pub use members::{MAX_VALUE_BYTES, Members};
+pub use scanner::{MAX_VALUE_BYTES, UsageScanner};
 pub use stream_usage::{StreamUsage, find_key};
 
 /// What one answer has used, in tokens unless said otherwise.
 ///
 /// As it is read from an answer, no part is more than its whole: `cache_write_1h` is of
 /// `cache_write`, `input_audio + input_image` of [`Usage::total_input`], `reasoning` as well as
-/// `output_audio + output_image` of `output`. No number that was told is above [`MAX_COUNT`].
+/// `output_audio + output_image` of `output`. No reported number is above [`MAX_COUNT`].
 ///
 /// Serialised, it is an object with the names of its members, without those that are zero or not
 /// known. `input`, `output` and `estimated` are always there.
@@ -71,7 +71,7 @@ pub struct Usage {
     /// The service tier as served, at most [`MAX_TIER_BYTES`] letters, digits, `_`, `-` and `.`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
-    /// Whether this was reckoned by us, not told by the provider. What is read here never is.
+    /// Whether this was estimated by us, not reported by the provider. What is read here never is.
     #[serde(rename = "estimated")]
     pub is_estimated: bool,
 }
@@ -91,25 +91,25 @@ impl Usage {
 
 const USAGE_KEY: &[u8] = b"\"usage\":";
 static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(USAGE_KEY));
-/// What is told besides.
+/// What is reported besides.
 static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"meta\""));
 
 /// What stands behind a usage is looked at up to this length.
 const MAX_BEHIND_BYTES: usize = 1 << 10;
 
-/// Reads a whole JSON body, as [`Members`] does.
+/// Reads a whole JSON body, as [`UsageScanner`] does.
 pub fn whole(body: &[u8]) -> Option<Usage> {
     let counts = at_end(body).or_else(|| {
-        let mut members = Members::default();
-        members.push(body);
-        members.found().counts()
+        let mut scanner = UsageScanner::default();
+        scanner.push(body);
+        scanner.found().counts()
     });
     Some(counts?.settle())
 }
 
-/// What the last usage of a body tells: it stands at the end of nearly all, and the rest need not be
-/// looked through. Nothing where that usage is a part of something else, or is not all that is told.
+/// The last usage of a body: it stands at the end of nearly all bodies, and the rest need not be
+/// searched. Nothing where that usage is a part of something else, or not all that is reported.
 fn at_end(body: &[u8]) -> Option<Counts> {
     let (before, usage) = body.split_at_checked(USAGE.rfind(body)?)?;
     let is_in_object = before.trim_ascii_start().starts_with(b"{");

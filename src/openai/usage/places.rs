@@ -1,8 +1,8 @@
-//! Where in an answer its usage is told.
+//! The places of an answer that report its usage.
 //!
-//! Owns which objects we look into, which of their members are kept, and which of several counts.
-//! Refuses to know how JSON is scanned, and what the members of a usage mean. Never fails: what is
-//! in no place known here is not there.
+//! Owns which objects are entered, which of their members are kept, and which of several counts. Does not
+//! handle how JSON is scanned (see `scanner`), nor what the members of a usage mean (see `counts`). Never
+//! fails: a usage in an unknown place is not found.
 
 use super::counts::{Counts, Fields};
 
@@ -11,7 +11,7 @@ pub(super) const MAX_KEY_BYTES: usize = "service_tier".len();
 
 /// An object or array of an answer that we look into, or where we are outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Gauge {
+pub(super) enum Container {
     /// Before the answer begins.
     #[default]
     Start,
@@ -29,7 +29,7 @@ pub(super) enum Gauge {
     Behind,
 }
 
-/// What a member that is wanted tells.
+/// What a wanted member reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// The usage.
@@ -50,10 +50,10 @@ pub(super) enum Member {
     /// Its value is kept.
     Keep(Name),
     /// We look into it.
-    Enter(Gauge),
+    Enter(Container),
 }
 
-impl Gauge {
+impl Container {
     /// How many objects and arrays are open in it.
     pub(super) fn depth(self) -> u64 {
         match self {
@@ -98,77 +98,80 @@ impl Gauge {
         }
     }
 
-    /// The room that this bracket opens, directly within it and after this key.
+    /// The container that this bracket opens, directly within this one and after this key.
     pub(super) fn opens(self, key: &[u8], bracket: u8) -> Option<Self> {
         match (self, self.member(key), bracket) {
             (Self::Choices, _, b'{') => Some(Self::Choice),
             (_, Some(Member::Enter(Self::Choices)), b'[') => Some(Self::Choices),
-            (_, Some(Member::Enter(room)), b'{') if room != Self::Choices => Some(room),
+            (_, Some(Member::Enter(container)), b'{') if container != Self::Choices => {
+                Some(container)
+            }
             _ => None,
         }
     }
 }
 
-/// The values that were found in one answer: each name of each room at most once.
+/// The values that were found in one answer: each name of each container at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found(pub(super) Vec<(Gauge, Name, Vec<u8>)>);
+pub(super) struct Found(pub(super) Vec<(Container, Name, Vec<u8>)>);
 
 impl Found {
-    /// Forgets what an earlier member with the same key told: the last one counts.
-    pub(super) fn forget(&mut self, room: Gauge, member: Member) {
-        self.0.retain(|(in_room, name, _)| match member {
-            // Of the choices the last that tells it counts, so none undoes what another told.
-            Member::Keep(_) if room == Gauge::Choice => true,
-            Member::Keep(kept) => (*in_room, *name) != (room, kept),
-            Member::Enter(entered) => *in_room != entered && in_room.outer() != entered,
+    /// Drops an earlier member with the same key: the last one counts.
+    pub(super) fn forget(&mut self, container: Container, member: Member) {
+        self.0.retain(|(in_container, name, _)| match member {
+            // Of several choices the last that reports a usage counts, so none drops another's.
+            Member::Keep(_) if container == Container::Choice => true,
+            Member::Keep(kept) => (*in_container, *name) != (container, kept),
+            Member::Enter(entered) => *in_container != entered && in_container.outer() != entered,
         });
     }
 
     /// Keeps a value.
-    pub(super) fn keep(&mut self, room: Gauge, name: Name, json: Vec<u8>) {
-        if room == Gauge::Choice {
+    pub(super) fn keep(&mut self, container: Container, name: Name, json: Vec<u8>) {
+        if container == Container::Choice {
             if json.trim_ascii() == b"null" {
                 return;
             }
-            self.0.retain(|(in_room, _, _)| *in_room != room);
+            self.0
+                .retain(|(in_container, _, _)| *in_container != container);
         }
-        self.0.push((room, name, json));
+        self.0.push((container, name, json));
     }
 
-    /// Whether there is the beginning of one of Anthropic's messages, of which later events tell
-    /// only what has changed.
+    /// Whether one of Anthropic's messages begins here, of which later events report only what has
+    /// changed.
     pub(super) fn begins_message(&self) -> bool {
-        self.json(Gauge::Message, Name::Usage).is_some()
+        self.json(Container::Message, Name::Usage).is_some()
     }
 
-    /// What was told, if anything can be read: in the first of the places that tells it. Only the
+    /// What was reported, if anything can be read: by the first place that reports it. Only the
     /// searches of a reranking may stand beside its usage, and what was transcribed counts by its
-    /// time only when nothing else tells its usage.
+    /// time only when nothing else reports its usage.
     pub(super) fn counts(&self) -> Option<Counts> {
-        let usage_of = |room| Counts::read(&Fields::read(self.json(room, Name::Usage)?)?);
-        let fields = |name| Fields::read(self.json(Gauge::Answer, name)?);
+        let usage_of = |container| Counts::read(&Fields::read(self.json(container, Name::Usage)?)?);
+        let fields = |name| Fields::read(self.json(Container::Answer, name)?);
         let meta = fields(Name::Meta).and_then(|meta| Counts::read(&meta));
-        let told = [Gauge::Answer, Gauge::Response, Gauge::Message]
+        let told = [Container::Answer, Container::Response, Container::Message]
             .into_iter()
             .find_map(usage_of)
             .or_else(|| Counts::read(&Fields::of(fields(Name::Groq)?.usage)?))
-            .or_else(|| usage_of(Gauge::Choice));
+            .or_else(|| usage_of(Container::Choice));
         let mut counts = match (told, meta) {
             (Some(told), Some(meta)) => told.with_searches_of(&meta),
             (Some(told), None) | (None, Some(told)) => told,
-            (None, None) => Counts::of_audio(self.json(Gauge::Answer, Name::Duration)?)?,
+            (None, None) => Counts::of_audio(self.json(Container::Answer, Name::Duration)?)?,
         };
-        for room in [Gauge::Answer, Gauge::Response] {
-            let tier = self.json(room, Name::Tier);
+        for container in [Container::Answer, Container::Response] {
+            let tier = self.json(container, Name::Tier);
             counts.add_tier(tier.and_then(|json| serde_json::from_str(json).ok()));
         }
         Some(counts)
     }
 
     /// The value of a member, unless it is not UTF-8.
-    fn json(&self, room: Gauge, name: Name) -> Option<&str> {
+    fn json(&self, container: Container, name: Name) -> Option<&str> {
         let mut found = self.0.iter();
-        let (_, _, json) = found.find(|(of, is, _)| (*of, *is) == (room, name))?;
+        let (_, _, json) = found.find(|(of, is, _)| (*of, *is) == (container, name))?;
         str::from_utf8(json.trim_ascii()).ok()
     }
 }

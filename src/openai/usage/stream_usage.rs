@@ -1,8 +1,8 @@
 //! The usage of a stream.
 //!
-//! Owns which of a stream's events are worth reading, and what remains known when several tell a
-//! usage. Refuses to know how events are framed, and where a stream ends. Never fails: an event
-//! that cannot be read tells nothing.
+//! Owns which events of a stream are worth reading, and what is known when several report a usage. Does not
+//! handle how events are framed (see `sse`), nor where a stream ends (see `stream_state`). Never fails: an
+//! event that cannot be read reports nothing.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 
 use super::Usage;
 use super::counts::Counts;
-use super::members::Members;
+use super::scanner::UsageScanner;
 
 /// The key that every event with a usage has.
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
@@ -18,14 +18,13 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage
 /// Counts what one stream has used, from the data of its events.
 ///
 /// The last usage that can be read is that of the stream; nothing is summed. Only Anthropic's is
-/// told piece by piece: what an event leaves out stays as it was told before.
+/// reported in pieces: what an event leaves out stays as it was reported before.
 ///
-/// Where a stream ends is its reader's to know: a server that tells its usage behind `[DONE]` tells
-/// it all the same, to those who still give its events to this.
+/// The caller decides where a stream ends: a usage after `[DONE]` counts if its event is given to this.
 #[derive(Debug, Default)]
 pub struct StreamUsage {
-    told: Option<Counts>,
-    /// What comes tells only what has changed.
+    reported: Option<Counts>,
+    /// Later events report only what has changed.
     is_message: bool,
 }
 
@@ -39,36 +38,36 @@ impl StreamUsage {
 
     /// The same of an event that mentions a usage, first at this place.
     pub fn see_at(&mut self, data: &[u8], at: usize) {
-        if !may_tell(data.get(at..).unwrap_or_default()) {
+        if !may_report(data.get(at..).unwrap_or_default()) {
             return;
         }
-        let mut members = Members::default();
-        members.push(data);
-        let found = members.found();
+        let mut scanner = UsageScanner::default();
+        scanner.push(data);
+        let found = scanner.found();
         let Some(newer) = found.counts() else {
             return;
         };
         let begins = found.begins_message();
-        self.told = match self.told.take() {
+        self.reported = match self.reported.take() {
             Some(told) if self.is_message && !begins => Some(told.changed_by(newer)),
             _ => Some(newer),
         };
         self.is_message |= begins;
     }
 
-    /// What the events so far have told.
+    /// What the events so far have reported.
     pub fn usage(&self) -> Option<Usage> {
-        self.told.clone().map(Counts::settle)
+        self.reported.clone().map(Counts::settle)
     }
 }
 
-/// Where a usage is mentioned first in some JSON: what has no such key tells none.
+/// The position of the first key `usage` in some JSON; without one there is no usage.
 pub fn find_key(data: &[u8]) -> Option<usize> {
     USAGE.find(data)
 }
 
-/// Whether something may tell a usage: a key of that name has a value that is not null.
-fn may_tell(data: &[u8]) -> bool {
+/// Whether some JSON may report a usage: a key of that name has a value that is not null.
+fn may_report(data: &[u8]) -> bool {
     USAGE.find_iter(data).any(|at| {
         let behind = data.get(at + USAGE.needle().len()..).unwrap_or_default();
         let value = behind.trim_ascii_start().strip_prefix(b":");
@@ -98,7 +97,7 @@ mod tests {
             ("[DONE]", false),
             ("", false),
         ] {
-            assert_eq!(may_tell(data.as_bytes()), expected, "{data}");
+            assert_eq!(may_report(data.as_bytes()), expected, "{data}");
         }
     }
 

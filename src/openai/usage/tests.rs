@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Members, StreamUsage, Usage, whole};
+use super::{StreamUsage, Usage, UsageScanner, whole};
 
 fn used(input: u64, output: u64) -> Usage {
     Usage {
@@ -15,11 +15,11 @@ fn used(input: u64, output: u64) -> Usage {
 /// Reads a body whole, byte by byte and, unless only bodies tell it in this place, as an event.
 fn read(body: &str) -> Option<Usage> {
     let usage = whole(body.as_bytes());
-    let mut members = Members::default();
+    let mut scanner = UsageScanner::default();
     body.as_bytes()
         .chunks(1)
-        .for_each(|byte| members.push(byte));
-    assert_eq!(members.usage(), usage, "{body} in bytes");
+        .for_each(|byte| scanner.push(byte));
+    assert_eq!(scanner.usage(), usage, "{body} in bytes");
     if body.contains("\"usage\"") {
         assert_eq!(tallied(&[body]), usage, "{body} as an event");
     }

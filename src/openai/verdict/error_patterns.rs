@@ -1,14 +1,14 @@
 //! What the status, the names and the message of an error mean.
 //!
-//! Owns the codes and classes by which servers call the same thing, as data; `overflow` has the
-//! wordings of what is too long, `scope` what concerns a key. Does not know what follows from a
-//! meaning (`verdict`). Never fails: what means nothing to us is taken by its status alone.
+//! Owns, as data, the codes and classes that servers use for the same meaning; `overflow` has the wordings
+//! for a request that is too long, `scope` the names that concern a key. Does not decide what follows (see
+//! `verdict`). Never fails: an error without a known name is judged by its status alone.
 
 use super::scope::{self, Scope};
 use super::{Reason, overflow, response_codes};
 use crate::openai::upstream_error::UpstreamError;
 
-/// A code or a class that is longer is no name that we know.
+/// A longer code or class is no known name.
 const MAX_NAME_BYTES: usize = 64;
 
 /// What a name means, whatever the status.
@@ -125,7 +125,7 @@ impl ErrorPatterns {
         known.unwrap_or_else(|| meaning_of_status(status, &self.message))
     }
 
-    /// What a failure with this status says of the key that it answers.
+    /// How far a failure with this status reaches.
     pub(super) fn scope(&self, status: u16, reason: Reason) -> Scope {
         let begins = |starts: &[&str]| starts.iter().any(|start| self.message.starts_with(start));
         let is_told = match status {
@@ -177,18 +177,18 @@ fn usual_status(name: &str) -> Option<u16> {
 
 /// What a status means, with a message in small letters where the status alone does not say it.
 ///
-/// A message may quote the request. So what costs a key its place must be how the message begins,
-/// or anybody who may ask could take the keys out of service one by one.
+/// A message may quote the request. So a message counts against a key only by its beginning, or any
+/// client could take the keys out of service one by one.
 fn meaning_of_status(status: u16, message: &str) -> Reason {
     let begins = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
-    let says = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    let has_part = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
     match status {
         400 | 403 | 429 if begins(&NO_MONEY) => Reason::OutOfCredit,
         429 => Reason::RateLimited,
         400 if begins(&NO_KEY) => Reason::KeyRefused,
         400 | 403 if begins(&NO_REGION) => Reason::RegionRefused,
         // Some moderate what is asked of other providers' models, and refuse it like this.
-        403 if says(&["flagged"]) => Reason::ContentFilter,
+        403 if has_part(&["flagged"]) => Reason::ContentFilter,
         401 | 403 => Reason::KeyRefused,
         404 if speaks_of_a_model(message) => Reason::ModelMissing,
         408 => Reason::RequestTimeout,

@@ -1,10 +1,11 @@
-//! What an attempt showed, and what is to be done about it.
+//! What an attempt showed, and what follows.
 //!
-//! Owns the reasons for which attempts fail, and what follows from each: whose fault it is, what is
-//! done next, whether it was free, its status. What an error means is read by `patterns`, with the codes
-//! of failed responses in `response_codes`; what it says of a key, by `scope`. Does not know how often
-//! something is tried (`gateway/course`), how long a key is cooling down (`upstreams/cooldown`), and what
-//! a client is told (`gateway/failure`). Never fails: each failure has a reason.
+//! Owns the reasons for which attempts fail, and for each: what is to blame, the next step, whether the
+//! attempt was free, its status. `error_patterns` reads what an error means, with `response_codes` for the
+//! codes of failed responses and `overflow` for requests that are too long; `scope` says how far an error
+//! reaches. Does not handle how often something is tried (see `gateway::exchange::failover`), how long a key
+//! cools down (see `upstreams::cooldown`), and what the client reads (see `gateway::failure`). Never fails:
+//! each failure has a reason.
 
 mod error_patterns;
 mod overflow;
@@ -103,7 +104,7 @@ pub enum Reason {
     BadRequest,
 }
 
-/// Whose fault a failure is: what is cooled, ejected or counted against.
+/// What is to blame for a failure: it cools down, is ejected, or is counted against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// The provider key.
@@ -125,7 +126,7 @@ pub enum NextStep {
     OtherKey,
     /// Another target.
     OtherTarget,
-    /// The client is told.
+    /// The client gets the error.
     Client,
 }
 
@@ -218,7 +219,7 @@ impl Reason {
         all.find(|reason| reason.name() == name)
     }
 
-    /// Whose fault it is: what is cooled, ejected or counted against.
+    /// What is to blame: it cools down, is ejected, or is counted against.
     pub fn blames(self) -> Blame {
         self.traits().blames
     }
@@ -232,8 +233,8 @@ impl Reason {
     /// request, or refused it before the model began.
     ///
     /// An answer that says the server failed counts as free, as no provider that we know charges
-    /// for one. Not so what may have begun (all that ended without a word of why), and what Azure
-    /// says it may charge for: a content filter, an input beyond the limit, a 408.
+    /// for one. What may have begun (all that ended without a reason) does not, nor what Azure says
+    /// that it may charge for: a content filter, an input beyond the limit, a 408.
     pub fn is_free(self) -> bool {
         self.traits().is_free
     }
@@ -252,7 +253,7 @@ const UNKNOWN_STATUS: u16 = 500;
 /// What an attempt came to.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut scope = Scope::Request;
-    let mut told = |error: &UpstreamError, status: Option<u16>| {
+    let mut read = |error: &UpstreamError, status: Option<u16>| {
         let patterns = ErrorPatterns::of(error);
         let status = status.or_else(|| patterns.usual_status());
         let status = status.unwrap_or(UNKNOWN_STATUS);
@@ -270,10 +271,10 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         Evidence::Late => Reason::Late,
         Evidence::Cut => Reason::Cut,
         Evidence::Empty => Reason::Empty,
-        Evidence::Answer { status, error } => told(error, Some(status)),
-        Evidence::UnderSuccess(error) => told(error, error.status),
+        Evidence::Answer { status, error } => read(error, Some(status)),
+        Evidence::UnderSuccess(error) => read(error, error.status),
         Evidence::Page { status } => {
-            let reason = told(&UpstreamError::default(), Some(status));
+            let reason = read(&UpstreamError::default(), Some(status));
             // A firewall before the API refuses a request for what is in it.
             if status == 403 {
                 scope = Scope::Request;
@@ -296,8 +297,8 @@ pub fn status_under_success(error: &UpstreamError, reason: Reason) -> u16 {
         Reason::BadRequest | Reason::ServerError => ErrorPatterns::of(error).usual_status(),
         _ => None,
     };
-    let told = error.status.or_else(usual);
-    told.unwrap_or_else(|| reason.traits().status)
+    let status = error.status.or_else(usual);
+    status.unwrap_or_else(|| reason.traits().status)
 }
 
 /// A set of reasons, a bit each.

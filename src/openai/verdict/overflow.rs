@@ -1,8 +1,7 @@
-//! How servers say that a request is too long for the model.
+//! The wordings of errors for a request that is too long for the model.
 //!
-//! Owns their wordings, as data, and telling them from what a message quotes of a request. Does not
-//! handle codes and classes that mean the same (`patterns`). Never fails: a wording that is not known is
-//! not found.
+//! Owns these wordings, as data, and skipping what a message quotes of a request. Does not handle codes and
+//! classes of the same meaning (see `error_patterns`). Never fails: an unknown wording is not found.
 
 /// What is in such a message: small letters, `#` for a number. They come from the engines' code, and
 /// from public reports of these errors.

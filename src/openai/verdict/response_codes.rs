@@ -1,7 +1,7 @@
 //! The codes of a response that has failed.
 //!
-//! Owns OpenAI's `ResponseError.code`, with the status and the reason of each, as data. `patterns` has the
-//! codes and classes of everything else. Never fails: another code has no row.
+//! Owns OpenAI's `ResponseError.code`, with the status and the reason of each, as data. Does not handle other
+//! codes and classes (see `error_patterns`). Never fails: an unknown code has no row.
 
 use super::Reason;
 

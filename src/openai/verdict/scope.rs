@@ -1,19 +1,19 @@
-//! What a refusal says of the key that it answers.
+//! How far a failure reaches: the request, the key with one model, or the whole key.
 //!
-//! Owns the names and messages that concern a key as a whole, and those that concern the request
-//! alone, as data. All else may concern the key with the model that it was asked for. Does not decide
-//! what follows from that (`upstreams/cooldown`). Never fails.
+//! Owns, as data, the names and messages that concern a key as a whole, and those that concern the request
+//! alone. All others may concern the key with the model that was asked for. Does not decide what follows
+//! (see `upstreams::cooldown`). Never fails.
 
 use super::Reason;
 
-/// What a failure says of the key.
+/// How far a failure reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Nothing: it is about this request.
+    /// Only this request.
     Request,
-    /// It may be about the key with this model.
+    /// Maybe the key, with this model.
     Model,
-    /// It names a fault of the key as a whole.
+    /// The key as a whole, which the error names.
     Key,
 }
 
@@ -41,11 +41,10 @@ const PARTS_OF_REQUESTS: &[&str] = &[
     "identifier blocked", "user is blocked", "user has been blocked",
 ];
 
-/// What a failure says of the key, by its names in plain form, and its message in small letters.
-/// `is_told` says whether the message begins as one does that names a fault of the key.
+/// How far a failure reaches, by its names in plain form, and its message in small letters. `is_told`:
+/// whether the message begins like one that names a fault of the key.
 ///
-/// A message may quote the request: what only a part of it says can make a refusal weigh less, never
-/// more.
+/// A message may quote the request: a part of it can narrow the scope of a refusal, never widen it.
 pub(super) fn scope(reason: Reason, names: &[String], message: &str, is_told: bool) -> Scope {
     let is_named = |list: &[&str]| names.iter().any(|name| list.contains(&name.as_str()));
     let is_refusal = matches!(reason, Reason::KeyRefused | Reason::OutOfCredit);

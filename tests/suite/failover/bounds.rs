@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{
-    CHAT, GENEROUS, TIERS, assert_whole, at, broken, error, failing, gateway, healthy, metric,
-    outcomes, rule, serve, trail,
+    CHAT, GENEROUS, TIERS, assert_whole, at, broken, error, gateway, healthy, metric, outcomes,
+    rule, serve, trail,
 };
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::Gateway;
@@ -96,18 +96,27 @@ async fn two_hundred(front: &Gateway) {
     }
 }
 
+/// How often an upstream that fails may be moved on to before it is known to fail: five failures, and more
+/// than half of what it is asked, of which each of four clients has one under way.
+const UNTIL_FAILING: usize = 9;
+
 #[tokio::test]
-async fn all_requests_together_have_a_budget_for_further_attempts() {
-    // The defaults: 20 percent, and ten.
+async fn each_upstream_has_a_budget_for_further_attempts() {
+    // The defaults: 20 percent, and ten for each upstream.
     let retries = "backoff: 10ms, budget_window: 10m";
     for more in [", ejection: off", ""] {
         let (far, front) = all_failing(4, retries, more).await;
         two_hundred(&front).await;
         let attempts = asked(&far);
-        assert!(attempts <= 200 + 40 + 10, "{attempts} attempts");
+        let most = 200 + 40 + 4 * (10 + UNTIL_FAILING);
+        assert!(attempts <= most, "{attempts} attempts");
         if !more.is_empty() {
-            assert!(attempts >= 200 + 10, "{attempts} attempts");
-            let refused = metric(&front, "tollgate_retries_refused_total").await;
+            assert!(attempts >= 200 + 4 * 10, "{attempts} attempts");
+            let mut refused = 0;
+            for n in 0..4 {
+                let series = format!(r#"tollgate_retries_refused_total{{upstream="far{n}"}}"#);
+                refused += metric(&front, &series).await;
+            }
             assert!(refused >= 100, "{refused}");
         }
     }
@@ -118,39 +127,88 @@ async fn a_budget_of_nothing_leaves_the_first_attempt() {
     let retries = "backoff: 10ms, budget_percent: 0, budget_floor: 0";
     let (far, front) = all_failing(3, retries, ", ejection: off").await;
     two_hundred(&front).await;
-    assert_eq!(asked(&far), 200);
+    let attempts = asked(&far);
+    assert!(attempts <= 200 + 3 * UNTIL_FAILING, "{attempts} attempts");
+}
+
+#[tokio::test]
+async fn failures_of_one_upstream_leave_the_way_to_another() {
+    let (first, second) = (broken().await, healthy("second").await);
+    let upstreams = [
+        at("first", first.address, ", ejection: off"),
+        at("second", second.address, ""),
+    ];
+    let rules = [
+        rule("alone", "{ upstream: first }", ""),
+        rule("gpt-4o", TIERS, ""),
+    ];
+    // As they come, but that no window ends.
+    let front = gateway("backoff: 1ms, budget_window: 10m", &upstreams, &rules);
+    let series = r#"tollgate_retries_refused_total{upstream="first"}"#;
+    while metric(&front, series).await < 3 {
+        let response = front.post(CHAT, &chat("alone")).await;
+        response.assert_error(500, "server_error", None, None);
+    }
+    for _ in 0..20 {
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        assert_whole(&response, "second");
+        assert_eq!(response.header("x-tollgate-attempts"), Some("2"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_does_not_keep_a_request_from_its_fallback() {
+    let (one, two) = (broken().await, broken().await);
+    let second = healthy("second").await;
+    let servers = [(one.address, 1), (two.address, 1)];
+    let upstreams = [
+        super::among("first", &servers, ", ejection: off"),
+        at("second", second.address, ""),
+    ];
+    let retries = "backoff: 1ms, budget_percent: 0, budget_floor: 0";
+    let front = gateway(retries, &upstreams, &[rule("gpt-4o", TIERS, "")]);
+    for _ in 0..3 {
+        // The other server is not asked: the first upstream has nothing left for that.
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        assert_whole(&response, "second");
+        assert_eq!(outcomes(&front, &response), "first:server_error second:ok");
+    }
+    assert_eq!(one.requests() + two.requests(), 3);
 }
 
 #[tokio::test]
 async fn what_need_not_be_tried_again_spends_none_of_the_budget() {
     // A client whose requests are wrong takes nothing from others.
-    let body = error("No.", "invalid_request_error", Some("unsupported_value"));
-    let wrong = failing("400 Bad Request", "", body).await;
-    let (first, second) = (broken().await, healthy("second").await);
-    let upstreams = [
-        at("wrong", wrong.address, ""),
-        at("first", first.address, ", ejection: off"),
-        at("second", second.address, ""),
-    ];
+    let first = Upstream::start(|request, mut reply| async move {
+        match request.text().contains("wrong") {
+            true => {
+                let body = error("No.", "invalid_request_error", Some("unsupported_value"));
+                reply.json("400 Bad Request", &body).await;
+            }
+            false => {
+                let body = error("The server had an error.", "server_error", None);
+                reply.json("500 Internal Server Error", &body).await;
+            }
+        }
+        reply
+    })
+    .await;
+    let upstreams = [at("first", first.address, ", ejection: off")];
     let rules = [
-        rule(
-            "wrong",
-            "{ upstream: wrong }, { upstream: second, priority: 1 }",
-            "",
-        ),
-        rule("gpt-4o", TIERS, ""),
+        rule("wrong", "{ upstream: first }", ""),
+        rule("gpt-4o", "{ upstream: first }", ""),
     ];
-    let retries = "backoff: 10ms, budget_percent: 0, budget_floor: 2, budget_window: 10m";
+    let retries = "backoff: 1ms, budget_percent: 0, budget_floor: 2, budget_window: 10m";
     let front = gateway(retries, &upstreams, &rules);
     for _ in 0..10 {
         let response = front.post(CHAT, &chat("wrong")).await;
         assert_eq!(response.status, 400);
     }
-    for _ in 0..2 {
-        assert_whole(&front.post(CHAT, &chat("gpt-4o")).await, "second");
+    for attempts in ["3", "1"] {
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        response.assert_error(500, "server_error", None, None);
+        assert_eq!(response.header("x-tollgate-attempts"), Some(attempts));
     }
-    let response = front.post(CHAT, &chat("gpt-4o")).await;
-    response.assert_error(500, "server_error", None, None);
 }
 
 async fn with_hops(front: &Gateway, hops: &str) -> Response {

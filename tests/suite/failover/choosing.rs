@@ -248,7 +248,7 @@ async fn what_was_left_out_for_a_growing_time_comes_back_after_a_trial() {
         let said = front.output().text();
         let lines = said.lines().filter(|line| line.contains(&url));
         let times =
-            lines.filter_map(|line| Some(line.split_once(" is left out for ")?.1.to_owned()));
+            lines.filter_map(|line| Some(line.split_once(" is ejected for ")?.1.to_owned()));
         times.collect::<Vec<_>>()
     };
     // Clients notice nothing of the failures nor of the trials.

@@ -10,7 +10,7 @@ use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
 use crate::openai::echo::{Echo, Masking};
 use crate::openai::rewrite::Rewrites;
-use crate::openai::usage::{self, Members};
+use crate::openai::usage::{self, UsageScanner};
 use crate::workers::walk;
 
 /// A longer answer is not taken as a whole: not kept, not rewritten, and no stream is made of it.
@@ -110,7 +110,7 @@ impl JsonReader {
 /// Reads what a JSON answer tells of its usage.
 pub struct UsageReader {
     /// Of an answer that does not come in one piece.
-    members: Option<Box<Members>>,
+    members: Option<Box<UsageScanner>>,
     /// The beginning of the answer, or all of it where it is kept.
     kept: Pieces,
     keeps: bool,
@@ -147,7 +147,7 @@ impl UsageReader {
 
     fn read(&mut self, chunk: &Bytes) {
         let members = self.members.get_or_insert_with(|| {
-            let mut members = Box::<Members>::default();
+            let mut members = Box::<UsageScanner>::default();
             self.kept.iter().for_each(|piece| members.push(piece));
             members
         });

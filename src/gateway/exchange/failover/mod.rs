@@ -1,9 +1,9 @@
 //! The fifth step: one candidate after the other, until one has begun to answer.
 //!
-//! Owns going from one to the next: `next_step` decides what follows on a failure, `blame` counts it
-//! against the server, target or key that it concerns. Nothing of an attempt that fails reaches the client; one that waits for
-//! a stream may be kept awake with comments. Refuses to know how one attempt is made. Fails with what
-//! the client is told.
+//! Owns going from one to the next: `next_step` decides what follows on a failure, `report` counts it
+//! against the target, the lease against the server or key. Nothing of an attempt that fails reaches the
+//! client; one that waits for a stream may get comments that keep its connection alive. Does not handle how
+//! one attempt is made (see `attempt`). Fails with what the client is told.
 
 mod next_step;
 mod report;
@@ -14,20 +14,21 @@ use std::time::{Duration, Instant};
 use super::answer::Answer;
 use super::attempt;
 use super::body::Body;
-use super::failed::Failed;
 use super::keepalive::Keepalive;
-use super::outgoing::{self, Outgoing};
+use super::outgoing;
 use super::terms::Terms;
 use crate::gateway::context::{Context, Tried};
+use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
+use crate::gateway::lease::{self, Lease, NotTaken, Wanted};
 use crate::gateway::own_time;
 use crate::gateway::plan::{self, Candidate, Nobody, Plan};
 use crate::gateway::session::ClientSession;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
-use crate::openai::verdict::{Blame, Evidence, NextStep, Reason, Scope, Verdict};
+use crate::openai::verdict::{Evidence, NextStep, Reason, Scope, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{Full, Key, Permit, ServerLease, Upstream};
+use crate::upstreams::Permit;
 use next_step::{Here, Next};
 
 /// A request that asks somebody.
@@ -50,17 +51,8 @@ pub struct Begun<'r> {
     pub candidate: Candidate<'r>,
     /// What is expected of it.
     pub terms: Terms,
-    /// On which server.
-    pub seat: ServerLease,
-    /// The upstream's place, until the answer has ended.
-    pub place: Option<Permit>,
-}
-
-/// Somebody who has begun to answer.
-struct Asked {
-    answer: Box<Answer>,
-    seat: ServerLease,
-    place: Option<Permit>,
+    /// What it holds of its upstream, until it has ended.
+    pub lease: Lease,
 }
 
 impl<'r> Failover<'r, '_> {
@@ -74,9 +66,9 @@ impl<'r> Failover<'r, '_> {
         context: &mut Context,
         keepalive: &mut Keepalive,
     ) -> Result<Begun<'r>, Failure> {
-        let retries = context.runtime.settings.retries;
-        self.shared.budget.deposit(Instant::now(), &retries.budget);
+        let budget = context.runtime.settings.retries.budget;
         let mut candidate = self.first(client, context, keepalive).await?;
+        candidate.upstream.budget.deposit(Instant::now(), &budget);
         let mut here = Here::default();
         let mut told: Option<Failed> = None;
         loop {
@@ -93,7 +85,7 @@ impl<'r> Failover<'r, '_> {
                 next_step::is_left_to_client(context, &failed, &candidate);
             // The first failure is told, unless it speaks of our account, or a later one of what is
             // wrong with the request.
-            if told.as_ref().is_none_or(is_ours) || is_the_clients(&failed) {
+            if told.as_ref().is_none_or(is_ours) || failed.is_the_clients() {
                 told = Some(failed);
             }
             let wait = match next {
@@ -142,13 +134,21 @@ impl<'r> Failover<'r, '_> {
         mut candidate: Candidate<'r>,
         here: &mut Here,
     ) -> Result<Result<Begun<'r>, Box<(Failed, Candidate<'r>)>>, Failure> {
-        context.ask(candidate.upstream, candidate.model);
+        let upstream = candidate.upstream;
+        context.ask(upstream, candidate.model);
         let started = Instant::now();
-        let key = self.key(context, &candidate, here);
-        if key.is_none() && candidate.upstream.keys.are_ours() {
-            note(context, &candidate, None, "no_key", started);
-            return Ok(Err(Box::new((keyless(context, &candidate), candidate))));
-        }
+        let permit = match lease::permit_now(upstream) {
+            Ok(permit) => Ok(permit),
+            Err(_) => watched(client, context, keepalive, lease::permit(upstream)).await?,
+        };
+        let lease = permit.and_then(|permit| self.lease(context, &candidate, here, permit));
+        let mut lease = match lease {
+            Ok(lease) => lease,
+            Err(not_taken) => {
+                let failed = self.not_taken(context, &mut candidate, here, not_taken, started);
+                return Ok(Err(Box::new((failed, candidate))));
+            }
+        };
         let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let mut outgoing = outgoing::outgoing(
             client,
@@ -156,91 +156,88 @@ impl<'r> Failover<'r, '_> {
             self.endpoint,
             self.body,
             &candidate,
-            key.map(|(_, key)| key),
+            &lease,
             terms.asked,
         )?;
-        let affinity = outgoing::affinity(context, self.body, candidate.upstream);
-        let asking = self.ask(
-            candidate.upstream,
-            &terms,
-            &mut outgoing,
-            &affinity,
-            &here.servers,
-        );
+        let asking = attempt::run(self.shared, &mut lease, &terms, &mut outgoing);
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(asking);
         let outcome = watched(client, context, keepalive, asking).await?;
-        let name = match &outcome {
-            Ok(_) => "ok",
-            Err((failed, _)) => failed.name(),
-        };
-        let attempts = self.shared.metrics.attempts();
-        attempts.attempted(&candidate.upstream.name, name);
-        note(context, &candidate, key, name, started);
+        let name = outcome.as_ref().map_or_else(Failed::name, |_| "ok");
+        self.count(&candidate, name);
+        note(context, &candidate, lease.key(), name, started);
         Ok(match outcome {
-            Ok(asked) => {
-                if let Some((_, key)) = key {
-                    report::served(context, &candidate, key, &asked, started);
-                }
-                Ok(report::praise(asked, terms, candidate))
+            Ok(answer) => {
+                lease.report_success(context, &outgoing::headroom(&answer));
+                candidate.succeeded();
+                Ok(Begun {
+                    answer,
+                    candidate,
+                    terms,
+                    lease,
+                })
             }
-            Err((failed, seat)) => {
-                here.times += 1;
-                here.server = seat.as_ref().map(|seat| seat.server);
-                if failed.verdict.reason.blames() == Blame::Key {
-                    here.keys.extend(key.map(|(position, _)| position));
-                    if let Some((_, key)) = key {
-                        report::note(context, &candidate, key, &failed, started);
-                    }
-                } else if !failed.is_busy() {
-                    if let Some((_, key)) = key.filter(|_| is_the_clients(&failed)) {
-                        report::accepted(context, &candidate, key, started);
-                    }
-                    report::blame(self.shared, &failed, &mut candidate, seat, &here.servers);
-                }
+            Err(failed) => {
+                here.failed(&lease, failed.verdict.reason);
+                lease.report_failure(self.shared, context, failed.verdict, failed.wait);
+                let server = Some(lease.server());
+                report::target_failed(self.shared, &failed, &mut candidate, server, &here.servers);
                 Err(Box::new((failed, candidate)))
             }
         })
     }
 
-    /// The key of ours for the next attempt.
-    fn key(
+    /// A key and a server for the next attempt.
+    fn lease(
         &self,
         context: &Context,
-        candidate: &Candidate<'r>,
+        candidate: &Candidate<'_>,
         here: &Here,
-    ) -> Option<(usize, &'r Key)> {
-        let wanted = outgoing::key_use(context, candidate.model);
-        let turn = outgoing::turn(self.endpoint, self.body, wanted.tenant);
-        // It is weighed against what a key has left.
-        let tokens = self.body.len() as u64 / BYTES_PER_TOKEN;
-        let keys = &candidate.upstream.keys;
-        keys.choose(wanted, turn, &here.keys, tokens)
+        permit: Option<Permit>,
+    ) -> Result<Lease, NotTaken> {
+        let upstream = candidate.upstream;
+        let tenant = context.tenant().map_or("", |tenant| &tenant.id);
+        let wanted = Wanted {
+            account: None,
+            turn: outgoing::turn(self.endpoint, self.body, tenant),
+            tokens: self.body.len() as u64 / BYTES_PER_TOKEN,
+            affinity: &outgoing::affinity(context, self.body, upstream),
+            tried_keys: &here.keys,
+            tried_servers: &here.servers,
+        };
+        Lease::take(upstream, permit, &wanted, context)
     }
 
-    /// Takes a place and a server, and asks.
-    async fn ask(
+    /// What it means that there was no lease.
+    fn not_taken(
         &self,
-        upstream: &Upstream,
-        terms: &Terms,
-        outgoing: &mut Outgoing,
-        affinity: &[u8],
-        tried: &[usize],
-    ) -> Result<Asked, (Failed, Option<ServerLease>)> {
-        let place = match &upstream.places {
-            Some(places) => Some(places.take().await.map_err(busy)?),
-            None => None,
+        context: &mut Context,
+        candidate: &mut Candidate<'_>,
+        here: &mut Here,
+        why: NotTaken,
+        started: Instant,
+    ) -> Failed {
+        let failed = match why {
+            NotTaken::NoKey => {
+                note(context, candidate, None, "no_key", started);
+                return keyless(context, candidate);
+            }
+            NotTaken::Busy => busy(),
+            NotTaken::NoServer => unresolved(),
         };
-        let seat = upstream.pool.choose(affinity, tried);
-        let mut seat = seat.ok_or_else(unresolved)?;
-        match attempt::run(self.shared, upstream, &mut seat, terms, outgoing).await {
-            Ok(answer) => Ok(Asked {
-                answer,
-                seat,
-                place,
-            }),
-            Err(failed) => Err((failed, Some(seat))),
+        here.times += 1;
+        here.server = None;
+        self.count(candidate, failed.name());
+        note(context, candidate, None, failed.name(), started);
+        if why == NotTaken::NoServer {
+            report::target_failed(self.shared, &failed, candidate, None, &here.servers);
         }
+        failed
+    }
+
+    fn count(&self, candidate: &Candidate<'_>, outcome: &'static str) {
+        let attempts = self.shared.metrics.attempts();
+        attempts.attempted(&candidate.upstream.name, outcome);
     }
 }
 
@@ -252,23 +249,17 @@ fn is_ours(failed: &Failed) -> bool {
     )
 }
 
-/// Whether the request itself is what is wrong.
-fn is_the_clients(failed: &Failed) -> bool {
-    let reason = failed.verdict.reason;
-    reason.blames() == Blame::Nobody && reason.next_step() == NextStep::Client
-}
-
 /// Notes an attempt.
 fn note(
     context: &mut Context,
     candidate: &Candidate<'_>,
-    key: Option<(usize, &Key)>,
+    key: Option<usize>,
     outcome: &'static str,
     started: Instant,
 ) {
     context.outcome.trail.push(Tried {
         upstream: candidate.position,
-        key: key.map(|(position, _)| position),
+        key,
         outcome,
         time: started.elapsed(),
     });
@@ -291,17 +282,16 @@ fn keyless(context: &mut Context, candidate: &Candidate<'_>) -> Failed {
     }
 }
 
-fn busy(_: Full) -> (Failed, Option<ServerLease>) {
-    let failure = UpstreamFailure::of(Cause::Busy, "as many requests as it may have are served");
-    let mut failed = Failed::new(&Evidence::Unreachable, failure);
+fn busy() -> Failed {
+    let mut failed = Failed::new(&Evidence::Unreachable, NotTaken::Busy.failure());
     failed.verdict.reason = Reason::Overloaded;
     failed.is_final = true;
-    (failed, None)
+    failed
 }
 
-fn unresolved() -> (Failed, Option<ServerLease>) {
+fn unresolved() -> Failed {
     let failure = UpstreamFailure::of(Cause::Unavailable(None), "no server of it can be asked");
-    (Failed::new(&Evidence::Unreachable, failure), None)
+    Failed::new(&Evidence::Unreachable, failure)
 }
 
 fn nobody() -> Failure {

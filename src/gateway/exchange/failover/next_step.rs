@@ -1,15 +1,16 @@
 //! What follows on a failure.
 //!
 //! Owns the decision: the same candidate again, another key or server of it, another candidate, or the
-//! client; and the bounds on it: attempts, time, and the budget of all requests together. Refuses to
-//! know how anyone is asked.
+//! client; and the bounds on it: attempts, time, and the budget of each upstream. Does not handle how a
+//! candidate is asked (see `attempt`).
 
 use std::time::{Duration, Instant};
 
 use super::Failover;
 use crate::gateway::context::Context;
-use crate::gateway::exchange::failed::Failed;
 use crate::gateway::exchange::outgoing;
+use crate::gateway::failed::Failed;
+use crate::gateway::lease::Lease;
 use crate::gateway::plan::Candidate;
 use crate::ids;
 use crate::openai::verdict::{Blame, NextStep, Reason};
@@ -29,6 +30,17 @@ pub struct Here {
     pub times: u32,
     /// The server that was asked last.
     pub server: Option<usize>,
+}
+
+impl Here {
+    /// Notes an attempt that failed for this reason.
+    pub fn failed(&mut self, lease: &Lease, reason: Reason) {
+        self.times += 1;
+        self.server = Some(lease.server());
+        if reason.blames() == Blame::Key {
+            self.keys.extend(lease.key());
+        }
+    }
 }
 
 /// What is done after a failure.
@@ -66,48 +78,72 @@ impl<'r> Failover<'r, '_> {
         let moves_on = next_step != NextStep::Client && candidate.moves_on(asked);
         let backoff = backoff(retries.backoff, here.times);
         let wanted = outgoing::key_use(context, candidate.model);
-        let choice = match next_step {
+        let is_left = |wait: Duration| {
+            wait < deadline::left(context.request.started + upstream.timeouts.total)
+        };
+        let at_once = match next_step {
             NextStep::OtherKey
                 if may_try_other_key(context, reason) && has_other_key(candidate, here, wanted) =>
             {
-                Next::Here(Duration::ZERO)
+                Some(Duration::ZERO)
             }
             NextStep::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
                 avoid_server(reason, candidate, here);
-                Next::Here(backoff)
+                Some(backoff)
             }
             NextStep::OtherTarget
                 if moves_on
                     && reason.blames() == Blame::Server
                     && has_other_server(candidate, here) =>
             {
-                Next::Here(Duration::ZERO)
+                Some(Duration::ZERO)
             }
-            _ => match self.plan.next(asked) {
-                Some(other) => Next::There(Box::new(other)),
-                None if moves_on => again(
-                    failed,
-                    candidate,
-                    here,
-                    wanted,
-                    backoff,
-                    retries.longest_wait,
-                ),
-                None => Next::Tell,
-            },
+            _ => None,
         };
-        let is_left = |wait: Duration| {
-            wait < deadline::left(context.request.started + candidate.upstream.timeouts.total)
-        };
-        match choice {
-            Next::Tell => Next::Tell,
-            Next::Here(wait) if !is_left(wait) => Next::Tell,
-            choice if self.shared.budget.withdraw(Instant::now(), &retries.budget) => choice,
-            _ => {
-                self.shared.metrics.attempts().retry_refused();
-                Next::Tell
+        if let Some(wait) = at_once {
+            if !is_left(wait) {
+                return Next::Tell;
+            }
+            if self.may_ask(context, candidate) {
+                return Next::Here(wait);
             }
         }
+        while let Some(other) = self.plan.next(asked) {
+            if self.may_ask(context, &other) {
+                return Next::There(Box::new(other));
+            }
+        }
+        if at_once.is_some() || !moves_on {
+            return Next::Tell;
+        }
+        let wait = again(
+            failed,
+            candidate,
+            here,
+            wanted,
+            backoff,
+            retries.longest_wait,
+        );
+        match wait.filter(|wait| is_left(*wait)) {
+            Some(wait) if self.may_ask(context, candidate) => Next::Here(wait),
+            _ => Next::Tell,
+        }
+    }
+
+    /// Whether the budget of the candidate's upstream allows one more attempt; counts it.
+    fn may_ask(&self, context: &Context, candidate: &Candidate<'_>) -> bool {
+        let settings = &context.runtime.settings.retries.budget;
+        let upstream = candidate.upstream;
+        let mut trail = context.outcome.trail.iter();
+        let is_allowed = match trail.any(|tried| tried.upstream == candidate.position) {
+            true => upstream.budget.ask_again(Instant::now(), settings),
+            false => upstream.budget.move_on(Instant::now(), settings),
+        };
+        if !is_allowed {
+            let attempts = self.shared.metrics.attempts();
+            attempts.retry_refused(&upstream.name);
+        }
+        is_allowed
     }
 }
 
@@ -186,7 +222,7 @@ fn again(
     wanted: KeyUse<'_>,
     backoff: Duration,
     longest_wait: Duration,
-) -> Next<'static> {
+) -> Option<Duration> {
     let now = Instant::now();
     let cooling = match candidate.upstream.keys.readiness(wanted, now) {
         Readiness::Cooling(left, Fault::RateLimited) => Some(left),
@@ -198,14 +234,12 @@ fn again(
         // What may have been charged for is not asked of the same again.
         Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,
         Reason::Lost if candidate.upstream.resend_lost => backoff,
-        _ => return Next::Tell,
+        _ => return None,
     };
     here.servers.clear();
     here.keys.clear();
-    match wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]) {
-        true => Next::Here(wait + Duration::from_millis(1)),
-        false => Next::Tell,
-    }
+    let may = wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]);
+    may.then(|| wait + Duration::from_millis(1))
 }
 
 /// Twice as long each time, give or take half.

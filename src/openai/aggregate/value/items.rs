@@ -1,20 +1,19 @@
 //! Lists that come in pieces: images, reasoning in detail, blocks of thinking, ids of tokens, and any other
 //! that an upstream has in its deltas.
 //!
-//! Owns which item a piece goes on with, and that what goes on with none stands behind those that are there.
-//! What the items say is of no matter here. Fails beyond a bound.
+//! Owns which item a piece continues; a piece that continues none is appended. Does not handle the content
+//! of an item (see `value`). Fails beyond a bound.
 
 use serde_json::value::RawValue;
 
-use super::{Budget, Members, SLOT_BYTES};
+use super::{Budget, MemberMap, SLOT_BYTES};
 use crate::openai::aggregate::MAX_ITEMS;
-use crate::openai::aggregate::walk::{Fault, index, is_object, items, members, separate};
-use crate::openai::json::says;
+use crate::openai::json::{WalkError, index, is_object, is_truthy, items, members, push_comma};
 
-/// The members of an item whose pieces are joined; all others are said once, or again.
+/// The members of an item whose pieces are joined; all others come once, or are repeated.
 const JOINED: [&str; 4] = ["text", "summary", "data", "thinking"];
 
-/// What the type of a block of thinking is, and the member that ends it: its pieces have no index.
+/// The type of a block of thinking, and the member that ends it: its pieces have no index.
 const THINKING: &str = "\"thinking\"";
 const SEAL: &str = "signature";
 
@@ -34,23 +33,23 @@ enum Run {
 
 struct Item {
     which: Which,
-    members: Members,
+    members: MemberMap,
 }
 
-/// What tells that a piece goes on with an item.
+/// How a piece that continues an item is recognised.
 #[derive(PartialEq, Eq)]
 enum Which {
     /// Its index and its type: items of different types may share an index.
     Indexed(u64, String),
     /// It is the last, and a block of thinking without a signature.
     Thinking,
-    /// It is a block of thinking with a signature, with which nothing goes on.
+    /// It is a block of thinking with a signature, which nothing continues.
     Sealed,
 }
 
 impl Item {
-    /// Whether a piece has another object where this has one, as its image: some upstreams give all items
-    /// the same index.
+    /// Whether a piece has another object in a member, as its image: some upstreams give all items the same
+    /// index.
     fn has_another(&self, piece: &RawValue) -> bool {
         let differs = |name: &str, value: &RawValue| {
             is_object(value)
@@ -60,7 +59,7 @@ impl Item {
                     .is_some_and(|kept| kept.is_other_object(value))
         };
         let mut has_another = false;
-        // What is no object is told when it is taken.
+        // What is no object fails when it is taken.
         let _ = members(piece.get(), |name, value| {
             has_another |= differs(&name, value);
             Ok(())
@@ -76,7 +75,7 @@ impl Items {
         array: &RawValue,
         depth: usize,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         items(array.get(), |item| match is_object(item) {
             true => self.see(item, depth, budget),
             false => self.append(item, budget),
@@ -84,18 +83,23 @@ impl Items {
     }
 
     /// Takes a piece of an item, or a whole item.
-    fn see(&mut self, piece: &RawValue, depth: usize, budget: &mut Budget) -> Result<(), Fault> {
+    fn see(
+        &mut self,
+        piece: &RawValue,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         let (mut place, mut kind, mut is_sealed) = (None, "", false);
         members(piece.get(), |name, value| {
             match &*name {
                 "index" => place = Some(value),
                 "type" => kind = value.get(),
-                SEAL => is_sealed = says(Some(value)),
+                SEAL => is_sealed = is_truthy(Some(value)),
                 _ => {}
             }
             Ok(())
         })?;
-        // An index that is none tells nothing apart.
+        // An invalid index identifies nothing.
         let which = match index(place).ok().flatten() {
             Some(index) => Which::Indexed(index, kind.to_owned()),
             None if kind == THINKING => Which::Thinking,
@@ -109,18 +113,18 @@ impl Items {
             let slot = item.members.slot(&name, budget)?;
             match JOINED.contains(&&*name) {
                 true => slot.join(value, depth.saturating_sub(1), budget),
-                false => slot.last_said(value, budget),
+                false => slot.keep_truthy(value, budget),
             }
         })
     }
 
-    /// The item that a piece goes on with, or a new one.
+    /// The item that a piece continues, or a new one.
     fn item(
         &mut self,
         which: Which,
         piece: &RawValue,
         budget: &mut Budget,
-    ) -> Result<&mut Item, Fault> {
+    ) -> Result<&mut Item, WalkError> {
         let is_it = |run: &Run| matches!(run, Run::Pieces(item) if item.which == which);
         let last = self.runs.len().checked_sub(1);
         let known = match which {
@@ -133,22 +137,22 @@ impl Items {
         });
         if known.is_none() {
             if self.in_pieces >= MAX_ITEMS {
-                return Err(Fault::TooLarge);
+                return Err(WalkError::TooLarge);
             }
             budget.take(SLOT_BYTES)?;
             self.in_pieces += 1;
-            let members = Members::default();
+            let members = MemberMap::default();
             self.runs.push(Run::Pieces(Item { which, members }));
         }
         let at = known.unwrap_or(self.runs.len().saturating_sub(1));
         match self.runs.get_mut(at) {
             Some(Run::Pieces(item)) => Ok(item),
-            _ => Err(Fault::TooLarge),
+            _ => Err(WalkError::TooLarge),
         }
     }
 
-    /// Puts an item behind those that are there.
-    fn append(&mut self, item: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Appends an item.
+    fn append(&mut self, item: &RawValue, budget: &mut Budget) -> Result<(), WalkError> {
         let json = item.get();
         if let Some(Run::Whole(run)) = self.runs.last_mut() {
             budget.take(json.len() + 1)?;
@@ -161,7 +165,7 @@ impl Items {
         Ok(())
     }
 
-    /// How many bytes they have been counted for.
+    /// How many bytes they count for.
     pub(super) fn bytes(&self) -> usize {
         let runs = self.runs.iter();
         runs.map(|run| match run {
@@ -175,7 +179,7 @@ impl Items {
     pub(super) fn write(&self, out: &mut String) {
         out.push('[');
         for run in &self.runs {
-            separate(out);
+            push_comma(out);
             match run {
                 Run::Pieces(item) => {
                     out.push('{');

@@ -1,9 +1,9 @@
 //! Values that grow piece by piece.
 //!
-//! Owns how one more piece is put to what is there, and what it costs. A text is kept as it is
-//! written, without its closing quote, so that to add a piece is to copy it, and a character that
-//! was cut in two escapes is whole again. Refuses to know which member of an answer follows which
-//! rule. Fails when a bound is reached; what is there stays then as it was.
+//! Owns how a piece is joined to a value, and how much memory that takes. A text is kept as it is written,
+//! without its closing quote: a piece is added by copying it, and a character whose escapes were cut in two
+//! is whole again. Does not handle which member follows which rule (see `chunks`, `message`, `calls`).
+//! Fails when a bound is reached; the value then stays as it was.
 
 mod items;
 
@@ -11,15 +11,16 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::walk::{Fault, inside, is_array, is_null, is_object, key, members};
 use super::{MAX_DEPTH, MAX_ITEMS};
-use crate::openai::json::says;
+use crate::openai::json::{
+    WalkError, inside, is_array, is_null, is_object, is_truthy, members, push_key,
+};
 use items::Items;
 
-/// What a member, a call or a choice is counted for beside its own bytes.
+/// The bytes that a member, a call or a choice counts for, besides its own.
 pub(super) const SLOT_BYTES: usize = 1 << 10;
 
-/// How many bytes may still be kept.
+/// The bound on the bytes that are kept.
 pub(super) struct Budget {
     left: usize,
     all: usize,
@@ -38,8 +39,8 @@ impl Budget {
         self.all.saturating_sub(self.left)
     }
 
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(bytes).ok_or(Fault::TooLarge)?;
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), WalkError> {
+        self.left = self.left.checked_sub(bytes).ok_or(WalkError::TooLarge)?;
         Ok(())
     }
 
@@ -47,15 +48,15 @@ impl Budget {
         self.left += bytes;
     }
 
-    /// Takes what another value needs that comes in the place of one.
-    fn exchange(&mut self, old: usize, new: usize) -> Result<(), Fault> {
+    /// Takes what a value needs that replaces another.
+    fn exchange(&mut self, old: usize, new: usize) -> Result<(), WalkError> {
         self.take(new.saturating_sub(old))?;
         self.give_back(old.saturating_sub(new));
         Ok(())
     }
 }
 
-/// A value, as far as it has come.
+/// The part of a value that has come.
 #[derive(Default)]
 pub(super) enum Value {
     /// Nothing, or null.
@@ -70,42 +71,54 @@ pub(super) enum Value {
     /// An array whose items may come in pieces.
     Items(Box<Items>),
     /// An object that has come in several pieces.
-    Object(Members),
+    Object(MemberMap),
 }
 
 impl Value {
-    /// Keeps what first says something.
-    pub(super) fn first(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Keeps the first value that is not empty.
+    pub(super) fn keep_first(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if matches!(self, Self::Whole(kept) if !matches!(kept.as_str(), "\"\"" | "0")) {
             return Ok(());
         }
-        self.last(value, budget)
+        self.keep_last(value, budget)
     }
 
-    /// Keeps what comes last; null is nothing that comes.
-    pub(super) fn last(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Keeps the last value that is not null.
+    pub(super) fn keep_last(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if is_null(value) {
             return Ok(());
         }
         self.set(value.get(), budget)
     }
 
-    /// Keeps what last says something: no empty string, object or array in the place of another.
-    pub(super) fn last_said(&mut self, value: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
-        if matches!(self, Self::Null) || says(Some(value)) {
-            return self.last(value, budget);
+    /// Keeps the last value that is not empty: an empty string, object or array replaces nothing.
+    pub(super) fn keep_truthy(
+        &mut self,
+        value: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
+        if matches!(self, Self::Null) || is_truthy(Some(value)) {
+            return self.keep_last(value, budget);
         }
         Ok(())
     }
 
-    /// Puts a piece to what is there: strings are joined, objects merged, arrays put one behind the other,
-    /// and of all else the last is kept. Below `depth` levels the last object or array is kept whole.
+    /// Joins a piece to the value: strings and arrays are concatenated, objects merged, and any other value
+    /// is replaced. Below `depth` levels the last object or array is kept whole.
     pub(super) fn join(
         &mut self,
         piece: &RawValue,
         depth: usize,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), WalkError> {
         let json = piece.get();
         let opening = json.as_bytes().first();
         match (&mut *self, opening) {
@@ -121,7 +134,7 @@ impl Value {
             }
             (Self::Object(kept), Some(b'{')) => kept.join(json, depth, budget),
             (Self::Whole(kept), Some(b'{')) if depth > 0 && kept.starts_with('{') => {
-                let mut merged = Members::default();
+                let mut merged = MemberMap::default();
                 merged.join(kept, depth, budget)?;
                 budget.give_back(kept.len());
                 merged.join(json, depth, budget)?;
@@ -132,16 +145,20 @@ impl Value {
         }
     }
 
-    /// Puts the items of an array behind those that are there; joins what is none.
-    pub(super) fn extend(&mut self, piece: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Appends the items of an array; joins a piece that is no array.
+    pub(super) fn extend(
+        &mut self,
+        piece: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         if !is_array(piece) {
             return self.join(piece, MAX_DEPTH, budget);
         }
         self.push_items(inside(piece.get()).trim_ascii(), budget)
     }
 
-    /// Puts items, as they are written, behind those that are there.
-    pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Appends items, as they are written.
+    pub(super) fn push_items(&mut self, items: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
             Self::List(_) if items.is_empty() => {}
             Self::List(kept) => {
@@ -159,8 +176,8 @@ impl Value {
         Ok(())
     }
 
-    /// Puts what stands between the quotes of a string behind the text that is there.
-    pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Appends the text between the quotes of a string.
+    pub(super) fn push_text(&mut self, inner: &str, budget: &mut Budget) -> Result<(), WalkError> {
         if let Self::Text(kept) = self {
             budget.take(inner.len())?;
             kept.push_str(inner);
@@ -171,10 +188,10 @@ impl Value {
         Ok(())
     }
 
-    /// Keeps a value in the place of what is there.
-    pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), Fault> {
+    /// Replaces the value.
+    pub(super) fn set(&mut self, json: &str, budget: &mut Budget) -> Result<(), WalkError> {
         match self {
-            // Most of what is repeated is repeated as it was.
+            // Most repeated values are the same.
             Self::Whole(kept) if kept == json => {}
             _ => {
                 budget.exchange(self.bytes(), json.len())?;
@@ -194,7 +211,7 @@ impl Value {
         matches!(self, Self::Whole(kept) if kept.starts_with('{') && kept != object.get())
     }
 
-    /// How many bytes it has been counted for.
+    /// How many bytes it counts for.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Null => 0,
@@ -229,40 +246,48 @@ impl Value {
 
 /// The members of an object, at most [`MAX_ITEMS`], in the order in which they came first.
 #[derive(Default)]
-pub(super) struct Members(Vec<(String, Value)>);
+pub(super) struct MemberMap(Vec<(String, Value)>);
 
-impl Members {
-    /// The place of a member, which is null if it is new.
-    pub(super) fn slot(&mut self, name: &str, budget: &mut Budget) -> Result<&mut Value, Fault> {
+impl MemberMap {
+    /// The value of a member, which is null if it is new.
+    pub(super) fn slot(
+        &mut self,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<&mut Value, WalkError> {
         let known = self.0.iter().position(|(known, _)| known == name);
         let at = known.unwrap_or(self.0.len());
         if known.is_none() {
             if at >= MAX_ITEMS {
-                return Err(Fault::TooLarge);
+                return Err(WalkError::TooLarge);
             }
             budget.take(name.len() + SLOT_BYTES)?;
             self.0.push((name.to_owned(), Value::Null));
         }
-        let (_, value) = self.0.get_mut(at).ok_or(Fault::TooLarge)?;
+        let (_, value) = self.0.get_mut(at).ok_or(WalkError::TooLarge)?;
         Ok(value)
     }
 
-    /// What is there of a member.
+    /// The value of a member that has come.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         let known = self.0.iter().find(|(known, _)| known == name);
         known.map(|(_, value)| value)
     }
 
-    /// Puts the members of an object to those that are there.
-    fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), Fault> {
+    /// Joins the members of an object to those that have come.
+    fn join(&mut self, object: &str, depth: usize, budget: &mut Budget) -> Result<(), WalkError> {
         let below = depth.saturating_sub(1);
         members(object, |name, value| {
             self.slot(&name, budget)?.join(value, below, budget)
         })
     }
 
-    /// Puts an object to what is there, whose arrays go on from piece to piece.
-    pub(super) fn extend(&mut self, object: &RawValue, budget: &mut Budget) -> Result<(), Fault> {
+    /// Joins an object whose arrays continue from piece to piece.
+    pub(super) fn extend(
+        &mut self,
+        object: &RawValue,
+        budget: &mut Budget,
+    ) -> Result<(), WalkError> {
         members(object.get(), |name, value| {
             self.slot(&name, budget)?.extend(value, budget)
         })
@@ -281,13 +306,13 @@ impl Members {
     /// Writes those of them whose names are wanted.
     pub(super) fn write_if(&self, out: &mut String, is_wanted: impl Fn(&str) -> bool) {
         for (name, value) in self.0.iter().filter(|(name, _)| is_wanted(name)) {
-            key(out, name);
+            push_key(out, name);
             value.write(out);
         }
     }
 }
 
-/// Members whose meaning is not known, of one object as it came; up to one more than can be kept.
+/// MemberMap of unknown meaning, of one object as it came; up to one more than can be kept.
 #[derive(Default)]
 pub(super) struct Unknown<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
 
@@ -302,15 +327,15 @@ impl<'b> Unknown<'b> {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// Hands on each, with its place among those that are kept.
+    /// Hands on each, with its value among those that are kept.
     pub(super) fn each(
         self,
-        kept: &mut Members,
+        kept: &mut MemberMap,
         budget: &mut Budget,
-        on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        on: impl Fn(&str, &mut Value, &RawValue, &mut Budget) -> Result<(), WalkError>,
+    ) -> Result<(), WalkError> {
         if self.0.len() > MAX_ITEMS {
-            return Err(Fault::TooLarge);
+            return Err(WalkError::TooLarge);
         }
         for (name, value) in self.0 {
             on(&name, kept.slot(&name, budget)?, value, budget)?;
@@ -319,7 +344,7 @@ impl<'b> Unknown<'b> {
     }
 }
 
-/// The object of a value that may be one.
+/// A value that is an object.
 pub(super) fn as_object(value: &RawValue) -> Option<&RawValue> {
     is_object(value).then_some(value)
 }

@@ -1,35 +1,34 @@
 //! The usage of a JSON body that passes in pieces.
 //!
-//! Owns finding the members that are wanted, wherever they stand in a body of any length. It is a
-//! tap: nothing is changed, nothing is kept but these members, and no tree is built. Refuses to
-//! know which they are and what they mean. Never fails: any bytes, cut into chunks anywhere, give
-//! the same. Of what is not JSON it makes no more than of JSON: what was told before a body breaks
-//! off is told.
+//! Owns finding the wanted members in a body of any length. Nothing is changed, only these members are kept,
+//! and no tree is built. Does not decide which members are wanted and what they mean (see `places`). Never
+//! fails: any bytes, cut into chunks anywhere, give the same result. A body that breaks off, or is not JSON,
+//! gives what it reported before that point.
 
 use memchr::memchr2;
 
 use super::Usage;
-use super::places::{Found, Gauge, MAX_KEY_BYTES, Member, Name};
+use super::places::{Container, Found, MAX_KEY_BYTES, Member, Name};
 
-/// As many bytes of a member's value are kept, with the space around it. A longer one is not known.
+/// The most bytes of a member's value that are kept, with the space around it. A longer one is not read.
 pub const MAX_VALUE_BYTES: usize = 16 << 10;
 
 /// Reads the usage of one JSON body.
 ///
 /// It holds at most ten values of [`MAX_VALUE_BYTES`], and nearly always one or two of some hundred
 /// bytes. A key that is written with escapes is not recognised; of members with the same key the
-/// last counts. A body that is no object tells nothing, and costs nothing to pass.
+/// last counts. A body that is no object reports nothing, and costs nothing to pass.
 #[derive(Debug, Default)]
-pub struct Members {
-    room: Gauge,
-    /// How many objects and arrays are open; more than the room's own while we are in none.
+pub struct UsageScanner {
+    container: Container,
+    /// How many objects and arrays are open; more than the container's own while we are in none.
     depth: u64,
-    within: Within,
+    position: Position,
     /// The last byte was a backslash in a string.
     is_escaped: bool,
-    /// The next string directly in the room is a key.
+    /// The next string directly in the container is a key.
     expects_key: bool,
-    /// The key of the member that we are at, or as much of it as tells that it is too long.
+    /// The key of the current member, or enough of it to see that it is too long.
     key: Vec<u8>,
     /// The value that is being kept.
     value: Option<Value>,
@@ -37,20 +36,20 @@ pub struct Members {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Within {
+enum Position {
     #[default]
     Structure,
-    /// A key of the room's.
+    /// A key of the container's.
     Key,
     /// Any other string.
     Text,
 }
 
-impl Members {
+impl UsageScanner {
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
-        while self.room != Gauge::Behind {
+        while self.container != Container::Behind {
             let at = self.mark(rest).unwrap_or(rest.len());
             let (plain, marked) = rest.split_at(at);
             self.keep(plain);
@@ -62,7 +61,7 @@ impl Members {
         }
     }
 
-    /// What the body has told.
+    /// What the body has reported.
     pub fn usage(self) -> Option<Usage> {
         Some(self.found().counts()?.settle())
     }
@@ -72,19 +71,19 @@ impl Members {
         self.found
     }
 
-    /// Where the next byte stands that changes anything.
+    /// The position of the next byte that changes anything.
     fn mark(&self, bytes: &[u8]) -> Option<usize> {
         let mut all = bytes.iter();
-        match self.within {
+        match self.position {
             _ if self.is_escaped => Some(0),
-            Within::Key | Within::Text => memchr2(b'"', b'\\', bytes),
-            Within::Structure if self.room == Gauge::Start => {
+            Position::Key | Position::Text => memchr2(b'"', b'\\', bytes),
+            Position::Structure if self.container == Container::Start => {
                 all.position(|byte| !byte.is_ascii_whitespace())
             }
-            Within::Structure if self.depth > self.room.depth() => {
+            Position::Structure if self.depth > self.container.depth() => {
                 all.position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))
             }
-            Within::Structure => {
+            Position::Structure => {
                 all.position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':'))
             }
         }
@@ -92,84 +91,86 @@ impl Members {
 
     /// Takes a byte that was marked.
     fn take(&mut self, byte: u8) {
-        match (self.within, byte) {
-            _ if self.room == Gauge::Start => self.begin(byte),
-            (Within::Key | Within::Text, _) if self.is_escaped => {
+        match (self.position, byte) {
+            _ if self.container == Container::Start => self.begin(byte),
+            (Position::Key | Position::Text, _) if self.is_escaped => {
                 self.is_escaped = false;
                 self.keep(&[byte]);
             }
-            (Within::Key | Within::Text, b'\\') => {
+            (Position::Key | Position::Text, b'\\') => {
                 self.is_escaped = true;
                 self.keep(&[byte]);
             }
-            (Within::Key, _) => self.within = Within::Structure,
-            (Within::Text, _) => {
-                self.within = Within::Structure;
+            (Position::Key, _) => self.position = Position::Structure,
+            (Position::Text, _) => {
+                self.position = Position::Structure;
                 self.keep(&[byte]);
             }
-            (Within::Structure, b'"') if self.expects_key && self.depth == self.room.depth() => {
-                self.within = Within::Key;
+            (Position::Structure, b'"')
+                if self.expects_key && self.depth == self.container.depth() =>
+            {
+                self.position = Position::Key;
                 self.expects_key = false;
                 self.key.clear();
             }
-            (Within::Structure, b'"') => {
-                self.within = Within::Text;
+            (Position::Structure, b'"') => {
+                self.position = Position::Text;
                 self.keep(&[byte]);
             }
-            (Within::Structure, b'{' | b'[') => self.open(byte),
-            (Within::Structure, b'}' | b']') => self.close(byte),
-            (Within::Structure, b':') => self.begin_value(),
-            (Within::Structure, _) => {
+            (Position::Structure, b'{' | b'[') => self.open(byte),
+            (Position::Structure, b'}' | b']') => self.close(byte),
+            (Position::Structure, b':') => self.begin_value(),
+            (Position::Structure, _) => {
                 self.end_value();
-                self.expects_key = self.room.is_object();
+                self.expects_key = self.container.is_object();
             }
         }
     }
 
     fn begin(&mut self, byte: u8) {
         if byte == b'{' {
-            self.enter(Gauge::Answer);
+            self.enter(Container::Answer);
             self.depth = 1;
         } else {
-            self.room = Gauge::Behind;
+            self.container = Container::Behind;
         }
     }
 
-    fn enter(&mut self, room: Gauge) {
-        self.room = room;
-        self.expects_key = room.is_object();
+    fn enter(&mut self, container: Container) {
+        self.container = container;
+        self.expects_key = container.is_object();
         self.key.clear();
     }
 
     fn open(&mut self, bracket: u8) {
-        let opened = self.room.opens(&self.key, bracket);
-        match opened.filter(|_| self.depth == self.room.depth()) {
-            Some(room) => self.enter(room),
+        let opened = self.container.opens(&self.key, bracket);
+        match opened.filter(|_| self.depth == self.container.depth()) {
+            Some(container) => self.enter(container),
             None => self.keep(&[bracket]),
         }
         self.depth += 1;
     }
 
     fn close(&mut self, bracket: u8) {
-        if self.depth == self.room.depth() {
+        if self.depth == self.container.depth() {
             self.end_value();
-            self.enter(self.room.outer());
+            self.enter(self.container.outer());
             self.depth -= 1;
             return;
         }
         self.keep(&[bracket]);
         self.depth -= 1;
         // An object is all there, even if nothing comes any more.
-        if self.depth == self.room.depth() {
+        if self.depth == self.container.depth() {
             self.end_value();
         }
     }
 
     fn begin_value(&mut self) {
-        let Some(member) = self.room.member(&self.key) else {
+        let Some(member) = self.container.member(&self.key) else {
             return;
         };
-        self.found.forget(self.room, member);
+        self.found.forget(self.container, member);
         if let Member::Keep(name) = member {
             self.value = Some(Value {
                 name,
@@ -182,14 +183,14 @@ impl Members {
         if let Some(value) = self.value.take()
             && let Some(json) = value.json
         {
-            self.found.keep(self.room, value.name, json);
+            self.found.keep(self.container, value.name, json);
         }
     }
 
     /// Keeps bytes that belong to a key or a value that is wanted.
     fn keep(&mut self, bytes: &[u8]) {
-        if self.within == Within::Key {
-            // One byte more than any key that we look for has tells that it is none of them.
+        if self.position == Position::Key {
+            // One byte more than the longest wanted key shows that it is none of them.
             let left = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len());
             self.key.extend(bytes.iter().take(left));
         } else if let Some(value) = &mut self.value {
@@ -226,14 +227,14 @@ mod tests {
     use super::*;
 
     fn found<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Found {
-        let mut members = Members::default();
+        let mut scanner = UsageScanner::default();
         for chunk in chunks {
-            members.push(chunk);
-            let held: usize = members.found.0.iter().map(|(_, _, json)| json.len()).sum();
+            scanner.push(chunk);
+            let held: usize = scanner.found.0.iter().map(|(_, _, json)| json.len()).sum();
             assert!(held <= 9 * MAX_VALUE_BYTES);
-            assert!(members.key.len() <= MAX_KEY_BYTES + 1);
+            assert!(scanner.key.len() <= MAX_KEY_BYTES + 1);
         }
-        members.found()
+        scanner.found()
     }
 
     /// What is found in a body whole, which is the same in whatever chunks it comes.
@@ -257,9 +258,9 @@ mod tests {
     }
 
     fn input(body: &[u8]) -> Option<u64> {
-        let mut members = Members::default();
-        members.push(body);
-        Some(members.usage()?.input)
+        let mut scanner = UsageScanner::default();
+        scanner.push(body);
+        Some(scanner.usage()?.input)
     }
 
     #[test]
@@ -320,7 +321,7 @@ mod tests {
             None
         );
         // A time that breaks off may be the beginning of a longer one.
-        let mut cut = Members::default();
+        let mut cut = UsageScanner::default();
         cut.push(br#"{"duration":8.4"#);
         assert_eq!(cut.usage(), None);
     }
@@ -386,12 +387,12 @@ mod tests {
             "}",
             ":",
         ] {
-            let mut members = Members::default();
-            members.push(b" \n");
-            members.push(body.as_bytes());
-            assert_eq!(members.room, Gauge::Behind, "{body}");
-            members.push(br#"{"usage":{"prompt_tokens":1}}"#);
-            assert_eq!(members.usage(), None, "{body}");
+            let mut scanner = UsageScanner::default();
+            scanner.push(b" \n");
+            scanner.push(body.as_bytes());
+            assert_eq!(scanner.container, Container::Behind, "{body}");
+            scanner.push(br#"{"usage":{"prompt_tokens":1}}"#);
+            assert_eq!(scanner.usage(), None, "{body}");
         }
     }
 
@@ -463,11 +464,15 @@ mod tests {
     }
 
     /// What is to be found, by a tree of the whole.
-    fn expected(body: &Json) -> Vec<(Gauge, Name, Json)> {
+    fn expected(body: &Json) -> Vec<(Container, Name, Json)> {
         let mut all = Vec::new();
-        let mut keep = |object: &Json, room: Gauge, keys: &[(&str, Name)]| {
+        let mut keep = |object: &Json, container: Container, keys: &[(&str, Name)]| {
             for (key, name) in keys {
-                all.extend(object.get(key).map(|value| (room, *name, value.clone())));
+                all.extend(
+                    object
+                        .get(key)
+                        .map(|value| (container, *name, value.clone())),
+                );
             }
         };
         let own = [
@@ -477,15 +482,15 @@ mod tests {
             ("meta", Name::Meta),
             ("duration", Name::Duration),
         ];
-        keep(body, Gauge::Answer, &own);
-        keep(&body["response"], Gauge::Response, &own[..2]);
-        keep(&body["message"], Gauge::Message, &own[..1]);
+        keep(body, Container::Answer, &own);
+        keep(&body["response"], Container::Response, &own[..2]);
+        keep(&body["message"], Container::Message, &own[..1]);
         let choices = body["choices"].as_array().cloned().unwrap_or_default();
         let told = choices
             .iter()
             .rev()
             .find(|choice| !choice["usage"].is_null());
-        keep(told.unwrap_or_default(), Gauge::Choice, &own[..1]);
+        keep(told.unwrap_or_default(), Container::Choice, &own[..1]);
         all
     }
 
@@ -497,20 +502,24 @@ mod tests {
             let mut body = String::new();
             write(&mut random, 0, &mut body);
             let tree: Json = serde_json::from_str(&body).unwrap();
-            let order = |(room, name, _): &(Gauge, Name, Json)| format!("{room:?} {name:?}");
+            let order =
+                |(container, name, _): &(Container, Name, Json)| format!("{container:?} {name:?}");
             let found = check_cuts(body.as_bytes(), &mut random);
-            let parsed = found
-                .0
-                .iter()
-                .map(|(room, name, json)| (*room, *name, serde_json::from_slice(json).unwrap()));
+            let parsed = found.0.iter().map(|(container, name, json)| {
+                (*container, *name, serde_json::from_slice(json).unwrap())
+            });
             let mut parsed: Vec<_> = parsed.collect();
             let mut expected = expected(&tree);
             parsed.sort_by_key(order);
             expected.sort_by_key(order);
             assert_eq!(parsed, expected, "{body}");
-            let rooms = || expected.iter().map(|(room, _, _)| *room);
-            inner += rooms().filter(|room| *room != Gauge::Answer).count();
-            in_choices += rooms().filter(|room| *room == Gauge::Choice).count();
+            let containers = || expected.iter().map(|(container, _, _)| *container);
+            inner += containers()
+                .filter(|container| *container != Container::Answer)
+                .count();
+            in_choices += containers()
+                .filter(|container| *container == Container::Choice)
+                .count();
         }
         // Places within others have to be common, or the test says little.
         assert!(inner > 1_500 && in_choices > 300, "{inner}, {in_choices}");

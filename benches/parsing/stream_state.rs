@@ -1,6 +1,6 @@
 //! What the events of a chat mean, per event.
 //!
-//! Owns which events are asked about. Refuses to know how they were framed.
+//! Owns which events are read. Does not handle how they were framed (see `sse`).
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -14,15 +14,15 @@ use super::stream::{FIRST, data};
 pub fn measure(criterion: &mut Criterion) {
     let data = data(0);
     let (first, next) = (event(FIRST), event(&data));
-    let mut progress = StreamState::new(Stream::Chat);
-    progress.see(&first);
-    let mut group = criterion.benchmark_group("progress");
+    let mut stream_state = StreamState::new(Stream::Chat);
+    stream_state.see(&first);
+    let mut group = criterion.benchmark_group("stream_state");
     group.throughput(Throughput::Elements(1));
     group.bench_function("see", |bencher| {
-        bencher.iter(|| assert_eq!(progress.see(black_box(&next)), Meaning::Output));
+        bencher.iter(|| assert_eq!(stream_state.see(black_box(&next)), Meaning::Output));
     });
     group.bench_function("can_skip", |bencher| {
-        bencher.iter(|| assert!(progress.can_skip(black_box(&next))));
+        bencher.iter(|| assert!(stream_state.can_skip(black_box(&next))));
     });
     group.finish();
 }
