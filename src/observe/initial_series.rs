@@ -96,7 +96,7 @@ mod tests {
             r#"tollgate_ejections_total{kind="target",upstream="far"} 0"#,
             r#"tollgate_retries_refused_total{upstream="far"} 0"#,
             r#"tollgate_tokens_total{kind="output",rule="gpt-4o",upstream="far"} 0"#,
-            r#"tollgate_usage_total{source="none",rule="gpt-4o",upstream="far"} 0"#,
+            r#"tollgate_usage_total{rule="gpt-4o",source="none",upstream="far"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

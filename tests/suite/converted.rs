@@ -49,7 +49,7 @@ async fn one_answer_is_gathered_from_each_recorded_stream() {
             _ => serde_json::json!({ "include_usage": true }),
         };
         assert_eq!(asked["stream_options"], usage, "{name}");
-        let told = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="far"}"#;
+        let told = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="far"}"#;
         gateway.metric_becomes(told, 1.0).await;
     }
 }
@@ -207,7 +207,7 @@ async fn a_stream_is_made_of_each_recorded_answer() {
         }
         let asked: Value = serde_json::from_slice(&upstream.request().await.body).unwrap();
         assert_eq!(asked["stream"], false);
-        let told = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="far"}"#;
+        let told = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="far"}"#;
         gateway.metric_becomes(told, 1.0).await;
     }
 }

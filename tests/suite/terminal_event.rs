@@ -13,7 +13,7 @@ use crate::support::{DONE, FINISHED, delta, streamed_chat};
 const RESPONSES: &str = r#"{"model":"gpt-4o","input":"x","stream":true}"#;
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7,\"total_tokens\":12}}\n\n";
 const COMPLETED: &str = "event: response.completed\ndata: {\"type\":\"response.completed\",\"sequence_number\":1,\"response\":{\"id\":\"r\",\"object\":\"response\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":5,\"output_tokens\":7,\"total_tokens\":12}}}\n\n";
-const TOLD: &str = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="far"}"#;
+const TOLD: &str = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="far"}"#;
 const SAID: &str = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":0,\"delta\":\"said\"}\n\n";
 
 /// How a provider that has said all goes on.

@@ -11,9 +11,9 @@ use crate::support::upstream::{Reply, Upstream};
 use crate::support::{DONE, PROMPT, chat, soon, streamed_chat};
 
 const CHAT: &str = "/v1/chat/completions";
-const TOLD: &str = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="far"}"#;
-const ESTIMATED: &str = r#"tollgate_usage_total{source="estimated",rule="gpt-4o",upstream="far"}"#;
-const NOT: &str = r#"tollgate_usage_total{source="none",rule="gpt-4o",upstream="far"}"#;
+const TOLD: &str = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="far"}"#;
+const ESTIMATED: &str = r#"tollgate_usage_total{rule="gpt-4o",source="estimated",upstream="far"}"#;
+const NOT: &str = r#"tollgate_usage_total{rule="gpt-4o",source="none",upstream="far"}"#;
 
 /// The series that counts tokens of a kind.
 fn tokens(kind: &str) -> String {

@@ -168,7 +168,7 @@ async fn a_response_that_has_failed_passes_as_it_came_once_nothing_else_helps() 
         assert_eq!(first.requests().to_string(), attempts);
         front.access_line("status=200 error=upstream_error");
         // What it has used is counted, once.
-        let told = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="first"}"#;
+        let told = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="first"}"#;
         front.metric_becomes(told, 1.0).await;
         // Where another helps, nothing is seen of it.
         let second = healthy("second").await;
@@ -217,7 +217,7 @@ async fn the_usage_of_a_stream_that_fails_before_it_says_anything_is_counted() {
     let front = gateway(GENEROUS, &upstreams, &rules);
     let response = front.post(RESPONSES, &streamed_chat("gpt-4o")).await;
     assert_eq!(response.status, 400);
-    let told = r#"tollgate_usage_total{source="upstream",rule="gpt-4o",upstream="first"}"#;
+    let told = r#"tollgate_usage_total{rule="gpt-4o",source="upstream",upstream="first"}"#;
     front.metric_becomes(told, 1.0).await;
 }
 
