@@ -114,7 +114,9 @@ async fn an_answer_without_a_length_comes_in_chunks_and_an_empty_part_does_not_e
     session.write(vec![Part::Body(Bytes::new())]).await.unwrap();
     session.write(vec![Part::Body("llo".into())]).await.unwrap();
     session.write(vec![Part::End]).await.unwrap();
-    let read = read(session.finish().await.is_some(), client).await;
+    let kept = session.finish().await;
+    assert!(kept.is_some());
+    let read = read(kept, client).await;
     assert!(read.ends_with("2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"), "{read}");
 }
 
