@@ -22,7 +22,7 @@ fn limited(upstream: &Upstream, limits: &str, more: &str) -> String {
 }
 
 fn shed(what: &str) -> String {
-    format!("tollgate_shed_total{{what=\"{what}\"}}")
+    format!("tollgate_shed_total{{limit=\"{what}\"}}")
 }
 
 /// A connection that is being served.

@@ -64,7 +64,7 @@ fn assert_timed_out(said: &str) {
 }
 
 async fn assert_shed(gateway: &Gateway, what: &str, count: f64) {
-    let series = format!("tollgate_shed_total{{what=\"{what}\"}}");
+    let series = format!("tollgate_shed_total{{limit=\"{what}\"}}");
     gateway.metric_becomes(&series, count).await;
 }
 
