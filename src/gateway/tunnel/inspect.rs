@@ -100,10 +100,9 @@ pub async fn inspect(
 fn may_name_a_model(request: &RequestHeader, tenant: &Tenant, framing: Framing) -> bool {
     let has_body = !matches!(framing, Framing::Bodiless | Framing::Length(0));
     let may_have_one = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
-    let mut types = request.headers.get_all(CONTENT_TYPE).iter().peekable();
-    let is_json = match types.peek() {
+    let is_json = match request.headers.get(CONTENT_TYPE) {
         None => !tenant.allows_all(),
-        Some(_) => types.any(|value| is_json(value.as_bytes())),
+        Some(value) => is_json(value.as_bytes()),
     };
     has_body && may_have_one && is_json
 }
@@ -116,8 +115,8 @@ fn is_json(content_type: &[u8]) -> bool {
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let encoding = headers.get(CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Reads a body as far as it may be JSON, and up to a limit.
