@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::Method;
+use http::header::CONTENT_TYPE;
 use pingora::http::RequestHeader;
 
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::context::Context;
 use crate::gateway::failure::{Failure, Unreadable};
-use crate::gateway::headers::Framing;
+use crate::gateway::headers::{self, Framing};
 use crate::gateway::own_time;
 use crate::gateway::plan::Plan;
 use crate::gateway::session::ClientSession;
@@ -114,18 +114,13 @@ fn is_json(content_type: &[u8]) -> bool {
     matches!(essence.as_slice(), b"application/json" | b"text/json") || essence.ends_with(b"+json")
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let encoding = headers.get(CONTENT_ENCODING);
-    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 /// Reads a body as far as it may be JSON, and up to a limit.
 async fn read(
     client: &mut ClientSession,
     inspected: &mut Inspected,
     limit: usize,
 ) -> Result<Read, Failure> {
-    if is_encoded(&client.request().headers) {
+    if !headers::is_plain(&client.request().headers) {
         return Ok(Read::Unreadable(Unreadable::ContentEncoding));
     }
     let too_large = Read::Unreadable(Unreadable::TooLarge { limit });
