@@ -9,7 +9,7 @@
 //! thousand times a second, is taken for debug.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Stderr, Write};
+use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -67,19 +67,20 @@ pub fn start(level: LevelFilter) -> LogGuard {
 }
 
 /// Joins lines into few writes. The log's thread flushes it each time that the queue is empty.
-struct Batches(BufWriter<Stderr>);
+struct Batches<W: Write>(BufWriter<W>);
 
-impl Batches {
-    fn of(stderr: Stderr) -> Self {
+impl<W: Write> Batches<W> {
+    fn of(stderr: W) -> Self {
         Self(BufWriter::with_capacity(WRITE_BYTES, stderr))
     }
 }
 
-impl Write for Batches {
+impl<W: Write> Write for Batches<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.write(line)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the log has a thread of its own")]
     fn flush(&mut self) -> io::Result<()> {
         if !self.0.buffer().is_empty() {
             self.0.flush()?;
@@ -177,6 +178,36 @@ mod tests {
         assert!(!enabled("pingora_core::protocols", log::Level::Debug));
         assert!(!enabled("tollgate_evil", log::Level::Debug));
         assert!(!enabled("h2::codec", log::Level::Trace));
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_together_and_whole() {
+        #[derive(Default)]
+        struct Writes(Vec<Vec<u8>>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut batches = Batches::of(Writes::default());
+        let line = |length: usize| "x".repeat(length - 1) + "\n";
+        let lines = [line(300).repeat(20), line(WRITE_BYTES + 1), line(10)].concat();
+        for line in lines.split_inclusive('\n') {
+            batches.write_all(line.as_bytes()).unwrap();
+        }
+        batches.flush().unwrap();
+        let writes = &batches.0.get_ref().0;
+        assert_eq!(writes.concat(), lines.as_bytes());
+        assert_eq!(
+            writes.len(),
+            4,
+            "two of short lines, the long one, the last"
+        );
+        assert!(writes.iter().all(|write| write.ends_with(b"\n")));
     }
 
     #[test]
