@@ -14,7 +14,7 @@ COPY . .
 RUN make release
 
 FROM debian:bookworm-slim
-# The providers' certificates are checked against the system's list.
+# The system's list of certificate authorities, against which providers' certificates are checked.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
@@ -24,7 +24,7 @@ RUN apt-get update \
 COPY --from=build /build/target/release/tollgate /usr/local/bin/tollgate
 COPY conf/examples/demo.yaml /etc/tollgate/demo.yaml
 USER 10001
-# Where a LOG_CHAT writes to; a volume keeps it.
+# LOG_CHAT writes to this folder. A volume keeps it.
 WORKDIR /var/lib/tollgate
 EXPOSE 8080
 ENTRYPOINT ["tollgate"]

@@ -1,10 +1,10 @@
-//! Time as we show it.
+//! The time of day, and the age of the process.
 //!
-//! Owns the wall clock's text form and the age of the process. Refuses to know what is timed:
-//! durations on the request path are `Instant`s taken where they are needed. Cannot fail.
+//! Owns the wall clock and its text form. Does not handle what is measured: durations on the request
+//! path are `Instant`s, taken where they are needed. Cannot fail.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -18,14 +18,25 @@ pub fn uptime() -> Duration {
     STARTED.elapsed()
 }
 
+/// Now.
+#[allow(clippy::disallowed_methods, reason = "this is the place")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Now, as RFC 3339 in UTC with milliseconds: `2026-11-21T07:12:00.123Z`.
 pub fn now_rfc3339() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.3}", timestamp())
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the place")]
+fn timestamp() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// Seconds since the Unix epoch, as the OpenAI wire's `created` wants them.
 pub fn now_unix_seconds() -> i64 {
-    jiff::Timestamp::now().as_second()
+    timestamp().as_second()
 }
 
 #[cfg(test)]

@@ -1,22 +1,31 @@
 //! Tollgate: a gateway for the OpenAI API.
 //!
-//! One binary between applications and model providers. This page is the map; each file's first
-//! lines say what it owns. Imports point down only, and engines on one line do not know each other; `tests/architecture` holds both:
+//! One binary between applications and model providers. This page is the map, and the first lines of
+//! each file say what it owns. Imports point down only, and engines do not import each other;
+//! `tests/architecture` checks both:
 //!
 //! ```text
 //! main → cli → server (listeners, services, signals)
-//!   gateway/   the edge: the only `impl ProxyHttp`, one file per step of a request
-//!   admin/     health and metrics        demo/   a provider in a box
+//!   gateway/   a request's way, one file or folder per step
+//!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
 //!   auth/  tenants/  upstreams/  chatlog/     engines
 //!   observe/   metrics, logging, masking
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
-//!   openai/    the wire, without I/O
+//!   openai/    the OpenAI API on the wire, without I/O
 //!   weighted, ids, secret, clock, workers
 //! ```
 //!
-//! The way of a request is in [`gateway`]; `docs/architecture.md` draws it.
+//! [`gateway`] describes the way of a request, and `docs/architecture.md` draws it.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests prepare files, and wait for threads"
+    )
+)]
 
 pub mod admin;
 pub mod auth;

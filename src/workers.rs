@@ -1,10 +1,10 @@
 //! How long one task may keep a worker thread.
 //!
 //! A worker serves many requests in turn, and a task gives it back only where it waits. Owns the two ways
-//! in which long work gives it back all the same: reading yields after a bounded number of bytes, and work on
-//! a large body that cannot be cut is done while other tasks have another thread. As many pieces of such work
-//! as there are processors are done at a time; the others wait for their turn, each on a thread of its own.
-//! Does not know what the work is. Never fails.
+//! in which long work gives it back: reading yields after a bounded number of bytes; work on a large body
+//! that cannot be cut is done while another thread serves the other tasks. As many pieces of such work as
+//! there are processors run at a time; the others wait, each on a thread of its own.
+//! Does not handle what the work is. Cannot fail.
 
 use std::sync::LazyLock;
 use std::thread;
@@ -32,14 +32,15 @@ pub async fn yield_after(bytes: usize) {
     }
 }
 
-/// Does some work on so many bytes, away from the other tasks if that takes long. The work must not call this
-/// again: it would wait for its own turn.
+/// Does some work on this many bytes, apart from the other tasks if it takes long. The work must not call
+/// this function: it would wait for itself.
 pub fn walk<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes <= LARGE_BYTES {
         return work();
     }
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            #[allow(clippy::disallowed_methods, reason = "this is the place")]
             block_in_place(|| {
                 // Never closed, so always acquired.
                 let _turn = runtime.block_on(TURNS.acquire());

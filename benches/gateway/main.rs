@@ -28,6 +28,11 @@
     clippy::panic,
     reason = "a program for developers, which reports on stdout and is to stop at what it did not expect"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it serves nobody"
+)]
 
 mod cpu;
 mod faults;

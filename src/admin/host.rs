@@ -1,51 +1,57 @@
-//! Which `Host` the operator's listener answers to.
+//! The check of `Host` on the operator's listener.
 //!
-//! Owns keeping web pages out: a page whose name is made to lead to this machine (DNS rebinding) could
-//! read what is served here, as its browser takes it for its own. The browser sends that name. An IP
-//! address cannot be made to lead elsewhere, so every one is answered to, and `localhost`; other names
-//! are those of `server.admin_hosts`. Cannot fail.
+//! Owns the defence against DNS rebinding: a web page whose name resolves to this machine could read
+//! what is served here, because the browser takes it for the page's own server. The browser sends that
+//! name in `Host`. So IP addresses, which no name server controls, and `localhost` are accepted, and
+//! the names in `server.admin_hosts`; no other name is. Does not handle the answer (see `admin`).
+//! Cannot fail.
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, Uri, header::HOST};
 
-/// Why a request is not answered.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It does not say which host it means.
+pub enum HostError {
+    /// It has no `Host`.
     Missing,
-    /// It means another host.
+    /// Its `Host` is not accepted.
     Other(String),
 }
 
-/// Looks at the host that a request means; one of HTTP/1.0 may leave it out.
+/// Checks the host of a request. With `may_lack`, as for HTTP/1.0, it may be missing.
+///
+/// # Errors
+/// The host is missing or not accepted.
 pub fn check(
     uri: &Uri,
     headers: &HeaderMap,
     may_lack: bool,
     names: &[String],
-) -> Result<(), Refused> {
-    let mut said = headers.get_all(HOST).into_iter();
-    let host = said
+) -> Result<(), HostError> {
+    let mut hosts = headers.get_all(HOST).into_iter();
+    let host = hosts
         .next()
         .map(|host| String::from_utf8_lossy(host.as_bytes()));
     let Some(host) = host else {
         return match may_lack {
             true => Ok(()),
-            false => Err(Refused::Missing),
+            false => Err(HostError::Missing),
         };
     };
     let in_target = uri.authority().is_none_or(|a| a.as_str() == host);
-    match said.next().is_none() && in_target && is_ours(&host, names) {
+    match hosts.next().is_none() && in_target && is_accepted(&host, names) {
         true => Ok(()),
-        false => Err(Refused::Other(host.chars().take(MAX_TOLD_CHARS).collect())),
+        false => Err(HostError::Other(
+            host.chars().take(MAX_SHOWN_CHARS).collect(),
+        )),
     }
 }
 
-/// As much of a wrong host is repeated.
-const MAX_TOLD_CHARS: usize = 100;
+/// A refused host is repeated in the answer up to this length.
+const MAX_SHOWN_CHARS: usize = 100;
 
-fn is_ours(host: &str, names: &[String]) -> bool {
+fn is_accepted(host: &str, names: &[String]) -> bool {
     let name = without_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);
     let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
@@ -67,7 +73,7 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn of(hosts: &[&str], may_lack: bool) -> Result<(), Refused> {
+    fn of(hosts: &[&str], may_lack: bool) -> Result<(), HostError> {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(HOST, host.parse().unwrap());
@@ -77,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_localhost_and_configured_names_are_answered_to() {
+    fn addresses_localhost_and_configured_names_are_accepted() {
         for host in [
             "localhost",
             "LocalHost:9464",
@@ -100,23 +106,23 @@ mod tests {
             "x@localhost",
             "",
         ] {
-            let refused = Err(Refused::Other(host.to_owned()));
+            let refused = Err(HostError::Other(host.to_owned()));
             assert_eq!(of(&[host], false), refused, "{host}");
         }
         assert!(of(&["localhost", "evil.example"], false).is_err());
     }
 
     #[test]
-    fn a_host_may_be_missing_in_http_1_0_alone() {
+    fn only_http_1_0_may_lack_a_host() {
         assert_eq!(of(&[], true), Ok(()));
-        assert_eq!(of(&[], false), Err(Refused::Missing));
+        assert_eq!(of(&[], false), Err(HostError::Missing));
     }
 
     #[test]
     fn a_long_host_is_not_repeated_whole() {
-        let Err(Refused::Other(told)) = of(&[&"x".repeat(1000)], false) else {
+        let Err(HostError::Other(shown)) = of(&[&"x".repeat(1000)], false) else {
             unreachable!("it is refused");
         };
-        assert_eq!(told.len(), MAX_TOLD_CHARS);
+        assert_eq!(shown.len(), MAX_SHOWN_CHARS);
     }
 }

@@ -1,8 +1,8 @@
 //! The operator's listener: health, metrics and status.
 //!
-//! Owns what is served there and in which form; `host` keeps web pages out. Meant for loopback or a
-//! private network: it asks for no key. How many connections it has is bounded in
-//! `server/operator.rs`.
+//! Owns its paths and the form of its answers. `host` checks the `Host`, `status` describes upstreams
+//! and models. It is for loopback or a private network, as it asks for no key. Does not handle the
+//! limit on its connections (see `server/operator.rs`). Fails with an error object as the API has.
 
 mod host;
 mod status;
@@ -17,7 +17,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Value, json};
 
-use host::Refused;
+use host::HostError;
 
 use crate::clock;
 use crate::openai::error::ApiError;
@@ -26,7 +26,7 @@ use crate::runtime::Shared;
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What `/health` says, on both listeners.
+/// The answer of `/health`, on both listeners.
 pub fn health() -> Value {
     json!({
         "status": "ok",
@@ -48,22 +48,22 @@ impl Admin {
         Self { shared }
     }
 
-    /// What a request is told that means another host.
+    /// The answer to a request whose host is not accepted.
     fn wrong_host(&self, request: &RequestHeader) -> Option<Response<Vec<u8>>> {
         let runtime = self.shared.pin();
         let names = &runtime.settings.admin_hosts;
         let may_lack = request.version < Version::HTTP_11;
         let (status, message) = match host::check(&request.uri, &request.headers, may_lack, names) {
             Ok(()) => return None,
-            Err(Refused::Missing) => (
+            Err(HostError::Missing) => (
                 StatusCode::BAD_REQUEST,
                 "The Host header is missing.".to_owned(),
             ),
-            Err(Refused::Other(host)) => (
+            Err(HostError::Other(host)) => (
                 StatusCode::MISDIRECTED_REQUEST,
                 format!(
-                    "The operator's listener does not answer for the host `{host}`; if it is to, \
-                     name it in server.admin_hosts."
+                    "The operator's listener does not accept the host `{host}`; to accept it, name it in \
+                     server.admin_hosts."
                 ),
             ),
         };
@@ -102,8 +102,7 @@ impl ServeHttp for Admin {
         let path = request.uri.path();
         let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
         if !["/health", "/metrics", "/status"].contains(&path) {
-            let message =
-                format!("Nothing is served at {path}; there are /health, /metrics and /status.");
+            let message = format!("There is no {path}; there are /health, /metrics and /status.");
             return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
         }
         if ![Method::GET, Method::HEAD].contains(&request.method) {

@@ -1,7 +1,8 @@
-//! How everything does that is asked: for people as JSON, for Prometheus as gauges.
+//! The states of upstreams, keys and models: as JSON for people, as gauges for Prometheus.
 //!
-//! Owns the form of `GET /status`. Reads the current snapshot and what has been learnt of it; keys
-//! are named by their fingerprints alone. Cannot fail.
+//! Owns the form of `GET /status`. It reads the current snapshot and the learnt states. Keys are named
+//! by their fingerprints alone. Does not handle the names of the gauges (see `observe::states`). Cannot
+//! fail.
 
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::observe::states::StateGauges;
 use crate::runtime::{Rule, Runtime, Shared};
 use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
 
-/// What `GET /status` says.
+/// The answer of `GET /status`.
 pub fn status(shared: &Shared) -> Value {
     let runtime = shared.pin();
     let now = Instant::now();
@@ -28,7 +29,7 @@ pub fn status(shared: &Shared) -> Value {
 fn upstream(upstream: &Upstream, now: Instant) -> Value {
     let servers = upstream.pool.servers().iter();
     let keys = upstream.keys.keys().iter();
-    let concurrency = upstream.places.as_ref().map(|concurrency| {
+    let concurrency = upstream.concurrency.as_ref().map(|concurrency| {
         let (active, queued) = concurrency.taken();
         let limit = concurrency.bounds().concurrent;
         json!({ "limit": limit, "active": active, "queued": queued })
@@ -111,7 +112,7 @@ fn breaker(breaker: &Breaker, now: Instant) -> Value {
     json!({ "state": state, "for_seconds": seconds, "ejections": breaker.ejections() })
 }
 
-/// Sets the gauges to what is so now.
+/// Sets the gauges to the current states.
 pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
     gauges.reset();
     let now = Instant::now();
@@ -122,7 +123,7 @@ pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
             let labels = [name, url.as_str()];
             let condition = &server.condition;
             let in_flight = i64::try_from(condition.in_flight()).unwrap_or(i64::MAX);
-            // Of two servers at one URL the worse is told.
+            // Two servers at one URL share their gauges: an ejection of either shows.
             let up = gauges.server_up.with_label_values(&labels);
             up.set(i64::from(condition.health.is_up()));
             let ejected = gauges.server_ejected.with_label_values(&labels);
@@ -142,7 +143,7 @@ pub fn measure(runtime: &Runtime, gauges: &StateGauges) {
                 gauge.inc();
             }
         }
-        if let Some(concurrency) = &upstream.places {
+        if let Some(concurrency) = &upstream.concurrency {
             let (active, queued) = concurrency.taken();
             for (state, count) in [("active", active), ("queued", queued)] {
                 let gauge = gauges.concurrency.with_label_values(&[name, state]);
@@ -159,9 +160,9 @@ fn measure_rule(rule: &Rule, runtime: &Runtime, gauges: &StateGauges) {
     for (position, target) in rule.targets.all().iter().enumerate() {
         let upstream = runtime.upstream(target).map_or("", |u| u.name.as_str());
         let model = target.model.as_deref().unwrap_or("the same");
-        let out = rule.breaker(position).is_some_and(|b| b.is_ejected());
+        let is_ejected = rule.breaker(position).is_some_and(|b| b.is_ejected());
         let labels = [rule.label.as_str(), upstream, model];
         let gauge = gauges.target_ejected.with_label_values(&labels);
-        gauge.set(i64::from(out));
+        gauge.set(i64::from(is_ejected));
     }
 }

@@ -1,7 +1,8 @@
-//! Who is calling: from the key that a request carries to the tenant that owns it.
+//! From the key that a request carries to the tenant that owns it.
 //!
-//! Owns where a key is looked for and how it is looked up: by SHA-256, compared in constant time,
-//! over 256 bytes refused unseen. Refuses to know what a tenant may do.
+//! Owns which headers carry a key and how it is looked up: by SHA-256, compared in constant time; a key
+//! over 256 bytes is refused before that. Does not handle what a tenant may do (see `tenants`). A key
+//! that no tenant owns gives `None`.
 
 use std::collections::HashMap;
 
@@ -27,7 +28,7 @@ pub fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
         .filter(|key| !key.is_empty())
 }
 
-/// Whether an `Authorization` header says something, and not as `Bearer` and a key.
+/// Whether there is an `Authorization` header with a value that is not `Bearer` and a key.
 pub fn lacks_bearer(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|value| {
         let said = value.as_bytes().trim_ascii();

@@ -1,8 +1,8 @@
-//! Reading the log again: as JSON, as some of its lines, as examples to tune a model with.
+//! Conversion of the log: to JSON, to some of its lines, to examples for fine-tuning.
 //!
-//! Owns which lines are wanted, what an example is, and the bound on a line. Refuses to know where
-//! lines come from. Works line by line, so that memory is that of the longest line; a line that is
-//! none is told, and the next one goes on.
+//! Owns the filter, what an example is, and the limit on a line. Does not handle files (see
+//! `cli::chats`). Works line by line, so that it needs the memory of the longest line. An invalid line
+//! is reported, and the next one is read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,27 +14,27 @@ use serde_json::value::RawValue;
 
 use crate::config::LINE_BYTES;
 
-/// No line of the log is longer.
+/// The longest line that the log can have.
 const MAX_LINE_BYTES: usize = LINE_BYTES.1;
 /// The endpoint whose requests are examples.
 const CHAT: &str = "chat_completions";
 
-/// What is made of the lines.
+/// The output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON array.
     Json,
     /// A line of JSON each, as they are in the log.
     JsonLines,
-    /// A line each of `{"messages": […], "tools": […]}`, which end in the assistant's answer: of
-    /// chats that are whole, with status 200.
+    /// A line of `{"messages": […], "tools": […]}` for each complete chat with status 200. The messages
+    /// end in the assistant's answer.
     Examples,
 }
 
-/// Which lines are wanted: those that meet all of it.
+/// Which lines are converted: those that meet every condition.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Not those from before.
+    /// Those of this time or later.
     pub since: Option<Timestamp>,
     /// Those of this tenant.
     pub tenant: Option<String>,
@@ -42,26 +42,26 @@ pub struct Filter {
     pub model: Option<String>,
 }
 
-/// What has been made of the lines.
+/// The numbers of lines, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamUsage {
-    /// Lines that were wanted, and are written.
+pub struct Summary {
+    /// Lines that the filter selected and that were written.
     pub written: u64,
-    /// Lines that were wanted, and are no examples.
+    /// Lines that the filter selected and that make no example.
     pub unfit: u64,
-    /// Lines that are none.
-    pub broken: u64,
+    /// Invalid lines.
+    pub invalid: u64,
 }
 
-/// What is wrong with a line.
+/// Why a line is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is longer than any can be.
+    /// It is longer than a line of the log can be.
     TooLong,
     /// It is not JSON, from this column on.
     NotJson(usize),
-    /// It is JSON, and not what the log writes.
-    NotOurs,
+    /// It is JSON, but not a line of the log.
+    NotALine,
 }
 
 impl fmt::Display for Fault {
@@ -69,74 +69,77 @@ impl fmt::Display for Fault {
         match self {
             Self::TooLong => write!(f, "longer than {} MiB", MAX_LINE_BYTES >> 20),
             Self::NotJson(column) => write!(f, "not JSON, at column {column}"),
-            Self::NotOurs => f.write_str("not a line of the chat log"),
+            Self::NotALine => f.write_str("not a line of the chat log"),
         }
     }
 }
 
-/// Makes something of lines.
+/// Converts lines.
 pub struct Converter<W> {
     format: Format,
     filter: Filter,
     out: W,
-    tally: StreamUsage,
+    summary: Summary,
     line: Vec<u8>,
 }
 
 impl<W: Write> Converter<W> {
-    /// Begins with nothing.
+    /// Writes to `out`.
     pub fn new(format: Format, filter: Filter, out: W) -> Self {
         Self {
             format,
             filter,
             out,
-            tally: StreamUsage::default(),
+            summary: Summary::default(),
             line: Vec::new(),
         }
     }
 
-    /// Takes every line of a log. `tell` hears of those that are none, with their numbers, from 1.
+    /// Converts every line of a log. `report` is called for each invalid line with its number, from 1.
     ///
     /// # Errors
-    /// See [`Stopped`].
+    /// See [`ConvertError`].
     pub fn read(
         &mut self,
         mut log: impl BufRead,
-        mut tell: impl FnMut(u64, Fault),
-    ) -> Result<(), Stopped> {
+        mut report: impl FnMut(u64, Fault),
+    ) -> Result<(), ConvertError> {
         let mut line = std::mem::take(&mut self.line);
         for number in 1.. {
-            let taken = match next_line(&mut log, &mut line).map_err(Stopped::Reading)? {
-                Next::Line => self.take(line.trim_ascii()).map_err(Stopped::Writing)?,
-                Next::TooLong => Err(Fault::TooLong),
-                Next::End => break,
+            let converted = match next_line(&mut log, &mut line).map_err(ConvertError::Reading)? {
+                NextLine::Line => self
+                    .convert(line.trim_ascii())
+                    .map_err(ConvertError::Writing)?,
+                NextLine::TooLong => Err(Fault::TooLong),
+                NextLine::End => break,
             };
-            if let Err(fault) = taken {
-                self.tally.broken += 1;
-                tell(number, fault);
+            if let Err(fault) = converted {
+                self.summary.invalid += 1;
+                report(number, fault);
             }
         }
         self.line = line;
         Ok(())
     }
 
-    /// Writes what is to stand at the end, and tells what has been made.
+    /// Writes the end of the output, and returns the numbers of lines.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn finish(mut self) -> io::Result<StreamUsage> {
+    /// The output cannot be written.
+    pub fn finish(mut self) -> io::Result<Summary> {
         if self.format == Format::Json {
-            let end: &[u8] = match self.tally.written {
+            let end: &[u8] = match self.summary.written {
                 0 => b"[]\n",
                 _ => b"\n]\n",
             };
             self.out.write_all(end)?;
         }
         self.out.flush()?;
-        Ok(self.tally)
+        Ok(self.summary)
     }
 
-    fn take(&mut self, line: &[u8]) -> io::Result<Result<(), Fault>> {
+    /// Converts one line. The outer error is one of writing.
+    fn convert(&mut self, line: &[u8]) -> io::Result<Result<(), Fault>> {
         if line.is_empty() {
             return Ok(Ok(()));
         }
@@ -144,12 +147,12 @@ impl<W: Write> Converter<W> {
             Ok(logged) => logged,
             Err(fault) => return Ok(Err(fault)),
         };
-        if !logged.is_wanted(&self.filter) {
+        if !logged.matches(&self.filter) {
             return Ok(Ok(()));
         }
         match self.format {
             Format::Json => {
-                let before: &[u8] = match self.tally.written {
+                let before: &[u8] = match self.summary.written {
                     0 => b"[\n",
                     _ => b",\n",
                 };
@@ -162,48 +165,49 @@ impl<W: Write> Converter<W> {
             }
             Format::Examples => {
                 let Some(example) = logged.example() else {
-                    self.tally.unfit += 1;
+                    self.summary.unfit += 1;
                     return Ok(Ok(()));
                 };
                 self.out.write_all(&example)?;
                 self.out.write_all(b"\n")?;
             }
         }
-        self.tally.written += 1;
+        self.summary.written += 1;
         Ok(Ok(()))
     }
 }
 
-/// Why not all lines were taken.
+/// Why the conversion stopped.
 #[derive(Debug)]
-pub enum Stopped {
-    /// They could not be read.
+pub enum ConvertError {
+    /// The log could not be read.
     Reading(io::Error),
-    /// What was made of them could not be written.
+    /// The output could not be written.
     Writing(io::Error),
 }
 
-enum Next {
+enum NextLine {
     Line,
     TooLong,
     End,
 }
 
-/// Reads a line, in place of what is there; of one that is too long, not more than there is room for.
-fn next_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Next> {
+/// Reads a line into `line`, which is emptied first. Of a line that is too long, at most the limit is
+/// kept in memory.
+fn next_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<NextLine> {
     line.clear();
     let most = MAX_LINE_BYTES as u64;
     if log.by_ref().take(most).read_until(b'\n', line)? == 0 {
-        return Ok(Next::End);
+        return Ok(NextLine::End);
     }
     if line.last() == Some(&b'\n') || line.len() < MAX_LINE_BYTES {
-        return Ok(Next::Line);
+        return Ok(NextLine::Line);
     }
     log.skip_until(b'\n')?;
-    Ok(Next::TooLong)
+    Ok(NextLine::TooLong)
 }
 
-/// What is read of a line.
+/// The fields of a line that are read.
 #[derive(Deserialize)]
 struct Logged<'l> {
     time: Timestamp,
@@ -226,7 +230,7 @@ struct Logged<'l> {
     left_out: Option<&'l RawValue>,
 }
 
-/// A line of a file to tune a model with.
+/// A line of a file for fine-tuning.
 #[derive(Serialize)]
 struct Example<'l> {
     messages: Vec<&'l RawValue>,
@@ -239,17 +243,17 @@ struct Example<'l> {
 impl<'l> Logged<'l> {
     fn read(line: &'l [u8]) -> Result<Self, Fault> {
         let read = serde_json::from_slice(line).map_err(|e| match e.is_data() {
-            true => Fault::NotOurs,
+            true => Fault::NotALine,
             false => Fault::NotJson(e.column()),
         });
-        // An array with as many values would do for the reader.
+        // The reader would take an array with as many values, too.
         match line.first() {
             Some(b'{') => read,
-            _ => read.and(Err(Fault::NotOurs)),
+            _ => read.and(Err(Fault::NotALine)),
         }
     }
 
-    fn is_wanted(&self, filter: &Filter) -> bool {
+    fn matches(&self, filter: &Filter) -> bool {
         filter.since.is_none_or(|since| self.time >= since)
             && filter
                 .tenant
@@ -261,7 +265,7 @@ impl<'l> Logged<'l> {
                 .is_none_or(|model| self.model == *model)
     }
 
-    /// The example that it makes; `None` for what nobody should learn from, or cannot.
+    /// The example that it makes; `None` for a chat that is not complete or not usable as one.
     fn example(&self) -> Option<Vec<u8>> {
         let is_whole = self.status == 200 && !self.partial && self.left_out.is_none();
         if !is_whole || self.endpoint != CHAT {
@@ -282,7 +286,7 @@ impl<'l> Logged<'l> {
     }
 }
 
-/// The assistant's message in an answer, with the fields that a request may have, if it is whole.
+/// The assistant's message in a complete answer, with the fields that a request may have.
 fn assistant_message(answer: &str) -> Option<Box<RawValue>> {
     #[derive(Deserialize)]
     struct Answer<'l> {
@@ -323,19 +327,19 @@ fn assistant() -> &'static str {
 }
 
 impl Message<'_> {
-    /// Some servers call nothing with `[]` and say nothing with `""`. `None` where nothing is said at all.
+    /// Removes `[]` and `""`, which some servers send for nothing. `None` where nothing is left.
     fn without_empty(mut self) -> Option<Self> {
-        let says = |value: &&RawValue| !matches!(value.get(), "[]" | "\"\"");
-        self.refusal = self.refusal.filter(says);
-        self.tool_calls = self.tool_calls.filter(says);
-        self.function_call = self.function_call.filter(says);
-        let said = [
+        let has_value = |value: &&RawValue| !matches!(value.get(), "[]" | "\"\"");
+        self.refusal = self.refusal.filter(has_value);
+        self.tool_calls = self.tool_calls.filter(has_value);
+        self.function_call = self.function_call.filter(has_value);
+        let parts = [
             self.content,
             self.refusal,
             self.tool_calls,
             self.function_call,
         ];
-        said.iter().flatten().any(says).then_some(self)
+        parts.iter().flatten().any(has_value).then_some(self)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Copying JSON as it was written, onto one line and without the keys in its text.
+//! Copies JSON as it was written, onto one line and with the keys in its strings masked.
 //!
-//! Owns what looks like a key. Numbers, escapes and the order of fields stay as they came, which a tree
-//! would not keep. Refuses to know what the JSON means. Cannot fail: what is no JSON is copied as
-//! well as can be.
+//! Owns what looks like a key. Numbers, escapes and the order of fields stay, which a parsed tree would
+//! not keep. Does not handle the meaning of fields (see `entry`). Cannot fail: text that is not JSON is
+//! copied as far as possible.
 
 use crate::openai::json::string_length;
 

@@ -1,8 +1,8 @@
-//! One request that is over, and the line that it leaves.
+//! A finished request, and its line.
 //!
-//! Owns the line's fields, their order, what is left out of one that would be too long, and the bounds
-//! of the fields that never are. Refuses to know where lines go. Cannot fail: what cannot be read
-//! of a request is not in its line.
+//! Owns the line's fields and their order, what is omitted from a line that would be too long, and the
+//! limits of the fields that are never omitted. Does not handle files (see `files`) or keys in texts
+//! (see `copy`). Cannot fail: fields that cannot be read are missing from the line.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -17,19 +17,19 @@ use crate::config::{ChatLog, Mask};
 use crate::observe::masking;
 use crate::openai::json::{Fields, read_fields};
 
-/// What a client may have chosen is cut after so many characters.
+/// The most characters of a field that the client chooses.
 const MAX_NAME_CHARS: usize = 200;
-/// What it may not, and addresses.
+/// The most characters of other fields, and of addresses.
 const MAX_FIELD_CHARS: usize = 64;
 
-/// A request that is over.
+/// A finished request.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Our id of it.
+    /// Its id, which is ours.
     pub request_id: String,
     /// When it came.
     pub time: SystemTime,
-    /// Who asked; `None` where there are no tenants.
+    /// The tenant; `None` where there are none.
     pub tenant: Option<String>,
     /// The endpoint's name in metrics.
     pub endpoint: &'static str,
@@ -41,20 +41,20 @@ pub struct Entry {
     pub upstream: Option<String>,
     /// The client's address, or several, separated by commas.
     pub forwarded_for: Option<String>,
-    /// The body as the client sent it: JSON; anything else counts as nothing.
+    /// The body as the client sent it. Anything but JSON counts as empty.
     pub request: Bytes,
-    /// The answer, as one body; a stream gathered into one.
+    /// The answer as one body; a stream is aggregated into one.
     pub answer: Option<Bytes>,
-    /// Whether the answer is not whole: it broke, or the client left.
+    /// Whether the answer is incomplete: it broke, or the client left.
     pub is_partial: bool,
-    /// What it cost, in tokens, as the upstream said.
+    /// The tokens that it used, as the upstream reported them.
     pub usage: Option<serde_json::Value>,
     /// The status that the client got.
     pub status: u16,
 }
 
 impl Entry {
-    /// How many bytes it keeps in memory, but for a few.
+    /// The bytes that it takes in memory, approximately.
     pub fn size(&self) -> usize {
         /// The names, the usage and the entry itself.
         const REST: usize = 1 << 10;
@@ -62,7 +62,7 @@ impl Entry {
         self.request.len() + answer + self.model.len() + REST
     }
 
-    /// Writes its line, with the line break, in place of what is there. It is never longer than
+    /// Writes its line, with the line break, over the content of `line`. It is never longer than
     /// `max_line_bytes` of the configuration.
     pub fn write_line(&self, config: &ChatLog, line: &mut Vec<u8>) {
         line.clear();
@@ -83,14 +83,14 @@ impl Entry {
         let mut parts = parts.map(|(name, json)| Part {
             name,
             json,
-            is_left_out: false,
+            is_omitted: false,
         });
         // Serialising to memory, of text and numbers, does not fail.
         let _ = serde_json::to_writer(&mut *line, &self.head(config.mask));
         line.pop();
-        leave_out(&mut parts, config.max_line_bytes.saturating_sub(line.len()));
+        omit_longest(&mut parts, config.max_line_bytes.saturating_sub(line.len()));
         for part in &parts {
-            if let Some(json) = part.json.filter(|_| !part.is_left_out) {
+            if let Some(json) = part.json.filter(|_| !part.is_omitted) {
                 line.extend_from_slice(format!(",\"{}\":", part.name).as_bytes());
                 copy(json, config.mask.keys, line);
             }
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-/// What is in each line, whatever its length.
+/// The fields that are in each line.
 #[derive(Serialize)]
 struct Head<'a> {
     id: String,
@@ -134,35 +134,35 @@ struct Head<'a> {
     forwarded_for: Option<String>,
 }
 
-/// What may be as long as a body.
+/// A field that may be as long as a body.
 struct Part<'a> {
     name: &'static str,
     json: Option<&'a str>,
-    is_left_out: bool,
+    is_omitted: bool,
 }
 
 impl Part<'_> {
-    /// What it takes in a line, at most.
+    /// The most bytes that it takes in a line.
     fn length(&self) -> usize {
         /// A comma, two quotes, a colon.
         const AROUND: usize = 4;
         match self.json {
-            Some(json) if !self.is_left_out => json.len() + self.name.len() + AROUND,
+            Some(json) if !self.is_omitted => json.len() + self.name.len() + AROUND,
             _ => 0,
         }
     }
 }
 
-/// Leaves out the longest parts until the others fit.
-fn leave_out(parts: &mut [Part<'_>], room: usize) {
-    /// What `tail` writes, with each part in it.
+/// Omits the longest parts until the others fit.
+fn omit_longest(parts: &mut [Part<'_>], room: usize) {
+    /// The most bytes that `tail` writes.
     const TAIL: usize = 256;
     let room = room.saturating_sub(TAIL);
     while parts.iter().map(Part::length).sum::<usize>() > room {
         let Some(longest) = parts.iter_mut().max_by_key(|part| part.length()) else {
             return;
         };
-        longest.is_left_out = true;
+        longest.is_omitted = true;
     }
 }
 
@@ -171,7 +171,7 @@ fn tail(parts: &[Part<'_>], is_partial: bool, status: u16) -> String {
     if is_partial {
         tail.push_str(",\"partial\":true");
     }
-    let left_out = parts.iter().filter(|part| part.is_left_out);
+    let left_out = parts.iter().filter(|part| part.is_omitted);
     let left_out: Vec<String> = left_out
         .map(|part| format!("\"{}\":{}", part.name, part.json.map_or(0, str::len)))
         .collect();
@@ -237,7 +237,7 @@ fn cut(text: &str, most_chars: usize) -> String {
     }
 }
 
-/// Addresses without the part that names one machine. What is no address could be anything.
+/// Addresses without the part that names one machine. Other text could be anything and is hidden.
 fn masked(addresses: &str) -> String {
     let mask = |text: &str| {
         let text = text.trim();

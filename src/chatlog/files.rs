@@ -1,9 +1,9 @@
-//! The files of the log: the one that is written to, and those beside it that are full.
+//! The files of the log: the current one, and the full ones beside it.
 //!
-//! Owns their names, whom they may be read by, when a new one is begun and an old one removed.
-//! `chats.jsonl` becomes `chats-2026-11-21T08-02-35.506Z.jsonl`, by the time of its last line; no
-//! file with another name is ever removed. Refuses to know what a line is. Fails as the system
-//! does; what has failed is tried anew with the next line.
+//! Owns their names and modes, rotation and removal. `chats.jsonl` is renamed to
+//! `chats-2026-11-21T08-02-35.506Z.jsonl`, by the time of its last line; a file with another name is
+//! never removed. Does not handle the content of lines (see `entry`). Fails with the system's error,
+//! and tries again with the next line.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,13 +14,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
+use crate::clock;
 use crate::config::{ChatLog, Every, Retention, Rotation};
 
 /// For the owner alone.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// Names that are taken are passed over, a millisecond each, up to so many.
-const MAX_TAKEN: i64 = 1000;
+/// How many names, a millisecond apart, are tried for a full file.
+const MAX_NAMES: i64 = 1000;
 
 /// The files of one log.
 pub struct Files {
@@ -31,19 +32,19 @@ pub struct Files {
     current: Option<Current>,
 }
 
-/// The file that is written to.
+/// The open file.
 struct Current {
     file: File,
     identity: (u64, u64),
-    /// Whether it ends in the middle of a line: a write failed, or the process ended there.
+    /// Whether it ends within a line, because a write failed or the process ended.
     is_torn: bool,
 }
 
 impl Files {
-    /// Opens the file, which is made if it is not there, with its folder; and removes what is old.
+    /// Opens the file, and creates it and its folder if they are missing. Removes old files.
     ///
     /// # Errors
-    /// The file cannot be written, or is none; or the folder cannot be read.
+    /// The file cannot be opened or is not a regular file, or the folder cannot be read.
     pub fn open(config: &ChatLog) -> io::Result<Self> {
         let mut files = Self {
             path: config.path.value.clone(),
@@ -52,15 +53,14 @@ impl Files {
             current: None,
         };
         files.current = Some(open(&files.path)?);
-        files.tend(SystemTime::now())?;
+        files.maintain(clock::now())?;
         Ok(files)
     }
 
-    /// Writes a line, which ends in a line break, at the end; before it begins a new file where it
-    /// is time to.
+    /// Appends a line, which ends in a line break. Rotates first where a new file is due.
     ///
     /// # Errors
-    /// The line is not written, or not whole.
+    /// The line was not written, or only a part of it.
     pub fn append(&mut self, line: &[u8], now: SystemTime) -> io::Result<()> {
         let written = self.try_append(line, now);
         if written.is_err() {
@@ -72,7 +72,7 @@ impl Files {
     fn try_append(&mut self, line: &[u8], now: SystemTime) -> io::Result<()> {
         let found = self.reopen()?;
         let is_full = found.len() + line.len() as u64 > self.rotation.max_file_bytes;
-        if found.len() > 0 && (is_full || self.is_of_before(&found, now)?) {
+        if found.len() > 0 && (is_full || self.is_of_earlier_period(&found, now)?) {
             self.rotate(&found)?;
             self.remove_old(now)?;
         }
@@ -83,23 +83,23 @@ impl Files {
             current.file.write_all(b"\n")?;
             current.is_torn = false;
         }
-        // In one piece: other processes may write to the file, too.
+        // In one write: other processes may write to the file, too.
         current.file.write_all(line)
     }
 
-    /// Does what time asks for, whether or not anything is written.
+    /// Rotates and removes by time, without a line to write.
     ///
     /// # Errors
-    /// Something was not done, and will be tried again.
-    pub fn tend(&mut self, now: SystemTime) -> io::Result<()> {
+    /// Something failed, and is tried again the next time.
+    pub fn maintain(&mut self, now: SystemTime) -> io::Result<()> {
         let found = self.reopen()?;
-        if found.len() > 0 && self.is_of_before(&found, now)? {
+        if found.len() > 0 && self.is_of_earlier_period(&found, now)? {
             self.rotate(&found)?;
         }
         self.remove_old(now)
     }
 
-    /// Sees that what is open is what stands at the path, which somebody may have moved or removed.
+    /// Opens the file again if the one at the path is not the open one: it may have been moved or removed.
     fn reopen(&mut self) -> io::Result<Metadata> {
         match (&self.current, self.path.symlink_metadata()) {
             (Some(current), Ok(found)) if current.identity == (found.dev(), found.ino()) => {
@@ -114,8 +114,8 @@ impl Files {
         }
     }
 
-    /// Whether a file's last line is of an earlier day, or hour, than now.
-    fn is_of_before(&self, found: &Metadata, now: SystemTime) -> io::Result<bool> {
+    /// Whether a file's last line is of an earlier day or hour than now.
+    fn is_of_earlier_period(&self, found: &Metadata, now: SystemTime) -> io::Result<bool> {
         let length = match self.rotation.every {
             Every::Hour => 3600,
             Every::Day => 86_400,
@@ -127,10 +127,10 @@ impl Files {
         Ok(of(found.modified()?) < of(now))
     }
 
-    /// Moves the file out of the way, and begins a new one.
+    /// Renames the full file, and creates a new one.
     fn rotate(&mut self, found: &Metadata) -> io::Result<()> {
         let last = Timestamp::try_from(found.modified()?).map_err(io::Error::other)?;
-        let names = (0..MAX_TAKEN).filter_map(|later| {
+        let names = (0..MAX_NAMES).filter_map(|later| {
             let time = last.checked_add(Duration::from_millis(later.unsigned_abs()));
             Some(
                 self.path
@@ -166,7 +166,7 @@ impl Files {
     }
 }
 
-/// Every file of the log at a path that is there, in the order in which they were written.
+/// All existing files of the log at a path, in the order in which they were written.
 ///
 /// # Errors
 /// Their folder cannot be read.
@@ -176,7 +176,7 @@ pub fn all(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(full.chain(current).collect())
 }
 
-/// Those that are full, the oldest first, with the time of the last line of each.
+/// The full files, the oldest first, each with the time of its last line.
 fn full(path: &Path) -> io::Result<Vec<(Timestamp, PathBuf)>> {
     let Some(name) = Name::of(path) else {
         return Ok(Vec::new());
@@ -218,7 +218,7 @@ fn open(path: &Path) -> io::Result<Current> {
     if !found.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    // It may have been there before, with whatever mode.
+    // It may have existed before, with another mode.
     if found.mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     }
@@ -234,7 +234,7 @@ fn open(path: &Path) -> io::Result<Current> {
     })
 }
 
-/// How the files of a log are called.
+/// The names of a log's files.
 struct Name<'p> {
     stem: &'p str,
     extension: Option<&'p str>,
@@ -252,7 +252,7 @@ impl<'p> Name<'p> {
         })
     }
 
-    /// The name of a file whose last line is of this time. No colons: not every system takes them.
+    /// The name of a full file whose last line is of this time. No colons: not every system allows them.
     fn full(&self, time: Timestamp) -> String {
         let time = format!("{time:.3}").replace(':', "-");
         match self.extension {
@@ -261,7 +261,7 @@ impl<'p> Name<'p> {
         }
     }
 
-    /// The time in such a name; `None` for any other.
+    /// The time in the name of a full file; `None` for any other name.
     fn time(&self, found: &str) -> Option<Timestamp> {
         let rest = found.strip_prefix(self.stem)?.strip_prefix('-')?;
         let rest = match self.extension {

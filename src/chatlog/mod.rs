@@ -1,9 +1,10 @@
-//! The chat log: what was asked and answered, a line of JSON for each request.
+//! The chat log: requests and answers, a line of JSON for each request.
 //!
-//! Owns the queue between the requests and the thread that writes (`writer`), and its bounds. `entry` is
-//! a request and its line, `copy` brings JSON onto one line without keys, `files` rotates and removes,
-//! `convert` reads it all again. Refuses to know how an answer is gathered. A request is never kept
-//! waiting: what finds no room in the queue is dropped and counted, and so is what cannot be written.
+//! Owns the queue between the requests and the thread that writes (`writer`), and its limits. `entry`
+//! is a request and its line, `copy` copies JSON onto one line without keys, `files` rotates and
+//! removes files, `convert` converts a log. Does not handle how a stream becomes one answer (see
+//! `openai::aggregate`). A request never waits: an entry for which the queue is full, and a line that
+//! cannot be written, are lost and counted.
 
 pub mod convert;
 mod copy;
@@ -25,15 +26,14 @@ use writer::{Job, Writer};
 pub use entry::Entry;
 pub use files::all as files;
 
-/// Entries that wait, at most.
+/// The most entries in the queue.
 const MAX_WAITING: usize = 4096;
-/// Bytes that they hold, at most.
+/// The most bytes of all entries in the queue.
 const MAX_HELD_BYTES: usize = 64 << 20;
-/// Where a full queue is asked again, while it is closed.
-const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// The time between two tries at a full queue while the log closes.
+const RETRY_EVERY: Duration = Duration::from_millis(5);
 
-/// A log that is written to. When it is dropped, what waits is written all the same, unless the process
-/// ends before.
+/// An open log. When it is dropped, the queue is still written, unless the process ends before.
 pub struct ChatLog {
     jobs: SyncSender<Job>,
     held: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ impl ChatLog {
     /// Opens the file, and starts the thread that writes to it.
     ///
     /// # Errors
-    /// The file cannot be opened, or old ones not be looked for; or there is no room for a thread.
+    /// The file cannot be opened, its folder cannot be read, or no thread can be started.
     pub fn start(config: &config::ChatLog, counts: Chats) -> io::Result<Self> {
         let files = Files::open(config)?;
         let (log, writer) = Self::new(config, files, counts);
@@ -74,12 +74,12 @@ impl ChatLog {
         (log, writer)
     }
 
-    /// Whether the next request is one of those that are written down: by lot, to be asked once.
+    /// Whether the next request is in the random sample that is logged. Call it once for a request.
     pub fn wants(&self) -> bool {
         self.sample >= 1.0 || fastrand::f64() < self.sample
     }
 
-    /// Has a request written down. Never waits: where there is no room, it is dropped.
+    /// Queues a request. Never waits: where the queue is full, the entry is dropped.
     pub fn record(&self, entry: Entry) {
         let size = entry.size();
         let has_room = self.held.fetch_add(size, Ordering::AcqRel) + size <= MAX_HELD_BYTES;
@@ -90,20 +90,24 @@ impl ChatLog {
         }
     }
 
-    /// Waits until what has been recorded so far is written, for as long as `patience`; whether it is.
-    /// Blocks its thread.
+    /// Waits until all entries so far are written, for at most `patience`. Returns whether they are.
+    /// Blocks the thread.
     pub fn close(&self, patience: Duration) -> bool {
         let started = Instant::now();
         let left = || patience.saturating_sub(started.elapsed());
-        let (teller, told) = mpsc::sync_channel(1);
-        let mut job = Job::Tell(teller);
+        let (done, is_done) = mpsc::sync_channel(1);
+        let mut job = Job::Confirm(done);
         loop {
             match self.jobs.try_send(job) {
-                Ok(()) => return told.recv_timeout(left()).is_ok(),
+                Ok(()) => return is_done.recv_timeout(left()).is_ok(),
                 Err(mpsc::TrySendError::Full(again)) if !left().is_zero() => job = again,
                 Err(_) => return false,
             }
-            std::thread::sleep(ASK_AGAIN);
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the gateway has stopped: this is the last thing that its thread does"
+            )]
+            std::thread::sleep(RETRY_EVERY);
         }
     }
 }
@@ -150,7 +154,7 @@ mod tests {
         (folder, config)
     }
 
-    /// A log whose thread has not begun.
+    /// A log whose thread has not started.
     fn idle(config: &config::ChatLog) -> (ChatLog, Writer) {
         ChatLog::new(config, Files::open(config).unwrap(), Chats::new().unwrap())
     }
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_in_the_file_once_it_is_closed() {
+    fn recorded_entries_are_in_the_file_after_close() {
         let (_folder, config) = folder();
         let log = ChatLog::start(&config, Chats::new().unwrap()).unwrap();
         std::thread::scope(|threads| {
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_queue_is_dropped_and_counted_and_nobody_waits() {
+    fn entries_above_the_limit_of_the_queue_are_dropped_and_counted_without_waiting() {
         let (_folder, config) = folder();
         let (log, writer) = idle(&config);
         let small = Entry {
@@ -191,7 +195,7 @@ mod tests {
             log.record(small.clone());
         }
         assert_eq!(counts(&log), [0, 1, 0]);
-        assert!(!log.close(Duration::from_millis(20)), "there is no room");
+        assert!(!log.close(Duration::from_millis(20)), "the queue is full");
         let thread = std::thread::spawn(|| writer.run());
         assert!(log.close(PATIENCE));
         let all = MAX_WAITING as u64;
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_bytes_that_may_wait_is_dropped_and_counted() {
+    fn entries_above_the_limit_of_bytes_are_dropped_and_counted() {
         let (_folder, config) = folder();
         let (log, writer) = idle(&config);
         let of = |bytes: usize| Entry {
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_and_goes_on_when_it_can() {
+    fn failures_to_write_are_counted_and_writing_goes_on_when_it_can() {
         let (folder, config) = folder();
         let log = ChatLog::start(&config, Chats::new().unwrap()).unwrap();
         std::fs::remove_dir_all(folder.path()).unwrap();
@@ -239,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_is_told_at_the_start() {
+    fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/chats.jsonl");
         assert!(ChatLog::start(&config(file), Chats::new().unwrap()).is_err());
     }
 
     #[test]
-    fn when_it_is_dropped_what_waits_is_written() {
+    fn a_dropped_log_still_writes_its_queue() {
         let (_folder, config) = folder();
         let (log, writer) = idle(&config);
         log.record(entry());

@@ -1,77 +1,79 @@
 //! The thread that writes the log.
 //!
-//! Owns the order of what it does, and what it says of failures: once a minute, however many there
-//! are. Refuses to know who asks. It ends when nobody can ask any more, and everything asked is done.
+//! Owns the order of its jobs, and the log lines about failures: at most one a minute of each kind.
+//! Does not handle the queue's limits (see `chatlog`) or the files (see `files`). It ends when the log
+//! is dropped and the queue is empty. A line that cannot be written is counted and lost.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::files::Files;
+use crate::clock;
 use crate::config::ChatLog as Config;
 use crate::observe::chats::Chats;
 
-/// Time is looked at so often: for files of yesterday, and for those that are old.
-const TEND_EVERY: Duration = Duration::from_secs(3600);
-/// The same is not said again before.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+/// How often files are rotated by age and old ones removed while nothing is written.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
+/// The least time between two log lines about the same.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What the thread is asked for.
+/// A job for the thread.
 pub enum Job {
-    /// To write the line of a request, which counts in the bytes that are held.
+    /// Write the line of a request, which counts in the bytes of the queue.
     Write(Box<Entry>),
-    /// To say when it has come to this.
-    Tell(SyncSender<()>),
+    /// Confirm that all jobs before this one are done.
+    Confirm(SyncSender<()>),
 }
 
-/// What the thread has.
+/// The state of the thread.
 pub struct Writer {
-    /// What it is asked for.
+    /// The queue.
     pub jobs: Receiver<Job>,
-    /// How the lines look.
+    /// How lines are written.
     pub config: Config,
-    /// Where they go.
+    /// The files.
     pub files: Files,
-    /// What becomes of them.
+    /// The counters of lines.
     pub counts: Chats,
-    /// Bytes of entries that wait.
+    /// The bytes of the entries in the queue.
     pub held: Arc<AtomicUsize>,
 }
 
 impl Writer {
-    /// Does what it is asked for.
+    /// Does the jobs, in order.
     pub fn run(mut self) {
         let mut line = Vec::new();
-        let (mut failures, mut drops) = (Once::default(), Once::default());
+        let (mut failures, mut drops) = (LogInterval::default(), LogInterval::default());
         let mut dropped = self.counts.dropped.get();
-        let mut tended = Instant::now();
+        let mut maintained = Instant::now();
         loop {
             let done = match self
                 .jobs
-                .recv_timeout(TEND_EVERY.saturating_sub(tended.elapsed()))
+                .recv_timeout(MAINTAIN_EVERY.saturating_sub(maintained.elapsed()))
             {
                 Ok(Job::Write(entry)) => self.write(&entry, &mut line),
-                Ok(Job::Tell(teller)) => {
-                    // Who asked may have given up.
-                    let _ = teller.try_send(());
+                Ok(Job::Confirm(done)) => {
+                    // The receiver may have given up.
+                    let _ = done.try_send(());
                     Ok(())
                 }
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.say_failure(done, &mut failures);
-            if tended.elapsed() >= TEND_EVERY {
-                tended = Instant::now();
-                let done = self.files.tend(SystemTime::now());
-                self.say_failure(done, &mut failures);
+            self.log_failure(done, &mut failures);
+            if maintained.elapsed() >= MAINTAIN_EVERY {
+                maintained = Instant::now();
+                let done = self.files.maintain(clock::now());
+                self.log_failure(done, &mut failures);
             }
             let now_dropped = self.counts.dropped.get();
-            if now_dropped > dropped && drops.may() {
+            if now_dropped > dropped && drops.has_passed() {
                 let lines = now_dropped - dropped;
-                log::warn!("chat log: {lines} lines were dropped: more came than could be written");
+                log::warn!("chat log: {lines} lines were dropped because the queue was full");
                 dropped = now_dropped;
             }
         }
@@ -79,20 +81,20 @@ impl Writer {
 
     fn write(&mut self, entry: &Entry, line: &mut Vec<u8>) -> io::Result<()> {
         entry.write_line(&self.config, line);
-        let written = self.files.append(line, SystemTime::now());
+        let written = self.files.append(line, clock::now());
         match &written {
             Ok(()) => self.counts.written.inc(),
             Err(_) => self.counts.failed.inc(),
         }
         self.held.fetch_sub(entry.size(), Ordering::AcqRel);
-        // One long line is no reason to keep as much for ever.
+        // A long line must not keep its memory for ever.
         line.shrink_to(self.config.max_line_bytes);
         written
     }
 
-    fn say_failure(&self, done: io::Result<()>, failures: &mut Once) {
+    fn log_failure(&self, done: io::Result<()>, failures: &mut LogInterval) {
         if let Err(e) = done
-            && failures.may()
+            && failures.has_passed()
         {
             let path = self.config.path.value.display();
             log::error!("chat log: {path} cannot be written: {e}; chats are lost until it can");
@@ -100,16 +102,17 @@ impl Writer {
     }
 }
 
-/// Lets something be said now and then.
+/// The interval between two log lines about the same.
 #[derive(Default)]
-struct Once(Option<Instant>);
+struct LogInterval(Option<Instant>);
 
-impl Once {
-    fn may(&mut self) -> bool {
-        let may = self.0.is_none_or(|last| last.elapsed() >= SAY_EVERY);
-        if may {
+impl LogInterval {
+    /// Whether the interval has passed; then it starts again.
+    fn has_passed(&mut self) -> bool {
+        let has_passed = self.0.is_none_or(|last| last.elapsed() >= LOG_EVERY);
+        if has_passed {
             self.0 = Some(Instant::now());
         }
-        may
+        has_passed
     }
 }

@@ -1,70 +1,70 @@
-//! `tollgate chats convert`: the chat log, as other programs want it.
+//! `tollgate chats convert`: the chat log in the form that other programs read.
 //!
-//! Owns its flags, which files are read, and who may read what it writes. What becomes of each line
-//! is `chatlog::convert`'s. A line that is none, or a file that cannot be read, is told, and the rest is
-//! converted; the exit code tells it, too.
+//! Owns its flags, which files are read, and the mode of the file that it writes. Does not handle lines
+//! (see `chatlog::convert`). An invalid line, or a file that cannot be read, is reported and changes
+//! the exit code, and the rest is converted.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{EXIT_CONFIG, refuse, say_error};
+use super::{EXIT_CONFIG, print_error, refuse};
 use crate::chatlog;
-use crate::chatlog::convert::{Converter, Filter, Stopped, StreamUsage};
+use crate::chatlog::convert::{ConvertError, Converter, Filter, Summary};
+use crate::clock;
 use crate::config::{Config, Source, Variables};
 
 /// Something could not be read or written.
 const EXIT_FAILED: u8 = 1;
-/// Everything was read, and some lines are none (`EX_DATAERR`).
+/// Everything was read, and some lines are invalid (`EX_DATAERR`).
 const EXIT_DATA: u8 = 65;
-/// The file that stands for standard input.
+/// The file name that means standard input.
 const STDIN: &str = "-";
-/// For the owner alone, as the log itself.
+/// For the owner alone, like the log itself.
 const OUTPUT_MODE: u32 = 0o600;
 
 #[derive(Args)]
 pub struct Convert {
-    /// Files of the chat log, in their order; - for standard input
+    /// Files of the chat log, in order; - for standard input
     ///
-    /// Without any: the file that the configuration names, after those beside it that are full.
+    /// Without any: the file that the configuration names, after the full files beside it.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The configuration that names the chat log; without it, the same places as `run`
+    /// The configuration that names the chat log; without it, it is found as for `run`
     #[arg(short, long, value_name = "FILE", conflicts_with = "files")]
     config: Option<PathBuf>,
-    /// What to make of it
+    /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// Only requests since then: a day (UTC) as in 2026-11-01, a time as in 2026-11-01T08:00:00Z, or
-    /// how long ago, as in 24h or 7d
+    /// Only requests since WHEN: a day (UTC) as in 2026-11-01, a time as in 2026-11-01T08:00:00Z, or a
+    /// duration before now, as in 24h or 7d
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<Timestamp>,
     /// Only requests of this tenant
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
-    /// Only requests for this model, by the name that the client asked for
+    /// Only requests for this model, by the name in the client's request
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Write there instead of to standard output; only you may read it
+    /// Write to FILE instead of to standard output; only its owner may read it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// One array of all lines
+    /// One array of the lines
     Json,
-    /// The lines as they are, one each
+    /// The lines as they are
     Jsonl,
-    /// A line of messages and tools for each chat that is whole and went well
+    /// A line of messages and tools for each complete chat with status 200
     OpenaiFinetune,
 }
 
@@ -93,19 +93,20 @@ impl Convert {
             Format::OpenaiFinetune => chatlog::convert::Format::Examples,
         };
         let converter = Converter::new(format, filter, BufWriter::new(out));
-        let (are_all_read, tally) = match convert(converter, &files) {
+        let (are_all_read, summary) = match convert(converter, &files) {
             Ok(done) => done,
-            // A reader that has gone away, as `head` does, is no reason to fail.
+            // A reader that closes early, as `head` does, is not a failure.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Err(e) => return fail(&format!("cannot write what was converted: {e}")),
+            Err(e) => return fail(&format!("the output cannot be written: {e}")),
         };
-        if tally.unfit > 0 {
-            let StreamUsage { written, unfit, .. } = tally;
-            say_error(&format!(
-                "examples: {written}; lines that are none: {unfit} (no chat, not whole, or not with status 200)"
+        if summary.unfit > 0 {
+            let Summary { written, unfit, .. } = summary;
+            print_error(&format!(
+                "examples: {written}; lines that make no example: {unfit} (another endpoint, not complete, \
+                 or a status other than 200)"
             ));
         }
-        match (are_all_read, tally.broken) {
+        match (are_all_read, summary.invalid) {
             (false, _) => ExitCode::from(EXIT_FAILED),
             (true, 0) => ExitCode::SUCCESS,
             (true, _) => ExitCode::from(EXIT_DATA),
@@ -119,7 +120,7 @@ impl Convert {
         let source = Source::find(self.config.clone(), variables);
         let config = Config::load(&source, variables).map_err(|problems| refuse(&problems))?;
         let Some(log) = config.chat_log else {
-            say_error(&format!(
+            print_error(&format!(
                 "{source} has no chat_log: name the files to convert"
             ));
             return Err(ExitCode::from(EXIT_CONFIG));
@@ -135,35 +136,36 @@ impl Convert {
     }
 }
 
-/// Converts what can be read; whether everything could, and what it came to.
+/// Converts what can be read. Returns whether all files could be read, and the numbers of lines.
 fn convert<W: Write>(
     mut converter: Converter<W>,
     files: &[PathBuf],
-) -> io::Result<(bool, StreamUsage)> {
+) -> io::Result<(bool, Summary)> {
     let mut are_all_read = true;
     for path in files {
         let name = path.display();
-        let tell = |line, fault| say_error(&format!("{name}:{line}: {fault}"));
+        let report = |line, fault| print_error(&format!("{name}:{line}: {fault}"));
         let read = match path.as_os_str() == STDIN {
-            true => converter.read(io::stdin().lock(), tell),
+            true => converter.read(io::stdin().lock(), report),
+            #[allow(clippy::disallowed_methods, reason = "a command serves no requests")]
             false => match File::open(path) {
-                Ok(file) => converter.read(BufReader::new(file), tell),
-                Err(e) => Err(Stopped::Reading(e)),
+                Ok(file) => converter.read(BufReader::new(file), report),
+                Err(e) => Err(ConvertError::Reading(e)),
             },
         };
         match read {
             Ok(()) => {}
-            Err(Stopped::Reading(e)) => {
-                say_error(&format!("{name} cannot be read: {e}"));
+            Err(ConvertError::Reading(e)) => {
+                print_error(&format!("{name} cannot be read: {e}"));
                 are_all_read = false;
             }
-            Err(Stopped::Writing(e)) => return Err(e),
+            Err(ConvertError::Writing(e)) => return Err(e),
         }
     }
     Ok((are_all_read, converter.finish()?))
 }
 
-/// Opens the file to write to, and empties it, unless it is one that is to be read.
+/// Opens and empties the output file. A file that is also an input is refused.
 fn create(path: &Path, inputs: &[PathBuf]) -> io::Result<File> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(false);
@@ -171,7 +173,7 @@ fn create(path: &Path, inputs: &[PathBuf]) -> io::Result<File> {
     let found = file.metadata()?;
     let is_it = |other: Metadata| (other.dev(), other.ino()) == (found.dev(), found.ino());
     if inputs.iter().any(|input| input.metadata().is_ok_and(is_it)) {
-        return Err(io::Error::other("it is one of those that are converted"));
+        return Err(io::Error::other("it is one of the input files"));
     }
     if found.is_file() {
         file.set_permissions(Permissions::from_mode(OUTPUT_MODE))?;
@@ -180,10 +182,10 @@ fn create(path: &Path, inputs: &[PathBuf]) -> io::Result<File> {
     Ok(file)
 }
 
-/// A day, a time, or how long ago.
+/// The time that a day, a time or a duration before now means.
 fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
-        let time = SystemTime::now().checked_sub(ago);
+        let time = clock::now().checked_sub(ago);
         let time = time.and_then(|time| Timestamp::try_from(time).ok());
         return time.ok_or_else(|| "that is too long ago".to_owned());
     }
@@ -196,7 +198,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
 }
 
 fn fail(message: &str) -> ExitCode {
-    say_error(&format!("tollgate: {message}"));
+    print_error(&format!("tollgate: {message}"));
     ExitCode::from(EXIT_FAILED)
 }
 
@@ -205,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_a_time_and_a_duration_tell_since_when() {
+    fn a_day_a_time_and_a_duration_are_start_times() {
         let time = |text: &str| since(text).unwrap().to_string();
         assert_eq!(time("2026-11-01"), "2026-11-01T00:00:00Z");
         assert_eq!(time("2026-11-01T08:00:00.5Z"), "2026-11-01T08:00:00.5Z");

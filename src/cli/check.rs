@@ -1,8 +1,8 @@
 //! What `tollgate check` prints: the configuration as it was understood.
 //!
-//! Owns the tables, and the frame of the document that goes before them where none is written. Keys
-//! are masked and shown by the fingerprints that stand in logs. Does not handle how a request goes:
-//! `route` does. Cannot fail.
+//! Owns the tables. Where the environment stands in for a file, that file is printed first. Keys are
+//! masked, with the fingerprints that logs show. Does not handle the targets of one request (see
+//! `route`). Cannot fail.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ pub fn describe(source: &Source, config: &Config) -> String {
     for table in [
         listeners,
         upstreams(config),
-        conduct(config),
+        policies(config),
         models(config),
         routes(config),
         tenants(config),
         chat_log(config),
     ] {
-        // A table of nothing but its head would say nothing.
+        // A table without rows is not printed.
         if table.len() > 1 {
             text.push_str(&align(&table));
             text.push('\n');
@@ -51,11 +51,11 @@ pub fn describe(source: &Source, config: &Config) -> String {
     text.trim_end().to_owned()
 }
 
-/// What can be saved as a file: all of it is YAML, the line of dashes too.
+/// The environment as a file. All of it is YAML, the line of dashes too.
 fn file(quick_start: &QuickStart) -> String {
     format!(
-        "# The environment amounts to this file. To go on from there, save it as tollgate.yaml, down to\n\
-         # the line of dashes. It holds no key: they stay in their variables.\n\n\
+        "# The environment means the same as this file. To use a file instead, save it as tollgate.yaml,\n\
+         # down to the line of dashes. It holds no key: keys stay in their variables.\n\n\
          {}\n# ---------------------------- end of tollgate.yaml ----------------------------\n\n",
         quick_start.document()
     )
@@ -106,8 +106,8 @@ fn describe_keys(upstream: &Upstream) -> String {
     }
 }
 
-/// How upstreams are asked.
-fn conduct(config: &Config) -> Vec<Vec<String>> {
+/// Balancing, health checks and timeouts of upstreams.
+fn policies(config: &Config) -> Vec<Vec<String>> {
     let mut table = vec![row(&[
         "UPSTREAM",
         "BALANCE",
@@ -159,7 +159,7 @@ fn health_check(check: &HealthCheck) -> String {
         }
     };
     format!(
-        "{what}, every {}, out after {}, back after {}",
+        "{what}, every {}, unhealthy after {}, healthy after {}",
         time(check.interval),
         check.unhealthy_after,
         check.healthy_after
@@ -174,7 +174,7 @@ fn models(config: &Config) -> Vec<Vec<String>> {
     let mut table = vec![row(&[
         "MODEL",
         "TARGET",
-        "ASKED FOR",
+        "SENT MODEL",
         "PRIORITY",
         "WEIGHT",
         "FALLBACK",
@@ -208,7 +208,7 @@ fn models(config: &Config) -> Vec<Vec<String>> {
     table
 }
 
-/// Behind a prefix nothing is added to a URL, where the API's own paths may stand elsewhere.
+/// A route's URL is the server's own: the base path of the dialect is not added.
 fn routes(config: &Config) -> Vec<Vec<String>> {
     let mut table = vec![row(&["ROUTE", "UPSTREAM", "FORWARDED TO"])];
     for route in &config.routes {
@@ -226,7 +226,7 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
     let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS", "PASSTHROUGH"])];
     if config.tenants.is_empty() {
         table.push(row(&[
-            "anybody on this machine",
+            "every client on this machine",
             "none",
             "all",
             home(of_server, config.server.strict),

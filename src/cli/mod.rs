@@ -1,8 +1,9 @@
 //! The command line: what each command reads, prints and exits with.
 //!
-//! Owns flags, exit codes and the words of the demo; `check` prints the tables and `route` the way of
-//! one request, `chats` reads the chat log. Everything that a person reads goes to stdout, problems,
-//! warnings and logs to stderr.
+//! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
+//! one request, and `chats` converts the chat log. Results go to stdout; problems, warnings and logs go
+//! to stderr. Does not handle the configuration's mistakes (see `config`) or the process (see
+//! `server`). Fails with an exit code and a message on stderr.
 
 mod chats;
 mod check;
@@ -20,11 +21,11 @@ use crate::config::{Config, Problems, Source, Variables};
 use crate::observe::logging;
 use crate::server::{self, Listening};
 
-/// The configuration is wrong (`EX_USAGE`).
+/// The configuration is invalid (`EX_USAGE`).
 const EXIT_CONFIG: u8 = 64;
-/// The configuration is right, and the process could not start.
+/// The configuration is valid, and the process could not start.
 const EXIT_START: u8 = 1;
-/// The configuration is right, and the request that was asked about would be refused.
+/// The configuration is valid, and the request that `--model` describes would be refused.
 const EXIT_REFUSED: u8 = 1;
 
 /// A gateway for the OpenAI API.
@@ -41,50 +42,51 @@ enum Command {
     Run {
         /// The configuration file
         ///
-        /// Without it: what CONFIG_PATH names, ./tollgate.yaml, /etc/tollgate/tollgate.yaml, and
-        /// last the environment: OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or
-        /// UPSTREAM_API_URL, FORWARD_KEY, PORT, ADMIN, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with
-        /// EXTRA_ROUTE_PREFIX. `tollgate check` prints the file that they amount to.
+        /// Without it, the first of these that exists: the file in CONFIG_PATH, ./tollgate.yaml,
+        /// /etc/tollgate/tollgate.yaml, the environment. The environment's variables are
+        /// OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or UPSTREAM_API_URL, FORWARD_KEY, PORT,
+        /// ADMIN, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with EXTRA_ROUTE_PREFIX.
+        /// `tollgate check` prints them as a file.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
-        /// The same
+        /// The configuration file, as an option
         #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
         /// A file of variables, in the form of systemd's EnvironmentFile
         ///
-        /// They go before the variables of the process.
+        /// Its variables win over those of the process.
         #[arg(long, value_name = "FILE")]
         env_file: Option<PathBuf>,
-        /// Listen on this port instead of the first listener's own; 0 takes any free one
+        /// The port of the first client listener, instead of the configured one; 0 for any free port
         #[arg(long, value_name = "N")]
         port: Option<u16>,
-        /// Serve a built-in provider, with no configuration at all
+        /// Serve a built-in provider, without a configuration
         #[arg(long, conflicts_with_all = ["file", "config"])]
         demo: bool,
     },
-    /// Check the configuration and print what it amounts to
+    /// Check the configuration and print it as it is understood
     Check {
-        /// The configuration file; without it, the same places as `run`
+        /// The configuration file; without it, it is found as for `run`
         ///
-        /// If that is the environment, the file that it amounts to is printed first.
+        /// If it is the environment, it is printed as a file first.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
-        /// The same
+        /// The configuration file, as an option
         #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
         /// A file of variables, in the form of systemd's EnvironmentFile
         ///
-        /// They go before the variables of the process.
+        /// Its variables win over those of the process.
         #[arg(long, value_name = "FILE")]
         env_file: Option<PathBuf>,
-        /// Print the way that a request for this model would take, and why
+        /// Print the targets that a request for this model would try, and why
         #[arg(long, value_name = "NAME")]
         model: Option<String>,
-        /// The tenant whose request it is
+        /// The tenant that sends the request
         #[arg(long, value_name = "ID", requires = "model")]
         tenant: Option<String>,
     },
-    /// Work with what the chat log has written
+    /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
         command: Chats,
@@ -93,7 +95,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Chats {
-    /// Turn the chat log into one JSON array, or a file to tune a model with
+    /// Convert the chat log to a JSON array, JSON lines, or a file for fine-tuning
     Convert(chats::Convert),
 }
 
@@ -104,7 +106,7 @@ pub fn main() -> ExitCode {
     let variables = match Variables::read(arguments.command.env_file()) {
         Ok(variables) => variables,
         Err(message) => {
-            say_error(&message);
+            print_error(&message);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
@@ -142,7 +144,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    /// The file of variables that was named.
+    /// The file of variables, if one is named.
     fn env_file(&self) -> Option<&Path> {
         match self {
             Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
@@ -153,22 +155,22 @@ impl Command {
 
 fn check(source: &Source, config: &Config, model: Option<&str>, tenant: Option<&str>) -> ExitCode {
     for warning in &config.warnings {
-        say_error(&warning.to_string());
+        print_error(&warning.to_string());
     }
     let Some(model) = model else {
-        say(&check::describe(source, config));
+        print(&check::describe(source, config));
         return ExitCode::SUCCESS;
     };
     match route::describe(config, model, tenant) {
         Ok(route) => {
-            say(&route.text);
+            print(&route.text);
             match route.is_served {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::from(EXIT_REFUSED),
             }
         }
         Err(message) => {
-            say_error(&message);
+            print_error(&message);
             ExitCode::from(EXIT_CONFIG)
         }
     }
@@ -197,36 +199,38 @@ fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
         log::warn!("{warning}");
     }
     if config.tenants.is_empty() {
-        log::warn!("no client keys are configured: anybody on this machine may call, nobody else");
+        log::warn!(
+            "no client keys are configured: every client on this machine is served, and no other"
+        );
     }
     let outcome = server::run(&config, |listening| {
         if is_demo {
-            say(&demo_banner(listening));
+            print(&demo_banner(listening));
         }
     });
-    // The log is written by a thread of its own: what it still has comes before the last word.
+    // A thread of its own writes the log: its last lines come before the message below.
     drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // TextSample even where the log is turned off.
-            say_error(&format!("tollgate: {e}"));
+            // Printed even where the log is off.
+            print_error(&format!("tollgate: {e}"));
             ExitCode::from(EXIT_START)
         }
     }
 }
 
 fn refuse(problems: &Problems) -> ExitCode {
-    say_error(problems.to_string().trim_end());
+    print_error(problems.to_string().trim_end());
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn say(text: &str) {
-    // A reader that has gone away, as `head` does, is no reason to fail.
+fn print(text: &str) {
+    // A reader that closes early, as `head` does, is not a failure.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn say_error(text: &str) {
+fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -253,8 +257,8 @@ fn demo_banner(listening: &Listening) -> String {
          {admin}\n\
          Watch an answer stream:\n{}\
          Get one whole:\n{}\
-         Ask as the newer API does:\n{}\
-         See how an upstream that breaks in the middle is reported:\n{}\
+         Ask through the Responses API:\n{}\
+         See how an upstream that breaks within an answer is reported:\n{}\
          \nAny OpenAI client works with OPENAI_BASE_URL={url}/v1 and OPENAI_API_KEY=tollgate-demo-key.\n\
          Ctrl-C stops it. For your own providers, see conf/tollgate.yaml.\n",
         curl(

@@ -1,9 +1,9 @@
-//! What `tollgate check --model` prints: the way that a request would take, and why.
+//! What `tollgate check --model` prints: the targets that a request would try, and why.
 //!
-//! Owns its words. The way itself is planned by the gateway's own plan, on a snapshot in which every
-//! server is up and every key can be used. Targets of one priority take turns, so they are shown by
-//! weight. Does not handle what is known of servers and keys at work: `/status` tells. Looks up no
-//! name and connects to nothing. Fails for a tenant that the configuration does not have.
+//! Owns the text. The gateway's own plan chooses the targets, on a snapshot in which every server is
+//! healthy and every key is ready. Targets of one priority share the requests, so they are shown by
+//! weight. It resolves no name and connects to nothing. Does not handle the states of servers and keys
+//! in a running gateway (see `admin::status`). Fails for a tenant that the configuration lacks.
 
 use super::table::{align, row};
 use crate::config::{Config, ModelRule, nearest};
@@ -15,30 +15,30 @@ use crate::runtime::{Rule, Runtime};
 use crate::tenants::Tenant;
 use crate::upstreams::Registry;
 
-/// The way of one request.
+/// The route of one request.
 pub struct Route {
-    /// What is printed.
+    /// The text to print.
     pub text: String,
     /// Whether the request would be served.
     pub is_served: bool,
 }
 
-/// A target that may be asked, and when it is.
+/// A target that may be asked, and when.
 struct Step<'r> {
-    /// The position of the fallback that leads to it; `None` for the model that was asked for.
+    /// The position of its fallback; `None` for a target of the requested model.
     fallback: Option<usize>,
     name: Option<&'r str>,
     target: &'r Target,
     upstream: &'r str,
     asked_for: Option<&'r str>,
-    /// The failures of others that lead to it.
+    /// The failures after which it is asked.
     on: Vec<Reason>,
 }
 
-/// Describes the way of a request for `model`, of the tenant with this id or of any.
+/// Describes the route of a request for `model`, of the tenant with this id or of any.
 ///
 /// # Errors
-/// No tenant has the id: text for the operator.
+/// No tenant has the id. The text is for the operator.
 pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Route, String> {
     let runtime = snapshot(config)?;
     let any = Tenant::anonymous();
@@ -67,9 +67,9 @@ pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Ro
         let described = format!("{}, models[{position}] in line {line}: {how}", rule.label);
         facts.push(row(&["rule", &described]));
     }
-    let others = passed_over(config, rule, model);
+    let others = overridden(config, rule, model);
     if !others.is_empty() {
-        facts.push(row(&["weaker", &others.join(", ")]));
+        facts.push(row(&["overrides", &others.join(", ")]));
     }
     Ok(Route {
         text: format!("{}\n{}", align(&facts), describe_steps(&runtime, rule)),
@@ -77,8 +77,8 @@ pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Ro
     })
 }
 
-/// A snapshot in which every server has an address: a plan passes over one that has none. No
-/// address is connected to, so each is one that takes no look-up.
+/// A snapshot in which every server has an address, as a plan skips a server without one. Nothing is
+/// connected to, so each gets an address that needs no look-up.
 fn snapshot(config: &Config) -> Result<Runtime, String> {
     let mut config = config.clone();
     let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
@@ -88,7 +88,7 @@ fn snapshot(config: &Config) -> Result<Runtime, String> {
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| format!("the way cannot be planned: {e}"))?;
+        .map_err(|e| format!("the route cannot be planned: {e}"))?;
     tokio.block_on(runtime.resolve_names());
     Ok(runtime)
 }
@@ -105,7 +105,7 @@ fn unknown_tenant(id: &str, config: &Config) -> String {
 
 fn describe_tenant(config: &Config, model: &str, tenant: Option<&str>) -> String {
     if config.tenants.is_empty() {
-        return "any caller on this machine, for any model".to_owned();
+        return "every client on this machine may ask for any model".to_owned();
     }
     let listed = |t: &crate::config::Tenant| {
         let names = t.models.as_ref()?.iter();
@@ -115,7 +115,7 @@ fn describe_tenant(config: &Config, model: &str, tenant: Option<&str>) -> String
         let mut tenants = config.tenants.iter();
         let found = tenants.find(|t| t.id.value == id);
         return match found.and_then(listed) {
-            Some(names) => format!("{id} may ask for {}; for nothing else", names.join(", ")),
+            Some(names) => format!("{id} may ask for {} only", names.join(", ")),
             None => format!("{id} may ask for any model"),
         };
     }
@@ -152,8 +152,8 @@ fn how(matcher: &Matcher) -> &'static str {
     }
 }
 
-/// The rules that would serve the model if the one that does were not there.
-fn passed_over(config: &Config, rule: &Rule, model: &str) -> Vec<String> {
+/// The other rules that match the model. The rule that serves it overrides them.
+fn overridden(config: &Config, rule: &Rule, model: &str) -> Vec<String> {
     let meets = |r: &&ModelRule| r.matcher.value.meets(model);
     let labels = config.models.iter().filter(meets);
     let labels = labels.map(|r| r.matcher.value.label());
@@ -168,7 +168,7 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
     let mut table = vec![row(&[
         "ORDER",
         "UPSTREAM",
-        "ASKED FOR",
+        "SENT MODEL",
         "PRIORITY",
         "WEIGHT",
         "FALLBACK",
@@ -202,16 +202,16 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
         ]);
     }
     let rest = match steps.len() {
-        1 => "Nothing else is asked, whatever fails.".to_owned(),
+        1 => "No other target is asked after a failure.".to_owned(),
         _ => format!(
-            "A failure here is one of {}. After any that is not named nothing else is asked.",
+            "Failures here are {}. After any other failure no other target is asked.",
             names(&failures)
         ),
     };
     format!("{}\n{rest}", align(&table))
 }
 
-/// Every target that some failure leads to, in order.
+/// Every target that is asked first or after some failure, in order.
 fn steps<'r>(runtime: &'r Runtime, rule: &'r Rule) -> Vec<Step<'r>> {
     let mut steps: Vec<Step<'r>> = Vec::new();
     for why in Reason::ALL.iter().copied() {

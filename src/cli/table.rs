@@ -1,6 +1,6 @@
 //! Tables for people to read.
 //!
-//! Owns how columns line up. Does not handle what is in them: `check` and `route` do. Cannot fail.
+//! Owns the alignment of columns. Does not handle their content (see `check` and `route`). Cannot fail.
 
 /// Text as the cells of a row.
 pub fn row(cells: &[&str]) -> Vec<String> {

@@ -1,20 +1,21 @@
 //! The `chat_log` section: where conversations are written down, how much of them, for how long.
 //!
-//! Owns its keys, defaults and bounds. Refuses to know how a line looks and how files are rotated.
+//! Owns its keys, defaults and bounds. Does not handle what a line has or how files are rotated (see
+//! `chatlog`). A value out of bounds is reported with its place.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Located, Node};
 
-/// The smallest and the largest bound on a line that may be set: what is never left out of a line
-/// fits into the one, and `tollgate chats` reads lines of the other.
+/// The smallest and the largest bound on a line. What a line must have fits into the smallest;
+/// `tollgate chats` reads lines up to the largest.
 pub const LINE_BYTES: (usize, usize) = (8 << 10, 64 << 20);
-/// No file may be kept smaller: each is looked at whenever one is made.
+/// Files may not be smaller: each is looked at whenever one is created.
 const LEAST_FILE_BYTES: usize = 64 << 10;
 /// Age is looked at once an hour.
 const LEAST_AGE: Duration = Duration::from_secs(3600);
-/// As many files can be kept.
+/// The most files that can be kept.
 const MOST_FILES: u64 = 100_000;
 
 /// The `chat_log` section.

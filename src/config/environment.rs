@@ -40,7 +40,7 @@ tenants:
   - { id: demo, keys: [tollgate-demo-key] }
 "#;
 
-/// Reads what the variables amount to.
+/// Reads the variables.
 ///
 /// # Errors
 /// Every mistake in them, or that they name no provider at all.
@@ -73,20 +73,17 @@ struct Reader<'a> {
 /// A variable that may hold several values.
 struct List<'a> {
     name: &'static str,
-    /// What stands between the commas, trimmed; some may be empty, not all.
-    places: Vec<&'a str>,
+    /// The texts between the commas, trimmed. Some may be empty, not all.
+    texts: Vec<&'a str>,
 }
 
 impl<'a> List<'a> {
     fn entries(&self) -> impl Iterator<Item = &'a str> {
-        self.places
-            .iter()
-            .copied()
-            .filter(|place| !place.is_empty())
+        self.texts.iter().copied().filter(|text| !text.is_empty())
     }
 
     fn is_single(&self) -> bool {
-        self.places.len() == 1
+        self.texts.len() == 1
     }
 }
 
@@ -99,14 +96,11 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         self.check_keys(client_keys.as_ref(), |key| match tenants::parse_key(key)? {
             hash if seen.insert(hash) => Ok(()),
-            _ => Err((
-                "the key stands in an earlier place as well",
-                "write each key once",
-            )),
+            _ => Err(("the key is in the list already", "write each key once")),
         });
         self.check_urls(base_urls.as_ref());
-        // A provider that we have no key for gets the client's own, unless the client's is one of
-        // ours: that is no other's business.
+        // A provider without a key gets the client's own, unless clients have keys of the gateway:
+        // those must not reach a provider.
         let unkeyed = match client_keys {
             Some(_) => Credential::None,
             None => Credential::Client,
@@ -130,12 +124,12 @@ impl<'a> Reader<'a> {
         unkeyed: &Credential,
     ) -> Vec<Account> {
         match (keys, urls) {
-            // Each key has its own URL: sent to all, one provider would get another's key.
+            // Each key belongs to one URL: another provider must not get it.
             (Some(keys), Some(urls)) if !keys.is_single() && !urls.is_single() => {
-                let hint = "give each URL the key in its place, or all URLs one key, or write a \
-                            file";
+                let hint = "give one key for each URL, in the same order, or one key for all \
+                            URLs, or write a file";
                 self.check_pairs(&keys, &urls, hint);
-                let keys = (0..).map(|place| format!("{}[{place}]", keys.name));
+                let keys = (0..).map(|position| format!("{}[{position}]", keys.name));
                 let pairs = urls.entries().zip(keys);
                 pairs
                     .map(|(url, key)| account([url], Credential::Variable(key)))
@@ -156,8 +150,13 @@ impl<'a> Reader<'a> {
         let (urls, prefixes) = (self.list(EXTRA_URLS), self.list(EXTRA_PREFIXES));
         self.check_urls(urls.as_ref());
         self.check(prefixes.as_ref(), |prefix| {
-            let goes_on = prefix.bytes().any(|byte| byte != b'/');
-            (!goes_on).then(|| ("a prefix goes on after its /".to_owned(), "as in /gemini"))
+            let has_name = prefix.bytes().any(|byte| byte != b'/');
+            (!has_name).then(|| {
+                (
+                    "a prefix needs a name after its /".to_owned(),
+                    "as in /gemini",
+                )
+            })
         });
         let (urls, prefixes) = match (urls, prefixes) {
             (Some(urls), Some(prefixes)) => (urls, prefixes),
@@ -169,11 +168,15 @@ impl<'a> Reader<'a> {
                 };
                 let hint =
                     "as in EXTRA_BASE_URL=http://10.0.0.9:8000 with EXTRA_ROUTE_PREFIX=/nine";
-                self.report(name, format!("{missing} must be set with it"), hint);
+                self.report(name, format!("{missing} must be set, too"), hint);
                 return Vec::new();
             }
         };
-        self.check_pairs(&urls, &prefixes, "give each URL the prefix in its place");
+        self.check_pairs(
+            &urls,
+            &prefixes,
+            "give one prefix for each URL, in the same order",
+        );
         let prefixes = prefixes.entries().map(with_slash);
         let urls = urls.entries().map(|url| account([url], keys.clone()));
         prefixes.zip(urls).collect()
@@ -246,15 +249,11 @@ impl<'a> Reader<'a> {
     fn list(&mut self, name: &'static str) -> Option<List<'a>> {
         let text = self.variables.get(name)?;
         if pieces(text).next().is_none() {
-            self.report(
-                name,
-                "there is nothing in it but commas and spaces",
-                "unset it",
-            );
+            self.report(name, "it holds only commas and spaces", "unset it");
             return None;
         }
-        let places = text.split(',').map(str::trim).collect();
-        Some(List { name, places })
+        let texts = text.split(',').map(str::trim).collect();
+        Some(List { name, texts })
     }
 
     /// The list in a variable that has two names.
@@ -262,12 +261,8 @@ impl<'a> Reader<'a> {
         match (self.list(name), self.list(other)) {
             (Some(list), Some(second)) => {
                 if !list.entries().eq(second.entries()) {
-                    let message = format!("{other} is set as well, to something else");
-                    self.report(
-                        name,
-                        message,
-                        "they are two names for one thing: keep one of them",
-                    );
+                    let message = format!("{other} is set, too, to another value");
+                    self.report(name, message, "both names mean the same: keep one of them");
                 }
                 Some(list)
             }
@@ -275,18 +270,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes what is wrong with each entry of a list.
+    /// Reports the fault of each entry of a list.
     fn check(
         &mut self,
         list: Option<&List<'_>>,
         mut fault: impl FnMut(&str) -> Option<(String, &'static str)>,
     ) {
         let Some(list) = list else { return };
-        let places = list.places.iter().enumerate();
-        for (place, entry) in places.filter(|(_, entry)| !entry.is_empty()) {
+        let entries = list.texts.iter().enumerate();
+        for (position, entry) in entries.filter(|(_, entry)| !entry.is_empty()) {
             let name = match list.is_single() {
                 true => list.name.to_owned(),
-                false => format!("{}[{place}]", list.name),
+                false => format!("{}[{position}]", list.name),
             };
             if let Some((message, hint)) = fault(entry) {
                 self.report(&name, message, hint);
@@ -312,15 +307,15 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Sees that each place of two lists has something in it, and its partner in the other.
+    /// Reports empty entries of two lists, and lists of different lengths.
     fn check_pairs(&mut self, one: &List<'_>, other: &List<'_>, hint: &str) {
         for list in [one, other] {
-            if list.places.contains(&"") {
-                let message = "one of its places is empty: look for a comma too many";
+            if list.texts.contains(&"") {
+                let message = "one of its entries is empty: look for an extra comma";
                 self.report(list.name, message, hint);
             }
         }
-        let (here, there) = (one.places.len(), other.places.len());
+        let (here, there) = (one.texts.len(), other.texts.len());
         if here != there {
             let message = format!("it has {here} entries, but {} has {there}", other.name);
             self.report(one.name, message, hint);
@@ -348,7 +343,7 @@ fn account<'t>(urls: impl IntoIterator<Item = &'t str>, keys: Credential) -> Acc
     Account { urls, keys }
 }
 
-/// A prefix begins with a slash, whether or not it is written.
+/// A prefix with its slash, which may be missing in the variable.
 fn with_slash(prefix: &str) -> String {
     match prefix.starts_with('/') {
         true => prefix.to_owned(),

@@ -1,8 +1,8 @@
 //! A file of variables, as systemd reads the `EnvironmentFile` of a unit.
 //!
 //! Owns its form, which is systemd's and not that of `.env`: nothing expands in a value, `#` within
-//! one is a part of it, and a line without `=` is passed over. So a check of the file sees the values
-//! that the unit will have. Does not handle which variable goes before which: `expand` does. Cannot
+//! one is a part of it, and a line without `=` is skipped. So a check of the file sees the values
+//! that the unit will have. Does not handle the order of precedence of variables (see `expand`). Cannot
 //! fail.
 
 /// The names and values of a file, in its order.
@@ -46,7 +46,7 @@ fn skip_comment(characters: &mut impl Iterator<Item = char>) {
 /// Quotes count at the beginning of a value, and behind the end of another quote.
 fn value(characters: &mut impl Iterator<Item = char>) -> String {
     let mut value = String::new();
-    // How much of it blanks at the end cannot take away.
+    // The length that trimming of white space must keep.
     let mut kept = 0;
     let mut may_quote = true;
     while let Some(character) = characters.next() {
@@ -61,7 +61,7 @@ fn value(characters: &mut impl Iterator<Item = char>) -> String {
                 kept = value.len();
             }
             blank if blank.is_whitespace() => {
-                // Before a value, and between two quotes, blanks are nothing.
+                // White space before a value, and between two quotes, is skipped.
                 if !may_quote {
                     value.push(blank);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the expansion, the set of variables that it reads, and what a list in a variable is. Works on
 //! values after YAML has been parsed, so no variable can change the shape of the document. `$${`
-//! stands for a literal `${`. Does not handle the form of a unit's file: `environment_file` does.
+//! stands for a literal `${`. Does not handle the form of a unit's file (see `environment_file`).
 //! Fails on a variable that is not set and has no default, and on a `${` without its `}`.
 
 use std::collections::HashMap;
@@ -25,6 +25,10 @@ impl Variables {
     ///
     /// # Errors
     /// `file` cannot be read, or `.env` exists and cannot be read or parsed: text for the operator.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the environment and its files are read here, before anything is served"
+    )]
     pub fn read(file: Option<&Path>) -> Result<Self, String> {
         let mut values = HashMap::new();
         let text = match std::fs::read_to_string(DOT_ENV) {
@@ -58,8 +62,8 @@ impl Variables {
     }
 
     /// What `NAME` or `NAME[n]` stands for: a variable, or the place `n`, counted from 0, of one
-    /// that holds a list. A place that is empty keeps its number and counts as not set: whoever
-    /// names places relies on what stands in which.
+    /// that holds a list. An empty place keeps its number and counts as not set, so that the
+    /// places behind it do not move.
     fn look_up(&self, reference: &str) -> Option<&str> {
         let place = reference.strip_suffix(']').and_then(|r| r.split_once('['));
         let Some((name, place)) = place else {
@@ -99,7 +103,7 @@ pub fn escape(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-/// What stands between the commas of a list, trimmed; empty pieces do not count.
+/// The pieces between the commas of a list, trimmed, without empty ones.
 pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let pieces = text.split(',').map(str::trim);
     pieces.filter(|piece| !piece.is_empty())

@@ -1,10 +1,10 @@
 //! Lists of keys, as upstreams and tenants have them.
 //!
-//! Owns how an entry is taken apart: it may hold several keys, separated by commas, so that one
-//! variable can bring as many as there are; and the warnings of a key that is probably not meant: one
-//! that looks like a variable and is none, or that has characters that keys do not have. Does not
-//! handle what a key must be like: `upstreams` and `tenants` say that. A key is never part of a
-//! message.
+//! Owns how an entry is split: it may have several keys, separated by commas, so that one variable can
+//! bring as many as there are. Owns the warnings of a key that is probably not meant: one that looks
+//! like a variable, or that has characters that keys do not have. Does not handle what a key must be
+//! like (see `upstreams::keys` and `tenants`). What is wrong is reported at the entry; a key is never
+//! part of a message.
 
 use super::document::{Located, Node};
 use super::expand::pieces;
@@ -19,12 +19,12 @@ struct Oddity {
     hint: &'static str,
 }
 
-/// The first kind that a key has is told.
+/// The first kind that a key has is reported.
 const ODDITIES: [Oddity; 4] = [
     Oddity {
         is_one: |c| c == '#',
         called: "a `#`",
-        hint: "take the comment out: within quotes, and in a file of variables, a `#` begins none",
+        hint: "remove the comment: a `#` begins none within quotes, or in a file of variables",
     },
     Oddity {
         is_one: |c| !c.is_ascii(),
@@ -33,8 +33,8 @@ const ODDITIES: [Oddity; 4] = [
     },
     Oddity {
         is_one: |c| c.is_ascii_whitespace(),
-        called: "a blank",
-        hint: "take out what is no part of the key, and separate several keys with commas",
+        called: "white space",
+        hint: "remove what is not part of the key, and separate several keys with commas",
     },
     Oddity {
         is_one: |c| c.is_ascii_control(),
@@ -43,7 +43,7 @@ const ODDITIES: [Oddity; 4] = [
     },
 ];
 
-/// Reads every key of a list; what is wrong with one is noted at its entry.
+/// Reads every key of a list; what is wrong with one is reported at its entry.
 pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<Located<T>> {
     let mut keys = Vec::new();
     for entry in entries {
@@ -51,7 +51,7 @@ pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -
         if pieces(&text).next().is_none() {
             entry.report(
                 "the key is empty",
-                Some("write the key, or take the entry out"),
+                Some("write the key, or remove the entry"),
             );
         }
         for piece in pieces(&text) {
@@ -68,7 +68,7 @@ pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -
     keys
 }
 
-/// Notes a secret that is written as shells have variables, `$NAME`, which stays as it is here.
+/// Warns of a secret in the form of a shell variable, `$NAME`, which is not expanded here.
 pub fn warn_of_bare_variable(text: &str, node: &Node<'_>) {
     let Some(name) = text.strip_prefix('$') else {
         return;
@@ -76,14 +76,14 @@ pub fn warn_of_bare_variable(text: &str, node: &Node<'_>) {
     let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
     if name.starts_with(begins) && name.chars().all(|c| begins(c) || c.is_ascii_digit()) {
         node.warn(
-            "it begins with `$` and has no braces, so it is taken as it stands",
+            "it begins with `$` and has no braces, so it is used as it is written",
             "write ${NAME} for the value of a variable",
         );
     }
 }
 
-/// Notes a key that has a character of which it is improbable that the key has it. The character's
-/// place and kind are told, and nothing of the key.
+/// Warns of a key with a character that is probably not part of it. The message has the character's
+/// position and kind, and nothing of the key.
 fn warn_of_odd_character(key: &str, node: &Node<'_>) {
     let mut oddities = ODDITIES.iter();
     let found = oddities.find_map(|o| Some((o, key.chars().position(o.is_one)?)));

@@ -46,7 +46,7 @@ pub use upstreams::{
 use document::{Context, Node};
 use validate::Unread;
 
-/// One configuration, read and found to be right.
+/// One configuration, read and checked.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Where we listen and how.
@@ -57,9 +57,9 @@ pub struct Config {
     pub models: Vec<ModelRule>,
     /// Forwarded prefixes.
     pub routes: Vec<Route>,
-    /// Tenants; empty when anybody on this machine may call.
+    /// Tenants; empty when every caller on this machine is served.
     pub tenants: Vec<Tenant>,
-    /// Where conversations are written down; `None` when nowhere.
+    /// Where conversations are written; `None` for nowhere.
     pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
     pub quick_start: Option<QuickStart>,
@@ -103,7 +103,7 @@ impl Config {
         }
     }
 
-    /// What is written and has no effect in this release, a line each.
+    /// What has no effect in this release, a line each.
     pub fn not_in_force(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for tenant in self.tenants.iter().filter(|t| t.has_limits) {
@@ -144,7 +144,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
     let unread = Unread {
         upstreams: is_unread(&upstreams, config.upstreams.len()),
         models: is_unread(&models, config.models.len()),
-        // None at all is a way to have it, and so is an empty list.
+        // The section may be missing, and the list may be empty.
         tenants: tenants.is_some_and(|n| !n.is_list() || n.len() != config.tenants.len()),
     };
     Some((config, unread))

@@ -1,24 +1,24 @@
-//! What is wrong with a configuration, in the words that help to mend it.
+//! What is wrong with a configuration, and what to change.
 //!
 //! Owns the forms `FILE:LINE: key.path: message (hint)` and, for what is allowed and probably not
-//! meant, `FILE:LINE: warning: key.path: message (hint)`. Does not handle what is checked: the
-//! section files, `validate` and `warnings` do. Cannot fail.
+//! meant, `FILE:LINE: warning: key.path: message (hint)`. Does not handle what is checked (see
+//! the section files, `validate` and `warnings`). Cannot fail.
 
 use std::fmt;
 
-/// What follows from a problem.
+/// How severe a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// The configuration is taken. The operator is told, because it is probably not what was meant.
+    /// The configuration is used. The operator is told, because it is probably not what was meant.
     Warning,
 }
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What follows from it.
+    /// How severe it is.
     pub severity: Severity,
     /// Where the configuration came from: a file's path, or `environment`.
     pub source: String,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::expand;
 
-/// What is served, and to whom.
+/// The settings that the environment can make.
 #[derive(Clone, Debug)]
 pub struct QuickStart {
     /// The port that clients connect to.
@@ -17,11 +17,11 @@ pub struct QuickStart {
     pub admin: Option<Admin>,
     /// Provider accounts, each of which serves any model; never empty.
     pub providers: Vec<Account>,
-    /// Other services, each with the prefix of its paths.
+    /// Other services, each with its path prefix.
     pub extras: Vec<(String, Account)>,
-    /// The variable that holds the client keys; without one, only this machine is served.
+    /// The variable that holds the client keys. Without one, only this machine is served.
     pub client_keys: Option<&'static str>,
-    /// Whether conversations are written down.
+    /// Whether conversations are logged.
     pub logs_chats: bool,
     /// Variables that are set and have no effect in this version.
     pub not_in_force: Vec<&'static str>,
@@ -41,18 +41,18 @@ pub enum Admin {
 pub struct Account {
     /// Its servers' base URLs; never empty.
     pub urls: Vec<String>,
-    /// What it is asked with.
+    /// The key that requests to it carry.
     pub keys: Credential,
 }
 
 /// Where the key of a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// The variable `NAME`, or its place `NAME[n]`.
+    /// The variable `NAME`, or its entry `NAME[n]`.
     Variable(String),
-    /// The client.
+    /// The client's own is sent on.
     Client,
-    /// Nowhere: none is sent.
+    /// No key is sent.
     None,
 }
 
@@ -80,7 +80,7 @@ impl QuickStart {
             Some(_) => format!("server:\n  listen: [\"0.0.0.0:{port}\"]\n"),
             None => format!(
                 "server:\n  \
-                 # This machine only: any other address needs client keys, under `tenants`.\n  \
+                 # This machine only. Any other address needs client keys, under `tenants`.\n  \
                  listen: [\"127.0.0.1:{port}\"]\n"
             ),
         };
@@ -92,7 +92,7 @@ impl QuickStart {
         // Objects live in the account that made them. With several accounts, which one is a guess.
         if let [_] = self.providers.as_slice() {
             text.push_str(
-                "  # What no rule serves goes there as it is: files, batches, stored answers.\n  \
+                "  # Requests that no rule serves are forwarded as they are: files, batches, stored answers.\n  \
                  passthrough: openai\n",
             );
         }
@@ -102,7 +102,7 @@ impl QuickStart {
     fn upstreams(&self) -> String {
         let mut text = "upstreams:\n".to_owned();
         if self.providers.len() > 1 {
-            text.push_str("  # Each key goes to the URL in its place, and to no other.\n");
+            text.push_str("  # Each key is sent only to the URL at the same position.\n");
         }
         let extras = self.extras.iter().map(|(_, account)| account);
         let accounts = self.providers.iter().chain(extras);
@@ -119,7 +119,7 @@ impl QuickStart {
 
     fn models(&self) -> String {
         let mut text = "models:\n  \
-             # Any model, by the name that the client asks for.\n  \
+             # Any model, under the name in the client's request.\n  \
              - match: \"*\"\n    targets:\n"
             .to_owned();
         for name in self.provider_names() {
@@ -145,7 +145,7 @@ impl QuickStart {
     }
 
     fn chat_log(&self) -> Option<String> {
-        let text = "chat_log:\n  # What clients ask, and what they are answered: only we may read it.\n  \
+        let text = "chat_log:\n  # Requests and answers. Only the user that runs the gateway may read the file.\n  \
              path: ./chats.jsonl\n";
         self.logs_chats.then(|| text.to_owned())
     }
@@ -176,7 +176,7 @@ impl Account {
                 "    keys: passthrough   # the client's own key is sent on\n".to_owned()
             }
             Credential::None => {
-                "    keys: []   # none is sent; if the provider asks for one, name it here\n"
+                "    keys: []   # no key is sent; if the provider needs one, name it here\n"
                     .to_owned()
             }
         });
@@ -217,9 +217,9 @@ mod tests {
             not_in_force: Vec::new(),
         };
         let expected = r#"server:
-  # This machine only: any other address needs client keys, under `tenants`.
+  # This machine only. Any other address needs client keys, under `tenants`.
   listen: ["127.0.0.1:8080"]
-  # What no rule serves goes there as it is: files, batches, stored answers.
+  # Requests that no rule serves are forwarded as they are: files, batches, stored answers.
   passthrough: openai
 
 upstreams:
@@ -228,7 +228,7 @@ upstreams:
     keys: passthrough   # the client's own key is sent on
 
 models:
-  # Any model, by the name that the client asks for.
+  # Any model, under the name in the client's request.
   - match: "*"
     targets:
       - { upstream: openai }
@@ -256,7 +256,7 @@ models:
   admin: "127.0.0.1:9465"
 
 upstreams:
-  # Each key goes to the URL in its place, and to no other.
+  # Each key is sent only to the URL at the same position.
   openai-1:
     base_url: "https://a.example/v1"
     keys: ["${OPENAI_KEYS[0]}"]
@@ -267,10 +267,10 @@ upstreams:
     keys: ["${OPENAI_KEYS[1]}"]
   extra:
     base_url: "http://d"
-    keys: []   # none is sent; if the provider asks for one, name it here
+    keys: []   # no key is sent; if the provider needs one, name it here
 
 models:
-  # Any model, by the name that the client asks for.
+  # Any model, under the name in the client's request.
   - match: "*"
     targets:
       - { upstream: openai-1 }
@@ -284,7 +284,7 @@ tenants:
     keys: ["${FORWARD_KEY}"]
 
 chat_log:
-  # What clients ask, and what they are answered: only we may read it.
+  # Requests and answers. Only the user that runs the gateway may read the file.
   path: ./chats.jsonl
 "#;
         assert_eq!(quick_start.document(), expected);

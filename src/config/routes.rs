@@ -1,7 +1,7 @@
 //! The `routes` section: other services, forwarded by path prefix.
 //!
-//! Owns its keys, and which prefixes are free to be used. Refuses to know how a request is
-//! forwarded.
+//! Owns its keys, and which prefixes may be used. Does not handle how a request is forwarded (see
+//! `gateway::tunnel`). What cannot be read is reported with its place.
 
 use super::document::{Located, Node};
 
@@ -54,7 +54,7 @@ fn check_prefix(prefix: &str, node: &Node<'_>) {
     }
     if segments.next().is_some_and(|first| OURS.contains(&first)) {
         node.report(
-            format!("`{prefix}` is taken by the gateway itself"),
+            format!("`{prefix}` is a path of the gateway itself"),
             Some("as in prefix: /gemini"),
         );
     }

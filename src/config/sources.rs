@@ -50,7 +50,7 @@ impl Source {
         file.map_or(Self::Environment, Self::File)
     }
 
-    /// The text of the configuration, and what it was made from if nobody wrote it.
+    /// The text of the configuration, and what it was made from where there is no file.
     pub(super) fn read(
         &self,
         variables: &Variables,
@@ -77,11 +77,15 @@ impl Source {
 }
 
 /// The text of a file; else what is wrong with it, and what to do about it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a configuration is read before anything is served by it"
+)]
 fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
     let unreadable = |e: std::io::Error| {
         let hint = match e.kind() {
             ErrorKind::NotFound => "name another file with -c",
-            ErrorKind::PermissionDenied => "let the user read it that Tollgate runs as",
+            ErrorKind::PermissionDenied => "give read permission to the user that runs Tollgate",
             _ => "name a file that holds YAML",
         };
         (format!("cannot be read: {e}"), hint)

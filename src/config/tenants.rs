@@ -1,7 +1,8 @@
-//! The `tenants` section: whom client keys belong to, and what they may ask for.
+//! The `tenants` section: the owners of client keys, and what they may ask for.
 //!
-//! Owns its keys. `limits` and `quota` are read and checked here; they come into force with the
-//! release that brings the ledger, and until then a configuration that has them says so at start.
+//! Owns its keys. `limits` and `quota` are read and checked here; they take effect with the release
+//! that brings the ledger, and until then a configuration that has them is reported at the start. Does
+//! not handle what a tenant is at run time (see `tenants`). What cannot be read is reported with its place.
 
 use super::Config;
 use super::document::{Located, Node, is_plain_name};
@@ -19,9 +20,9 @@ pub struct Tenant {
     pub keys: Vec<Located<KeyHash>>,
     /// Names that it may ask for, `*` standing for any rest; `None` for all.
     pub models: Option<Vec<Located<String>>>,
-    /// Its own way for requests that no rule serves; `None` for the server's.
+    /// Where its requests go that no rule serves; `None` for what the server says.
     pub passthrough: Option<Passthrough>,
-    /// What it may ask of its home; where it says nothing, what the server says.
+    /// What it may ask of its home; what it has no key for is what the server says.
     pub allowances: Allowances,
     /// Whether its requests may name nothing but their model; `None` for what the server says.
     pub strict: Option<bool>,
@@ -100,7 +101,7 @@ fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
 /// Takes a client key, or the `sha256:` of one, as its hash.
 ///
 /// # Errors
-/// No client could present it, or the hash is none.
+/// No client could send it, or it is not a hash.
 pub fn parse_key(key: &str) -> Result<KeyHash, key_list::Fault> {
     match key.strip_prefix("sha256:") {
         Some(hex) => KeyHash::from_hex(hex).ok_or((

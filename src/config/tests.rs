@@ -72,7 +72,7 @@ fn a_certificate_that_cannot_be_used_is_told() {
     assert_problem(
         DESIGN,
         "server.listen[1].tls.cert: cannot read /etc/tollgate/tls/fullchain.pem: No such file or \
-         directory (os error 2) (name a file that the user can read that Tollgate runs as)",
+         directory (os error 2) (name a file, and give read permission to the user that runs Tollgate)",
     );
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let other = other.to_str().unwrap();
@@ -100,7 +100,7 @@ fn a_folder_for_forms_that_cannot_be_written_is_told() {
             dir.display()
         );
         assert_problem(&text, &expected);
-        assert_problem(&text, "(make it, and let the user write to it");
+        assert_problem(&text, "(create it, and give write permission to");
     }
     let there = std::env::temp_dir();
     let text = with(&format!(
@@ -131,7 +131,7 @@ tenants:
             "t.yaml:3: upstreams.a.basurl: unknown key (did you mean `base_url`?)",
             "t.yaml:6: models[0].targets[0].wieght: unknown key (did you mean `weight`?)",
             "t.yaml:6: models[0].targets[0].upstream: no upstream is called `b` (did you mean `a`?)",
-            "t.yaml:9: tenants[0].keys[0]: the key is empty (write the key, or take the entry out)",
+            "t.yaml:9: tenants[0].keys[0]: the key is empty (write the key, or remove the entry)",
         ]
     );
 }
@@ -197,6 +197,10 @@ fn wrong_types_say_what_was_expected() {
         (
             "server: { shutdown_grace: 0s }",
             "is not a duration above zero",
+        ),
+        (
+            "server: { shutdown_grace: 101years }",
+            "server.shutdown_grace: must be at most 100 years",
         ),
         ("tenants: {}", "tenants: expected a list, found a mapping"),
         (
@@ -348,7 +352,7 @@ fn dialects_that_cannot_work_are_refused() {
         ),
         (
             "{ name: openai, rename: { a: stream } }",
-            "dialect.rename.a: `stream` cannot be changed here (it is the client's to ask for a stream)",
+            "dialect.rename.a: `stream` cannot be changed here (the client decides whether it wants a stream)",
         ),
         (
             "{ name: openai, rename: { model: a } }",
@@ -375,7 +379,7 @@ fn urls_that_fit_no_scheme_of_azures_are_refused() {
         (
             "https://r.openai.azure.com/openai/v1/",
             "{ name: azure, api_version: 2024-10-21 }",
-            "the API at this URL has no versions (leave `api_version` out",
+            "the API at this URL has no versions (remove `api_version`",
         ),
     ] {
         let upstream = format!("{{ base_url: '{url}', dialect: {dialect} }}");
@@ -398,7 +402,7 @@ fn manners_that_cannot_be_meant_are_refused() {
         ),
         (
             "body: { default: { stream: true } }",
-            "body.default.stream: `stream` cannot be changed here (it is the client's to ask",
+            "body.default.stream: `stream` cannot be changed here (the client decides",
         ),
         (
             "body: { sets: { a: 1 } }",
@@ -415,7 +419,7 @@ fn manners_that_cannot_be_meant_are_refused() {
         ),
         (
             "response_model: mine",
-            "response_model: expected requested or upstream (whose name of the model",
+            "response_model: expected requested or upstream (which name of the model",
         ),
         ("stop: END", "stop: expected a list, found text"),
         ("stop: ['']", "stop[0]: must not be empty"),
@@ -520,7 +524,7 @@ fn model_rules_that_cannot_work_are_refused() {
         ),
         (
             "[{ match: m, targets: [{ upstream: a }] }, { match: m, targets: [{ upstream: a }] }]",
-            "models[1].match: a rule for `m` stands above already",
+            "models[1].match: `m` has a rule above already",
         ),
         (
             "[{ match: m, targets: [{ upstream: a }], fallback: [gone] }]",
@@ -530,11 +534,11 @@ fn model_rules_that_cannot_work_are_refused() {
             "[{ match: m, targets: [{ upstream: a }], fallback: [n] },
               { match: n, targets: [{ upstream: a }], fallback: [o] },
               { match: o, targets: [{ upstream: a }], fallback: [m] }]",
-            "runs in a circle",
+            "is circular",
         ),
         (
             "[{ match: m, targets: [{ upstream: a }], fallback: [m] }]",
-            "the fallback `m` runs in a circle",
+            "the fallback `m` is circular",
         ),
     ] {
         let text =
@@ -568,11 +572,11 @@ fn tenants_and_listeners_that_clash_are_refused() {
     for (rest, expected) in [
         (
             "tenants: [{ id: t, keys: [k1] }, { id: t, keys: [k2] }]",
-            "tenants[1].id: the tenant id `t` is taken already",
+            "tenants[1].id: another tenant has the id `t` already",
         ),
         (
             "tenants: [{ id: t, keys: [k1], strict: true, passthrough: a }]",
-            "tenants[0].passthrough: what passes through is not read, and a strict tenant's",
+            "tenants[0].passthrough: a strict tenant has no passthrough",
         ),
         (
             "server: { strict: sometimes }",
@@ -580,11 +584,11 @@ fn tenants_and_listeners_that_clash_are_refused() {
         ),
         (
             "server: { listen: ['127.0.0.1:1', '127.0.0.1:1'] }",
-            "server.listen[1]: the address 127.0.0.1:1 is listened on twice",
+            "server.listen[1]: two listeners have the address 127.0.0.1:1",
         ),
         (
             "server: { listen: ['127.0.0.1:1'], admin: '127.0.0.1:1' }",
-            "server.admin: the address 127.0.0.1:1 is listened on twice",
+            "server.admin: two listeners have the address 127.0.0.1:1",
         ),
         (
             "server: { listen: ['0.0.0.0:8080'] }",

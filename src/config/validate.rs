@@ -1,10 +1,10 @@
 //! Checks that cross sections.
 //!
-//! Owns what must hold between names: that each reference leads somewhere, that nothing is said
-//! twice, that no fallback runs in a circle, that no caller from outside is served without a key; and
-//! that the files and folders are there and can be used. Does not handle what is allowed and probably
-//! not meant: `warnings` does. Every mistake is noted; where an entry could not be read, nothing is
-//! said of names that may stand in it.
+//! Owns what must hold between names: that each reference leads somewhere, that nothing is written
+//! twice, that no fallback is circular, that no caller from outside is served without a key; and that
+//! the files and folders exist and can be used. Does not handle what is allowed and probably not meant
+//! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
+//! are not reported.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::problem::nearest;
 use super::{Config, Listener, Passthrough, certificate};
 use crate::routing::{self, Matcher};
 
-/// In which sections something is written that could not be read.
+/// Which sections have entries that could not be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unread {
     /// Upstreams may be missing.
@@ -51,8 +51,8 @@ fn check_listeners(config: &Config, unread: &Unread, context: &Context<'_>) {
     for address in listeners.chain(config.server.admin.as_ref()) {
         // Port 0 asks the system for any free port, so two of them differ.
         if address.value.port() != 0 && !seen.insert(address.value) {
-            let message = format!("the address {} is listened on twice", address.value);
-            let hint = "take one of them out, or give it another port".to_owned();
+            let message = format!("two listeners have the address {}", address.value);
+            let hint = "remove one of them, or give it another port".to_owned();
             context.report(&address.place, message, Some(hint));
         }
     }
@@ -82,23 +82,23 @@ fn check_forms(config: &Config, context: &Context<'_>) {
     let Some(dir) = &config.server.forms.dir else {
         return;
     };
-    // Made as for a form: nothing else tells whether one can be.
+    // A file is made as for a form: only that shows whether one can be.
     if let Err(e) = tempfile::tempfile_in(&dir.value) {
         let folder = dir.value.display();
         let message = format!("{folder} is not a folder that can be written: {e}");
-        let hint = "make it, and let the user write to it that Tollgate runs as";
+        let hint = "create it, and give write permission to the user that runs Tollgate";
         context.report(&dir.place, message, Some(hint.to_owned()));
     }
 }
 
-/// A version asks for the scheme whose paths name deployments, and these stand elsewhere.
+/// A version belongs to the scheme whose paths name deployments; this URL has another path.
 fn check_versions(config: &Config, context: &Context<'_>) {
     let upstreams = config.upstreams.iter();
     let versioned = upstreams.filter(|upstream| upstream.dialect.api_version.is_some());
     for server in versioned.flat_map(|upstream| &upstream.servers) {
         let path = server.url.path.as_deref().unwrap_or_default();
         if path.ends_with("/openai/v1") {
-            let hint = "leave `api_version` out, or end the URL at the host";
+            let hint = "remove `api_version`, or end the URL at the host";
             context.report(
                 &server.place,
                 "the API at this URL has no versions",
@@ -142,14 +142,14 @@ fn check_matchers(config: &Config, context: &Context<'_>) {
     for rule in &config.models {
         let label = rule.matcher.value.label();
         if !seen.insert(label.clone()) {
-            let message = format!("a rule for `{label}` stands above already");
+            let message = format!("`{label}` has a rule above already");
             let hint = "put all targets into one rule".to_owned();
             context.report(&rule.matcher.place, message, Some(hint));
         }
     }
 }
 
-/// Each fallback must lead to a rule, and no chain of them back to where it began.
+/// Each fallback must lead to a rule, and no chain of them back to its beginning.
 fn check_fallbacks(config: &Config, unread: &Unread, context: &Context<'_>) {
     let matchers: Vec<&Matcher> = config.models.iter().map(|r| &r.matcher.value).collect();
     let index = routing::Index::new(matchers.iter().copied());
@@ -232,8 +232,8 @@ fn walk(
                 *edge += 1;
                 match state.get(*next) {
                     Some(Visit::Open) => {
-                        let message = format!("the fallback `{}` runs in a circle", name.value);
-                        let hint = "take it out: it leads back to this rule".to_owned();
+                        let message = format!("the fallback `{}` is circular", name.value);
+                        let hint = "remove it: it leads back to this rule".to_owned();
                         context.report(&name.place, message, Some(hint));
                     }
                     Some(Visit::New) => path.push((*next, 0)),
@@ -256,12 +256,13 @@ fn check_tenants(config: &Config, context: &Context<'_>) {
         if let Some(Passthrough::To(home)) = &tenant.passthrough
             && tenant.strict == Some(true)
         {
-            let message = "what passes through is not read, and a strict tenant's requests are";
-            let hint = "take `passthrough` out, or `strict`".to_owned();
+            let message =
+                "a strict tenant has no passthrough, because what passes through is not read";
+            let hint = "remove `passthrough` or `strict`".to_owned();
             context.report(&home.place, message, Some(hint));
         }
         if !ids.insert(id.value.as_str()) {
-            let message = format!("the tenant id `{}` is taken already", id.value);
+            let message = format!("another tenant has the id `{}` already", id.value);
             let hint = "give each tenant its own, or put the keys of both into one".to_owned();
             context.report(&id.place, message, Some(hint));
         }
@@ -279,8 +280,8 @@ fn check_routes(config: &Config, context: &Context<'_>) {
     let mut seen = HashSet::new();
     for prefix in config.routes.iter().map(|route| &route.prefix) {
         if !seen.insert(prefix.value.as_str()) {
-            let message = format!("a route for `{}` stands above already", prefix.value);
-            let hint = "take one of them out, or give it another prefix".to_owned();
+            let message = format!("`{}` has a route above already", prefix.value);
+            let hint = "remove one of them, or give it another prefix".to_owned();
             context.report(&prefix.place, message, Some(hint));
         }
     }
@@ -292,21 +293,21 @@ fn check_chat_log(config: &Config, context: &Context<'_>) {
     let (message, hint) = match path.symlink_metadata() {
         Ok(found) if !found.is_file() => (
             format!("{} is not a file", path.display()),
-            "chats are written to a file itself: no folder, no device, no link to one",
+            "the chat log must be a file itself, not a folder, a device or a link",
         ),
         _ => match check_writable(path) {
             Ok(()) => return,
             Err(message) => (
                 message,
-                "let the user write there that Tollgate runs as, to the folder as well",
+                "give write permission for it and its folder to the user that runs Tollgate",
             ),
         },
     };
     context.report(&log.path.place, message, Some(hint.to_owned()));
 }
 
-/// Sees that a file can be written, and one beside it. What is missing of its folder is made at the
-/// start, below what is there.
+/// Checks that a file can be written, and another beside it. Folders that are missing are created at
+/// the start, so the nearest one that exists is checked.
 fn check_writable(path: &Path) -> Result<(), String> {
     if let Err(e) = File::options().append(true).open(path)
         && !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)

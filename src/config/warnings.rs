@@ -1,8 +1,8 @@
 //! What is allowed and probably not meant.
 //!
-//! Owns the warnings that take the whole configuration or a whole upstream to see; `keys` warns of a
-//! key that looks like a variable or has characters that keys do not have. Does not handle what is refused: the section files and `validate`
-//! do. Cannot fail. What probably only follows from a mistake is not warned of.
+//! Owns the warnings that need the whole configuration or a whole upstream. Does not handle a key that
+//! looks like a variable or has odd characters (see `key_list`), or what is refused (see the section
+//! files and `validate`). Cannot fail. What probably only follows from a mistake is not warned of.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -105,7 +105,7 @@ fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
         let mut rules = config.models.iter();
         if !rules.any(|rule| rule.matcher.value.meets(&name.value)) {
             let message = format!("no rule under `models` serves `{}`", name.value);
-            let hint = "add a rule for it, or take the name out: the tenant gets 404";
+            let hint = "add a rule for it, or remove the name: the tenant gets 404";
             context.warn(&name.place, message, hint);
         }
     }

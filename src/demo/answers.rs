@@ -1,6 +1,7 @@
-//! What the built-in provider says.
+//! The answers of the built-in provider.
 //!
-//! Owns reading a request and building the answer, whole or as events. No I/O.
+//! Owns reading a request and building the answer, whole or as events. Does not handle connections (see
+//! `demo`) or the form of `/v1/responses` (see `response`). Fails with a status and a message.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::response::Response;
 use crate::{clock, ids};
 
-/// Every model that it plays.
+/// Its models.
 const MODELS: [&str; 7] = [
     "echo",
     "lorem",
@@ -25,7 +26,7 @@ const LOREM: &str = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, se
 tempor incididunt ut labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud \
 exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat.";
 
-/// When its models were made: the beginning of 2026, in Unix seconds.
+/// The creation time of its models: the beginning of 2026, in Unix seconds.
 const CREATED: i64 = 1_767_225_600;
 /// The length of an embedding.
 const DIMENSIONS: usize = 16;
@@ -37,16 +38,16 @@ pub fn models() -> String {
     json!({"object": "list", "data": data}).to_string()
 }
 
-/// What a model does wrong on purpose.
+/// A fault on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// 429 with a Retry-After.
     RateLimited,
     /// 500.
     Broken,
-    /// The connection breaks in the middle of the answer.
+    /// The connection breaks within the answer.
     Cut,
-    /// The answer stops and the connection stays.
+    /// The answer stops, and the connection stays open.
     Stall,
 }
 
@@ -58,23 +59,23 @@ enum Kind {
     Response,
 }
 
-/// A request, understood.
+/// A request as it was understood.
 #[derive(Debug)]
-pub struct Asked {
+pub struct DemoRequest {
     kind: Kind,
     model: String,
-    /// What the answer says, or what is embedded.
+    /// The text of the answer, or the texts to embed.
     texts: Vec<String>,
     prompt_tokens: usize,
-    /// Whether a stream is asked for.
+    /// Whether the client wants a stream.
     pub stream: bool,
     include_usage: bool,
     base64: bool,
-    /// What to do wrong.
+    /// The fault that it asks for.
     pub fault: Option<Fault>,
     id: String,
     created: i64,
-    /// The request as it was written.
+    /// The request's body.
     body: Value,
 }
 
@@ -87,11 +88,11 @@ pub fn error(status: StatusCode, kind: &str, code: Option<&str>, message: &str) 
         .to_string()
 }
 
-impl Asked {
+impl DemoRequest {
     /// Reads a request.
     ///
     /// # Errors
-    /// The status and message of what is wrong.
+    /// The status and message of the answer.
     pub fn read(path: &str, body: &[u8]) -> Result<Self, (StatusCode, String)> {
         let kind = match path {
             "/v1/chat/completions" => Kind::Chat,
@@ -124,14 +125,14 @@ impl Asked {
                 return Err((StatusCode::NOT_FOUND, message));
             }
         };
-        let said = prompt(kind, &body);
-        let speaks_lorem = model == "lorem" || fault.is_some();
+        let texts = prompt(kind, &body);
+        let answers_lorem = model == "lorem" || fault.is_some();
         Ok(Self {
             kind,
-            prompt_tokens: said.iter().map(|text| count_tokens(text)).sum(),
-            texts: match kind != Kind::Embedding && speaks_lorem {
+            prompt_tokens: texts.iter().map(|text| count_tokens(text)).sum(),
+            texts: match kind != Kind::Embedding && answers_lorem {
                 true => vec![LOREM.to_owned()],
-                false => said,
+                false => texts,
             },
             stream: kind != Kind::Embedding && flag(&body, "/stream"),
             include_usage: flag(&body, "/stream_options/include_usage"),
@@ -144,7 +145,7 @@ impl Asked {
         })
     }
 
-    /// Whether words come at a human pace.
+    /// Whether words come at reading speed.
     pub fn is_paced(&self) -> bool {
         self.model == "lorem" || self.fault.is_some()
     }
@@ -205,7 +206,7 @@ impl Asked {
         answer.to_string()
     }
 
-    /// The answer as events, a word each, with the end that the endpoint has.
+    /// The answer as events, a word each, with the endpoint's end of a stream.
     pub fn events(&self) -> Vec<String> {
         if self.kind == Kind::Response {
             return self.response().events();
@@ -280,7 +281,7 @@ fn insert(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// What the client said, one text for each answer that it wants.
+/// The client's text; for embeddings, one text each.
 fn prompt(kind: Kind, body: &Value) -> Vec<String> {
     match kind {
         Kind::Chat => {
@@ -337,12 +338,12 @@ fn flag(body: &Value, pointer: &str) -> bool {
     body.pointer(pointer).and_then(Value::as_bool) == Some(true)
 }
 
-/// A word is a token here.
+/// A word counts as a token.
 fn count_tokens(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// A vector of length one that depends on the text alone.
+/// A unit vector that depends on the text alone.
 fn embed(text: &str) -> Vec<f32> {
     let hash = Sha256::digest(text.as_bytes());
     let raw: Vec<f32> = hash
@@ -363,12 +364,12 @@ fn embed(text: &str) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn asked(path: &str, body: Value) -> Asked {
-        Asked::read(path, body.to_string().as_bytes()).unwrap()
+    fn asked(path: &str, body: Value) -> DemoRequest {
+        DemoRequest::read(path, body.to_string().as_bytes()).unwrap()
     }
 
     #[test]
-    fn echo_says_the_last_message_whole_and_streamed() {
+    fn echo_answers_with_the_last_message_whole_and_streamed() {
         let body = json!({"model": "echo", "stream": true, "stream_options": {"include_usage": true},
             "messages": [{"role": "user", "content": [{"type": "text", "text": "hello world"}]}]});
         let asked = asked("/v1/chat/completions", body);
@@ -414,8 +415,8 @@ mod tests {
     }
 
     #[test]
-    fn unknown_models_and_paths_are_told_apart_from_bad_bodies() {
-        let status = |path, body: &[u8]| Asked::read(path, body).unwrap_err().0;
+    fn unknown_models_and_paths_differ_from_invalid_bodies() {
+        let status = |path, body: &[u8]| DemoRequest::read(path, body).unwrap_err().0;
         assert_eq!(status("/v1/x", b"{}"), StatusCode::NOT_FOUND);
         assert_eq!(
             status("/v1/embeddings", b"{\"model\":\"x\"}"),
@@ -439,13 +440,13 @@ mod tests {
                 ),
             ),
         ] {
-            let refused = Asked::read("/v1/responses", body.as_bytes()).unwrap_err();
+            let refused = DemoRequest::read("/v1/responses", body.as_bytes()).unwrap_err();
             assert_eq!(refused, told);
         }
     }
 
     #[test]
-    fn each_model_of_the_list_has_a_time_and_is_played() {
+    fn each_model_of_the_list_has_a_time_and_is_served() {
         let list: Value = serde_json::from_str(&models()).unwrap();
         for model in list["data"].as_array().unwrap() {
             assert!(model["created"].as_i64().unwrap() > 0, "{model}");

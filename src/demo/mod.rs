@@ -1,9 +1,9 @@
-//! A provider in a box: what `tollgate run --demo` and `dialect: demo` talk to.
+//! The built-in provider behind `tollgate run --demo` and `dialect: demo`.
 //!
-//! Owns a small OpenAI-shaped server on a loopback port of its own, so that the whole way of a
-//! request is real: chat, completions and responses, streamed or not, embeddings, and faults by the
-//! model's name. `answers` builds what it says, `response` in the form of `/v1/responses`. It is the far end of the network: it knows nothing of the
-//! gateway, and asks for no key.
+//! Owns a small server of the OpenAI API on a loopback port, so that a request takes its real path:
+//! chat, completions and responses, streamed or not, embeddings, and faults by the model's name.
+//! `answers` builds the answers, and `response` those of `/v1/responses`. It asks for no key. Does not
+//! handle anything of the gateway: it is the far end of the network. Fails by breaking the connection.
 
 mod answers;
 mod response;
@@ -19,13 +19,13 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::server::ShutdownWatch;
 
-use answers::{Asked, Fault};
+use answers::{DemoRequest, Fault};
 
-/// A larger request is not read.
+/// The largest request that is read.
 const MAX_BODY_BYTES: usize = 64 << 20;
-/// How fast `lorem` talks: a word every so often, as people read.
+/// The time between two words of `lorem`: the speed at which people read.
 const PACE: Duration = Duration::from_millis(40);
-/// How many words come before a fault strikes in the middle of an answer.
+/// The number of words before a fault within an answer.
 const WORDS_BEFORE_FAULT: usize = 5;
 
 /// The provider.
@@ -67,27 +67,27 @@ async fn answer(session: &mut ServerSession, path: &str, body: &[u8]) -> Option<
     if path == "/v1/models" {
         return whole(session, StatusCode::OK, answers::models()).await;
     }
-    let asked = match Asked::read(path, body) {
-        Ok(asked) => asked,
+    let request = match DemoRequest::read(path, body) {
+        Ok(request) => request,
         Err((status, message)) => {
             let body = answers::error(status, "invalid_request_error", None, &message);
             return whole(session, status, body).await;
         }
     };
-    match asked.fault {
+    match request.fault {
         Some(Fault::RateLimited) => return rate_limited(session).await,
         Some(Fault::Broken) => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             let body = answers::error(status, "server_error", None, "The demo broke on purpose.");
             return whole(session, status, body).await;
         }
-        Some(Fault::Stall) if !asked.stream => return std::future::pending().await,
-        Some(Fault::Cut) if !asked.stream => return cut(session, asked.whole_answer()).await,
+        Some(Fault::Stall) if !request.stream => return std::future::pending().await,
+        Some(Fault::Cut) if !request.stream => return cut(session, request.whole_answer()).await,
         _ => {}
     }
-    match asked.stream {
-        true => stream(session, &asked).await,
-        false => whole(session, StatusCode::OK, asked.whole_answer()).await,
+    match request.stream {
+        true => stream(session, &request).await,
+        false => whole(session, StatusCode::OK, request.whole_answer()).await,
     }
 }
 
@@ -119,36 +119,36 @@ async fn rate_limited(session: &mut ServerSession) -> Option<()> {
     .await
 }
 
-/// Announces a whole answer, sends half of it, and breaks the connection.
+/// Announces a whole answer, sends its first bytes, and breaks the connection.
 async fn cut(session: &mut ServerSession, body: String) -> Option<()> {
     let header = json_header(StatusCode::OK, body.len())?;
-    let half = Bytes::from(body).split_to(8);
+    let start = Bytes::from(body).split_to(8);
     send(
         session,
         vec![
             HttpTask::Header(Box::new(header), false),
-            HttpTask::Body(Some(half), false),
+            HttpTask::Body(Some(start), false),
         ],
     )
     .await?;
     None
 }
 
-async fn stream(session: &mut ServerSession, asked: &Asked) -> Option<()> {
+async fn stream(session: &mut ServerSession, request: &DemoRequest) -> Option<()> {
     let mut header = ResponseHeader::build(StatusCode::OK, Some(4)).ok()?;
     let event_stream = HeaderValue::from_static("text/event-stream; charset=utf-8");
     header.insert_header("content-type", event_stream).ok()?;
     header.insert_header("transfer-encoding", "chunked").ok()?;
     send(session, vec![HttpTask::Header(Box::new(header), false)]).await?;
-    for (count, event) in asked.events().into_iter().enumerate() {
+    for (count, event) in request.events().into_iter().enumerate() {
         if count == WORDS_BEFORE_FAULT {
-            match asked.fault {
+            match request.fault {
                 Some(Fault::Cut) => return None,
                 Some(Fault::Stall) => return std::future::pending().await,
                 _ => {}
             }
         }
-        if count > 0 && asked.is_paced() {
+        if count > 0 && request.is_paced() {
             tokio::time::sleep(PACE).await;
         }
         send(

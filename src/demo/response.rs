@@ -1,25 +1,25 @@
 //! The demo's answers of `/v1/responses`, whole and as events.
 //!
-//! Owns their form: that of OpenAI's published types with every field that they require, so that the
-//! SDKs' own checks pass. What is answered is decided in `answers.rs`. Cannot fail.
+//! Owns their form: OpenAI's published types with every required field, so that the SDKs' own checks
+//! pass. Does not handle the text of the answer (see `answers`). Cannot fail.
 
 use serde_json::{Map, Value, json};
 
-/// What a response says.
+/// The content of a response.
 pub struct Response<'a> {
-    /// Its id, without the prefix that says what kind of object it is of.
+    /// Its id, without the prefix of the object's kind.
     pub id: &'a str,
-    /// When it was made, in Unix seconds.
+    /// Its creation time, in Unix seconds.
     pub created: i64,
-    /// The request, of which a response repeats the settings.
+    /// The request. The response repeats its settings.
     pub request: &'a Value,
     /// The text.
     pub text: &'a str,
-    /// Tokens that went in and that came out.
+    /// Input and output tokens.
     pub tokens: (usize, usize),
 }
 
-/// The settings that a response repeats, and what they are where the request does not say.
+/// The settings that a response repeats, each with its default.
 fn settings() -> [(&'static str, Value); 14] {
     [
         ("background", json!(false)),
@@ -40,7 +40,7 @@ fn settings() -> [(&'static str, Value); 14] {
 }
 
 impl Response<'_> {
-    /// The whole of it.
+    /// The whole response.
     pub fn whole(&self) -> Value {
         let (input, output) = self.tokens;
         let usage = json!({
@@ -95,8 +95,8 @@ impl Response<'_> {
         set("output", output);
         set("usage", usage);
         for (name, default) in settings() {
-            let asked = self.request.get(name).filter(|asked| !asked.is_null());
-            set(name, asked.cloned().unwrap_or(default));
+            let given = self.request.get(name).filter(|given| !given.is_null());
+            set(name, given.cloned().unwrap_or(default));
         }
         Value::Object(object)
     }
@@ -119,7 +119,7 @@ impl Response<'_> {
         json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
     }
 
-    /// An event's fields, and where in the response they belong.
+    /// An event's fields, with their position in the response.
     fn within(&self, mut fields: Value) -> Value {
         if let Some(fields) = fields.as_object_mut() {
             fields.insert("item_id".to_owned(), json!(self.item_id()));

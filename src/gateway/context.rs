@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use super::failure::client_closed_request;
 use super::meter::Meter;
-use super::plan::skipped::Skipped;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::observe::metrics::{OTHER, Shed};
@@ -89,6 +88,17 @@ pub struct Tried {
     pub outcome: &'static str,
     /// How long it took.
     pub time: Duration,
+}
+
+/// A target that was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its upstream's position in the snapshot.
+    pub upstream: usize,
+    /// What kept us from asking it.
+    pub cause: &'static str,
+    /// For how long that lasts, where it is known.
+    pub lasts: Option<Duration>,
 }
 
 /// The state of one request.

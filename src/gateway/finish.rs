@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Context, Tried};
-use super::plan::skipped::Skipped;
 use super::session::ClientSession;
 use super::settle::Account;
+use crate::gateway::context::Skipped;
 use crate::observe::access::AccessLine;
 use crate::observe::masking;
 use crate::observe::metrics::Observation;

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::mem;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -24,6 +24,7 @@ use super::context::Context;
 use super::failure::{Failure, Refusal, RestOfError};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use super::session::{ClientSession, Gone, Part};
+use crate::clock;
 use crate::ids;
 use crate::openai::ratelimit;
 use crate::runtime::Shared;
@@ -190,7 +191,7 @@ fn mark(headers: &mut HeaderMap, context: &Context) {
     if context.outcome.retry_is_clients {
         return;
     }
-    let wait = ratelimit::wait(headers, None, SystemTime::now());
+    let wait = ratelimit::wait(headers, None, clock::now());
     if wait.is_none_or(|wait| wait > LONGEST_RETRY_AFTER) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }

@@ -6,11 +6,11 @@
 //! `openai::usage`). Never fails.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::context::Context;
 use super::meter::{Chat, Meter, Reading};
 use crate::chatlog::{ChatLog, Entry};
+use crate::clock;
 use crate::config::OnClientGone;
 use crate::observe::tokens::Pace;
 use crate::openai::usage::Usage;
@@ -113,7 +113,7 @@ impl Account {
 /// What is written, but for the answer and what it has used.
 fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
     let waited = context.request.started.elapsed();
-    let now = SystemTime::now();
+    let now = clock::now();
     // Where nobody has to show a key there are no tenants.
     let has_tenants = context.runtime.has_client_keys();
     let tenant = context.tenant().filter(|_| has_tenants);

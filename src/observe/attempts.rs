@@ -1,23 +1,24 @@
 //! Counters of attempts at upstreams.
 //!
-//! Owns their names and labels, as `metrics` does those of requests. Label values are upstreams of
-//! the configuration and names of ours.
+//! Owns their names and labels, as `metrics` owns those of requests. Label values are upstreams of the
+//! configuration and our own names. Does not handle when something is counted (see `gateway`). Fails
+//! at the start or not at all.
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
-use super::series::Series;
+use super::series_cache::SeriesCache;
 
-/// What ended the holding back of an answer.
+/// Why the gateway stopped holding an answer back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// It said something.
+    /// Its first output came.
     Output,
-    /// As many events had come as are held back.
+    /// The limit on held events was reached.
     Events,
-    /// As many bytes had.
+    /// The limit on held bytes was reached.
     Bytes,
-    /// It is not read.
+    /// It is of a kind that is not read.
     Unread,
 }
 
@@ -34,15 +35,15 @@ impl Until {
     }
 }
 
-/// What is counted of attempts.
+/// The counters of attempts.
 pub struct Attempts {
     attempts: IntCounterVec,
     ejections: IntCounterVec,
     retries_refused: IntCounterVec,
     held: IntCounterVec,
-    /// Those of `held`, by position.
+    /// The counters of `held`, by position of the reason.
     held_until: [IntCounter; Until::ALL.len()],
-    seen: Series<IntCounter>,
+    cache: SeriesCache<IntCounter>,
 }
 
 impl Attempts {
@@ -54,7 +55,7 @@ impl Attempts {
         let held = IntCounterVec::new(
             Opts::new(
                 "tollgate_answers_held_total",
-                "Answers that were held back until they began, by what ended that.",
+                "Answers that were held back until their first output, by what ended the holding.",
             ),
             &["until"],
         )?;
@@ -62,14 +63,14 @@ impl Attempts {
             attempts: IntCounterVec::new(
                 Opts::new(
                     "tollgate_attempts_total",
-                    "Attempts at upstreams, by what came of them.",
+                    "Attempts at upstreams, by verdict.",
                 ),
                 &["upstream", "verdict"],
             )?,
             ejections: IntCounterVec::new(
                 Opts::new(
                     "tollgate_ejections_total",
-                    "Servers and targets that were left out because they failed.",
+                    "Ejections of servers and targets that failed.",
                 ),
                 &["upstream", "kind"],
             )?,
@@ -82,7 +83,7 @@ impl Attempts {
             )?,
             held_until: Until::ALL.map(|until| held.with_label_values(&[until.name()])),
             held,
-            seen: Series::default(),
+            cache: SeriesCache::default(),
         })
     }
 
@@ -96,9 +97,9 @@ impl Attempts {
         ]
     }
 
-    /// Makes the counters of an upstream: of these verdicts, of ejections of these kinds, and of refused
-    /// retries.
-    pub(super) fn begin(
+    /// Creates the series of an upstream at zero: of these verdicts, of ejections of these kinds, and of
+    /// refused retries.
+    pub(super) fn start(
         &self,
         upstream: &str,
         verdicts: impl Iterator<Item = &'static str>,
@@ -113,10 +114,10 @@ impl Attempts {
         self.retries_refused.with_label_values(&[upstream]);
     }
 
-    /// Counts an attempt, by what came of it.
+    /// Counts an attempt, by its verdict.
     pub fn attempted(&self, upstream: &str, verdict: &'static str) {
         let counter = || self.attempts.with_label_values(&[upstream, verdict]);
-        self.seen
+        self.cache
             .count(&[upstream, verdict], counter, IntCounter::inc);
     }
 
@@ -130,7 +131,7 @@ impl Attempts {
         self.retries_refused.with_label_values(&[upstream]).inc();
     }
 
-    /// Counts an answer that has begun, by what ended the holding back.
+    /// Counts an answer that is no longer held back.
     pub fn held(&self, until: Until) {
         if let Some(counter) = self.held_until.get(until as usize) {
             counter.inc();

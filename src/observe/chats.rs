@@ -1,17 +1,18 @@
 //! Counters of the chat log.
 //!
-//! Owns their names and labels, as `metrics` does those of requests.
+//! Owns their names and labels, as `metrics` owns those of requests. Does not handle when a line is
+//! counted (see `chatlog`). Fails at the start or not at all.
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
-/// What is counted of the chat log's lines. Clones count together.
+/// The counters of the chat log's lines. Clones share them.
 #[derive(Clone)]
 pub struct Chats {
     lines: IntCounterVec,
-    /// Lines that are in the file.
+    /// Lines that were written to the file.
     pub written: IntCounter,
-    /// Lines that found no room in the queue.
+    /// Lines that were dropped because the queue was full.
     pub dropped: IntCounter,
     /// Lines that could not be written.
     pub failed: IntCounter,
@@ -26,7 +27,7 @@ impl Chats {
         let lines = IntCounterVec::new(
             Opts::new(
                 "tollgate_chat_log_lines_total",
-                "Lines of the chat log, by what became of them.",
+                "Lines of the chat log, by outcome.",
             ),
             &["outcome"],
         )?;

@@ -1,25 +1,25 @@
-//! Counters of TLS handshakes that came to nothing.
+//! Counters of TLS handshakes that failed.
 //!
-//! Owns their names and labels, as `metrics` does those of requests. `server/handshake.rs` makes the
-//! handshakes, and decides which of these a failure is.
+//! Owns their names and labels, as `metrics` owns those of requests. Does not handle which failure a
+//! handshake counts as (see `server/handshake.rs`). Cannot fail after the start.
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
-/// Why a connection to a TLS listener could not be made secure.
+/// Why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsecured {
+pub enum HandshakeFailure {
     /// The client spoke something else: plain HTTP, or what a port scan sends.
     NotTls,
-    /// The client closed the connection before it said anything.
+    /// The client closed the connection before it sent anything.
     Closed,
     /// The client did not complete the handshake in time.
     Late,
-    /// The two could not agree, or the connection broke in between.
+    /// The two sides did not agree, or the connection broke.
     Failed,
 }
 
-impl Unsecured {
+impl HandshakeFailure {
     const ALL: [Self; 4] = [Self::NotTls, Self::Closed, Self::Late, Self::Failed];
 
     fn name(self) -> &'static str {
@@ -32,11 +32,11 @@ impl Unsecured {
     }
 }
 
-/// What is counted of handshakes.
+/// The counters of handshakes.
 pub struct Handshakes {
     failed: IntCounterVec,
-    /// Those of `failed`, by position.
-    by_cause: [IntCounter; Unsecured::ALL.len()],
+    /// The counters of `failed`, by position of the cause.
+    by_cause: [IntCounter; HandshakeFailure::ALL.len()],
 }
 
 impl Handshakes {
@@ -48,12 +48,12 @@ impl Handshakes {
         let failed = IntCounterVec::new(
             Opts::new(
                 "tollgate_tls_handshakes_failed_total",
-                "Connections to TLS listeners that could not be made secure, by cause.",
+                "TLS handshakes of clients that failed, by cause.",
             ),
             &["cause"],
         )?;
         Ok(Self {
-            by_cause: Unsecured::ALL.map(|cause| failed.with_label_values(&[cause.name()])),
+            by_cause: HandshakeFailure::ALL.map(|cause| failed.with_label_values(&[cause.name()])),
             failed,
         })
     }
@@ -64,7 +64,7 @@ impl Handshakes {
     }
 
     /// Counts a failure.
-    pub fn failed(&self, cause: Unsecured) {
+    pub fn failed(&self, cause: HandshakeFailure) {
         if let Some(counter) = self.by_cause.get(cause as usize) {
             counter.inc();
         }

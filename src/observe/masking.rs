@@ -1,6 +1,7 @@
-//! Hiding what logs must not hold.
+//! Masking of what logs must not hold.
 //!
-//! Owns how much of an address or a client's words is shown. Cannot fail.
+//! Owns how much of an address or of a client's text is shown. Does not handle keys in chats (see
+//! `chatlog::copy`). Cannot fail.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

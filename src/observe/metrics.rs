@@ -1,8 +1,9 @@
 //! Counters and histograms, in Prometheus form.
 //!
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
-//! configuration and from our own tables alone, so their number is bounded by what the operator
-//! wrote. Refuses to know how a request is served.
+//! configuration and from our own tables alone, so the configuration bounds their number. Does not
+//! handle other counters than those of requests (see `attempts`, `tokens`, `chats`, `handshakes`) or
+//! the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::attempts::Attempts;
 use super::chats::Chats;
 use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
-use super::series::Series;
+use super::series_cache::SeriesCache;
 use super::states::StateGauges;
 use super::tokens::Tokens;
 use crate::clock;
@@ -24,17 +25,17 @@ use crate::clock;
 const DURATION_BUCKETS: [f64; 16] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0,
 ];
-/// From 10 µs to 100 ms: our own share.
+/// From 10 µs to 100 ms: the time that the gateway itself takes.
 const OVERHEAD_BUCKETS: [f64; 11] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.01, 0.025, 0.1,
 ];
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The label value for what the configuration does not name.
+/// The label value for models, upstreams and paths that the configuration does not name.
 pub const OTHER: &str = "other";
 
-/// Everything that is counted.
+/// All counters.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
@@ -45,7 +46,7 @@ pub struct Metrics {
     sent: IntCounterVec,
     model_redirects: IntCounter,
     broken: IntCounterVec,
-    kinds: Series<Kind>,
+    kinds: SeriesCache<Kind>,
     chats: Chats,
     attempts: Attempts,
     tokens: Tokens,
@@ -59,7 +60,7 @@ pub struct Metrics {
     errors: IntCounter,
 }
 
-/// What is turned away, so that the rest can be served.
+/// What is shed: refused, so that the rest can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
     /// A connection, because there are too many.
@@ -86,7 +87,7 @@ impl Shed {
         Self::BodyRate,
     ];
 
-    /// The setting in `server.limits` that says so.
+    /// The setting in `server.limits`.
     fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -99,7 +100,7 @@ impl Shed {
     }
 }
 
-/// What requests of one endpoint, rule and upstream count in.
+/// The series of one kind of request: of an endpoint, rule and upstream.
 struct Kind {
     /// By class of status.
     requests: [IntCounter; STATUS_CLASSES.len()],
@@ -124,7 +125,7 @@ pub struct Observation<'a> {
     pub total: Duration,
     /// From the request's header to the first byte of the answer.
     pub first_byte: Option<Duration>,
-    /// Our own share of `first_byte`.
+    /// The part of `first_byte` that the gateway itself took.
     pub own: Option<Duration>,
     /// Body bytes from the client.
     pub bytes_in: usize,
@@ -159,7 +160,7 @@ impl Metrics {
             )?,
             overhead: histogram(
                 "tollgate_overhead_seconds",
-                "Our own share of the time to the first byte: no waiting for client or upstream.",
+                "The gateway's own part of the time to the first byte, without waiting for client or upstream.",
                 &OVERHEAD_BUCKETS,
                 &["endpoint"],
             )?,
@@ -175,14 +176,14 @@ impl Metrics {
             )?,
             model_redirects: IntCounter::new(
                 "tollgate_model_redirects_total",
-                "Requests sent on under another model name than the client's.",
+                "Requests sent to the upstream with another model name than the client's.",
             )?,
             broken: counters(
                 "tollgate_answers_broken_total",
                 "Answers that had begun and were not completed, by cause.",
                 &["endpoint", "rule", "upstream", "cause"],
             )?,
-            kinds: Series::default(),
+            kinds: SeriesCache::default(),
             chats: Chats::new()?,
             attempts: Attempts::new()?,
             tokens: Tokens::new()?,
@@ -200,7 +201,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// `total_requests` and `errors` are left out: Prometheus has them as sums of `requests`.
+    /// `total_requests` and `errors` are not registered: Prometheus has them as sums of `requests`.
     fn register_all(&self) -> Result<(), prometheus::Error> {
         let build = Gauge::with_opts(
             Opts::new(
@@ -272,9 +273,9 @@ impl Metrics {
         }
     }
 
-    /// Makes the counters of requests of one endpoint, rule and upstream that end with these statuses,
-    /// and of answers that break for these causes.
-    pub(super) fn begin_requests(&self, labels: [&str; 3], statuses: &[&str], causes: &[&str]) {
+    /// Creates the series of one endpoint, rule and upstream at zero: requests with these statuses, and
+    /// answers that break for these causes.
+    pub(super) fn start_requests(&self, labels: [&str; 3], statuses: &[&str], causes: &[&str]) {
         let [endpoint, rule, upstream] = labels;
         for status in statuses {
             self.requests
@@ -302,40 +303,40 @@ impl Metrics {
         }
     }
 
-    /// What is counted of attempts at upstreams.
+    /// The counters of attempts at upstreams.
     pub fn attempts(&self) -> &Attempts {
         &self.attempts
     }
 
-    /// What is counted of tokens.
+    /// The counters of tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }
 
-    /// What is counted of the chat log.
+    /// The counters of the chat log.
     pub fn chats(&self) -> &Chats {
         &self.chats
     }
 
-    /// What is counted of TLS handshakes.
+    /// The counters of TLS handshakes.
     pub fn handshakes(&self) -> &Handshakes {
         &self.handshakes
     }
 
-    /// How everything does that is asked; to be set before a scrape.
+    /// The gauges of servers, targets and keys. Set them before each scrape.
     pub fn states(&self) -> &StateGauges {
         &self.states
     }
 
-    /// Counts what was turned away.
-    pub fn shed(&self, what: Shed) {
-        self.shed.with_label_values(&[what.name()]).inc();
+    /// Counts what was shed because of a limit.
+    pub fn shed(&self, limit: Shed) {
+        self.shed.with_label_values(&[limit.name()]).inc();
     }
 
-    /// Everything, as Prometheus reads it.
+    /// All metrics, in the text format of Prometheus.
     ///
     /// # Errors
-    /// What the encoder says.
+    /// Those of the encoder.
     pub fn text(&self, connections: usize, in_flight: usize) -> Result<Vec<u8>, prometheus::Error> {
         self.connections.set(connections as f64);
         self.in_flight.set(in_flight as f64);
@@ -359,11 +360,11 @@ impl Metrics {
 }
 
 fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
-    let help = "What was turned away, by the limit.";
+    let help = "Connections and requests that were shed, by limit.";
     let shed = counters("tollgate_shed_total", help, &["limit"])?;
-    // A series that is there before it is needed shows its first increase.
-    for what in Shed::ALL {
-        shed.with_label_values(&[what.name()]);
+    // A series that starts at zero shows its first increase.
+    for limit in Shed::ALL {
+        shed.with_label_values(&[limit.name()]);
     }
     Ok(shed)
 }

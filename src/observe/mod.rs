@@ -1,19 +1,20 @@
 //! What the operator sees: metrics and logs.
 //!
-//! `metrics` counts requests (`families` makes counters and histograms, `series` finds them again), `attempts` attempts, `tokens` what was
-//! used, `chats` lines of the chat log and `handshakes` TLS that fails; `zeros` has series begin before
-//! they are needed; `condition` gauges how upstreams do, `logging` sets up the log, `access` writes the line of a request, `masking` hides what a log must not hold. Refuses to
-//! know how a request is served.
+//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `chats` lines of the
+//! chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms. `states` has the gauges of servers, targets and
+//! keys. `series_cache` keeps the counters of a kind of request, and `initial_series` creates series
+//! at zero. `logging` sets up the log, `access` writes the line of a request, and `masking` hides what
+//! a log must not hold. Does not handle requests (see `gateway`).
 
 pub mod access;
 pub mod attempts;
 pub mod chats;
 mod families;
 pub mod handshakes;
+pub mod initial_series;
 pub mod logging;
 pub mod masking;
 pub mod metrics;
-mod series;
+mod series_cache;
 pub mod states;
 pub mod tokens;
-pub mod zeros;

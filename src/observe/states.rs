@@ -1,20 +1,21 @@
-//! Gauges of how servers, targets and keys do.
+//! Gauges of the states of servers, targets and keys.
 //!
-//! Owns their names and labels. They are set anew for each scrape, so that what a reload has taken
-//! away is not told of any more. Refuses to know where the values come from.
+//! Owns their names and labels. They are reset and set again for each scrape, so that what a reload
+//! removed disappears. Does not handle where the values come from (see `admin::status`). Fails at the
+//! start or not at all.
 
 use prometheus::core::Collector;
 use prometheus::{IntGaugeVec, Opts};
 
-/// How everything does that is asked.
+/// The gauges.
 pub struct StateGauges {
-    /// 1 for a server that its health checks find well, or that has none.
+    /// 1 for a server that is healthy by its health checks, or has none.
     pub server_up: IntGaugeVec,
-    /// 1 for a server that is left out because it failed.
+    /// 1 for a server that is ejected because it failed.
     pub server_ejected: IntGaugeVec,
     /// Requests that a server is serving.
     pub server_in_flight: IntGaugeVec,
-    /// 1 for a target that is left out because it failed.
+    /// 1 for a target that is ejected because it failed.
     pub target_ejected: IntGaugeVec,
     /// Keys by state.
     pub keys: IntGaugeVec,
@@ -35,12 +36,12 @@ impl StateGauges {
         Ok(Self {
             server_up: gauge(
                 "tollgate_server_up",
-                "Whether a server is well by its health checks.",
+                "Whether a server is healthy by its health checks.",
                 &server,
             )?,
             server_ejected: gauge(
                 "tollgate_server_ejected",
-                "Whether a server is left out because it failed.",
+                "Whether a server is ejected because it failed.",
                 &server,
             )?,
             server_in_flight: gauge(
@@ -50,7 +51,7 @@ impl StateGauges {
             )?,
             target_ejected: gauge(
                 "tollgate_target_ejected",
-                "Whether a target of a rule is left out because it failed.",
+                "Whether a target of a rule is ejected because it failed.",
                 &["rule", "upstream", "model"],
             )?,
             keys: gauge(
@@ -78,7 +79,7 @@ impl StateGauges {
             .map(|gauge| Box::new(gauge.clone()) as Box<dyn Collector>)
     }
 
-    /// Forgets every value.
+    /// Removes every value.
     pub fn reset(&self) {
         for gauge in self.all() {
             gauge.reset();

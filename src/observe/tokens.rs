@@ -1,8 +1,9 @@
-//! Counters of tokens, and of the pace at which they come.
+//! Counters of tokens, and of the speed of streams.
 //!
-//! Owns their names and labels, as `metrics` does those of requests. What OpenTelemetry's conventions
-//! for generative AI have a name for is called so, in Prometheus' form, labels included; label values
-//! are the endpoints, rules and upstreams of the configuration.
+//! Owns their names and labels, as `metrics` owns those of requests. Where OpenTelemetry's conventions
+//! for generative AI have a name, metrics and labels use it, in Prometheus' form. Label values are the
+//! endpoints, rules and upstreams of the configuration. Does not handle how usage is read (see
+//! `openai::usage`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
 
 use super::families::{counters, histogram};
-use super::series::Series;
+use super::series_cache::SeriesCache;
 use crate::openai::usage::Usage;
 
 /// The buckets of OpenTelemetry's conventions.
@@ -46,9 +47,9 @@ const LABELS: [&str; 3] = [
     "gen_ai_provider_name",
 ];
 
-/// What kinds of tokens there are, of which none is a part of another.
+/// The kinds of tokens. None is a part of another.
 const KINDS: [&str; 4] = ["input", "cache_read", "cache_write", "output"];
-/// What is a part of those.
+/// Parts of those kinds.
 const PARTS: [&str; 5] = [
     "reasoning",
     "input_audio",
@@ -80,7 +81,7 @@ impl UsageSource {
     }
 }
 
-/// The pace of a streamed answer.
+/// The times of a streamed answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// From the request's header to the first token.
@@ -89,7 +90,7 @@ pub struct Pace {
     pub rest: Duration,
 }
 
-/// What is counted of tokens.
+/// The counters of tokens.
 pub struct Tokens {
     total: IntCounterVec,
     parts: IntCounterVec,
@@ -100,10 +101,10 @@ pub struct Tokens {
     first_token: HistogramVec,
     per_token: HistogramVec,
     per_second: HistogramVec,
-    kinds: Series<Kind>,
+    kinds: SeriesCache<Kind>,
 }
 
-/// What answers of one rule and upstream count in.
+/// The series of answers of one rule and upstream.
 struct Amounts {
     total: [IntCounter; KINDS.len()],
     parts: [IntCounter; PARTS.len()],
@@ -127,7 +128,7 @@ impl Amounts {
     }
 }
 
-/// What answers of one endpoint, rule and upstream count in.
+/// The series of answers of one endpoint, rule and upstream.
 struct Kind {
     amounts: Amounts,
     input: Histogram,
@@ -158,13 +159,13 @@ impl Tokens {
             audio: CounterVec::new(
                 Opts::new(
                     "tollgate_audio_seconds_total",
-                    "Sound that was paid for by its length.",
+                    "Seconds of audio that were charged by length.",
                 ),
                 &["rule", "upstream"],
             )?,
             searches: counters(
                 "tollgate_searches_total",
-                "Searches that were paid for one by one.",
+                "Searches that were charged one by one.",
                 &["rule", "upstream"],
             )?,
             answers: counters(
@@ -192,11 +193,11 @@ impl Tokens {
             )?,
             per_second: histogram(
                 "tollgate_output_tokens_per_second",
-                "Tokens of a stream a second, from the first to the last.",
+                "Tokens per second of a stream, from the first token to the last event.",
                 &PER_SECOND,
                 &LABELS,
             )?,
-            kinds: Series::default(),
+            kinds: SeriesCache::default(),
         })
     }
 
@@ -215,9 +216,9 @@ impl Tokens {
         ]
     }
 
-    /// Makes the counters of rules and upstreams, no more than so many of them; the histograms come
-    /// with what they count.
-    pub(super) fn begin<'a>(&self, rules: impl Iterator<Item = (&'a str, &'a str)>, most: usize) {
+    /// Creates the counters of rules and upstreams at zero, if they are at most `most` series. The
+    /// histograms are created with their first value.
+    pub(super) fn start<'a>(&self, rules: impl Iterator<Item = (&'a str, &'a str)>, most: usize) {
         let each = KINDS.len() + PARTS.len() + UsageSource::ALL.len() + 2;
         let rules: Vec<_> = rules.take(most / each + 1).collect();
         if rules.len() * each > most {
@@ -228,7 +229,7 @@ impl Tokens {
         }
     }
 
-    /// Counts what an answer has used: of an endpoint, by a rule, from an upstream.
+    /// Counts the usage of an answer. The labels are its endpoint, rule and upstream.
     pub fn count(&self, labels: [&str; 3], usage: Option<&Usage>, pace: Option<Pace>) {
         let count = |kind: &Kind| kind.count(usage, pace);
         self.kinds.count(&labels, || self.kind(labels), count);
@@ -296,7 +297,7 @@ impl Kind {
         }
         self.input.observe(usage.total_input() as f64);
         self.output.observe(usage.output as f64);
-        // Of one token there is nothing between.
+        // One token has no time between tokens.
         if let Some(pace) = pace.filter(|_| usage.output > 1) {
             let rest = pace.rest.as_secs_f64();
             let between = (usage.output - 1) as f64;
@@ -308,7 +309,7 @@ impl Kind {
     }
 }
 
-/// What OpenTelemetry calls what an endpoint does, where it has a name for it.
+/// OpenTelemetry's name for an endpoint's operation; else the endpoint's own.
 fn operation(endpoint: &str) -> &str {
     match endpoint {
         "chat_completions" | "responses" => "chat",

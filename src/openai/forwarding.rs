@@ -29,8 +29,10 @@ impl About {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Credential => "carries a credential, or chooses the account: that is for `keys`",
-            Self::Connection => "is about the connection or the body's framing, which are set anew",
-            Self::Forwarding => "tells of the client's network, which upstreams do not see",
+            Self::Connection => {
+                "is about the connection or the body's framing, which the gateway sets itself"
+            }
+            Self::Forwarding => "describes the client's network, which upstreams do not see",
             Self::Gateway => "is set by the gateway itself",
         }
     }

@@ -19,7 +19,7 @@ pub enum NameError {
     TooLong,
     /// It is `.` or `..`, which in a path mean another place.
     Dots,
-    /// A control character stands in it.
+    /// It has a control character.
     Control,
     /// It is not UTF-8.
     NotText,
@@ -31,7 +31,7 @@ impl fmt::Display for NameError {
             Self::Empty => f.write_str("it is empty"),
             Self::TooLong => write!(f, "it is longer than {MAX_NAME_BYTES} bytes"),
             Self::Dots => f.write_str("`.` and `..` are no names"),
-            Self::Control => f.write_str("a control character stands in it"),
+            Self::Control => f.write_str("it has a control character"),
             Self::NotText => f.write_str("it is not UTF-8"),
         }
     }

@@ -4,7 +4,7 @@
 //! handle how the operator writes one (see `config`), nor which of several rules wins (see
 //! [`Index`](super::Index)). Cannot fail.
 
-/// Which names a rule answers.
+/// Which names a rule serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Matcher {
     /// This name alone.
@@ -25,8 +25,8 @@ impl Matcher {
         }
     }
 
-    /// Whether it answers some name that `pattern` stands for: a name, or the beginning of names
-    /// with a `*` at its end.
+    /// Whether it serves any name of `pattern`, which is a name, or the beginning of names and a
+    /// `*`.
     pub fn meets(&self, pattern: &str) -> bool {
         let Some(beginning) = pattern.strip_suffix('*') else {
             return match self {

@@ -52,7 +52,7 @@ impl Index {
         if let Some(rule) = self.exact.get(model) {
             return Some(*rule);
         }
-        // The catch-all prefix is the weakest of all: a keyword says more than nothing.
+        // The catch-all prefix comes last: a keyword is more specific.
         let named = self.prefix_lengths.iter().filter(|length| **length > 0);
         for length in named {
             if let Some(rule) = model.get(..*length).and_then(|p| self.prefixes.get(p)) {
@@ -66,8 +66,8 @@ impl Index {
     }
 }
 
-/// A rule's targets: the tier of the lowest priority that can be asked, and in it in turn, so that
-/// long-run shares equal the weights.
+/// A rule's targets. The tier of the lowest priority with a target that can be asked is used; within it
+/// targets take turns, so that long-run shares equal the weights.
 #[derive(Debug)]
 pub struct Targets {
     targets: Vec<Target>,
@@ -80,9 +80,9 @@ pub struct Targets {
 pub struct Target {
     /// The upstream's position in the snapshot.
     pub upstream: usize,
-    /// The model to ask for; `None` passes on what the client asked.
+    /// The model to ask for; `None` for the client's own.
     pub model: Option<String>,
-    /// Its share of what its tier gets.
+    /// Its share of the requests of its tier.
     pub weight: u32,
     /// Which tier it is in.
     pub priority: u32,
@@ -107,7 +107,7 @@ impl Targets {
         }
     }
 
-    /// The position of the next target that can be asked.
+    /// The position of the next target for which `can` holds.
     pub fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
         self.tiers.iter().find_map(|tier| tier.in_turn(&can))
     }

@@ -1,7 +1,8 @@
-//! From a path to the route that it is forwarded by.
+//! From a path to the route that forwards it.
 //!
-//! Owns the match: whole segments only, the longest prefix first. The work grows with the longest
-//! prefix, not with the number of routes.
+//! Owns the match: whole segments only, the longest prefix first. The work grows with the length of the
+//! longest prefix, not with the number of routes. Does not handle how a request is forwarded (see
+//! `gateway::tunnel`). A path without a route gives `None`.
 
 use std::collections::HashMap;
 

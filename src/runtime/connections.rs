@@ -1,8 +1,8 @@
 //! How many connections clients have open, in total and of each address.
 //!
-//! Owns the counts: what is admitted holds a [`Place`] until it is dropped. An address is known only
-//! while it has a connection, so there are never more of them than connections. Refuses to know what
-//! becomes of a connection that finds no place.
+//! Owns the counts: an admitted connection holds a [`ConnectionPermit`] until it is dropped. An address
+//! is known only while it has a connection, so there are never more addresses than connections. Does
+//! not handle what becomes of a connection that is refused (see `server/accept.rs`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,36 +23,39 @@ struct Counts {
     of: HashMap<IpAddr, usize>,
 }
 
-/// Which bound a connection has run into.
+/// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crowded {
+pub enum AtLimit {
     /// All connections together.
-    InTotal,
+    Total,
     /// Those of its address.
-    OfAddress,
+    Address,
 }
 
 impl Connections {
-    /// Counts a connection in, unless there are `limit` of them already, or as many of its address
-    /// as that may have.
+    /// Counts a connection, unless there are `limit` of them already, or its address has as many as it
+    /// may have.
+    ///
+    /// # Errors
+    /// The limit that is reached.
     pub fn admit(
         self: &Arc<Self>,
         limit: usize,
         address: Option<(IpAddr, usize)>,
-    ) -> Result<Place, Crowded> {
+    ) -> Result<ConnectionPermit, AtLimit> {
         let mut counts = self.counts.lock();
         if counts.total >= limit {
-            return Err(Crowded::InTotal);
+            return Err(AtLimit::Total);
         }
         if let Some((address, limit)) = address {
             let count = counts.of.get(&address).copied().unwrap_or_default();
             if count >= limit {
-                return Err(Crowded::OfAddress);
+                return Err(AtLimit::Address);
             }
             counts.of.insert(address, count + 1);
         }
         counts.total += 1;
-        Ok(Place {
+        Ok(ConnectionPermit {
             connections: Arc::clone(self),
             address: address.map(|(address, _)| address),
         })
@@ -66,12 +69,12 @@ impl Connections {
 
 /// A connection that is counted.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPermit {
     connections: Arc<Connections>,
     address: Option<IpAddr>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counts = self.connections.counts.lock();
         counts.total -= 1;
@@ -90,15 +93,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bound_holds_and_a_place_that_is_left_is_free_again() {
+    fn each_limit_holds_and_a_dropped_permit_is_free_again() {
         let connections = Arc::new(Connections::default());
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|a| a.parse::<IpAddr>().unwrap());
         let admit = |address: Option<IpAddr>| connections.admit(3, address.map(|a| (a, 2)));
         let first = admit(Some(one)).unwrap();
         let second = admit(Some(one)).unwrap();
-        assert_eq!(admit(Some(one)).unwrap_err(), Crowded::OfAddress);
+        assert_eq!(admit(Some(one)).unwrap_err(), AtLimit::Address);
         let third = admit(Some(other)).unwrap();
-        assert_eq!(admit(None).unwrap_err(), Crowded::InTotal);
+        assert_eq!(admit(None).unwrap_err(), AtLimit::Total);
         drop(first);
         let exempt = admit(None).unwrap();
         assert_eq!(connections.count(), 3);

@@ -1,6 +1,6 @@
 //! How many of something there may be at a time.
 //!
-//! Owns counting them. Refuses to know what they are. Cannot fail.
+//! Owns the count. Does not handle what is counted (see `shared`). Cannot fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

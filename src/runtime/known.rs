@@ -1,20 +1,20 @@
-//! What a snapshot's metrics can be about.
+//! Which labels a snapshot's metrics can have.
 //!
 //! Owns finding the pairs of a rule and an upstream that requests can really have: a rule's own
-//! targets and those of its fallbacks, each once, not the product of all rules and upstreams. Which
-//! series are made of them is decided in `observe/zeros.rs`. Cannot fail.
+//! targets and those of its fallbacks, each once, not the product of all rules and upstreams. Does
+//! not handle which series begin at zero (see `observe/initial_series.rs`). Cannot fail.
 
 use super::{Rule, Runtime};
+use crate::observe::initial_series::Names;
 use crate::observe::metrics::OTHER;
-use crate::observe::zeros::Known;
 
-/// What passes unread, as it is named in metrics.
+/// The rule label of what passes unread.
 pub const PASSTHROUGH: &str = "passthrough";
-/// What is forwarded by prefix, as it is named in metrics.
+/// The rule label of what is forwarded by prefix.
 pub const ROUTE: &str = "route";
 
 /// What the configuration of a snapshot names.
-pub fn known(runtime: &Runtime) -> Known<'_> {
+pub fn known(runtime: &Runtime) -> Names<'_> {
     let name = |position: usize| runtime.upstreams.get(position).map(|u| u.name.as_str());
     let routes = runtime.routes.iter().filter_map(|route| {
         let upstream = name(route.upstream)?;
@@ -25,7 +25,7 @@ pub fn known(runtime: &Runtime) -> Known<'_> {
     homes.sort_unstable();
     homes.dedup();
     let homes = homes.into_iter().filter_map(name);
-    Known {
+    Names {
         upstreams: runtime.upstreams.iter().map(|u| u.name.as_str()).collect(),
         rules: runtime
             .rules
@@ -33,7 +33,7 @@ pub fn known(runtime: &Runtime) -> Known<'_> {
             .chain(runtime.home_rules.values())
             .flat_map(|r| pairs(r, runtime))
             .collect(),
-        unread: homes
+        tunnelled: homes
             .map(|upstream| (PASSTHROUGH, OTHER, upstream))
             .chain(routes)
             .collect(),

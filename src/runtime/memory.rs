@@ -1,6 +1,6 @@
 //! How many bytes of something there may be at a time, over all that hold some.
 //!
-//! Owns counting them. Does not know what they are. Cannot fail.
+//! Owns the count. Does not handle what the bytes are (see `shared`). Cannot fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Memory(AtomicUsize);
 
 impl Memory {
-    /// A part of it, of no bytes yet.
+    /// A share of it, with no bytes yet.
     pub fn hold_none(self: &Arc<Self>) -> Held {
         Held {
             memory: Arc::clone(self),
@@ -19,7 +19,7 @@ impl Memory {
     }
 }
 
-/// What one holder has of it; given back when it is dropped.
+/// The share of one holder; it is given back when it is dropped.
 #[derive(Debug)]
 pub struct Held {
     memory: Arc<Memory>,
@@ -27,7 +27,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Takes more, up to `bytes` of its own, unless there would be more than `limit` in all. Tells
+    /// Takes more, up to `bytes` of its own, unless there would be more than `limit` in all. Returns
     /// whether it has them.
     #[must_use]
     pub fn grow_to(&mut self, bytes: usize, limit: usize) -> bool {

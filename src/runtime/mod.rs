@@ -1,9 +1,10 @@
-//! What one configuration amounts to.
+//! What runs: the snapshot of one configuration.
 //!
 //! A [`Runtime`] is an immutable snapshot: routing tables, upstreams, tenants, settings. Each
 //! request pins the one that was current when it came and keeps it to its end, so that a reload is
-//! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Refuses to know how requests
-//! are served.
+//! a swap and nothing else. What outlives a snapshot is in [`Shared`]. Does not handle how requests
+//! are served (see `gateway`), or what the operator may write (see `config`). Cannot fail: validation has
+//! seen to it that each name leads somewhere.
 
 mod connections;
 mod gauge;
@@ -28,7 +29,7 @@ use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
-pub use connections::{Connections, Crowded, Place};
+pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
@@ -40,7 +41,7 @@ pub use transforms::Transforms;
 /// An immutable snapshot of the running configuration.
 #[derive(Debug)]
 pub struct Runtime {
-    /// Settings of the edge.
+    /// Settings of the gateway.
     pub settings: Settings,
     index: Index,
     rules: Vec<Arc<Rule>>,
@@ -57,7 +58,7 @@ pub struct Runtime {
     anonymous: Option<Arc<Tenant>>,
 }
 
-/// What the edge needs to know of the `server` section.
+/// What the gateway needs of the `server` section.
 #[derive(Debug)]
 pub struct Settings {
     /// The largest request body that is read, in bytes.
@@ -109,8 +110,8 @@ pub struct Route {
 }
 
 impl Runtime {
-    /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `conditions`
-    /// is what has been learnt of whoever is named.
+    /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `registry`
+    /// has what has been learnt of servers, keys and targets.
     pub fn new(config: &Config, demo: Option<SocketAddr>, registry: &Registry) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
@@ -171,7 +172,7 @@ impl Runtime {
         }
     }
 
-    /// The caller that shows this key; anybody where there are no client keys.
+    /// The caller with this key; any caller where there are no client keys.
     pub fn principal(&self, key: Option<&[u8]>) -> Option<Principal> {
         let (tenant, credential) = match &self.anonymous {
             Some(tenant) => (tenant, Credential::Anonymous),
@@ -186,7 +187,7 @@ impl Runtime {
         })
     }
 
-    /// Whether callers have to show a key.
+    /// Whether callers need a key.
     pub fn has_client_keys(&self) -> bool {
         self.anonymous.is_none()
     }
@@ -300,8 +301,8 @@ fn route(written: &config::Route, config: &Config) -> Option<Arc<Route>> {
     }))
 }
 
-/// The upstreams whose lists tell what rules for many names serve. One that is asked with the
-/// client's own key has none of its own to be asked with.
+/// The upstreams whose lists of models show what rules for many names serve. An upstream that gets the
+/// client's own key is not one of them: there is no key to ask for its list.
 fn many(rules: &[Arc<Rule>], config: &Config) -> Vec<usize> {
     let rules = rules.iter().filter(|rule| rule.exact.is_none());
     let mut positions: Vec<usize> = rules.flat_map(|rule| rule.passes_to.clone()).collect();

@@ -1,4 +1,4 @@
-//! Who is calling.
+//! The caller of a request.
 //!
 //! Owns what is known of a caller once it has been found: its tenant, and the credential that it has
 //! shown. Each way of authentication yields one. Does not handle how a credential is looked up (see
@@ -12,7 +12,7 @@ use crate::tenants::Tenant;
 /// A caller that has been found.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// Whom the credential belongs to.
+    /// The tenant that the credential belongs to.
     pub tenant: Arc<Tenant>,
     /// What was shown.
     pub credential: Credential,

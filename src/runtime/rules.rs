@@ -1,7 +1,7 @@
 //! Model rules as they run.
 //!
 //! Owns building them from what the operator wrote, with the fallbacks of fallbacks, and the rules by
-//! which requests that name no model go to a home. Does not find the rule of a name: `routing` does.
+//! which requests that name no model go to a home. Does not find the rule of a name (see `routing`).
 //! Cannot fail: validation has seen to it that each name leads somewhere.
 
 use std::collections::HashMap;
@@ -22,9 +22,9 @@ const MAX_FALLBACKS: usize = 16;
 pub struct Rule {
     /// Its name in metrics and logs.
     pub label: String,
-    /// The name that it answers, when it answers just one.
+    /// The name that it serves, where that is one alone.
     pub exact: Option<String>,
-    /// Who serves it.
+    /// What serves it.
     pub targets: Targets,
     /// The failures on which another target is asked.
     pub on: Reasons,
@@ -34,11 +34,11 @@ pub struct Rule {
     pub keepalive_after: Option<Duration>,
     /// Whether events that cannot be read are kept from the client.
     pub drops_malformed: bool,
-    /// How the usage is learnt of an answer whose client has left.
+    /// How usage is counted where the client has left.
     pub on_client_gone: config::OnClientGone,
     /// What each target wants changed, by its position.
     transforms: Vec<Transforms>,
-    /// How each target does, by its position.
+    /// The breaker of each target, by its position.
     breakers: Vec<Arc<Breaker>>,
     /// The upstreams that are asked for whatever name the client gives.
     pub(super) passes_to: Vec<usize>,
@@ -56,13 +56,13 @@ impl Rule {
         self.transforms.get(position)
     }
 
-    /// How the target at a position does.
+    /// The breaker of the target at a position.
     pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
         self.breakers.get(position)
     }
 
-    /// What leaves out the target at a position, which is of this upstream; nothing does where
-    /// nothing else can be asked.
+    /// When the target at a position, of this upstream, is ejected; `None` where nothing else can be
+    /// asked.
     pub fn guard<'r>(
         &'r self,
         position: usize,
@@ -73,7 +73,7 @@ impl Rule {
         Some((breaker, upstream.pool.ejection()?))
     }
 
-    /// Whether one more target may be left out: at most half of what the rule can ask is.
+    /// Whether one more target may be ejected: at most half of those that the rule can ask.
     pub fn may_eject(&self) -> bool {
         let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
         let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
@@ -92,8 +92,7 @@ pub struct Fallback {
     pub on: Reasons,
 }
 
-/// A rule of its own for each upstream that is a home, by which requests that name no model go
-/// there.
+/// A rule for each upstream that is a home: requests that name no model go there by it.
 pub(super) fn home_rules(
     config: &Config,
     index: &Index,

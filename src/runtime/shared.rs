@@ -1,8 +1,9 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the chat log, the counts of clients' connections and of
-//! requests in flight, and the flood guard. Refuses to know any configuration but through a snapshot.
+//! them, the metrics, the chat log, the counts of clients' connections and of requests in flight, and the
+//! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
+//! Fails only at the start.
 
 use std::io;
 use std::net::IpAddr;
@@ -42,7 +43,7 @@ pub struct Shared {
     chat_log: ArcSwapOption<ChatLog>,
     arrivals: Rate,
     in_flight: AtomicUsize,
-    /// Those in flight whose caller is known.
+    /// Requests in flight whose caller is known.
     serving: AtomicUsize,
     idle: Notify,
     draining: AtomicBool,
@@ -56,7 +57,7 @@ impl Shared {
     /// The metrics could not be registered: a name is taken twice.
     pub fn new(runtime: Runtime, registry: Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
-        metrics.begin(&known::known(&runtime));
+        metrics.start_series(&known::known(&runtime));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -99,7 +100,7 @@ impl Shared {
         self.chat_log.load_full()
     }
 
-    /// Counts a request in; it is counted out when the guard is dropped.
+    /// Counts a request until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight {
@@ -114,7 +115,7 @@ impl Shared {
     }
 
     /// Whether `address` has sent more than `limit` requests within this second. The count is an
-    /// estimate that errs upwards: right for a flood guard, not for a tenant's limit.
+    /// estimate and may be too high: good enough for a flood guard, not for a tenant's limit.
     pub fn floods(&self, address: IpAddr, limit: u32) -> bool {
         let seen = self.arrivals.observe(&address, 1);
         u32::try_from(seen).is_ok_and(|seen| seen > limit)
@@ -161,8 +162,8 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Gives the request a place among those that are served, unless there are `limit`. Tells whether
-    /// it has one.
+    /// Counts the request among those that are served, unless there are `limit`. Returns whether it
+    /// is counted.
     pub fn serve(&mut self, limit: usize) -> bool {
         if !self.is_served {
             let before = self.shared.serving.fetch_add(1, Ordering::AcqRel);
@@ -174,7 +175,7 @@ impl InFlight {
         self.is_served
     }
 
-    /// Gives the request's place back.
+    /// Counts the request no longer.
     pub fn give_way(&mut self) {
         if std::mem::take(&mut self.is_served) {
             self.shared.serving.fetch_sub(1, Ordering::AcqRel);

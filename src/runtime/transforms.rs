@@ -1,6 +1,7 @@
-//! What a target and its upstream's dialect want changed, put together once.
+//! The changes that a target and its upstream's dialect ask for, put together once.
 //!
-//! Owns which of it concerns which request. Refuses to know how anything is changed.
+//! Owns which changes apply to which request. Does not handle how they are made (see `openai::edit` and
+//! `openai::rewrite`). Cannot fail.
 
 use crate::config::{self, Streams};
 use crate::openai::dialect::Dialect;
@@ -48,7 +49,7 @@ impl Transforms {
         }
     }
 
-    /// What is changed in an answer to a request for `model`, where one is asked for.
+    /// What is changed in an answer to a request for `model`.
     pub fn rewrites(&self, model: Option<&str>) -> Rewrites {
         let model = model.filter(|_| self.answers_as_requested);
         Rewrites {

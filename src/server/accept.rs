@@ -1,8 +1,8 @@
-//! Which new connections are admitted, and what the others are told.
+//! Which new connections are admitted, and how the others are refused.
 //!
-//! Owns the verdict on a new connection, and the answer to one that finds no room. So many at a time
-//! have a moment to read it; the others are closed at once, which may cost them the answer. How
-//! connections are counted is decided in `runtime/connections.rs`.
+//! Owns the decision on a new connection, and the answer to a refused one. A bounded number of refused
+//! connections have a moment to read that answer. The others are closed at once and may lose it. Does
+//! not handle the counts (see `runtime/connections.rs`). Cannot fail.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,48 +13,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gateway;
 use crate::observe::metrics::Shed;
-use crate::runtime::{Crowded, Place, Shared};
+use crate::runtime::{AtLimit, ConnectionPermit, Shared};
 
-/// How many at a time may take a moment to read that there is no room for them. Each takes a
+/// How many refused connections at a time may take a moment to read the answer. Each takes a
 /// descriptor beyond the limit on connections.
 const REFUSALS: usize = 128;
-/// How long, and for how many bytes, one that has been told may take to leave.
+/// How long a refused connection may take to close, and how many bytes of it are read until then.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 10;
 
 /// What each side of HTTP/2 begins with: its settings, none of them changed.
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-/// The end of a connection, after no stream at all, for ENHANCE_YOUR_CALM.
+/// GOAWAY: the end of a connection before its first stream, with ENHANCE_YOUR_CALM.
 const GO_AWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 
-/// Judges new connections.
-pub struct Arrivals {
+/// Admits new connections, within the limits.
+pub struct ConnectionLimiter {
     shared: Arc<Shared>,
-    /// How many connections the system has room for.
-    room: usize,
+    /// The most connections for which the process can open files.
+    system_limit: usize,
     refusals: Arc<Semaphore>,
 }
 
-/// What has become of a connection.
-pub enum Arrival {
-    /// It is counted.
-    Admitted(Place),
-    /// There is no room for it. With a permit, it has a moment to read that.
+/// The decision on a connection.
+pub enum Admission {
+    /// It is admitted and counted, for as long as the permit lives.
+    Admitted(ConnectionPermit),
+    /// It is refused because of this limit. With a permit, it has a moment to read the answer.
     Refused(Shed, Option<OwnedSemaphorePermit>),
 }
 
-impl Arrivals {
-    /// Admits no more than `room`, whatever the configuration says.
-    pub fn new(shared: &Arc<Shared>, room: usize) -> Self {
+impl ConnectionLimiter {
+    /// Admits no more than `system_limit`, whatever the configuration says.
+    pub fn new(shared: &Arc<Shared>, system_limit: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            room,
+            system_limit,
             refusals: Arc::new(Semaphore::new(REFUSALS)),
         }
     }
 
-    /// Judges a connection.
-    pub fn judge(&self, socket: Option<Arc<SocketDigest>>) -> Arrival {
+    /// Decides on a connection.
+    pub fn admit(&self, socket: Option<Arc<SocketDigest>>) -> Admission {
         let runtime = self.shared.pin();
         let settings = &runtime.settings;
         let limits = &settings.limits;
@@ -63,17 +63,17 @@ impl Arrivals {
             .and_then(|socket| address(&socket))
             .filter(|ip| !exempt(ip));
         let admitted = self.shared.connections.admit(
-            limits.connections.min(self.room),
+            limits.connections.min(self.system_limit),
             address.map(|ip| (limits.counted_as(ip), limits.connections_per_address)),
         );
         let shed = match admitted {
-            Ok(place) => return Arrival::Admitted(place),
-            Err(Crowded::InTotal) => Shed::Connections,
-            Err(Crowded::OfAddress) => Shed::ConnectionsPerAddress,
+            Ok(permit) => return Admission::Admitted(permit),
+            Err(AtLimit::Total) => Shed::Connections,
+            Err(AtLimit::Address) => Shed::ConnectionsPerAddress,
         };
         self.shared.metrics.shed(shed);
         let permit = Arc::clone(&self.refusals).try_acquire_owned().ok();
-        Arrival::Refused(shed, permit)
+        Admission::Refused(shed, permit)
     }
 }
 
@@ -82,15 +82,15 @@ fn address(socket: &SocketDigest) -> Option<IpAddr> {
     Some(address.ip().to_canonical())
 }
 
-/// Tells a client that there is no room, without a look at what it asks; waits for it to read that if
-/// it `may_linger`.
-pub async fn refuse(mut stream: Stream, what: Shed, may_linger: bool) {
+/// Sends the refusal without reading the request. With `may_linger`, waits for the client to read it.
+pub async fn refuse(mut stream: Stream, limit: Shed, may_linger: bool) {
     let answer = match stream.selected_alpn_proto() {
         Some(ALPN::H2) => [SETTINGS, GO_AWAY].concat(),
-        _ => gateway::refusal(what),
+        _ => gateway::refusal(limit),
     };
-    let telling = gateway::last_words(&mut stream, &answer, LINGER_BYTES);
-    let limit = if may_linger { LINGER } else { Duration::ZERO };
-    // Whether it was read or not, it is over. What needs no waiting is done in no time.
-    let _ = tokio::time::timeout(limit, telling).await;
+    let sending = gateway::last_words(&mut stream, &answer, LINGER_BYTES);
+    let longest = if may_linger { LINGER } else { Duration::ZERO };
+    // The connection is over, whether or not the answer was read. A timeout of zero still lets the
+    // first write through.
+    let _ = tokio::time::timeout(longest, sending).await;
 }

@@ -1,41 +1,41 @@
-//! How many files the process may have open, and how many connections that is enough for.
+//! How many files the process may open, and how many connections that allows.
 //!
-//! Owns the limit of the system, which is raised as far as it lets us. Fails by leaving the limit
-//! where it is.
+//! Owns the soft limit on open files, which is raised to the hard one. Does not handle the limit of
+//! the configuration (see `accept`). Fails by a warning, and the limit stays where it is.
 
 use crate::config::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What else takes a descriptor: listeners, connections of the operator, idle connections to upstreams, large forms, the log,
-/// connections that are told that there is no room.
+/// Descriptors for everything else: listeners, the operator's connections, idle connections to
+/// upstreams, large forms, the log, refused connections.
 const RESERVE: u64 = 256;
-/// As many connections are enough for most.
+/// Enough connections for most operators.
 const PLENTY: usize = 4096;
 
-/// Raises the limit, and tells how many connections of clients there is room for; each may need one
-/// to an upstream. Says so when they are fewer than are `wanted`.
-pub fn room_for_connections(wanted: usize) -> usize {
+/// Raises the limit, and returns the number of client connections that it allows. Each may need a
+/// connection to an upstream. Logs it when fewer are allowed than are `wanted`.
+pub fn max_connections(wanted: usize) -> usize {
     raise();
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return usize::MAX;
     };
-    let room = connections_within(limit);
-    if room < wanted {
-        // What nobody asked for, and is plenty, alarms nobody.
-        let is_plenty = wanted == Limits::default().connections && room >= PLENTY;
+    let allowed = connections_within(limit);
+    if allowed < wanted {
+        // A default that is not met needs no warning while enough connections are left.
+        let is_plenty = wanted == Limits::default().connections && allowed >= PLENTY;
         let level = match is_plenty {
             true => log::Level::Info,
             false => log::Level::Warn,
         };
         log::log!(
             level,
-            "the system lets this process open {limit} files, enough for {room} connections of \
-             clients and not for the {wanted} of server.limits.connections: raise the limit to \
+            "the system lets this process open {limit} files, enough for {allowed} client connections and \
+             not for the {wanted} of server.limits.connections: raise the limit to \
              {} (LimitNOFILE= in the unit, or `ulimit -n`), or lower the setting",
             files_for(wanted)
         );
     }
-    room
+    allowed
 }
 
 /// How many files the process needs for so many connections.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_both_sides_and_for_what_is_needed_besides() {
+    fn both_sides_of_a_connection_and_the_reserve_are_counted() {
         assert_eq!(connections_within(65_536), 32_640);
         assert_eq!(connections_within(100), 1);
         assert_eq!(connections_within(files_for(16_384)), 16_384);

@@ -1,7 +1,9 @@
-//! Opening sockets.
+//! Listening sockets.
 //!
-//! We bind ourselves and hand Pingora the open sockets by their address, so that a port that is
-//! taken is an error with words, and port 0 tells which port it became.
+//! Owns binding them, and the TLS settings of each. We bind ourselves and pass the open sockets to
+//! Pingora by their address, so that a port in use is an error with a message, and the port behind
+//! port 0 is known. Does not handle what is served on them (see `protocol`, `operator`). Fails with
+//! the address and the system's error.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
@@ -16,11 +18,11 @@ use super::StartError;
 use super::handshake::Handshake;
 use crate::config::{Tls, certificate};
 
-/// What a connection of a client may hold back on its way out. One event of a stream fits, with
-/// its chunk's frame, so that it leaves in one write.
+/// The write buffer of a client's connection. One event of a stream fits with its chunk's frame, so
+/// that it leaves in one write.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 
-/// Sockets that are open and not yet served.
+/// Sockets that are bound and not yet served.
 pub struct Sockets {
     fds: Fds,
 }
@@ -32,47 +34,57 @@ impl Default for Sockets {
 }
 
 /// One open socket.
-pub struct Bound {
-    /// Where it listens, with the port that it got.
+pub struct BoundSocket {
+    /// Its address, with the port that the system chose for port 0.
     pub address: SocketAddr,
     tls: Option<Tls>,
 }
 
 impl Sockets {
-    /// Opens a socket.
-    pub fn bind(&mut self, address: SocketAddr, tls: Option<&Tls>) -> Result<Bound, StartError> {
+    /// Binds a socket.
+    ///
+    /// # Errors
+    /// The address, and why it cannot be listened on.
+    pub fn bind(
+        &mut self,
+        address: SocketAddr,
+        tls: Option<&Tls>,
+    ) -> Result<BoundSocket, StartError> {
         let failed = |e| StartError::Listen(address, e);
         let socket = TcpListener::bind(address).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         self.fds.add(address.to_string(), socket.into_raw_fd());
-        Ok(Bound {
+        Ok(BoundSocket {
             address,
             tls: tls.cloned(),
         })
     }
 
-    /// Hands the sockets over.
+    /// The sockets, in the form that Pingora takes.
     pub fn into_fds(self) -> ListenFds {
         Arc::new(Mutex::new(self.fds))
     }
 }
 
-impl Bound {
-    /// Whether TLS is spoken.
+impl BoundSocket {
+    /// Whether it speaks TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// What Pingora serves it with. It finds the socket by the address. TLS is spoken above it.
+    /// Pingora's settings for it. Pingora finds the socket by the address. TLS is handled above it.
     pub fn listener(&self) -> ListenerConfig {
-        // The listener's own read buffer of 64 KiB would be one more copy: bodies are read into
-        // the session's buffer anyway.
+        // Without the listener's read buffer of 64 KiB: it would be one more copy, as bodies are read
+        // into the session's buffer.
         let buffers = L4BufferSettings::new(0, WRITE_BUFFER_BYTES);
         ListenerConfig::tcp(self.address.to_string()).l4_buffer(buffers)
     }
 
-    /// How TLS is spoken on it, where it is.
+    /// Its TLS handshake, if it speaks TLS.
+    ///
+    /// # Errors
+    /// The certificate or its key cannot be used.
     pub fn handshake(&self) -> Result<Option<Handshake>, StartError> {
         let acceptor = self.tls.as_ref().map(acceptor).transpose()?;
         Ok(acceptor.map(Handshake::new))

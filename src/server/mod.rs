@@ -1,10 +1,12 @@
 //! The process: listeners, services, signals, the end.
 //!
-//! Owns the order in which things start and stop. `listeners` binds; `door` takes new connections,
-//! which `arrivals` judges and `handshake` makes secure; `descriptors` knows how many there is room
-//! for, `operator` bounds the connections of the operator's listener, `signals` waits for signals. We drive Pingora's services on one runtime of our own rather than through its
-//! `Server`, which would sleep through the whole grace period at the end, panic on an address that
-//! is taken, and hide which port it got. Fails before the first request or not at all.
+//! Owns the order in which things start and stop. `listeners` binds the sockets. `protocol` takes a
+//! client's new connection: `accept` admits or refuses it, and `handshake` makes the TLS handshake.
+//! `fd_limit` finds how many connections the system allows, `operator` limits the connections of the
+//! operator's listener, and `signals` waits for signals. Pingora's services run on one runtime of our
+//! own and not in its `Server`, which sleeps through the whole grace period at the end, panics on an
+//! address in use, and does not show the port that it got. Does not handle requests (see `gateway`,
+//! `admin`). Fails before the first request or not at all.
 
 mod accept;
 mod fd_limit;
@@ -29,18 +31,18 @@ use super::demo;
 use crate::config::Config;
 use crate::runtime::{Runtime, Shared};
 use crate::upstreams::{Registry, health};
-use accept::Arrivals;
-use listeners::{Bound, Sockets};
+use accept::ConnectionLimiter;
+use listeners::{BoundSocket, Sockets};
 use operator::Operator;
-use protocol::Door;
+use protocol::ClientApp;
 
-/// Names of upstreams are looked up again after this.
+/// The time between two look-ups of the upstreams' names.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-/// How long after the last answer its bytes may take to leave.
+/// The time that the last answer's bytes have to be sent.
 const FLUSH: Duration = Duration::from_millis(50);
-/// How long it may then take to settle what has been used.
+/// The time that remains to settle the usage of requests that are over.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How long the chat log may then take to be written.
+/// The time that remains to write the chat log.
 const CHATS: Duration = Duration::from_secs(2);
 
 /// Why the process could not start.
@@ -52,7 +54,7 @@ pub enum StartError {
     ChatLog(PathBuf, std::io::Error),
     /// A certificate or its key cannot be used.
     Tls(String),
-    /// Something of ours is broken.
+    /// The process lacks something that it needs from the system, or a part of it is broken.
     Internal(String),
 }
 
@@ -61,8 +63,8 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, e) if e.kind() == std::io::ErrorKind::AddrInUse => write!(
                 f,
-                "cannot listen on {address}: another process does (stop it, or choose another \
-                 port: --port for clients, `server.admin` for the operator)"
+                "cannot listen on {address}: the port is in use (stop the other process, or choose \
+                 another port: --port or PORT for clients, `server.admin` or ADMIN for the operator)"
             ),
             Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
             Self::ChatLog(path, e) => {
@@ -74,19 +76,19 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Where the process listens, once it does.
+/// The addresses that the process listens on.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// Where clients connect, with whether TLS is spoken.
+    /// The client listeners, each with whether it speaks TLS.
     pub clients: Vec<(SocketAddr, bool)>,
-    /// Where the operator's listener is.
+    /// The operator's listener; `None` when it is off.
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs until a signal ends it. `announce` is called once everything listens.
+/// Runs until a signal ends it. `announce` is called when everything listens.
 ///
 /// # Errors
-/// What kept it from starting.
+/// Why it could not start.
 pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.server.threads > 0 {
@@ -98,16 +100,16 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
         .build()
         .map_err(|e| StartError::Internal(e.to_string()))?;
     let outcome = tokio.block_on(serve(config, announce));
-    // What is left by now are idle connections and lookups.
+    // Only idle connections and look-ups of names are left.
     tokio.shutdown_background();
     outcome
 }
 
 async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
     let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
-    let room = fd_limit::room_for_connections(config.server.limits.connections);
+    let system_limit = fd_limit::max_connections(config.server.limits.connections);
     let mut sockets = Sockets::default();
-    let clients: Vec<Bound> = config
+    let clients: Vec<BoundSocket> = config
         .server
         .listen
         .iter()
@@ -117,14 +119,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
         Some(address) => Some(sockets.bind(address.value, None)?),
         None => None,
     };
-    let uses_demo = config
-        .upstreams
-        .iter()
-        .any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
-    let demo = match uses_demo {
-        true => Some(sockets.bind(SocketAddr::from(([127, 0, 0, 1], 0)), None)?),
-        false => None,
-    };
+    let demo = bind_demo(config, &mut sockets)?;
 
     let registry = Registry::default();
     let built_in = demo.as_ref().map(|bound| bound.address);
@@ -149,13 +144,13 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
             service.start_service(fds, stopping, 1, ready).await;
         });
     };
-    let arrivals = Arc::new(Arrivals::new(&shared, room));
-    for service in client_services(&clients, &Door::new(&shared, &arrivals))? {
+    let limiter = Arc::new(ConnectionLimiter::new(&shared, system_limit));
+    for service in client_services(&clients, &ClientApp::new(&shared, &limiter))? {
         start(Box::new(service));
     }
     start(Box::new(service("admin", &admin, Operator::new(&shared))));
     start(Box::new(service("demo", &demo, demo::Provider)));
-    tokio::spawn(keep_names_fresh(Arc::clone(&shared)));
+    tokio::spawn(refresh_names(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
 
@@ -163,6 +158,14 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     announce(&listening);
     end(signals, stop, &shared, config.server.shutdown_grace).await;
     Ok(())
+}
+
+/// The socket of the built-in provider, if an upstream uses it.
+fn bind_demo(config: &Config, sockets: &mut Sockets) -> Result<Option<BoundSocket>, StartError> {
+    let mut upstreams = config.upstreams.iter();
+    let is_used = upstreams.any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    is_used.then(|| sockets.bind(any_port, None)).transpose()
 }
 
 fn warn_of_not_in_force(config: &Config) {
@@ -182,19 +185,22 @@ fn start_chat_log(config: &Config, shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The clients' listeners, each with the certificate that it shows.
-fn client_services(sockets: &[Bound], door: &Door) -> Result<Vec<Service<Door>>, StartError> {
+/// The services of the client listeners, each with its certificate.
+fn client_services(
+    sockets: &[BoundSocket],
+    app: &ClientApp,
+) -> Result<Vec<Service<ClientApp>>, StartError> {
     let services = sockets.iter().map(|bound| {
-        let door = door.of(bound.handshake()?);
-        Ok(service("clients", [bound], door))
+        let app = app.with_tls(bound.handshake()?);
+        Ok(service("clients", [bound], app))
     });
     services.collect()
 }
 
-/// An application on its sockets; on none it has nothing to do.
+/// The service of an application on its sockets.
 fn service<'b, A: ServerApp + Send + Sync + 'static>(
     name: &str,
-    sockets: impl IntoIterator<Item = &'b Bound>,
+    sockets: impl IntoIterator<Item = &'b BoundSocket>,
     app: A,
 ) -> Service<A> {
     let mut service = Service::new(name.to_owned(), app);
@@ -204,7 +210,7 @@ fn service<'b, A: ServerApp + Send + Sync + 'static>(
     service
 }
 
-async fn keep_names_fresh(shared: Arc<Shared>) {
+async fn refresh_names(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(RESOLVE_EVERY).await;
         shared.pin().resolve_names().await;
@@ -215,13 +221,13 @@ async fn tend_connections(shared: Arc<Shared>) {
     shared.connector.tend().await;
 }
 
-/// Over whatever snapshot is current: a server that a reload adds is checked from then on.
+/// Checks the current snapshot, whichever it is: a server that a reload adds is checked from then on.
 async fn watch_health(shared: Arc<Shared>) {
     let connector = Arc::clone(&shared.connector);
     health::watch(move || shared.pin().upstreams().to_vec(), connector).await;
 }
 
-/// The clients' listeners come last: once they are told of, everything listens.
+/// The client listeners come last: once they are logged, everything listens.
 fn log_listening(listening: &Listening) {
     if let Some(address) = listening.admin {
         log::info!("operator's listener on http://{address} (/health, /metrics, /status)");
@@ -232,8 +238,7 @@ fn log_listening(listening: &Listening) {
     }
 }
 
-/// Waits for a signal, then for the requests in flight: no longer than `grace`, and no longer
-/// than a second signal takes to come.
+/// Waits for a signal, then for the requests in flight, until `grace` is over or a second signal comes.
 async fn end(
     mut signals: signals::Signals,
     stop: watch::Sender<bool>,
@@ -244,7 +249,7 @@ async fn end(
     let in_flight = shared.in_flight();
     log::info!("{name}: stopping, {in_flight} requests in flight have up to {grace:?}");
     shared.start_draining();
-    // Closes the listeners and the connections that wait for a next request.
+    // Closes the listeners and the idle connections of clients.
     let _ = stop.send(true);
     tokio::select! {
         () = shared.drained() => tokio::time::sleep(FLUSH).await,
@@ -252,27 +257,27 @@ async fn end(
             log::warn!("{} requests were cut off after {grace:?}", shared.in_flight());
         }
         name = signals.next() => {
-            log::warn!("{name} again: {} requests are cut off", shared.in_flight());
+            log::warn!("{name} again: {} requests were cut off", shared.in_flight());
         }
     }
-    settled(shared).await;
+    wait_for_settlement(shared).await;
     close_chat_log(shared).await;
     log::info!("stopped");
 }
 
-/// Waits until what requests have used is settled that are over, for as long as that may take.
-async fn settled(shared: &Shared) {
+/// Waits until the usage of requests that are over is settled, for at most `SETTLE`.
+async fn wait_for_settlement(shared: &Shared) {
     let settling = async {
         while !(shared.drains.is_empty() && shared.estimates.is_empty()) {
             tokio::time::sleep(FLUSH).await;
         }
     };
     if tokio::time::timeout(SETTLE, settling).await.is_err() {
-        log::warn!("what some requests have used was not settled within {SETTLE:?}");
+        log::warn!("the usage of some requests was not settled within {SETTLE:?}");
     }
 }
 
-/// Waits for the last lines of the chat log.
+/// Waits until the last lines of the chat log are written, for at most `CHATS`.
 async fn close_chat_log(shared: &Shared) {
     let Some(chats) = shared.chat_log() else {
         return;

@@ -1,8 +1,8 @@
 //! Connections to the operator's listener.
 //!
-//! Owns their bounds: how many there are at a time, and how long each may take for a request, from
-//! the end of the last one to the end of its answer. One that is too many is closed at once. What is
-//! served there is decided in `admin/`. Fails as a connection does: it is closed.
+//! Owns their limits: how many there are at a time, and how long each request may take, from the end
+//! of the one before to the end of its answer. A connection above the limit is closed at once. Does
+//! not handle what is served (see `admin`). Fails by closing the connection.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use tokio::sync::Semaphore;
 use crate::admin::Admin;
 use crate::runtime::Shared;
 
-/// As many connections at a time: a few scrapers and people. They take no descriptor from clients.
+/// The most connections at a time: a few scrapers and people. They take no descriptor from clients.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// The operator's application, behind its bounds.
+/// The application of the operator's listener, behind its limits.
 pub struct Operator {
     admin: Arc<Admin>,
     shared: Arc<Shared>,
-    room: Semaphore,
+    permits: Semaphore,
 }
 
 impl Operator {
@@ -32,7 +32,7 @@ impl Operator {
         Self {
             admin: Arc::new(Admin::new(Arc::clone(shared))),
             shared: Arc::clone(shared),
-            room: Semaphore::new(MAX_CONNECTIONS),
+            permits: Semaphore::new(MAX_CONNECTIONS),
         }
     }
 }
@@ -44,7 +44,7 @@ impl ServerApp for Operator {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _place = self.room.try_acquire().ok()?;
+        let _permit = self.permits.try_acquire().ok()?;
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some(connection) = next {
             let (stream, settings) = connection.consume();

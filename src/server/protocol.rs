@@ -1,10 +1,10 @@
-//! What happens to a new connection of a client: the verdict, the TLS handshake, the version of HTTP.
+//! A client's new connection: admission, the TLS handshake, the version of HTTP.
 //!
-//! Owns their order: `arrivals.rs` judges before TLS costs anything, `handshake.rs` makes the
-//! connection secure where the listener speaks TLS. Owns the look at a connection's first bytes,
-//! within a bound of time: Pingora would wait for the 24 bytes of HTTP/2's preface for ever, from a
-//! client that sends nothing or a shorter request. Pingora comes here once for each connection, and
-//! serves all its requests before it is back.
+//! Owns their order: `accept` decides before TLS costs anything, and `handshake` makes the handshake
+//! where the listener speaks TLS. Owns the look at a connection's first bytes, within
+//! `header_timeout`: Pingora would wait without end for the 24 bytes of HTTP/2's preface from a client
+//! that sends nothing or a shorter request. Pingora calls this once for each connection, and all its
+//! requests are served within the call. Fails by closing the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
-use super::accept::{self, Arrival, Arrivals};
+use super::accept::{self, Admission, ConnectionLimiter};
 use super::handshake::Handshake;
 use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
 use crate::runtime::Shared;
 
-/// An HTTP/2 connection without a stream is closed after this.
+/// An HTTP/2 connection without streams is closed after this.
 const IDLE_HTTP2: Duration = Duration::from_secs(75);
-/// How the preface of HTTP/2 begins; no HTTP/1 request does.
+/// The first bytes of HTTP/2's preface. No HTTP/1 request begins with them.
 const PREFACE_START: &[u8; 4] = b"PRI ";
 
-/// The gateway, once for each version, behind the listeners of one kind.
-pub struct Door {
+/// The application behind a client listener: the gateway, once for each version of HTTP.
+pub struct ClientApp {
     shared: Arc<Shared>,
-    arrivals: Arc<Arrivals>,
+    limiter: Arc<ConnectionLimiter>,
     http1: Arc<Gateway>,
     http2: Arc<Gateway>,
-    /// How TLS is spoken; `None` where it is not.
+    /// `None` on a cleartext listener.
     tls: Option<Handshake>,
 }
 
-impl Door {
-    /// Opens on the shared state.
-    pub fn new(shared: &Arc<Shared>, arrivals: &Arc<Arrivals>) -> Self {
+impl ClientApp {
+    /// Serves from the shared state, on a cleartext listener.
+    pub fn new(shared: &Arc<Shared>, limiter: &Arc<ConnectionLimiter>) -> Self {
         let gateway = |h2c| {
             let mut options = HttpServerOptions::default();
             options.h2c = h2c;
@@ -46,29 +46,29 @@ impl Door {
         };
         Self {
             shared: Arc::clone(shared),
-            arrivals: Arc::clone(arrivals),
+            limiter: Arc::clone(limiter),
             http1: gateway(false),
             http2: gateway(true),
             tls: None,
         }
     }
 
-    /// The same behind a listener of its own.
-    pub fn of(&self, tls: Option<Handshake>) -> Self {
+    /// The same application on a listener with these TLS settings.
+    pub fn with_tls(&self, tls: Option<Handshake>) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            arrivals: Arc::clone(&self.arrivals),
+            limiter: Arc::clone(&self.limiter),
             http1: Arc::clone(&self.http1),
             http2: Arc::clone(&self.http2),
             tls,
         }
     }
 
-    /// Makes a connection secure, where that is spoken; `None` for one that is over.
-    async fn secured(&self, stream: Stream) -> Option<Stream> {
+    /// Makes the TLS handshake where the listener speaks TLS. `None`: the connection is over.
+    async fn with_handshake(&self, stream: Stream) -> Option<Stream> {
         match &self.tls {
-            // On the heap, and gone when it is over: each connection would keep its room.
-            Some(tls) => Box::pin(tls.secure(stream, &self.shared)).await,
+            // On the heap: else each connection would keep the future's memory to its end.
+            Some(tls) => Box::pin(tls.accept(stream, &self.shared)).await,
             None => Some(stream),
         }
     }
@@ -77,12 +77,12 @@ impl Door {
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
         let deadline = Instant::now() + self.shared.pin().settings.limits.header_timeout;
         let speaks_http2 = if stream.get_ssl_digest().is_some() {
-            // The handshake has settled the version.
+            // The handshake has negotiated the version.
             matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
         } else {
             match tokio::time::timeout_at(deadline, speaks_http2(&mut stream)).await {
                 Ok(Ok(answer)) => answer,
-                // It has gone, or is too slow.
+                // The client has left, or is too slow.
                 Ok(Err(_)) | Err(_) => return,
             }
         };
@@ -99,22 +99,22 @@ impl Door {
 }
 
 #[async_trait]
-impl ServerApp for Door {
+impl ServerApp for ClientApp {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        match self.arrivals.judge(stream.get_socket_digest()) {
-            Arrival::Admitted(_place) => {
-                let stream = self.secured(stream).await?;
+        match self.limiter.admit(stream.get_socket_digest()) {
+            Admission::Admitted(_permit) => {
+                let stream = self.with_handshake(stream).await?;
                 self.serve(stream, shutdown).await;
             }
-            // A handshake costs more than an answer that there is no time to read.
-            Arrival::Refused(_, None) if self.tls.is_some() => {}
-            Arrival::Refused(what, permit) => {
-                let stream = self.secured(stream).await?;
-                accept::refuse(stream, what, permit.is_some()).await;
+            // Without time to read the answer, it is not worth a handshake.
+            Admission::Refused(_, None) if self.tls.is_some() => {}
+            Admission::Refused(limit, permit) => {
+                let stream = self.with_handshake(stream).await?;
+                accept::refuse(stream, limit, permit.is_some()).await;
             }
         }
         None

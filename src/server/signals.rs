@@ -1,6 +1,7 @@
 //! The operator's signals.
 //!
-//! Owns which signals end the process: SIGTERM and Ctrl-C.
+//! Owns which signals end the process: SIGTERM and SIGINT (Ctrl-C). Does not handle what follows one
+//! (see `server`). Fails at the start where the system installs no handler.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,7 +12,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts listening; from here on a signal no longer kills the process.
+    /// Installs the handlers. From here on a signal does not kill the process.
+    ///
+    /// # Errors
+    /// The system's own.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -19,7 +23,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one and gives its name.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,7 +1,7 @@
-//! Whom client keys belong to, and what they may ask for.
+//! Tenants: the owners of client keys, and what they may ask for.
 //!
-//! Owns the tenant, its allow-list and its home: the upstream that has its objects. Refuses to know
-//! how a caller was recognised.
+//! Owns the tenant, its allow-list and its home, which is the upstream that has its objects. Does not
+//! handle how a caller is found (see `auth`). Cannot fail.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ pub struct Tenant {
     pub home: Option<usize>,
     /// What it may ask of its home besides what serves itself.
     pub grants: Grants,
-    /// Whether its requests may name nothing but their model, and pass nowhere unread.
+    /// Whether its requests may name nothing but their model, and never pass unread.
     pub is_strict: bool,
     allowed: Option<Allowed>,
 }
@@ -51,7 +51,7 @@ impl Tenant {
         }
     }
 
-    /// Whoever calls a gateway that has no client keys.
+    /// The tenant of every caller where there are no client keys.
     pub fn anonymous() -> Self {
         Self::new("anonymous".to_owned(), None)
     }
@@ -65,7 +65,8 @@ impl Tenant {
         }
     }
 
-    /// Holds its requests to the model that they ask for. It has no home then: what passes there is not read.
+    /// Makes it strict: its requests name their model and nothing else. A strict tenant has no home,
+    /// because what passes there is not read.
     pub fn strict(self, is_strict: bool) -> Self {
         Self {
             is_strict,

@@ -14,7 +14,7 @@ use crate::config::Balance;
 use crate::secret::KeyHash;
 use crate::weighted::Wheel;
 
-/// As many points of the ring are passed; each server has 160 for each unit of weight.
+/// As many points of the ring are looked at; each server has 160 for each unit of weight.
 const MAX_POINTS: usize = 100_000;
 
 /// Chooses among servers.
@@ -100,9 +100,9 @@ fn position(backend: &Backend) -> Option<usize> {
     backend.ext.get::<Position>().map(|Position(n)| *n)
 }
 
-/// Pingora's balancer knows a server by its address and weight alone, and takes two of the same
-/// for one. Two servers may share an address, and one may have several, so each stands at an
-/// address made of its name: the same key leads to the same name whatever else is in the list.
+/// Pingora's balancer tells servers apart by address and weight alone, so two with the same are one to
+/// it. But two servers may share an address, and one may have several. So each gets an address that is
+/// made of its name: the same key leads to the same name, whatever else is in the list.
 fn backend(position: usize, name: &str, weight: u32) -> Option<Backend> {
     if weight == 0 {
         return None;

@@ -1,14 +1,14 @@
-//! Leaving out what fails.
+//! Circuit breakers: a server of a pool, or a target of a rule, is ejected when it fails.
 //!
-//! Owns whether one thing (a server of a pool, a target of a rule) is asked at all: it is ejected
-//! after failures in a row, or when too large a share of the last requests failed; then, when a
-//! time is over, a few requests try it, and either close the breaker or eject the thing for longer.
-//! Refuses to know what a failure is, who else is in the pool, and what time it is: the caller
-//! says. Cannot fail; whoever reports each admission once loses no place for a trial.
+//! Owns whether it is asked. It is ejected after failures in a row, or when too large a share of the
+//! last requests failed. When the time of the ejection is over, a few requests try it; they either close
+//! the breaker or eject it for longer. Does not handle what a failure is (see `openai::verdict`), or
+//! what else is in the pool (see `pool`); the caller also gives the time. Cannot fail. A caller that
+//! reports each admission once loses no trial.
 //!
-//! While the thing is in, [`Breaker::is_open_to`], [`Breaker::admit`] and [`Breaker::abandoned`]
-//! are one atomic load, about 2 ns; a report takes one small lock, about 25 ns when nobody else
-//! wants it. The memory is 128 bytes, whatever the load.
+//! While the breaker is closed, [`Breaker::is_open_to`], [`Breaker::admit`] and [`Breaker::abandoned`]
+//! are one atomic load, about 2 ns; a report takes one small lock, about 25 ns without contention. The
+//! memory is 128 bytes, whatever the load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,10 +18,11 @@ use parking_lot::Mutex;
 use super::window::Window;
 use crate::config::Ejection;
 
-/// What is known of the thing.
+/// The state of one server or target.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    /// Grows with every change: even while the thing is in, odd while it is out. What an admission
+    /// Grows with every change: even while the breaker is closed, odd from an ejection until trials
+    /// have closed it. What an admission
     /// of another epoch reports is late, and counts for nothing. Written under the lock only; read
     /// without it where nothing else is read, so no ordering is needed.
     epoch: AtomicU64,
@@ -48,37 +49,37 @@ struct Record {
 
 /// The right to one request. To be reported exactly once, by [`Breaker::succeeded`],
 /// [`Breaker::failed`] or [`Breaker::abandoned`] of the breaker that gave it; a trial as soon as
-/// the outcome is known, for it holds one of few places until then.
+/// the outcome is known, because until then it counts as one of the few.
 #[derive(Debug)]
-#[must_use = "a trial that is not reported holds its place for ever"]
+#[must_use = "a trial that is not reported is never free again"]
 pub struct Admission {
     epoch: u64,
 }
 
 impl Admission {
-    /// Whether it holds one of the few places for trials.
+    /// Whether it is a trial.
     pub fn is_trial(&self) -> bool {
         is_out(self.epoch)
     }
 }
 
-/// What happens to requests.
+/// Whether requests pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// They pass, and are counted.
     Closed,
     /// None passes.
     Ejected {
-        /// For how long yet; more than zero.
+        /// The time that is left; more than zero.
         left: Duration,
     },
-    /// A few at a time pass, to find out.
+    /// A few at a time pass, as trials.
     Trial,
 }
 
 impl Breaker {
-    /// Whether a request might be admitted now. Takes no place: [`admit`](Self::admit) may still
-    /// say no, where another request was faster.
+    /// Whether a request might be admitted now. Begins nothing: [`admit`](Self::admit) may still
+    /// give `None`, where another request was faster.
     pub fn is_open_to(&self, settings: &Ejection, now: Instant) -> bool {
         if !is_out(self.epoch()) {
             return true;
@@ -87,8 +88,8 @@ impl Breaker {
         !is_out(self.epoch()) || record.has_place(settings, now)
     }
 
-    /// Admits a request; in the trial phase it takes one of the few places. `None` while ejected,
-    /// or when the places are taken.
+    /// Admits a request; after an ejection it is a trial. `None` while ejected, or while as many
+    /// trials run as may.
     pub fn admit(&self, settings: &Ejection, now: Instant) -> Option<Admission> {
         let epoch = self.epoch();
         if !is_out(epoch) {
@@ -124,13 +125,13 @@ impl Breaker {
         }
     }
 
-    /// Counts a failure. Returns for how long the thing has been ejected, if that is what this
-    /// failure did.
+    /// Counts a failure. Returns the length of the ejection, if this failure has begun one.
     ///
-    /// `may_eject` is asked only when a failure would eject a thing that is in; where it says no
-    /// (half of the pool is out already), counting goes on, the thing stays in, and the next
-    /// failure asks again. It is asked without a lock, so it may look at any breaker; two members
-    /// of a pool that fail at the same moment may both hear yes. A trial that fails does not ask.
+    /// `may_eject` is called only when a failure would open a closed breaker. Where it gives `false`
+    /// (half of the pool is ejected already), counting goes on, the breaker stays closed, and the
+    /// next failure calls it again. It is called without a lock, so it may look at any breaker; two
+    /// members of a pool that fail at the same moment may both get `true`. A trial that fails does
+    /// not call it.
     pub fn failed(
         &self,
         admission: Admission,
@@ -163,14 +164,14 @@ impl Breaker {
         Some(record.lasts)
     }
 
-    /// Counts nothing: the client left, or nothing was asked. Gives a trial's place back.
+    /// Counts nothing: the client left, or nothing was asked. A trial is free again.
     pub fn abandoned(&self, admission: Admission) {
         if admission.is_trial() {
             self.record.lock().give_back(&admission);
         }
     }
 
-    /// What happens to requests now.
+    /// Whether requests pass now.
     pub fn state(&self, now: Instant) -> State {
         let record = self.record.lock();
         if !is_out(self.epoch()) {
@@ -184,13 +185,13 @@ impl Breaker {
         }
     }
 
-    /// Whether the thing is out: from its ejection until trials have closed the breaker, however
-    /// long that takes. One atomic load.
+    /// Whether it is ejected: until trials have closed the breaker, however long that takes. One
+    /// atomic load.
     pub fn is_ejected(&self) -> bool {
         is_out(self.epoch())
     }
 
-    /// How often the thing has been ejected so far, failed trials included.
+    /// How many ejections there were, failed trials included.
     pub fn ejections(&self) -> u64 {
         // Each ejection moved the epoch on to the next odd number.
         self.epoch().div_ceil(2)
@@ -202,14 +203,14 @@ impl Breaker {
 }
 
 impl Record {
-    /// Frees the place of a trial, also of one that is late: it was in flight until now.
+    /// Frees a trial, also a late one: it was in flight until now.
     fn give_back(&mut self, admission: &Admission) {
         if admission.is_trial() {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
-    /// For how long yet the thing is ejected; zero when the time is over.
+    /// The time that is left of the ejection; zero when it is over.
     fn left(&self, now: Instant) -> Duration {
         let passed = |since| now.saturating_duration_since(since);
         self.lasts
@@ -221,7 +222,7 @@ impl Record {
         self.in_flight < settings.trials.max(1) && self.left(now).is_zero()
     }
 
-    /// Counts a failure of a thing that is in. Says whether that is too much.
+    /// Counts a failure while the breaker is closed. Returns whether it must open.
     fn count_failure(&mut self, settings: &Ejection, now: Instant) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         let tally = self.window.at(now, settings.window);
@@ -236,7 +237,7 @@ impl Record {
         in_a_row || share
     }
 
-    /// Begins an ejection, and with it all counts anew.
+    /// Begins an ejection, and resets the counts.
     fn eject(&mut self, again: bool, settings: &Ejection, now: Instant) {
         let flaps = self
             .closed_at
@@ -254,376 +255,10 @@ impl Record {
     }
 }
 
-/// Whether an epoch is one of being out.
+/// Whether an epoch is one of an ejection.
 fn is_out(epoch: u64) -> bool {
     epoch % 2 == 1
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::sync::atomic::AtomicU32;
-
-    use super::*;
-
-    const SETTINGS: Ejection = Ejection {
-        consecutive: 5,
-        percent: 50,
-        least: 20,
-        window: Duration::from_secs(10),
-        base: Duration::from_secs(2),
-        longest: Duration::from_secs(20),
-        trials: 3,
-    };
-
-    /// A breaker, and a clock that moves only when it is told to.
-    struct Bench {
-        breaker: Breaker,
-        settings: Ejection,
-        now: Cell<Instant>,
-    }
-
-    impl Bench {
-        fn new(settings: Ejection) -> Self {
-            Self {
-                breaker: Breaker::default(),
-                settings,
-                now: Cell::new(Instant::now()),
-            }
-        }
-
-        fn wait(&self, time: Duration) {
-            self.now.set(self.now.get() + time);
-        }
-
-        fn admit(&self) -> Option<Admission> {
-            let (settings, now) = (&self.settings, self.now.get());
-            let might = self.breaker.is_open_to(settings, now);
-            let admission = self.breaker.admit(settings, now);
-            assert_eq!(might, admission.is_some(), "both say the same");
-            admission
-        }
-
-        fn succeed(&self, admission: Admission) {
-            self.breaker
-                .succeeded(admission, &self.settings, self.now.get());
-        }
-
-        fn fail(&self, admission: Admission) -> Option<Duration> {
-            self.breaker
-                .failed(admission, &self.settings, self.now.get(), || true)
-        }
-
-        /// Fails as often in a row as it takes, and says for how long it is ejected.
-        fn fail_out(&self) -> Duration {
-            for _ in 1..self.settings.consecutive {
-                assert_eq!(self.fail(self.admit().unwrap()), None);
-            }
-            self.fail(self.admit().unwrap()).unwrap()
-        }
-
-        /// Waits until the ejection is over, and succeeds until the breaker closes.
-        fn recover(&self) {
-            if let State::Ejected { left } = self.state() {
-                self.wait(left);
-            }
-            (0..self.settings.trials).for_each(|_| self.succeed(self.admit().unwrap()));
-            assert_eq!(self.state(), State::Closed);
-        }
-
-        fn state(&self) -> State {
-            self.breaker.state(self.now.get())
-        }
-    }
-
-    const fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    #[test]
-    fn failures_in_a_row_eject_and_a_success_between_them_does_not() {
-        let bench = Bench::new(SETTINGS);
-        assert_eq!(SETTINGS, Ejection::default());
-        for _ in 0..3 {
-            for _ in 0..4 {
-                assert_eq!(bench.fail(bench.admit().unwrap()), None);
-            }
-            bench.succeed(bench.admit().unwrap());
-        }
-        assert_eq!(
-            (bench.state(), bench.breaker.ejections()),
-            (State::Closed, 0)
-        );
-        assert!(!bench.breaker.is_ejected());
-        assert_eq!(bench.fail_out(), seconds(2));
-        bench.wait(seconds(1));
-        assert_eq!(bench.state(), State::Ejected { left: seconds(1) });
-        assert!(bench.admit().is_none() && bench.breaker.is_ejected());
-        assert_eq!(bench.breaker.ejections(), 1);
-    }
-
-    #[test]
-    fn a_share_of_failures_ejects_once_enough_was_seen() {
-        let bench = Bench::new(SETTINGS);
-        for _ in 0..9 {
-            bench.succeed(bench.admit().unwrap());
-            assert_eq!(bench.fail(bench.admit().unwrap()), None);
-        }
-        bench.succeed(bench.admit().unwrap());
-        assert_eq!(bench.fail(bench.admit().unwrap()), Some(seconds(2)));
-    }
-
-    #[test]
-    fn a_lesser_share_and_failures_of_long_ago_do_not_eject() {
-        let bench = Bench::new(SETTINGS);
-        for _ in 0..200 {
-            assert_eq!(bench.fail(bench.admit().unwrap()), None);
-            bench.succeed(bench.admit().unwrap());
-            bench.succeed(bench.admit().unwrap());
-        }
-        let bench = Bench::new(SETTINGS);
-        for _ in 0..200 {
-            assert_eq!(
-                bench.fail(bench.admit().unwrap()),
-                None,
-                "too few at a time"
-            );
-            bench.succeed(bench.admit().unwrap());
-            bench.wait(seconds(2));
-        }
-    }
-
-    #[test]
-    fn what_is_off_does_not_eject() {
-        let off = Ejection {
-            consecutive: 0,
-            percent: 0,
-            ..SETTINGS
-        };
-        let bench = Bench::new(off);
-        for _ in 0..100 {
-            assert_eq!(bench.fail(bench.admit().unwrap()), None);
-        }
-    }
-
-    #[test]
-    fn a_pool_that_spares_no_more_keeps_it_in_and_is_asked_each_time() {
-        let bench = Bench::new(SETTINGS);
-        let asked = Cell::new(0);
-        let fail = |answer| {
-            let admission = bench.admit().unwrap();
-            let may_eject = || {
-                asked.set(asked.get() + 1);
-                // It may look at the breaker itself.
-                assert_eq!(bench.state(), State::Closed);
-                answer
-            };
-            let now = bench.now.get();
-            bench.breaker.failed(admission, &SETTINGS, now, may_eject)
-        };
-        (0..4).for_each(|_| assert_eq!(fail(false), None));
-        assert_eq!(asked.get(), 0, "not before it matters");
-        (0..3).for_each(|_| assert_eq!(fail(false), None));
-        assert_eq!((asked.get(), bench.state()), (3, State::Closed));
-        assert_eq!(fail(true), Some(seconds(2)));
-    }
-
-    #[test]
-    fn a_few_may_try_at_once_and_their_successes_close_it() {
-        let bench = Bench::new(SETTINGS);
-        bench.fail_out();
-        bench.wait(seconds(2));
-        assert_eq!(bench.state(), State::Trial);
-        let mut trials: Vec<_> = (0..3).map(|_| bench.admit().unwrap()).collect();
-        assert!(trials.iter().all(Admission::is_trial) && bench.admit().is_none());
-        bench.succeed(trials.pop().unwrap());
-        bench.breaker.abandoned(trials.pop().unwrap());
-        trials.extend([bench.admit().unwrap(), bench.admit().unwrap()]);
-        assert!(bench.admit().is_none());
-        bench.succeed(trials.pop().unwrap());
-        assert!(
-            bench.breaker.is_ejected(),
-            "an abandoned one does not count"
-        );
-        bench.succeed(trials.pop().unwrap());
-        assert_eq!(bench.state(), State::Closed);
-        assert!(!bench.breaker.is_ejected() && !bench.admit().unwrap().is_trial());
-        assert_eq!(
-            bench.fail(trials.pop().unwrap()),
-            None,
-            "too late to matter"
-        );
-    }
-
-    #[test]
-    fn what_was_counted_before_an_ejection_or_a_failed_trial_is_forgotten() {
-        let bench = Bench::new(Ejection {
-            least: 8,
-            ..SETTINGS
-        });
-        bench.fail_out();
-        bench.wait(seconds(2));
-        (0..2).for_each(|_| bench.succeed(bench.admit().unwrap()));
-        assert_eq!(bench.fail(bench.admit().unwrap()), Some(seconds(4)));
-        bench.wait(seconds(4));
-        (0..2).for_each(|_| bench.succeed(bench.admit().unwrap()));
-        assert_eq!(bench.state(), State::Trial, "two and two are not three");
-        bench.succeed(bench.admit().unwrap());
-        assert_eq!(bench.state(), State::Closed);
-        // Neither the row nor the share goes on from before: only the eighth request ejects.
-        (0..4).for_each(|_| assert_eq!(bench.fail(bench.admit().unwrap()), None));
-        (0..3).for_each(|_| bench.succeed(bench.admit().unwrap()));
-        assert_eq!(bench.fail(bench.admit().unwrap()), Some(seconds(8)));
-    }
-
-    #[test]
-    fn each_failed_trial_doubles_the_time_up_to_the_longest_without_asking() {
-        let bench = Bench::new(SETTINGS);
-        let mut times = vec![bench.fail_out()];
-        for _ in 0..5 {
-            bench.wait(*times.last().unwrap());
-            let (trial, now) = (bench.admit().unwrap(), bench.now.get());
-            let lasts = bench
-                .breaker
-                .failed(trial, &SETTINGS, now, || unreachable!());
-            times.push(lasts.unwrap());
-        }
-        assert_eq!(times, [2, 4, 8, 16, 20, 20].map(seconds));
-        assert_eq!(bench.breaker.ejections(), 6);
-    }
-
-    #[test]
-    fn what_fails_soon_after_it_came_back_is_out_for_longer() {
-        let bench = Bench::new(SETTINGS);
-        assert_eq!(bench.fail_out(), seconds(2));
-        bench.recover();
-        bench.wait(seconds(19));
-        assert_eq!(bench.fail_out(), seconds(4));
-        bench.recover();
-        assert_eq!(bench.fail_out(), seconds(8));
-        bench.recover();
-        bench.wait(seconds(20));
-        assert_eq!(bench.fail_out(), seconds(2), "forgotten");
-    }
-
-    #[test]
-    fn the_longest_bounds_the_first_too_and_a_time_without_end_is_no_harm() {
-        let short = Ejection {
-            longest: seconds(1),
-            ..SETTINGS
-        };
-        assert_eq!(Bench::new(short).fail_out(), seconds(1));
-        let endless = Ejection {
-            base: Duration::MAX,
-            longest: Duration::MAX,
-            ..SETTINGS
-        };
-        let bench = Bench::new(endless);
-        assert_eq!(bench.fail_out(), Duration::MAX);
-        assert!(bench.admit().is_none());
-    }
-
-    #[test]
-    fn reports_from_before_an_ejection_change_nothing() {
-        let bench = Bench::new(SETTINGS);
-        let mut early: Vec<_> = (0..20).map(|_| bench.admit().unwrap()).collect();
-        bench.fail_out();
-        bench.wait(seconds(2));
-        for _ in 0..5 {
-            bench.succeed(early.pop().unwrap());
-            assert_eq!(bench.fail(early.pop().unwrap()), None);
-        }
-        assert_eq!(bench.state(), State::Trial);
-        bench.recover();
-        for admission in early {
-            assert_eq!(bench.fail(admission), None, "nor after it has closed");
-        }
-        assert_eq!(
-            (bench.state(), bench.breaker.ejections()),
-            (State::Closed, 1)
-        );
-    }
-
-    #[test]
-    fn a_late_trial_holds_its_place_and_counts_for_nothing_else() {
-        let bench = Bench::new(SETTINGS);
-        bench.fail_out();
-        bench.wait(seconds(2));
-        let [first, second, third] = [(); 3].map(|()| bench.admit().unwrap());
-        assert_eq!(bench.fail(first), Some(seconds(4)));
-        assert_eq!(bench.fail(second), None, "it is out already");
-        bench.wait(seconds(4));
-        let trials = [(); 2].map(|()| bench.admit().unwrap());
-        assert!(bench.admit().is_none(), "the third is still in flight");
-        bench.succeed(third);
-        trials.into_iter().for_each(|t| bench.succeed(t));
-        assert_eq!(bench.state(), State::Trial, "two of this phase succeeded");
-        bench.succeed(bench.admit().unwrap());
-        assert_eq!(bench.state(), State::Closed);
-    }
-
-    #[test]
-    fn no_trials_at_all_are_as_one() {
-        let bench = Bench::new(Ejection {
-            trials: 0,
-            ..SETTINGS
-        });
-        bench.fail_out();
-        bench.wait(seconds(2));
-        let trial = bench.admit().unwrap();
-        assert!(bench.admit().is_none());
-        bench.succeed(trial);
-        assert_eq!(bench.state(), State::Closed);
-    }
-
-    /// One of eight that ask and report as fast as they can, while the time runs for all. Holds
-    /// a few admissions, so that reports come late and out of order.
-    fn hammer(bench: (&Breaker, Instant), clock: &AtomicU64, trials: &AtomicU32, seed: u64) -> u32 {
-        let (breaker, start) = bench;
-        let (mut random, mut held, mut most) = (seed, Vec::new(), 0);
-        let tick = || start + Duration::from_millis(clock.fetch_add(1, Ordering::Relaxed));
-        for turn in 0..20_000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let asks = turn < 19_000 && held.len() < 4;
-            if let Some(admission) = asks.then(|| breaker.admit(&SETTINGS, tick())).flatten() {
-                if admission.is_trial() {
-                    most = most.max(trials.fetch_add(1, Ordering::SeqCst) + 1);
-                }
-                held.push(admission);
-                continue;
-            }
-            if held.is_empty() {
-                continue;
-            }
-            let admission: Admission = held.swap_remove((random >> 40) as usize % held.len());
-            if admission.is_trial() {
-                trials.fetch_sub(1, Ordering::SeqCst);
-            }
-            match (random >> 33) % 8 {
-                0 => breaker.abandoned(admission),
-                1..4 => {
-                    breaker.failed(admission, &SETTINGS, tick(), || true);
-                }
-                _ => breaker.succeeded(admission, &SETTINGS, tick()),
-            }
-        }
-        assert!(held.is_empty());
-        most
-    }
-
-    #[test]
-    fn however_many_ask_at_once_no_more_trials_are_in_flight_than_may_be() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
-        let (clock, trials) = (AtomicU64::new(0), AtomicU32::new(0));
-        let most: Vec<u32> = std::thread::scope(|scope| {
-            let run = |seed| hammer((&breaker, start), &clock, &trials, seed);
-            let threads: Vec<_> = (1..=8).map(|n| scope.spawn(move || run(n * 977))).collect();
-            threads.into_iter().map(|t| t.join().unwrap()).collect()
-        });
-        assert_eq!(most.into_iter().max(), Some(SETTINGS.trials));
-        assert!(breaker.ejections() > 5, "{breaker:?}");
-        assert_eq!(breaker.record.lock().in_flight, 0, "no place is lost");
-    }
-}
+mod tests;

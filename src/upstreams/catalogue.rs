@@ -1,8 +1,8 @@
-//! The models that an upstream says it has.
+//! The list of an upstream's models, as the upstream gives it.
 //!
-//! Owns asking it, with its own key, and how long what it said is believed. One asks at a time;
-//! whoever comes meanwhile waits for the same answer. An upstream that does not answer is not asked
-//! again for a while, and what it said last stays in force.
+//! Owns asking for it, with the upstream's own key, and how long it stays fresh. One request asks at a
+//! time; others wait for the same answer. Does not handle which models a client sees (see
+//! `gateway::models`). An upstream that fails is not asked again for a while, and its last list is used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// A longer list is not read.
 const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// What one upstream has said.
+/// The list of one upstream.
 #[derive(Debug)]
 pub struct Catalogue {
-    /// The last list that it gave.
+    /// The last list.
     listed: ArcSwapOption<Listed>,
-    /// When it last failed to give one.
+    /// When it last failed.
     failed: ArcSwapOption<Instant>,
     turn: Semaphore,
 }
@@ -77,8 +77,8 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
-    /// What need not be asked for: a list not older than `ttl`, or the last one of an upstream that
-    /// has just failed.
+    /// The list where it need not be asked for: one that is not older than `ttl`, or the last one of
+    /// an upstream that has just failed.
     fn known(&self, ttl: Duration) -> Option<Option<Arc<Listed>>> {
         let listed = self.listed.load_full();
         let is_fresh = listed.as_ref().is_some_and(|l| l.at.elapsed() < ttl);
@@ -89,8 +89,8 @@ impl Catalogue {
 }
 
 impl Upstream {
-    /// The models that it has, as it said within `ttl`, or longer ago where it no longer answers;
-    /// `None` where it has never said.
+    /// The list, not older than `ttl`, or older where the upstream no longer gives one; `None` where
+    /// it has never given one.
     pub async fn models(&self, connector: &Connector, ttl: Duration) -> Option<Arc<Listed>> {
         let catalogue = &self.catalogue;
         if let Some(known) = catalogue.known(ttl) {
@@ -118,8 +118,8 @@ impl Upstream {
     }
 
     async fn ask_for_models(&self, connector: &Connector) -> Result<Vec<Model>, String> {
-        let seat = self.pool.choose(b"", &[]).ok_or("no server can be asked")?;
-        let peer = &seat.peer;
+        let lease = self.pool.choose(b"", &[]).ok_or("no server can be asked")?;
+        let peer = &lease.peer;
         let path = [&peer.base_path, OPERATION].concat();
         let build = || {
             let mut header = RequestHeader::build_no_case("GET", path.as_bytes(), Some(6)).ok()?;

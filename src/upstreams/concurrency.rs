@@ -1,7 +1,8 @@
 //! How many requests an upstream takes at once.
 //!
-//! Owns the places and the short queue before them. Beyond the queue nobody waits, and who has
-//! waited for long enough goes away: both fail with [`Full`].
+//! Owns the permits, and a short queue for them. Does not handle what holds a permit (see
+//! `gateway::lease`). Fails with [`Full`] where the queue is full, or where a request has waited for the
+//! longest time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
 
-/// The places of one upstream.
+/// The permits of one upstream.
 #[derive(Debug)]
 pub struct Concurrency {
     bounds: config::Concurrency,
@@ -18,18 +19,18 @@ pub struct Concurrency {
     waiting: AtomicUsize,
 }
 
-/// A place; free again when it is dropped.
+/// A permit; it is free again when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
-/// No place is free, and none became free in time.
+/// No permit is free, and none became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
 impl Concurrency {
-    /// All of them free.
+    /// All permits are free.
     pub fn new(bounds: config::Concurrency) -> Self {
         Self {
             free: Arc::new(Semaphore::new(bounds.concurrent)),
@@ -38,7 +39,7 @@ impl Concurrency {
         }
     }
 
-    /// Takes a place that is free now.
+    /// Takes a permit that is free now.
     ///
     /// # Errors
     /// There is none.
@@ -47,13 +48,13 @@ impl Concurrency {
         permit.map(|_permit| Permit { _permit }).map_err(|_| Full)
     }
 
-    /// Takes a place, and queues for one.
+    /// Takes a permit, after others in the queue.
     ///
     /// # Errors
-    /// The queue is full, or it was waited for long enough.
+    /// The queue is full, or no permit became free in time.
     pub async fn take(&self) -> Result<Permit, Full> {
-        if let Ok(place) = self.take_now() {
-            return Ok(place);
+        if let Ok(permit) = self.take_now() {
+            return Ok(permit);
         }
         let _in_queue = self.queue()?;
         let free = Arc::clone(&self.free).acquire_owned();
@@ -104,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    fn places(concurrent: usize, queue: usize) -> Arc<Concurrency> {
+    fn permits(concurrent: usize, queue: usize) -> Arc<Concurrency> {
         Arc::new(Concurrency::new(config::Concurrency {
             concurrent,
             queue,
@@ -113,30 +114,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_waits_for_a_place_and_the_next_is_sent_away() {
-        let places = places(1, 1);
-        let first = places.take().await.unwrap();
+    async fn one_request_waits_for_a_permit_and_the_next_is_refused() {
+        let permits = permits(1, 1);
+        let first = permits.take().await.unwrap();
         let second = tokio::spawn({
-            let places = Arc::clone(&places);
-            async move { places.take().await }
+            let permits = Arc::clone(&permits);
+            async move { permits.take().await }
         });
-        while places.taken() != (1, 1) {
+        while permits.taken() != (1, 1) {
             tokio::task::yield_now().await;
         }
-        assert_eq!(places.take().await.unwrap_err(), Full);
-        assert_eq!(places.taken(), (1, 1), "who was sent away does not count");
+        assert_eq!(permits.take().await.unwrap_err(), Full);
+        assert_eq!(permits.taken(), (1, 1), "a refused request does not count");
         drop(first);
         let second = second.await.unwrap().unwrap();
-        assert_eq!(places.taken(), (1, 0));
+        assert_eq!(permits.taken(), (1, 0));
         drop(second);
-        assert_eq!(places.taken(), (0, 0));
+        assert_eq!(permits.taken(), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever() {
-        let places = places(1, 1);
-        let _first = places.take().await.unwrap();
-        assert_eq!(places.take().await.unwrap_err(), Full);
-        assert_eq!(places.taken(), (1, 0));
+    async fn no_request_waits_for_ever() {
+        let permits = permits(1, 1);
+        let _first = permits.take().await.unwrap();
+        assert_eq!(permits.take().await.unwrap_err(), Full);
+        assert_eq!(permits.taken(), (1, 0));
     }
 }

@@ -1,9 +1,9 @@
-//! What is known of one provider key: for which requests it can be used now.
+//! The state of one provider key: for which requests it can be used now.
 //!
-//! Owns what is known of the key as a whole, and of the key with each model, within a bound: what an
-//! answer shows counts against the key with that model, and against the whole key only where a code
-//! says so or several models show it. Does not know how long a fault lasts and for which tenants
-//! (`standing`), and does not choose among keys (`keys`). Cannot fail.
+//! Owns the state of the key as a whole, and of the key with each model, within a bound. What an answer
+//! shows counts against the key with that model; it counts against the whole key only where an error
+//! code names the key, or where several models show it. Does not handle how long a fault lasts and for
+//! which tenants (see `standing`), or the choice among keys (see `keys`). Cannot fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use rustc_hash::FxHashMap;
 use super::standing::{Bounds, Fault, Finding, MEMORY, Shown, Standing};
 use crate::openai::ratelimit::{Allowance, Headroom};
 
-/// Models of one key of which anything is kept.
+/// The state of as many models of one key is kept.
 const MAX_MODELS: usize = 64;
-/// Nothing is kept of a model whose name is longer.
+/// The state of a model whose name is longer is not kept.
 const MAX_MODEL_BYTES: usize = 256;
-/// As many models that have the same fault at once show that it is the whole key's.
+/// When as many models have the same fault at once, the whole key has it.
 const SEVERAL_MODELS: usize = 3;
 
 /// What a key is wanted for.
@@ -33,27 +33,27 @@ pub struct KeyUse<'a> {
 /// A cooldown that has begun or become longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cooled {
-    /// For how long, from now on.
+    /// Its length, from now.
     pub time: Duration,
-    /// Whether it is the whole key's, rather than the one model's.
+    /// Whether it holds for the whole key, and not for the one model alone.
     pub is_whole: bool,
 }
 
 /// Whether a key can be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It can.
+    /// It can be used.
     Ready,
-    /// By what its provider has said, nothing is left of its allowance; that may be wrong.
-    Dry,
-    /// It is cooling down, for so long.
+    /// Nothing is left of its allowance, as its provider reports it; that may be wrong.
+    Exhausted,
+    /// It is cooling down: the time that is left, and the fault.
     Cooling(Duration, Fault),
 }
 
-/// What is known of a key; outlives a snapshot.
+/// The state of a key; it outlives a snapshot.
 #[derive(Debug, Default)]
 pub struct KeyState {
-    /// Whether anything is known. Nearly always not, and then no lock is taken.
+    /// Whether there is any state. Nearly always there is none, and no lock is taken.
     is_remarkable: AtomicBool,
     known: Mutex<Known>,
 }
@@ -62,11 +62,11 @@ pub struct KeyState {
 struct Known {
     whole: Standing,
     models: FxHashMap<Box<str>, Model>,
-    /// When all of it is over, and forgotten.
+    /// When all of it is over and can be dropped.
     over: Option<Instant>,
 }
 
-/// What is known of a key with one model.
+/// The state of a key with one model.
 #[derive(Debug, Default)]
 struct Model {
     standing: Standing,
@@ -74,7 +74,7 @@ struct Model {
     tokens: Option<Learnt>,
 }
 
-/// What is left of an allowance, as the provider said last and less what was asked for since.
+/// What is left of an allowance: what the provider reported last, less what was sent since.
 #[derive(Clone, Copy, Debug)]
 struct Learnt {
     left: u64,
@@ -90,8 +90,8 @@ impl KeyState {
         self.known.lock().readiness(wanted, now)
     }
 
-    /// Begins a use: takes about so many tokens of what is left, and the trial where one is due.
-    /// `false` where another request has taken that in the meantime.
+    /// Begins a use: takes about as many tokens of what is left, and the trial where one is due.
+    /// `false` where another request has taken it first.
     pub fn begin(&self, wanted: KeyUse<'_>, tokens: u64, now: Instant) -> bool {
         if !self.is_remarkable.load(Ordering::Relaxed) {
             return true;
@@ -117,7 +117,7 @@ impl KeyState {
         true
     }
 
-    /// It has served what it was asked for at a time; what its provider says of its allowance
+    /// It has served a request that was sent at `asked`. What its provider reports of its allowance
     /// counts from now on, for `longest` at most.
     pub fn served(
         &self,
@@ -139,12 +139,12 @@ impl KeyState {
         }
         known.learn(wanted.model, headroom, longest, Instant::now());
         let is_remarkable = !known.whole.is_empty() || !known.models.is_empty();
-        // Under the lock, like all that sets it: what has just been noted must not be hidden.
+        // Under the lock, like all that sets it: what has just been noted must stay visible.
         self.is_remarkable.store(is_remarkable, Ordering::Relaxed);
     }
 
-    /// Notes what an answer has shown. Tells of the cooldown that follows; `None` if it takes more
-    /// to show that than this one request.
+    /// Notes what an answer has shown. Returns the cooldown that follows; `None` where one request
+    /// is not enough evidence for one.
     pub fn note(
         &self,
         wanted: KeyUse<'_>,
@@ -163,13 +163,13 @@ impl KeyState {
         cooled
     }
 
-    /// How the key as a whole is, for whichever tenant it is worst.
+    /// The state of the whole key, for the tenant for which it is worst.
     pub fn shown(&self, now: Instant) -> Shown {
         let known = self.known.lock();
         known.whole.shown(now).unwrap_or_else(Shown::ready)
     }
 
-    /// How it is with those models with which it is not ready, by name.
+    /// The state with each model with which it is not ready, by name.
     pub fn shown_models(&self, now: Instant) -> Vec<(String, Shown)> {
         let known = self.known.lock();
         let models = known.models.iter();
@@ -192,7 +192,7 @@ impl Known {
             .max_by_key(|(left, _)| *left);
         match (cooling, model) {
             (Some((left, fault)), _) => Readiness::Cooling(left, fault),
-            (None, Some(model)) if model.is_dry(now) => Readiness::Dry,
+            (None, Some(model)) if model.is_dry(now) => Readiness::Exhausted,
             _ => Readiness::Ready,
         }
     }
@@ -249,7 +249,7 @@ impl Known {
         let has_room = self.models.len() < MAX_MODELS && model.len() <= MAX_MODEL_BYTES;
         let known = match self.models.get_mut(model) {
             Some(known) => known,
-            // What is left of an allowance takes no place of a cooldown's.
+            // An allowance never replaces a cooldown.
             None if has_room && one.max(other).is_some() => {
                 self.models.entry(model.into()).or_default()
             }
@@ -259,8 +259,8 @@ impl Known {
         self.over = self.over.max(one).max(other);
     }
 
-    /// The state of a model. Where there is no room for it, what ends first of the others is
-    /// forgotten; the next request that meets it will show it again.
+    /// The state of a model. Where the bound is reached, the state that ends first is dropped; the
+    /// next request that meets the fault shows it again.
     fn make_room(&mut self, model: &str) -> Option<&mut Model> {
         if model.len() > MAX_MODEL_BYTES {
             return None;
@@ -286,7 +286,7 @@ impl Model {
             .any(|learnt| learnt.left == 0 && learnt.until > now)
     }
 
-    /// When what is known of it is over; `None` for what no time is known of.
+    /// When its state is over; `None` where no time is known.
     fn end(&self) -> Option<Instant> {
         let learnt = [self.requests, self.tokens].into_iter().flatten();
         let ends = learnt.map(|learnt| learnt.until);
@@ -294,369 +294,15 @@ impl Model {
     }
 
     fn shown(&self, now: Instant) -> Option<Shown> {
-        let dry = || {
+        let exhausted = || {
             self.is_dry(now).then(|| Shown {
                 state: "exhausted",
                 ..Shown::ready()
             })
         };
-        self.standing.shown(now).or_else(dry)
+        self.standing.shown(now).or_else(exhausted)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::upstreams::standing::{NAMED_REFUSAL, PLAIN_REFUSAL, TRIAL};
-
-    const LONGEST: Duration = Duration::from_secs(300);
-    const LIMITED: Fault = Fault::RateLimited;
-    const REFUSED: Fault = Fault::Refused;
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// A key, and the time as it goes on.
-    struct Scene {
-        key: KeyState,
-        now: Instant,
-        requests: u32,
-        is_last: bool,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            Self {
-                key: KeyState::default(),
-                now: Instant::now(),
-                requests: 0,
-                is_last: false,
-            }
-        }
-
-        fn wait(&mut self, seconds: u64) {
-            self.now += Duration::from_secs(seconds);
-        }
-
-        fn of<'a>(tenant: &'a str, model: &'a str) -> KeyUse<'a> {
-            KeyUse { model, tenant }
-        }
-
-        /// Another request is asked now and meets this.
-        fn meets(
-            &mut self,
-            tenant: &str,
-            model: &str,
-            fault: Fault,
-            named: bool,
-        ) -> Option<Cooled> {
-            self.requests += 1;
-            let request = format!("request-{}", self.requests);
-            self.met_by(&request, self.now, (tenant, model), (fault, named, None))
-        }
-
-        fn met_by(
-            &mut self,
-            request: &str,
-            asked: Instant,
-            (tenant, model): (&str, &str),
-            (fault, is_named, told): (Fault, bool, Option<Duration>),
-        ) -> Option<Cooled> {
-            let finding = Finding {
-                fault,
-                is_named,
-                told,
-                request,
-                asked,
-            };
-            let bounds = Bounds {
-                longest: LONGEST,
-                is_last: self.is_last,
-            };
-            let wanted = Self::of(tenant, model);
-            self.key.note(wanted, &finding, bounds, self.now)
-        }
-
-        fn told(&mut self, tenant: &str, model: &str, told: u64) -> Duration {
-            let told = Some(seconds(told));
-            let met = self.met_by("r", self.now, (tenant, model), (LIMITED, false, told));
-            met.unwrap().time
-        }
-
-        fn serves(&self, tenant: &str, model: &str) {
-            let wanted = Self::of(tenant, model);
-            let nothing = Headroom::default();
-            self.key.served(wanted, self.now, &nothing, LONGEST);
-        }
-
-        fn left(&self, tenant: &str, model: &str) -> Option<u64> {
-            match self.key.readiness(Self::of(tenant, model), self.now) {
-                Readiness::Cooling(left, _) => Some(left.as_secs()),
-                _ => None,
-            }
-        }
-
-        fn begins(&self, tenant: &str, model: &str) -> bool {
-            self.key.begin(Self::of(tenant, model), 1, self.now)
-        }
-    }
-
-    #[test]
-    fn a_rate_limit_is_the_models_own_and_the_tenants_until_two_have_met_it() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.told("a", "chat", 40), seconds(40));
-        assert_eq!(scene.left("a", "chat"), Some(40));
-        assert_eq!(scene.left("a", "embed"), None);
-        assert_eq!(scene.left("b", "chat"), None);
-        scene.told("b", "chat", 20);
-        let left = ["a", "b", "c"].map(|tenant| scene.left(tenant, "chat"));
-        assert_eq!(left, [Some(40), Some(20), Some(20)]);
-        scene.told("c", "chat", 60);
-        let left = ["a", "b", "c"].map(|tenant| scene.left(tenant, "chat"));
-        assert_eq!(left, [Some(40), Some(40), Some(60)]);
-    }
-
-    #[test]
-    fn the_later_end_wins() {
-        let mut scene = Scene::new();
-        scene.told("a", "chat", 40);
-        scene.told("a", "chat", 1);
-        scene.meets("a", "chat", LIMITED, false);
-        assert_eq!(scene.left("a", "chat"), Some(40));
-        scene.told("a", "chat", 50);
-        assert_eq!(scene.left("a", "chat"), Some(50));
-    }
-
-    #[test]
-    fn a_told_time_is_bounded_and_an_untold_one_doubles_until_it_serves() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.told("a", "chat", 301), LONGEST);
-        assert_eq!(scene.told("a", "chat", 86_400), LONGEST);
-        let mut scene = Scene::new();
-        let meets = |scene: &mut Scene| {
-            let cooled = scene.meets("a", "chat", LIMITED, false).unwrap();
-            scene.now += cooled.time;
-            cooled.time.as_secs()
-        };
-        assert_eq!([0; 7].map(|_| meets(&mut scene)), [1, 2, 4, 8, 16, 30, 30]);
-        scene.serves("a", "chat");
-        assert_eq!(meets(&mut scene), 1);
-    }
-
-    #[test]
-    fn what_was_under_way_when_a_cooldown_began_makes_it_no_longer() {
-        let mut scene = Scene::new();
-        let asked = scene.now;
-        scene.wait(1);
-        scene.meets("a", "chat", LIMITED, false);
-        for n in 0..5 {
-            let request = format!("late-{n}");
-            scene.met_by(&request, asked, ("a", "chat"), (LIMITED, false, None));
-        }
-        assert_eq!(scene.left("a", "chat"), Some(1));
-    }
-
-    #[test]
-    fn a_plain_refusal_counts_once_two_requests_have_met_it_and_for_their_tenants_alone() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.meets("a", "chat", REFUSED, false), None);
-        // The same request shows nothing new.
-        scene.met_by(
-            "request-1",
-            scene.now,
-            ("a", "chat"),
-            (REFUSED, false, None),
-        );
-        assert_eq!(scene.left("a", "chat"), None);
-        let cooled = scene.meets("a", "chat", REFUSED, false).unwrap();
-        let (time, is_whole) = (PLAIN_REFUSAL, false);
-        assert_eq!(cooled, Cooled { time, is_whole });
-        assert_eq!(scene.left("a", "chat"), Some(60));
-        assert_eq!(scene.left("a", "embed"), None);
-        assert_eq!(scene.left("b", "chat"), None);
-        scene.meets("b", "chat", REFUSED, false).unwrap();
-        assert!(
-            scene.left("c", "chat").is_some(),
-            "two tenants have shown it"
-        );
-    }
-
-    #[test]
-    fn plain_refusals_of_two_tenants_hold_for_all() {
-        let mut scene = Scene::new();
-        scene.meets("a", "chat", REFUSED, false);
-        scene.meets("b", "chat", REFUSED, false).unwrap();
-        for tenant in ["a", "b", "c"] {
-            assert_eq!(scene.left(tenant, "chat"), Some(60), "{tenant}");
-        }
-    }
-
-    #[test]
-    fn a_success_between_two_plain_refusals_and_time_make_the_first_forgotten() {
-        let mut scene = Scene::new();
-        for _ in 0..5 {
-            assert_eq!(scene.meets("a", "chat", REFUSED, false), None);
-            scene.serves("b", "chat");
-        }
-        assert_eq!(scene.meets("a", "chat", REFUSED, false), None);
-        scene.wait(MEMORY.as_secs() + 1);
-        assert_eq!(scene.meets("a", "chat", REFUSED, false), None);
-    }
-
-    #[test]
-    fn a_named_refusal_concerns_every_model_at_once() {
-        let mut scene = Scene::new();
-        let cooled = scene.meets("a", "chat", REFUSED, true).unwrap();
-        let (time, is_whole) = (NAMED_REFUSAL, true);
-        assert_eq!(cooled, Cooled { time, is_whole });
-        assert_eq!(scene.left("a", "embed"), Some(600));
-        assert_eq!(
-            scene.left("b", "chat"),
-            None,
-            "it may be about what `a` asks"
-        );
-        scene.meets("b", "embed", REFUSED, true).unwrap();
-        assert_eq!(scene.left("c", "other"), Some(600));
-    }
-
-    #[test]
-    fn several_models_at_once_show_that_it_is_the_whole_key() {
-        for fault in [LIMITED, REFUSED] {
-            let mut scene = Scene::new();
-            let mut is_whole = Vec::new();
-            for model in ["one", "two", "three"] {
-                scene.meets("a", model, fault, false);
-                let cooled = scene.meets("a", model, fault, false).unwrap();
-                is_whole.push(cooled.is_whole);
-            }
-            assert_eq!(is_whole, [false, false, true]);
-            assert!(scene.left("a", "four").is_some());
-            assert_eq!(scene.left("b", "four"), None);
-        }
-    }
-
-    #[test]
-    fn the_last_key_is_refused_for_a_minute_and_then_tried_by_one_request_at_a_time() {
-        let mut scene = Scene::new();
-        scene.is_last = true;
-        scene.meets("a", "chat", REFUSED, true);
-        assert_eq!(scene.left("a", "chat"), Some(60));
-        assert_eq!(
-            scene.told("a", "embed", 200),
-            seconds(200),
-            "a rate limit is as told"
-        );
-        scene.wait(60);
-        assert!(scene.begins("a", "chat"));
-        assert!(!scene.begins("a", "chat"), "the trial is under way");
-        scene.wait(TRIAL.as_secs());
-        assert!(scene.begins("a", "chat"), "the trial told nothing");
-        scene.meets("a", "chat", REFUSED, true);
-        assert_eq!(scene.left("a", "chat"), Some(60), "the trial has failed");
-        scene.wait(60);
-        assert!(scene.begins("a", "chat"));
-        scene.serves("a", "chat");
-        assert!(scene.begins("a", "chat") && scene.begins("a", "other"));
-    }
-
-    #[test]
-    fn an_answer_to_what_was_asked_before_ends_no_refusal() {
-        let mut scene = Scene::new();
-        let asked = scene.now;
-        scene.wait(1);
-        scene.meets("a", "chat", REFUSED, true);
-        let nothing = Headroom::default();
-        let wanted = Scene::of("a", "chat");
-        scene.key.served(wanted, asked, &nothing, LONGEST);
-        assert_eq!(scene.left("a", "chat"), Some(600));
-        scene.serves("b", "embed");
-        assert_eq!(scene.left("a", "chat"), None, "the key does serve");
-    }
-
-    #[test]
-    fn as_many_models_are_kept_as_the_bound_says_and_those_that_end_first_are_forgotten() {
-        let mut scene = Scene::new();
-        scene.told("a", "shortest", 10);
-        for n in 1..MAX_MODELS as u64 {
-            // Each of another tenant: several of one would be the whole key's.
-            scene.told(&format!("t{n}"), &format!("m{n}"), 100 + n);
-        }
-        assert_eq!(scene.key.known.lock().models.len(), MAX_MODELS);
-        assert_eq!(scene.left("a", "shortest"), Some(10));
-        let headroom = Headroom {
-            requests: Some(Allowance {
-                remaining: 0,
-                resets_in: Some(seconds(60)),
-            }),
-            tokens: None,
-        };
-        let wanted = Scene::of("a", "allowance");
-        scene.key.served(wanted, scene.now, &headroom, LONGEST);
-        assert_eq!(scene.left("a", "shortest"), Some(10), "it takes no place");
-        scene.told("b", "one-more", 50);
-        assert_eq!(scene.key.known.lock().models.len(), MAX_MODELS);
-        assert_eq!(scene.left("b", "one-more"), Some(50));
-        assert_eq!(scene.left("a", "shortest"), None);
-        assert_eq!(scene.left("t1", "m1"), Some(101));
-        let long = "m".repeat(MAX_MODEL_BYTES + 1);
-        assert_eq!(scene.meets("a", &long, LIMITED, false), None);
-        assert!(scene.meets("a", &long[1..], LIMITED, false).is_some());
-    }
-
-    #[test]
-    fn all_of_it_is_forgotten_once_it_is_over() {
-        let mut scene = Scene::new();
-        scene.told("a", "chat", 40);
-        scene.meets("a", "chat", REFUSED, false);
-        assert!(scene.key.is_remarkable.load(Ordering::Relaxed));
-        scene.wait(MEMORY.as_secs() + 41);
-        assert!(scene.begins("a", "another"));
-        assert!(!scene.key.is_remarkable.load(Ordering::Relaxed));
-        assert!(scene.key.known.lock().models.is_empty());
-    }
-
-    #[test]
-    fn an_allowance_is_the_models_own_and_bounded() {
-        let scene = Scene::new();
-        let headroom = |remaining| Headroom {
-            requests: Some(Allowance {
-                remaining,
-                resets_in: Some(seconds(86_400)),
-            }),
-            tokens: None,
-        };
-        let wanted = Scene::of("a", "chat");
-        let now = Instant::now();
-        scene.key.served(wanted, now, &headroom(1), LONGEST);
-        assert_eq!(scene.key.readiness(wanted, now), Readiness::Ready);
-        assert!(scene.key.begin(wanted, 5, now));
-        assert_eq!(scene.key.readiness(wanted, now), Readiness::Dry);
-        let other = Scene::of("a", "embed");
-        assert_eq!(scene.key.readiness(other, now), Readiness::Ready);
-        let later = now + LONGEST + seconds(1);
-        assert_eq!(scene.key.readiness(wanted, later), Readiness::Ready);
-    }
-
-    #[test]
-    fn what_is_shown_names_the_tenant_for_which_alone_it_holds() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.key.shown(scene.now).state, "ready");
-        scene.told("a", "chat", 40);
-        let shown = |scene: &Scene| {
-            let models = scene.key.shown_models(scene.now);
-            let mut models = models.into_iter().map(|(_, shown)| shown);
-            models.next().map(|shown| (shown.state, shown.tenant))
-        };
-        assert_eq!(shown(&scene), Some(("cooling_down", Some("a".to_owned()))));
-        scene.told("b", "chat", 40);
-        assert_eq!(shown(&scene), Some(("cooling_down", None)));
-        scene.wait(41);
-        assert_eq!(shown(&scene), None);
-        scene.meets("a", "chat", REFUSED, true);
-        let key = scene.key.shown(scene.now);
-        assert_eq!((key.state, key.left), ("refused", Some(seconds(600))));
-        scene.wait(600);
-        assert_eq!(scene.key.shown(scene.now).state, "trial");
-    }
-}
+mod tests;

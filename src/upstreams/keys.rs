@@ -90,7 +90,7 @@ impl KeyRing {
     }
 
     /// Our key for a request of about so many tokens, with its position: one that is ready rather than
-    /// one that is dry, none that is cooling down and none that `tried` names. `None` where there is
+    /// one that is exhausted, none that is cooling down and none that `tried` names. `None` where there is
     /// none such, or the client's own is sent on.
     pub fn choose(
         &self,
@@ -103,18 +103,18 @@ impl KeyRing {
         let now = Instant::now();
         let begins = |key: &Key| key.condition.begin(wanted, tokens, now);
         let in_order = keys.iter().enumerate().cycle().skip(start);
-        let mut dry = None;
+        let mut exhausted = None;
         for (position, key) in in_order.take(keys.len()) {
             if tried.contains(&position) {
                 continue;
             }
             match key.condition.readiness(wanted, now) {
                 Readiness::Ready if begins(key) => return Some((position, key)),
-                Readiness::Dry if dry.is_none() => dry = Some((position, key)),
+                Readiness::Exhausted if exhausted.is_none() => exhausted = Some((position, key)),
                 _ => {}
             }
         }
-        dry.filter(|(_, key)| begins(key))
+        exhausted.filter(|(_, key)| begins(key))
     }
 
     /// The key whose turn it is, cooling down or not, with its position: for what only its own account can
@@ -153,7 +153,7 @@ impl KeyRing {
         for key in keys {
             match (key.condition.readiness(wanted, now), best) {
                 (Readiness::Ready, _) => return Readiness::Ready,
-                (Readiness::Dry, _) => best = Some(Readiness::Dry),
+                (Readiness::Exhausted, _) => best = Some(Readiness::Exhausted),
                 (other, None) => best = Some(other),
                 (Readiness::Cooling(left, why), Some(Readiness::Cooling(least, _)))
                     if left < least =>
@@ -367,7 +367,7 @@ mod tests {
         }
         let expected = [("Bearer a".to_owned(), 2), ("Bearer b".to_owned(), 3)];
         assert_eq!(counts, expected.into());
-        assert_eq!(ring.readiness(USE, Instant::now()), Readiness::Dry);
+        assert_eq!(ring.readiness(USE, Instant::now()), Readiness::Exhausted);
         assert!(
             chosen(&ring, Turn::Next).is_some(),
             "what was said may be wrong"

@@ -1,13 +1,16 @@
-//! Provider accounts as they run: their servers, their keys, how they are connected to.
+//! Provider accounts as they run: their servers, their keys, the connections to them.
 //!
-//! `pool` keeps the servers and their addresses, `balancer` picks one, `health` asks them how they
-//! are and `breaker` leaves out what fails. `keys` takes turns among the keys, `cooldown` knows which
-//! of them can be used, and `standing` how long a fault of one lasts. `places` bounds how much is asked
-//! at once and `budget` how often again; `connector` keeps the connections, `session` reads answers and
-//! decides which connections may be used again, and `deadline` holds both to their time; `told` is what
-//! their errors tell. `conditions` keeps what has been learnt of all of them from one snapshot to
-//! the next. Owns what an upstream needs to be asked. Does not know what is asked, and why (`gateway`).
-//! How each part fails stands in its file.
+//! - `pool` has the servers and their addresses, `balancer` chooses one, `health` makes the health checks
+//!   (`health_state` has what they found), and `breaker` ejects what fails.
+//! - `keys` takes turns among the keys, `cooldown` has the state of each, and `standing` how long a fault
+//!   lasts.
+//! - `concurrency` bounds the requests at a time, and `budget` the retries.
+//! - `connector` keeps the connections, `session` reads answers and decides which connections may be used
+//!   again, `deadline` bounds both in time, and `told` has the text of their errors.
+//! - `registry` keeps what has been learnt of all of them from one snapshot to the next, each in a `book`.
+//!
+//! Owns everything that is needed to ask an upstream. Does not handle what is asked, or why (see
+//! `gateway`). How each part fails stands in its file.
 
 mod balancer;
 mod book;
@@ -59,18 +62,18 @@ pub struct Upstream {
     pub name: String,
     /// How it differs from api.openai.com.
     pub dialect: Dialect,
-    /// What it is asked with.
+    /// Its keys.
     pub keys: KeyRing,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// Its servers.
     pub pool: Pool,
-    /// What the choice of a server hangs on, where it hangs on anything.
+    /// What decides which server is chosen, where the choice is consistent.
     pub consistent_by: Option<ConsistentBy>,
     /// How its servers are checked, if they are.
     pub health_check: Option<HealthCheck>,
     /// How many requests it takes at once, if that is bounded.
-    pub places: Option<Arc<Concurrency>>,
+    pub concurrency: Option<Arc<Concurrency>>,
     /// How often it may be asked again.
     pub budget: Arc<Budget>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
@@ -111,9 +114,9 @@ impl Upstream {
                 _ => None,
             },
             health_check: written.health_check.clone(),
-            places: written
+            concurrency: written
                 .max_concurrent
-                .map(|bounds| registry.places(name, bounds)),
+                .map(|bounds| registry.concurrency(name, bounds)),
             budget: registry.budget(name),
             resend_lost: written.resend_lost,
             include_usage: written.include_usage,

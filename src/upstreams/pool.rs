@@ -1,8 +1,9 @@
 //! The servers of an upstream and their addresses.
 //!
-//! Owns resolving names, off the request path, and choosing a server by weight with Pingora's load
-//! balancer. A name that cannot be resolved keeps its last addresses; with none ever found the pool
-//! is empty and [`Pool::choose`] gives `None`.
+//! Owns resolving names, off the request path, and which servers can be asked. Does not handle which of
+//! them is next (see `balancer`), when one is ejected (see `breaker`), or health checks (see `health`).
+//! A name that cannot be resolved keeps its last addresses; with none ever found the pool is empty and
+//! [`Pool::choose`] gives `None`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +33,7 @@ const MAX_ADDRESSES_PER_NAME: usize = 16;
 pub struct Peer {
     /// What Pingora connects with.
     pub http: HttpPeer,
-    /// Names what it leads to: connections of one key are interchangeable.
+    /// Connections to peers with the same value are interchangeable.
     pub key: u64,
     /// The `Host` header.
     pub authority: HeaderValue,
@@ -42,7 +43,7 @@ pub struct Peer {
     pub url_path: String,
     /// Whether HTTP/2 is offered to it.
     pub http2: bool,
-    /// How its server does.
+    /// The state of its server.
     condition: Arc<ServerState>,
 }
 
@@ -66,24 +67,24 @@ pub struct Pool {
 
 /// One server of a pool.
 pub struct Server {
-    /// Its URL, and which of that URL it is.
+    /// Its URL, and a number that tells servers of one URL apart.
     name: String,
     url: BaseUrl,
     weight: u32,
     /// Its addresses; none before its name has been resolved.
     peers: ArcSwap<Vec<Arc<Peer>>>,
-    /// Whose turn it is among them.
+    /// The next of them.
     next: AtomicUsize,
-    /// How it does.
+    /// Its state.
     pub condition: Arc<ServerState>,
 }
 
-/// How a server does; outlives a snapshot.
+/// The state of a server; it outlives a snapshot.
 #[derive(Debug, Default)]
 pub struct ServerState {
-    /// What its health checks say.
+    /// What its health checks have found.
     pub health: Health,
-    /// What its requests say.
+    /// What its requests have shown.
     breaker: Breaker,
     in_flight: AtomicUsize,
 }
@@ -152,12 +153,12 @@ impl Pool {
         }
     }
 
-    /// A server that can be asked and is none of `tried`, at the next of its addresses. `key` is
-    /// what the choice hangs on where the pool is consistent.
+    /// A server that can be asked and is none of `tried`, at the next of its addresses. `key`
+    /// decides where the choice is consistent.
     pub fn choose(&self, key: &[u8], tried: &[usize]) -> Option<ServerLease> {
         if let [only] = self.servers.as_slice() {
-            let is_open = only.is_well() && tried.is_empty();
-            return is_open.then(|| only.seat(0, None)).flatten();
+            let is_open = only.is_healthy() && tried.is_empty();
+            return is_open.then(|| only.lease(0, None)).flatten();
         }
         let now = Instant::now();
         let can = |position: usize| self.is_open(position, now) && !tried.contains(&position);
@@ -165,14 +166,14 @@ impl Pool {
             let server = self.servers.get(position);
             server.map_or(0, |s| s.condition.in_flight.load(Ordering::Relaxed))
         };
-        // A place in a trial may be taken between the look and the choice.
+        // Another request may begin the trial between the look and the choice.
         for _ in 0..self.servers.len() {
             let position = self.balancer.choose(key, can, load)?;
             let server = self.servers.get(position)?;
             match &self.ejection {
-                None => return server.seat(position, None),
+                None => return server.lease(position, None),
                 Some(ejection) => match server.condition.breaker.admit(ejection, now) {
-                    Some(admission) => return server.seat(position, Some(admission)),
+                    Some(admission) => return server.lease(position, Some(admission)),
                     None => continue,
                 },
             }
@@ -183,13 +184,14 @@ impl Pool {
     /// Whether some server can be asked that is none of `tried`.
     pub fn has_open(&self, tried: &[usize]) -> bool {
         if let [only] = self.servers.as_slice() {
-            return only.is_well() && tried.is_empty();
+            return only.is_healthy() && tried.is_empty();
         }
         let now = Instant::now();
         (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
     }
 
-    /// What keeps us from its servers, where none can be asked: that of the first which would be.
+    /// Why none of its servers can be asked: the reason of the first with a weight. `None` where one
+    /// can.
     pub fn obstacle(&self) -> Option<&'static str> {
         let several = self.servers.len() > 1;
         let mut servers = self.servers.iter().filter(|s| !several || s.weight > 0);
@@ -206,7 +208,7 @@ impl Pool {
     fn is_open(&self, position: usize, now: Instant) -> bool {
         self.servers.get(position).is_some_and(|server| {
             server.weight > 0
-                && server.is_well()
+                && server.is_healthy()
                 && self
                     .ejection
                     .as_ref()
@@ -215,12 +217,12 @@ impl Pool {
     }
 
     /// Another address of the same server.
-    pub fn other_address(&self, seat: &mut ServerLease) -> bool {
-        let server = self.servers.get(seat.server);
+    pub fn other_address(&self, lease: &mut ServerLease) -> bool {
+        let server = self.servers.get(lease.server);
         let several = server.filter(|server| server.peers.load().len() > 1);
         match several.and_then(Server::peer) {
             Some(peer) => {
-                seat.peer = peer;
+                lease.peer = peer;
                 true
             }
             None => false,
@@ -228,28 +230,30 @@ impl Pool {
     }
 
     /// The server has served.
-    pub fn succeeded(&self, seat: &mut ServerLease) {
-        if let (Some(admission), Some(ejection)) = (seat.admission.take(), &self.ejection) {
-            let breaker = &seat.peer.condition.breaker;
+    pub fn succeeded(&self, lease: &mut ServerLease) {
+        if let (Some(admission), Some(ejection)) = (lease.admission.take(), &self.ejection) {
+            let breaker = &lease.peer.condition.breaker;
             breaker.succeeded(admission, ejection, Instant::now());
         }
     }
 
-    /// The server has failed. Tells for how long that leaves it out: at most half of a pool is.
-    pub fn failed(&self, seat: &mut ServerLease) -> Option<Duration> {
+    /// The server has failed. Returns the length of the ejection that follows; at most half of a pool
+    /// is ejected.
+    pub fn failed(&self, lease: &mut ServerLease) -> Option<Duration> {
         let ejection = self.ejection.as_ref()?;
-        let breaker = &seat.peer.condition.breaker;
+        let breaker = &lease.peer.condition.breaker;
         let now = Instant::now();
-        // One that broke after it had begun to answer has been counted as served: it fails anew.
-        let admission = seat.admission.take();
+        // One that broke after it had begun to answer was counted as a success: it is admitted again, to
+        // fail.
+        let admission = lease.admission.take();
         let admission = admission.or_else(|| match self.servers.len() {
             1 => None,
             _ => breaker.admit(ejection, now),
         })?;
         breaker.failed(admission, ejection, now, || {
             let servers = self.servers.iter();
-            let out = servers.filter(|s| s.condition.breaker.is_ejected());
-            (out.count() + 1) * 2 <= self.servers.len()
+            let ejected = servers.filter(|s| s.condition.breaker.is_ejected());
+            (ejected.count() + 1) * 2 <= self.servers.len()
         })
     }
 
@@ -258,15 +262,15 @@ impl Pool {
         &self.servers
     }
 
-    /// When what fails is left out.
+    /// When a server is ejected; `None` for never.
     pub fn ejection(&self) -> Option<&Ejection> {
         self.ejection.as_ref()
     }
 
-    /// Looks every name up again and takes over what was found.
+    /// Resolves every name again and uses what was found.
     ///
     /// # Errors
-    /// The servers whose names could not be resolved, for the operator; the rest is in force.
+    /// The servers whose names could not be resolved, for the operator. The others are in use.
     pub async fn resolve(&self) -> Result<(), String> {
         let mut failures = Vec::new();
         for server in &self.servers {
@@ -320,7 +324,7 @@ impl Server {
         peers.get(turn.checked_rem(peers.len())?).cloned()
     }
 
-    fn seat(&self, position: usize, admission: Option<Admission>) -> Option<ServerLease> {
+    fn lease(&self, position: usize, admission: Option<Admission>) -> Option<ServerLease> {
         let Some(peer) = self.peer() else {
             if let Some(admission) = admission {
                 self.condition.breaker.abandoned(admission);
@@ -335,8 +339,8 @@ impl Server {
         })
     }
 
-    /// Whether it has an address, and its checks find it well.
-    fn is_well(&self) -> bool {
+    /// Whether it has an address and its health checks do not say otherwise.
+    fn is_healthy(&self) -> bool {
         !self.peers.load().is_empty() && self.condition.health.is_up()
     }
 
@@ -357,7 +361,7 @@ impl Server {
 }
 
 impl ServerState {
-    /// What its requests say.
+    /// What its requests have shown.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }
@@ -438,8 +442,8 @@ mod tests {
         ]);
         let error = pool.resolve().await.unwrap_err();
         assert!(error.contains("nowhere.invalid"), "{error}");
-        let seat = pool.choose(b"", &[]).unwrap();
-        assert_eq!(seat.peer.authority, "127.0.0.1:1001");
+        let lease = pool.choose(b"", &[]).unwrap();
+        assert_eq!(lease.peer.authority, "127.0.0.1:1001");
         assert!(pool.choose(b"", &[1]).is_none(), "it has been tried");
     }
 
@@ -452,9 +456,9 @@ mod tests {
         ]);
         pool.resolve().await.unwrap();
         for _ in 0..30 {
-            let mut seat = pool.choose(b"", &[]).unwrap();
-            assert_eq!(pool.servers[seat.server].condition.in_flight(), 1);
-            pool.failed(&mut seat);
+            let mut lease = pool.choose(b"", &[]).unwrap();
+            assert_eq!(pool.servers[lease.server].condition.in_flight(), 1);
+            pool.failed(&mut lease);
         }
         let out = pool.servers.iter();
         let out = out.filter(|server| server.condition.breaker.is_ejected());

@@ -19,14 +19,18 @@ pub struct Registry {
     pub(super) servers: Book<ServerState>,
     pub(super) keys: Book<KeyState>,
     targets: Book<Breaker>,
-    places: Book<Concurrency>,
+    concurrency: Book<Concurrency>,
     budgets: Book<Budget>,
 }
 
 impl Registry {
     /// The permits of an upstream. Other bounds are counted anew.
-    pub(super) fn places(&self, upstream: &str, bounds: config::Concurrency) -> Arc<Concurrency> {
-        self.places.of(format!("{upstream}\n{bounds:?}"), || {
+    pub(super) fn concurrency(
+        &self,
+        upstream: &str,
+        bounds: config::Concurrency,
+    ) -> Arc<Concurrency> {
+        self.concurrency.of(format!("{upstream}\n{bounds:?}"), || {
             Concurrency::new(bounds)
         })
     }
@@ -48,7 +52,7 @@ impl Registry {
         self.servers.forget_unused();
         self.keys.forget_unused();
         self.targets.forget_unused();
-        self.places.forget_unused();
+        self.concurrency.forget_unused();
         self.budgets.forget_unused();
     }
 }

@@ -1,13 +1,13 @@
 //! The faults of a provider key: how they are shown, how long they last, and for which tenants.
 //!
 //! Owns the state machine of a cooldown. Its rules stand as a table in docs/reference/failover.md,
-//! "Keys". Does not know whether the whole key or one model of it has the fault (`cooldown`), and does not read
-//! answers (`openai/verdict`, `openai/ratelimit`). Cannot fail; its size is fixed but for the id of a
-//! tenant and of a request.
+//! "Keys". Does not handle whether the whole key or one model of it has the fault (see `cooldown`), and
+//! does not read answers (see `openai/verdict` and `openai/ratelimit`). Cannot fail. Its size is fixed
+//! but for the ids of a tenant and of a request.
 
 use std::time::{Duration, Instant};
 
-/// A refusal that names no fault of the key counts once as many requests have met it.
+/// A refusal whose code names no fault of the key counts when as many requests have met it.
 const PLAIN_REFUSALS: u32 = 2;
 /// Evidence that is older does not count.
 pub(super) const MEMORY: Duration = Duration::from_secs(600);
@@ -17,20 +17,20 @@ pub(super) const NAMED_REFUSAL: Duration = Duration::from_secs(600);
 pub(super) const PLAIN_REFUSAL: Duration = Duration::from_secs(60);
 /// The longest cooldown after a refusal where no other key can be used.
 const LAST_KEY: Duration = Duration::from_secs(60);
-/// After a refusal one request tries the key again; others wait this long for what it shows.
+/// After a refusal one request tries the key again; for this long no other request uses it.
 pub(super) const TRIAL: Duration = Duration::from_secs(5);
-/// The first cooldown after a rate limit that tells no time; it doubles up to `LONGEST_UNTOLD`.
+/// The first cooldown after a rate limit without a time; it doubles up to `LONGEST_UNTOLD`.
 const FIRST_UNTOLD: Duration = Duration::from_secs(1);
 const LONGEST_UNTOLD: Duration = Duration::from_secs(30);
 
 /// What is wrong with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It has sent too much in too short a time.
+    /// It has sent more than its rate limit.
     RateLimited,
-    /// The provider does not accept it.
+    /// The provider refuses it.
     Refused,
-    /// Its account has no money left.
+    /// Its account has no credit left.
     OutOfCredit,
 }
 
@@ -52,18 +52,18 @@ pub struct Finding<'a> {
     pub fault: Fault,
     /// Whether the answer names a fault of the key as a whole.
     pub is_named: bool,
-    /// How long the provider asks us to wait.
+    /// How long the provider asks us to wait, where it does.
     pub told: Option<Duration>,
-    /// The id of the request that met it.
+    /// The id of the request that met the fault.
     pub request: &'a str,
-    /// When the upstream was asked.
+    /// When the request was sent.
     pub asked: Instant,
 }
 
-/// What bounds a cooldown.
+/// The bounds of a cooldown.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The longest one after a rate limit, whatever the provider says.
+    /// The longest one after a rate limit, whatever the provider asks for.
     pub longest: Duration,
     /// Whether no other key of the upstream can be used.
     pub is_last: bool,
@@ -74,9 +74,9 @@ pub struct Bounds {
 pub struct Shown {
     /// `ready`, `exhausted`, `trial` or the name of a fault.
     pub state: &'static str,
-    /// For how long it is cooling down.
+    /// The time that is left of its cooldown.
     pub left: Option<Duration>,
-    /// The tenant for which alone that holds.
+    /// The tenant, where it holds for that one alone.
     pub tenant: Option<String>,
 }
 
@@ -105,30 +105,30 @@ struct Suspicion {
 struct Cooldown {
     fault: Fault,
     since: Instant,
-    /// The tenant whose requests have shown the longest time, and its end.
+    /// The tenant whose requests have shown the longest time, and when that ends.
     tenant: Box<str>,
     until: Instant,
-    /// The end for all other tenants: so long a time has been shown to two. `None` if only one has
-    /// met the fault.
+    /// When it ends for all other tenants: two tenants have met a fault that lasts as long. `None`
+    /// if one tenant alone has met it.
     for_all: Option<Instant>,
-    /// Until then a request tries the key, and the others wait.
+    /// Until then one request tries the key, and no other uses it.
     trial: Option<Instant>,
 }
 
 impl Standing {
-    /// Whether nothing is known.
+    /// Whether there is no state to keep.
     pub(super) fn is_empty(&self) -> bool {
         self.cooldown.is_none() && self.suspicion.is_none() && self.strikes == 0
     }
 
-    /// For how long it is cooling down for a tenant, and why.
+    /// The time that is left of a cooldown for a tenant, and the fault.
     pub(super) fn cooling(&self, tenant: &str, now: Instant) -> Option<(Duration, Fault)> {
         let cooldown = self.cooldown.as_ref()?;
         let end = cooldown.end(tenant)?.max(cooldown.trial.unwrap_or(now));
         (end > now).then(|| (end - now, cooldown.fault))
     }
 
-    /// When a cooldown for this fault ends that holds for a tenant now.
+    /// When the cooldown of a tenant ends, if it has this fault.
     pub(super) fn end_for(&self, tenant: &str, fault: Fault, now: Instant) -> Option<Instant> {
         let cooldown = self.cooldown.as_ref()?;
         let end = cooldown.end(tenant).filter(|end| *end > now)?;
@@ -140,7 +140,7 @@ impl Standing {
         Some(self.cooldown.as_ref()?.until)
     }
 
-    /// A request is about to use it: if a refusal is over, that is its trial.
+    /// A request is about to use the key. After a refusal it is the trial.
     pub(super) fn begin(&mut self, tenant: &str, now: Instant) {
         if let Some(cooldown) = &mut self.cooldown
             && cooldown.fault != Fault::RateLimited
@@ -150,11 +150,11 @@ impl Standing {
         }
     }
 
-    /// It has served what it was asked for at a time.
+    /// The key has served a request that was sent at `asked`.
     pub(super) fn served(&mut self, asked: Instant) {
         self.suspicion = None;
         self.strikes = 0;
-        // An answer to what was asked before says nothing of what has been shown since; and a rate
+        // An answer to a request that was sent before the cooldown shows nothing of it; and a rate
         // limit lasts as long as its provider says.
         self.cooldown.take_if(|cooldown| {
             cooldown.fault != Fault::RateLimited && cooldown.since <= asked
@@ -162,8 +162,8 @@ impl Standing {
         });
     }
 
-    /// Notes what an answer has shown to a tenant. Tells how long it cools down; `None` if it takes more
-    /// to show that.
+    /// Notes what an answer to a tenant has shown. Returns the length of the cooldown; `None` where
+    /// that is not enough evidence for one.
     pub(super) fn note(
         &mut self,
         tenant: &str,
@@ -176,7 +176,7 @@ impl Standing {
         if is_plain && !self.is_confirmed(tenant, finding, now) {
             return None;
         }
-        // What was under way when a cooldown began belongs to it.
+        // A request that was in flight when a cooldown began belongs to that cooldown.
         let cooldown = self.cooldown.as_ref();
         if cooldown.is_none_or(|cooldown| finding.asked >= cooldown.since) {
             self.strikes = self.strikes.saturating_add(1);
@@ -203,7 +203,7 @@ impl Standing {
         Some(time)
     }
 
-    /// Notes a plain refusal; tells whether enough requests have met one.
+    /// Notes a plain refusal. Returns whether enough requests have met one.
     fn is_confirmed(&mut self, tenant: &str, finding: &Finding<'_>, now: Instant) -> bool {
         let is_old = |suspicion: &mut Suspicion| now - suspicion.at > MEMORY;
         self.suspicion.take_if(is_old);
@@ -221,7 +221,7 @@ impl Standing {
         suspicion.requests >= PLAIN_REFUSALS
     }
 
-    /// Cools down until a time, as a tenant's request has shown. The later end wins.
+    /// Begins or extends a cooldown that a tenant's request has shown. The later end wins.
     pub(super) fn cool(&mut self, tenant: &str, fault: Fault, until: Instant, now: Instant) {
         match &mut self.cooldown {
             Some(cooldown) => cooldown.extend(tenant, fault, until, now),
@@ -238,7 +238,7 @@ impl Standing {
         }
     }
 
-    /// How it is shown to the operator, where a cooldown is on or a trial is due.
+    /// How it is shown to the operator, during a cooldown or before a trial.
     pub(super) fn shown(&self, now: Instant) -> Option<Shown> {
         let cooldown = self.cooldown.as_ref()?;
         let end = cooldown.until.max(cooldown.trial.unwrap_or(now));
@@ -260,7 +260,7 @@ impl Standing {
 }
 
 impl Cooldown {
-    /// When it ends for a tenant; `None` if it does not hold for that tenant.
+    /// When it ends for a tenant; `None` if that tenant has none.
     fn end(&self, tenant: &str) -> Option<Instant> {
         match *self.tenant == *tenant {
             true => Some(self.until),

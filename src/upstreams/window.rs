@@ -1,14 +1,13 @@
-//! How many of how many, lately.
+//! Two counts over a sliding window: requests, and those of them that are marked.
 //!
-//! Owns two counts over about the last window of time, in two halves: when the later half is full
-//! it becomes the earlier one, so what is counted is between a half and a whole window old. Takes
-//! the same small memory and time whatever the load. Refuses to know what is counted, and takes
-//! the time from its owner, who also keeps it behind a lock. A time that lies before the half that
-//! is being filled counts into that half; it cannot fail.
+//! Owns the window, in two halves: when the later half is full it becomes the earlier one, so what is
+//! counted is at most between a half and a whole window old. Memory and time are small and constant.
+//! Does not handle what is counted (see `breaker` and `budget`); the owner gives the time and holds the
+//! lock. A time before the half that is being filled counts into that half. Cannot fail.
 
 use std::time::{Duration, Instant};
 
-/// Counts that forget what is older than the window.
+/// Counts without what is older than the window.
 #[derive(Debug, Default)]
 pub struct Window {
     earlier: StreamUsage,
@@ -17,18 +16,18 @@ pub struct Window {
     began: Option<Instant>,
 }
 
-/// Requests, and some of them.
+/// Requests, and those that are marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamUsage {
     /// All requests.
     pub requests: u64,
-    /// Those that the owner counts apart, such as failures.
+    /// Those that the owner marks, such as failures.
     pub marked: u64,
 }
 
 impl Window {
-    /// The counts to add to, once what is older than `length` has been forgotten. A length of zero
-    /// forgets everything each time.
+    /// The counts to add to, without what is older than `length`. A length of zero
+    /// keeps nothing.
     pub fn at(&mut self, now: Instant, length: Duration) -> &mut StreamUsage {
         // Rounded up, so that two halves are never less than the whole.
         let half = length.saturating_sub(length / 2);

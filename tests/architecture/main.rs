@@ -6,7 +6,14 @@
 //! Does not handle what a rule of the compiler or of clippy can say (see `clippy.toml`). A failure
 //! says which line breaks which rule, and what to do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reads files, and fails by panicking"
+)]
 
 mod source;
 
@@ -39,24 +46,13 @@ const ENGINES: &[&str] = &["auth", "tenants", "routing", "upstreams", "chatlog"]
 
 /// Circles that are still there, as the members of each in their order. Take a line out with its circle, and put
 /// none in.
-const CIRCLES_TO_REMOVE: &[&[&str]] = &[
-    &[
-        "gateway::failure",
-        "gateway::headers",
-        "gateway::upstream_error",
-    ],
-    &["gateway::context", "gateway::meter", "gateway::plan"],
-    &["gateway::exchange::answer", "gateway::exchange::terms"],
-];
+const CIRCLES_TO_REMOVE: &[&[&str]] = &[];
 
 /// The most lines of a file, without its tests.
 const MAX_LINES: usize = 400;
 
 /// Files that may be longer, with the reason.
-const LONGER_FILES: &[(&str, &str)] = &[
-    ("src/gateway/plan/mod.rs", "to be split"),
-    ("src/openai/form/mod.rs", "to be split"),
-];
+const LONGER_FILES: &[(&str, &str)] = &[("src/openai/form/mod.rs", "to be split")];
 
 /// Pingora's sessions of HTTP, by the names of their types.
 const HTTP_SESSIONS: &[&str] = &["ServerSession", "HttpSession", "Http2Session", "SessionV1"];

@@ -154,6 +154,10 @@ assert.deepEqual(ids(await gather(client.batches.list({ limit: 2 }))), ids(batch
 assert.equal((await client.batches.cancel(batches[0].id)).status, "cancelled");
 assert.deepEqual(ids(await gather(client.fineTuning.jobs.list({ limit: 2 }))), ids(jobs));
 assert.equal((await client.fineTuning.jobs.retrieve(jobs[1].id)).training_file, made[2].id);
+// Its model has the rule's name, and one that the key is not for is refused.
+assert.equal(jobs[1].model, "gpt-4o-2024-11-20");
+const forbidden = { model: "forbidden", training_file: made[0].id };
+await assert.rejects(client.fineTuning.jobs.create(forbidden), OpenAI.NotFoundError);
 assert.equal((await client.fineTuning.jobs.cancel(jobs[1].id)).status, "cancelled");
 
 // Vector stores: the SDK's own helper uploads a file and asks until it is done, as often as it is told.
@@ -180,6 +184,7 @@ assert.equal((await client.conversations.delete(conversation.id)).deleted, true)
 // What is in beta passes, with the header or the query that says so.
 const assistant = await client.beta.assistants.create({ model: "gpt-4o", instructions: prompt });
 assert.equal((await client.beta.assistants.retrieve(assistant.id)).instructions, prompt);
+assert.equal(assistant.model, "gpt-4o-2024-11-20");
 assert.deepEqual(ids(await gather(client.beta.assistants.list({ limit: 1 }))), [assistant.id]);
 const thread = await client.beta.threads.create({ messages });
 await client.beta.threads.messages.create(thread.id, { role: "user", content: "more" });
@@ -188,6 +193,8 @@ assert.deepEqual(
   talk.map((message) => message.content),
   [prompt, "more"],
 );
+const named = await client.beta.threads.runs.create(thread.id, { assistant_id: assistant.id, model: "gpt-4o" });
+assert.equal(named.model, "gpt-4o-2024-11-20");
 const run = await client.beta.threads.runs.createAndPoll(thread.id, { assistant_id: assistant.id });
 assert.equal(run.status, "completed");
 assert.equal((await client.beta.threads.delete(thread.id)).deleted, true);

@@ -147,6 +147,9 @@ assert client.batches.cancel(batches[0].id).status == "cancelled"
 jobs = [client.fine_tuning.jobs.create(model="gpt-4o", training_file=made[0].id) for _ in range(3)]
 assert ids(client.fine_tuning.jobs.list(limit=2)) == ids(jobs)
 assert client.fine_tuning.jobs.retrieve(jobs[1].id).training_file == made[0].id
+# Its model has the rule's name, and one that the key is not for is refused.
+assert jobs[1].model == "gpt-4o-2024-11-20", jobs[1]
+raises(openai.NotFoundError, lambda: client.fine_tuning.jobs.create(model="forbidden", training_file=made[0].id))
 assert client.fine_tuning.jobs.cancel(jobs[1].id).status == "cancelled"
 
 # Vector stores: the SDK's own helper uploads a file and asks until it is done, as often as it is told.
@@ -168,10 +171,13 @@ assert client.conversations.delete(conversation.id).deleted is True
 # What is in beta passes, with the header or the query that says so.
 assistant = client.beta.assistants.create(model="gpt-4o", instructions=PROMPT)
 assert client.beta.assistants.retrieve(assistant.id).instructions == PROMPT
+assert assistant.model == "gpt-4o-2024-11-20", assistant
 assert ids(client.beta.assistants.list(limit=1)) == [assistant.id]
 thread = client.beta.threads.create(messages=MESSAGES)
 client.beta.threads.messages.create(thread.id, role="user", content="more")
 assert [m.content for m in client.beta.threads.messages.list(thread.id, limit=1)] == [PROMPT, "more"]
+run = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id, model="gpt-4o")
+assert run.model == "gpt-4o-2024-11-20", run
 run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
 assert run.status == "completed", run
 assert client.beta.threads.delete(thread.id).deleted is True

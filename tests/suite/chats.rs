@@ -213,7 +213,7 @@ fn whole_chats_become_examples_and_the_others_are_counted() {
     assert_eq!(said.code, Some(0));
     assert_eq!(
         said.err,
-        "examples: 1; lines that are none: 4 (no chat, not whole, or not with status 200)\n"
+        "examples: 1; lines that make no example: 4 (another endpoint, not complete, or a status other than 200)\n"
     );
     let expected = json!({"messages": [
         {"role": "user", "content": PROMPT},
@@ -291,7 +291,7 @@ fn what_is_written_is_for_its_owner_alone_and_never_over_the_log() {
         let said = convert(&folder, &["-o", output], "");
         assert_eq!(said.code, Some(1));
         assert!(
-            said.err.contains("it is one of those that are converted"),
+            said.err.contains("it is one of the input files"),
             "{}",
             said.err
         );
@@ -300,7 +300,7 @@ fn what_is_written_is_for_its_owner_alone_and_never_over_the_log() {
     let said = convert(&folder, &["-o", "/dev/full"], "");
     assert_eq!(said.code, Some(1));
     assert!(
-        said.err.contains("cannot write what was converted"),
+        said.err.contains("the output cannot be written"),
         "{}",
         said.err
     );

@@ -84,12 +84,12 @@ models:
         "UPSTREAM  DIALECT           SERVER                      WEIGHT  KEYS (AS IN LOGS)",
         "far       azure 2024-10-21  https://far.example/openai  1       prov… 11cbda1d, … f9b0078b",
         "near      openai            http://10.0.0.1:8000/v1     1       none",
-        "UPSTREAM  BALANCE               HEALTH CHECK                                                   CONNECT  FIRST TOKEN  IDLE  TOTAL",
-        "far       weighted              none                                                           250ms    1m           1m    1m 30s",
-        "near      consistent by tenant  HEAD /health 200,300-399, every 7s, out after 3, back after 2  5s       1m           1m    10m",
-        "third     least_requests        a connection, every 1m, out after 3, back after 2              5s       1m           1m    10m",
-        "gpt-*   far     the same   0         1       -",
-        "same-*  near    the same   0         1       -",
+        "UPSTREAM  BALANCE               HEALTH CHECK                                                            CONNECT  FIRST TOKEN  IDLE  TOTAL",
+        "far       weighted              none                                                                    250ms    1m           1m    1m 30s",
+        "near      consistent by tenant  HEAD /health 200,300-399, every 7s, unhealthy after 3, healthy after 2  5s       1m           1m    10m",
+        "third     least_requests        a connection, every 1m, unhealthy after 3, healthy after 2              5s       1m           1m    10m",
+        "gpt-*   far     the same    0         1       -",
+        "same-*  near    the same    0         1       -",
     ] {
         assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
     }
@@ -150,19 +150,19 @@ fn check_prints_the_way_that_a_request_would_take_and_why() {
     folder.write("tollgate.yaml", ROUTES);
     let out = checked(&folder, &["--model", "gpt-4o", "--tenant", "red"]);
     let expected = "\
-model   gpt-4o
-tenant  red may ask for gpt-4o, small*; for nothing else
-rule    gpt-4o, models[0] in line 5: exactly this name
-weaker  gpt-*, *4o*
+model      gpt-4o
+tenant     red may ask for gpt-4o, small* only
+rule       gpt-4o, models[0] in line 5: exactly this name
+overrides  gpt-*, *4o*
 
-ORDER  UPSTREAM  ASKED FOR          PRIORITY  WEIGHT  FALLBACK  ASKED
+ORDER  UPSTREAM  SENT MODEL         PRIORITY  WEIGHT  FALLBACK  ASKED
 1      one       gpt-4o-2024-11-20  0         3       -         first, 3 of 4 requests
 1      two       the same           0         1       -         first, 1 of 4 requests
 2      two       late               1         1       -         after a failure
 3      two       gpt-long           0         1       gpt-long  after context_length
 4      one       tiny               0         1       small     after a failure
 
-A failure here is one of overloaded, server_error. After any that is not named nothing else is asked.
+Failures here are overloaded, server_error. After any other failure no other target is asked.
 ";
     assert_eq!(out, expected);
     for (model, rule) in [
@@ -181,7 +181,7 @@ A failure here is one of overloaded, server_error. After any that is not named n
         for line in [
             rule.as_str(),
             tenant,
-            "Nothing else is asked, whatever fails.",
+            "No other target is asked after a failure.",
         ] {
             assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
         }
@@ -275,7 +275,7 @@ async fn warnings_are_printed_by_check_and_logged_at_the_start() {
     let file = gateway.folder().0.join("tollgate.yaml");
     let warning = format!(
         "{}:13: warning: tenants[0].models[2]: no rule under `models` serves `missing` (add a rule \
-         for it, or take the name out: the tenant gets 404)",
+         for it, or remove the name: the tenant gets 404)",
         file.display()
     );
     let logged = gateway.output().wait_for("no rule under `models` serves");
@@ -311,8 +311,8 @@ async fn keys_may_live_in_the_file_of_a_unit() {
     assert_eq!(
         err,
         "./tollgate.yaml:7: warning: upstreams.far.keys[0]: character 25 of the key is a `#`, which \
-         keys do not have (take the comment out: within quotes, and in a file of variables, a `#` \
-         begins none)\n"
+         keys do not have (remove the comment: a `#` begins none within quotes, or in a file of \
+         variables)\n"
     );
     assert!(out.contains("a ke… 8be6f4b6"), "{out}");
     let gone = tollgate(&folder, &["check", "--env-file", "gone.env"], &[]);
@@ -479,6 +479,7 @@ async fn the_environment_alone_is_enough() {
         .args(["run", "--port", "0"])
         .env_clear()
         .env("OPENAI_API_KEY", PROVIDER_KEY)
+        .env("ADMIN", "0")
         .env("LOG_CHAT", "true")
         .env("CACHE_BACKEND", "memory")
         .env("OPENAI_BASE_URL", format!("http://{}/v1", upstream.address))
@@ -489,6 +490,7 @@ async fn the_environment_alone_is_enough() {
     let gateway = Gateway::spawn(command, folder);
     let told = gateway.output().wait_for("CACHE_BACKEND: ");
     assert!(told.contains("not in force in this version"), "{told}");
+    assert_eq!(gateway.get_admin("/health").await.status, 200);
     assert!(gateway.folder().0.join("chats.jsonl").is_file());
     assert_eq!(
         gateway
@@ -619,6 +621,33 @@ async fn the_clients_own_key_is_sent_on_only_where_it_is_not_ours() {
         assert_eq!(answer.status, 200);
         assert_eq!(upstream.request().await.header("authorization"), expected);
     }
+}
+
+#[test]
+fn admin_moves_the_operators_listener_or_turns_it_off() {
+    if machine_has_a_file() {
+        return;
+    }
+    let folder = Folder::new();
+    let operator = |admin: &str| {
+        let environment = [("OPENAI_API_KEY", PROVIDER_KEY), ("ADMIN", admin)];
+        let output = tollgate(&folder, &["check"], &environment);
+        let (out, err) = said(&output);
+        assert!(output.status.success(), "{err}");
+        let line = out.lines().find_map(|line| line.strip_prefix("operator "));
+        (line.map(|address| address.trim().to_owned()), err)
+    };
+    let quiet = |address: Option<&str>| (address.map(str::to_owned), String::new());
+    assert_eq!(operator(""), quiet(Some("http://127.0.0.1:9464")));
+    assert_eq!(operator("9465"), quiet(Some("http://127.0.0.1:9465")));
+    assert_eq!(operator("10.0.0.7:80"), quiet(Some("http://10.0.0.7:80")));
+    assert_eq!(operator("off"), quiet(None));
+    let (address, warning) = operator("0.0.0.0:9464");
+    assert_eq!(address.as_deref(), Some("http://0.0.0.0:9464"));
+    assert!(
+        warning.contains("warning: server.admin: the operator's listener is on every address"),
+        "{warning}"
+    );
 }
 
 #[test]

@@ -156,7 +156,7 @@ async fn without_client_keys_anybody_on_this_machine_may_call() {
     assert_eq!(client.response().await.status, 200);
     gateway
         .output()
-        .wait_for("anybody on this machine may call");
+        .wait_for("every client on this machine is served");
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ fn what_must_not_be_forwarded_is_refused_with_the_reason() {
         ),
         (
             "x-forwarded-*",
-            "cannot be forwarded: it tells of the client's network",
+            "cannot be forwarded: it describes the client's network",
         ),
         (
             "content-length",

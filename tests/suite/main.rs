@@ -10,6 +10,11 @@
     missing_docs,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests prepare files, and wait for processes"
+)]
 
 mod support;
 
@@ -57,6 +62,7 @@ mod terminal_event;
 mod timeouts;
 mod tls;
 mod tunnel;
+mod tunnel_models;
 mod upstream_failures;
 mod usage;
 mod websocket;

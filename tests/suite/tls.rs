@@ -169,7 +169,7 @@ async fn handshakes_that_fail_are_counted_and_told_at_debug_without_their_addres
     slow.send([0x16]).await;
     assert!(Box::pin(slow.is_closed()).await);
     Box::pin(gateway.metric_becomes(&failed("late"), 1.0)).await;
-    gateway.output().wait_for("not complete after 1s");
+    gateway.output().wait_for("not complete within 1s");
     assert_quiet(&gateway, 4).await;
 }
 

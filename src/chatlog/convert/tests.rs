@@ -1,4 +1,4 @@
-//! Which lines become what, and what is reported of the others.
+//! Which lines are converted to what, and what is reported of invalid lines.
 
 use serde_json::{Value, json};
 
@@ -13,22 +13,22 @@ fn line(entry: &Entry) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// What is made of a log, and what is told of its lines.
-fn converted(format: Format, filter: Filter, log: &str) -> (String, StreamUsage, Vec<String>) {
+/// The output of a log, the numbers of its lines, and what is reported of invalid ones.
+fn converted(format: Format, filter: Filter, log: &str) -> (String, Summary, Vec<String>) {
     let mut out = Vec::new();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let mut converter = Converter::new(format, filter, &mut out);
-    let tell = |number, fault| told.push(format!("{number}: {fault}"));
-    converter.read(log.as_bytes(), tell).unwrap();
-    let tally = converter.finish().unwrap();
-    (String::from_utf8(out).unwrap(), tally, told)
+    let report = |number, fault| reported.push(format!("{number}: {fault}"));
+    converter.read(log.as_bytes(), report).unwrap();
+    let summary = converter.finish().unwrap();
+    (String::from_utf8(out).unwrap(), summary, reported)
 }
 
 fn examples(entry: &Entry) -> (Vec<Value>, u64) {
-    let (text, tally, told) = converted(Format::Examples, Filter::default(), &line(entry));
-    assert_eq!(told, [""; 0]);
+    let (text, summary, reported) = converted(Format::Examples, Filter::default(), &line(entry));
+    assert_eq!(reported, [""; 0]);
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    (lines.collect(), tally.unfit)
+    (lines.collect(), summary.unfit)
 }
 
 #[test]
@@ -39,21 +39,21 @@ fn lines_become_one_array_or_stay_lines() {
         ..entry()
     });
     for log in [String::new(), one.clone(), format!("{one}\n{two}")] {
-        let (json, tally, told) = converted(Format::Json, Filter::default(), &log);
+        let (json, summary, reported) = converted(Format::Json, Filter::default(), &log);
         let array: Vec<Value> = serde_json::from_str(&json).unwrap();
         let (lines, ..) = converted(Format::JsonLines, Filter::default(), &log);
         let of_lines = lines
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
         assert_eq!(array, of_lines.collect::<Vec<_>>());
-        assert_eq!(tally.written, array.len() as u64);
+        assert_eq!(summary.written, array.len() as u64);
         assert_eq!(lines, log.replace("\n\n", "\n"));
-        assert_eq!(told, [""; 0]);
+        assert_eq!(reported, [""; 0]);
     }
 }
 
 #[test]
-fn only_what_meets_the_whole_filter_is_written() {
+fn only_lines_that_meet_every_condition_are_written() {
     let log = line(&entry());
     let is_written = |filter| converted(Format::JsonLines, filter, &log).1.written == 1;
     let since = |time: &str| Filter {
@@ -73,17 +73,17 @@ fn only_what_meets_the_whole_filter_is_written() {
 }
 
 #[test]
-fn lines_that_are_none_are_told_with_their_numbers_and_not_with_their_words() {
+fn invalid_lines_are_reported_by_number_and_without_their_text() {
     let good = line(&entry());
     let torn = &good[..good.len() - 10];
     let log = format!(
         "{good}{torn}\n\n{{\"secret\":1}}\n[\"secret\"]\n{good}\u{0}\n{{\"time\":\"secret\"}}\nsecret"
     );
-    let (text, tally, told) = converted(Format::JsonLines, Filter::default(), &log);
+    let (text, summary, reported) = converted(Format::JsonLines, Filter::default(), &log);
     assert_eq!(text, [&*good, &*good].concat());
-    assert_eq!((tally.written, tally.broken), (2, 6));
+    assert_eq!((summary.written, summary.invalid), (2, 6));
     assert_eq!(
-        told,
+        reported,
         [
             &format!("2: not JSON, at column {}", torn.len()),
             "4: not a line of the chat log",
@@ -96,7 +96,7 @@ fn lines_that_are_none_are_told_with_their_numbers_and_not_with_their_words() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_passed_over_and_costs_no_more_memory() {
+fn a_line_that_is_too_long_is_skipped_and_costs_no_more_memory() {
     let good = line(&entry());
     let filler = [b' '; 1 << 16];
     let long = io::repeat(b' ').take(MAX_LINE_BYTES as u64 * 2);
@@ -107,11 +107,11 @@ fn a_line_that_is_too_long_is_passed_over_and_costs_no_more_memory() {
         .chain(&filler[..])
         .chain(&b"\n"[..])
         .chain(good.as_bytes());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let mut converter = Converter::new(Format::JsonLines, Filter::default(), Vec::new());
-    let tell = |number, fault| told.push((number, fault));
-    converter.read(io::BufReader::new(log), tell).unwrap();
-    assert_eq!(told, [(2, Fault::TooLong)]);
+    let report = |number, fault| reported.push((number, fault));
+    converter.read(io::BufReader::new(log), report).unwrap();
+    assert_eq!(reported, [(2, Fault::TooLong)]);
     assert!(converter.line.capacity() <= 2 * MAX_LINE_BYTES);
     assert_eq!(converter.finish().unwrap().written, 2);
 }
@@ -149,7 +149,7 @@ fn tool_calls_are_in_the_example_and_what_no_request_has_is_not() {
 }
 
 #[test]
-fn what_is_not_whole_or_no_chat_is_no_example() {
+fn an_incomplete_answer_or_another_endpoint_makes_no_example() {
     let answered = |message: Value, reason: &str| Entry {
         answer: Some(
             json!({"choices": [{"message": message, "finish_reason": reason}]})
@@ -210,7 +210,7 @@ fn what_is_not_whole_or_no_chat_is_no_example() {
 }
 
 #[test]
-fn no_line_makes_it_panic() {
+fn no_line_causes_a_panic() {
     let mut random = fastrand::Rng::with_seed(5);
     let good = line(&entry());
     for _ in 0..3000 {

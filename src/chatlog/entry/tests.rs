@@ -1,4 +1,4 @@
-//! The form of a line, and what is left out of it or hidden.
+//! The form of a line, and what is omitted from it or masked.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn a_line_has_its_fields_in_this_order() {
 }
 
 #[test]
-fn what_is_asked_stands_under_one_name_whatever_the_endpoint_calls_it() {
+fn the_request_has_one_field_whatever_the_endpoint_calls_it() {
     for (request, messages, instructions) in [
         (
             r#"{"input":"x","instructions":"be brief"}"#,
@@ -91,7 +91,7 @@ fn what_is_asked_stands_under_one_name_whatever_the_endpoint_calls_it() {
 }
 
 #[test]
-fn an_answer_that_broke_says_so_and_one_that_is_no_json_is_text() {
+fn a_broken_answer_is_marked_and_one_that_is_not_json_is_text() {
     let entry = Entry {
         answer: Some(Bytes::from_static(b"<html>\n\xff")),
         is_partial: true,
@@ -133,7 +133,7 @@ fn keys_and_addresses_are_hidden_unless_the_operator_says_otherwise() {
 }
 
 #[test]
-fn the_longest_parts_of_a_line_that_is_too_long_are_left_out() {
+fn the_longest_parts_of_a_line_that_is_too_long_are_omitted() {
     let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
     let config = ChatLog {
         max_line_bytes: 8 << 10,

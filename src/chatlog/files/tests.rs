@@ -1,4 +1,4 @@
-//! Who may read the files, when a new one begins, and which are removed.
+//! The modes of the files, rotation and removal.
 
 use std::os::unix::fs::symlink;
 
@@ -39,7 +39,7 @@ impl Case {
         names
     }
 
-    /// Makes a file that was full some time ago.
+    /// Creates a full file of this age.
     fn full(&self, ago: Duration) -> String {
         let time = Timestamp::try_from(SystemTime::now() - ago).unwrap();
         let name = Name::of(self.path()).unwrap().full(time);
@@ -55,7 +55,7 @@ fn mode(path: &Path) -> u32 {
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn files_and_the_folders_made_for_them_are_for_the_owner_alone() {
+fn only_the_owner_may_read_files_and_created_folders() {
     let mut case = Case::new();
     let below = case.folder.path().join("a/b");
     case.config.path.value = below.join("chats.jsonl");
@@ -74,7 +74,7 @@ fn files_and_the_folders_made_for_them_are_for_the_owner_alone() {
 }
 
 #[test]
-fn a_file_that_was_there_becomes_its_owners_and_keeps_its_lines() {
+fn an_existing_file_becomes_private_and_keeps_its_lines() {
     let case = Case::new();
     fs::write(case.path(), "old\n").unwrap();
     fs::set_permissions(case.path(), Permissions::from_mode(0o644)).unwrap();
@@ -84,7 +84,7 @@ fn a_file_that_was_there_becomes_its_owners_and_keeps_its_lines() {
 }
 
 #[test]
-fn what_is_no_file_is_not_written_to() {
+fn what_is_not_a_regular_file_is_not_written_to() {
     let case = Case::new();
     let elsewhere = case.folder.path().join("elsewhere");
     fs::write(&elsewhere, "").unwrap();
@@ -102,7 +102,7 @@ fn what_is_no_file_is_not_written_to() {
 }
 
 #[test]
-fn a_line_that_would_make_a_file_too_large_begins_a_new_one() {
+fn a_line_that_would_exceed_the_size_starts_a_new_file() {
     let mut case = Case::new();
     case.config.rotation.max_file_bytes = 20;
     let mut files = case.open();
@@ -121,7 +121,7 @@ fn a_line_that_would_make_a_file_too_large_begins_a_new_one() {
 }
 
 #[test]
-fn the_lines_of_another_day_or_hour_are_in_another_file() {
+fn lines_of_another_day_or_hour_are_in_another_file() {
     for every in [Every::Day, Every::Hour] {
         let mut case = Case::new();
         case.config.rotation.every = every;
@@ -142,23 +142,23 @@ fn the_lines_of_another_day_or_hour_are_in_another_file() {
 }
 
 #[test]
-fn time_is_looked_at_when_nothing_is_written_too() {
+fn files_are_rotated_and_removed_by_time_without_a_line() {
     let case = Case::new();
     let mut files = case.open();
     files.append(LINE, SystemTime::now()).unwrap();
     let later = SystemTime::now() + 24 * HOUR;
-    files.tend(later).unwrap();
+    files.maintain(later).unwrap();
     assert_eq!(case.text(), "");
     assert_eq!(case.names().len(), 2);
     // An empty file is not rotated.
-    files.tend(later + 24 * HOUR).unwrap();
+    files.maintain(later + 24 * HOUR).unwrap();
     assert_eq!(case.names().len(), 2);
-    files.tend(later + 31 * 24 * HOUR).unwrap();
+    files.maintain(later + 31 * 24 * HOUR).unwrap();
     assert_eq!(case.names(), ["chats.jsonl"]);
 }
 
 #[test]
-fn what_is_older_than_its_age_is_removed_and_nothing_else() {
+fn only_files_above_the_age_are_removed() {
     let mut case = Case::new();
     case.config.retention.age = Some(10 * HOUR);
     let young = case.full(9 * HOUR);
@@ -183,7 +183,7 @@ fn what_is_older_than_its_age_is_removed_and_nothing_else() {
 }
 
 #[test]
-fn of_more_files_than_are_kept_the_oldest_are_removed() {
+fn the_oldest_files_above_the_number_are_removed() {
     let mut case = Case::new();
     case.config.retention.files = 2;
     case.config.retention.age = None;
@@ -206,7 +206,7 @@ fn of_more_files_than_are_kept_the_oldest_are_removed() {
 }
 
 #[test]
-fn a_file_that_somebody_moved_or_removed_is_made_anew() {
+fn a_moved_or_removed_file_is_created_again() {
     let case = Case::new();
     let mut files = case.open();
     files.append(LINE, SystemTime::now()).unwrap();
@@ -221,7 +221,7 @@ fn a_file_that_somebody_moved_or_removed_is_made_anew() {
 }
 
 #[test]
-fn a_line_that_was_torn_spoils_no_other() {
+fn a_torn_line_does_not_damage_the_next() {
     let case = Case::new();
     fs::write(case.path(), "{\"id\":\"re").unwrap();
     let mut files = case.open();
@@ -231,7 +231,7 @@ fn a_line_that_was_torn_spoils_no_other() {
 }
 
 #[test]
-fn a_failure_is_told_and_the_next_line_is_tried_anew() {
+fn a_failure_is_an_error_and_the_next_line_is_tried_again() {
     let case = Case::new();
     let mut files = case.open();
     // A file that is open for reading alone stands for a disk that is full.

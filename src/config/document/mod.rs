@@ -1,9 +1,9 @@
 //! Reading a YAML document while collecting every mistake in it.
 //!
-//! Owns positions, key paths, types, unknown keys and variable expansion. Does not handle any key
-//! of Tollgate's: the section files ask for what they want. A reader that fails notes a problem
-//! and gives `None`, so that the sections go on and all mistakes are reported at once. `values`
-//! reads single values, `syntax` explains what is not YAML.
+//! Owns positions, key paths, types, unknown keys and variable expansion. Does not handle
+//! Tollgate's own keys (see the section files). A reader that fails reports a problem and gives `None`,
+//! so that the other sections are read and all mistakes are reported at once. `values` reads single
+//! values, `syntax` explains what is not YAML.
 
 mod syntax;
 mod values;
@@ -17,7 +17,7 @@ pub use values::{is_plain_name, plain_name, write_size};
 use super::expand::Variables;
 use super::problem::{Problem, Severity, nearest};
 
-/// A configuration file of more than this is not read.
+/// A larger configuration file is not read.
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What every node of one document shares.
@@ -197,7 +197,7 @@ impl<'a> Node<'a> {
     fn wrong_type(&self, wanted: &str) {
         let is_text = matches!(self.yaml.data, YamlData::Value(Scalar::String(_)));
         if is_text && self.text().is_none() {
-            // A variable that is not set might have been right: that is what is told.
+            // A variable that is not set might have been right: that is reported instead.
             return;
         }
         let found = match &self.yaml.data {
@@ -222,7 +222,7 @@ impl<'a> Node<'a> {
             ("a mapping", "a list") => "write keys with values, without `- ` and [ ]".to_owned(),
             ("a mapping", _) => "write keys with values, and a space after each colon".to_owned(),
             (_, "a number") => "put it between quotes".to_owned(),
-            (_, "nothing") => "write a value, or take the entry out".to_owned(),
+            (_, "nothing") => "write a value, or remove the entry".to_owned(),
             _ => "write one value; quote it if it has `: `, `[` or `{` in it".to_owned(),
         };
         self.report(format!("expected {wanted}, found {found}"), Some(&hint));
@@ -279,7 +279,7 @@ impl<'a> Node<'a> {
                 "" => name.clone(),
                 above => format!("{above}.{name}"),
             };
-            // A value that stands below its key is reported at the key: that is where one looks.
+            // A value below its key is reported at the line of the key, where people look.
             let place = Place {
                 line: key_node.place.line,
                 path,
@@ -306,7 +306,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// What other gateways call some of our keys, too far from ours to be taken for a slip.
+/// Names that other gateways have for some of our keys, too different to be found as typing mistakes.
 const OTHER_NAMES: [(&str, &str); 6] = [
     ("api_key", "keys"),
     ("api_keys", "keys"),

@@ -1,8 +1,8 @@
 //! What is wrong with a text that is not YAML.
 //!
-//! Owns telling the usual slips from the parser's words and from the line, and what to change about
-//! each. Does not handle a document that is YAML and means nothing: `document` does. Cannot fail: a
-//! slip that is not known keeps the parser's words.
+//! Owns finding the usual mistakes from the parser's message and from the line, and what to change about
+//! each. Does not handle a document that is YAML and has other keys (see `document`). Cannot fail: an
+//! unknown mistake keeps the parser's message.
 
 /// What is wrong, where, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Slip<'e> {
     pub hint: &'static str,
 }
 
-/// What to change where the parser's words have the first of these; the first row that fits counts.
+/// What to change where the parser's message has the first of these; the first row that fits counts.
 const HINTS: [(&str, &str); 11] = [
     (
         "anchor",
@@ -51,7 +51,7 @@ const HINTS: [(&str, &str); 11] = [
     ),
     (
         "duplicated key",
-        "write each key once: put the values of both together, or take one out",
+        "write each key once: put the values of both together, or remove one",
     ),
     ("bracket", "quote a value that begins with ] or }"),
 ];
@@ -59,7 +59,7 @@ const HINTS: [(&str, &str); 11] = [
 const TAB: &str = "a tab in the indentation";
 const USE_SPACES: &str = "use spaces";
 
-/// Explains what the parser said of a line, counted from 1.
+/// Explains what the parser reports of a line, counted from 1.
 pub fn explain<'e>(text: &str, line: usize, said: &'e str) -> Slip<'e> {
     let is_about_tabs = said.contains("tab");
     let from = text.lines().enumerate().skip(line.saturating_sub(1));

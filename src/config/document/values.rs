@@ -1,7 +1,8 @@
 //! Reading single values: text, numbers, lengths of time, sizes.
 //!
-//! Owns what each may look like and what is said of one that does not; how a size is written; and the
-//! form of plain names, as tenants and upstreams have them.
+//! Owns what each may look like, how a size is written, and the form of plain names, which tenants and
+//! upstreams have. Does not handle lists and mappings (see `document`). A value of another form is
+//! reported with its place and gives `None`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use crate::config::expand::{ExpandError, expand};
 
 /// No plain name is longer.
 const MAX_NAME_BYTES: usize = 64;
+/// The longest length of time. `Instant::now()` and this can be added; with much more, that panics.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The units in which a size is written, the first that fits.
 const UNITS: [(u64, &str); 8] = [
     (1 << 40, "TiB"),
@@ -96,7 +99,7 @@ impl Node<'_> {
     }
 
     /// Whether the value is the word `off`, for what can be turned off as a whole. YAML 1.2 reads it
-    /// as text; `false` is what people write who come from 1.1. Notes nothing.
+    /// as text; in YAML 1.1 it was `false`, which people still write. Reports nothing.
     pub fn says_off(&self) -> bool {
         match &self.yaml.data {
             YamlData::Value(Scalar::String(text)) => expand(text, self.context.variables)
@@ -110,7 +113,7 @@ impl Node<'_> {
     pub fn name(&self) -> Option<String> {
         let text = self.text()?;
         if text.trim().is_empty() {
-            self.report("must not be empty", Some("write a value, or take it out"));
+            self.report("must not be empty", Some("write a value, or remove it"));
             return None;
         }
         Some(text)
@@ -184,6 +187,10 @@ impl Node<'_> {
     pub fn duration(&self) -> Option<Duration> {
         let text = self.text()?;
         match humantime::parse_duration(text.trim()) {
+            Ok(duration) if duration > LONGEST => {
+                self.report("must be at most 100 years", None);
+                None
+            }
             Ok(duration) if !duration.is_zero() => Some(duration),
             _ => {
                 self.report(
@@ -211,7 +218,7 @@ impl Node<'_> {
         }
     }
 
-    /// A list of text; every entry that is not text is noted.
+    /// A list of text; every entry that is not text is reported.
     pub fn texts(&self) -> Option<Vec<Located<String>>> {
         let items = self.list()?;
         Some(

@@ -1,4 +1,4 @@
-//! Which configuration the variables amount to, and what is told of mistakes in them.
+//! The configuration that the variables mean, and the messages about mistakes in them.
 
 use super::*;
 use crate::config::{Config, Keys, Source};
@@ -7,7 +7,7 @@ fn variables(entries: &[(&str, &str)]) -> Variables {
     entries.iter().copied().collect()
 }
 
-/// What the variables amount to, taken all the way through the document.
+/// The configuration of the variables, read through the document.
 fn config(entries: &[(&str, &str)]) -> Config {
     Config::load(&Source::Environment, &variables(entries)).unwrap()
 }
@@ -68,7 +68,7 @@ fn keys_and_urls_make_one_upstream_or_pairs() {
             &[(K, "k, l"), (U, "http://a, http://b")],
             &["openai-1 http://a [k]", "openai-2 http://b [l]"],
         ),
-        // A comma too many is no second value where nothing has to be paired.
+        // An extra comma is not a second value where nothing is paired.
         (&[(K, "k,l,"), (U, "http://a")], &["openai http://a [k l]"]),
         (&[(K, "k"), (U, "http://a,")], &["openai http://a [k]"]),
     ] {
@@ -158,14 +158,14 @@ fn extras_are_routes() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_told() {
+fn variables_without_effect_are_reported() {
     let told = |entries: &[(&str, &str)]| config(&[&[(K, "k")], entries].concat()).not_in_force();
     assert_eq!(told(&[("CACHE_BACKEND", "memory")]), ["CACHE_BACKEND"]);
     assert_eq!(told(&[("CACHE_BACKEND", "None")]), [""; 0]);
 }
 
 #[test]
-fn chats_are_logged_where_one_says_so() {
+fn chats_are_logged_where_the_variable_says_so() {
     let path = |value| {
         let log = config(&[(K, "k"), ("LOG_CHAT", value)]).chat_log;
         log.map(|log| log.path.value)
@@ -199,7 +199,7 @@ fn nothing_to_serve_names_the_variables_and_other_ways() {
     }
 }
 
-/// Each of the environments, which have a key besides, has one mistake, told as expected.
+/// Each environment, to which a key is added, has one mistake, reported as expected.
 #[track_caller]
 fn assert_mistakes(cases: &[(&[(&str, &str)], &str)]) {
     for (entries, expected) in cases {
@@ -215,7 +215,7 @@ fn assert_mistakes(cases: &[(&[(&str, &str)], &str)]) {
 }
 
 #[test]
-fn a_mistake_stands_under_the_name_of_its_variable() {
+fn a_mistake_is_reported_under_the_name_of_its_variable() {
     let long = format!("f,{}", "f".repeat(257));
     assert_mistakes(&[
         (&[("PORT", "http")], "PORT: `http` is not a port"),
@@ -241,11 +241,11 @@ fn a_mistake_stands_under_the_name_of_its_variable() {
         ),
         (
             &[("OPENAI_API_KEY", "l")],
-            "OPENAI_API_KEY: OPENAI_KEYS is set as well",
+            "OPENAI_API_KEY: OPENAI_KEYS is set, too",
         ),
         (
             &[(U, "http://a"), ("UPSTREAM_API_URL", "http://b")],
-            "OPENAI_BASE_URL: UPSTREAM_API_URL is set as well",
+            "OPENAI_BASE_URL: UPSTREAM_API_URL is set, too",
         ),
         (
             &[(U, "http://a,b.example")],
@@ -269,18 +269,18 @@ fn a_mistake_stands_under_the_name_of_its_variable() {
         ),
         (
             &[("FORWARD_KEY", " , ")],
-            "FORWARD_KEY: there is nothing in it but commas",
+            "FORWARD_KEY: it holds only commas",
         ),
         (
             &[("FORWARD_KEY", "secret,,,secret")],
-            "FORWARD_KEY[3]: the key stands in an earlier place as well",
+            "FORWARD_KEY[3]: the key is in the list already",
         ),
     ]);
 }
 
 #[test]
-fn what_lacks_its_partner_is_a_mistake() {
-    let empty = "OPENAI_KEYS: one of its places is empty";
+fn lists_that_do_not_pair_are_a_mistake() {
+    let empty = "OPENAI_KEYS: one of its entries is empty";
     assert_mistakes(&[
         (
             &[(K, "k,l,m"), (U, "http://a,http://b")],
@@ -302,7 +302,7 @@ fn what_lacks_its_partner_is_a_mistake() {
         ),
         (
             &[(EXTRA_URLS, "http://x"), (EXTRA_PREFIXES, "/")],
-            "EXTRA_ROUTE_PREFIX: a prefix goes on after its /",
+            "EXTRA_ROUTE_PREFIX: a prefix needs a name after its /",
         ),
     ]);
 }
@@ -314,7 +314,7 @@ fn two_names_for_one_value_are_no_mistake() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let found = problems(&[("PORT", "x"), ("LOG_CHAT", "x"), (U, "x"), (K, "k")]);
     assert_eq!(found.len(), 3, "{found:?}");
 }

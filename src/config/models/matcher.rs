@@ -11,7 +11,7 @@ use crate::routing::Matcher;
 pub fn read(node: &Node<'_>) -> Option<Matcher> {
     if !node.is_mapping() {
         return read_pattern(node, |shape| match shape {
-            Shape::Begins(head) => format!("match: \"{head}*\" for the names that begin so"),
+            Shape::Begins(head) => format!("match: \"{head}*\" for the names that begin with it"),
             Shape::Contains(word) => {
                 format!("match: {{ keyword: {word} }} for the names that contain it")
             }
@@ -38,8 +38,10 @@ pub fn read(node: &Node<'_>) -> Option<Matcher> {
 /// Reads a name that a tenant may ask for, or the beginning of such names and a `*`.
 pub fn read_allowed(node: &Node<'_>) -> Option<String> {
     let matcher = read_pattern(node, |shape| match shape {
-        Shape::Begins(head) => format!("\"{head}*\" for the names that begin so, or each name"),
-        Shape::Contains(_) => "write each name, or how the names begin and a `*`".to_owned(),
+        Shape::Begins(head) => {
+            format!("\"{head}*\" for the names that begin with it, or each name")
+        }
+        Shape::Contains(_) => "write each name, or the beginning of the names and a `*`".to_owned(),
         Shape::Any => "leave `models` out to allow all".to_owned(),
     })?;
     Some(matcher.label())

@@ -25,7 +25,7 @@ const HOME_RULE: &str = "passthrough";
 /// One model rule.
 #[derive(Clone, Debug)]
 pub struct ModelRule {
-    /// Which names it answers.
+    /// Which names it serves.
     pub matcher: Located<Matcher>,
     /// What serves them; never empty.
     pub targets: Vec<Target>,
@@ -33,11 +33,11 @@ pub struct ModelRule {
     pub fallback: Vec<Fallback>,
     /// The failures on which another target or a fallback is asked.
     pub on: Reasons,
-    /// How long a client that waits for a stream hears nothing; `None` for as long as it takes.
+    /// How long a client that waits for a stream gets nothing; `None` for no bound.
     pub keepalive_after: Option<Duration>,
     /// Whether events of a stream that cannot be read are kept from the client.
     pub drops_malformed: bool,
-    /// How the usage is learnt of an answer whose client has left.
+    /// How usage is counted where the client has left.
     pub on_client_gone: OnClientGone,
 }
 
@@ -80,7 +80,7 @@ pub struct Fallback {
 pub struct Target {
     /// The upstream's name.
     pub upstream: Located<String>,
-    /// The name to ask for; `None` passes on what the client asked.
+    /// The name to ask for; `None` for the client's own.
     pub model: Option<String>,
     /// Its share against its siblings of the same priority.
     pub weight: u32,

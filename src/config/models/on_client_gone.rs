@@ -8,12 +8,12 @@ use crate::config::document::Node;
 /// What is done about the rest of an answer whose client has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnClientGone {
-    /// The upstream is left, and what it has said is counted by a tokenizer.
+    /// The connection is closed, and what has come is counted by a tokenizer.
     #[default]
     Estimate,
-    /// It is read on, so that the upstream can tell the usage.
+    /// It is read on, until the upstream reports the usage.
     Drain,
-    /// The upstream is left, and what it has not told is not counted.
+    /// The connection is closed, and what the upstream has not reported is not counted.
     Absorb,
 }
 

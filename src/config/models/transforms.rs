@@ -1,22 +1,23 @@
-//! What a target wants changed in requests and answers.
+//! What a target changes in requests and answers.
 //!
-//! Owns the keys `stop`, `special_prefix`, `body`, `response_model` and `upstream_stream`, and which fields of a
-//! request are nobody's to change. Refuses to know how a body is edited.
+//! Owns the keys `stop`, `special_prefix`, `body`, `response_model` and `upstream_stream`, and which fields
+//! of a request must not be changed. Does not handle how a body is edited (see `openai::edit`). What cannot
+//! be read is reported with its place.
 
 use serde_json::Value;
 
 use crate::config::document::{Node, Section};
 
-/// A target's manners; nearly always the plain ones.
+/// The changes for a target; mostly there are none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transforms {
     /// Words added to the request's `stop`.
     pub stop: Vec<String>,
     /// Text put before the first output of an answer.
     pub special_prefix: Option<String>,
-    /// Fields that are set, whatever the client says.
+    /// Fields that are set, whatever the client sends.
     pub set: Vec<(String, Value)>,
-    /// Fields that are added where the client says nothing.
+    /// Fields that are added where the client sends none.
     pub default: Vec<(String, Value)>,
     /// Whether an answer carries the model's name as the client asked for it.
     pub answers_as_requested: bool,
@@ -30,9 +31,9 @@ pub enum Streams {
     /// As the client asks.
     #[default]
     AsAsked,
-    /// Also where the client wants one answer, which is gathered from the stream.
+    /// Also where the client wants a whole answer, which is aggregated from the stream.
     Always,
-    /// Not where the client wants a stream either, which is made of the answer.
+    /// Never, also where the client wants a stream, which is synthesized from the answer.
     Never,
 }
 
@@ -56,7 +57,7 @@ pub fn read(section: &mut Section<'_>) -> Transforms {
             Some("upstream") | None => {}
             Some(_) => node.report(
                 "expected requested or upstream",
-                Some("whose name of the model an answer carries"),
+                Some("which name of the model an answer carries"),
             ),
         }
     }
@@ -83,11 +84,11 @@ fn fields(node: &Node<'_>) -> Vec<(String, Value)> {
     fields.collect()
 }
 
-/// Notes a field that decides where a request goes, or how its answer is read.
+/// Reports a field that decides where a request goes, or how its answer is read.
 pub fn check_field(name: &str, node: &Node<'_>) {
     let hint = match name {
         "model" => "name it as the `model` of a target",
-        "stream" => "it is the client's to ask for a stream",
+        "stream" => "the client decides whether it wants a stream",
         _ => return,
     };
     node.report(format!("`{name}` cannot be changed here"), Some(hint));

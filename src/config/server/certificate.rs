@@ -1,8 +1,8 @@
 //! Whether a listener's certificate and key can be used.
 //!
-//! Owns looking into the two files. `validate` asks when a configuration is read, and the server
-//! again before it gives them to Pingora, which panics on what it cannot use. Does not handle
-//! serving TLS: `server::listeners` does. Fails with the file that has to be changed.
+//! Owns the check of the two files. `validate` runs it when a configuration is read, and the server
+//! runs it again before it gives them to Pingora, which panics on files that it cannot use. Does not
+//! handle serving TLS (see `server::listeners`). Fails with the file that has to be changed.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::config::document::Place;
 /// What is wrong with the certificate or its key.
 #[derive(Debug)]
 pub struct Fault<'t> {
-    /// Where the file is named that has to be changed.
+    /// Where the configuration names the file that has to be changed.
     pub place: &'t Place,
     /// What is wrong.
     pub message: String,
@@ -24,7 +24,7 @@ pub struct Fault<'t> {
     pub hint: &'static str,
 }
 
-/// Looks into both files.
+/// Checks both files.
 ///
 /// # Errors
 /// One cannot be read or holds something else, or they do not belong together.
@@ -84,8 +84,12 @@ pub fn check(tls: &Tls) -> Result<(), Fault<'_>> {
     }
 }
 
-const READABLE: &str = "name a file that the user can read that Tollgate runs as";
+const READABLE: &str = "name a file, and give read permission to the user that runs Tollgate";
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a configuration is read before anything is served by it"
+)]
 fn read(path: &Path) -> Result<String, String> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

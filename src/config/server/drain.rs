@@ -10,11 +10,11 @@ use crate::config::document::Node;
 /// Bounds on what is read on of answers whose client has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// For how long one is.
+    /// How long one answer is read on.
     pub time: Duration,
-    /// How many bytes of one are.
+    /// How many bytes of one answer are.
     pub bytes: usize,
-    /// As many are at once.
+    /// How many answers are at a time.
     pub at_once: usize,
 }
 

@@ -12,7 +12,7 @@ use crate::config::document::{Located, Node};
 pub struct Forms {
     /// The largest form that is read, in bytes.
     pub max_bytes: usize,
-    /// A larger one waits in a file instead of in memory.
+    /// A larger form is kept in a file, not in memory.
     pub in_memory_bytes: usize,
     /// Where such files are made; `None` for the system's own place.
     pub dir: Option<Located<PathBuf>>,

@@ -1,7 +1,8 @@
 //! The `server.limits` section: how much clients may ask of us at a time, and how slow they may be.
 //!
 //! Owns its keys, defaults and bounds, and which addresses count as one. Does not handle how any of
-//! them is enforced: `server::arrivals`, `gateway` and `runtime` do.
+//! them is enforced (see `server::accept`, `gateway` and `runtime`). A value out of bounds is reported
+//! with its place.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -45,7 +46,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Bytes a second that a body has to bring on average; 0 for no bound.
     pub body_rate: usize,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may read nothing of an answer.
     pub write_timeout: Duration,
 }
 

@@ -27,7 +27,7 @@ pub struct Tls {
     pub key: Located<PathBuf>,
 }
 
-/// Reads the list; `None` where it says nothing that can be taken.
+/// Reads the list; `None` where there is nothing to use.
 pub(super) fn read(node: &Node<'_>) -> Option<Vec<Listener>> {
     let listeners = node.list().unwrap_or_default();
     if !node.is_list() {

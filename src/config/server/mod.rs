@@ -1,8 +1,8 @@
-//! The `server` section: where we listen, whose word on addresses is taken, how much we read, logs.
+//! The `server` section: where we listen, which proxies are trusted, how much we read, logs.
 //!
 //! Owns the keys that stand in it alone; each section below it has a file. Does not handle how a
-//! listener is opened (see `server`). What cannot be read is reported with its place, and its default
-//! stands in.
+//! listener is opened (see `server`). What cannot be read is reported with its place, and the
+//! default is used.
 
 pub mod certificate;
 mod drain;
@@ -50,23 +50,23 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// Requests a second that one address may make; `None` for no bound.
     pub flood_guard: Option<u32>,
-    /// How often something is tried again.
+    /// How often, and how soon, a request is retried.
     pub retries: Retries,
     /// How much clients may ask of us at a time, and how slow they may be.
     pub limits: Limits,
-    /// How much is read on of answers whose client has left.
+    /// How much of an answer is read on after its client has left.
     pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
     /// Where requests go that no rule serves.
     pub passthrough: Passthrough,
-    /// What tenants may ask of their home besides what serves themselves.
+    /// What tenants may ask of their home beyond their own objects.
     pub allowances: Allowances,
     /// Whether requests may name nothing but their model.
     pub strict: bool,
     /// The models of requests that name none, each with its key of `default_models`.
     pub default_models: Vec<(&'static str, Located<String>)>,
-    /// How long a list of an upstream's models is taken for fresh.
+    /// How long an upstream's list of models stays fresh.
     pub models_ttl: Duration,
     /// How forms are read.
     pub forms: Forms,
@@ -167,7 +167,7 @@ pub fn read(node: &Node<'_>) -> Server {
 }
 
 fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {
-    // YAML 1.2 reads `off` as text; `false` is what people write who come from 1.1.
+    // YAML 1.2 reads `off` as text; in YAML 1.1 it was `false`, which people still write.
     match node.text()?.as_str() {
         "off" | "false" => None,
         _ => Some(node.locate(listen::read_address(node)?)),
@@ -201,7 +201,7 @@ fn read_network(node: &Node<'_>) -> Option<IpNet> {
     network.ok()
 }
 
-/// Reads the keys that say where a request goes that no rule serves, and how.
+/// Reads the keys of requests that no rule serves, and of bodies and sockets.
 fn read_routing(section: &mut Section<'_>, server: &mut Server) {
     let passthrough = section.take("passthrough");
     if let Some(passthrough) = passthrough.and_then(|n| read_passthrough(&n)) {

@@ -6,7 +6,7 @@
 use crate::config::document::{Located, Node, Section};
 use crate::openai::privileges::Grants;
 
-/// Where requests below `/v1` go that are not read: files, batches, what is yet to be invented.
+/// Where requests below `/v1` go that are not read: files, batches, endpoints that are not known.
 #[derive(Clone, Debug, Default)]
 pub enum Passthrough {
     /// Nowhere: 404.
@@ -16,19 +16,19 @@ pub enum Passthrough {
     To(Located<String>),
 }
 
-/// What a tenant may ask of its home besides what serves itself; `None` where nothing is said.
+/// What a tenant may ask of its home beyond its own objects; `None` where the section has no such key.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allowances {
-    /// Keys that are soon to expire, and calls, both of which bypass us.
+    /// Short-lived keys, and calls; with both, clients bypass the gateway.
     pub ephemeral_keys: Option<bool>,
-    /// What administers the provider's account.
+    /// Administration of the provider's account.
     pub administration: Option<bool>,
-    /// What the whole account has used.
+    /// Reports of what the whole account has used.
     pub usage_reports: Option<bool>,
 }
 
 impl Allowances {
-    /// What is granted where `server` says the rest; what nothing is said of is not.
+    /// What is granted: what the tenant says, else what `server` says, else nothing.
     pub fn within(self, server: Self) -> Grants {
         let granted = |own: Option<bool>, server| own.or(server).unwrap_or(false);
         Grants {

@@ -1,6 +1,7 @@
-//! The `server.retries` section: how often, and how soon, something is tried again.
+//! The `server.retries` section: how often, and how soon, a request is retried.
 //!
-//! Owns its keys and defaults. Refuses to know what is tried.
+//! Owns its keys and defaults. Does not handle when a retry follows (see `gateway::exchange`). A value
+//! out of bounds is reported with its place.
 
 use std::time::Duration;
 
@@ -11,24 +12,24 @@ use crate::config::document::Node;
 pub struct Retries {
     /// Attempts of one request, the first included.
     pub attempts: u32,
-    /// What is spent on further attempts, over all requests.
+    /// The budget for retries.
     pub budget: Budget,
-    /// The wait before the same target is asked again; twice as long each time, give or take half.
+    /// The wait before the same target is asked again. It doubles each time, and varies by half.
     pub backoff: Duration,
     /// A provider that asks us to wait longer than this is not waited for.
     pub longest_wait: Duration,
-    /// No rate limit is taken to last longer, whatever a provider says.
+    /// The longest cooldown after a rate limit, whatever a provider asks for.
     pub longest_cooldown: Duration,
-    /// A request that has come through as many gateways is refused.
+    /// A request that has passed as many gateways is refused.
     pub hops: u32,
 }
 
-/// How many attempts may follow on a first one.
+/// How many retries are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// In percent of the requests in a window.
     pub percent: u32,
-    /// As many in a window whatever the load.
+    /// As many in a window are allowed whatever the load.
     pub floor: u32,
     /// The window.
     pub window: Duration,

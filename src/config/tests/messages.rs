@@ -19,7 +19,7 @@ fn a_star_stands_at_the_end_of_a_name_or_the_right_form_is_told() {
     for (written, expected) in [
         (
             "match: gpt-*-mini",
-            "match: `gpt-*-mini`: a `*` stands only at the end (match: \"gpt-*\" for the names that begin so)",
+            "match: `gpt-*-mini`: a `*` stands only at the end (match: \"gpt-*\" for the names that begin with it)",
         ),
         (
             "match: '*gpt-4*'",
@@ -31,7 +31,7 @@ fn a_star_stands_at_the_end_of_a_name_or_the_right_form_is_told() {
         ),
         (
             "match: gpt-**",
-            "match: `gpt-**`: a `*` stands only at the end (match: \"gpt-*\" for the names that begin so)",
+            "match: `gpt-**`: a `*` stands only at the end (match: \"gpt-*\" for the names that begin with it)",
         ),
         (
             "match: '**'",
@@ -75,9 +75,18 @@ fn a_star_stands_at_the_end_of_a_name_or_the_right_form_is_told() {
         ],
     );
     for (name, hint) in [
-        ("a*b", "\"a*\" for the names that begin so, or each name"),
-        ("a**", "\"a*\" for the names that begin so, or each name"),
-        ("*b", "write each name, or how the names begin and a `*`"),
+        (
+            "a*b",
+            "\"a*\" for the names that begin with it, or each name",
+        ),
+        (
+            "a**",
+            "\"a*\" for the names that begin with it, or each name",
+        ),
+        (
+            "*b",
+            "write each name, or the beginning of the names and a `*`",
+        ),
         ("**", "leave `models` out to allow all"),
     ] {
         assert_said(
@@ -141,7 +150,7 @@ fn what_is_not_yaml_says_the_line_and_what_to_change() {
         ),
         (
             "a: 1\na: 2\n",
-            "2: not valid YAML: duplicated key in mapping (write each key once: put the values of both together, or take one out)",
+            "2: not valid YAML: duplicated key in mapping (write each key once: put the values of both together, or remove one)",
         ),
         (
             "a: |x\n",
@@ -342,7 +351,7 @@ fn one_mistake_of_a_rule_has_one_message() {
         ),
         (
             "match: m, targets: [{ upstream: a }], fallback: [m]",
-            "models[0].fallback[0]: the fallback `m` runs in a circle (take it out: it leads back to this rule)",
+            "models[0].fallback[0]: the fallback `m` is circular (remove it: it leads back to this rule)",
         ),
     ] {
         assert_said(&rule(written), &[&format!("t.yaml:3: {expected}")]);

@@ -111,7 +111,7 @@ fn a_key_that_looks_like_a_variable_is_warned_of_and_not_printed() {
         ),
     ] {
         let expected = format!(
-            "t.yaml:{path}: it begins with `$` and has no braces, so it is taken as it stands (write ${{NAME}} for the value of a variable)"
+            "t.yaml:{path}: it begins with `$` and has no braces, so it is used as it is written (write ${{NAME}} for the value of a variable)"
         );
         assert_eq!(warnings(&text), [expected], "{text}");
     }
@@ -119,14 +119,13 @@ fn a_key_that_looks_like_a_variable_is_warned_of_and_not_printed() {
 
 #[test]
 fn a_key_with_a_character_that_keys_do_not_have_is_warned_of_and_not_printed() {
-    let comment =
-        "take the comment out: within quotes, and in a file of variables, a `#` begins none";
+    let comment = "remove the comment: a `#` begins none within quotes, or in a file of variables";
     let again = "copy the key again, from the page that shows it";
-    let blank = "take out what is no part of the key, and separate several keys with commas";
+    let blank = "remove what is not part of the key, and separate several keys with commas";
     for (keys, told, hint) in [
         ("sk-a # mine", "character 6 of the key is a `#`", comment),
-        ("sk-a b", "character 5 of the key is a blank", blank),
-        ("ok, sk\\ta", "character 3 of the key is a blank", blank),
+        ("sk-a b", "character 5 of the key is white space", blank),
+        ("ok, sk\\ta", "character 3 of the key is white space", blank),
         ("sk-ключ", "character 4 of the key is not ASCII", again),
         ("sk-a\u{a0}b", "character 5 of the key is not ASCII", again),
         (
@@ -149,7 +148,7 @@ fn a_key_with_a_character_that_keys_do_not_have_is_warned_of_and_not_printed() {
         warnings(&text),
         [
             format!(
-                "t.yaml:2: warning: upstreams.a.keys[0]: character 5 of the key is a blank, which keys do not have ({blank})"
+                "t.yaml:2: warning: upstreams.a.keys[0]: character 5 of the key is white space, which keys do not have ({blank})"
             ),
             format!(
                 "t.yaml:2: warning: upstreams.a.keys[1]: character 3 of the key is a `#`, which keys do not have ({comment})"
@@ -213,8 +212,8 @@ fn a_tenants_list_that_does_not_do_what_it_says_is_warned_of() {
         warnings(&text),
         [
             "t.yaml:6: warning: tenants[0]: `models` does not bind what passes through to `a` by server.passthrough: files, batches and the like may name any model (write passthrough: off here, or passthrough: a if that is meant)",
-            "t.yaml:8: warning: tenants[0].models[1]: no rule under `models` serves `claude-3` (add a rule for it, or take the name out: the tenant gets 404)",
-            "t.yaml:8: warning: tenants[0].models[2]: no rule under `models` serves `claude-*` (add a rule for it, or take the name out: the tenant gets 404)",
+            "t.yaml:8: warning: tenants[0].models[1]: no rule under `models` serves `claude-3` (add a rule for it, or remove the name: the tenant gets 404)",
+            "t.yaml:8: warning: tenants[0].models[2]: no rule under `models` serves `claude-*` (add a rule for it, or remove the name: the tenant gets 404)",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! The base URL of a server.
 //!
-//! Owns its form. Does not resolve names (see `upstreams::pool`). What is wrong with one is given to the
-//! caller, who knows where it is written.
+//! Owns its form. Does not resolve names (see `upstreams::pool`). What is wrong with one is returned to
+//! the caller, which knows where it is written.
 
 use std::net::SocketAddr;
 
@@ -14,14 +14,14 @@ pub struct BaseUrl {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Where the API stands, without a slash at its end: empty for the root. `None` where no path was
-    /// written, so that the dialect says where.
+    /// Where the API stands, without a slash at its end: empty for the root. `None` where no path is
+    /// written: the dialect has one.
     pub path: Option<String>,
 }
 
 impl BaseUrl {
     /// Parses `http(s)://host[:port][/path]`. An endpoint at its end, which is what people copy from
-    /// a provider's page, is left out: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
+    /// a provider's page, is removed: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
     ///
     /// # Errors
     /// What is wrong, for the operator.

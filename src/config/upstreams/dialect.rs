@@ -1,6 +1,7 @@
 //! An upstream's `dialect`: a name, or a name with settings.
 //!
-//! Owns the settings' keys. What they mean is in `openai::dialect`.
+//! Owns the settings' keys. Does not handle what they mean (see `openai::dialect`). What cannot be read
+//! is reported with its place.
 
 use http::{HeaderName, HeaderValue};
 
@@ -9,7 +10,7 @@ use crate::config::key_list::warn_of_bare_variable;
 use crate::config::models::check_field;
 use crate::openai::dialect::Dialect;
 
-/// Headers that are part of how a request is written, and so are ours alone.
+/// Headers that the gateway writes itself.
 const RESERVED: [&str; 8] = [
     "accept-encoding",
     "connection",

@@ -1,27 +1,28 @@
-//! The `ejection` section of an upstream: when what fails is left out for a while.
+//! The `ejection` section of an upstream: when a server or a target that fails is ejected.
 //!
-//! Owns its keys and defaults. Refuses to know what is left out and who counts.
+//! Owns its keys and defaults. Does not handle how failures are counted (see `upstreams::breaker`). A
+//! value out of bounds is reported with its place.
 
 use std::time::Duration;
 
 use crate::config::document::Node;
 
-/// When a server or a target that fails is left out, and for how long.
+/// When a server or a target that fails is ejected, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Failures in a row that eject.
     pub consecutive: u32,
     /// The share of failures in a window that ejects, in percent; 0 for none.
     pub percent: u32,
-    /// As many requests a window must have seen before that share counts.
+    /// The least requests in a window for that share to count.
     pub least: u32,
     /// The window.
     pub window: Duration,
-    /// How long the first ejection lasts; each that follows on a failed trial, twice as long.
+    /// How long the first ejection lasts; after each failed trial it lasts twice as long.
     pub base: Duration,
-    /// No ejection lasts longer.
+    /// The longest ejection.
     pub longest: Duration,
-    /// As many requests try at once when the time is over, and as many successes end it.
+    /// How many trials run at a time after an ejection, and how many successes end it.
     pub trials: u32,
 }
 

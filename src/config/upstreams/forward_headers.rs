@@ -1,6 +1,7 @@
-//! The key `forward_headers` of an upstream: headers of clients that it sees besides the usual ones.
+//! The key `forward_headers` of an upstream: headers of clients that it gets beside the usual ones.
 //!
-//! Owns what is said of an entry that cannot be forwarded. `openai::forwarding` decides which can.
+//! Owns the messages for an entry that cannot be forwarded. Does not handle which can (see
+//! `openai::forwarding`). Such an entry is reported with its place and left out.
 
 use crate::config::document::Node;
 use crate::openai::dialect::Dialect;

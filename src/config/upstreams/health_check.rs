@@ -1,6 +1,7 @@
 //! The `health_check` section of an upstream.
 //!
-//! Owns its keys and defaults. Refuses to know how a check is made.
+//! Owns its keys and defaults. Does not handle how a check is made (see `upstreams::health`). What
+//! cannot be read is reported with its place.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,28 +13,28 @@ use crate::config::document::{Located, Node};
 /// How an upstream's servers are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What is asked; `None` for a mere connection.
+    /// The request; `None` for a connection alone.
     pub ask: Option<Ask>,
     /// The time between two checks.
     pub interval: Duration,
-    /// How much of the interval a check may come sooner or later, in percent.
+    /// How much sooner or later than the interval a check may come, in percent.
     pub jitter_percent: u32,
     /// A check that takes longer has failed.
     pub timeout: Duration,
-    /// Failures in a row that take a server out.
+    /// Failures in a row that make a server unhealthy.
     pub unhealthy_after: u32,
-    /// Successes in a row that bring it back.
+    /// Successes in a row that make it healthy again.
     pub healthy_after: u32,
 }
 
-/// A request that tells whether a server is well.
+/// A request that shows whether a server is healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The method.
     pub method: Method,
     /// The path, from the server's root.
     pub path: String,
-    /// The statuses that tell that it is.
+    /// The statuses of a healthy server.
     pub expect: Vec<RangeInclusive<u16>>,
 }
 
@@ -123,7 +124,7 @@ fn read_statuses(node: &Node<'_>) -> Vec<RangeInclusive<u16>> {
                 statuses.push(low..=high);
             }
             _ => node.report(
-                format!("`{}` is no status", text.value),
+                format!("`{}` is not a status", text.value),
                 Some("write a number from 100 to 599, or two with a hyphen: expect: [200-299]"),
             ),
         }

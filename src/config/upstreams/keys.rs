@@ -1,4 +1,4 @@
-//! The key `keys` of an upstream: what it is asked with.
+//! The key `keys` of an upstream: its credentials.
 //!
 //! Owns its forms, and what a provider key must be like. Does not handle how a list of keys is taken
 //! apart (see `key_list`). What cannot be read is reported with its place, without the key.

@@ -37,7 +37,7 @@ pub struct Upstream {
     pub dialect: Dialect,
     /// Its servers; empty only for `dialect: demo`, whose server we start ourselves.
     pub servers: Vec<Server>,
-    /// What it is asked with.
+    /// Its credentials.
     pub keys: Keys,
     /// How long we wait for it.
     pub timeouts: Timeouts,
@@ -55,14 +55,14 @@ pub struct Upstream {
     pub resend_lost: bool,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
-    /// Headers of clients that it sees besides those that every upstream does.
+    /// Headers of clients that it gets beside those that every upstream gets.
     pub forward_headers: Forwarded,
-    /// Whether it is told through how many gateways a request has come.
+    /// Whether it gets a header with the number of gateways that a request has passed.
     pub hops: bool,
 }
 
 impl Upstream {
-    /// Where the API stands on a server: the URL's own path, else the dialect's.
+    /// The path of the API on a server: that of the URL, else that of the dialect.
     pub fn base_path<'a>(&'a self, url: &'a BaseUrl) -> &'a str {
         url.path.as_deref().unwrap_or(&self.dialect.base_path)
     }
@@ -105,7 +105,7 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
         keys: section
             .take("keys")
             .map_or(Some(Keys::Own(Vec::new())), |n| keys::read(&n))
-            // It has been reported, and must not count as no keys at all.
+            // It has been reported, and must not count as an empty list.
             .unwrap_or(Keys::Passthrough),
         timeouts: section
             .take("timeouts")
@@ -126,8 +126,8 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
     Some(upstream)
 }
 
-/// Names stand in logs, labels and headers, so they have the form of tenants' ids. One that has not is
-/// still known, so that what refers to it is no mistake.
+/// Names stand in logs, labels and headers, so they have the form of tenants' ids. A name of another form
+/// is still known, so that no reference to it is reported as well.
 fn check_name(name: &str, node: &Node<'_>) {
     if is_plain_name(name) {
         return;
@@ -142,7 +142,7 @@ fn check_name(name: &str, node: &Node<'_>) {
     );
 }
 
-/// Whether a server may be a gateway such as this one: a provider's own is none.
+/// Whether a server may be a gateway such as this one; a server of a known provider is not.
 fn may_be_a_gateway(server: &Server) -> bool {
     !providers::is_provider(&server.url.host)
 }

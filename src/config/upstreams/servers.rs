@@ -88,7 +88,7 @@ fn read_server(node: &Node<'_>) -> Option<Server> {
 
 fn read_url(node: &Node<'_>) -> Option<BaseUrl> {
     let text = node.name()?;
-    // Azure shows one with a query, which is not what has to be mended.
+    // Azure shows such URLs with a query; the message is about the deployment, not about the query.
     if text.contains("/openai/deployments/") {
         node.report(
             "the URL names a deployment",

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use pingora::RetryType;
 
 use super::answer::first_output::{self, NoAnswer};
-use super::answer::{Answer, Broken, Limit, convert, sniff};
+use super::answer::{Answer, Broken, convert, sniff};
 use super::outgoing::Outgoing;
-use super::terms::{Form, Terms};
+use super::terms::{Form, Limit, Terms};
 use super::upstream_error::{failed_response, refused, under_success};
 use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Phase, UpstreamFailure};

@@ -75,7 +75,7 @@ pub async fn serve(
         plan,
     };
     let begun = course.run(session, context, &mut keepalive).await;
-    // Nobody is asked any more: the body, and its file, are let go.
+    // NoCandidate is asked any more: the body, and its file, are let go.
     drop(body);
     if let Err(Failure::Refusal(refusal)) = &begun {
         note_error(context, refusal);

@@ -3,16 +3,15 @@
 //! Owns putting together the request for one attempt: header, path, body, and which key and server
 //! it had better go to. Fails for what cannot be written as HTTP.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
-use super::answer::{Answer, Wants};
+use super::answer::Answer;
 use super::body::Body;
-use super::terms::{Form, Terms};
+use super::terms::{Form, Terms, Wants};
 use crate::auth;
+use crate::clock;
 use crate::config::{ConsistentBy, Streams};
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
@@ -173,5 +172,5 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
 
 /// What an answer says of what is left of its key's allowance.
 pub fn headroom(answer: &Answer) -> Headroom {
-    Headroom::read(&answer.header.headers, SystemTime::now)
+    Headroom::read(&answer.header.headers, clock::now)
 }

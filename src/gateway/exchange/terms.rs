@@ -5,11 +5,33 @@
 
 use std::time::Instant;
 
-use super::answer::{Limit, Wants};
 use crate::gateway::failure::Phase;
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
+use crate::openai::stream_state::Stream;
 use crate::openai::streaming::StreamMode;
+
+/// When something has to have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The time.
+    pub until: Instant,
+    /// What has passed then.
+    pub phase: Phase,
+}
+
+/// What is wanted of a stream besides its bytes.
+#[derive(Clone, Copy)]
+pub struct Wants {
+    /// What its events are.
+    pub stream: Stream,
+    /// Whether events that cannot be read are kept from the client.
+    pub drops_malformed: bool,
+    /// Whether the usage is kept from the client, which has not asked for it.
+    pub hides_usage: bool,
+    /// Whether the whole answer is put together.
+    pub aggregates: bool,
+}
 
 /// What is expected of the answer to one attempt.
 pub struct Terms {

@@ -5,7 +5,7 @@
 //! handle how its body is read and told (see `gateway::upstream_error`). Never fails: what cannot be read
 //! says nothing.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
@@ -14,6 +14,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::answer::Answer;
 use super::terms::{Form, Terms};
+use crate::clock;
 use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Failure, Refusal};
 use crate::gateway::headers;
@@ -119,7 +120,7 @@ fn judge(
     let status = verdict::status_under_success(error, verdict.reason);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     let message = error.message.as_deref();
-    let wait = ratelimit::wait(&answer.header.headers, message, SystemTime::now())
+    let wait = ratelimit::wait(&answer.header.headers, message, clock::now())
         .filter(|_| asks_to_wait(verdict.reason));
     Failed {
         told: tell(upstream, verdict.reason, refusal(status, wait)),

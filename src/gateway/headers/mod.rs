@@ -36,3 +36,6 @@ pub fn hops(headers: &HeaderMap) -> u32 {
     let value = headers.get(HOPS).and_then(|value| value.to_str().ok());
     value.map_or(0, |value| value.trim().parse().unwrap_or(u32::MAX))
 }
+
+/// The codings that an upstream may answer an error in, since we can decompress them; `identity` is none.
+pub const CODINGS: [&str; 3] = ["gzip", "br", "identity"];

@@ -14,7 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use pingora::http::RequestHeader;
 
-use crate::gateway::upstream_error::decoded::CODINGS;
+use super::CODINGS;
 use crate::openai::forwarding;
 use crate::upstreams::{Peer, Upstream};
 

@@ -142,7 +142,10 @@ pub struct Lease {
 /// # Errors
 /// None is free.
 pub fn permit_now(upstream: &Upstream) -> Result<Option<Permit>, NotTaken> {
-    let permit = upstream.places.as_ref().map(|places| places.take_now());
+    let permit = upstream
+        .concurrency
+        .as_ref()
+        .map(|concurrency| concurrency.take_now());
     Ok(permit.transpose()?)
 }
 
@@ -151,8 +154,8 @@ pub fn permit_now(upstream: &Upstream) -> Result<Option<Permit>, NotTaken> {
 /// # Errors
 /// The queue is full, or the request has waited for long enough.
 pub async fn permit(upstream: &Upstream) -> Result<Option<Permit>, NotTaken> {
-    match &upstream.places {
-        Some(places) => Ok(Some(places.take().await?)),
+    match &upstream.concurrency {
+        Some(concurrency) => Ok(Some(concurrency.take().await?)),
         None => Ok(None),
     }
 }

@@ -7,24 +7,27 @@
 //! alike, so that no client learns what exists. Does not handle how a candidate is asked (see
 //! `exchange`). Fails where no candidate is left.
 
-pub mod skipped;
+mod candidate;
+mod no_candidate;
+mod skipped;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::context::Context;
-use super::failure::{Cause, Failure, UpstreamFailure};
-use crate::config::Ejection;
+use super::context::{Context, Skipped};
+use super::failure::Failure;
 use crate::openai::endpoint::Exchange;
 use crate::openai::model_name;
 use crate::openai::verdict::Reason;
 use crate::routing::Target;
-use crate::runtime::{Rule, Runtime, Transforms};
+use crate::runtime::{Rule, Runtime};
 use crate::tenants::Tenant;
-use crate::upstreams::{Admission, Breaker, Fault, KeyRing, KeyUse, Readiness, Upstream};
-use skipped::Skipped;
+use crate::upstreams::{KeyUse, Readiness};
 
-/// Who can be asked for one request.
+pub use candidate::Candidate;
+pub use no_candidate::{NoCandidate, cooling, unavailable};
+
+/// The candidates of one request, in order.
 pub struct Plan<'r, 'm> {
     runtime: &'r Runtime,
     rule: &'r Rule,
@@ -47,36 +50,6 @@ struct Step<'r> {
     rule: &'r Rule,
     /// `None` for what the client asked for.
     model: Option<&'r str>,
-}
-
-/// Somebody to ask, and how.
-pub struct Candidate<'r> {
-    /// Whom we ask.
-    pub upstream: &'r Arc<Upstream>,
-    /// Its position in the snapshot.
-    pub position: usize,
-    /// The model that it is asked for; `None` for the one that the client asked for.
-    pub model: Option<&'r str>,
-    /// The fallback that it is a target of; `None` for what the client asked for.
-    pub fallback: Option<&'r str>,
-    rule: &'r Rule,
-    target: usize,
-    /// What leaves the target out, where something else can be asked in its place.
-    guard: Option<Guard<'r>>,
-    admission: Option<Admission>,
-}
-
-type Guard<'r> = (&'r Breaker, &'r Ejection);
-
-/// Why nothing can be asked.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Nobody {
-    /// What keeps us from the first target.
-    pub why: Reason,
-    /// When one of them can be asked again, where that is known.
-    pub back_in: Option<Duration>,
-    /// What was not asked, and why.
-    pub skipped: Vec<Skipped>,
 }
 
 /// How much is asked of a candidate.
@@ -164,7 +137,7 @@ impl<'r, 'm> Plan<'r, 'm> {
     }
 
     /// The first to ask.
-    pub fn first(&mut self) -> Result<Candidate<'r>, Nobody> {
+    pub fn first(&mut self) -> Result<Candidate<'r>, NoCandidate> {
         if let Some(candidate) = self.sibling() {
             return Ok(candidate);
         }
@@ -223,12 +196,12 @@ impl<'r, 'm> Plan<'r, 'm> {
             && upstream.pool.has_open(&[])
             && (may_queue
                 || upstream
-                    .places
+                    .concurrency
                     .as_ref()
-                    .is_none_or(|places| places.has_free()))
+                    .is_none_or(|permits| permits.has_free()))
             && match upstream.keys.readiness(self.key_use(target), now) {
                 Readiness::Ready => true,
-                Readiness::Dry => may_queue,
+                Readiness::Exhausted => may_queue,
                 Readiness::Cooling(..) => false,
             }
     }
@@ -308,16 +281,16 @@ impl<'r, 'm> Plan<'r, 'm> {
     }
 
     /// Why no target of the rule can be asked.
-    fn nobody(&self) -> Nobody {
+    fn nobody(&self) -> NoCandidate {
         let now = Instant::now();
         let targets = self.current.rule.targets.all().iter();
-        let mut nobody: Option<Nobody> = None;
+        let mut nobody: Option<NoCandidate> = None;
         for target in targets.filter(|target| target.weight > 0) {
             let Some(upstream) = self.runtime.upstream(target) else {
                 continue;
             };
             let cooling = cooling(&upstream.keys, self.key_use(target), now);
-            let found = cooling.unwrap_or(Nobody::UNREACHABLE);
+            let found = cooling.unwrap_or(NoCandidate::UNREACHABLE);
             let back_in = found.back_in;
             let known = nobody.get_or_insert(found);
             known.back_in = match (known.back_in, back_in) {
@@ -325,94 +298,6 @@ impl<'r, 'm> Plan<'r, 'm> {
                 (one, other) => one.or(other),
             };
         }
-        nobody.unwrap_or(Nobody::UNREACHABLE)
+        nobody.unwrap_or(NoCandidate::UNREACHABLE)
     }
-}
-
-impl Nobody {
-    /// No server can be reached.
-    const UNREACHABLE: Self = Self::because(Reason::Unreachable);
-
-    /// Nothing more is known than why.
-    pub const fn because(why: Reason) -> Self {
-        Self {
-            why,
-            back_in: None,
-            skipped: Vec::new(),
-        }
-    }
-}
-
-impl<'r> Candidate<'r> {
-    /// The target itself.
-    pub fn target(&self) -> Option<&'r Target> {
-        self.rule.targets.get(self.target)
-    }
-
-    /// What the target wants changed.
-    pub fn transforms(&self) -> Option<&'r Transforms> {
-        self.rule.transforms(self.target)
-    }
-
-    /// Whether its rule wants something else to be tried on this failure.
-    pub fn moves_on(&self, why: Reason) -> bool {
-        self.rule.on.contains(why)
-    }
-
-    /// The target has served.
-    pub fn succeeded(&mut self) {
-        if let (Some(admission), Some((breaker, ejection))) = (self.admission.take(), self.guard) {
-            breaker.succeeded(admission, ejection, Instant::now());
-        }
-    }
-
-    /// The target has failed. Tells for how long that leaves it out.
-    pub fn failed(&mut self) -> Option<Duration> {
-        let (breaker, ejection) = self.guard?;
-        let now = Instant::now();
-        // One that broke after it had begun to answer, or is asked once more, fails anew.
-        let admission = self.admission.take();
-        let admission = admission.or_else(|| breaker.admit(ejection, now))?;
-        breaker.failed(admission, ejection, now, || self.rule.may_eject())
-    }
-}
-
-impl Drop for Candidate<'_> {
-    fn drop(&mut self) {
-        if let (Some(admission), Some((breaker, _))) = (self.admission.take(), self.guard) {
-            breaker.abandoned(admission);
-        }
-    }
-}
-
-/// Why none of these keys can be used, where all of them are cooling down.
-pub fn cooling(keys: &KeyRing, wanted: KeyUse<'_>, now: Instant) -> Option<Nobody> {
-    let Readiness::Cooling(left, fault) = keys.readiness(wanted, now) else {
-        return None;
-    };
-    let why = match fault {
-        Fault::RateLimited => Reason::RateLimited,
-        Fault::Refused => Reason::KeyRefused,
-        Fault::OutOfCredit => Reason::OutOfCredit,
-    };
-    Some(Nobody {
-        back_in: Some(left),
-        ..Nobody::because(why)
-    })
-}
-
-/// What a client is told where nothing can be asked; what was not asked is noted in the context.
-pub fn unavailable(nobody: Nobody, context: &mut Context) -> Failure {
-    let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
-    let (cause, detail) = match nobody.why {
-        Reason::RateLimited => (Cause::RateLimited(seconds), "all keys are cooling down"),
-        Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
-        _ => (Cause::Unavailable(seconds), "no target can be asked"),
-    };
-    let detail = match skipped::told(&nobody.skipped, &context.runtime) {
-        causes if causes.is_empty() => detail.to_owned(),
-        causes => format!("{detail}: {causes}"),
-    };
-    context.outcome.skipped = nobody.skipped;
-    Failure::Upstream(UpstreamFailure::of(cause, detail))
 }

@@ -6,23 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::gateway::context::Skipped;
 use crate::routing::Target;
 use crate::runtime::{Rule, Runtime};
 use crate::upstreams::{KeyUse, Readiness, State, Upstream};
 
 /// As many are told of in the log; the access line cuts them by its own bound.
 const MAX_TOLD: usize = 16;
-
-/// A target that was not asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Its upstream's position in the snapshot.
-    pub upstream: usize,
-    /// What kept us from asking it.
-    pub cause: &'static str,
-    /// For how long that lasts, where it is known.
-    pub lasts: Option<Duration>,
-}
 
 /// Why each target of a rule cannot be asked.
 /// `wanted` tells what a key is wanted for where a target is asked.
@@ -38,7 +28,7 @@ pub fn of_rule<'t>(
         let upstream = runtime.upstream(target)?;
         let (cause, lasts) = match upstream.keys.readiness(wanted(target), now) {
             Readiness::Cooling(left, fault) => (fault.name(), Some(left)),
-            Readiness::Ready | Readiness::Dry => obstacle(rule, position, upstream, now),
+            Readiness::Ready | Readiness::Exhausted => obstacle(rule, position, upstream, now),
         };
         Some(Skipped {
             upstream: target.upstream,

@@ -24,7 +24,8 @@ use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
-/// What is gathered into one write to the client, at most.
+/// What is gathered into one write to the client, and written to the upstream at once of a body that has been
+/// read, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
@@ -88,8 +89,9 @@ impl<'a> Carry<'a> {
         }
     }
 
-    /// Sends the body on until the header of the answer is there.
-    pub async fn header(&mut self) -> Result<Parts, Silent> {
+    /// Sends the body on until the header of the answer is there; `ahead` is what has been read of it.
+    pub async fn header(&mut self, ahead: &[Bytes]) -> Result<Parts, Silent> {
+        self.send_ahead(ahead).await;
         let has_come = self.client.is_body_done();
         self.end_body(has_come).await;
         loop {
@@ -114,6 +116,21 @@ impl<'a> Carry<'a> {
                 }
             }
         }
+    }
+
+    /// Sends what has been read of the body.
+    async fn send_ahead(&mut self, ahead: &[Bytes]) {
+        let sending = Instant::now();
+        for whole in ahead {
+            let mut rest = whole.clone();
+            while !rest.is_empty() && self.unsent.is_none() {
+                // The time for a write is for so many bytes.
+                let piece = rest.split_to(rest.len().min(MAX_WRITE_BYTES));
+                let written = self.upstream.write_body(piece).await;
+                self.unsent = written.err().map(unsent);
+            }
+        }
+        self.pace.exclude(sending.elapsed());
     }
 
     fn silent(&mut self, error: Box<Error>) -> Silent {

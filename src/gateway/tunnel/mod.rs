@@ -1,12 +1,13 @@
 //! The tunnel: the way through for bodies that are not read.
 //!
-//! Both bodies pass as they come, so memory stays flat whatever their size. Owns the request for the
-//! upstream, with the tenant's own key, and reaching a server of it; `target` says what may
-//! pass and where to, `carry` moves the bodies. Does not handle what is in them. Nothing is sent twice
+//! Both bodies pass as they come, so memory stays flat whatever their size, but for JSON that may name a
+//! model, which is read (see `inspect`). Owns the request for the upstream, with the tenant's own key, and
+//! reaching a server of it; `target` says what may pass and where to, `carry` moves the bodies. Nothing is sent twice
 //! but what no server has acted on. Driven here and not by Pingora's proxy: see
 //! `docs/decisions/tunnel.md`.
 
 mod carry;
+mod inspect;
 mod target;
 
 use std::future::pending;
@@ -17,7 +18,7 @@ use http::Method;
 use http::response::Parts;
 use pingora::http::RequestHeader;
 
-use super::client_body::{self, Pace};
+use super::client_body;
 use super::context::Context;
 use super::failed::Failed;
 use super::failure::{Failure, Phase, UpstreamFailure};
@@ -33,6 +34,7 @@ use crate::openai::verdict::Evidence;
 use crate::runtime::Shared;
 use crate::upstreams::{Connector, Peer, Permit, Session, Upstream};
 use carry::{Carry, Silent};
+use inspect::Inspected;
 use target::Target;
 
 /// Serves one request that passes unread.
@@ -44,6 +46,12 @@ pub async fn serve(
     let framing = client_body::framing(client);
     let (upstream, target) = target::find(client.request(), context)?;
     context.outcome.upstream = Some(Arc::clone(&upstream));
+    let is_api = matches!(target, Target::Api(_));
+    let body = match is_api {
+        true => inspect::inspect(client, context, framing).await?,
+        // What another service means by a model is its own.
+        false => Inspected::unread(context, framing),
+    };
     let permit = permit(client, context, &upstream).await?;
     let request = client.request();
     let method = request.method.clone();
@@ -52,8 +60,7 @@ pub async fn serve(
     let lease = Lease::take(&upstream, permit, &wanted, context);
     let lease = lease.map_err(|why| Failure::Upstream(why.failure()))?;
     let credential = lease.credential(|| auth::key_of(&request.headers));
-    let is_api = matches!(target, Target::Api(_));
-    let header = headers::for_tunnel(request, &upstream, credential, is_api, framing);
+    let header = headers::for_tunnel(request, &upstream, credential, is_api, body.framing);
     client_body::invite(client).await?;
     let echo = Echo::sent(&header.headers, &upstream.dialect);
     let mut passage = Passage {
@@ -68,8 +75,7 @@ pub async fn serve(
         echo,
         lease,
     };
-    let pace = Pace::new(Instant::now(), 0, &context.runtime.settings.limits);
-    passage.pass(client, context, shared, pace).await
+    passage.pass(client, context, shared, body).await
 }
 
 /// A permit of the upstream's, for which the request waits in its queue where it has to, while the client
@@ -118,7 +124,7 @@ impl Passage {
         client: &mut ClientSession,
         context: &mut Context,
         shared: &Shared,
-        pace: Pace,
+        body: Inspected,
     ) -> Result<(), Failure> {
         let asked = Instant::now();
         let (mut carry, header) = loop {
@@ -130,8 +136,8 @@ impl Passage {
                 Err(failed) => return Err(self.failed(shared, context, failed)),
             };
             let echo = self.echo.clone();
-            let mut carry = Carry::new(client, context, session, echo, pace, self.silence);
-            let failure = match carry.header().await {
+            let mut carry = Carry::new(client, context, session, echo, body.pace, self.silence);
+            let failure = match carry.header(&body.ahead).await {
                 Ok(header) => break (carry, header),
                 // The server closed a connection that it had kept, just when it was used again.
                 Err(Silent::Closed(_)) if is_reused && self.is_safe && self.lease.may_connect() => {
@@ -143,6 +149,8 @@ impl Passage {
             };
             return Err(self.failed(shared, context, Failed::lost(failure)));
         };
+        // It has been sent.
+        drop(body);
         let error = carry::is_error(header.status).then(|| header.clone());
         if error.is_none() {
             let nothing = Headroom::default();

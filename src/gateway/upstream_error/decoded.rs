@@ -12,9 +12,6 @@ use pingora::protocols::http::compression::Algorithm;
 
 use crate::gateway::{failure, headers};
 
-/// The codings that can be unpacked; `identity` is none.
-pub const CODINGS: [&str; 3] = ["gzip", "br", "identity"];
-
 /// As much is unpacked at a time. No format makes more than a thousand times of it.
 const STEP_BYTES: usize = 256;
 

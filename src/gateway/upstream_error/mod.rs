@@ -7,7 +7,7 @@
 
 pub mod decoded;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -18,6 +18,7 @@ use super::failed::Failed;
 use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
 use super::headers::{self, Media};
 use super::pieces::Pieces;
+use crate::clock;
 use crate::openai::echo::{Echo, Masking};
 use crate::openai::upstream_error::UpstreamError;
 use crate::openai::verdict::{self, Evidence, Reason, Verdict};
@@ -170,7 +171,7 @@ pub fn judge(header: &Parts, body: &[u8]) -> Judged {
         },
     });
     let message = error.message;
-    let wait = ratelimit::wait(&header.headers, message.as_deref(), SystemTime::now());
+    let wait = ratelimit::wait(&header.headers, message.as_deref(), clock::now());
     Judged {
         wait: wait.filter(|_| asks_to_wait(verdict.reason)),
         verdict,

@@ -5,7 +5,7 @@
 //! the upstream's own answer, unless it speaks of our account.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::StatusCode;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
@@ -15,6 +15,7 @@ use pingora::protocols::http::v1::client::HttpSession as Upstream1;
 use pingora::{Error, ErrorType};
 
 use crate::auth;
+use crate::clock;
 use crate::config::Timeouts;
 use crate::gateway::context::Context;
 use crate::gateway::failed::Failed;
@@ -22,7 +23,7 @@ use crate::gateway::failure::{Failure, Phase, UpstreamFailure};
 use crate::gateway::headers;
 use crate::gateway::lease::{self, Dial, Lease, NotReached, NotTaken, OtherServers, Wanted};
 use crate::gateway::own_time;
-use crate::gateway::plan::{self, Nobody};
+use crate::gateway::plan::{self, NoCandidate};
 use crate::gateway::upstream_error::{self, ErrorBody};
 use crate::openai::echo::Echo;
 use crate::openai::endpoint::Socket;
@@ -126,7 +127,7 @@ fn not_taken(why: NotTaken, context: &mut Context) -> Failure {
     let wanted = lease::key_use(context, None);
     let cooling = plan::cooling(&upstream.keys, wanted, Instant::now());
     plan::unavailable(
-        cooling.unwrap_or(Nobody::because(Reason::RateLimited)),
+        cooling.unwrap_or(NoCandidate::because(Reason::RateLimited)),
         context,
     )
 }
@@ -135,7 +136,7 @@ fn not_taken(why: NotTaken, context: &mut Context) -> Failure {
 fn headroom(session: &Upstream1) -> Headroom {
     let header = session.resp_header();
     header.map_or_else(Headroom::default, |header| {
-        Headroom::read(&header.headers, SystemTime::now)
+        Headroom::read(&header.headers, clock::now)
     })
 }
 

@@ -7,7 +7,7 @@
 use memchr::memchr;
 
 use super::super::references;
-use super::{FormError, malformed};
+use super::error::{FormError, malformed};
 
 /// The longest boundary that RFC 2046 allows.
 const MAX_BOUNDARY_BYTES: usize = 70;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::first_output::{self, NoAnswer};
 use super::json::{MAX_WHOLE_BYTES, UsageReader};
-use super::{Answer, End, EventReader, JsonReader, Reader, Wants};
-use crate::gateway::exchange::terms::{Form, Terms};
+use super::{Answer, End, EventReader, JsonReader, Reader};
+use crate::gateway::exchange::terms::{Form, Terms, Wants};
 use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Incomplete;
 use crate::openai::synthesize::synthesize;

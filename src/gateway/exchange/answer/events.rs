@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::held::HeldBytes;
-use super::observers::{End, Observers, Wants};
+use super::observers::{End, Observers};
+use crate::gateway::exchange::terms::Wants;
 use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Aggregator;
 use crate::openai::changes::Changes;

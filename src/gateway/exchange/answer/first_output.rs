@@ -11,8 +11,8 @@ use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 
-use super::{Answer, Broken, EventReader, Limit, Reader};
-use crate::gateway::exchange::terms::{Form, Terms};
+use super::{Answer, Broken, EventReader, Reader};
+use crate::gateway::exchange::terms::{Form, Limit, Terms};
 use crate::gateway::headers;
 use crate::observe::attempts::Until;
 use crate::openai::upstream_error::{Content, UpstreamError};

@@ -24,6 +24,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use pingora::Error;
 
+use crate::gateway::exchange::terms::Limit;
 use crate::gateway::failure::Phase;
 use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
@@ -32,19 +33,10 @@ use crate::upstreams::{Connector, Peer, Session};
 
 pub use events::EventReader;
 pub use json::JsonReader;
-pub use observers::{End, Wants};
+pub use observers::End;
 
 /// A stream that has told its end gets this long to end its connection's part.
 const AFTER_DONE: Duration = Duration::from_secs(2);
-
-/// When something has to have come.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// The time.
-    pub until: Instant,
-    /// What has passed then.
-    pub phase: Phase,
-}
 
 /// Why no more of an answer can be read.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::mem;
 
 use bytes::Bytes;
 
+use crate::gateway::exchange::terms::Wants;
 use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Aggregator;
 use crate::openai::changes::Changes;
@@ -24,19 +25,6 @@ use crate::openai::usage::{self, StreamUsage};
 use crate::workers::walk;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// What is wanted of a stream besides its bytes.
-#[derive(Clone, Copy)]
-pub struct Wants {
-    /// What its events are.
-    pub stream: Stream,
-    /// Whether events that cannot be read are kept from the client.
-    pub drops_malformed: bool,
-    /// Whether the usage is kept from the client, which has not asked for it.
-    pub hides_usage: bool,
-    /// Whether the whole answer is put together.
-    pub aggregates: bool,
-}
 
 /// How a stream has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

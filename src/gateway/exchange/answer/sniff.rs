@@ -9,8 +9,8 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use super::first_output::NoAnswer;
-use super::{Answer, EventReader, JsonReader, Limit, Reader};
-use crate::gateway::exchange::terms::Terms;
+use super::{Answer, EventReader, JsonReader, Reader};
+use crate::gateway::exchange::terms::{Limit, Terms};
 use crate::gateway::headers::{self, Media};
 use crate::openai::rewrite::Rewrites;
 use crate::openai::sniff::{Looks, MAX_SNIFFED_BYTES, looks};

@@ -22,7 +22,7 @@ use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::lease::{self, Lease, NotTaken, Wanted};
 use crate::gateway::own_time;
-use crate::gateway::plan::{self, Candidate, Nobody, Plan};
+use crate::gateway::plan::{self, Candidate, NoCandidate, Plan};
 use crate::gateway::session::ClientSession;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
@@ -269,7 +269,7 @@ fn note(
 fn keyless(context: &mut Context, candidate: &Candidate<'_>) -> Failed {
     let wanted = outgoing::key_use(context, candidate.model);
     let cooling = plan::cooling(&candidate.upstream.keys, wanted, Instant::now());
-    let nobody = cooling.unwrap_or(Nobody::because(Reason::RateLimited));
+    let nobody = cooling.unwrap_or(NoCandidate::because(Reason::RateLimited));
     Failed {
         verdict: Verdict {
             reason: nobody.why,

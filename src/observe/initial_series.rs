@@ -1,71 +1,71 @@
-//! Series that are there before anything is counted.
+//! Series that start at zero, before anything is counted.
 //!
-//! Owns which counters begin at zero: `increase()` of a series that appears with its first failure
-//! misses that failure. They are those of what the configuration names, and within `MOST_SERIES` for
-//! each table below: of very many rules only the first endpoints, then none, begin at zero; the others
-//! appear when they are first counted. Histograms are not made beforehand: they are large. The names
-//! and labels are those of `metrics`, `attempts` and `tokens`. Cannot fail.
+//! Owns which counters start at zero: `increase()` misses the first failure of a series that appears
+//! with it. They are the series of what the configuration names, within `MOST_SERIES` for each of
+//! requests, attempts and tokens. With very many rules only those of the first endpoints start at
+//! zero, or none; the others appear with their first count. Histograms are not created: they are
+//! large. Does not handle names and labels (see `metrics`, `attempts`, `tokens`). Cannot fail.
 
 use super::metrics::{Metrics, OTHER};
 use crate::openai::endpoint;
 use crate::openai::verdict::Reason;
 
-/// As many series of requests, of attempts and of tokens begin at zero.
+/// The most series that start at zero, of each of requests, attempts and tokens.
 const MOST_SERIES: usize = 8192;
 
 /// The statuses that requests to upstreams end with.
 const STATUSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 /// The statuses of requests that reach no upstream.
 const REFUSALS: [&str; 2] = ["4xx", "5xx"];
-/// Why an answer breaks that had begun.
+/// Why an answer breaks after it has begun.
 const CAUSES: [&str; 4] = [
     "upstream_cut",
     "upstream_timeout",
     "upstream_error",
     "client_gone",
 ];
-/// What attempts come to beside the reasons for which they fail.
+/// The verdicts of attempts beside the reasons of failures.
 const OUTCOMES: [&str; 3] = ["ok", "broken", "busy"];
-/// What is left out because it failed.
+/// The kinds of ejections.
 const EJECTED: [&str; 2] = ["server", "target"];
 
-/// What the configuration names.
+/// The names in the configuration.
 #[derive(Debug, Default)]
-pub struct Known<'a> {
+pub struct Names<'a> {
     /// Upstreams.
     pub upstreams: Vec<&'a str>,
     /// Rules, each with an upstream that may serve it, once.
     pub rules: Vec<(&'a str, &'a str)>,
-    /// What is forwarded unread: the endpoint, the prefix that stands for a rule, the upstream.
-    pub unread: Vec<(&'static str, &'a str, &'a str)>,
+    /// What the tunnel forwards: the endpoint, the prefix that stands for a rule, the upstream.
+    pub tunnelled: Vec<(&'static str, &'a str, &'a str)>,
 }
 
 impl Metrics {
-    /// Makes the series of what is known.
-    pub fn begin(&self, known: &Known<'_>) {
+    /// Creates the series of these names.
+    pub fn start_series(&self, names: &Names<'_>) {
         let refused = endpoint::names().chain([OTHER]);
         for endpoint in refused {
-            self.begin_requests([endpoint, OTHER, OTHER], &REFUSALS, &[]);
+            self.start_requests([endpoint, OTHER, OTHER], &REFUSALS, &[]);
         }
-        let each = known.rules.len() * (STATUSES.len() + CAUSES.len());
+        let each = names.rules.len() * (STATUSES.len() + CAUSES.len());
         let affordable = MOST_SERIES.checked_div(each).unwrap_or_default();
         for endpoint in endpoint::names_with_models().take(affordable) {
-            for (rule, upstream) in &known.rules {
-                self.begin_requests([endpoint, rule, upstream], &STATUSES, &CAUSES);
+            for (rule, upstream) in &names.rules {
+                self.start_requests([endpoint, rule, upstream], &STATUSES, &CAUSES);
             }
         }
         let each = STATUSES.len() + CAUSES.len();
-        for (endpoint, rule, upstream) in known.unread.iter().take(MOST_SERIES / each) {
-            self.begin_requests([endpoint, rule, upstream], &STATUSES, &CAUSES);
+        for (endpoint, rule, upstream) in names.tunnelled.iter().take(MOST_SERIES / each) {
+            self.start_requests([endpoint, rule, upstream], &STATUSES, &CAUSES);
         }
         let each = Reason::ALL.len() + OUTCOMES.len() + EJECTED.len();
-        for upstream in known.upstreams.iter().take(MOST_SERIES / each) {
+        for upstream in names.upstreams.iter().take(MOST_SERIES / each) {
             let reasons = Reason::ALL.iter().map(|reason| reason.name());
             self.attempts()
-                .begin(upstream, OUTCOMES.into_iter().chain(reasons), &EJECTED);
+                .start(upstream, OUTCOMES.into_iter().chain(reasons), &EJECTED);
         }
         self.tokens()
-            .begin(known.rules.iter().copied(), MOST_SERIES);
+            .start(names.rules.iter().copied(), MOST_SERIES);
     }
 }
 
@@ -73,18 +73,18 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    fn text(known: &Known<'_>) -> String {
+    fn text(names: &Names<'_>) -> String {
         let metrics = Metrics::new().unwrap();
-        metrics.begin(known);
+        metrics.start_series(names);
         String::from_utf8(metrics.text(0, 0).unwrap()).unwrap()
     }
 
     #[test]
-    fn the_first_failure_of_what_is_named_is_an_increase() {
-        let text = text(&Known {
+    fn the_first_failure_of_what_the_configuration_names_is_an_increase() {
+        let text = text(&Names {
             upstreams: vec!["far"],
             rules: vec![("gpt-4o", "far")],
-            unread: vec![("route", "/far", "far")],
+            tunnelled: vec![("route", "/far", "far")],
         });
         for line in [
             r#"tollgate_requests_total{endpoint="images_edits",rule="gpt-4o",status="5xx",upstream="far"} 0"#,
@@ -104,15 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn many_rules_begin_with_fewer_endpoints_and_very_many_with_none() {
+    fn many_rules_start_fewer_endpoints_at_zero_and_very_many_start_none() {
         let names: Vec<String> = (0..1500).map(|n| format!("m{n}")).collect();
-        let rules = |count| Known {
+        let rules = |count| Names {
             rules: names
                 .iter()
                 .take(count)
                 .map(|n| (n.as_str(), "far"))
                 .collect(),
-            ..Known::default()
+            ..Names::default()
         };
         let series = |text: &str, endpoint: &str| {
             let of_rules = text

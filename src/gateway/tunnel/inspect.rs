@@ -1,0 +1,240 @@
+//! Which model a JSON body names that passes through.
+//!
+//! Owns reading such a body, up to `max_body` bytes in memory: the tenant's `models` hold for the model at
+//! its top level, and the rule's name for it is put in where the rule has a target at the tenant's home that
+//! names another one. A body that cannot be read here (it is no valid JSON, compressed, or larger) passes as
+//! it came for a tenant that may have every model, and is refused for any other, as elsewhere. What is no
+//! object passes as it comes. Does not handle where a request goes (see `target`), nor models that are named
+//! deeper in a body, in a file, or by another object. Fails with what the client is told.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+
+use crate::gateway::client_body::{self, Pace};
+use crate::gateway::context::Context;
+use crate::gateway::failure::{Failure, Unreadable};
+use crate::gateway::headers::Framing;
+use crate::gateway::own_time;
+use crate::gateway::plan::Plan;
+use crate::gateway::session::ClientSession;
+use crate::openai::request::{self, BodyError};
+use crate::openai::slot::Slot;
+use crate::tenants::Tenant;
+use crate::workers::walk;
+
+/// A request's body on its way, after a look at it.
+pub struct Inspected {
+    /// What has been read of it.
+    pub ahead: Vec<Bytes>,
+    /// How it is framed for the upstream.
+    pub framing: Framing,
+    /// How fast the rest has to come.
+    pub pace: Pace,
+}
+
+impl Inspected {
+    /// A body that is not looked at.
+    pub fn unread(context: &Context, framing: Framing) -> Self {
+        Self {
+            ahead: Vec::new(),
+            framing,
+            pace: Pace::new(Instant::now(), 0, &context.runtime.settings.limits),
+        }
+    }
+}
+
+/// What came of reading a body.
+enum Read {
+    /// All of it is there.
+    Whole(Bytes),
+    /// It is no JSON object.
+    NoObject,
+    /// It cannot be looked at.
+    Unreadable(Unreadable),
+}
+
+/// Looks at a body that may name a model. Notes the model and its rule in the context.
+pub async fn inspect(
+    client: &mut ClientSession,
+    context: &mut Context,
+    framing: Framing,
+) -> Result<Inspected, Failure> {
+    let limit = context.runtime.settings.max_body_bytes;
+    let mut inspected = Inspected::unread(context, framing);
+    let Some(tenant) = context.tenant().cloned() else {
+        return Ok(inspected);
+    };
+    if !may_name_a_model(client.request(), &tenant, framing) {
+        return Ok(inspected);
+    }
+    let reading = read(client, &mut inspected, limit);
+    let read = own_time::timed(&mut context.outcome.waited, reading).await?;
+    context.outcome.bytes_in += inspected.ahead.iter().map(Bytes::len).sum::<usize>();
+    match read {
+        Read::Whole(body) => {
+            inspected.ahead = match rename(&body, context, &tenant)? {
+                Some((slot, name)) => {
+                    let renamed = renamed(&body, &slot, &name);
+                    let length = renamed.iter().map(Bytes::len).sum::<usize>();
+                    inspected.framing = Framing::Length(length as u64);
+                    renamed
+                }
+                None => vec![body],
+            };
+            Ok(inspected)
+        }
+        Read::Unreadable(why) if !tenant.allows_all() => Err(Failure::Unreadable(why)),
+        Read::NoObject | Read::Unreadable(_) => Ok(inspected),
+    }
+}
+
+/// Whether a body is looked at. One without a type is for a tenant that may not have every model: a server
+/// may take it for JSON.
+fn may_name_a_model(request: &RequestHeader, tenant: &Tenant, framing: Framing) -> bool {
+    let has_body = !matches!(framing, Framing::Bodiless | Framing::Length(0));
+    let may_have_one = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+    let mut types = request.headers.get_all(CONTENT_TYPE).iter().peekable();
+    let is_json = match types.peek() {
+        None => !tenant.allows_all(),
+        Some(_) => types.any(|value| is_json(value.as_bytes())),
+    };
+    has_body && may_have_one && is_json
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next();
+    let essence = essence.unwrap_or_default().trim_ascii();
+    let essence = essence.to_ascii_lowercase();
+    matches!(essence.as_slice(), b"application/json" | b"text/json") || essence.ends_with(b"+json")
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Reads a body as far as it may be JSON, and up to a limit.
+async fn read(
+    client: &mut ClientSession,
+    inspected: &mut Inspected,
+    limit: usize,
+) -> Result<Read, Failure> {
+    if is_encoded(&client.request().headers) {
+        return Ok(Read::Unreadable(Unreadable::ContentEncoding));
+    }
+    let too_large = Read::Unreadable(Unreadable::TooLarge { limit });
+    let declared = client_body::declared_length(client).unwrap_or_default();
+    client_body::invite(client).await?;
+    let ahead = &mut inspected.ahead;
+    let (mut length, mut has_begun) = (0, false);
+    while let Some(chunk) = client_body::next(client, &mut inspected.pace).await? {
+        let first = chunk
+            .iter()
+            .find(|byte| !byte.is_ascii_whitespace())
+            .copied();
+        length += chunk.len();
+        ahead.push(chunk);
+        if !has_begun && first.is_some_and(|first| first != b'{') {
+            return Ok(Read::NoObject);
+        }
+        has_begun |= first.is_some();
+        if length.max(declared) > limit {
+            return Ok(too_large);
+        }
+    }
+    Ok(match ahead.as_slice() {
+        [] => Read::NoObject,
+        [only] => Read::Whole(only.clone()),
+        pieces => {
+            let mut body = BytesMut::with_capacity(length);
+            pieces
+                .iter()
+                .for_each(|piece| body.extend_from_slice(piece));
+            Read::Whole(body.freeze())
+        }
+    })
+}
+
+/// Finds the model that a body names. Gives its place and the name that the tenant's home has for it, where
+/// that is another one.
+fn rename(
+    body: &Bytes,
+    context: &mut Context,
+    tenant: &Tenant,
+) -> Result<Option<(Slot, String)>, Failure> {
+    let peek = match walk(body.len(), || request::peek(body)) {
+        Ok(peek) => peek,
+        Err(BodyError::NotAnObject) => return Ok(None),
+        Err(_) if tenant.allows_all() => return Ok(None),
+        Err(error) => return Err(Failure::Body(error)),
+    };
+    let Some(model) = peek.model.map(Cow::into_owned) else {
+        return Ok(None);
+    };
+    let runtime = Arc::clone(&context.runtime);
+    let plan = match Plan::new(&runtime, context, &model) {
+        Ok(plan) => plan,
+        // What no rule serves is the home's to know.
+        Err(_) if tenant.allows_all() => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let targets = plan.rule().targets.all().iter();
+    let at_home =
+        targets.filter(|target| Some(target.upstream) == tenant.home && target.weight > 0);
+    let target = at_home.min_by_key(|target| target.priority);
+    let name = target.and_then(|target| target.model.clone());
+    let name = name.filter(|name| *name != model);
+    context.outcome.sent_model.clone_from(&name);
+    Ok(name.map(|name| (peek.slot, name)))
+}
+
+/// The body with another name in the place of its model's.
+fn renamed(body: &Bytes, slot: &Slot, name: &str) -> Vec<Bytes> {
+    let within = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
+    let Range { start, end } = slot.range;
+    vec![
+        body.slice(..within(start)),
+        slot.filled(request::rewritten_model(name)),
+        body.slice(within(end)..),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_type_however_that_is_written() {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/merge-patch+json",
+            "text/json",
+        ] {
+            assert!(is_json(json.as_bytes()), "{json}");
+        }
+        for other in [
+            "application/jsonl",
+            "multipart/form-data; boundary=json",
+            "",
+            "json",
+        ] {
+            assert!(!is_json(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_takes_the_place_of_another() {
+        let body = Bytes::from_static(b"{ \"model\" : \"a\", \"n\": 1.50 }");
+        let slot = request::peek(&body).unwrap().slot;
+        let renamed = renamed(&body, &slot, "b\"c").concat();
+        assert_eq!(renamed, b"{ \"model\" : \"b\\\"c\", \"n\": 1.50 }");
+    }
+}
