@@ -206,7 +206,7 @@ fn check_says_why_a_request_would_be_refused() {
         (
             "gpt-4o\n",
             "blue",
-            "400 invalid_value: the name of the model is invalid: a control character stands in it",
+            "400 invalid_value: the name of the model is invalid: it has a control character",
         ),
     ] {
         let arguments = ["check", "--model", model, "--tenant", tenant];
