@@ -5,7 +5,7 @@
 
 mod after_client;
 pub mod answer;
-pub mod attempt;
+mod attempt;
 pub mod body;
 mod failover;
 mod keepalive;
