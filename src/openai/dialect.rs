@@ -18,15 +18,15 @@ pub struct Dialect {
     pub name: &'static str,
     /// Whether its server is part of this binary, so that no `base_url` is needed.
     pub has_built_in_server: bool,
-    /// Where the API stands on a server whose URL has no path.
+    /// The path of the API on a server whose URL has no path.
     pub base_path: String,
     /// The header that carries the key.
     pub key_header: HeaderName,
-    /// What stands before the key in it: `Bearer `, or nothing.
+    /// The text before the key in it: `Bearer `, or nothing.
     pub key_prefix: String,
     /// Headers that each request gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The version to ask for, where the path names the deployment instead of the body its model.
+    /// The API version, where the path names a deployment and not the body a model.
     pub api_version: Option<String>,
     /// What is changed in each JSON request.
     pub edits: Edits,
@@ -78,10 +78,10 @@ static DIALECTS: [Traits; 4] = [
     },
 ];
 
-/// What stands before a key in `Authorization`.
+/// The text before a key in `Authorization`.
 const BEARER: &str = "Bearer ";
 
-/// The operations that stand below a deployment in the versioned scheme.
+/// The operations whose path is below a deployment in the versioned scheme.
 const OF_A_DEPLOYMENT: [&str; 8] = [
     "/chat/completions",
     "/completions",
@@ -93,7 +93,7 @@ const OF_A_DEPLOYMENT: [&str; 8] = [
     "/images/edits",
 ];
 
-/// What a deployment's name keeps as it is within a path.
+/// The characters of a deployment's name that need no escape within a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -133,7 +133,7 @@ impl Dialect {
         DIALECTS.iter().map(|d| d.name)
     }
 
-    /// Turns to the scheme whose paths name a deployment and a version. `None` where the dialect
+    /// Changes to the scheme whose paths name a deployment and a version. `None` where the dialect
     /// has no such scheme.
     pub fn with_version(mut self, version: String) -> Option<Self> {
         let traits = DIALECTS.iter().find(|d| d.name == self.name)?;
@@ -142,13 +142,13 @@ impl Dialect {
         Some(self)
     }
 
-    /// Whether its list of models has the names that are asked for. Where the path names a
-    /// deployment, the list is of what deployments could be made of.
+    /// Whether its list of models has the names that requests use. Where the path names a deployment, the
+    /// list has the models that a deployment can be made of.
     pub fn lists_models(&self) -> bool {
         self.api_version.is_none()
     }
 
-    /// Sends the key in another header: bare, but for `Authorization`, where it is a bearer's.
+    /// Sends the key in another header: bare, except in `Authorization`, where it follows `Bearer`.
     pub fn set_key_header(&mut self, name: HeaderName) {
         self.key_prefix = match name == AUTHORIZATION {
             true => BEARER.to_owned(),
@@ -166,8 +166,8 @@ impl Dialect {
         Some(value)
     }
 
-    /// The path and query, below the base path, at which an operation such as `/chat/completions`
-    /// is asked. `query` is the client's; `model` is what the upstream is asked for.
+    /// The path and query, below the base path, of an operation such as `/chat/completions`. `query` is
+    /// the client's; `model` is the model for the upstream.
     pub fn target(&self, operation: &str, query: &str, model: Option<&str>) -> String {
         let mut target = String::with_capacity(operation.len() + query.len() + 64);
         match (&self.api_version, model) {
@@ -181,19 +181,19 @@ impl Dialect {
         self.add_query(target, query)
     }
 
-    /// Whether an operation is asked at a path that names its model.
+    /// Whether the path of an operation names its model.
     pub fn needs_model(&self, operation: &str) -> bool {
         self.api_version.is_some() && OF_A_DEPLOYMENT.contains(&operation)
     }
 
-    /// Whether an operation, as a client writes it, names a deployment, and so what only a model's
-    /// rule may choose.
+    /// Whether an operation, as a client writes it, names a deployment, which only a model's rule may
+    /// choose.
     pub fn names_deployment(&self, operation: &str) -> bool {
         let decoded = percent_decode_str(operation).decode_utf8_lossy();
         self.api_version.is_some() && decoded.to_ascii_lowercase().starts_with("/deployments/")
     }
 
-    /// The path and query at which a realtime socket for `model` is opened.
+    /// The path and query of a realtime WebSocket for `model`.
     pub fn socket_target(&self, operation: &str, query: &str, model: Option<&str>) -> String {
         let mut query = query.to_owned();
         if let Some(model) = model {

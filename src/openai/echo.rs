@@ -13,25 +13,25 @@ use memchr::memchr2;
 use super::dialect::Dialect;
 use super::upstream_error::UpstreamError;
 
-/// A shorter key is a word, as in `EMPTY` for a server that asks for none, and stays.
+/// A shorter key is a word, such as `EMPTY` for a server without keys, and is not masked.
 const LEAST_BYTES: usize = 8;
 const MASK: u8 = b'*';
 
-/// The key that an upstream was asked with.
+/// The key of a request to an upstream.
 #[derive(Clone, Default)]
 pub struct Echo {
     /// The header's value that carried it.
     credential: Option<HeaderValue>,
-    /// How many of its bytes stand before the key.
+    /// How many of its bytes come before the key.
     prefix_bytes: usize,
 }
 
-/// What stands in some bytes.
+/// What was found in some bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    /// The key, from here to there.
+    /// The whole key, from this position to that one.
     Whole(usize, usize),
-    /// What may be the key from here on, of which so many bytes have come.
+    /// A beginning of the key from this position on, with this many of its bytes.
     Beginning(usize, usize),
 }
 
@@ -39,7 +39,7 @@ enum Seen {
 enum Step {
     /// It is there, in so many bytes.
     Is(usize),
-    /// What there is of it is right, and there is no more.
+    /// It matches as far as the bytes go.
     MayBe,
     No,
 }
@@ -68,7 +68,7 @@ impl Echo {
             .unwrap_or_default()
     }
 
-    /// The same bytes with the key masked, and a beginning of it where they were cut within it.
+    /// The same bytes with the key masked; where they were cut within the key, its beginning too.
     pub fn mask(&self, bytes: Bytes) -> Bytes {
         let mut masking = Masking::new(self.clone());
         let masked = masking.push(bytes);
@@ -96,7 +96,7 @@ impl Echo {
         }
     }
 
-    /// Masks the key in what an upstream says went wrong.
+    /// Masks the key in an upstream's error.
     pub fn mask_error(&self, error: &mut UpstreamError) {
         let UpstreamError {
             code,
@@ -110,7 +110,7 @@ impl Echo {
         }
     }
 
-    /// The first place at or behind `from` where the key stands, or begins at the end.
+    /// The first position from `from` on where the key is, or begins at the end.
     fn next(&self, bytes: &[u8], from: usize) -> Option<Seen> {
         let first = *self.key().first()?;
         let mut at = from;
@@ -136,7 +136,7 @@ impl Echo {
     }
 }
 
-/// Compares the next byte of the key with what is there: itself, or an escape of JSON's.
+/// Compares the next byte of the key with the bytes: itself, or a JSON escape of it.
 fn step(bytes: &[u8], wanted: u8) -> Step {
     let literal = |byte: u8| match byte == wanted {
         true => Step::Is(1),
@@ -189,7 +189,7 @@ impl Masking {
         }
     }
 
-    /// Takes the next bytes, and gives what can pass; it may be nothing.
+    /// Takes the next bytes, and gives the bytes that can pass; there may be none.
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
         let mut bytes = match self.held.is_empty() {
             true => chunk,
@@ -232,7 +232,8 @@ impl Masking {
         pieces.retain(|piece| !piece.is_empty());
     }
 
-    /// No more bytes come: what has been held back. As much of a key as is a secret by itself is masked.
+    /// The end of the body: gives the bytes that were held back. A beginning of the key that is long enough
+    /// to be a secret is masked.
     pub fn finish(&mut self) -> Bytes {
         let mut held = self.held.split();
         if let Some(Seen::Beginning(0, count)) = self.echo.next(&held, 0)

@@ -14,26 +14,26 @@ use serde_json::value::RawValue;
 
 use super::json::{Text, entries, inside, items, range_in, string};
 
-/// More fields than this are refused: they are listed in memory, and no API knows a hundred.
+/// More fields than this are refused: they are listed in memory, and no API has a hundred.
 pub const MAX_FIELDS: usize = 4096;
 
 /// What a target wants changed in a request's body; empty for nearly all.
 ///
 /// The changes are made in the order `default`, `set`, `stop`, `drop`, `rename`, and within each
-/// in the order of its list. So all but `rename` speak of the client's names, and a field that
+/// in the order of its list. So all but `rename` use the client's names, and a field that
 /// was added can still be renamed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edits {
-    /// Fields that are left out.
+    /// Fields that are dropped.
     pub drop: Vec<String>,
-    /// Fields that get another name: (from, to). A field that has that name already, and says
-    /// more than null, wins: then the one that was to be renamed is left out.
+    /// Fields that get another name: (from, to). A field that has that name already, and is
+    /// not null, wins: the field that was to be renamed is then dropped.
     pub rename: Vec<(String, String)>,
-    /// Fields that are set, whatever the client said: (name, JSON value).
+    /// Fields that are set, whatever the client sent: (name, JSON value).
     pub set: Vec<(String, serde_json::Value)>,
-    /// Fields that are added where the client said nothing (absent, or null).
+    /// Fields that are added where the client's are absent or null.
     pub default: Vec<(String, serde_json::Value)>,
-    /// Words added to `stop`, save those that it has. A `stop` that is neither a string nor an
+    /// Words added to `stop`, except those that it has. A `stop` that is neither a string nor an
     /// array stays as it is, for the upstream to refuse.
     pub stop: Vec<String>,
 }
@@ -84,7 +84,7 @@ struct Field<'b> {
     value: Cow<'b, str>,
 }
 
-/// The fields of a body in their order; a name may stand there more than once.
+/// The fields of a body in their order; a name may occur more than once.
 struct Fields<'b>(Vec<Field<'b>>);
 
 impl<'b> Fields<'b> {
@@ -96,7 +96,7 @@ impl<'b> Fields<'b> {
                 return Err(Error::custom(refusal));
             }
             let (key, value) = (key.get(), value.get());
-            // Both borrow from the body, and what stands between them is the colon.
+            // Both borrow from the body, and the colon is between them.
             let range = |text: &str| range_in(body, text.as_bytes());
             let colon = body.get(range(key).end..range(value).start);
             let Text(name) = serde_json::from_str(key)?;
@@ -125,7 +125,7 @@ impl<'b> Fields<'b> {
         self.0.retain(|field| field.name != name);
     }
 
-    /// Puts one field in the place of all that have its name.
+    /// Replaces all fields of this name by one.
     fn set(&mut self, name: &'b str, value: &impl Serialize) -> Result<(), Error> {
         self.remove(name);
         self.0.push(Field {
@@ -157,7 +157,7 @@ impl<'b> Fields<'b> {
             self.remove(from);
             return Ok(());
         }
-        // What is left of that name is null, and no name should come out twice.
+        // The fields that have that name are null, and no name should occur twice.
         self.remove(to);
         let key = serde_json::to_string(to)?;
         for field in self.named(from) {
@@ -196,7 +196,7 @@ fn with_words(stop: &str, words: &[String]) -> Result<Option<String>, Error> {
     let mut list = ["[", elements, "]"].concat();
     let mut missing: Vec<&str> = words.iter().map(String::as_str).collect();
     items(&list, |element| {
-        // What is no string, or no text, is none of our words.
+        // An element that is no string, or no text, is none of our words.
         if let Some(word) = string(element) {
             missing.retain(|ours| *ours != word);
         }

@@ -16,7 +16,7 @@ pub enum Endpoint<'p> {
     Exchange(&'static Exchange),
     /// `GET /v1/models`.
     Models,
-    /// `GET /v1/models/{id}`, with the id as it stands in the path.
+    /// `GET /v1/models/{id}`, with the id as the path has it.
     Model(&'p str),
     /// `GET /health`.
     Health,
@@ -36,19 +36,18 @@ pub struct Exchange {
     /// Whether its answer is a stream or not, as the request wants it, and either can be made of the
     /// other.
     pub has_both_forms: bool,
-    /// Whether it is text that goes in, so that its tokens can be estimated.
+    /// Whether its input is text, so that its tokens can be estimated.
     pub takes_text: bool,
-    /// Whether its answer is JSON, an object or an array, whatever is asked for.
+    /// Whether its answer is JSON, an object or an array, for every request.
     pub answers_json: bool,
     /// Whether its body may be a form.
     pub takes_form: bool,
     /// Whether `stop` words are among its fields.
     pub takes_stop: bool,
-    /// Whether what it makes is kept by the account that made it, to be asked for by its id, also
-    /// where the request does not say so.
+    /// Whether the account stores its result by default, to be fetched by its id.
     pub is_stored: bool,
-    /// The keys of `server.default_models` that name its model where a request does not, the first
-    /// that is there; none where the API wants a model in each request.
+    /// The keys of `server.default_models` that name its model where a request does not; the first that is
+    /// set counts. Empty where the API requires a model in each request.
     pub default_models: &'static [&'static str],
 }
 
@@ -227,7 +226,7 @@ impl<'p> Endpoint<'p> {
     }
 }
 
-/// The names of all endpoints that are asked for a model, the most usual first; sockets last.
+/// The names of all endpoints that have a model, the most usual first; WebSockets last.
 pub fn names_with_models() -> impl Iterator<Item = &'static str> {
     let exchanges = EXCHANGES.iter().map(|exchange| exchange.name);
     exchanges.chain(SOCKETS.iter().map(|socket| socket.name))
@@ -259,16 +258,15 @@ impl Socket {
     }
 }
 
-/// What a path below `/v1` asks for, `/v1` left out.
+/// The operation of a path below `/v1`, without `/v1`.
 pub fn operation(path: &str) -> Option<&str> {
     path.strip_prefix(PREFIX)
         .filter(|rest| rest.starts_with('/'))
 }
 
-/// Whether a path can be read in one way only: the upstream may decode and shorten it before it
-/// decides what is asked for, and must come to what we have come to. So each segment, once decoded, has
-/// letters, digits and a few marks, and ends in none that a server may drop. A `;` begins parameters to
-/// some servers, and a `%` is decoded twice by others.
+/// Whether a path can be read in one way only: an upstream may decode and shorten it, and must come to the
+/// same operation. So each segment, once decoded, has only letters, digits and a few marks, and does not
+/// end in a mark that a server may drop. Some servers begin parameters at a `;`, others decode a `%` twice.
 pub fn is_plain(path: &str) -> bool {
     let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
         return false;
@@ -283,8 +281,8 @@ pub fn is_plain(path: &str) -> bool {
     within.split('/').all(is_segment)
 }
 
-/// Whether a path is that of an exchange, written in another way: where the upstream decodes it, or
-/// makes no difference of case or of a slash at the end, it would serve there what we have not read.
+/// Whether a path is that of an exchange, written in another way. An upstream that decodes it, or ignores
+/// case or a slash at the end, would serve a request that we have not read.
 pub fn is_disguised(path: &str) -> bool {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     let lower = decoded.to_ascii_lowercase();
@@ -295,7 +293,7 @@ pub fn is_disguised(path: &str) -> bool {
 /// How many letters of a path may be wrong, missing or too many.
 const MAX_TYPOS: usize = 2;
 
-/// The path that was probably meant by one that we do not serve.
+/// The path that was probably meant, for a path that we do not serve.
 pub fn suggestion(path: &str) -> Option<String> {
     let trimmed = path.trim_end_matches('/');
     let bare = trimmed.strip_prefix(PREFIX).unwrap_or(trimmed);

@@ -96,7 +96,7 @@ pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
         // Proxies in front of the API send it without an envelope.
         _ => answer,
     };
-    let said = error.get("message").and_then(Value::as_str)?.to_owned();
+    let theirs = error.get("message").and_then(Value::as_str)?.to_owned();
     let code = error
         .get("code")
         .and_then(Value::as_str)
@@ -117,8 +117,8 @@ pub fn fill_in(status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
             )
         }
         // The status once more.
-        number if number.bytes().all(|byte| byte.is_ascii_digit()) => (usual, None, said),
-        code => (Some(code), None, said),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => (usual, None, theirs),
+        code => (Some(code), None, theirs),
     };
     let code = Value::from(code);
     error.insert("code".to_owned(), code);

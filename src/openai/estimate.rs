@@ -13,13 +13,13 @@ use memchr::memmem::Finder;
 
 use super::json::string_length;
 
-/// What is kept of a text to be counted; of a longer one the rest is taken to be like that.
+/// The most bytes of a text that are kept and counted; the rest of a longer text is assumed to be alike.
 pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
 
 /// A longer string without a space is no text: an image, a file, a sound.
 const MAX_WORD_BYTES: usize = 512;
 
-/// What a token is on average.
+/// The average length of a token.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// A message takes a few tokens besides its text.
@@ -46,7 +46,7 @@ static ROLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"role\"
 pub struct Sample {
     /// As it stands within the quotes of JSON.
     text: Vec<u8>,
-    /// How much there was, kept or not.
+    /// The bytes of all text, kept or not.
     bytes: u64,
 }
 
@@ -56,7 +56,7 @@ impl Sample {
         texts(json, |text| self.add(text));
     }
 
-    /// Adds every text in a request, but for the names of its members.
+    /// Adds every text in a request, except the names of its members.
     pub fn add_request(&mut self, json: &[u8]) {
         let mut rest = json;
         while let Some(quote) = memchr(b'"', rest) {
@@ -69,7 +69,7 @@ impl Sample {
             let is_text = text.len() <= MAX_WORD_BYTES || memchr(b' ', text).is_some();
             if !is_name && is_text {
                 self.add(text);
-                // What would be one word with the next is two.
+                // It must not become one word with the next.
                 self.add(b" ");
             }
         }

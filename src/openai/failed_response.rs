@@ -32,7 +32,7 @@ pub struct BrokenResponse<'a> {
 }
 
 impl BrokenResponse<'_> {
-    /// The event that tells the client.
+    /// The event that reports it to the client.
     pub fn event(&self, error: &ApiError) -> Vec<u8> {
         let failed = self.response.and_then(|response| {
             let response = str::from_utf8(response).ok()?;

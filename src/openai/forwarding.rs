@@ -16,7 +16,7 @@ pub const MAX_FORWARDED: usize = 64;
 pub enum About {
     /// It identifies the client, or the account that pays.
     Credential,
-    /// It says where the body ends or how it is encoded, or is about this connection alone.
+    /// It frames or encodes the body, or is about this connection alone.
     Connection,
     /// It describes the client's network, or proxies.
     Forwarding,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::json::{WalkError, is_array, is_null, items, keep_null, object, string};
 
-/// More models of one list than this are left out.
+/// The most models of one list that are read.
 pub const MAX_MODELS: usize = 10_000;
 /// A longer id is no model's, and a longer owner is dropped.
 const MAX_ID_BYTES: usize = 256;
@@ -22,16 +22,15 @@ const OWNER: &str = "tollgate";
 /// One model of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// Its id: what is asked for.
+    /// Its id, which requests name.
     pub id: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// Whose it is.
+    /// Its owner.
     pub owned_by: String,
 }
 
-/// Reads an upstream's list; `None` for what is no list. What in it is no model is left out, for the others
-/// are none the worse for it.
+/// Reads an upstream's list; `None` for what is no list. An entry that is no model is skipped.
 pub fn read(body: &[u8]) -> Option<Vec<Model>> {
     let body: &RawValue = serde_json::from_slice(body).ok()?;
     let mut models = Vec::new();
@@ -45,7 +44,7 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
                 false => Err(WalkError::TooLarge),
             }
         });
-        // What is there of a list that is too long is its beginning.
+        // A list that is too long is cut.
         if read == Err(WalkError::Malformed) {
             return None;
         }
@@ -56,7 +55,7 @@ pub fn read(body: &[u8]) -> Option<Vec<Model>> {
     Some(models)
 }
 
-/// Where the models may stand, the likeliest place first: all of the answer where that is an array, else its
+/// The places of the models, the likeliest first: all of the answer where that is an array, else its
 /// `data`, else its `models`. An empty list is null for some servers.
 fn lists(body: &RawValue) -> Option<Vec<&str>> {
     #[derive(Deserialize)]
@@ -99,7 +98,7 @@ fn read_model(entry: &RawValue) -> Option<Model> {
         return is_id(&id).then(|| Model::named(&id, 0));
     }
     let entry: Entry<'_> = object(entry)?;
-    // With some servers a name is all that a model has; where there are both, it is for people.
+    // With some servers a model has only a name; where there are both, the name is for people.
     let mut ids = [entry.id, entry.name].into_iter().flatten();
     let id = ids.find_map(|id| string(id).filter(is_id))?;
     // The account that owns a model is private.
@@ -117,7 +116,7 @@ fn read_model(entry: &RawValue) -> Option<Model> {
 fn read_time(created: &RawValue) -> Option<i64> {
     let text = string(created).unwrap_or(Cow::Borrowed(created.get()));
     if let Ok(seconds) = text.parse::<f64>() {
-        // Out of range it saturates, and a client cannot tell.
+        // Out of range it saturates, which does no harm.
         #[expect(clippy::cast_possible_truncation)]
         return Some(seconds as i64);
     }
@@ -126,7 +125,7 @@ fn read_time(created: &RawValue) -> Option<i64> {
 }
 
 impl Model {
-    /// A model of which only the name is known; `created` stands still while the process runs.
+    /// A model of which only the name is known; `created` is constant while the process runs.
     pub fn named(id: &str, created: i64) -> Self {
         Self {
             id: id.to_owned(),

@@ -11,13 +11,13 @@ use percent_encoding::percent_decode_str;
 /// What an operation does besides serving its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
-    /// It hands out a key that is soon to expire: what is done with it is not seen here.
+    /// It hands out a key that expires soon: the gateway does not see its use.
     EphemeralKeys,
-    /// It starts or moves a call, whose media go past us.
+    /// It starts or moves a call, whose media bypass the gateway.
     Calls,
     /// It hands out a key of the account that does not expire.
     AccountKeys,
-    /// It reads or changes who may do what in the account.
+    /// It reads or changes permissions in the account.
     Administration,
     /// It reads what the whole account has used, and what was done in it.
     UsageReports,
@@ -34,7 +34,7 @@ impl Privilege {
     }
 }
 
-/// What a tenant may do of all that.
+/// The privileges of a tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// `allow_ephemeral_keys`
@@ -46,7 +46,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Whether it may do what needs this.
+    /// Whether a privilege is granted.
     pub fn allow(self, privilege: Privilege) -> bool {
         match privilege {
             Privilege::EphemeralKeys | Privilege::Calls => self.ephemeral_keys,
@@ -56,10 +56,10 @@ impl Grants {
     }
 }
 
-/// A path below `/v1`, and what is at it and below it. `*` is any one segment.
+/// A path below `/v1`, and the privilege for it and all paths below it. `*` is any one segment.
 type Row = (&'static str, Privilege);
 
-/// The first row that a path is at or below counts.
+/// The first row that matches counts.
 static ROWS: [Row; 22] = [
     ("/realtime/calls", Privilege::Calls),
     ("/realtime", Privilege::EphemeralKeys),
@@ -79,7 +79,7 @@ static ROWS: [Row; 22] = [
         "/fine_tuning/checkpoints/*/permissions",
         Privilege::Administration,
     ),
-    // As relays and other providers call the same.
+    // Names of the same operations at relays and other providers.
     ("/organizations/usage_report", Privilege::UsageReports),
     ("/organizations/cost_report", Privilege::UsageReports),
     ("/organizations", Privilege::Administration),
@@ -92,11 +92,11 @@ static ROWS: [Row; 22] = [
     ("/keys", Privilege::AccountKeys),
 ];
 
-/// What a row would cover, and what ends a call and hands out nothing.
+/// Exceptions to the rows: operations that end a call and hand out nothing.
 static FREE: [&str; 2] = ["/realtime/calls/*/hangup", "/realtime/calls/*/reject"];
 
-/// What an operation needs, given its path below `/v1` as it was sent. A path of which the upstream
-/// may make another has been refused before.
+/// The privilege that an operation needs, given its path below `/v1` as it was sent. A path that the
+/// upstream may read as another has been refused before.
 pub fn needed(method: &Method, operation: &str) -> Option<Privilege> {
     let decoded = percent_decode_str(operation).decode_utf8_lossy();
     let lower = decoded.to_ascii_lowercase();

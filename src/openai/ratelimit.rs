@@ -10,19 +10,19 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName};
 use jiff::{SignedDuration, Timestamp};
 
-/// No wait is longer, whatever a server says.
+/// The longest wait, whatever a server asks for.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// From here on, what should be a number of seconds until a reset is a time, in seconds since 1970.
+/// From this number on, a reset is no number of seconds, but a time in seconds since 1970.
 const TIME_SECONDS: f64 = 1e9;
 
 /// The most words of one wait: `1 minute 2 seconds`.
 const MAX_WORDS: usize = 4;
 
-/// What comes before the wait in a message.
+/// The words before the wait in a message.
 const BEFORE_WAIT: [&str; 4] = ["again in ", "again after ", "retry in ", "retry after "];
 
-/// From here on it is a time in milliseconds.
+/// From this number on, it is a time in milliseconds.
 const TIME_MS: f64 = 1e12;
 
 /// A wait in milliseconds; the second is Azure's.
@@ -31,10 +31,10 @@ static RETRY_AFTER_MS: [HeaderName; 2] = [
     HeaderName::from_static("x-ms-retry-after-ms"),
 ];
 
-/// How the names of all headers of what is left begin.
+/// The prefixes of all headers that report what is left.
 const PREFIXES: [&str; 3] = ["x-ratelimit-re", "anthropic-ratelimit-", "ratelimit-re"];
 
-/// The headers of what is left, and of when it is whole again.
+/// The header of what is left, and the header of its reset.
 type Pair = (HeaderName, HeaderName);
 
 static REQUESTS: [Pair; 4] = [
@@ -80,8 +80,8 @@ static TOKENS: [Pair; 5] = [
     ),
 ];
 
-/// How long an answer asks us to wait, in whichever of its forms: `Retry-After` and its like, its
-/// message, the reset of what it says is used up. `None` where none of them can be read; at most 24 h.
+/// How long an answer asks us to wait: by `Retry-After` and similar headers, by its message, or by the
+/// reset of a limit that is exhausted. `None` where none of them can be read; at most 24 h.
 pub fn wait(headers: &HeaderMap, message: Option<&str>, now: SystemTime) -> Option<Duration> {
     retry_after(headers, now)
         .or_else(|| wait_in_message(message?))
@@ -107,8 +107,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 pub struct Allowance {
     /// The requests or tokens that are left.
     pub remaining: u64,
-    /// Until it is whole again, at most 24 h; zero if it should be already, `None` if that is not
-    /// known.
+    /// The time to its reset, at most 24 h; zero if that should be past, `None` if it is not known.
     pub resets_in: Option<Duration>,
 }
 
@@ -155,8 +154,7 @@ impl Headroom {
         *self == Self::default()
     }
 
-    /// How long to wait until what is exhausted is whole again; `None` if nothing is, or it is not
-    /// known when.
+    /// The wait for the reset of an exhausted limit; `None` if none is exhausted, or its reset is not known.
     pub fn exhausted_for(&self) -> Option<Duration> {
         let allowances = [self.requests, self.tokens].into_iter().flatten();
         allowances
@@ -182,21 +180,21 @@ pub fn wait_in_message(message: &str) -> Option<Duration> {
 
 /// The longest wait that a text begins with.
 fn wait_at_start(text: &str) -> Option<Duration> {
-    let mut said = String::new();
+    let mut words = String::new();
     let mut wait = None;
     for word in text.split_ascii_whitespace().take(MAX_WORDS) {
         let bare = word.trim_end_matches(['.', ',', ';', ':', '!', ')']);
-        said.push_str(bare);
-        wait = span(&said).or(wait);
+        words.push_str(bare);
+        wait = span(&words).or(wait);
         if word.ends_with('.') {
             break;
         }
-        said.push(' ');
+        words.push(' ');
     }
     wait
 }
 
-/// The allowance of several that is used up first: of those equally used up, the one to wait for.
+/// The smallest allowance of several; of equal ones, the one with the longest reset.
 fn tightest<'p>(
     pairs: impl Iterator<Item = &'p Pair>,
     headers: &HeaderMap,
@@ -230,7 +228,7 @@ fn resets_in(reset: &str, now: &impl Fn() -> SystemTime) -> Option<Duration> {
     Some(until(time, now()).unwrap_or_default())
 }
 
-/// Seconds, or a span with units: Go's `6m0s`, and how people write it.
+/// Seconds, or a span with units: Go's `6m0s`, or `6 minutes`.
 fn span(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(number) = text.parse() {
@@ -247,13 +245,13 @@ fn seconds(number: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(wait?).ok()
 }
 
-/// Until a time that is not past.
+/// The wait until a time; `None` if it is past.
 fn until(time: SystemTime, now: SystemTime) -> Option<Duration> {
     Some(time.duration_since(now).ok()?.min(MAX_WAIT))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    // A Greek letter, as in `15µs`, is no text to `HeaderValue::to_str`.
+    // `HeaderValue::to_str` refuses a Greek letter, as in `15µs`.
     Some(str::from_utf8(headers.get(name)?.as_bytes()).ok()?.trim())
 }
 

@@ -42,8 +42,8 @@ const fn stored(path: &'static str) -> Reference {
     Reference { path, names }
 }
 
-/// OpenAI's own, and those of providers that are asked in its form. Whoever adds a field that is not text
-/// for the model asks whether it belongs here.
+/// OpenAI's own, and those of providers with its API. A new field that is not text for the model may
+/// belong here.
 static REFERENCES: &[Reference] = &[
     // Other models to fall back to, or to work with.
     model("models"),
@@ -144,7 +144,7 @@ static REFERENCES: &[Reference] = &[
     stored("tools[].environment.file_ids"),
 ];
 
-/// The table as a tree of names, so that a body is gone through once.
+/// The table as a tree of names, so that a body is read once.
 #[derive(Default)]
 struct Node {
     /// What is named here.
@@ -201,7 +201,7 @@ pub fn find(json: &[u8]) -> Option<&'static Reference> {
         found: &mut found,
     };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    // It ends with the first that is found; what is no JSON has been refused by others.
+    // It ends with the first match; a body that is no JSON has been refused before.
     let _ = seed.deserialize(&mut deserializer);
     found
 }
@@ -231,14 +231,14 @@ pub fn of_part(name: &[u8]) -> Option<&'static Reference> {
     node.here
 }
 
-/// Looks through a value at a place of the table.
+/// Searches a value at a node of the table.
 struct Look<'f> {
     node: &'f Node,
     found: &'f mut Option<&'static Reference>,
 }
 
 impl Look<'_> {
-    /// A text, a number or an item of a list is there; an object names nothing but by its members.
+    /// Notes a text, a number or an item of a list; an object names something only by its members.
     fn note<E: Error>(self) -> Result<(), E> {
         match self.node.here {
             Some(reference) => {

@@ -22,9 +22,9 @@ pub const MAX_DEPTH: usize = 64;
 /// What we read of a request, at its top level.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Peek<'b> {
-    /// The model that is asked for; `None` where it is left out, or null.
+    /// The requested model; `None` where it is left out, or null.
     pub model: Option<Cow<'b, str>>,
-    /// Where its JSON string stands in the body, or can be put.
+    /// The range of its JSON string in the body, or where it can be added.
     pub slot: Slot,
     /// Whether and how it asks for a stream.
     pub streaming: Streaming,
@@ -64,8 +64,8 @@ const ACTED_ON: [&str; 2] = ["model", "stream"];
 /// # Errors
 /// See [`BodyError`].
 pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
-    // The whole of it, not only what is read here: what is left of a character that was cut short can
-    // hide a quote from one reader and not from another.
+    // All of it, not only what is read here: a character that was cut short can hide a quote from one
+    // reader and not from another.
     let text = str::from_utf8(body).map_err(|e| BodyError::NotUtf8(e.valid_up_to()))?;
     if is_deeper_than(body, MAX_DEPTH) {
         return Err(BodyError::TooDeep);
@@ -77,7 +77,7 @@ pub fn peek(body: &[u8]) -> Result<Peek<'_>, BodyError> {
     fields.read(body)
 }
 
-/// A model's name as the JSON string that takes the place of the client's.
+/// A model's name as the JSON string that replaces the client's.
 pub fn rewritten_model(model: &str) -> Vec<u8> {
     // A string always serialises.
     serde_json::to_vec(model).unwrap_or_default()

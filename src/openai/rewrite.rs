@@ -15,7 +15,7 @@ use super::json::{List, MAX_ITEMS, Object, range_in};
 use super::patches::Patches;
 use super::sse::{Event, Parser};
 
-/// As many choices of an answer can have a prefix; those beyond pass unchanged.
+/// This many choices of an answer can have a prefix; others pass unchanged.
 const MAX_CHOICES: usize = MAX_ITEMS;
 
 /// What is to be changed in an answer.

@@ -4,13 +4,13 @@
 //! another. Does not decide whether a label is believed (see `gateway::exchange::answer`). Never fails: what
 //! begins like none of these is text, or bytes.
 
-/// What a body is taken for that has not shown itself within as many bytes.
+/// This many bytes decide the type of a body at the latest.
 pub const MAX_SNIFFED_BYTES: usize = 1 << 10;
 
-/// What the lines of a stream of events begin with; a comment begins with a colon.
+/// The fields of a stream of events; a comment begins with a colon.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
-/// What web pages begin with, in lower case.
+/// The beginnings of web pages, in lower case.
 const PAGES: [&[u8]; 6] = [
     b"<!doctype",
     b"<html",
@@ -22,7 +22,7 @@ const PAGES: [&[u8]; 6] = [
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What a body looks like.
+/// The type of a body by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looks {
     /// A stream of events.
@@ -35,7 +35,7 @@ pub enum Looks {
     Other,
 }
 
-/// What a body looks like that begins with these bytes; `None` while more of them are needed.
+/// The type of a body by its first bytes; `None` while more of them are needed.
 pub fn looks(bytes: &[u8]) -> Option<Looks> {
     if bytes.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(bytes) {
         return None;

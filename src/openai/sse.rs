@@ -17,10 +17,10 @@ use super::json::range_in;
 /// of several data lines, these joined.
 pub const MAX_EVENT_BYTES: usize = 8 << 20;
 
-/// May stand at the start of a stream, and belongs to no line.
+/// A stream may begin with it; it belongs to no line.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// One event that has data; what has none means nothing, and is not reported.
+/// One event that has data; an event without data is not reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The value of its `event:`, unless that is empty.
@@ -31,8 +31,8 @@ pub struct Event<'a> {
     pub data_at: Option<u64>,
     /// The offset in the stream at which it begins.
     pub start: u64,
-    /// The offset in the stream just behind its blank line. Where that ends in CRLF, the LF comes
-    /// after this, so that it is not waited for; see [`Parser::boundary`].
+    /// The offset in the stream after its blank line. Where that ends in CRLF, the LF comes after this
+    /// offset, so that it is not waited for; see [`Parser::boundary`].
     pub end: u64,
 }
 
@@ -79,8 +79,7 @@ impl Parser {
             }
             self.held.clear();
         }
-        // What one event took is there for the next, but not for none: a stream may say nothing for
-        // long.
+        // The buffer is kept for the next event, and freed between events: a stream may pause for long.
         if self.is_between_events() || self.framing.begun().is_too_long() {
             self.held = Vec::new();
         } else {
@@ -107,7 +106,7 @@ impl Parser {
     }
 }
 
-/// Where in a stream we are, so that it can come in any pieces.
+/// The position in a stream, so that it can come in any pieces.
 #[derive(Default)]
 pub(super) struct Framing {
     line: Line,
@@ -131,8 +130,8 @@ enum Line {
 }
 
 impl Framing {
-    /// Finds the first event that ends in these bytes: how many of them belong to it, and where it
-    /// stands in the stream. They follow the bytes of the last call or, if an event was found
+    /// Finds the first event that ends in these bytes: how many of them belong to it, and its
+    /// range in the stream. They follow the bytes of the last call or, if an event was found
     /// there, that event.
     ///
     /// A CR ends an event at once. A LF that belongs to it counts as an event of its own, so
@@ -168,7 +167,7 @@ impl Framing {
         None
     }
 
-    /// The event that has begun, as far as it has come.
+    /// The part that has come of the event that has begun.
     pub(super) fn begun(&self) -> Frame {
         Frame {
             start: self.boundary,
@@ -177,7 +176,7 @@ impl Framing {
     }
 }
 
-/// Where in the stream an event stands.
+/// The range of an event in the stream.
 pub(super) struct Frame {
     start: u64,
     end: u64,
@@ -201,7 +200,7 @@ impl Frame {
             }
             let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
             let (line, after) = rest.split_at(end);
-            // What stands between a CR and its LF looks like a blank line, and says nothing.
+            // Between a CR and its LF there seems to be a blank line, which has no meaning.
             rest = after.get(1..).unwrap_or_default();
             Some(field(line))
         })

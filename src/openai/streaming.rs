@@ -18,9 +18,9 @@ const OPTIONS: &str = r#"{"include_usage":true}"#;
 /// What a body says of streaming, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Streaming {
-    /// Whether a stream is asked for.
+    /// Whether a stream is requested.
     pub is_requested: bool,
-    /// Whether the usage is asked for at the end of it.
+    /// Whether the usage is requested at the end of it.
     pub includes_usage: bool,
     /// Whether the answer could be streamed; some members prevent it.
     pub is_possible: bool,

@@ -99,13 +99,13 @@ impl TextSample {
         });
     }
 
-    /// What there is to be counted.
+    /// The text to be counted.
     pub fn into_sample(self) -> Sample {
         self.sample
     }
 }
 
-/// What an event of a response is.
+/// The type of an event of a response.
 fn kind<'e>(name: Option<&'e [u8]>, data: &'e [u8]) -> Option<Cow<'e, str>> {
     #[derive(Deserialize)]
     struct Typed<'b> {

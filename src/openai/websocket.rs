@@ -12,17 +12,16 @@ use sha1::{Digest, Sha1};
 
 /// The subprotocol of the realtime API, and the only one that is ever chosen.
 pub const REALTIME: &str = "realtime";
-/// What stands before a key among the subprotocols.
+/// The prefix of a key among the subprotocols.
 const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
-/// Subprotocols that name the client's account: as with headers, that is no matter of the
-/// provider's.
+/// Subprotocols that name the client's account: as with headers, the provider must not see it.
 const ACCOUNT_PROTOCOLS: [&str; 2] = ["openai-organization.", "openai-project."];
-/// What RFC 6455 has the server add to the client's key.
+/// The text that RFC 6455 adds to the client's key.
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A control frame holds no more than this.
 const MAX_CONTROL_BYTES: usize = 125;
 
-/// Why a socket is closed, as its code.
+/// Why a WebSocket is closed, with its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
     /// It has been open, or idle, for too long.
@@ -40,7 +39,7 @@ pub enum Close {
 pub enum OpenError {
     /// Another version than 13.
     Version,
-    /// Not as RFC 6455 has it; what is wrong.
+    /// Against RFC 6455; what is wrong.
     Malformed(&'static str),
 }
 
@@ -93,7 +92,7 @@ pub struct Offer<'h> {
     pub key: Option<&'h str>,
     /// Whether `realtime` is among them, and so may be chosen.
     pub has_realtime: bool,
-    /// What the upstream may see of them.
+    /// The subprotocols that the upstream may see.
     pub forwarded: Vec<&'h str>,
 }
 
@@ -106,7 +105,7 @@ impl<'h> Offer<'h> {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','));
         for protocol in protocols.map(str::trim).filter(|p| !p.is_empty()) {
-            // Servers may read these in any case, so a key in another must not pass either.
+            // Servers may ignore case here, so a key in another case must not pass either.
             if let Some(key) = after(protocol, KEY_PROTOCOL) {
                 offer.key = offer.key.or(Some(key));
             } else if !ACCOUNT_PROTOCOLS

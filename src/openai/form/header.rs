@@ -17,7 +17,7 @@ const MAX_BOUNDARY_BYTES: usize = 70;
 pub(super) enum Field {
     Model,
     Stream,
-    /// Decides nothing but what an answer may be: a form is not refused on its account.
+    /// Decides only the form of an answer: a form is not refused because of it.
     ResponseFormat,
 }
 
@@ -30,7 +30,7 @@ impl Field {
         }
     }
 
-    /// Whether a form is refused in which this field could be read in two ways.
+    /// Whether a form is refused if this field can be read in two ways.
     pub(super) fn is_decisive(self) -> bool {
         !matches!(self, Self::ResponseFormat)
     }
@@ -93,7 +93,7 @@ impl Part {
         Ok(())
     }
 
-    /// Which field the part is, now that all its headers were read; none for one that we let be.
+    /// The field of the part, now that all its headers were read; `None` for a part that we ignore.
     pub(super) fn acted_on(self) -> Result<Option<Field>, FormError> {
         let Some(Disposition { field, is_file }) = self.disposition else {
             return malformed("a part has no Content-Disposition");
@@ -149,7 +149,7 @@ pub(super) fn boundary(content_type: &[u8]) -> Option<&[u8]> {
 
 /// A header's value.
 struct Value<'h> {
-    /// What stands before the first semicolon.
+    /// The text before the first semicolon.
     kind: &'h [u8],
     /// Keys and their values, without quotes but with escapes.
     parameters: Vec<(&'h [u8], &'h [u8])>,

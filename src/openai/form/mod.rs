@@ -34,19 +34,19 @@ pub const MAX_VALUE_BYTES: usize = MAX_NAME_BYTES;
 /// The most blanks between a delimiter and the end of its line, where RFC 2046 sets no bound.
 const MAX_PADDING_BYTES: usize = 64;
 
-/// How much of a chunk is joined at a time to what the chunk before left unsettled. It is more than
-/// content ever leaves, so that a file's bytes are joined once per chunk.
+/// How much of a chunk is joined at a time to the unsettled bytes of the chunk before. Content leaves
+/// fewer bytes unsettled, so that a file's bytes are joined once per chunk.
 const SEAM_BYTES: usize = 128;
 
 /// What we read of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Form {
-    /// The model that is asked for, literally: blanks and line ends are part of it; `None` where it
+    /// The requested model, literally: blanks and line ends are part of it; `None` where it
     /// is left out.
     pub model: Option<String>,
-    /// Where its value stands in the body, or a part for it can be put.
+    /// The range of its value in the body, or where a part for it can be added.
     pub slot: Slot,
-    /// Whether a stream is asked for.
+    /// Whether a stream is requested.
     pub stream: bool,
     /// Whether the answer is to be text, as a transcript or as subtitles, and not JSON.
     pub wants_text: bool,
@@ -61,8 +61,8 @@ pub struct Scanner {
     /// a body wherever that stands, so that it is refused wherever it is no delimiter.
     boundary: Finder<'static>,
     state: State,
-    /// What the chunks so far left unsettled: a beginning of a delimiter or a header line, or a
-    /// value. Each state bounds what it leaves.
+    /// The unsettled bytes of the chunks so far: a beginning of a delimiter or a header line, or a value.
+    /// Each state bounds them.
     held: Vec<u8>,
     /// How many bytes of the body are settled.
     position: u64,
@@ -90,7 +90,7 @@ enum State {
     Content,
     /// The rest of the closing delimiter's line.
     Closing,
-    /// What follows the form, which means nothing.
+    /// The bytes after the form, which are ignored.
     Epilogue,
     /// Nothing: there was an error.
     Refused,
@@ -266,7 +266,7 @@ impl Scanner {
         Ok(line.len())
     }
 
-    /// What the content of a part is to us, now that its headers are known.
+    /// The state for the content of a part, now that its headers are known.
     fn begin_content(&self, part: Part) -> Result<State, FormError> {
         let Some(field) = part.acted_on()? else {
             return Ok(State::Content);
@@ -327,8 +327,8 @@ impl Scanner {
         Ok(settled)
     }
 
-    /// How many of `bytes` are content for certain, and where in them the boundary stands. Bytes
-    /// at the end that may turn out to be a CRLF and a boundary are not certain.
+    /// How many of `bytes` are certainly content, and the position of the boundary in them. Bytes at the
+    /// end that may become a CRLF and a boundary are not certain.
     fn search(&self, bytes: &[u8]) -> (usize, Option<usize>) {
         let boundary = self.boundary.find(bytes);
         let earliest = (bytes.len() + 1).saturating_sub(self.boundary.needle().len());
@@ -338,9 +338,9 @@ impl Scanner {
 
     /// Passes the boundary that stands in `bytes` after a part's content.
     fn end_content(&mut self, bytes: &[u8], at: usize) -> Result<usize, FormError> {
-        // The RFC has this be content, but some parsers take a bare LF before a delimiter, or the
-        // CRLF that ends the headers, or none at all. No client picks a boundary that its content
-        // holds, so this is an attempt to show them another part than us.
+        // By the RFC this is content, but some parsers accept a bare LF before a delimiter, or the CRLF
+        // that ends the headers, or none at all. No client picks a boundary that its content has, so
+        // this is an attempt to show them another part than us.
         if !bytes.get(..at).is_some_and(|part| part.ends_with(b"\r\n")) {
             return malformed("its boundary stands inside a part");
         }

@@ -61,7 +61,7 @@ pub enum Meaning {
     Output,
     /// The end marker `[DONE]`, or the event that ends a response well.
     Done,
-    /// An error, with what is known of it.
+    /// An error.
     Error(UpstreamError),
     /// Not JSON, or of no shape that is known.
     Malformed,
@@ -70,8 +70,8 @@ pub enum Meaning {
 impl Meaning {
     /// The error in an event without a type, if there is one; else the meaning itself.
     fn or_error(self, is_unknown: bool, data: &[u8]) -> Self {
-        let told = is_unknown.then(|| UpstreamError::in_unknown_event(data));
-        told.flatten().map_or(self, Self::Error)
+        let error = is_unknown.then(|| UpstreamError::in_unknown_event(data));
+        error.flatten().map_or(self, Self::Error)
     }
 }
 
@@ -80,7 +80,7 @@ impl Meaning {
 pub enum Ending {
     /// With its end marker or its terminal event.
     Complete,
-    /// All that lacks is `[DONE]`, which can be supplied: each choice that began is finished.
+    /// Only `[DONE]` is missing, which can be added: each choice that began is finished.
     Unmarked,
     /// Before its end.
     Truncated,
@@ -122,13 +122,13 @@ impl StreamState {
     pub fn see(&mut self, event: &Event<'_>) -> Meaning {
         let data = match &event.data {
             Ok(data) => data.trim_ascii(),
-            // Megabytes are not nothing.
+            // An event of megabytes has output.
             Err(TooLong) => {
                 self.has_unknown = true;
                 return Meaning::Output;
             }
         };
-        // SDKs look no further than this either.
+        // SDKs compare no more than this either.
         if data.starts_with(b"[DONE]") {
             self.done = true;
             return Meaning::Done;
@@ -173,7 +173,7 @@ impl StreamState {
     }
 
     /// Whether the output is there in full: each choice that began has its finish reason, or the
-    /// response is completed. A choice that is still to begin is not known of.
+    /// response is completed. A choice that has not begun is not counted.
     pub fn is_finished(&self) -> bool {
         let all = !self.choices.is_empty() && self.choices.iter().all(|(_, finished)| *finished);
         self.completed || all && !self.has_unknown
@@ -266,8 +266,8 @@ impl StreamState {
     /// Reads an event of a response.
     ///
     /// A type that we do not know is output: there are more of them every few months, and while one
-    /// is held back the client waits and a timeout for the first output runs. To let it pass costs
-    /// no more than the chance to try another upstream.
+    /// is held back the client waits and a timeout for the first output runs. Passing it costs
+    /// only the chance to try another upstream.
     fn read_response(&mut self, name: Option<&[u8]>, event: &EventMembers<'_>) -> Meaning {
         let named = || str::from_utf8(name?).ok().map(Cow::Borrowed);
         let Some(kind) = event.markers.kind.and_then(string).or_else(named) else {

@@ -72,11 +72,11 @@ struct Numbered<'e> {
 
 impl Numbered<'_> {
     /// Writes an event: its number, the members of its place, which are written already, and these.
-    fn push(&mut self, kind: &str, place: &str, said: &[(&str, &str)]) -> Result<(), WalkError> {
+    fn push(&mut self, kind: &str, place: &str, members: &[(&str, &str)]) -> Result<(), WalkError> {
         self.events.name(kind)?;
-        let mut members = String::new();
-        for (name, json) in said {
-            push_member(&mut members, name, json);
+        let mut written = String::new();
+        for (name, json) in members {
+            push_member(&mut written, name, json);
         }
         let number = self.next.to_string();
         self.next += 1;
@@ -86,7 +86,7 @@ impl Numbered<'_> {
             "\",\"sequence_number\":",
             &number,
             place,
-            &members,
+            &written,
             "}",
         ])
     }
@@ -97,12 +97,12 @@ impl Numbered<'_> {
         kind: &str,
         place: &str,
         text: &str,
-        said: &[(&str, &str)],
+        members: &[(&str, &str)],
     ) -> Result<(), WalkError> {
         if text == EMPTY {
             return Ok(());
         }
-        self.push(kind, place, &[&[("delta", text)], said].concat())
+        self.push(kind, place, &[&[("delta", text)], members].concat())
     }
 }
 
@@ -215,8 +215,8 @@ impl<'b> Item<'b> {
             let (added, done) = ([("part", &*begun)], [("part", part.get())]);
             events.push("response.reasoning_summary_part.added", &place, &added)?;
             events.push_delta("response.reasoning_summary_text.delta", &place, text, &[])?;
-            let said = [("text", text)];
-            events.push("response.reasoning_summary_text.done", &place, &said)?;
+            let members = [("text", text)];
+            events.push("response.reasoning_summary_text.done", &place, &members)?;
             events.push("response.reasoning_summary_part.done", &place, &done)
         })
     }
@@ -231,11 +231,11 @@ impl<'b> Item<'b> {
         let text = text(self.called_with)?;
         let place = self.place();
         events.push_delta(&format!("response.{event}.delta"), &place, text, &[])?;
-        let mut said = vec![(name, text)];
+        let mut members = vec![(name, text)];
         if let Some(called) = self.name.filter(|_| name == "arguments") {
-            said.push(("name", called.get()));
+            members.push(("name", called.get()));
         }
-        events.push(&format!("response.{event}.done"), &place, &said)
+        events.push(&format!("response.{event}.done"), &place, &members)
     }
 }
 
@@ -325,8 +325,8 @@ impl<'b> ContentPart<'b> {
         objects(self.annotations, |annotation| {
             let place = format!("{place},\"annotation_index\":{index}");
             index += 1;
-            let said = [("annotation", annotation.get())];
-            events.push("response.output_text.annotation.added", &place, &said)
+            let members = [("annotation", annotation.get())];
+            events.push("response.output_text.annotation.added", &place, &members)
         })
     }
 }

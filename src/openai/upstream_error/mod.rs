@@ -37,8 +37,7 @@ pub struct UpstreamError {
     pub kind: Option<String>,
     /// What happened.
     pub message: Option<String>,
-    /// The HTTP status that it has, or would have had. A code that is such a number is no code,
-    /// but this.
+    /// The HTTP status that it has, or would have had. A code that is such a number is read as this.
     pub status: Option<u16>,
 }
 
@@ -66,21 +65,21 @@ pub enum ErrorForm {
     Unknown,
 }
 
-/// UTF-8's, which some servers put before their JSON.
+/// Some servers put it before their JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Nearly every event that reports an error has this in it.
 static ERROR_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ERROR));
 
 impl UpstreamError {
-    /// Whether there may be one in these bytes, looked for without parsing: a key, a type or an object
-    /// that is called `error`.
+    /// Whether these bytes may have an error: a key, a type or an object that is called `error`. Does not
+    /// parse them.
     pub fn may_be_in(json: &[u8]) -> bool {
         ERROR_WORD.find(json).is_some()
     }
 
-    /// Reads a whole body under a status that tells of an error; `None` for one that says nothing of
-    /// it: an answer, a page of HTML, nothing, or what was cut before its end.
+    /// Reads a whole body under the status of an error. `None` for a body that reports none: an answer, a
+    /// page of HTML, nothing, or JSON that was cut before its end.
     ///
     /// A bare `{"message": "…"}` or `{"detail": "…"}` is an error too.
     pub fn read(body: &[u8]) -> Option<Self> {
@@ -99,7 +98,7 @@ impl UpstreamError {
     /// Reads the error of an event that reports one.
     pub(super) fn in_event(json: &str) -> Self {
         let members: ErrorMembers<'_> = serde_json::from_str(json).unwrap_or_default();
-        // Its type is that of the event otherwise.
+        // Otherwise its type is that of the event.
         let is_named = equals(members.markers.object, ERROR);
         Self::collect(members, is_named)
     }
@@ -114,7 +113,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether neither text nor number in it says that something went wrong.
+    /// Whether it has nothing: no code but 0, no class, no message, no status.
     fn is_empty(&self) -> bool {
         let is_empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
         let has_no_code = is_empty(&self.code) || self.code.as_deref() == Some("0");

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use super::Usage;
 use crate::openai::json::{self, read_fields};
 
-/// A greater number than this is no count, of whatever it is said to be.
+/// A greater number than this is no count.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
-/// A longer service tier is none: what were left of it could be another's name.
+/// A longer service tier is ignored: cut, it could be the name of another.
 pub const MAX_TIER_BYTES: usize = 32;
 
 /// Declares the members that are read. One place for all objects: their names do not clash.
@@ -78,7 +78,7 @@ impl<'b> Fields<'b> {
         serde_json::from_str(json).ok()
     }
 
-    /// Reads the object that stands first, and tells what stands behind it.
+    /// Reads the first object, and gives the bytes after it.
     pub(super) fn read_first(json: &'b [u8]) -> Option<(Self, &'b [u8])> {
         let mut values = serde_json::Deserializer::from_slice(json).into_iter();
         let fields = values.next()?.ok()?;
@@ -93,8 +93,8 @@ impl<'b> Fields<'b> {
 
 /// The greatest of these counts: where a server knows several spellings, they are equal, or one is
 /// an idle zero.
-fn greatest<const N: usize>(told: [Json<'_>; N]) -> Option<u64> {
-    let counts = told.into_iter().filter_map(|json| count(json?.get()));
+fn greatest<const N: usize>(values: [Json<'_>; N]) -> Option<u64> {
+    let counts = values.into_iter().filter_map(|json| count(json?.get()));
     counts.max()
 }
 
@@ -122,9 +122,9 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Reads a usage, or Cohere's `meta`; `None` if it tells no input, output, time or searches.
+    /// Reads a usage, or Cohere's `meta`; `None` if it has no input, output, time or searches.
     pub(super) fn read(usage: &Fields<'_>) -> Option<Self> {
-        // What is billed comes before what was counted.
+        // Billed units take precedence over counted tokens.
         let cohere = [Fields::of(usage.billed_units), Fields::of(usage.tokens)];
         let cohere = |json: for<'f> fn(&Fields<'f>) -> Json<'f>| {
             let mut objects = cohere.iter().flatten();
@@ -146,10 +146,10 @@ impl Counts {
                 .max(cohere(|of| of.search_units)),
             ..Self::default()
         };
-        let told = [counts.input, counts.output, counts.total];
+        let tokens = [counts.input, counts.output, counts.total];
         let priced = [counts.audio_ms, counts.searches];
-        let is_told = told.iter().chain(&priced).any(Option::is_some);
-        is_told.then(|| counts.with_caches(usage).with_parts(usage))
+        let has_counts = tokens.iter().chain(&priced).any(Option::is_some);
+        has_counts.then(|| counts.with_caches(usage).with_parts(usage))
     }
 
     /// Audio of this many seconds, without any other count.
@@ -227,7 +227,7 @@ impl Counts {
         }
     }
 
-    /// What is known after a newer usage that tells only what has changed.
+    /// What is known after a newer usage that has only what has changed.
     pub(super) fn changed_by(self, newer: Self) -> Self {
         Self {
             input: newer.input.or(self.input),
@@ -250,34 +250,34 @@ impl Counts {
 
     /// The normal form.
     pub(super) fn settle(self) -> Usage {
-        let told = Option::unwrap_or_default;
-        let (read, written) = (told(self.cache_read), told(self.cache_write));
+        let count = Option::unwrap_or_default;
+        let (read, written) = (count(self.cache_read), count(self.cache_write));
         let input = self.whole_input();
         let (output, reasoning) = self.whole_output(input);
         let cache_read = read.min(input);
         let cache_write = written.min(input - cache_read);
-        let input_audio = told(self.input_audio).min(input);
-        let output_audio = told(self.output_audio).min(output);
+        let input_audio = count(self.input_audio).min(input);
+        let output_audio = count(self.output_audio).min(output);
         Usage {
             input: input - cache_read - cache_write,
             cache_read,
             cache_write,
-            cache_write_1h: told(self.cache_write_1h).min(cache_write),
+            cache_write_1h: count(self.cache_write_1h).min(cache_write),
             output,
             reasoning,
             input_audio,
-            input_image: told(self.input_image).min(input - input_audio),
+            input_image: count(self.input_image).min(input - input_audio),
             output_audio,
-            output_image: told(self.output_image).min(output - output_audio),
-            audio_ms: told(self.audio_ms),
-            searches: told(self.searches),
+            output_image: count(self.output_image).min(output - output_audio),
+            audio_ms: count(self.audio_ms),
+            searches: count(self.searches),
             tier: self.tier,
             is_estimated: false,
         }
     }
 
-    /// All input. A total without an input has it in it, and alone it is nothing else: so do
-    /// servers that rerank.
+    /// All input. A total without an input includes the input; a total alone is all input, as servers that
+    /// rerank report it.
     fn whole_input(&self) -> u64 {
         match (self.input, self.total) {
             (None, Some(total)) => total.saturating_sub(self.output.unwrap_or_default()),
@@ -293,7 +293,7 @@ impl Counts {
         self.cache_read.unwrap_or_default() + self.cache_write.unwrap_or_default()
     }
 
-    /// Whether the total has just that besides input and output, which then exclude it: so do
+    /// Whether the total is input, output and the cached tokens, so that the input excludes these: so do
     /// translations of Bedrock's usage.
     fn totals_cache(&self) -> bool {
         let cached = self.cached();
@@ -353,7 +353,7 @@ fn milliseconds(json: &str) -> Option<u64> {
         .map_or(Some(json), |text| text.strip_suffix('"'))?;
     let time = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
     let milliseconds = u64::try_from(time.as_millis()).ok()?;
-    Some(milliseconds).filter(|told| *told <= MAX_COUNT)
+    Some(milliseconds).filter(|count| *count <= MAX_COUNT)
 }
 
 /// A service tier. It is a word, for it is written to logs and compared with names in prices.

@@ -24,7 +24,7 @@ pub use counts::{MAX_COUNT, MAX_TIER_BYTES};
 pub use scanner::{MAX_VALUE_BYTES, UsageScanner};
 pub use stream_usage::{StreamUsage, find_key};
 
-/// What one answer has used, in tokens unless said otherwise.
+/// What one answer has used, in tokens unless stated otherwise.
 ///
 /// As it is read from an answer, no part is more than its whole: `cache_write_1h` is of
 /// `cache_write`, `input_audio + input_image` of [`Usage::total_input`], `reasoning` as well as
@@ -95,7 +95,7 @@ static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(USA
 static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"meta\""));
 
-/// What stands behind a usage is looked at up to this length.
+/// The bytes after a usage are read up to this length.
 const MAX_BEHIND_BYTES: usize = 1 << 10;
 
 /// Reads a whole JSON body, as [`UsageScanner`] does.

@@ -6,10 +6,10 @@
 
 use super::counts::{Counts, Fields};
 
-/// A key of more bytes than this is none that we look for.
+/// The longest wanted key.
 pub(super) const MAX_KEY_BYTES: usize = "service_tier".len();
 
-/// An object or array of an answer that we look into, or where we are outside of it.
+/// An object or array of an answer that is entered, or a position outside the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Container {
     /// Before the answer begins.
@@ -25,7 +25,7 @@ pub(super) enum Container {
     Choices,
     /// One of these: Moonshot puts the usage of a stream in the last.
     Choice,
-    /// Behind the end of the answer, or it is no object.
+    /// After the end of the answer, or in a body that is no object.
     Behind,
 }
 
@@ -44,12 +44,12 @@ pub(super) enum Name {
     Duration,
 }
 
-/// What is done about a member.
+/// What is done with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Member {
     /// Its value is kept.
     Keep(Name),
-    /// We look into it.
+    /// It is entered.
     Enter(Container),
 }
 
@@ -72,7 +72,7 @@ impl Container {
         )
     }
 
-    /// Where we are when it closes.
+    /// The container around it.
     pub(super) fn outer(self) -> Self {
         match self {
             Self::Start | Self::Answer | Self::Behind => Self::Behind,
@@ -81,7 +81,7 @@ impl Container {
         }
     }
 
-    /// What is done about the member with this key, as it is written.
+    /// What is done with the member of this key, as it is written.
     pub(super) fn member(self, key: &[u8]) -> Option<Member> {
         match (self, key) {
             (Self::Answer | Self::Response | Self::Message | Self::Choice, b"usage") => {
@@ -111,7 +111,7 @@ impl Container {
     }
 }
 
-/// The values that were found in one answer: each name of each container at most once.
+/// The values that were found in one answer, at most one for each name of each container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found(pub(super) Vec<(Container, Name, Vec<u8>)>);
 
@@ -148,17 +148,17 @@ impl Found {
     /// searches of a reranking may stand beside its usage, and what was transcribed counts by its
     /// time only when nothing else reports its usage.
     pub(super) fn counts(&self) -> Option<Counts> {
-        let usage_of = |container| Counts::read(&Fields::read(self.json(container, Name::Usage)?)?);
+        let read = |container| Counts::read(&Fields::read(self.json(container, Name::Usage)?)?);
         let fields = |name| Fields::read(self.json(Container::Answer, name)?);
         let meta = fields(Name::Meta).and_then(|meta| Counts::read(&meta));
-        let told = [Container::Answer, Container::Response, Container::Message]
+        let usage = [Container::Answer, Container::Response, Container::Message]
             .into_iter()
-            .find_map(usage_of)
+            .find_map(read)
             .or_else(|| Counts::read(&Fields::of(fields(Name::Groq)?.usage)?))
-            .or_else(|| usage_of(Container::Choice));
-        let mut counts = match (told, meta) {
-            (Some(told), Some(meta)) => told.with_searches_of(&meta),
-            (Some(told), None) | (None, Some(told)) => told,
+            .or_else(|| read(Container::Choice));
+        let mut counts = match (usage, meta) {
+            (Some(usage), Some(meta)) => usage.with_searches_of(&meta),
+            (Some(usage), None) | (None, Some(usage)) => usage,
             (None, None) => Counts::of_audio(self.json(Container::Answer, Name::Duration)?)?,
         };
         for container in [Container::Answer, Container::Response] {

@@ -21,7 +21,7 @@ pub const MAX_VALUE_BYTES: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct UsageScanner {
     container: Container,
-    /// How many objects and arrays are open; more than the container's own while we are in none.
+    /// How many objects and arrays are open; more than the container's depth within any other.
     depth: u64,
     position: Position,
     /// The last byte was a backslash in a string.
@@ -160,7 +160,7 @@ impl UsageScanner {
         }
         self.keep(&[bracket]);
         self.depth -= 1;
-        // An object is all there, even if nothing comes any more.
+        // An object is complete, even if nothing more comes.
         if self.depth == self.container.depth() {
             self.end_value();
         }
@@ -203,7 +203,7 @@ impl UsageScanner {
 #[derive(Debug)]
 struct Value {
     name: Name,
-    /// As far as it has come, unless it is too long.
+    /// The part that has come, unless it is too long.
     json: Option<Vec<u8>>,
 }
 

@@ -49,7 +49,7 @@ impl StreamUsage {
         };
         let begins = found.begins_message();
         self.reported = match self.reported.take() {
-            Some(told) if self.is_message && !begins => Some(told.changed_by(newer)),
+            Some(older) if self.is_message && !begins => Some(older.changed_by(newer)),
             _ => Some(newer),
         };
         self.is_message |= begins;

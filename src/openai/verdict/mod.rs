@@ -36,15 +36,15 @@ pub enum Evidence<'a> {
     Silent,
     /// The whole time is over.
     Late,
-    /// The answer began and was cut before it said anything.
+    /// The answer began and was cut before any output.
     Cut,
-    /// A stream came to its end, properly framed, without saying anything.
+    /// A stream came to its end, properly framed, without any output.
     Empty,
     /// An answer with an error status, as far as its body could be read.
     Answer {
         /// The status.
         status: u16,
-        /// What the body says.
+        /// The error in the body.
         error: &'a UpstreamError,
     },
     /// A web page with an error status.
@@ -70,7 +70,7 @@ pub enum Reason {
     RegionRefused,
     /// The server has too much to do.
     Overloaded,
-    /// The server says that it failed.
+    /// The server reports a failure of its own.
     ServerError,
     /// No connection came about.
     Unreachable,
@@ -86,9 +86,9 @@ pub enum Reason {
     Silent,
     /// The whole time is over.
     Late,
-    /// The answer was cut before it said anything.
+    /// The answer was cut before any output.
     Cut,
-    /// The answer was whole, and said nothing.
+    /// The answer was whole, and had no output.
     Empty,
     /// The upstream does not have the model, or not for this key.
     ModelMissing,
@@ -137,7 +137,7 @@ pub struct Verdict {
     pub reason: Reason,
     /// What is done next.
     pub next_step: NextStep,
-    /// What it says of the key.
+    /// How far it reaches.
     pub scope: Scope,
 }
 
@@ -232,7 +232,7 @@ impl Reason {
     /// Whether the upstream has certainly not charged for the attempt: it never had the whole
     /// request, or refused it before the model began.
     ///
-    /// An answer that says the server failed counts as free, as no provider that we know charges
+    /// An answer that reports a failure of the server counts as free, as no provider that we know charges
     /// for one. What may have begun (all that ended without a reason) does not, nor what Azure says
     /// that it may charge for: a content filter, an input beyond the limit, a 408.
     pub fn is_free(self) -> bool {

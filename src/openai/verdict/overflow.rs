@@ -80,8 +80,8 @@ const QUOTES: [(char, char); 5] = [
     ('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}'),
 ];
 
-/// Whether a message, in small letters, says so itself: not in a quotation of several words, which
-/// may be the client's.
+/// Whether a message, in small letters, has such a wording outside quotations of several words, which may
+/// be the client's text.
 pub(super) fn is_told_in(message: &str) -> bool {
     let message = numbers_replaced(&quotations_removed(message));
     WORDINGS.iter().any(|wording| message.contains(wording))

@@ -5,7 +5,7 @@
 
 use super::Reason;
 
-/// Code, status, reason. A response tells its code without a class and without a status.
+/// Code, status, reason. A response has a code, and neither a class nor a status.
 #[rustfmt::skip]
 pub(super) const CODES: [(&str, u16, Reason); 21] = [
     ("server_error",                   500, Reason::ServerError),
