@@ -236,7 +236,7 @@ async fn where_few_files_may_be_open_few_connections_are_taken() {
         &limited(&upstream, "connections: 1000", ""),
     );
     let line = gateway.output().wait_for("raise the limit to 2256");
-    assert!(line.contains("enough for 22 connections"), "{line}");
+    assert!(line.contains("enough for 22 client connections"), "{line}");
     let mut held = Vec::new();
     for _ in 0..22 {
         held.push(admitted(&gateway).await);
