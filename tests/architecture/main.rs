@@ -52,6 +52,7 @@ const CIRCLES_TO_REMOVE: &[&[&str]] = &[];
 const MAX_LINES: usize = 400;
 
 /// Files that may be longer, with the reason.
+const LONGER_FILES: &[(&str, &str)] = &[];
 
 /// Pingora's sessions of HTTP, by the names of their types.
 const HTTP_SESSIONS: &[&str] = &["ServerSession", "HttpSession", "Http2Session", "SessionV1"];
