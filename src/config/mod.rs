@@ -40,7 +40,8 @@ pub use server::{
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{
-    Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts, Upstream,
+    Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts,
+    Upstream,
 };
 
 use document::{Context, Node};

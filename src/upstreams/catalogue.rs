@@ -14,7 +14,8 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HOST};
 use pingora::http::RequestHeader;
 use tokio::sync::Semaphore;
 
-use super::{Connector, Payload, Turn, Upstream, told};
+use super::told::{no_answer_within, told_within};
+use super::{Connector, Payload, Turn, Upstream};
 use crate::openai::models::{self, Model};
 use crate::workers;
 
@@ -109,8 +110,9 @@ impl Upstream {
             }
             Ok(Err(what)) => log::warn!("upstream {}: its models are unknown: {what}", self.name),
             Err(_) => log::warn!(
-                "upstream {}: its models are unknown: no answer within {PATIENCE:?}",
-                self.name
+                "upstream {}: its models are unknown: {}",
+                self.name,
+                no_answer_within(PATIENCE)
             ),
         }
         catalogue.failed.store(Some(Arc::new(Instant::now())));
@@ -140,7 +142,7 @@ impl Upstream {
             Some(header)
         };
         let header = build().ok_or("the request cannot be written as HTTP")?;
-        let said = |e: Box<pingora::Error>| told(&e);
+        let said = |e: Box<pingora::Error>| told_within(&e, PATIENCE);
         let until = Instant::now() + PATIENCE;
         let connection = connector.connect(peer).await.map_err(said)?;
         let sent = connection.send(&header, &Payload::default(), until).await;

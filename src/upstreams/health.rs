@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::pool::Server;
-use super::{Connector, Payload, Peer, Upstream, told};
-use crate::config::HealthCheck;
+use super::told::{no_answer_within, told_within};
+use super::{Connector, Payload, Peer, Upstream};
+use crate::config::{Ask, HealthCheck};
 
 /// Checks are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -61,7 +62,7 @@ async fn check_one(upstream: &Upstream, position: usize, connector: &Connector) 
         return;
     };
     let checked = tokio::time::timeout(settings.timeout, check(server, settings, connector)).await;
-    let found = checked.unwrap_or_else(|_| Err(format!("no answer in {:?}", settings.timeout)));
+    let found = checked.unwrap_or_else(|_| Err(no_answer_within(settings.timeout)));
     let health = &server.condition.health;
     if health.end(found, settings, Instant::now()) {
         let (name, url) = (&upstream.name, server.url());
@@ -80,14 +81,15 @@ async fn check(
     settings: &HealthCheck,
     connector: &Connector,
 ) -> Result<(), String> {
-    let until = Instant::now() + settings.timeout;
+    let limit = settings.timeout;
+    let until = Instant::now() + limit;
     let peers = server.peers();
     let mut found = Err("its name has no address".to_owned());
     for peer in peers.iter() {
         found = match &settings.ask {
             None => reach(peer).await,
             Some(ask) => {
-                let status = status(peer, ask.method.as_str(), &ask.path, connector, until).await;
+                let status = status(peer, ask, connector, (until, limit)).await;
                 status.and_then(|status| {
                     let expected = ask.expect.iter().any(|range| range.contains(&status));
                     let unexpected = || format!("it answered with status {status}");
@@ -112,14 +114,14 @@ async fn reach(peer: &Peer) -> Result<(), String> {
 /// Asks, and tells the status of the answer.
 async fn status(
     peer: &Peer,
-    method: &str,
-    path: &str,
+    ask: &Ask,
     connector: &Connector,
-    until: Instant,
+    (until, limit): (Instant, Duration),
 ) -> Result<u16, String> {
-    let said = |e: Box<pingora::Error>| told(&e);
+    let said = |e: Box<pingora::Error>| told_within(&e, limit);
     let mut header =
-        RequestHeader::build_no_case(method, path.as_bytes(), Some(2)).map_err(said)?;
+        RequestHeader::build_no_case(ask.method.as_str(), ask.path.as_bytes(), Some(2))
+            .map_err(said)?;
     header
         .insert_header(HOST, peer.authority.clone())
         .map_err(said)?;

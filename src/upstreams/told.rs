@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use pingora::{Error, ErrorType};
 
@@ -20,6 +21,19 @@ pub fn told(error: &Error) -> String {
         }
         _ => format!("invalid response: {kind}"),
     }
+}
+
+/// The same of something that had so much time.
+pub fn told_within(error: &Error, limit: Duration) -> String {
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => no_answer_within(limit),
+        _ => told(error),
+    }
+}
+
+/// What is told where nothing came in time.
+pub fn no_answer_within(limit: Duration) -> String {
+    format!("no answer within {limit:?}")
 }
 
 fn holds_its_bytes(error: &Error) -> bool {

@@ -476,7 +476,7 @@ async fn a_client_sees_the_masked_event_when_it_comes_and_nothing_is_held_back_o
     let gateway = Gateway::start(&yaml(listener.address, "", ""));
     let mut client: Client = gateway.connect().await;
     client
-        .send(post("/v1/threads/t/runs", "", &streamed_chat("m")))
+        .send(post("/v1/threads/t/runs", "", &streamed_chat("gpt-4o")))
         .await;
     let (_, mut reply) = listener.accept().await;
     reply.begin_stream().await;

@@ -23,7 +23,7 @@ pub use balance::{Balance, ConsistentBy};
 pub use base_url::BaseUrl;
 pub use concurrency::Concurrency;
 pub use ejection::Ejection;
-pub use health_check::HealthCheck;
+pub use health_check::{Ask, HealthCheck};
 pub use keys::{Keys, parse_key};
 pub use servers::Server;
 pub use timeouts::Timeouts;

@@ -129,6 +129,10 @@ async fn read(
     let ahead = &mut inspected.ahead;
     let (mut length, mut has_begun) = (0, false);
     while let Some(chunk) = client_body::next(client, &mut inspected.pace).await? {
+        // Over HTTP/2 an empty one may be the last.
+        if chunk.is_empty() {
+            continue;
+        }
         let first = chunk
             .iter()
             .find(|byte| !byte.is_ascii_whitespace())
