@@ -11,7 +11,7 @@ use crate::support::client::{Response, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::{Listener, Received, Upstream};
 use crate::support::websocket::{OPENED, REALTIME, Side, TEXT, frame, keyed, open, open_at};
-use crate::support::{PROVIDER_KEY, chat, soon};
+use crate::support::{PROVIDER_KEY, chat};
 
 const CHAT: &str = "/v1/chat/completions";
 /// A socket of the tenant's account: its messages name the model.
@@ -231,14 +231,8 @@ async fn what_passes_through_holds_its_permit_until_its_answer_has_passed() {
     // One waits, and the next is told.
     let mut waiting = gateway.connect().await;
     waiting.send(post(CHAT, "", &chat("gpt-4o"))).await;
-    let is_queued = async || {
-        let status = gateway.get_admin("/status").await;
-        status.text().contains(r#""queued":1"#)
-    };
-    soon("a request in the queue", async {
-        while !is_queued().await {}
-    })
-    .await;
+    let queued = r#"tollgate_upstream_concurrency{state="queued",upstream="far"}"#;
+    gateway.metric_becomes(queued, 1.0).await;
     assert_busy(&gateway.get("/v1/files").await);
     assert_eq!(far.requests(), 1);
     step.add_permits(1);

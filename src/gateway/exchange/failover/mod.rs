@@ -29,7 +29,7 @@ use crate::openai::estimate::BYTES_PER_TOKEN;
 use crate::openai::verdict::{Evidence, NextStep, Reason, Scope, Verdict};
 use crate::runtime::Shared;
 use crate::upstreams::Permit;
-use next_step::{Here, Next};
+use next_step::{Next, SoFar};
 
 /// A request that asks somebody.
 pub struct Failover<'r, 'b> {
@@ -69,18 +69,18 @@ impl<'r> Failover<'r, '_> {
         let budget = context.runtime.settings.retries.budget;
         let mut candidate = self.first(client, context, keepalive).await?;
         candidate.upstream.budget.deposit(Instant::now(), &budget);
-        let mut here = Here::default();
+        let mut so_far = SoFar::default();
         let mut told: Option<Failed> = None;
         loop {
             let attempt = self
-                .attempt(client, context, keepalive, candidate, &mut here)
+                .attempt(client, context, keepalive, candidate, &mut so_far)
                 .await?;
             let (failed, tried) = match attempt {
                 Ok(begun) => return Ok(begun),
                 Err(failed) => *failed,
             };
             candidate = tried;
-            let next = self.next(context, &failed, &candidate, &mut here);
+            let next = self.next(context, &failed, &candidate, &mut so_far);
             context.outcome.retry_is_clients =
                 next_step::is_left_to_client(context, &failed, &candidate);
             // The first failure is told, unless it speaks of our account, or a later one of what is
@@ -89,11 +89,11 @@ impl<'r> Failover<'r, '_> {
                 told = Some(failed);
             }
             let wait = match next {
-                Next::Tell => return Err(told.map_or_else(nobody, |failed| failed.told)),
-                Next::Here(wait) => wait,
-                Next::There(other) => {
+                Next::Fail => return Err(told.map_or_else(nobody, |failed| failed.told)),
+                Next::Retry(wait) => wait,
+                Next::MoveOn(other) => {
                     candidate = *other;
-                    here = Here::default();
+                    so_far = SoFar::default();
                     Duration::ZERO
                 }
             };
@@ -132,7 +132,7 @@ impl<'r> Failover<'r, '_> {
         context: &mut Context,
         keepalive: &mut Keepalive,
         mut candidate: Candidate<'r>,
-        here: &mut Here,
+        so_far: &mut SoFar,
     ) -> Result<Result<Begun<'r>, Box<(Failed, Candidate<'r>)>>, Failure> {
         let upstream = candidate.upstream;
         context.ask(upstream, candidate.model);
@@ -141,11 +141,11 @@ impl<'r> Failover<'r, '_> {
             Ok(permit) => Ok(permit),
             Err(_) => watched(client, context, keepalive, lease::permit(upstream)).await?,
         };
-        let lease = permit.and_then(|permit| self.lease(context, &candidate, here, permit));
+        let lease = permit.and_then(|permit| self.lease(context, &candidate, so_far, permit));
         let mut lease = match lease {
             Ok(lease) => lease,
             Err(not_taken) => {
-                let failed = self.not_taken(context, &mut candidate, here, not_taken, started);
+                let failed = self.not_taken(context, &mut candidate, so_far, not_taken, started);
                 return Ok(Err(Box::new((failed, candidate))));
             }
         };
@@ -178,10 +178,16 @@ impl<'r> Failover<'r, '_> {
                 })
             }
             Err(failed) => {
-                here.failed(&lease, failed.verdict.reason);
+                so_far.failed(&lease, failed.verdict.reason);
                 lease.report_failure(self.shared, context, failed.verdict, failed.wait);
                 let server = Some(lease.server());
-                report::target_failed(self.shared, &failed, &mut candidate, server, &here.servers);
+                report::target_failed(
+                    self.shared,
+                    &failed,
+                    &mut candidate,
+                    server,
+                    &so_far.servers,
+                );
                 Err(Box::new((failed, candidate)))
             }
         })
@@ -192,7 +198,7 @@ impl<'r> Failover<'r, '_> {
         &self,
         context: &Context,
         candidate: &Candidate<'_>,
-        here: &Here,
+        so_far: &SoFar,
         permit: Option<Permit>,
     ) -> Result<Lease, NotTaken> {
         let upstream = candidate.upstream;
@@ -202,8 +208,8 @@ impl<'r> Failover<'r, '_> {
             turn: outgoing::turn(self.endpoint, self.body, tenant),
             tokens: self.body.len() as u64 / BYTES_PER_TOKEN,
             affinity: &outgoing::affinity(context, self.body, upstream),
-            tried_keys: &here.keys,
-            tried_servers: &here.servers,
+            tried_keys: &so_far.keys,
+            tried_servers: &so_far.servers,
         };
         Lease::take(upstream, permit, &wanted, context)
     }
@@ -213,7 +219,7 @@ impl<'r> Failover<'r, '_> {
         &self,
         context: &mut Context,
         candidate: &mut Candidate<'_>,
-        here: &mut Here,
+        so_far: &mut SoFar,
         why: NotTaken,
         started: Instant,
     ) -> Failed {
@@ -225,12 +231,12 @@ impl<'r> Failover<'r, '_> {
             NotTaken::Busy => busy(),
             NotTaken::NoServer => unresolved(),
         };
-        here.times += 1;
-        here.server = None;
+        so_far.times += 1;
+        so_far.server = None;
         self.count(candidate, failed.name());
         note(context, candidate, None, failed.name(), started);
         if why == NotTaken::NoServer {
-            report::target_failed(self.shared, &failed, candidate, None, &here.servers);
+            report::target_failed(self.shared, &failed, candidate, None, &so_far.servers);
         }
         failed
     }

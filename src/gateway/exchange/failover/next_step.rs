@@ -21,7 +21,7 @@ const OTHER_KEYS: usize = 1;
 
 /// What of a candidate has been tried.
 #[derive(Default)]
-pub struct Here {
+pub struct SoFar {
     /// Servers that have failed.
     pub servers: Vec<usize>,
     /// Keys that have failed.
@@ -32,7 +32,7 @@ pub struct Here {
     pub server: Option<usize>,
 }
 
-impl Here {
+impl SoFar {
     /// Notes an attempt that failed for this reason.
     pub fn failed(&mut self, lease: &Lease, reason: Reason) {
         self.times += 1;
@@ -46,11 +46,11 @@ impl Here {
 /// What is done after a failure.
 pub enum Next<'r> {
     /// The same candidate, after a while.
-    Here(Duration),
+    Retry(Duration),
     /// Another one.
-    There(Box<Candidate<'r>>),
+    MoveOn(Box<Candidate<'r>>),
     /// Nothing: the client is told.
-    Tell,
+    Fail,
 }
 
 impl<'r> Failover<'r, '_> {
@@ -60,7 +60,7 @@ impl<'r> Failover<'r, '_> {
         context: &Context,
         failed: &Failed,
         candidate: &Candidate<'r>,
-        here: &mut Here,
+        so_far: &mut SoFar,
     ) -> Next<'r> {
         let retries = &context.runtime.settings.retries;
         let reason = failed.verdict.reason;
@@ -69,64 +69,48 @@ impl<'r> Failover<'r, '_> {
             >= usize::try_from(retries.attempts).unwrap_or(1)
             || deadline::left(context.request.started + upstream.timeouts.total).is_zero();
         if is_spent {
-            return Next::Tell;
+            return Next::Fail;
         }
         let is_lost = reason == Reason::Lost && upstream.resend_lost;
         let next_step = next_step(failed, candidate, is_lost);
         // A rule may want that the client is told at once; a fallback may be for this alone.
         let asked = if is_lost { Reason::Unreachable } else { reason };
         let moves_on = next_step != NextStep::Client && candidate.moves_on(asked);
-        let backoff = backoff(retries.backoff, here.times);
+        let backoff = backoff(retries.backoff, so_far.times);
         let wanted = outgoing::key_use(context, candidate.model);
         let is_left = |wait: Duration| {
             wait < deadline::left(context.request.started + upstream.timeouts.total)
         };
-        let at_once = match next_step {
-            NextStep::OtherKey
-                if may_try_other_key(context, reason) && has_other_key(candidate, here, wanted) =>
-            {
-                Some(Duration::ZERO)
-            }
-            NextStep::SameTarget if moves_on && may_ask_once_more(failed, candidate, here) => {
-                avoid_server(reason, candidate, here);
-                Some(backoff)
-            }
-            NextStep::OtherTarget
-                if moves_on
-                    && reason.blames() == Blame::Server
-                    && has_other_server(candidate, here) =>
-            {
-                Some(Duration::ZERO)
-            }
-            _ => None,
-        };
+        let at_once = at_once(
+            next_step, moves_on, context, failed, candidate, so_far, backoff,
+        );
         if let Some(wait) = at_once {
             if !is_left(wait) {
-                return Next::Tell;
+                return Next::Fail;
             }
             if self.may_ask(context, candidate) {
-                return Next::Here(wait);
+                return Next::Retry(wait);
             }
         }
         while let Some(other) = self.plan.next(asked) {
             if self.may_ask(context, &other) {
-                return Next::There(Box::new(other));
+                return Next::MoveOn(Box::new(other));
             }
         }
         if at_once.is_some() || !moves_on {
-            return Next::Tell;
+            return Next::Fail;
         }
         let wait = again(
             failed,
             candidate,
-            here,
+            so_far,
             wanted,
             backoff,
             retries.longest_wait,
         );
         match wait.filter(|wait| is_left(*wait)) {
-            Some(wait) if self.may_ask(context, candidate) => Next::Here(wait),
-            _ => Next::Tell,
+            Some(wait) if self.may_ask(context, candidate) => Next::Retry(wait),
+            _ => Next::Fail,
         }
     }
 
@@ -147,15 +131,48 @@ impl<'r> Failover<'r, '_> {
     }
 }
 
+/// For how long the same candidate is waited for, where it is asked again before any other.
+fn at_once(
+    next_step: NextStep,
+    moves_on: bool,
+    context: &Context,
+    failed: &Failed,
+    candidate: &Candidate<'_>,
+    so_far: &mut SoFar,
+    backoff: Duration,
+) -> Option<Duration> {
+    let reason = failed.verdict.reason;
+    let wanted = outgoing::key_use(context, candidate.model);
+    match next_step {
+        NextStep::OtherKey
+            if may_try_other_key(context, reason) && has_other_key(candidate, so_far, wanted) =>
+        {
+            Some(Duration::ZERO)
+        }
+        NextStep::SameTarget if moves_on && may_ask_once_more(failed, candidate, so_far) => {
+            avoid_server(reason, candidate, so_far);
+            Some(backoff)
+        }
+        NextStep::OtherTarget
+            if moves_on
+                && reason.blames() == Blame::Server
+                && has_other_server(candidate, so_far) =>
+        {
+            Some(Duration::ZERO)
+        }
+        _ => None,
+    }
+}
+
 /// Whether the same target may be asked once more for what it has failed at.
-fn may_ask_once_more(failed: &Failed, candidate: &Candidate<'_>, here: &Here) -> bool {
-    here.times < 2 && !failed.is_final && candidate.upstream.pool.has_open(&[])
+fn may_ask_once_more(failed: &Failed, candidate: &Candidate<'_>, so_far: &SoFar) -> bool {
+    so_far.times < 2 && !failed.is_final && candidate.upstream.pool.has_open(&[])
 }
 
 /// Has another server asked than the one that has failed, where there is one.
-fn avoid_server(reason: Reason, candidate: &Candidate<'_>, here: &mut Here) {
-    if reason.blames() == Blame::Server && !has_other_server(candidate, here) {
-        here.servers.clear();
+fn avoid_server(reason: Reason, candidate: &Candidate<'_>, so_far: &mut SoFar) {
+    if reason.blames() == Blame::Server && !has_other_server(candidate, so_far) {
+        so_far.servers.clear();
     }
 }
 
@@ -197,28 +214,28 @@ fn may_try_other_key(context: &Context, reason: Reason) -> bool {
     !refusals.contains(&reason) || refused.count() <= OTHER_KEYS
 }
 
-fn has_other_key(candidate: &Candidate<'_>, here: &Here, wanted: KeyUse<'_>) -> bool {
+fn has_other_key(candidate: &Candidate<'_>, so_far: &SoFar, wanted: KeyUse<'_>) -> bool {
     let now = Instant::now();
     let keys = candidate.upstream.keys.keys().iter().enumerate();
-    let mut untried = keys.filter(|(position, _)| !here.keys.contains(position));
+    let mut untried = keys.filter(|(position, _)| !so_far.keys.contains(position));
     untried.any(|(_, key)| !matches!(key.condition.readiness(wanted, now), Readiness::Cooling(..)))
 }
 
 /// Notes the server that has failed; tells whether another can be asked.
-fn has_other_server(candidate: &Candidate<'_>, here: &mut Here) -> bool {
+fn has_other_server(candidate: &Candidate<'_>, so_far: &mut SoFar) -> bool {
     // Where nobody had a place, no server is to blame.
-    let Some(server) = here.server else {
+    let Some(server) = so_far.server else {
         return false;
     };
-    here.servers.push(server);
-    candidate.upstream.pool.has_open(&here.servers)
+    so_far.servers.push(server);
+    candidate.upstream.pool.has_open(&so_far.servers)
 }
 
 /// The same candidate again, where nothing else is left and it may help.
 fn again(
     failed: &Failed,
     candidate: &Candidate<'_>,
-    here: &mut Here,
+    so_far: &mut SoFar,
     wanted: KeyUse<'_>,
     backoff: Duration,
     longest_wait: Duration,
@@ -236,8 +253,8 @@ fn again(
         Reason::Lost if candidate.upstream.resend_lost => backoff,
         _ => return None,
     };
-    here.servers.clear();
-    here.keys.clear();
+    so_far.servers.clear();
+    so_far.keys.clear();
     let may = wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]);
     may.then(|| wait + Duration::from_millis(1))
 }
