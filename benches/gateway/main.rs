@@ -9,7 +9,7 @@
 //! load       the closed loop                             wire  HTTP/1.1 as it speaks it
 //! cpu        what processes cost                         socket    WebSockets
 //! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
-//! table                                                  faults    providers that fail
+//! table      and names: keys and models                  faults    providers that fail
 //! ```
 //!
 //! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, big, stream,
@@ -38,6 +38,7 @@ mod cpu;
 mod faults;
 mod load;
 mod machine;
+mod names;
 mod report;
 mod rss;
 mod scenario;

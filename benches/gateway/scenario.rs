@@ -8,19 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::load::Until;
+use crate::names::{MODEL, TENANT_KEY};
 use crate::servers::Kind;
 use crate::socket;
 use crate::upstream::{EVENTS, EVENTS_BEFORE_HOLD, FILE_BYTES, PACE, Upstream};
 use crate::wire::{Call, Expected};
-
-/// The key of the tenant, which clients send.
-pub const TENANT_KEY: &str = "sk-tenant-0c1d2e3f4a5b6c7d8e9f0a1b2c3d4e5f";
-/// The provider's key, which tollgate sends in its place.
-pub const PROVIDER_KEY: &str = "sk-provider-9f8e7d6c5b4a3f2e1d0c9b8a7f6e5d4c";
-/// The model that clients ask for.
-pub const MODEL: &str = "gpt-4o";
-/// The model that tollgate asks for in its place.
-pub const SENT_MODEL: &str = "gpt-4o-2024-11-20";
 
 /// What goes over a WebSocket at a time.
 const MESSAGE_BYTES: usize = 1 << 10;

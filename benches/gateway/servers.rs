@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{Processes, children};
-use crate::scenario::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
+use crate::names::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
 
 /// Worker threads, or processes, of each server.
 pub const WORKERS: usize = 2;

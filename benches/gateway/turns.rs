@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::cpu::{Processes, machine_busy};
 use crate::load;
-use crate::scenario::{MODEL, PROVIDER_KEY, SENT_MODEL, Scenario, TENANT_KEY, Unit};
+use crate::names::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
+use crate::scenario::{Scenario, Unit};
 use crate::servers::{Kind, Server, Workbench};
 use crate::upstream::Upstream;
 use crate::wire::Client;

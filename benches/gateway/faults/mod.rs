@@ -25,7 +25,7 @@ mod storm;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::scenario::{MODEL, PROVIDER_KEY, TENANT_KEY};
+use crate::names::{MODEL, PROVIDER_KEY, TENANT_KEY};
 use crate::servers::{WORKERS, Workbench};
 use exchange::Outcome;
 pub use figure::Group;
