@@ -31,7 +31,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(30);
 const LEFT_OUT_WITHIN: Duration = Duration::from_secs(2);
 /// Requests that are further apart were not sent in a row: the latter tries who was left out.
 const PAUSE: Duration = Duration::from_secs(1);
-const LAST_SENT: &str = "from the kill to the last request sent there before it was left out";
+const LAST_SENT: &str = "from the kill to the last request sent there before it was ejected";
 /// The upstreams' names.
 const DOOMED: u8 = b'a';
 const STABLE: u8 = b'b';
