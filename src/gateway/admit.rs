@@ -51,7 +51,7 @@ pub fn has_no_home(request: &RequestHeader) -> Failure {
     }
 }
 
-/// Finds out who is calling, and refuses what may be running in a circle of gateways.
+/// Finds the caller, and refuses a request that may run in a circle of gateways.
 pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
     key(auth::key_of(headers), headers, context)?;
     hops(headers, context)

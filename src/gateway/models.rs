@@ -86,7 +86,7 @@ pub async fn retrieve(
     }
 }
 
-/// Asks several upstreams at once. The answers come in the order of the question; who has never
+/// Asks several upstreams at once. The answers come in the order of the question; an upstream that has never
 /// answered is left out.
 async fn gather(
     upstreams: impl Iterator<Item = (usize, &Arc<Upstream>)>,

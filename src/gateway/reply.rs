@@ -74,7 +74,7 @@ pub async fn refuse(
     fail(session, context, failure).await
 }
 
-/// Answers with a failure; one that nobody waits for is only noted.
+/// Answers with a failure; without a client it is only noted.
 async fn fail(
     session: &mut ClientSession,
     context: &mut Context,

@@ -34,8 +34,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Closes the books of a request; nothing where none has been opened, or where somebody else has
-    /// closed them.
+    /// Takes what is to be settled of a request; nothing where there is none, or where it has been taken
+    /// already.
     pub fn close(context: &mut Context, shared: &Arc<Shared>) -> Option<Self> {
         let mut meter = context.meter.take()?;
         let is_answered = (200..300).contains(&context.told_status());
@@ -114,7 +114,7 @@ impl Account {
 fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
     let waited = context.request.started.elapsed();
     let now = clock::now();
-    // Where nobody has to show a key there are no tenants.
+    // Without client keys there are no tenants.
     let has_tenants = context.runtime.has_client_keys();
     let tenant = context.tenant().filter(|_| has_tenants);
     let entry = Entry {

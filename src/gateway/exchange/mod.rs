@@ -111,7 +111,7 @@ fn note_error(context: &mut Context, refusal: &Refusal) {
     }
 }
 
-/// Passes the answer on, and counts it against whoever gives it if it breaks.
+/// Passes the answer on. If it breaks, that counts against its server and target.
 async fn pass(
     session: &mut ClientSession,
     context: &mut Context,

@@ -75,7 +75,7 @@ pub enum Failure {
     NoKey,
     /// The Authorization header does not begin with `Bearer `.
     NoBearer,
-    /// A key that is nobody's.
+    /// A key that belongs to no tenant.
     WrongKey { masked: String },
     /// The body could not be read to its end.
     Unreadable(Unreadable),
@@ -93,7 +93,7 @@ pub enum Failure {
     Refusal(Box<Refusal>),
     /// The request has come through too many gateways: it may be running in a circle.
     Loop,
-    /// The client left: there is nobody to tell.
+    /// The client has left: no answer is sent.
     ClientGone,
 }
 
@@ -262,7 +262,7 @@ impl Failure {
             Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
             Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
             Self::Flood => Some((RETRY_AFTER, fixed("1"))),
-            // Whoever tries again goes round once more.
+            // Another try would take the same circle.
             Self::Loop => Some((SHOULD_RETRY, fixed("false"))),
             Self::Upstream(failure) => {
                 let seconds = failure.cause.retry_after()?;

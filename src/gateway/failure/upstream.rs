@@ -174,7 +174,7 @@ fn broke_in_handshake(error: &Error) -> bool {
 /// Kinds of failures of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No address, no route, or nobody listens there.
+    /// No address, no route, or no server listens there.
     Unreachable,
     /// TLS could not be agreed on.
     Tls,

@@ -118,7 +118,7 @@ pub enum NotReached {
 pub enum OtherServers {
     /// They are.
     Asked,
-    /// They are not: whoever owns the lease decides what follows.
+    /// They are not: the owner of the lease decides what follows.
     Left,
 }
 

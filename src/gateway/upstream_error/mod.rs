@@ -179,7 +179,7 @@ pub fn judge(header: &Parts, body: &[u8]) -> Judged {
     }
 }
 
-/// Whether a wait that comes with this reason is meant for whoever asks next.
+/// Whether a wait that comes with this reason is meant for the next request.
 pub fn asks_to_wait(reason: Reason) -> bool {
     matches!(reason, Reason::RateLimited | Reason::Overloaded)
 }

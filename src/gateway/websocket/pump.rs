@@ -142,7 +142,7 @@ impl Passing<'_> {
         }
     }
 
-    /// What is sent to the client last. Notes why it had to be, where nobody has closed properly.
+    /// What is sent to the client last. Notes the cause, where neither side has closed properly.
     fn last_frame(&mut self, end: End) -> Bytes {
         if self.to_client.is_closed() || self.to_upstream.is_closed() {
             return Bytes::new();
@@ -182,8 +182,7 @@ async fn silence(passed: &Notify, limit: Duration) {
 /// unread is reset, and the client might never see why.
 ///
 /// # Errors
-/// The client did not take them: the connection must be dropped, for whoever tried to end it
-/// properly would wait for ever.
+/// The client did not take them: the connection must be dropped, since to end it properly could take for ever.
 pub async fn farewell(client: &ClientEnd<'_>, frames: Bytes) -> Result<(), Failure> {
     let mut taken = Err(Failure::ClientGone);
     let farewell = async {

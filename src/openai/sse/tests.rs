@@ -284,7 +284,7 @@ fn bytes_can_be_passed_on_up_to_where_an_event_ends() {
     assert_eq!(push(b"data: x\n"), (vec![], 0, false));
     assert_eq!(push(b"\ndata: y\n\n: z"), (vec![9, 18], 18, false));
     assert_eq!(push(b"\n\n"), (vec![], 23, true));
-    // Nobody waits for the LF of the last CRLF, but it goes with its event if it is there.
+    // The LF of the last CRLF is not waited for, but it goes with its event if it is there.
     assert_eq!(push(b"data: x\r\n\r"), (vec![33], 33, true));
     assert_eq!(push(b"\n"), (vec![], 34, true));
     assert_eq!(push(b"data: x\r\n\r\n"), (vec![44], 45, true));

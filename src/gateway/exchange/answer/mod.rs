@@ -251,7 +251,7 @@ impl Answer {
         }
     }
 
-    /// Forgets what nobody is to get.
+    /// Forgets what was ready for the client.
     pub fn forget(&mut self) {
         self.ready = Pieces::default();
     }

@@ -31,7 +31,7 @@ use crate::runtime::Shared;
 use crate::upstreams::Permit;
 use next_step::{Next, SoFar};
 
-/// A request that asks somebody.
+/// A request, and its candidates.
 pub struct Failover<'r, 'b> {
     /// What all requests share.
     pub shared: &'b Shared,
@@ -43,7 +43,7 @@ pub struct Failover<'r, 'b> {
     pub plan: Plan<'r, 'b>,
 }
 
-/// An answer that has begun, and who gives it.
+/// An answer that has begun, and the candidate that gives it.
 pub struct Begun<'r> {
     /// The answer.
     pub answer: Box<Answer>,
@@ -56,7 +56,7 @@ pub struct Begun<'r> {
 }
 
 impl<'r> Failover<'r, '_> {
-    /// Asks until somebody answers.
+    /// Asks one candidate after the other, until one answers.
     ///
     /// # Errors
     /// The failure to be told, once nothing is left to try; or the client has gone.

@@ -223,7 +223,7 @@ fn has_other_key(candidate: &Candidate<'_>, so_far: &SoFar, wanted: KeyUse<'_>) 
 
 /// Notes the server that has failed; tells whether another can be asked.
 fn has_other_server(candidate: &Candidate<'_>, so_far: &mut SoFar) -> bool {
-    // Where nobody had a place, no server is to blame.
+    // Without a permit, no server was asked.
     let Some(server) = so_far.server else {
         return false;
     };
