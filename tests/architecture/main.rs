@@ -18,6 +18,7 @@
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use source::{Import, Tree};
 
@@ -50,6 +51,9 @@ const CIRCLES_TO_REMOVE: &[&[&str]] = &[];
 
 /// The most lines of a file, without its tests.
 const MAX_LINES: usize = 400;
+
+/// The most lines of a test module that stands in the file of what it tests.
+const MAX_INLINE_TEST_LINES: usize = 200;
 
 /// Files that may be longer, with the reason.
 const LONGER_FILES: &[(&str, &str)] = &[];
@@ -163,6 +167,28 @@ fn files_are_short_enough_to_read() {
         }
     }
     tell("files that are too long", wrong);
+}
+
+#[test]
+fn long_test_modules_stand_in_files_of_their_own() {
+    let tree = Tree::read();
+    let mut wrong = BTreeSet::new();
+    for file in tree.files() {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file.path))
+            .unwrap();
+        let lines = text
+            .lines()
+            .skip_while(|line| *line != "mod tests {")
+            .count();
+        if lines > MAX_INLINE_TEST_LINES {
+            wrong.insert(format!(
+                "{} has {lines} lines of tests, of {MAX_INLINE_TEST_LINES}. Move them into `tests.rs` in \
+                 a folder of its name.",
+                file.path
+            ));
+        }
+    }
+    tell("test modules that are too long", wrong);
 }
 
 #[test]
