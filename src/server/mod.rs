@@ -64,7 +64,8 @@ impl fmt::Display for StartError {
             Self::Listen(address, e) if e.kind() == std::io::ErrorKind::AddrInUse => write!(
                 f,
                 "cannot listen on {address}: the port is in use (stop the other process, or choose \
-                 another port: --port or PORT for clients, `server.admin` or ADMIN for the operator)"
+                 another port: --port or `server.listen` for clients, `server.admin` for the operator; \
+                 without a file, PORT and ADMIN)"
             ),
             Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
             Self::ChatLog(path, e) => {

@@ -275,7 +275,7 @@ pub fn api_error(cause: Cause) -> ApiError {
             StatusCode::SERVICE_UNAVAILABLE,
             UNAVAILABLE,
             "upstream_account",
-            "The model's provider does not serve this gateway's account at present. Whoever runs \
+            "The model's provider does not serve this gateway's account at present. The operator \
              the gateway finds the cause in its log.",
         ),
         Cause::Unavailable(_) => (

@@ -124,8 +124,8 @@ fn log_cooldown(upstream: &str, key: &Key, wanted: KeyUse<'_>, fault: Fault, coo
     };
     log::log!(
         level,
-        "upstream {upstream}: key {} {what} and is cooling down {scope} for {:?}, as a request of \
-         tenant {tenant} has shown",
+        "upstream {upstream}: key {} {what} and is cooling down {scope} for {:?}, after a request \
+         of tenant {tenant}",
         key.fingerprint,
         cooled.time
     );

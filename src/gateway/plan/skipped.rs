@@ -64,6 +64,11 @@ pub fn told(skipped: &[Skipped], runtime: &Runtime) -> String {
     let one = |skipped: &Skipped| {
         let upstream = runtime.upstreams().get(skipped.upstream)?;
         let (name, cause) = (&upstream.name, skipped.cause.replace('_', " "));
+        // These are the keys' states; the others are the target's own.
+        let cause = match skipped.cause {
+            "refused" | "out_of_credit" => format!("{cause} (its keys)"),
+            _ => cause,
+        };
         Some(match skipped.lasts {
             Some(left) => format!("{name} is {cause} for {:.1}s", left.as_secs_f64()),
             None => format!("{name} is {cause}"),

@@ -219,7 +219,7 @@ pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
     let (cause, detail) = match reason {
         Reason::KeyRefused | Reason::OutOfCredit if upstream.keys.are_ours() => (
             Cause::Account,
-            format!("its account does not serve us: {reason}, status {status}"),
+            format!("the provider refused the key: {reason}, status {status}"),
         ),
         _ if !status.is_server_error() || !says_nothing => {
             return Failure::Refusal(Box::new(refusal));
