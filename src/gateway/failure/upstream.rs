@@ -276,7 +276,7 @@ pub fn api_error(cause: Cause) -> ApiError {
             UNAVAILABLE,
             "upstream_account",
             "The model's provider does not serve this gateway's account at present. The operator \
-             the gateway finds the cause in its log.",
+             finds the cause in the gateway's log.",
         ),
         Cause::Unavailable(_) => (
             StatusCode::SERVICE_UNAVAILABLE,

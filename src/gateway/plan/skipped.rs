@@ -64,14 +64,14 @@ pub fn told(skipped: &[Skipped], runtime: &Runtime) -> String {
     let one = |skipped: &Skipped| {
         let upstream = runtime.upstreams().get(skipped.upstream)?;
         let (name, cause) = (&upstream.name, skipped.cause.replace('_', " "));
-        // These are the keys' states; the others are the target's own.
-        let cause = match skipped.cause {
-            "refused" | "out_of_credit" => format!("{cause} (its keys)"),
-            _ => cause,
+        // A refusal is of the keys, and the other states are of the target.
+        let what = match skipped.cause {
+            "refused" | "out_of_credit" => format!("the keys of {name} are {cause}"),
+            _ => format!("{name} is {cause}"),
         };
         Some(match skipped.lasts {
-            Some(left) => format!("{name} is {cause} for {:.1}s", left.as_secs_f64()),
-            None => format!("{name} is {cause}"),
+            Some(left) => format!("{what} for {:.1}s", left.as_secs_f64()),
+            None => what,
         })
     };
     let all: Vec<String> = skipped.iter().take(MAX_TOLD).filter_map(one).collect();
