@@ -100,7 +100,13 @@ async fn the_tenants_list_holds_for_what_passes_through() {
     let gateway = gateway(far.address, "");
     for model in ["forbidden", "missing", "gpt-4o-mini"] {
         let body = format!(r#"{{"model":"{model}"}}"#);
-        for headers in [JSON, "", "content-type: TEXT/json ;x\r\n"] {
+        for headers in [
+            JSON,
+            "",
+            "content-type: TEXT/json ;x\r\n",
+            "content-type: text/plain\r\n",
+            "content-type: application/x-www-form-urlencoded\r\n",
+        ] {
             let response = sent(&gateway, TESTER, "/v1/videos", headers, &body).await;
             let (kind, code) = ("invalid_request_error", Some("model_not_found"));
             response.assert_error(404, kind, code, Some("model"));
@@ -111,11 +117,19 @@ async fn the_tenants_list_holds_for_what_passes_through() {
         (r#"{"Model":"forbidden"}"#, 400),
         (r#"{"model":["forbidden"]}"#, 400),
         ("{ no JSON", 400),
+        ("\u{feff}{\"model\":\"forbidden\"}", 400),
+        ("\0{\0\"\0m", 400),
     ] {
         let response = sent(&gateway, TESTER, "/v1/videos", JSON, body).await;
         assert_eq!(response.status, status, "{body}");
     }
     assert_eq!(far.requests(), 0);
+    // What no server takes for JSON passes.
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    for (headers, body) in [(form, "purpose=x"), (JSON, "[1]"), (JSON, "\"text\"")] {
+        let response = sent(&gateway, TESTER, "/v1/videos", headers, body).await;
+        assert_eq!(response.status, 200, "{body}");
+    }
 }
 
 #[tokio::test]

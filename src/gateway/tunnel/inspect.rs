@@ -54,8 +54,10 @@ impl Inspected {
 enum Read {
     /// All of it is there.
     Whole(Bytes),
-    /// It is no JSON object.
+    /// It is another JSON value than an object.
     NoObject,
+    /// It does not begin like JSON, but a server may read it as such.
+    NotJson,
     /// It cannot be looked at.
     Unreadable(Unreadable),
 }
@@ -91,27 +93,60 @@ pub async fn inspect(
             Ok(inspected)
         }
         Read::Unreadable(why) if !tenant.allows_all() => Err(Failure::Unreadable(why)),
-        Read::NoObject | Read::Unreadable(_) => Ok(inspected),
+        Read::NotJson if !tenant.allows_all() => {
+            let what = "it begins like no JSON value".to_owned();
+            Err(Failure::Body(BodyError::NotJson(what)))
+        }
+        Read::NoObject | Read::NotJson | Read::Unreadable(_) => Ok(inspected),
     }
 }
 
-/// Whether a body is looked at. One without a type is for a tenant that may not have every model: a server
-/// may take it for JSON.
+/// Whether a body is looked at. One whose type does not say what it is, is for a tenant that may not have
+/// every model: a server may take it for JSON.
 fn may_name_a_model(request: &RequestHeader, tenant: &Tenant, framing: Framing) -> bool {
     let has_body = !matches!(framing, Framing::Bodiless | Framing::Length(0));
     let may_have_one = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
-    let is_json = match request.headers.get(CONTENT_TYPE) {
-        None => !tenant.allows_all(),
-        Some(value) => is_json(value.as_bytes()),
+    let may_be_json = match kind_of(request) {
+        Kind::Json => true,
+        Kind::Unsaid => !tenant.allows_all(),
+        Kind::Other => false,
     };
-    has_body && may_have_one && is_json
+    has_body && may_have_one && may_be_json
 }
 
-fn is_json(content_type: &[u8]) -> bool {
+/// What a body is, by its type.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    /// There is no type, one that clients set without being asked, or more than one.
+    Unsaid,
+    Other,
+}
+
+fn kind_of(request: &RequestHeader) -> Kind {
+    let content_type = request.headers.get(CONTENT_TYPE);
+    kind(content_type.map_or(&b""[..], |value| value.as_bytes()))
+}
+
+/// Whether a server may read as JSON what begins with this byte, and is no JSON to us: behind a byte order
+/// mark, in UTF-16, or by its type.
+fn may_be_read_as_json(first: u8, kind: &Kind) -> bool {
+    const MARKS: [u8; 4] = [0, 0xEF, 0xFE, 0xFF];
+    let begins_a_value = b"[\"-0123456789tfn".contains(&first);
+    MARKS.contains(&first) || *kind == Kind::Json && !begins_a_value
+}
+
+fn kind(content_type: &[u8]) -> Kind {
     let essence = content_type.split(|byte| *byte == b';').next();
     let essence = essence.unwrap_or_default().trim_ascii();
     let essence = essence.to_ascii_lowercase();
-    matches!(essence.as_slice(), b"application/json" | b"text/json") || essence.ends_with(b"+json")
+    match essence.as_slice() {
+        b"application/json" | b"text/json" => Kind::Json,
+        json if json.ends_with(b"+json") => Kind::Json,
+        b"" | b"text/plain" | b"application/x-www-form-urlencoded" => Kind::Unsaid,
+        several if several.contains(&b',') => Kind::Unsaid,
+        _ => Kind::Other,
+    }
 }
 
 /// Reads a body as far as it may be JSON, and up to a limit.
@@ -123,6 +158,7 @@ async fn read(
     if !headers::is_plain(&client.request().headers) {
         return Ok(Read::Unreadable(Unreadable::ContentEncoding));
     }
+    let kind = kind_of(client.request());
     let too_large = Read::Unreadable(Unreadable::TooLarge { limit });
     let declared = client_body::declared_length(client).unwrap_or_default();
     client_body::invite(client).await?;
@@ -139,10 +175,15 @@ async fn read(
             .copied();
         length += chunk.len();
         ahead.push(chunk);
-        if !has_begun && first.is_some_and(|first| first != b'{') {
-            return Ok(Read::NoObject);
+        match first {
+            Some(first) if !has_begun && first != b'{' => {
+                return Ok(match may_be_read_as_json(first, &kind) {
+                    true => Read::NotJson,
+                    false => Read::NoObject,
+                });
+            }
+            first => has_begun |= first.is_some(),
         }
-        has_begun |= first.is_some();
         if length.max(declared) > limit {
             return Ok(too_large);
         }
@@ -216,15 +257,22 @@ mod tests {
             "application/merge-patch+json",
             "text/json",
         ] {
-            assert!(is_json(json.as_bytes()), "{json}");
+            assert_eq!(kind(json.as_bytes()), Kind::Json, "{json}");
+        }
+        for unsaid in [
+            "",
+            "Text/Plain; charset=utf-8",
+            "application/json, x",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(kind(unsaid.as_bytes()), Kind::Unsaid, "{unsaid}");
         }
         for other in [
             "application/jsonl",
             "multipart/form-data; boundary=json",
-            "",
             "json",
         ] {
-            assert!(!is_json(other.as_bytes()), "{other}");
+            assert_eq!(kind(other.as_bytes()), Kind::Other, "{other}");
         }
     }
 
