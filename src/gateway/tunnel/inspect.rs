@@ -94,7 +94,7 @@ pub async fn inspect(
         }
         Read::Unreadable(why) if !tenant.allows_all() => Err(Failure::Unreadable(why)),
         Read::NotJson if !tenant.allows_all() => {
-            let what = "it begins like no JSON value".to_owned();
+            let what = "it begins with a byte order mark, or is not UTF-8".to_owned();
             Err(Failure::Body(BodyError::NotJson(what)))
         }
         Read::NoObject | Read::NotJson | Read::Unreadable(_) => Ok(inspected),
@@ -128,12 +128,10 @@ fn kind_of(request: &RequestHeader) -> Kind {
     kind(content_type.map_or(&b""[..], |value| value.as_bytes()))
 }
 
-/// Whether a server may read as JSON what begins with this byte, and is no JSON to us: behind a byte order
-/// mark, in UTF-16, or by its type.
+/// Whether a server may read as JSON what begins with this byte, although it is none to us: text behind a
+/// byte order mark, or in UTF-16. What is said to be no JSON may begin with anything.
 fn may_be_read_as_json(first: u8, kind: &Kind) -> bool {
-    const MARKS: [u8; 4] = [0, 0xEF, 0xFE, 0xFF];
-    let begins_a_value = b"[\"-0123456789tfn".contains(&first);
-    MARKS.contains(&first) || *kind == Kind::Json && !begins_a_value
+    *kind == Kind::Json && [0, 0xEF, 0xFE, 0xFF].contains(&first)
 }
 
 fn kind(content_type: &[u8]) -> Kind {
