@@ -1,9 +1,8 @@
 //! Both bodies on their way, as they come.
 //!
-//! Owns moving the request's body to the upstream and the answer to the client, each while the other
-//! goes on, within a bound on silence and the pace that a client has to keep. The client's body has
-//! an end only if its framing says so: what breaks off is never ended for the upstream. Fails with what
-//! the client is told; once the answer has begun, the connection breaks instead.
+//! Owns moving the request's body to the upstream and the answer to the client, each while the other goes on,
+//! within a bound on silence and the pace that a client has to keep. The client's body has an end only if its
+//! framing says so: what breaks off is never ended for the upstream. Fails with what the client is told.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -65,6 +64,12 @@ pub struct Carry<'a> {
 enum Event<T> {
     Client(Result<Option<Bytes>, Failure>),
     Upstream(pingora::Result<T>),
+}
+
+/// The last of an answer: its header, unless it has been written, and the end of its body.
+pub struct Last {
+    begin: Option<Part>,
+    body: Pieces,
 }
 
 impl<'a> Carry<'a> {
@@ -191,8 +196,8 @@ impl<'a> Carry<'a> {
         (session, Failure::Refusal(Box::new(refusal)))
     }
 
-    /// Passes the answer on to its end.
-    pub async fn answer(&mut self, header: Parts, asked: Instant) -> Result<(), Failure> {
+    /// Passes the answer on, but for the last of it.
+    pub async fn answer(&mut self, header: Parts, asked: Instant) -> Result<Last, Failure> {
         self.keeps_error = is_error(header.status);
         self.context.outcome.waited += asked.elapsed();
         let request = self.client.request();
@@ -208,24 +213,22 @@ impl<'a> Carry<'a> {
             let gathered = self.gather(&mut body).await;
             is_done = matches!(gathered, Ok(true));
             if is_done {
-                self.end(&mut body);
+                break;
             }
-            self.write(begin.take(), &mut body, is_done).await?;
+            self.write(begin.take(), &mut body, false).await?;
             gathered.map_err(|e| self.cut(&e))?;
-            if !is_done {
-                match self.next_chunk().await? {
-                    Some(chunk) => self.put(&mut body, chunk),
-                    None => {
-                        is_done = true;
-                        self.end(&mut body);
-                        self.write(None, &mut body, true).await?;
-                    }
-                }
+            match self.next_chunk().await? {
+                Some(chunk) => self.put(&mut body, chunk),
+                None => is_done = true,
             }
         }
-        if begin.is_some() {
-            self.write(begin, &mut body, true).await?;
-        }
+        self.end(&mut body);
+        Ok(Last { begin, body })
+    }
+
+    /// Passes on the last of the answer.
+    pub async fn finish(&mut self, Last { begin, mut body }: Last) -> Result<(), Failure> {
+        self.write(begin, &mut body, true).await?;
         // An answer that came before the end of the request: its rest is for no one.
         reply::discard_body(self.client, self.context).await;
         Ok(())
@@ -236,9 +239,14 @@ impl<'a> Carry<'a> {
         self.context
     }
 
-    /// The session, for the pool to judge, and the beginning of an error that has passed.
-    pub fn into_parts(self) -> (Session, Vec<u8>) {
-        (self.upstream, self.error)
+    /// The beginning of an error that passes.
+    pub fn error(&self) -> &[u8] {
+        &self.error
+    }
+
+    /// The session, for the pool to judge.
+    pub fn into_session(self) -> Session {
+        self.upstream
     }
 
     /// The next bytes of the answer, while the rest of the request goes on.

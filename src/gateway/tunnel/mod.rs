@@ -127,7 +127,7 @@ impl Passage {
         body: Inspected,
     ) -> Result<(), Failure> {
         let asked = Instant::now();
-        let (mut carry, header) = loop {
+        let (carry, header) = loop {
             let reached = self
                 .lease
                 .reach(shared, &mut self.head, OtherServers::Asked);
@@ -151,49 +151,60 @@ impl Passage {
         };
         // It has been sent.
         drop(body);
-        let error = carry::is_error(header.status).then(|| header.clone());
-        if error.is_none() {
-            let nothing = Headroom::default();
-            self.lease.report_success(carry.context(), &nothing);
-        }
-        let (session, said, answered) = match carry.is_readable(&header) {
-            true => {
-                let answered = carry.answer(header, asked).await;
-                let (session, said) = carry.into_parts();
-                (Some(session).filter(|_| answered.is_ok()), said, answered)
-            }
+        let (session, answered) = match carry.is_readable(&header) {
+            true => self.pass_answer(shared, carry, header, asked).await,
             false => {
+                let refused = header.clone();
                 let (session, failure) = carry.refusal(header, asked).await;
                 let said = match &failure {
-                    Failure::Refusal(refusal) => refusal.body.to_vec(),
-                    _ => Vec::new(),
+                    Failure::Refusal(refusal) => &refusal.body[..],
+                    _ => &[],
                 };
-                (session, said, Err(failure))
+                self.refused(shared, context, &refused, said);
+                (session, Err(failure))
             }
         };
-        self.ended(shared, context, error, &said, &answered);
         if let Some(session) = session {
             self.lease.release(shared, session).await;
         }
         answered
     }
 
-    /// Reports an answer that has ended, where it was an error, of which this has come, or broke off.
-    fn ended(
+    /// Passes an answer on. What it shows of the key is reported before the client has all of it, since its
+    /// next request may follow at once.
+    async fn pass_answer(
         &mut self,
         shared: &Shared,
-        context: &Context,
-        error: Option<Parts>,
-        said: &[u8],
-        answered: &Result<(), Failure>,
-    ) {
-        if let Some(header) = error {
-            let judged = upstream_error::judge(&header, said);
-            self.lease
-                .report_failure(shared, context, judged.verdict, judged.wait);
-        } else if let Err(Failure::Upstream(_)) = answered {
-            self.lease.report_broken(shared, context);
+        mut carry: Carry<'_>,
+        header: Parts,
+        asked: Instant,
+    ) -> (Option<Session>, Result<(), Failure>) {
+        let error = carry::is_error(header.status).then(|| header.clone());
+        let is_error = error.is_some();
+        if !is_error {
+            let nothing = Headroom::default();
+            self.lease.report_success(carry.context(), &nothing);
         }
+        let passed = carry.answer(header, asked).await;
+        if let Some(header) = error {
+            self.refused(shared, carry.context(), &header, carry.error());
+        }
+        let answered = match passed {
+            Ok(last) => carry.finish(last).await,
+            Err(failure) => Err(failure),
+        };
+        if let (false, Err(Failure::Upstream(_))) = (is_error, &answered) {
+            self.lease.report_broken(shared, carry.context());
+        }
+        let session = answered.is_ok().then(|| carry.into_session());
+        (session, answered)
+    }
+
+    /// Reports an error, of which this has come.
+    fn refused(&mut self, shared: &Shared, context: &Context, header: &Parts, said: &[u8]) {
+        let judged = upstream_error::judge(header, said);
+        self.lease
+            .report_failure(shared, context, judged.verdict, judged.wait);
     }
 
     /// Reports a failure. Gives what the client is told.
