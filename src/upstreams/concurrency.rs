@@ -82,12 +82,11 @@ impl Concurrency {
     }
 
     fn queue(&self) -> Result<InQueue<'_>, Full> {
-        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let in_queue = InQueue(self);
-        match before < self.bounds.queue {
-            true => Ok(in_queue),
-            false => Err(Full),
-        }
+        let more = |waiting| (waiting < self.bounds.queue).then_some(waiting + 1);
+        let entered = self
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        entered.map(|_| InQueue(self)).map_err(|_| Full)
     }
 }
 
