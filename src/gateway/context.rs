@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::failure::client_closed_request;
+use super::failure::{Failure, client_closed_request};
 use super::meter::Meter;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
@@ -164,6 +164,25 @@ impl Context {
         self.caller.as_ref().map(|caller| &caller.tenant)
     }
 
+    /// The id of that tenant; empty where it is not known.
+    pub fn tenant_id(&self) -> &str {
+        self.tenant().map_or("", |tenant| &tenant.id)
+    }
+
+    /// The model that an upstream is asked for: the one that is sent, else the client's.
+    pub fn model_to_send(&self) -> Option<&str> {
+        let sent = self.outcome.sent_model.as_deref();
+        sent.or(self.asked.model.as_deref())
+    }
+
+    /// Writes a failure to the log, where it has anything for the operator.
+    pub fn log_failure(&self, failure: &Failure) {
+        failure.log(
+            &self.request.id,
+            self.outcome.upstream_name().unwrap_or("-"),
+        );
+    }
+
     /// Notes which upstream is asked now, and for which model.
     pub fn ask(&mut self, upstream: &Arc<Upstream>, model: Option<&str>) {
         self.outcome.upstream = Some(Arc::clone(upstream));
@@ -209,6 +228,13 @@ impl Context {
 }
 
 impl Outcome {
+    /// The name of the upstream that was asked last.
+    pub fn upstream_name(&self) -> Option<&str> {
+        self.upstream
+            .as_ref()
+            .map(|upstream| upstream.name.as_str())
+    }
+
     /// Whether an answer has begun.
     pub fn is_committed(&self) -> bool {
         self.committed.is_some()

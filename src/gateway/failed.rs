@@ -76,5 +76,5 @@ impl Failed {
 
 /// Whether a reason says that the request itself is what is wrong.
 pub fn is_the_clients(reason: Reason) -> bool {
-    reason.blames() == Blame::Nobody && reason.next_step() == NextStep::Client
+    reason.blames() == Blame::Nothing && reason.next_step() == NextStep::Client
 }

@@ -28,7 +28,7 @@ pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Share
     let context = &*context;
     let total = context.request.started.elapsed();
     count(context, shared, total);
-    let upstream = context.outcome.upstream.as_ref().map(|u| u.name.as_str());
+    let upstream = context.outcome.upstream_name();
     let status = context.told_status();
     let settings = &context.runtime.settings;
     if !settings.log_access || !log::log_enabled!(target: access::TARGET, log::Level::Info) {
@@ -45,10 +45,7 @@ pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Share
         method: request.method.as_str(),
         path: request.uri.path(),
         model: context.asked.model.as_deref(),
-        sent_model: context.outcome.sent_model.as_deref().or(match upstream {
-            Some(_) => context.asked.model.as_deref(),
-            None => None,
-        }),
+        sent_model: upstream.and(context.model_to_send()),
         upstream,
         trail: &trail(context),
         status,
@@ -70,7 +67,7 @@ fn count(context: &Context, shared: &Shared, total: Duration) {
         .route
         .as_ref()
         .map(|route| route.prefix.as_str());
-    let upstream = context.outcome.upstream.as_ref().map(|u| u.name.as_str());
+    let upstream = context.outcome.upstream_name();
     let status = context.told_status();
     shared.metrics.observe(&Observation {
         endpoint: context.asked.endpoint,

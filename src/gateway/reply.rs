@@ -60,12 +60,7 @@ pub async fn refuse(
     context: &mut Context,
     failure: Failure,
 ) -> Result<(), Unended> {
-    let name = context
-        .outcome
-        .upstream
-        .as_ref()
-        .map_or("-", |u| u.name.as_str());
-    failure.log(&context.request.id, name);
+    context.log_failure(&failure);
     if context.outcome.is_committed() {
         // What was noted first is the cause.
         context.outcome.error = context.outcome.error.or(failure.api_error().code);

@@ -117,22 +117,15 @@ fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
     // Without client keys there are no tenants.
     let has_tenants = context.runtime.has_client_keys();
     let tenant = context.tenant().filter(|_| has_tenants);
+    let upstream = context.outcome.upstream_name();
     let entry = Entry {
         request_id: context.request.id.clone(),
         time: now.checked_sub(waited).unwrap_or(now),
         tenant: tenant.map(|tenant| tenant.id.clone()),
         endpoint: context.asked.endpoint,
         model: context.asked.model.clone().unwrap_or_default(),
-        // It is noted only where it is another one.
-        sent_model: context.outcome.sent_model.clone().or_else(|| {
-            let asked = context
-                .outcome
-                .upstream
-                .as_ref()
-                .and(context.asked.model.as_ref());
-            asked.cloned()
-        }),
-        upstream: context.outcome.upstream.as_ref().map(|u| u.name.clone()),
+        sent_model: upstream.and(context.model_to_send()).map(str::to_owned),
+        upstream: upstream.map(str::to_owned),
         forwarded_for: context.request.client.map(|client| client.to_string()),
         request: chat.request,
         answer: None,

@@ -23,7 +23,7 @@
 //! where the budget is spent the answer is no, and that is counted.
 //!
 //! Each call takes one small lock that is held for a few nanoseconds, about 20 ns in all when
-//! nobody else wants it. An attempt that succeeds makes one call.
+//! it is free. An attempt that succeeds makes one call.
 
 use std::time::Instant;
 

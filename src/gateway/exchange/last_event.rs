@@ -46,12 +46,7 @@ pub async fn tell(
     failure: &Failure,
     event: Bytes,
 ) -> Result<(), Failure> {
-    let name = context
-        .outcome
-        .upstream
-        .as_ref()
-        .map_or("-", |u| u.name.as_str());
-    failure.log(&context.request.id, name);
+    context.log_failure(failure);
     context.outcome.error = failure.api_error().code;
     context.outcome.bytes_out += event.len();
     end(client, vec![Part::Body(event)]).await

@@ -75,7 +75,7 @@ pub async fn serve(
         plan,
     };
     let begun = course.run(session, context, &mut keepalive).await;
-    // NoCandidate is asked any more: the body, and its file, are let go.
+    // No candidate is asked any more: the body and its file are released.
     drop(body);
     if let Err(Failure::Refusal(refusal)) = &begun {
         note_error(context, refusal);

@@ -24,7 +24,7 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
 use crate::openai::streaming::StreamMode;
-use crate::upstreams::{KeyUse, Payload, Turn, Upstream};
+use crate::upstreams::{Payload, Turn, Upstream};
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -56,20 +56,9 @@ pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
     }
 }
 
-/// What a key is wanted for: a model that a candidate names, or the one that the client asked for.
-pub fn key_use<'a>(context: &'a Context, model: Option<&'a str>) -> KeyUse<'a> {
-    KeyUse {
-        model: model.or(context.asked.model.as_deref()).unwrap_or_default(),
-        tenant: context.tenant().map_or("", |tenant| &tenant.id),
-    }
-}
-
-/// What the choice of a server hangs on; empty where it hangs on nothing.
+/// What the choice of a server depends on; empty where it depends on nothing.
 pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
-    let tenant = || {
-        let id = context.tenant().map_or("", |tenant| &tenant.id);
-        Bytes::copy_from_slice(id.as_bytes())
-    };
+    let tenant = || Bytes::copy_from_slice(context.tenant_id().as_bytes());
     match upstream.consistent_by {
         None => Bytes::new(),
         Some(ConsistentBy::Tenant) => tenant(),
@@ -101,7 +90,7 @@ pub fn outgoing(
         content_type: &JSON,
     };
     let query = headers::query(request, &[]);
-    let model = candidate.model.or(context.asked.model.as_deref());
+    let model = context.model_to_send();
     Ok(Outgoing {
         header: headers::for_exchange(request, upstream, credential, &announced),
         target: upstream.dialect.target(endpoint.path, &query, model),

@@ -280,15 +280,10 @@ impl Lease {
     }
 }
 
-/// What a key is wanted for.
+/// What a key is wanted for: an operation on the tenant's account, or the model that is sent.
 pub fn key_use<'a>(context: &'a Context, account: Option<&'a str>) -> KeyUse<'a> {
-    let asked = context
-        .outcome
-        .sent_model
-        .as_deref()
-        .or(context.asked.model.as_deref());
     KeyUse {
-        model: account.or(asked).unwrap_or_default(),
-        tenant: context.tenant().map_or("", |tenant| &tenant.id),
+        model: account.or(context.model_to_send()).unwrap_or_default(),
+        tenant: context.tenant_id(),
     }
 }

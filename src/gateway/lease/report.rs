@@ -41,10 +41,10 @@ impl Lease {
             Blame::Target => self.count_failure(context),
             // It has looked at what was asked, and so has taken the key: what it says of the request ends a
             // cooldown after a refusal, and a trial.
-            Blame::Nobody if is_the_clients(verdict.reason) => {
+            Blame::Nothing if is_the_clients(verdict.reason) => {
                 self.accepted(context, &Headroom::default());
             }
-            Blame::Nobody => {}
+            Blame::Nothing => {}
         }
     }
 

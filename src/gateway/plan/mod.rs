@@ -141,12 +141,12 @@ impl<'r, 'm> Plan<'r, 'm> {
         if let Some(candidate) = self.sibling() {
             return Ok(candidate);
         }
-        let mut nobody = self.nobody();
-        if let Some(candidate) = self.fallback(nobody.why) {
+        let mut none = self.no_candidate();
+        if let Some(candidate) = self.fallback(none.why) {
             return Ok(candidate);
         }
-        nobody.skipped = self.skipped(nobody.why);
-        Err(nobody)
+        none.skipped = self.skipped(none.why);
+        Err(none)
     }
 
     /// The next to ask, where the last has failed for this reason.
@@ -281,10 +281,10 @@ impl<'r, 'm> Plan<'r, 'm> {
     }
 
     /// Why no target of the rule can be asked.
-    fn nobody(&self) -> NoCandidate {
+    fn no_candidate(&self) -> NoCandidate {
         let now = Instant::now();
         let targets = self.current.rule.targets.all().iter();
-        let mut nobody: Option<NoCandidate> = None;
+        let mut none: Option<NoCandidate> = None;
         for target in targets.filter(|target| target.weight > 0) {
             let Some(upstream) = self.runtime.upstream(target) else {
                 continue;
@@ -292,12 +292,12 @@ impl<'r, 'm> Plan<'r, 'm> {
             let cooling = cooling(&upstream.keys, self.key_use(target), now);
             let found = cooling.unwrap_or(NoCandidate::UNREACHABLE);
             let back_in = found.back_in;
-            let known = nobody.get_or_insert(found);
+            let known = none.get_or_insert(found);
             known.back_in = match (known.back_in, back_in) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
         }
-        nobody.unwrap_or(NoCandidate::UNREACHABLE)
+        none.unwrap_or(NoCandidate::UNREACHABLE)
     }
 }

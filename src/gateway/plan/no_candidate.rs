@@ -55,17 +55,17 @@ pub fn cooling(keys: &KeyRing, wanted: KeyUse<'_>, now: Instant) -> Option<NoCan
 }
 
 /// What a client is told where nothing can be asked; what was not asked is noted in the context.
-pub fn unavailable(nobody: NoCandidate, context: &mut Context) -> Failure {
-    let seconds = nobody.back_in.map(|wait| wait.as_secs() + 1);
-    let (cause, detail) = match nobody.why {
+pub fn unavailable(none: NoCandidate, context: &mut Context) -> Failure {
+    let seconds = none.back_in.map(|wait| wait.as_secs() + 1);
+    let (cause, detail) = match none.why {
         Reason::RateLimited => (Cause::RateLimited(seconds), "all keys are cooling down"),
         Reason::KeyRefused | Reason::OutOfCredit => (Cause::Account, "no key is accepted"),
         _ => (Cause::Unavailable(seconds), "no target can be asked"),
     };
-    let detail = match skipped::told(&nobody.skipped, &context.runtime) {
+    let detail = match skipped::told(&none.skipped, &context.runtime) {
         causes if causes.is_empty() => detail.to_owned(),
         causes => format!("{detail}: {causes}"),
     };
-    context.outcome.skipped = nobody.skipped;
+    context.outcome.skipped = none.skipped;
     Failure::Upstream(UpstreamFailure::of(cause, detail))
 }

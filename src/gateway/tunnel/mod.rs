@@ -55,7 +55,7 @@ pub async fn serve(
     let permit = permit(client, context, &upstream).await?;
     let request = client.request();
     let method = request.method.clone();
-    let tenant = context.tenant().map_or("", |t| t.id.as_str());
+    let tenant = context.tenant_id();
     let wanted = Wanted::of_account(tenant, target.operation());
     let lease = Lease::take(&upstream, permit, &wanted, context);
     let lease = lease.map_err(|why| Failure::Upstream(why.failure()))?;

@@ -112,7 +112,7 @@ fn choose(
     if !is_call && let Some(model) = headers::value(request, "model") {
         model_name::check(&model).map_err(Failure::ModelInQuery)?;
         let candidate = Plan::new(&runtime, context, &model)?.first();
-        let candidate = candidate.map_err(|nobody| plan::unavailable(nobody, context))?;
+        let candidate = candidate.map_err(|none| plan::unavailable(none, context))?;
         context.ask(candidate.upstream, candidate.model);
         let upstream = Arc::clone(candidate.upstream);
         let is_home = home.is_some_and(|home| Arc::ptr_eq(home, &upstream));

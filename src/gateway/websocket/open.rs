@@ -78,7 +78,7 @@ impl Opening<'_> {
 
     /// A key and a server for the socket.
     fn lease(&self, permit: Option<Permit>, context: &Context) -> Result<Lease, NotTaken> {
-        let tenant = context.tenant().map_or("", |t| t.id.as_str());
+        let tenant = context.tenant_id();
         let wanted = match &context.asked.model {
             None => Wanted::of_account(tenant, self.socket.path),
             Some(_) => Wanted {
@@ -104,11 +104,7 @@ impl Opening<'_> {
         let credential = lease.credential(|| auth::key_of(&request.headers).or(offered));
         let header = headers::for_socket(request, &self.upstream, credential, &self.protocols);
         let query = headers::query(request, &["model", "deployment"]);
-        let model = context
-            .outcome
-            .sent_model
-            .as_deref()
-            .or(context.asked.model.as_deref());
+        let model = context.model_to_send();
         let dialect = &self.upstream.dialect;
         Ok(Handshake {
             header: header.ok_or_else(|| Failure::Upstream(UpstreamFailure::unsendable()))?,

@@ -114,7 +114,7 @@ pub enum Blame {
     /// The target: this model of this upstream, whichever server and key serve it.
     Target,
     /// None of ours.
-    Nobody,
+    Nothing,
 }
 
 /// What is done next, unless the rule says otherwise.
@@ -179,7 +179,7 @@ impl Reason {
 
     #[rustfmt::skip]
     const fn traits(self) -> Traits {
-        use Blame::{Key, Nobody, Server, Target};
+        use Blame::{Key, Nothing, Server, Target};
         use NextStep::{Client, OtherKey, OtherTarget, SameTarget};
         let (name, next_step, blames, is_free, status) = match self {
             Self::RateLimited =>     ("rate_limited",     OtherKey,    Key,    true,  429),
@@ -198,12 +198,12 @@ impl Reason {
             // A connection that breaks says little of the server behind it.
             Self::Cut =>             ("cut",              SameTarget,  Server, false, 502),
             Self::Empty =>           ("empty",            OtherTarget, Target, false, 502),
-            Self::ModelMissing =>    ("model_missing",    OtherTarget, Nobody, true,  404),
-            Self::Conflict =>        ("conflict",         SameTarget,  Nobody, true,  409),
+            Self::ModelMissing =>    ("model_missing",    OtherTarget, Nothing, true,  404),
+            Self::Conflict =>        ("conflict",         SameTarget,  Nothing, true,  409),
             Self::RequestTimeout =>  ("request_timeout",  SameTarget,  Server, false, 408),
-            Self::ContentFilter =>   ("content_filter",   Client,      Nobody, false, 400),
-            Self::ContextLength =>   ("context_length",   Client,      Nobody, false, 400),
-            Self::BadRequest =>      ("bad_request",      Client,      Nobody, true,  400),
+            Self::ContentFilter =>   ("content_filter",   Client,      Nothing, false, 400),
+            Self::ContextLength =>   ("context_length",   Client,      Nothing, false, 400),
+            Self::BadRequest =>      ("bad_request",      Client,      Nothing, true,  400),
         };
         Traits { name, next_step, blames, is_free, status }
     }

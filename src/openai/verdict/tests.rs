@@ -91,7 +91,7 @@ fn what_a_connection_showed_has_a_verdict() {
 
 #[test]
 fn an_answer_has_a_verdict() {
-    use Blame::{Key, Nobody, Server, Target};
+    use Blame::{Key, Nothing, Server, Target};
     use NextStep::{Client, OtherKey, OtherTarget, SameTarget};
     for (status, reason, next_step, blame) in [
         (429, Reason::RateLimited, OtherKey, Key),
@@ -106,13 +106,13 @@ fn an_answer_has_a_verdict() {
         (520, Reason::ServerError, OtherTarget, Server),
         (524, Reason::ServerError, OtherTarget, Server),
         (599, Reason::ServerError, OtherTarget, Server),
-        (404, Reason::BadRequest, Client, Nobody),
+        (404, Reason::BadRequest, Client, Nothing),
         (408, Reason::RequestTimeout, SameTarget, Server),
-        (409, Reason::Conflict, SameTarget, Nobody),
-        (400, Reason::BadRequest, Client, Nobody),
-        (413, Reason::BadRequest, Client, Nobody),
-        (418, Reason::BadRequest, Client, Nobody),
-        (422, Reason::BadRequest, Client, Nobody),
+        (409, Reason::Conflict, SameTarget, Nothing),
+        (400, Reason::BadRequest, Client, Nothing),
+        (413, Reason::BadRequest, Client, Nothing),
+        (418, Reason::BadRequest, Client, Nothing),
+        (422, Reason::BadRequest, Client, Nothing),
         (302, Reason::InvalidResponse, OtherTarget, Target),
         (999, Reason::InvalidResponse, OtherTarget, Target),
     ] {

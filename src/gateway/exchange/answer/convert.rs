@@ -103,7 +103,7 @@ async fn stream_of(
 /// Reads a JSON answer to its end.
 async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, NoAnswer> {
     while answer.next(terms.limit()).await? {
-        if answer.ready.len() > MAX_WHOLE_BYTES {
+        if answer.read_bytes > MAX_WHOLE_BYTES {
             return Err(NoAnswer::Unusable(
                 "its answer is too large to be made a stream of",
             ));

@@ -129,7 +129,7 @@ fn ends_with_connection(header: &Parts) -> bool {
 
 async fn wait_for_end(answer: &mut Answer, terms: &Terms, limit: Limit) -> Result<Until, NoAnswer> {
     while answer.next(limit).await? {
-        if answer.ready.len() > MAX_JSON_BYTES {
+        if answer.read_bytes > MAX_JSON_BYTES {
             mask_long(answer);
             return Ok(Until::Bytes);
         }

@@ -89,7 +89,7 @@ impl<'r> Failover<'r, '_> {
                 told = Some(failed);
             }
             let wait = match next {
-                Next::Fail => return Err(told.map_or_else(nobody, |failed| failed.told)),
+                Next::Fail => return Err(told.map_or_else(no_server, |failed| failed.told)),
                 Next::Retry(wait) => wait,
                 Next::MoveOn(other) => {
                     candidate = *other;
@@ -111,18 +111,18 @@ impl<'r> Failover<'r, '_> {
         context: &mut Context,
         keepalive: &mut Keepalive,
     ) -> Result<Candidate<'r>, Failure> {
-        let nobody = match self.plan.first() {
+        let none = match self.plan.first() {
             Ok(candidate) => return Ok(candidate),
-            Err(nobody) => nobody,
+            Err(none) => none,
         };
         let longest = context.runtime.settings.retries.longest_wait;
-        if let Some(wait) = nobody.back_in.filter(|wait| *wait <= longest) {
+        if let Some(wait) = none.back_in.filter(|wait| *wait <= longest) {
             let wait = wait + Duration::from_millis(1);
             watched(client, context, keepalive, tokio::time::sleep(wait)).await?;
             let first = self.plan.first();
-            return first.map_err(|nobody| plan::unavailable(nobody, context));
+            return first.map_err(|none| plan::unavailable(none, context));
         }
-        Err(plan::unavailable(nobody, context))
+        Err(plan::unavailable(none, context))
     }
 
     /// Makes one attempt. The outer error: the client has gone.
@@ -202,7 +202,7 @@ impl<'r> Failover<'r, '_> {
         permit: Option<Permit>,
     ) -> Result<Lease, NotTaken> {
         let upstream = candidate.upstream;
-        let tenant = context.tenant().map_or("", |tenant| &tenant.id);
+        let tenant = context.tenant_id();
         let wanted = Wanted {
             account: None,
             turn: outgoing::turn(self.endpoint, self.body, tenant),
@@ -273,18 +273,18 @@ fn note(
 
 /// Between the choice and the attempt another request has made the last key cool down.
 fn keyless(context: &mut Context, candidate: &Candidate<'_>) -> Failed {
-    let wanted = outgoing::key_use(context, candidate.model);
+    let wanted = lease::key_use(context, None);
     let cooling = plan::cooling(&candidate.upstream.keys, wanted, Instant::now());
-    let nobody = cooling.unwrap_or(NoCandidate::because(Reason::RateLimited));
+    let none = cooling.unwrap_or(NoCandidate::because(Reason::RateLimited));
     Failed {
         verdict: Verdict {
-            reason: nobody.why,
+            reason: none.why,
             next_step: NextStep::OtherTarget,
             scope: Scope::Request,
         },
-        wait: nobody.back_in,
+        wait: none.back_in,
         is_final: false,
-        told: plan::unavailable(nobody, context),
+        told: plan::unavailable(none, context),
     }
 }
 
@@ -300,7 +300,7 @@ fn unresolved() -> Failed {
     Failed::new(&Evidence::Unreachable, failure)
 }
 
-fn nobody() -> Failure {
+fn no_server() -> Failure {
     Failure::Upstream(UpstreamFailure::unresolved())
 }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::Failover;
 use crate::gateway::context::Context;
-use crate::gateway::exchange::outgoing;
 use crate::gateway::failed::Failed;
-use crate::gateway::lease::Lease;
+use crate::gateway::lease::{self, Lease};
 use crate::gateway::plan::Candidate;
 use crate::ids;
 use crate::openai::verdict::{Blame, NextStep, Reason};
@@ -77,7 +76,7 @@ impl<'r> Failover<'r, '_> {
         let asked = if is_lost { Reason::Unreachable } else { reason };
         let moves_on = next_step != NextStep::Client && candidate.moves_on(asked);
         let backoff = backoff(retries.backoff, so_far.times);
-        let wanted = outgoing::key_use(context, candidate.model);
+        let wanted = lease::key_use(context, None);
         let is_left = |wait: Duration| {
             wait < deadline::left(context.request.started + upstream.timeouts.total)
         };
@@ -142,7 +141,7 @@ fn at_once(
     backoff: Duration,
 ) -> Option<Duration> {
     let reason = failed.verdict.reason;
-    let wanted = outgoing::key_use(context, candidate.model);
+    let wanted = lease::key_use(context, None);
     match next_step {
         NextStep::OtherKey
             if may_try_other_key(context, reason) && has_other_key(candidate, so_far, wanted) =>

@@ -21,7 +21,7 @@ pub fn target_failed(
     let upstream = candidate.upstream;
     let reason = failed.verdict.reason;
     match reason.blames() {
-        Blame::Nobody | Blame::Key => return,
+        Blame::Nothing | Blame::Key => return,
         Blame::Target => {}
         // One server is not the target, while another may serve the request.
         Blame::Server => {
