@@ -36,6 +36,7 @@ pub mod config;
 pub mod demo;
 pub mod gateway;
 pub mod ids;
+pub mod ledger;
 pub mod observe;
 pub mod openai;
 pub mod routing;

@@ -14,9 +14,13 @@ mod environment;
 mod environment_file;
 mod expand;
 mod key_list;
+mod ledger;
+mod limits;
 mod models;
+mod prices;
 mod problem;
 mod quick_start;
+mod quota;
 mod routes;
 mod server;
 mod sources;
@@ -24,13 +28,18 @@ mod tenants;
 mod upstreams;
 mod validate;
 mod warnings;
+mod webhook;
 
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
 pub use document::{Located, Place, write_size};
 pub use expand::Variables;
+pub use ledger::{Archive, Ledger, OnFailure};
+pub use limits::{RateLimits, Window};
 pub use models::{Fallback, ModelRule, OnClientGone, Streams, Target, Transforms};
+pub use prices::{Markup, Price, Rates};
 pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
+pub use quota::{Period, Quota};
 pub use routes::Route;
 pub use server::certificate;
 pub use server::{
@@ -43,6 +52,7 @@ pub use upstreams::{
     Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts,
     Upstream,
 };
+pub use webhook::{Events, Webhook};
 
 use document::{Context, Node};
 use validate::Unread;

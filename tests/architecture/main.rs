@@ -31,7 +31,15 @@ const LAYERS: &[&[&str]] = &[
     &["gateway"],
     &["admin", "demo"],
     &["runtime"],
-    &["auth", "tenants", "upstreams", "chatlog"],
+    &[
+        "auth",
+        "tenants",
+        "upstreams",
+        "chatlog",
+        "limits",
+        "prices",
+        "ledger",
+    ],
     &["observe"],
     &["config"],
     // Below `config`, which finds out with it which rule serves a name.
@@ -43,7 +51,16 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// What does one task each and is put together by `runtime` and `gateway` alone.
-const ENGINES: &[&str] = &["auth", "tenants", "routing", "upstreams", "chatlog"];
+const ENGINES: &[&str] = &[
+    "auth",
+    "tenants",
+    "routing",
+    "upstreams",
+    "chatlog",
+    "limits",
+    "prices",
+    "ledger",
+];
 
 /// Circles that are still there, as the members of each in their order. Take a line out with its circle, and put
 /// none in.
