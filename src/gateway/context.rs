@@ -56,6 +56,8 @@ pub struct Outcome {
     pub error: Option<&'static str>,
     /// Which limit turned the request away.
     pub shed: Option<Shed>,
+    /// The tokens that the upstream has reported, once that is settled.
+    pub used: Option<Used>,
     /// Whether asking again is left to the client: it may cost twice, so we do not.
     pub retry_is_clients: bool,
     /// Body bytes from the client.
@@ -76,6 +78,15 @@ struct Committed {
     first_byte: Duration,
     /// How much of the time until then was not waiting.
     own: Duration,
+}
+
+/// Tokens that an upstream has reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// All that went in.
+    pub input: u64,
+    /// All that came out.
+    pub output: u64,
 }
 
 /// One attempt, as it is told to the operator.
@@ -147,6 +158,7 @@ impl Context {
                 skipped: Vec::new(),
                 error: None,
                 shed: None,
+                used: None,
                 retry_is_clients: false,
                 bytes_in: 0,
                 bytes_out: 0,

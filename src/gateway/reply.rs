@@ -24,6 +24,7 @@ use super::context::Context;
 use super::failure::{Failure, Refusal, RestOfError};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use super::session::{ClientSession, Gone, Part};
+use super::settle;
 use crate::clock;
 use crate::ids;
 use crate::openai::ratelimit;
@@ -148,6 +149,7 @@ async fn send_with_rest(
         mut masking,
     } = rest;
     context.commit(header.status.as_u16());
+    settle::settle(context).await;
     let mut parts = vec![Part::header(header)];
     let mut next = Some(body);
     while let Some(chunk) = next {
@@ -305,6 +307,7 @@ async fn send(
     body: Bytes,
 ) -> Result<(), Unended> {
     context.commit(header.status.as_u16());
+    settle::settle(context).await;
     let length = HeaderValue::from(body.len());
     header.headers.insert(CONTENT_LENGTH, length);
     let mut parts = vec![Part::header(header)];

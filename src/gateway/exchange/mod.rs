@@ -158,7 +158,10 @@ async fn leave(
 ) {
     let rule = context.asked.rule.as_ref();
     let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
-    let account = drains.then(|| Account::close(context, shared)).flatten();
+    if let Some(meter) = &mut context.meter {
+        meter.client_left = true;
+    }
+    let account = drains.then(|| Account::close(context)).flatten();
     if let Some(account) = account {
         let bounds = context.runtime.settings.drain;
         let after_client = AfterClient {

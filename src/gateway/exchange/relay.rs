@@ -16,6 +16,7 @@ use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::headers;
 use crate::gateway::session::{ClientSession, Part};
+use crate::gateway::settle;
 use crate::upstreams::Upstream;
 
 /// What is gathered into one write, at most.
@@ -55,10 +56,7 @@ pub async fn relay(
         has_written_end: false,
     };
     match relaying.run().await {
-        Ok(()) => {
-            relaying.note(true);
-            Ok(Ended::Complete(relaying.answer))
-        }
+        Ok(()) => Ok(Ended::Complete(relaying.answer)),
         Err(failure) => Box::pin(relaying.fail(failure)).await,
     }
 }
@@ -146,6 +144,11 @@ impl Relaying<'_> {
             }
             tasks.push(Part::End);
         }
+        // Clients that have read the end of a stream do not wait for the end of its connection's part.
+        if is_complete || self.answer.is_done() {
+            self.note(true);
+            settle::settle(self.context).await;
+        }
         let written = self.client.write(tasks).await;
         self.has_written_end |= written.is_ok() && self.answer.is_done();
         written.map_err(|_| Failure::ClientGone)
@@ -195,7 +198,6 @@ impl Relaying<'_> {
         if has_left && self.has_written_end {
             // Clients close as soon as they have read the end: this one has had all of its answer.
             self.answer.shutdown().await;
-            self.note(true);
             self.client.close_after_answer();
             return Ok(Ended::Complete(self.answer));
         }
@@ -218,6 +220,7 @@ impl Relaying<'_> {
             (Failure::Upstream(failure), _) if has_told => {
                 failure.log(&self.context.request.id, &self.upstream.name);
                 self.context.outcome.error = Failure::Upstream(failure).api_error().code;
+                settle::settle(self.context).await;
                 // Clients close as soon as they have read it.
                 let _ = last_event::end(self.client, Vec::new()).await;
                 Ok(Ended::Broken)

@@ -18,9 +18,9 @@ use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
 use crate::gateway::headers::{self, Media};
 use crate::gateway::pieces::Pieces;
-use crate::gateway::reply;
 use crate::gateway::session::{ClientSession, Part};
 use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
+use crate::gateway::{reply, settle};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
@@ -100,8 +100,7 @@ impl<'a> Carry<'a> {
     /// Sends the body on until the header of the answer is there; `ahead` is what has been read of it.
     pub async fn header(&mut self, ahead: &[Bytes]) -> Result<Parts, Silent> {
         self.send_ahead(ahead).await;
-        let has_come = self.client.is_body_done();
-        self.end_body(has_come).await;
+        self.end_body(self.client.is_body_done()).await;
         loop {
             let until = match &self.unsent {
                 Some((_, until)) => *until,
@@ -228,6 +227,7 @@ impl<'a> Carry<'a> {
 
     /// Passes on the last of the answer.
     pub async fn finish(&mut self, Last { begin, mut body }: Last) -> Result<(), Failure> {
+        settle::settle(self.context).await;
         self.write(begin, &mut body, true).await?;
         // An answer that came before the end of the request: its rest is for no one.
         reply::discard_body(self.client, self.context).await;
@@ -323,8 +323,8 @@ impl<'a> Carry<'a> {
             tasks.push(Part::Body(mem::take(body).join()));
         }
         tasks.extend(is_done.then_some(Part::End));
-        let written = self.client.write(tasks).await;
-        written.map_err(|_| Failure::ClientGone)
+        let written = self.client.write(tasks);
+        written.await.map_err(|_| Failure::ClientGone)
     }
 
     fn cut(&self, error: &Error) -> Failure {
