@@ -37,6 +37,7 @@ pub mod demo;
 pub mod gateway;
 pub mod ids;
 pub mod ledger;
+pub mod limits;
 pub mod observe;
 pub mod openai;
 pub mod routing;

@@ -100,7 +100,8 @@ impl<'a> Carry<'a> {
     /// Sends the body on until the header of the answer is there; `ahead` is what has been read of it.
     pub async fn header(&mut self, ahead: &[Bytes]) -> Result<Parts, Silent> {
         self.send_ahead(ahead).await;
-        self.end_body(self.client.is_body_done()).await;
+        let has_come = self.client.is_body_done();
+        self.end_body(has_come).await;
         loop {
             let until = match &self.unsent {
                 Some((_, until)) => *until,
@@ -143,15 +144,9 @@ impl<'a> Carry<'a> {
     fn silent(&mut self, error: Box<Error>) -> Silent {
         // The write says better what has happened than the read after it.
         match (self.unsent.take(), error.etype()) {
-            (Some((error, _)), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
-                &error,
-                Phase::Total,
-            ))),
+            (Some((error, _)), _) => Silent::Failed(unread(&error, Phase::Total)),
             (None, ErrorType::ConnectionClosed | ErrorType::ReadError) => Silent::Closed(error),
-            (None, _) => {
-                let failure = UpstreamFailure::read(&error, Phase::Idle);
-                Silent::Failed(Failure::Upstream(failure))
-            }
+            (None, _) => Silent::Failed(unread(&error, Phase::Idle)),
         }
     }
 
@@ -380,6 +375,10 @@ fn may_tell_an_error(header: &Parts) -> bool {
     let media = headers::media(&header.headers);
     is_error(header.status)
         || matches!(media, Media::Json | Media::Events) && headers::is_plain(&header.headers)
+}
+
+fn unread(error: &Error, phase: Phase) -> Failure {
+    Failure::Upstream(UpstreamFailure::read(error, phase))
 }
 
 fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {
