@@ -8,10 +8,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::failure::{Failure, client_closed_request};
+use http::HeaderMap;
+use http::response::Parts;
+use pingora::http::RequestHeader;
+
+use super::failure::{Failure, add_standing, client_closed_request};
+use super::headers;
 use super::meter::Meter;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
+use crate::limits::{Now, Reservation};
 use crate::observe::metrics::{OTHER, Shed};
 use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
@@ -127,6 +133,8 @@ pub struct Context {
     /// What it has used, as far as that is known; nothing where that is not asked, or where it is
     /// settled elsewhere.
     pub meter: Option<Box<Meter>>,
+    /// What it holds of the limits and quotas of its caller, until it is settled. Written by `reserve`.
+    pub reservation: Option<Box<Reservation>>,
     /// Counts the request, and its place among those that are served.
     pub in_flight: InFlight,
     /// The memory of its header over HTTP/2; over HTTP/1 its connection has it.
@@ -166,6 +174,7 @@ impl Context {
                 committed: None,
             },
             meter: None,
+            reservation: None,
             in_flight: shared.enter(),
             header_memory: shared.headers.hold_none(),
         }
@@ -193,6 +202,22 @@ impl Context {
             &self.request.id,
             self.outcome.upstream_name().unwrap_or("-"),
         );
+    }
+
+    /// Makes an upstream's header one for the client.
+    pub fn header_for_client(&self, header: Parts, request: &RequestHeader) -> Parts {
+        let mut header = headers::for_client(header, request, &self.request.id);
+        self.add_standing(&mut header.headers);
+        header
+    }
+
+    /// Adds to a header how the caller's own rates stand.
+    pub fn add_standing(&self, headers: &mut HeaderMap) {
+        let reservation = self.reservation.as_ref();
+        let standing = reservation.and_then(|reservation| reservation.standing(Now::read()));
+        if let Some(standing) = standing {
+            add_standing(&standing, headers);
+        }
     }
 
     /// Notes which upstream is asked now, and for which model.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::failure::{Failure, Refusal};
+use super::failure::{Failure, UpstreamRefusal};
 use super::lease::Lease;
 use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
@@ -98,7 +98,7 @@ pub async fn serve(
 
 /// Notes what an upstream's own error tells that it has used. One under a status of success is an
 /// answer besides.
-fn note_error(context: &mut Context, refusal: &Refusal) {
+fn note_error(context: &mut Context, refusal: &UpstreamRefusal) {
     if let Some(meter) = &mut context.meter {
         let is_answer = refusal.header.status.is_success();
         meter.reading = Some(Reading {

@@ -80,7 +80,7 @@ async fn refuse_form(
 fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) -> Part {
     let (empty, ()) = http::Response::new(()).into_parts();
     let header: Parts = std::mem::replace(&mut answer.header, empty);
-    let mut header = headers::for_client(header, client.request(), &context.request.id);
+    let mut header = context.header_for_client(header, client.request());
     let attempts = headers::count(context.outcome.trail.len());
     header.headers.insert(headers::ATTEMPTS, attempts);
     context.commit(header.status.as_u16());

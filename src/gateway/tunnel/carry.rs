@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType};
 
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::context::Context;
-use crate::gateway::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use crate::gateway::failure::{Cause, Failure, Phase, UpstreamFailure, UpstreamRefusal};
 use crate::gateway::headers::{self, Media};
 use crate::gateway::pieces::Pieces;
 use crate::gateway::session::{ClientSession, Part};
@@ -180,7 +180,7 @@ impl<'a> Carry<'a> {
             return (None, Failure::Upstream(failure));
         };
         header.headers.remove(CONTENT_LENGTH);
-        let refusal = Refusal {
+        let refusal = UpstreamRefusal {
             header,
             body,
             message: None,
@@ -195,7 +195,7 @@ impl<'a> Carry<'a> {
         self.keeps_error = is_error(header.status);
         self.context.outcome.waited += asked.elapsed();
         let request = self.client.request();
-        let header = headers::for_client(header, request, &self.context.request.id);
+        let header = self.context.header_for_client(header, request);
         if may_tell_an_error(&header) {
             self.masking = Some(Masking::new(self.echo.clone()));
         }
