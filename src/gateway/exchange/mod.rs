@@ -11,6 +11,7 @@ mod failover;
 mod keepalive;
 mod last_event;
 mod outgoing;
+mod pacing;
 mod relay;
 mod terms;
 mod upstream_error;

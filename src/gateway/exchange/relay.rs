@@ -6,10 +6,13 @@
 //! connection breaks as the upstream's did, so that a broken answer never looks complete. Does not handle
 //! how an answer is read (see `answer`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::response::Parts;
 
 use super::answer::{Answer, Broken, End, EventReader};
+use super::pacing::{self, Pacing};
 use super::terms::Terms;
 use super::{last_event, upstream_error};
 use crate::gateway::context::Context;
@@ -46,6 +49,8 @@ pub async fn relay(
         return Box::pin(refuse_form(client, context, terms, answer)).await;
     }
     let begin = (!has_begun).then(|| commit(client, context, &mut answer));
+    let events = answer.events();
+    let pacing = events.and_then(|_| Pacing::of(context));
     let mut relaying = Relaying {
         client,
         context,
@@ -53,6 +58,8 @@ pub async fn relay(
         terms,
         answer,
         begin,
+        pacing,
+        delayed: Duration::ZERO,
         has_written_end: false,
     };
     match relaying.run().await {
@@ -96,6 +103,10 @@ struct Relaying<'a> {
     answer: Box<Answer>,
     /// The header, until it has been written.
     begin: Option<Part>,
+    /// What slows the stream down.
+    pacing: Option<Box<Pacing>>,
+    /// For how long it has been slowed down: that is not the upstream's time.
+    delayed: Duration,
     /// Whether the end that the stream has told has been written.
     has_written_end: bool,
 }
@@ -104,7 +115,11 @@ impl Relaying<'_> {
     /// Passes header and body on until the answer is complete.
     async fn run(&mut self) -> Result<(), Failure> {
         loop {
-            let gathered = self.answer.take_at_hand(MAX_WRITE_BYTES).await;
+            let bytes = match self.pacing {
+                Some(_) => pacing::MAX_PIECE_BYTES,
+                None => MAX_WRITE_BYTES,
+            };
+            let gathered = self.answer.take_at_hand(bytes).await;
             let wrong = self.what_is_wrong();
             let is_complete = matches!(gathered, Ok(true)) && wrong.is_none();
             self.write(is_complete).await?;
@@ -133,6 +148,9 @@ impl Relaying<'_> {
     }
 
     async fn write(&mut self, is_complete: bool) -> Result<(), Failure> {
+        if self.pacing.is_some() {
+            Box::pin(self.drip()).await?;
+        }
         let mut tasks = Vec::from_iter(self.begin.take());
         while let Some(chunk) = self.answer.pass() {
             self.put(chunk, &mut tasks);
@@ -154,6 +172,35 @@ impl Relaying<'_> {
         written.map_err(|_| Failure::ClientGone)
     }
 
+    /// Writes what has come of a stream that is slowed down, piece by piece, but for the last.
+    async fn drip(&mut self) -> Result<(), Failure> {
+        let Some(pacing) = &mut self.pacing else {
+            return Ok(());
+        };
+        let said = self.answer.events().map_or(0, EventReader::said_tokens);
+        let mut pieces = pacing.pieces(self.answer.ready(), said);
+        while let Some((piece, wait)) = pieces.next() {
+            if !wait.is_zero() {
+                tokio::select! {
+                    biased;
+                    () = self.client.left() => return Err(Failure::ClientGone),
+                    () = tokio::time::sleep(wait) => {}
+                }
+                self.answer.excuse(wait);
+                self.delayed += wait;
+            }
+            if pieces.is_empty() {
+                self.answer.put_back(piece);
+                return Ok(());
+            }
+            let mut tasks = Vec::from_iter(self.begin.take());
+            self.put(piece, &mut tasks);
+            let written = self.client.write(tasks).await;
+            written.map_err(|_| Failure::ClientGone)?;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, chunk: Bytes, tasks: &mut Vec<Part>) {
         self.context.outcome.bytes_out += chunk.len();
         tasks.push(Part::Body(chunk));
@@ -161,9 +208,10 @@ impl Relaying<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn next(&mut self) -> Result<(), Failure> {
-        let limit = self
-            .answer
-            .limit(self.upstream.timeouts.idle, self.terms.deadline);
+        let limit = self.answer.limit(
+            self.upstream.timeouts.idle,
+            self.terms.deadline + self.delayed,
+        );
         let read = tokio::select! {
             biased;
             read = self.answer.next(limit) => read,
