@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
-use crate::auth::Keys;
+use crate::auth::{Key, Keys, Owner, Refused};
+use crate::clock;
 use crate::config::{self, Config, Passthrough};
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
@@ -128,10 +130,6 @@ impl Runtime {
         let rules: Vec<Arc<Rule>> = rules
             .map(|written| rules::rule(written, config, &index, registry))
             .collect();
-        let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
-            let hashes = t.keys.iter();
-            hashes.map(move |key| (key.value, owner))
-        });
         let defaults = server.default_models.iter();
         Self {
             settings: Settings {
@@ -166,24 +164,34 @@ impl Runtime {
                 .iter()
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
-            keys: Keys::new(keys),
+            keys: keys(config),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
     }
 
     /// The caller with this key; any caller where there are no client keys.
-    pub fn principal(&self, key: Option<&[u8]>) -> Option<Principal> {
-        let (tenant, credential) = match &self.anonymous {
-            Some(tenant) => (tenant, Credential::Anonymous),
-            None => {
-                let (position, hash) = self.keys.owner(key?)?;
-                (self.tenants.get(position)?, Credential::Key(hash))
-            }
-        };
-        Some(Principal {
-            tenant: Arc::clone(tenant),
-            credential,
+    ///
+    /// # Errors
+    /// Why the key is not accepted: for the operator, and not for the client.
+    pub fn principal(&self, key: Option<&[u8]>) -> Result<Principal, Refused> {
+        if let Some(tenant) = &self.anonymous {
+            return Ok(Principal {
+                tenant: Arc::clone(tenant),
+                credential: Credential::Anonymous,
+            });
+        }
+        // A clock that cannot be told expires everything that expires.
+        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MAX);
+        let found = self.keys.find(key.ok_or(Refused::Missing)?, now)?;
+        let tenant = self.tenants.get(found.key.tenant);
+        Ok(Principal {
+            tenant: Arc::clone(tenant.ok_or(Refused::Unknown(None))?),
+            credential: Credential::Key {
+                hash: found.key.hash,
+                name: Arc::clone(&found.key.name),
+                position: found.position,
+            },
         })
     }
 
@@ -267,6 +275,24 @@ impl Runtime {
         }
         lookups.join_all().await;
     }
+}
+
+/// The keys of all tenants, in the order of the file.
+fn keys(config: &Config) -> Keys {
+    let owners = config.tenants.iter().map(|tenant| Owner {
+        id: tenant.id.value.as_str().into(),
+        prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
+        validity: tenant.validity,
+    });
+    let written = config.tenants.iter().enumerate();
+    let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
+    let keys = written.map(|(tenant, key)| Key {
+        hash: key.hash.value,
+        tenant,
+        name: key.shown().into(),
+        validity: key.validity,
+    });
+    Keys::new(owners.collect(), keys.collect())
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

@@ -19,10 +19,27 @@ pub struct Principal {
 }
 
 /// What a caller has shown, and so by what means it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing: no client key is configured, and every caller is the same tenant.
     Anonymous,
-    /// A client key, known by its hash.
-    Key(KeyHash),
+    /// A client key.
+    Key {
+        /// Its hash.
+        hash: KeyHash,
+        /// Its name in logs and reports: the one that was written, or its fingerprint.
+        name: Arc<str>,
+        /// Its position among the keys of the snapshot.
+        position: usize,
+    },
+}
+
+impl Credential {
+    /// The name of the key; empty where none was needed.
+    pub fn key_name(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Key { name, .. } => name,
+        }
+    }
 }

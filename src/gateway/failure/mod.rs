@@ -15,6 +15,7 @@ use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::headers::SHOULD_RETRY;
+use crate::auth::Refused;
 use crate::limits::Refusal;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
@@ -82,8 +83,8 @@ pub enum Failure {
     NoKey,
     /// The Authorization header does not begin with `Bearer `.
     NoBearer,
-    /// A key that belongs to no tenant.
-    WrongKey { masked: String },
+    /// A key that is not accepted.
+    WrongKey { refused: Refused, masked: String },
     /// The body could not be read to its end.
     Unreadable(Unreadable),
     /// The body cannot be served.
@@ -174,7 +175,7 @@ impl Failure {
 
     fn of_key(&self) -> ApiError {
         match self {
-            Self::WrongKey { masked } => unauthorized(
+            Self::WrongKey { masked, .. } => unauthorized(
                 Some("invalid_api_key"),
                 format!("Incorrect API key provided: {masked}."),
             ),
@@ -304,6 +305,13 @@ impl Failure {
             Self::Upstream(failure) => failure.log(request_id, upstream),
             Self::Unreadable(Unreadable::NoRoom(what)) => {
                 log::error!("{request_id} a form could not be kept in a file: {what}");
+            }
+            // Of a key that is nobody's, the access line says enough.
+            Self::WrongKey { refused, .. } if refused.is_known() => {
+                log::warn!("{request_id} refused: {refused}");
+            }
+            Self::WrongKey { refused, .. } if refused.tenant().is_some() => {
+                log::info!("{request_id} refused: {refused}");
             }
             _ => {}
         }
