@@ -130,6 +130,8 @@ pub struct Context {
     pub asked: Asked,
     /// What comes of it.
     pub outcome: Outcome,
+    /// Whether it is written to the ledger. Written by `reserve`.
+    pub is_recorded: bool,
     /// What it has used, as far as that is known; nothing where that is not asked, or where it is
     /// settled elsewhere.
     pub meter: Option<Box<Meter>>,
@@ -173,6 +175,7 @@ impl Context {
                 waited: Duration::ZERO,
                 committed: None,
             },
+            is_recorded: false,
             meter: None,
             reservation: None,
             in_flight: shared.enter(),

@@ -13,6 +13,7 @@ use super::meter::{Chat, Meter, Reading};
 use crate::chatlog::{ChatLog, Entry};
 use crate::clock;
 use crate::config::OnClientGone;
+use crate::limits::{Now, Reservation, Settled};
 use crate::observe::tokens::Pace;
 use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::usage::Usage;
@@ -26,9 +27,10 @@ const MAX_ESTIMATES: usize = 64;
 pub struct Account {
     shared: Arc<Shared>,
     endpoint: &'static str,
-    rule: Arc<Rule>,
+    rule: Option<Arc<Rule>>,
     upstream: Option<Arc<Upstream>>,
     meter: Box<Meter>,
+    reservation: Option<Box<Reservation>>,
     pace: Option<Pace>,
     /// Whether anything may have been used.
     is_counted: bool,
@@ -57,7 +59,12 @@ impl Account {
     /// Takes what is to be settled of a request; nothing where there is none, or where it has been taken
     /// already.
     pub fn close(context: &mut Context) -> Option<Self> {
-        let mut meter = context.meter.take()?;
+        let reservation = context.reservation.take();
+        let meter = context.meter.take();
+        if meter.is_none() && reservation.is_none() {
+            return None;
+        }
+        let mut meter = meter.unwrap_or_default();
         let is_answered = (200..300).contains(&context.told_status());
         let error = meter.reading.as_ref().filter(|reading| reading.is_error);
         let is_counted = match error {
@@ -73,10 +80,11 @@ impl Account {
         Some(Self {
             shared: Arc::clone(context.in_flight.shared()),
             endpoint: context.asked.endpoint,
-            rule: context.asked.rule.clone()?,
+            rule: context.asked.rule.clone(),
             upstream: context.outcome.upstream.clone(),
             is_counted,
             meter,
+            reservation,
             pace,
             chat: chat.map(|chat| Box::new(entry(chat, context))),
         })
@@ -119,15 +127,26 @@ impl Account {
 
     /// What an estimate is made from, where one is needed.
     fn to_estimate(&mut self, reading: &Reading) -> Option<Prompt> {
-        let absorbs = self.meter.client_left && self.rule.on_client_gone == OnClientGone::Absorb;
+        let rule = self.rule.as_ref();
+        let absorbs = self.meter.client_left
+            && rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Absorb);
         let prompt = self.meter.prompt.take();
         prompt.filter(|_| self.is_counted && reading.usage.is_none() && !absorbs)
     }
 
     fn count(self, usage: Option<&Usage>) -> Option<Used> {
-        if let Some(upstream) = self.upstream.as_ref().filter(|_| self.is_counted) {
-            let labels = [self.endpoint, self.rule.label.as_str(), &upstream.name];
+        let usage = usage.filter(|_| self.is_counted);
+        if let (Some(rule), Some(upstream), true) = (&self.rule, &self.upstream, self.is_counted) {
+            let labels = [self.endpoint, rule.label.as_str(), &upstream.name];
             self.shared.metrics.tokens().count(labels, usage, self.pace);
+        }
+        if let (Some(rule), Some(usage)) = (&self.rule, usage) {
+            rule.output.learn(usage.output);
+        }
+        if let Some(mut reservation) = self.reservation {
+            let tokens = usage.map_or(0, Usage::total);
+            let settled = reservation.settle(tokens, 0, Now::read());
+            tell(&settled);
         }
         if let Some(chat) = self.chat {
             let (log, mut entry) = *chat;
@@ -139,6 +158,15 @@ impl Account {
             input: reported.total_input(),
             output: reported.output,
         })
+    }
+}
+
+/// Tells the operator of the thresholds that a settlement has reached.
+fn tell(settled: &Settled) {
+    for crossed in &settled.crossed {
+        let (scope, percent) = (crossed.scope.name(), crossed.percent);
+        let quota = crossed.kind.name();
+        log::warn!("{scope}: {percent} % of its {quota} is used");
     }
 }
 

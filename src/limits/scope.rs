@@ -36,6 +36,16 @@ pub enum ScopeName {
 }
 
 impl ScopeName {
+    /// What it is the name of: `gateway`, `rule`, `tenant` or `key`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Rule(_) => "rule",
+            Self::Tenant(_) => "tenant",
+            Self::Key { .. } => "key",
+        }
+    }
+
     fn level(&self) -> u8 {
         match self {
             Self::Gateway => 0,

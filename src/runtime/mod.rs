@@ -10,10 +10,12 @@ mod connections;
 mod gauge;
 mod known;
 mod memory;
+mod metering;
 mod principal;
 mod rules;
 mod shared;
 mod transforms;
+mod usual;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use jiff::Timestamp;
 use crate::auth::{Key, Keys, Owner, Refused};
 use crate::clock;
 use crate::config::{self, Config, Passthrough};
+use crate::limits::Limits;
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
@@ -35,16 +38,20 @@ pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
+pub use metering::{Metered, Metering, Scopes};
 pub use principal::{Credential, Principal};
 pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 pub use transforms::Transforms;
+pub use usual::UsualOutput;
 
 /// An immutable snapshot of the running configuration.
 #[derive(Debug)]
 pub struct Runtime {
     /// Settings of the gateway.
     pub settings: Settings,
+    /// What its requests are limited by.
+    pub metering: Metering,
     index: Index,
     rules: Vec<Arc<Rule>>,
     prefixes: Prefixes,
@@ -113,8 +120,13 @@ pub struct Route {
 
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `registry`
-    /// has what has been learnt of servers, keys and targets.
-    pub fn new(config: &Config, demo: Option<SocketAddr>, registry: &Registry) -> Self {
+    /// has what has been learnt of servers, keys and targets, `limits` what has been counted.
+    pub fn new(
+        config: &Config,
+        demo: Option<SocketAddr>,
+        registry: &Registry,
+        limits: &Limits,
+    ) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
@@ -128,7 +140,7 @@ impl Runtime {
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
         let rules = config.models.iter();
         let rules: Vec<Arc<Rule>> = rules
-            .map(|written| rules::rule(written, config, &index, registry))
+            .map(|written| rules::rule(written, config, &index, registry, limits))
             .collect();
         let defaults = server.default_models.iter();
         Self {
@@ -149,7 +161,7 @@ impl Runtime {
                     .map(|(key, model)| (*key, model.value.clone()))
                     .collect(),
             },
-            home_rules: rules::home_rules(config, &index, registry),
+            home_rules: rules::home_rules(config, &index, registry, limits),
             index,
             many: many(&rules, config),
             rules,
@@ -164,6 +176,7 @@ impl Runtime {
                 .iter()
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
+            metering: Metering::new(config, limits),
             keys: keys(config),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
@@ -178,6 +191,7 @@ impl Runtime {
         if let Some(tenant) = &self.anonymous {
             return Ok(Principal {
                 tenant: Arc::clone(tenant),
+                position: None,
                 credential: Credential::Anonymous,
             });
         }
@@ -187,6 +201,7 @@ impl Runtime {
         let tenant = self.tenants.get(found.key.tenant);
         Ok(Principal {
             tenant: Arc::clone(tenant.ok_or(Refused::Unknown(None))?),
+            position: Some(found.key.tenant),
             credential: Credential::Key {
                 hash: found.key.hash,
                 name: Arc::clone(&found.key.name),

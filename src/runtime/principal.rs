@@ -14,6 +14,8 @@ use crate::tenants::Tenant;
 pub struct Principal {
     /// The tenant that the credential belongs to.
     pub tenant: Arc<Tenant>,
+    /// The tenant's position in the snapshot; `None` where there are no client keys.
+    pub position: Option<usize>,
     /// What was shown.
     pub credential: Credential,
 }
@@ -35,6 +37,14 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The position of the key in the snapshot; `None` where none was needed.
+    pub fn key_position(&self) -> Option<usize> {
+        match self {
+            Self::Anonymous => None,
+            Self::Key { position, .. } => Some(*position),
+        }
+    }
+
     /// The name of the key; empty where none was needed.
     pub fn key_name(&self) -> &str {
         match self {

@@ -1,6 +1,6 @@
 //! The exchange: a request that is read, and its answer, which is read as well.
 //!
-//! Owns the order of the steps: admit, body, plan, failover, relay; and what happens when the client leaves
+//! Owns the order of the steps: admit, body, plan, reserve, failover, relay; and what happens when the client leaves
 //! in the middle of the answer. Each step is a file of this folder. Fails with what the client is told.
 
 mod after_client;
@@ -24,6 +24,7 @@ use super::failure::{Failure, UpstreamRefusal};
 use super::lease::Lease;
 use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
+use super::reserve::{self, Estimate};
 use super::session::ClientSession;
 use super::settle::Account;
 use super::{admit, own_time};
@@ -59,6 +60,12 @@ pub async fn serve(
     let runtime = Arc::clone(&context.runtime);
     let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
     let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
+    let estimate = Estimate {
+        prompt: prompt.as_ref(),
+        demand: body.demand,
+        is_open_ended: endpoint.has_both_forms,
+    };
+    reserve::reserve(context, &estimate)?;
     let chats = shared
         .chat_log()
         .filter(|log| endpoint.has_both_forms && log.wants());
