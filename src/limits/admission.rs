@@ -111,7 +111,10 @@ fn lock(scopes: &[Arc<Scope>]) -> Locked<'_> {
     sorted.sort_unstable_by(|one, other| one.order(other));
     sorted.dedup_by(|one, other| Arc::ptr_eq(one, other));
 
-    sorted.into_iter().map(|scope| (scope, scope.lock())).collect()
+    sorted
+        .into_iter()
+        .map(|scope| (scope, scope.lock()))
+        .collect()
 }
 
 fn refuse(mut locked: Locked<'_>, by: &Arc<Scope>, obstacle: Obstacle) -> Refusal {

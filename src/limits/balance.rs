@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
 use super::admission::Demand;
@@ -203,7 +203,10 @@ impl Balance {
     }
 
     fn until_the_end(&self, wall: Timestamp) -> Option<Duration> {
-        let end = self.span.map(|span| span.end).filter(|end| *end != i64::MAX)?;
+        let end = self
+            .span
+            .map(|span| span.end)
+            .filter(|end| *end != i64::MAX)?;
         let seconds = end.saturating_sub(wall.as_second()).max(1);
         u64::try_from(seconds).ok().map(Duration::from_secs)
     }
@@ -261,7 +264,10 @@ impl Balance {
     pub(super) fn usage(&self) -> QuotaUsage {
         QuotaUsage {
             period: self.span.map(|span| span.start),
-            period_end: self.span.map(|span| span.end).filter(|end| *end != i64::MAX),
+            period_end: self
+                .span
+                .map(|span| span.end)
+                .filter(|end| *end != i64::MAX),
             tokens: self.tokens.spent,
             tokens_reserved: self.tokens.reserved,
             tokens_limit: self.tokens.limit,
@@ -309,7 +315,8 @@ impl Amount {
         };
         let below = thresholds.iter().copied().filter(|percent| *percent < 100);
         for percent in below.chain([100]) {
-            let is_reached = u128::from(self.spent) * 100 >= u128::from(limit) * u128::from(percent);
+            let is_reached =
+                u128::from(self.spent) * 100 >= u128::from(limit) * u128::from(percent);
             if is_reached && percent > self.told {
                 self.told = percent;
                 one(percent, self.spent, limit);

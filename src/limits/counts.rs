@@ -23,8 +23,9 @@ pub(super) struct Counts {
     /// The latest time that was seen. Threads take the time before they take the lock, so it may come out of order.
     latest_nanos: u64,
     concurrent: Option<u32>,
-    rates: Box<[Rate]>,
-    pub(super) balance: Option<Box<Balance>>,
+    pub(super) rates: Box<[Rate]>,
+    /// Not boxed: each reservation would wait for one more line of memory.
+    pub(super) balance: Option<Balance>,
 }
 
 /// What one request holds of one scope.
@@ -63,17 +64,17 @@ impl Counts {
             .into_iter()
             .flat_map(|rates| limits_of(rates).map(|(kind, limit)| (rates.window, kind, limit)))
             .filter_map(|(window, kind, limit)| Some((window, kind, limit?)))
-            .map(|(window, kind, limit)| {
-                match old.iter().position(|rate| rate.kind == kind) {
+            .map(
+                |(window, kind, limit)| match old.iter().position(|rate| rate.kind == kind) {
                     Some(place) => old.swap_remove(place).under(limit, window, now),
                     None => Rate::new(kind, limit, window, revision),
-                }
-            })
+                },
+            )
             .collect();
         let balance = self.balance.take();
         self.balance = quota.map(|quota| match balance {
-            Some(balance) => Box::new(balance.under(quota, revision)),
-            None => Box::new(Balance::new(quota, revision)),
+            Some(balance) => balance.under(quota, revision),
+            None => Balance::new(quota, revision),
         });
     }
 
@@ -114,7 +115,10 @@ impl Counts {
                 });
             }
         }
-        let short = self.balance.as_ref().and_then(|balance| balance.check(demand, now.wall));
+        let short = self
+            .balance
+            .as_ref()
+            .and_then(|balance| balance.check(demand, now.wall));
         if let Some(short) = short {
             note(Obstacle {
                 kind: short.kind,
@@ -191,7 +195,9 @@ impl Counts {
 
     /// Whether its quota has nothing left.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.balance.as_ref().is_some_and(|balance| balance.is_exhausted())
+        self.balance
+            .as_ref()
+            .is_some_and(|balance| balance.is_exhausted())
     }
 
     /// When the current period of its quota began; `None` without one.

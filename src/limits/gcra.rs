@@ -123,10 +123,7 @@ mod tests {
         for _ in 0..60 {
             assert!(admit(&mut rate, 1, 0));
         }
-        assert_eq!(
-            rate.check(1, 0),
-            Err(Some(Duration::from_secs(1)))
-        );
+        assert_eq!(rate.check(1, 0), Err(Some(Duration::from_secs(1))));
         assert!(!admit(&mut rate, 1, SECOND - 1));
         assert!(admit(&mut rate, 1, SECOND));
         assert!(!admit(&mut rate, 1, SECOND));
@@ -195,10 +192,7 @@ mod tests {
         let mut rate = Gcra::new(60, MINUTE);
         rate.add(90, 0);
         assert_eq!(rate.remaining(0), 0);
-        assert_eq!(
-            rate.check(0, 0),
-            Err(Some(Duration::from_secs(30)))
-        );
+        assert_eq!(rate.check(0, 0), Err(Some(Duration::from_secs(30))));
         assert!(!admit(&mut rate, 1, 30 * SECOND));
         assert!(admit(&mut rate, 1, 31 * SECOND));
     }

@@ -166,12 +166,13 @@ impl Drop for Reservation {
 
 impl Settled {
     fn add(&mut self, scope: &Arc<Scope>, reached: SmallVec<[Reached; 2]>) {
-        self.crossed.extend(reached.into_iter().map(|reached| Crossed {
-            scope: Arc::clone(scope),
-            kind: reached.kind,
-            percent: reached.percent,
-            spent: reached.spent,
-            limit: reached.limit,
-        }));
+        self.crossed
+            .extend(reached.into_iter().map(|reached| Crossed {
+                scope: Arc::clone(scope),
+                kind: reached.kind,
+                percent: reached.percent,
+                spent: reached.spent,
+                limit: reached.limit,
+            }));
     }
 }
