@@ -23,8 +23,9 @@ pub(super) struct Counts {
     /// The latest time that was seen. Threads take the time before they take the lock, so it may come out of order.
     latest_nanos: u64,
     concurrent: Option<u32>,
-    rates: Box<[Rate]>,
-    pub(super) balance: Option<Box<Balance>>,
+    pub(super) rates: Box<[Rate]>,
+    /// Not boxed: each reservation would wait for one more line of memory.
+    pub(super) balance: Option<Balance>,
 }
 
 /// What one request holds of one scope.
@@ -72,8 +73,8 @@ impl Counts {
             .collect();
         let balance = self.balance.take();
         self.balance = quota.map(|quota| match balance {
-            Some(balance) => Box::new(balance.under(quota, revision)),
-            None => Box::new(Balance::new(quota, revision)),
+            Some(balance) => balance.under(quota, revision),
+            None => Balance::new(quota, revision),
         });
     }
 

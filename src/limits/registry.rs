@@ -23,6 +23,10 @@ pub struct Limits {
 #[derive(Debug)]
 struct ByName(Arc<Scope>);
 
+/// What one scope takes in the set: itself, and a byte of the set's own.
+#[cfg(test)]
+pub(super) const ENTRY_BYTES: usize = size_of::<ByName>() + 1;
+
 impl Limits {
     /// No scopes.
     pub fn new() -> Self {
