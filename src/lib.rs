@@ -9,7 +9,7 @@
 //!   gateway/   a request's way, one file or folder per step
 //!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
-//!   auth/  tenants/  upstreams/  chatlog/     engines
+//!   auth/  tenants/  upstreams/  chatlog/  prices/     engines
 //!   observe/   metrics, logging, masking
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
@@ -39,6 +39,7 @@ pub mod ids;
 pub mod ledger;
 pub mod observe;
 pub mod openai;
+pub mod prices;
 pub mod routing;
 pub mod runtime;
 pub mod secret;
