@@ -31,8 +31,9 @@ pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Fai
     if scopes.all.is_empty() {
         return Ok(());
     }
-    let demand = demand_of(context, &scopes, estimate);
-    match Local.reserve(&scopes.all, demand, Now::read()) {
+    let now = Now::read();
+    let demand = demand_of(context, &scopes, estimate, now);
+    match Local.reserve(&scopes.all, demand, now) {
         Ok(reservation) => {
             context.reservation = Some(Box::new(reservation));
             Ok(())
@@ -45,7 +46,7 @@ pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Fai
 }
 
 /// The tokens that a request may use, and what they may cost, where that is limited.
-fn demand_of(context: &Context, scopes: &Scopes, estimate: &Estimate<'_>) -> Demand {
+fn demand_of(context: &Context, scopes: &Scopes, estimate: &Estimate<'_>, now: Now) -> Demand {
     if !scopes.count_tokens && !scopes.count_money {
         return Demand::default();
     }
@@ -56,9 +57,20 @@ fn demand_of(context: &Context, scopes: &Scopes, estimate: &Estimate<'_>) -> Dem
         _ => 0,
     };
     let output = estimate.demand.max_output.unwrap_or_else(usual);
+    let nanos = match (scopes.count_money, rule) {
+        (true, Some(rule)) => {
+            let asked = (rule, context.asked.model.as_deref().unwrap_or_default());
+            let caller = context.caller.as_ref();
+            let tokens = (input, output);
+            context
+                .runtime
+                .most_charged(caller, asked, tokens, now.wall)
+        }
+        _ => 0,
+    };
     Demand {
         tokens: input.saturating_add(output),
-        nanos: 0,
+        nanos,
     }
 }
 

@@ -1,16 +1,18 @@
-//! What requests are limited by.
+//! What requests are limited by, and what they cost.
 //!
-//! Owns the scopes of the gateway, of each tenant and of each key. The
+//! Owns the scopes of the gateway, of each tenant and of each key, and the tariff of each tenant. The
 //! scope of a rule stands with the rule. Scopes outlive the snapshot (see `limits`). Does not handle admission
 //! (see `gateway::reserve`) or settlement (see `gateway::settle`). Cannot fail.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::{Principal, Rule};
 use crate::config::{Config, Quota, RateLimits};
 use crate::limits::{Limits, Scope, ScopeName};
+use crate::prices::{Bill, Prices, Tariff};
 
 /// A scope, and what of a request counts in it.
 #[derive(Clone, Debug)]
@@ -38,28 +40,42 @@ pub struct Scopes {
     pub have_quota: bool,
 }
 
-/// What the requests of one snapshot are limited by.
+/// What one tenant is limited by, and pays.
+#[derive(Debug, Default)]
+struct Terms {
+    metered: Option<Metered>,
+    tariff: Tariff,
+}
+
+/// What the requests of one snapshot are limited by, and cost.
 #[derive(Debug)]
 pub struct Metering {
     gateway: Option<Metered>,
     /// By the positions of the tenants.
-    tenants: Vec<Option<Metered>>,
+    tenants: Vec<Terms>,
+    /// Of every caller where there are no client keys.
+    anonymous: Terms,
     /// By the positions of the keys.
     keys: Vec<Option<Metered>>,
+    prices: Prices,
+    /// Whether anything has a price.
+    has_prices: bool,
 }
 
 impl Metering {
     /// Takes what the operator wrote.
     pub fn new(config: &Config, limits: &Limits) -> Self {
         let gateway = metered(limits, ScopeName::Gateway, config.limits.as_ref(), None);
-        let tenants = config.tenants.iter().map(|tenant| {
-            metered(
+        let tenants = config.tenants.iter().map(|tenant| Terms {
+            metered: metered(
                 limits,
                 ScopeName::Tenant(tenant.id.value.clone()),
                 tenant.limits.as_ref(),
                 tenant.quota.as_ref().map(|quota| &quota.value),
-            )
+            ),
+            tariff: Tariff::new(&tenant.prices, tenant.markup),
         });
+        let own_prices = config.tenants.iter().any(|t| !t.prices.is_empty());
         let keys = config.tenants.iter().flat_map(|tenant| {
             tenant.keys.iter().map(|key| {
                 let name = ScopeName::Key {
@@ -73,17 +89,19 @@ impl Metering {
             gateway,
             tenants: tenants.collect(),
             keys: keys.collect(),
+            anonymous: Terms::default(),
+            has_prices: own_prices || !config.prices.is_empty(),
+            prices: Prices::new(&config.prices),
         }
     }
 
     /// The scopes of a request of this caller, by this rule.
     pub fn scopes(&self, caller: Option<&Principal>, rule: Option<&Rule>) -> Scopes {
-        let tenant = caller.and_then(|caller| self.tenants.get(caller.position?));
         let key = caller.and_then(|caller| self.keys.get(caller.credential.key_position()?));
         let metered = [
             self.gateway.as_ref(),
             rule.and_then(|rule| rule.metered.as_ref()),
-            tenant.and_then(Option::as_ref),
+            self.terms(caller).metered.as_ref(),
             key.and_then(Option::as_ref),
         ];
         let mut scopes = Scopes::default();
@@ -96,9 +114,27 @@ impl Metering {
         scopes
     }
 
+    fn terms(&self, caller: Option<&Principal>) -> &Terms {
+        let terms = caller.and_then(|caller| self.tenants.get(caller.position?));
+        terms.unwrap_or(&self.anonymous)
+    }
+
+    /// What a request of this caller is paid with that came at a time and was served by a model of an upstream;
+    /// nothing where there are no prices.
+    pub fn bill(
+        &self,
+        caller: Option<&Principal>,
+        (upstream, model): (&str, &str),
+        at: Timestamp,
+    ) -> Option<Bill<'_>> {
+        let tariff = &self.terms(caller).tariff;
+        self.has_prices
+            .then(|| tariff.bill(&self.prices, upstream, model, at))
+    }
+
     /// Every scope with a quota, whose balance has to be known before it admits anything.
     pub fn quotas(&self) -> impl Iterator<Item = &Arc<Scope>> {
-        let metered = self.tenants.iter().flatten();
+        let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());
         metered.filter(|m| m.has_quota).map(|m| &m.scope)
     }
 }

@@ -252,6 +252,24 @@ impl Runtime {
         rule.is_some_and(|rule| rule.passes_to.contains(&position))
     }
 
+    /// The most that a caller may be charged for so many tokens of a model, whichever target of its rule serves
+    /// it; in nano-dollars. What a fallback would cost is not in it.
+    pub fn most_charged(
+        &self,
+        caller: Option<&Principal>,
+        (rule, model): (&Rule, &str),
+        (input_tokens, output_tokens): (u64, u64),
+        at: Timestamp,
+    ) -> u64 {
+        let charged = rule.targets.all().iter().filter_map(|target| {
+            let upstream = self.upstream(target)?;
+            let model = target.model.as_deref().unwrap_or(model);
+            let bill = self.metering.bill(caller, (&upstream.name, model), at)?;
+            Some(bill.estimate(input_tokens, output_tokens))
+        });
+        charged.max().unwrap_or(0)
+    }
+
     /// The upstream of a target.
     pub fn upstream(&self, target: &Target) -> Option<&Arc<Upstream>> {
         self.upstreams.get(target.upstream)
