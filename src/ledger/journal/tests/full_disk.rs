@@ -108,6 +108,7 @@ fn a_full_disk_costs_no_record_that_was_confirmed_and_appends_go_on_when_it_has_
     assert!(journal.is_failing());
     assert!(written > 1000, "the allocated room is used");
     let end = journal.end();
+    assert_eq!(end.segment, 2, "what room there is is used, too");
     let segment = folder.join(segment_name(end.segment));
     assert_eq!(fs::metadata(&segment).unwrap().len(), end.offset, "cut off");
     assert_eq!(read_all(&journal), (0..written).collect::<Vec<_>>());
@@ -134,5 +135,10 @@ fn a_journal_on_a_disk_that_has_room_again_works_without_an_append() {
         let health = journal.health();
         !health.is_failing && !health.is_short_of_room
     });
+    let end = journal.end();
+    let length = fs::metadata(folder.join(segment_name(end.segment)))
+        .unwrap()
+        .len();
+    assert_eq!(length, end.offset, "nothing is left of the attempts");
     drop(journal);
 }
