@@ -23,7 +23,18 @@ fn small_segments() -> Options {
 }
 
 fn open(folder: &Path, options: Options) -> (Journal, Recovered) {
-    Journal::open(folder, options, Position::default()).unwrap()
+    try_open(folder, options).unwrap()
+}
+
+fn try_open(folder: &Path, options: Options) -> Result<(Journal, Recovered), JournalError> {
+    let start = Instant::now();
+    loop {
+        match Journal::open(folder, options.clone(), Position::default()) {
+            // A child of another test has our descriptors until it is the program that it is to be.
+            Err(JournalError::InUse(_)) if start.elapsed() < PATIENCE => thread::yield_now(),
+            opened => return opened,
+        }
+    }
 }
 
 fn record(id: u128) -> Record<'static> {

@@ -184,7 +184,7 @@ fn a_segment_of_a_newer_version_is_refused_and_nothing_is_touched() {
     let torn = fs::read(&path).unwrap()[..usize::try_from(bounds[3]).unwrap() - 1].to_vec();
     fs::write(&path, &torn).unwrap();
     fs::write(folder.path().join("00000000000000000003.prepared"), "").unwrap();
-    let opened = Journal::open(folder.path(), Options::default(), Position::default());
+    let opened = try_open(folder.path(), Options::default());
     let error = opened.err().unwrap();
     assert!(matches!(&error, JournalError::Version { path, version: 2 } if *path == newer));
     assert!(error.to_string().contains("version 2"));
