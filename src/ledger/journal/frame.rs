@@ -194,6 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn an_intact_frame_that_has_no_record_in_it_is_none() {
+        let mut bytes = frames(&[record(7)], 1);
+        // One byte more than the record.
+        bytes.push(0);
+        let length = u32::try_from(bytes.len() - HEAD_BYTES)
+            .unwrap()
+            .to_le_bytes();
+        let checksum = checksum(1, length, &bytes[HEAD_BYTES..]).to_le_bytes();
+        bytes[..4].copy_from_slice(&length);
+        bytes[4..HEAD_BYTES].copy_from_slice(&checksum);
+        assert_eq!(Scan::new(&bytes, 1, true).next(), None);
+    }
+
+    #[test]
     fn a_record_of_the_largest_size_fits_and_a_larger_one_does_not() {
         let mut buffer = vec![0; MAX_FRAME_BYTES];
         let mut name = "x".repeat(MAX_RECORD_BYTES);

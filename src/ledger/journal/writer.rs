@@ -49,7 +49,7 @@ pub struct Writer {
     /// Whether the next record begins another segment, because this one could not be synced.
     is_retired: bool,
     /// The memory of the queue while it is not in use.
-    spare: Vec<u8>,
+    pub(super) spare: Vec<u8>,
 }
 
 /// Puts a frame into the queue, and returns when it is written.

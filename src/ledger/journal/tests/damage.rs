@@ -40,6 +40,7 @@ fn a_tail_that_is_torn_at_any_byte_costs_no_whole_record() {
                 "cut at {cut}"
             );
             append(&journal, 100..101);
+            assert_eq!(fs::metadata(&path).unwrap().len(), journal.end().offset);
             let mut expected: Vec<u128> = (0..complete as u128).collect();
             expected.push(100);
             assert_eq!(read_from(&journal, Position::default()), (expected, 0));
@@ -183,13 +184,18 @@ fn a_segment_of_a_newer_version_is_refused_and_nothing_is_touched() {
     let torn = fs::read(&path).unwrap()[..usize::try_from(bounds[3]).unwrap() - 1].to_vec();
     fs::write(&path, &torn).unwrap();
     fs::write(folder.path().join("00000000000000000003.prepared"), "").unwrap();
-    let opened = Journal::open(folder.path(), Options::default(), Position::default());
+    let opened = try_open(folder.path(), Options::default());
     let error = opened.err().unwrap();
     assert!(matches!(&error, JournalError::Version { path, version: 2 } if *path == newer));
     assert!(error.to_string().contains("version 2"));
     assert_eq!(fs::read(&path).unwrap(), torn);
     assert_eq!(fs::read(&newer).unwrap(), bytes);
-    assert!(folder.path().join("00000000000000000003.prepared").exists());
+    let prepared = folder.path().join("00000000000000000003.prepared");
+    assert!(prepared.exists());
+    fs::remove_file(newer).unwrap();
+    let (_, recovered) = open(folder.path(), Options::default());
+    assert_eq!(recovered.records, 2);
+    assert!(!prepared.exists());
 }
 
 #[test]

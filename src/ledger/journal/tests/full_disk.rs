@@ -49,9 +49,13 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.place.path()).status();
-        if !thread::panicking() {
-            assert!(unmounted.unwrap().success());
+        let mut unmount = Command::new("umount");
+        unmount.arg(self.place.path());
+        // It is busy as long as a child of another test has our descriptors.
+        let is_done = || unmount.output().is_ok_and(|output| output.status.success());
+        match thread::panicking() {
+            true => drop(unmount.output()),
+            false => wait_until("unmounted", is_done),
         }
     }
 }
@@ -108,6 +112,7 @@ fn a_full_disk_costs_no_record_that_was_confirmed_and_appends_go_on_when_it_has_
     assert!(journal.is_failing());
     assert!(written > 1000, "the allocated room is used");
     let end = journal.end();
+    assert_eq!(end.segment, 2, "what room there is is used, too");
     let segment = folder.join(segment_name(end.segment));
     assert_eq!(fs::metadata(&segment).unwrap().len(), end.offset, "cut off");
     assert_eq!(read_all(&journal), (0..written).collect::<Vec<_>>());
@@ -126,7 +131,7 @@ fn a_journal_on_a_disk_that_has_room_again_works_without_an_append() {
     let Some(disk) = Disk::mount() else { return };
     let folder = disk.place.path().join("journal");
     let (journal, _) = open(&folder, options());
-    let filler = disk.fill(0);
+    let filler = disk.fill(10);
     append_until_full(&journal);
     assert!(journal.is_failing());
     fs::remove_file(filler).unwrap();
@@ -134,5 +139,10 @@ fn a_journal_on_a_disk_that_has_room_again_works_without_an_append() {
         let health = journal.health();
         !health.is_failing && !health.is_short_of_room
     });
+    let end = journal.end();
+    let length = fs::metadata(folder.join(segment_name(end.segment)))
+        .unwrap()
+        .len();
+    assert_eq!(length, end.offset, "nothing is left of the attempts");
     drop(journal);
 }
