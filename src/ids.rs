@@ -16,6 +16,12 @@ pub fn request_id() -> String {
     id
 }
 
+/// The number that a request id stands for; 0 for what is none of ours.
+pub fn number(request_id: &str) -> u128 {
+    let digits = request_id.strip_prefix("req_").unwrap_or_default();
+    u128::from_str_radix(digits, 16).unwrap_or_default()
+}
+
 /// A number from 0 to below `bound`, which must be above 0; at random, and no secret.
 pub fn random_below(bound: u64) -> u64 {
     fastrand::u64(..bound)
@@ -31,5 +37,7 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.len(), 36);
         assert!(one.starts_with("req_"));
+        assert_eq!(format!("req_{:032x}", number(&one)), one);
+        assert_eq!(number("x"), 0);
     }
 }

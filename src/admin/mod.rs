@@ -21,20 +21,25 @@ use host::HostError;
 
 use crate::clock;
 use crate::openai::error::ApiError;
-use crate::runtime::Shared;
+use crate::runtime::{Accounts, Shared};
 
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The answer of `/health`, on both listeners.
-pub fn health() -> Value {
-    json!({
-        "status": "ok",
+pub fn health(shared: &Shared) -> Value {
+    let trouble = shared.accounts().and_then(Accounts::trouble);
+    let mut health = json!({
+        "status": if trouble.is_some() { "degraded" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": clock::uptime().as_secs(),
         "time": clock::now_rfc3339().to_string(),
-    })
+    });
+    if let (Some(trouble), Some(members)) = (trouble, health.as_object_mut()) {
+        members.insert("reason".to_owned(), trouble.into());
+    }
+    health
 }
 
 /// The application behind the operator's listener.
@@ -75,6 +80,9 @@ impl Admin {
         if wants_json {
             let plain = self.shared.metrics.plain(in_flight);
             return respond(StatusCode::OK, JSON, plain.to_string().into_bytes());
+        }
+        if let Some(accounts) = self.shared.accounts() {
+            accounts.measure();
         }
         status::measure(&self.shared.pin(), self.shared.metrics.states());
         let connections = self.shared.connections.count();
@@ -117,7 +125,11 @@ impl ServeHttp for Admin {
             return response;
         }
         match path {
-            "/health" => respond(StatusCode::OK, JSON, health().to_string().into_bytes()),
+            "/health" => respond(
+                StatusCode::OK,
+                JSON,
+                health(&self.shared).to_string().into_bytes(),
+            ),
             "/status" => {
                 let status = status::status(&self.shared).to_string();
                 respond(StatusCode::OK, JSON, status.into_bytes())

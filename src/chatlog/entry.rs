@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::copy::copy;
-use crate::config::{ChatLog, Mask};
+use crate::config::{ChatLog, Mask, write_nanos};
 use crate::observe::masking;
 use crate::openai::json::{Fields, read_fields};
 
@@ -49,6 +49,8 @@ pub struct Entry {
     pub is_partial: bool,
     /// The tokens that it used, as the upstream reported them.
     pub usage: Option<serde_json::Value>,
+    /// What the provider charges for it, in nano-dollars; `None` where that is not known.
+    pub cost_nanos: Option<u64>,
     /// The status that the client got.
     pub status: u16,
 }
@@ -95,7 +97,7 @@ impl Entry {
                 copy(json, config.mask.keys, line);
             }
         }
-        line.extend_from_slice(tail(&parts, self.is_partial, self.status).as_bytes());
+        line.extend_from_slice(tail(&parts, self).as_bytes());
     }
 
     fn head(&self, mask: Mask) -> Head<'_> {
@@ -166,9 +168,13 @@ fn omit_longest(parts: &mut [Part<'_>], room: usize) {
     }
 }
 
-fn tail(parts: &[Part<'_>], is_partial: bool, status: u16) -> String {
-    let mut tail = format!(",\"status\":{status}");
-    if is_partial {
+fn tail(parts: &[Part<'_>], entry: &Entry) -> String {
+    let mut tail = String::new();
+    if let Some(nanos) = entry.cost_nanos {
+        tail.push_str(&format!(",\"cost_usd\":{}", write_nanos(nanos)));
+    }
+    tail.push_str(&format!(",\"status\":{}", entry.status));
+    if entry.is_partial {
         tail.push_str(",\"partial\":true");
     }
     let left_out = parts.iter().filter(|part| part.is_omitted);

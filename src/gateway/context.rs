@@ -17,6 +17,7 @@ use super::headers;
 use super::meter::Meter;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
+use crate::ledger::Marks;
 use crate::limits::{Now, Reservation};
 use crate::observe::metrics::{OTHER, Shed};
 use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
@@ -46,6 +47,8 @@ pub struct Asked {
     pub rule: Option<Arc<Rule>>,
     /// The route that the request is forwarded by.
     pub route: Option<Arc<Route>>,
+    /// What is known of its body.
+    pub marks: Marks,
 }
 
 /// What comes of it. Written by the steps that ask an upstream and answer the client.
@@ -62,7 +65,9 @@ pub struct Outcome {
     pub error: Option<&'static str>,
     /// Which limit turned the request away.
     pub shed: Option<Shed>,
-    /// The tokens that the upstream has reported, once that is settled.
+    /// Whether an upstream has been asked, and has not refused.
+    pub is_asking: bool,
+    /// What it has used, once that is settled.
     pub used: Option<Used>,
     /// Whether asking again is left to the client: it may cost twice, so we do not.
     pub retry_is_clients: bool,
@@ -86,13 +91,13 @@ struct Committed {
     own: Duration,
 }
 
-/// Tokens that an upstream has reported.
+/// What a request has used, for its line in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// All that went in.
-    pub input: u64,
-    /// All that came out.
-    pub output: u64,
+    /// The tokens that went in and came out, where the upstream has reported them.
+    pub tokens: Option<(u64, u64)>,
+    /// What the provider charges, in nano-dollars, where that is known.
+    pub cost_nanos: Option<u64>,
 }
 
 /// One attempt, as it is told to the operator.
@@ -160,6 +165,7 @@ impl Context {
                 model: None,
                 rule: None,
                 route: None,
+                marks: Marks::default(),
             },
             outcome: Outcome {
                 upstream: None,
@@ -168,6 +174,7 @@ impl Context {
                 skipped: Vec::new(),
                 error: None,
                 shed: None,
+                is_asking: false,
                 used: None,
                 retry_is_clients: false,
                 bytes_in: 0,

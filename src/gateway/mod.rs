@@ -14,7 +14,7 @@
 //! | `session`, `connection` | the seam to Pingora, and the bytes below it |
 //! | `framing`, `client_body` | what may be read in one way only; how a body comes |
 //! | `open`, `admit`, `finish` | the first two steps, and the last |
-//! | `context`, `meter`, `settle` | what a request carries, what it uses, and how that is counted |
+//! | `context`, `meter`, `facts`, `settle` | what a request carries, what it uses, and how that is counted |
 //! | `plan`, `reserve` | the candidates of a request, in order; its limits, all at once |
 //! | `upstream_error` | what an upstream's error says |
 //! | `failure`, `reply` | errors as HTTP, and writing answers of our own |
@@ -27,6 +27,7 @@ mod client_body;
 mod connection;
 mod context;
 mod exchange;
+mod facts;
 mod failed;
 mod failure;
 mod finish;

@@ -6,6 +6,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::config::write_nanos;
 use crate::limits::{Admission, Demand, LimitKind, Local, Now, Refusal};
 use crate::openai::demand;
 use crate::openai::estimate::Prompt;
@@ -27,7 +28,12 @@ pub struct Estimate<'b> {
 pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Failure> {
     let metering = &context.runtime.metering;
     let scopes = metering.scopes(context.caller.as_ref(), context.asked.rule.as_deref());
-    context.is_recorded = true;
+    if let Some(accounts) = context.in_flight.shared().accounts() {
+        if !accounts.admits(scopes.have_quota) {
+            return Err(Failure::QuotaUnavailable);
+        }
+        context.is_recorded = true;
+    }
     if scopes.all.is_empty() {
         return Ok(());
     }
@@ -79,11 +85,11 @@ fn refused(context: &Context, refusal: Box<Refusal>) -> Failure {
     let metrics = &context.in_flight.shared().metrics;
     metrics.money().refused(scope.kind(), refusal.kind.name());
     if refusal.first_of_quota {
-        let what = match refusal.kind {
-            LimitKind::QuotaMoney => "nano-dollars",
-            _ => "tokens",
+        let limit = match refusal.kind {
+            LimitKind::QuotaMoney => format!("${}", write_nanos(refusal.limit)),
+            _ => format!("{} tokens", refusal.limit),
         };
-        log::warn!("{scope}: its quota of {} {what} is used up", refusal.limit);
+        log::warn!("{scope}: its quota of {limit} is used up");
     }
     Failure::Limited(refusal)
 }

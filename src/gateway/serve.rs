@@ -104,7 +104,7 @@ async fn go(
         Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
             context.asked.endpoint = Endpoint::Health.name();
-            json(&admin::health())
+            json(&admin::health(shared))
         }
         Way::Models => {
             context.asked.endpoint = Endpoint::Models.name();

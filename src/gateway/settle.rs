@@ -9,16 +9,18 @@
 use std::sync::Arc;
 
 use super::context::{Context, Used};
+use super::facts::{Amounts, Facts};
 use super::meter::{Chat, Meter, Reading};
 use crate::chatlog::{ChatLog, Entry};
 use crate::clock;
 use crate::config::OnClientGone;
+use crate::ledger::Record;
 use crate::limits::{Now, Reservation, Settled};
+use crate::observe::money::Amount;
 use crate::observe::tokens::Pace;
 use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::usage::Usage;
-use crate::runtime::{Rule, Shared};
-use crate::upstreams::Upstream;
+use crate::runtime::Shared;
 
 /// As many estimates are made at a time.
 const MAX_ESTIMATES: usize = 64;
@@ -26,14 +28,14 @@ const MAX_ESTIMATES: usize = 64;
 /// A request that is over, and whose usage is to be counted.
 pub struct Account {
     shared: Arc<Shared>,
-    endpoint: &'static str,
-    rule: Option<Arc<Rule>>,
-    upstream: Option<Arc<Upstream>>,
+    facts: Facts,
     meter: Box<Meter>,
     reservation: Option<Box<Reservation>>,
     pace: Option<Pace>,
     /// Whether anything may have been used.
     is_counted: bool,
+    /// Whether the ledger is told.
+    is_recorded: bool,
     chat: Option<Box<(Arc<ChatLog>, Entry)>>,
 }
 
@@ -61,16 +63,11 @@ impl Account {
     pub fn close(context: &mut Context) -> Option<Self> {
         let reservation = context.reservation.take();
         let meter = context.meter.take();
-        if meter.is_none() && reservation.is_none() {
+        let is_recorded = std::mem::take(&mut context.is_recorded);
+        if meter.is_none() && reservation.is_none() && !is_recorded {
             return None;
         }
         let mut meter = meter.unwrap_or_default();
-        let is_answered = (200..300).contains(&context.told_status());
-        let error = meter.reading.as_ref().filter(|reading| reading.is_error);
-        let is_counted = match error {
-            Some(error) => error.usage.is_some(),
-            None => is_answered || meter.client_left,
-        };
         let pace = meter.last_event.and_then(|last| {
             let first_token = context.outcome.first_byte()?;
             let rest = last.saturating_duration_since(context.request.started + first_token);
@@ -79,10 +76,9 @@ impl Account {
         let chat = meter.chat.take();
         Some(Self {
             shared: Arc::clone(context.in_flight.shared()),
-            endpoint: context.asked.endpoint,
-            rule: context.asked.rule.clone(),
-            upstream: context.outcome.upstream.clone(),
-            is_counted,
+            facts: Facts::of(context),
+            is_counted: may_have_used(context, &meter),
+            is_recorded,
             meter,
             reservation,
             pace,
@@ -127,38 +123,129 @@ impl Account {
 
     /// What an estimate is made from, where one is needed.
     fn to_estimate(&mut self, reading: &Reading) -> Option<Prompt> {
-        let rule = self.rule.as_ref();
+        let rule = self.facts.rule.as_ref();
         let absorbs = self.meter.client_left
             && rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Absorb);
         let prompt = self.meter.prompt.take();
         prompt.filter(|_| self.is_counted && reading.usage.is_none() && !absorbs)
     }
 
-    fn count(self, usage: Option<&Usage>) -> Option<Used> {
+    fn count(mut self, usage: Option<&Usage>) -> Option<Used> {
         let usage = usage.filter(|_| self.is_counted);
-        if let (Some(rule), Some(upstream), true) = (&self.rule, &self.upstream, self.is_counted) {
-            let labels = [self.endpoint, rule.label.as_str(), &upstream.name];
-            self.shared.metrics.tokens().count(labels, usage, self.pace);
+        let facts = &self.facts;
+        let amounts = amounts(facts, usage);
+        if self.is_counted {
+            count_in_metrics(&self.shared, facts, usage, &amounts, self.pace);
         }
-        if let (Some(rule), Some(usage)) = (&self.rule, usage) {
-            rule.output.learn(usage.output);
+        if self.is_recorded {
+            let period = self.reservation.as_ref().and_then(|held| held.period());
+            let client_gone = self.meter.client_left;
+            record(&self.shared, &facts.record(&amounts, client_gone, period));
         }
-        if let Some(mut reservation) = self.reservation {
-            let tokens = usage.map_or(0, Usage::total);
-            let settled = reservation.settle(tokens, 0, Now::read());
-            tell(&settled);
+        if let Some(reservation) = &mut self.reservation {
+            let tokens = amounts.tokens.total();
+            tell(&reservation.settle(tokens, amounts.charge_nanos, Now::read()));
         }
+        let cost_nanos = usage.filter(|_| has_cost(facts));
+        let cost_nanos = cost_nanos.map(|_| amounts.cost_nanos);
         if let Some(chat) = self.chat {
             let (log, mut entry) = *chat;
             entry.usage = usage.and_then(|usage| serde_json::to_value(usage).ok());
+            entry.cost_nanos = cost_nanos;
             log.record(entry);
         }
-        let reported = usage.filter(|usage| !usage.is_estimated)?;
+        let reported = usage.filter(|usage| !usage.is_estimated);
         Some(Used {
-            input: reported.total_input(),
-            output: reported.output,
+            tokens: reported.map(|usage| (usage.total_input(), usage.output)),
+            cost_nanos,
         })
     }
+}
+
+/// A part of what passes over a connection that is charged by itself, such as a message of a WebSocket.
+pub struct Charged<'a> {
+    /// What all requests share.
+    pub shared: &'a Shared,
+    /// What is known of it.
+    pub facts: &'a Facts,
+    /// What its request holds.
+    pub reservation: Option<&'a Reservation>,
+    /// Whether the ledger is told.
+    pub is_recorded: bool,
+}
+
+impl Charged<'_> {
+    /// Counts what it has used. Tells whether a quota has nothing left.
+    pub fn count(&self, usage: Option<&Usage>) -> bool {
+        let amounts = amounts(self.facts, usage);
+        count_in_metrics(self.shared, self.facts, usage, &amounts, None);
+        let tokens = amounts.tokens.total();
+        let settled = self
+            .reservation
+            .map(|held| held.charge(tokens, amounts.charge_nanos, Now::read()));
+        if self.is_recorded {
+            let period = settled.as_ref().and_then(|settled| settled.period);
+            record(self.shared, &self.facts.record(&amounts, false, period));
+        }
+        settled.is_some_and(|settled| {
+            tell(&settled);
+            settled.exhausted
+        })
+    }
+}
+
+fn record(shared: &Shared, record: &Record<'_>) {
+    if let Some(accounts) = shared.accounts() {
+        accounts.record(record);
+    }
+}
+
+fn amounts(facts: &Facts, usage: Option<&Usage>) -> Amounts {
+    let amounts = usage.map(|usage| Amounts::new(usage, facts.bill()));
+    amounts.unwrap_or_default()
+}
+
+fn count_in_metrics(
+    shared: &Shared,
+    facts: &Facts,
+    usage: Option<&Usage>,
+    amounts: &Amounts,
+    pace: Option<Pace>,
+) {
+    let (Some(rule), Some(upstream)) = (&facts.rule, &facts.upstream) else {
+        return;
+    };
+    let metrics = &shared.metrics;
+    let labels = [facts.endpoint, rule.label.as_str(), &upstream.name];
+    metrics.tokens().count(labels, usage, pace);
+    let Some(usage) = usage else {
+        return;
+    };
+    rule.output.learn(usage.output);
+    if amounts.is_unpriced {
+        metrics.money().unpriced(&rule.label, &upstream.name);
+    }
+    let labels = [rule.label.as_str(), &upstream.name, facts.tenant()];
+    let amount = Amount {
+        cost_nanos: amounts.cost_nanos,
+        charge_nanos: amounts.charge_nanos,
+    };
+    metrics.money().count(labels, amount);
+}
+
+/// Whether a request may have used anything. What failed before its provider can have charged it has not.
+fn may_have_used(context: &Context, meter: &Meter) -> bool {
+    let error = meter.reading.as_ref().filter(|reading| reading.is_error);
+    match error {
+        Some(error) => error.usage.is_some(),
+        None if meter.client_left => context.outcome.is_asking,
+        None => (200..300).contains(&context.told_status()),
+    }
+}
+
+/// Whether what a request costs is known.
+fn has_cost(facts: &Facts) -> bool {
+    facts.bill().is_some_and(|bill| !bill.is_unpriced())
 }
 
 /// Tells the operator of the thresholds that a settlement has reached.
@@ -209,6 +296,7 @@ fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
         answer: None,
         is_partial: false,
         usage: None,
+        cost_nanos: None,
         status: context.told_status(),
     };
     (chat.log, entry)

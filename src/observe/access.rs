@@ -17,6 +17,8 @@ pub const TARGET: &str = "access";
 
 /// Half a microsecond, to round with.
 const HALF: Duration = Duration::from_nanos(500);
+/// A dollar in nano-dollars.
+const DOLLAR: u64 = 1_000_000_000;
 /// What a line takes, as a rule.
 const LINE_BYTES: usize = 512;
 
@@ -50,6 +52,8 @@ pub struct AccessLine<'a> {
     pub bytes_out: usize,
     /// Tokens that went in and came out, as the upstream has told them by then.
     pub tokens: Option<(u64, u64)>,
+    /// What the provider charges, in nano-dollars, where that is known.
+    pub cost_nanos: Option<u64>,
     /// From the request's header to the end.
     pub total: Duration,
     /// From the request's header to the first byte of the answer.
@@ -100,6 +104,16 @@ impl AccessLine<'_> {
             " tokens_out=",
             self.tokens.map(|(_, output)| output),
         );
+        match self.cost_nanos {
+            // In dollars, with all digits.
+            Some(nanos) => drop(write!(
+                line,
+                " cost={}.{:09}",
+                nanos / DOLLAR,
+                nanos % DOLLAR
+            )),
+            None => line.push_str(" cost=-"),
+        }
         line
     }
 }
@@ -152,6 +166,7 @@ mod tests {
             bytes_in: 10,
             bytes_out: 20,
             tokens: Some((7, 3)),
+            cost_nanos: Some(12_500),
             total: Duration::from_nanos(12_007_600),
             first_byte: Some(Duration::from_micros(1000)),
             own: None,
@@ -160,7 +175,7 @@ mod tests {
             line.text(),
             "id=req_1 client=203.0.113.0 tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=12.008 \
-             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3"
+             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3 cost=0.000012500"
         );
     }
 }

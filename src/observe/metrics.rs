@@ -2,7 +2,7 @@
 //!
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
-//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `chats`, `handshakes`) or
+//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `chats`, `handshakes`) or
 //! the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::chats::Chats;
 use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
 use super::money::Money;
+use super::recording::Recording;
 use super::series_cache::SeriesCache;
 use super::states::StateGauges;
 use super::tokens::Tokens;
@@ -52,6 +53,7 @@ pub struct Metrics {
     attempts: Attempts,
     tokens: Tokens,
     money: Money,
+    recording: Recording,
     states: StateGauges,
     handshakes: Handshakes,
     shed: IntCounterVec,
@@ -190,6 +192,7 @@ impl Metrics {
             attempts: Attempts::new()?,
             tokens: Tokens::new()?,
             money: Money::new()?,
+            recording: Recording::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
             shed: shed_counters()?,
@@ -232,6 +235,7 @@ impl Metrics {
         let all = collectors.into_iter().chain(self.attempts.collectors());
         let all = all.chain(self.tokens.collectors());
         let all = all.chain(self.money.collectors());
+        let all = all.chain(self.recording.collectors());
         let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
         for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
@@ -320,6 +324,11 @@ impl Metrics {
     /// The counters of money, and of what limits refuse.
     pub fn money(&self) -> &Money {
         &self.money
+    }
+
+    /// The counters and gauges of the ledger.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
     }
 
     /// The counters of the chat log.

@@ -1,6 +1,6 @@
 //! What the operator sees: metrics and logs.
 //!
-//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `money` what it costs, `chats`
+//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `money` what it costs, `recording` records of the ledger, `chats`
 //! lines of the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms.
 //! `states` has the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
 //! and `initial_series` creates series at zero. `logging` sets up the log, `access` writes the line of a request,
@@ -16,6 +16,7 @@ pub mod logging;
 pub mod masking;
 pub mod metrics;
 pub mod money;
+pub mod recording;
 mod series_cache;
 pub mod states;
 pub mod tokens;

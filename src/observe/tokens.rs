@@ -97,6 +97,7 @@ pub struct Tokens {
     audio: CounterVec,
     searches: IntCounterVec,
     answers: IntCounterVec,
+    unread_messages: IntCounter,
     usage: HistogramVec,
     first_token: HistogramVec,
     per_token: HistogramVec,
@@ -173,6 +174,10 @@ impl Tokens {
                 "Answers, by where their usage is known from.",
                 &["rule", "upstream", "source"],
             )?,
+            unread_messages: IntCounter::new(
+                "tollgate_websocket_unread_messages_total",
+                "Messages of servers over WebSockets that could not be read for their usage.",
+            )?,
             usage: histogram(
                 "gen_ai_client_token_usage",
                 "Tokens of a request, by type.",
@@ -202,13 +207,14 @@ impl Tokens {
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 9] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 10] {
         [
             Box::new(self.total.clone()),
             Box::new(self.parts.clone()),
             Box::new(self.audio.clone()),
             Box::new(self.searches.clone()),
             Box::new(self.answers.clone()),
+            Box::new(self.unread_messages.clone()),
             Box::new(self.usage.clone()),
             Box::new(self.first_token.clone()),
             Box::new(self.per_token.clone()),
@@ -227,6 +233,11 @@ impl Tokens {
         for (rule, upstream) in rules {
             Amounts::of(self, rule, upstream);
         }
+    }
+
+    /// Counts a message over a WebSocket that could not be read.
+    pub fn unread_message(&self) {
+        self.unread_messages.inc();
     }
 
     /// Counts the usage of an answer. The labels are its endpoint, rule and upstream.

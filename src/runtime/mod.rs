@@ -6,6 +6,7 @@
 //! are served (see `gateway`), or what the operator may write (see `config`). Cannot fail: validation has
 //! seen to it that each name leads somewhere.
 
+mod accounts;
 mod connections;
 mod gauge;
 mod known;
@@ -34,6 +35,7 @@ use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
+pub use accounts::{Accounts, load_balances};
 pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};

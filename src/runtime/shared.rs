@@ -1,21 +1,21 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the limits, the chat log, the counts of clients' connections and of requests in flight, and the
+//! them, the metrics, the limits, the ledger, the chat log, the counts of clients' connections and of requests in flight, and the
 //! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
 //! Fails only at the start.
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Connections, Gauge, Memory, Runtime, known};
+use super::{Accounts, Connections, Gauge, Memory, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
 use crate::limits::Limits;
@@ -44,6 +44,7 @@ pub struct Shared {
     /// Counters and histograms.
     pub metrics: Metrics,
     chat_log: ArcSwapOption<ChatLog>,
+    accounts: OnceLock<Accounts>,
     arrivals: Rate,
     in_flight: AtomicUsize,
     /// Requests in flight whose caller is known.
@@ -77,6 +78,7 @@ impl Shared {
             estimates: Arc::default(),
             metrics,
             chat_log: ArcSwapOption::empty(),
+            accounts: OnceLock::new(),
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -106,6 +108,16 @@ impl Shared {
     /// The chat log, where there is one.
     pub fn chat_log(&self) -> Option<Arc<ChatLog>> {
         self.chat_log.load_full()
+    }
+
+    /// The ledger, and what follows where it fails; `None` where nothing is recorded.
+    pub fn accounts(&self) -> Option<&Accounts> {
+        self.accounts.get()
+    }
+
+    /// Records from now on. Only the first call counts.
+    pub fn record_in(&self, accounts: Accounts) {
+        let _ = self.accounts.set(accounts);
     }
 
     /// Counts a request until the guard is dropped.

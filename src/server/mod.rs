@@ -11,6 +11,7 @@
 mod accept;
 mod fd_limit;
 mod handshake;
+mod ledger;
 mod listeners;
 mod operator;
 mod protocol;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use super::demo;
 use crate::config::Config;
+use crate::ledger::LedgerError;
 use crate::limits::Limits;
 use crate::runtime::{Runtime, Shared};
 use crate::upstreams::{Registry, health};
@@ -53,6 +55,8 @@ pub enum StartError {
     Listen(SocketAddr, std::io::Error),
     /// The chat log cannot be opened.
     ChatLog(PathBuf, std::io::Error),
+    /// The ledger cannot be opened.
+    Ledger(LedgerError),
     /// A certificate or its key cannot be used.
     Tls(String),
     /// The process lacks something that it needs from the system, or a part of it is broken.
@@ -72,6 +76,7 @@ impl fmt::Display for StartError {
             Self::ChatLog(path, e) => {
                 write!(f, "chat_log.path: {} cannot be opened: {e}", path.display())
             }
+            Self::Ledger(e) => e.fmt(f),
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Internal(what) => write!(f, "internal: {what}"),
         }
@@ -131,6 +136,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     let shared = Shared::new(runtime, registry, limits);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     start_chat_log(config, &shared)?;
+    ledger::start(config, &shared).await?;
     warn_of_not_in_force(config);
     let listening = Listening {
         clients: clients.iter().map(|b| (b.address, b.is_tls())).collect(),
@@ -265,6 +271,7 @@ async fn end(
     }
     wait_for_settlement(shared).await;
     close_chat_log(shared).await;
+    ledger::close(shared).await;
     log::info!("stopped");
 }
 

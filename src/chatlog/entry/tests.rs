@@ -28,6 +28,7 @@ pub(crate) fn entry() -> Entry {
         )),
         is_partial: false,
         usage: Some(json!({"total_tokens": 12})),
+        cost_nanos: Some(1_500_000),
         status: 200,
     }
 }
@@ -86,7 +87,10 @@ fn the_request_has_one_field_whatever_the_endpoint_calls_it() {
         let read = read(&entry, &config("c"));
         assert_eq!(read["messages"], messages, "{request}");
         assert_eq!(read["instructions"], instructions, "{request}");
-        assert_eq!(read["status"], 200);
+        assert_eq!(
+            (&read["status"], &read["cost_usd"]),
+            (&200.into(), &0.0015.into())
+        );
     }
 }
 
@@ -97,6 +101,7 @@ fn a_broken_answer_is_marked_and_one_that_is_not_json_is_text() {
         is_partial: true,
         tenant: None,
         usage: None,
+        cost_nanos: None,
         status: 502,
         ..entry()
     };

@@ -29,6 +29,7 @@ use super::session::ClientSession;
 use super::settle::Account;
 use super::{admit, own_time};
 use crate::config::OnClientGone;
+use crate::ledger::Marks;
 use crate::openai::endpoint::Exchange;
 use crate::runtime::Shared;
 use after_client::AfterClient;
@@ -66,6 +67,12 @@ pub async fn serve(
         is_open_ended: endpoint.has_both_forms,
     };
     reserve::reserve(context, &estimate)?;
+    context.asked.marks = Marks {
+        streamed: body.streaming.is_requested,
+        multimodal: body.is_form() || context.is_recorded && body.is_multimodal(),
+        tools: body.demand.has_tools,
+        ..Marks::default()
+    };
     let chats = shared
         .chat_log()
         .filter(|log| endpoint.has_both_forms && log.wants());

@@ -10,14 +10,13 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::error;
+use crate::config::write_nanos;
 use crate::gateway::headers::SHOULD_RETRY;
 use crate::limits::{LimitKind, RateStanding, Refusal, ScopeName, Standing};
 use crate::openai::error::ApiError;
 
 /// Clients that would wait longer are told not to try again by themselves.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// Nano-dollars in a cent.
-const CENT_NANOS: u64 = 10_000_000;
 
 const REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
@@ -65,7 +64,7 @@ pub fn api_error(refusal: &Refusal) -> ApiError {
 
 fn quota(refusal: &Refusal) -> ApiError {
     let limit = match refusal.kind {
-        LimitKind::QuotaMoney => format!("${}", dollars(refusal.limit)),
+        LimitKind::QuotaMoney => format!("${}", write_nanos(refusal.limit)),
         _ => format!("{} tokens", refusal.limit),
     };
     let until = refusal
@@ -141,18 +140,6 @@ fn rounded_up(time: Duration) -> u64 {
     time.as_secs().saturating_add(more).max(1)
 }
 
-/// An amount of money, as in `12.50`.
-fn dollars(nanos: u64) -> String {
-    let cents = nanos / CENT_NANOS;
-    match nanos % CENT_NANOS {
-        0 => format!("{}.{:02}", cents / 100, cents % 100),
-        _ => {
-            let (whole, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-            format!("{whole}.{}", format!("{rest:09}").trim_end_matches('0'))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,17 +160,5 @@ mod tests {
         assert_eq!(rounded_up(Duration::from_millis(1)), 1);
         assert_eq!(rounded_up(Duration::from_millis(1001)), 2);
         assert_eq!(rounded_up(Duration::ZERO), 1);
-    }
-
-    #[test]
-    fn money_is_written_in_dollars() {
-        for (nanos, text) in [
-            (0, "0.00"),
-            (12_500_000_000, "12.50"),
-            (1_000_000, "0.001"),
-            (3_000_000_001, "3.000000001"),
-        ] {
-            assert_eq!(dollars(nanos), text);
-        }
     }
 }

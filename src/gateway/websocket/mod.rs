@@ -5,6 +5,7 @@
 //! by Pingora's proxy, which has no hook that could end a socket. It holds its lease until both sides have
 //! closed. What is not opened is answered, a wrong key over the socket itself.
 
+mod metering;
 mod open;
 mod pump;
 

@@ -2,7 +2,8 @@
 //!
 //! Owns both directions, each of which goes on while the other is held up, and the end: when either
 //! side closes, when nothing has passed for too long, when the socket has been open for too long,
-//! and when the process ends. Messages are not read; frames are told apart, so that a close of ours
+//! when its quota is used up, and when the process ends. What the upstream's messages report of their usage is
+//! read (see `metering`), and no byte is changed; frames are told apart, so that a close of ours
 //! never falls into the middle of one. One chunk is in memory for each direction at most.
 
 use std::future::{pending, poll_fn};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::metering::SocketMeter;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::session::{self, ClientSession, Gone};
@@ -56,13 +58,14 @@ pub async fn run(
     let client = ClientEnd::new(client);
     let mut passing = Passing {
         client: &client,
-        context,
-        to_client: Frames::default(),
+        to_client: SocketMeter::new(context),
         to_upstream: Frames::default(),
+        context,
     };
     let early = BytesMut::from(early.unwrap_or_default());
     let end = passing.pass(shared, (reader, &mut writer), early).await;
     let last = passing.last_frame(end);
+    passing.to_client.give_back(passing.context);
     let let_go = timeout(LINGER, writer.shutdown());
     // Whether the upstream was quick enough or not, it is over.
     let (_, taken) = tokio::join!(let_go, farewell(&client, last));
@@ -73,7 +76,7 @@ pub async fn run(
 struct Passing<'a> {
     client: &'a ClientEnd<'a>,
     context: &'a mut Context,
-    to_client: Frames,
+    to_client: SocketMeter,
     to_upstream: Frames,
 }
 
@@ -117,9 +120,12 @@ impl Passing<'_> {
                 if !bytes.is_empty() {
                     passed.notify_one();
                     *bytes_out += bytes.len();
-                    to_client.pass(&bytes);
+                    let may_go_on = to_client.pass(&bytes);
                     if client.write(bytes).await.is_err() {
                         return End::Client;
+                    }
+                    if !may_go_on {
+                        return End::Ours(Close::Policy, "the quota is used up");
                     }
                 }
                 buffer.reserve(READ_BYTES);
@@ -144,7 +150,7 @@ impl Passing<'_> {
 
     /// What is sent to the client last. Notes the cause, where neither side has closed properly.
     fn last_frame(&mut self, end: End) -> Bytes {
-        if self.to_client.is_closed() || self.to_upstream.is_closed() {
+        if self.to_client.frames().is_closed() || self.to_upstream.is_closed() {
             return Bytes::new();
         }
         let (error, close, reason) = match end {
@@ -154,12 +160,13 @@ impl Passing<'_> {
                 Some(Close::Broken),
                 "the upstream broke off",
             ),
+            End::Ours(close @ Close::Policy, reason) => ("insufficient_quota", Some(close), reason),
             End::Ours(close @ Close::Restart, reason) => ("restart", Some(close), reason),
             End::Ours(close, reason) => ("socket_timeout", Some(close), reason),
         };
         self.context.outcome.error = Some(error);
         // In the middle of a frame a close of ours would be taken for a part of it.
-        let close = close.filter(|_| self.to_client.is_between());
+        let close = close.filter(|_| self.to_client.frames().is_between());
         let frame = close.map(|close| websocket::close_frame(close, reason));
         let frame = Bytes::from(frame.unwrap_or_default());
         self.context.outcome.bytes_out += frame.len();

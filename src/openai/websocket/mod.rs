@@ -32,6 +32,8 @@ const MAX_CONTROL_BYTES: usize = 125;
 pub enum Close {
     /// It has been open, or idle, for too long.
     GoingAway = 1001,
+    /// The caller may not go on.
+    Policy = 1008,
     /// The other side broke off.
     Broken = 1011,
     /// The gateway ends; the client may come back at once.

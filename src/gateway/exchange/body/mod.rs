@@ -18,7 +18,7 @@ use crate::gateway::admit::Content;
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::gateway::session::ClientSession;
-use crate::openai::demand::Demand;
+use crate::openai::demand::{self, Demand};
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
 use crate::openai::patches::Patches;
@@ -70,6 +70,12 @@ impl Body {
     pub fn prompt(&self) -> Option<Prompt> {
         self.json()
             .map(|bytes| walk(bytes.len(), || Prompt::new(bytes)))
+    }
+
+    /// Whether it has parts that are no text.
+    pub fn is_multimodal(&self) -> bool {
+        self.json()
+            .is_some_and(|bytes| demand::is_multimodal(bytes))
     }
 
     /// The whole of it, where it is JSON.

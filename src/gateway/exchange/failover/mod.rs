@@ -159,6 +159,7 @@ impl<'r> Failover<'r, '_> {
             &lease,
             terms.asked,
         )?;
+        context.outcome.is_asking = true;
         let asking = attempt::run(self.shared, &mut lease, &terms, &mut outgoing);
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(asking);
@@ -178,6 +179,7 @@ impl<'r> Failover<'r, '_> {
                 })
             }
             Err(failed) => {
+                context.outcome.is_asking = false;
                 so_far.failed(&lease, failed.verdict.reason);
                 lease.report_failure(self.shared, context, failed.verdict, failed.wait);
                 let server = Some(lease.server());

@@ -1,0 +1,148 @@
+//! The ledger as requests use it.
+//!
+//! Owns what follows where nothing can be recorded, and loading the balances of quotas at the start. Does not
+//! handle the records themselves (see `gateway::facts`), nor how they are kept (see `ledger`). A record that
+//! fails is counted and logged; the ledger says so once a minute.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Runtime, Shared};
+use crate::clock;
+use crate::config::OnFailure;
+use crate::ledger::{Balance, Health, Ledger, Record};
+use crate::limits::{Scope, ScopeName};
+use crate::observe::recording::{Measured, Recording};
+
+/// How long after a failure the balances are asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The ledger, and what follows where it fails.
+pub struct Accounts {
+    ledger: Arc<Ledger>,
+    on_failure: OnFailure,
+    metrics: Recording,
+    /// Whether what quotas have been used of is known.
+    has_balances: AtomicBool,
+}
+
+impl Accounts {
+    /// Takes a ledger that has started.
+    pub fn new(ledger: Arc<Ledger>, on_failure: OnFailure, metrics: Recording) -> Self {
+        Self {
+            ledger,
+            on_failure,
+            metrics,
+            has_balances: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a request may be served: always while it can be recorded; else as the configuration says, and
+    /// never where its tenant has a quota.
+    pub fn admits(&self, has_quota: bool) -> bool {
+        if has_quota && !self.has_balances.load(Ordering::Acquire) {
+            return false;
+        }
+        let is_failing = self.ledger.is_failing();
+        !is_failing || !has_quota && self.on_failure == OnFailure::Serve
+    }
+
+    /// Records what a request was and used.
+    pub fn record(&self, record: &Record<'_>) {
+        match self.ledger.record(record) {
+            Ok(()) => self.metrics.recorded.inc(),
+            Err(e) => {
+                self.metrics.failed.inc();
+                log::debug!("a usage record is lost: {e}");
+            }
+        }
+    }
+
+    /// How the ledger is.
+    pub fn health(&self) -> Health {
+        self.ledger.health()
+    }
+
+    /// Sets the gauges.
+    pub fn measure(&self) {
+        let Health { journal, lag, .. } = self.health();
+        self.metrics.set(&Measured {
+            is_failing: journal.is_failing,
+            is_short_of_room: journal.is_short_of_room,
+            journal_bytes: journal.bytes,
+            lag_seconds: lag.age.as_secs_f64(),
+            lag_bytes: lag.bytes,
+        });
+    }
+
+    /// What is wrong with the ledger, for `/health`.
+    pub fn trouble(&self) -> Option<&'static str> {
+        let Health {
+            journal,
+            not_loading,
+            ..
+        } = self.health();
+        match (journal.is_failing, journal.is_short_of_room, not_loading) {
+            (true, ..) => Some("usage cannot be recorded"),
+            (_, true, _) => Some("the ledger has no room for another segment of its journal"),
+            (.., Some(_)) => Some("usage cannot be loaded into the ledger's database"),
+            _ => None,
+        }
+    }
+
+    /// The ledger itself.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Tries once to load what quotas have been used of. Blocks. Tells whether that is known now.
+    pub fn load_balances(&self, runtime: &Runtime) -> bool {
+        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let scopes: Vec<(&Arc<Scope>, i64)> = runtime
+            .metering
+            .quotas()
+            .filter(|scope| scope.needs_balance())
+            .filter_map(|scope| Some((scope, scope.period(now)?)))
+            .collect();
+        let mut starts: Vec<i64> = scopes.iter().map(|(_, start)| *start).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let Some(mut balances) = self.ledger.balances(&starts) else {
+            return false;
+        };
+        balances.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        for (scope, start) in scopes {
+            let ScopeName::Tenant(tenant) = scope.name() else {
+                continue;
+            };
+            let found = balances.binary_search_by(|b| key(b).cmp(&(tenant.as_str(), start)));
+            let balance = found.ok().and_then(|at| balances.get(at));
+            let (tokens, nanos) = balance.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
+            scope.load(start, tokens, nanos);
+        }
+        self.has_balances.store(true, Ordering::Release);
+        true
+    }
+}
+
+/// Loads what quotas have been used of, as soon as the database is there.
+pub async fn load_balances(shared: Arc<Shared>) {
+    loop {
+        let asking = Arc::clone(&shared);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let accounts = asking.accounts();
+            accounts.is_none_or(|accounts| accounts.load_balances(&asking.pin()))
+        });
+        if loaded.await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+fn key(balance: &Balance) -> (&str, i64) {
+    (&balance.tenant, balance.period_start)
+}

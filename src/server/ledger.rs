@@ -1,0 +1,56 @@
+//! Starting and ending the ledger with the process.
+//!
+//! Owns the order: balances are known before the first request where that is possible, and the last records are
+//! loaded after the last request. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
+//! recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::runtime::{self, Accounts, Shared};
+
+/// The time that remains to load the last records.
+const LOAD: Duration = Duration::from_secs(5);
+
+/// Starts the ledger that a configuration asks for.
+///
+/// # Errors
+/// Nothing can be recorded.
+pub async fn start(config: &Config, shared: &Arc<Shared>) -> Result<(), StartError> {
+    let Some(wanted) = config.ledger.clone() else {
+        return Ok(());
+    };
+    let (path, on_failure) = (wanted.path.value.clone(), wanted.on_failure);
+    let started = tokio::task::spawn_blocking(move || Ledger::start(&wanted)).await;
+    let started = started.map_err(|e| StartError::Internal(e.to_string()))?;
+    let ledger = started.map_err(StartError::Ledger)?;
+    let metrics = shared.metrics.recording().clone();
+    shared.record_in(Accounts::new(ledger, on_failure, metrics));
+    let runtime = shared.pin();
+    let accounts = Arc::clone(shared);
+    let loaded = tokio::task::spawn_blocking(move || {
+        accounts
+            .accounts()
+            .is_some_and(|a| a.load_balances(&runtime))
+    });
+    if !loaded.await.unwrap_or(false) {
+        tokio::spawn(runtime::load_balances(Arc::clone(shared)));
+    }
+    log::info!("usage is recorded in {}", path.display());
+    Ok(())
+}
+
+/// Waits until all usage is in the database, for at most `LOAD`. What is not is loaded after the next start.
+pub async fn close(shared: &Shared) {
+    let Some(accounts) = shared.accounts() else {
+        return;
+    };
+    let ledger = Arc::clone(accounts.ledger());
+    let stopped = tokio::task::spawn_blocking(move || ledger.stop(LOAD)).await;
+    if !matches!(stopped, Ok(true)) {
+        log::warn!("ledger: some usage is in the journal alone; it is loaded after the next start");
+    }
+}
