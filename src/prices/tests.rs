@@ -284,8 +284,8 @@ fn what_makes_no_sense_is_the_largest_amount_and_never_a_credit() {
 
 /// A random price: some of its parts have none.
 fn random_rates(random: &mut fastrand::Rng) -> Rates {
-    let mut price = |random: &mut fastrand::Rng| random.u64(..1_000 * USD);
-    let mut part = |random: &mut fastrand::Rng| random.bool().then(|| price(random));
+    let price = |random: &mut fastrand::Rng| random.u64(..1_000 * USD);
+    let part = |random: &mut fastrand::Rng| random.bool().then(|| price(random));
     Rates {
         cached: part(random),
         cache_write: part(random),

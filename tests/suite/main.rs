@@ -22,6 +22,7 @@ mod bodies;
 mod broken_responses;
 mod chats;
 mod chats_recorded;
+mod client_keys;
 mod command_line;
 mod converted;
 mod curl;

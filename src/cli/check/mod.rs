@@ -15,7 +15,7 @@ use crate::config::{
 };
 
 /// Of a tenant's keys, as many are shown.
-const MOST_KEYS: usize = 4;
+const MOST_KEYS: usize = 16;
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {

@@ -13,12 +13,16 @@ use crate::support::gateway::{BINARY, Folder};
 use crate::support::tools::require;
 
 /// The keys at the top of a configuration.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 10] = [
     "server",
     "upstreams",
     "models",
     "routes",
     "tenants",
+    "limits",
+    "prices",
+    "ledger",
+    "webhook",
     "chat_log",
 ];
 
@@ -74,7 +78,7 @@ fn set_variables(command: &mut Command, yaml: &str) {
         let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = part.split_at(end.unwrap_or(part.len()));
         match rest.chars().next() {
-            Some('}') => command.env(name, format!("the-{name}")),
+            Some('}') => command.env(name, format!("the-value-of-{name}")),
             Some('[') => command.env(
                 name,
                 ["one", "two", "three"]
@@ -103,6 +107,7 @@ fn each_configuration_is_right() {
     let Some(folder) = folder_with_certificate() else {
         return;
     };
+    folder.write("prices.yaml", "- { model: \"*\", input: 1, output: 2 }\n");
     let mut mistakes = Vec::new();
     for fence in fences("yaml") {
         let names: Vec<String> = sections(&fence.text).into_iter().map(|(n, _)| n).collect();
