@@ -65,5 +65,5 @@ fn header(client: &ClientSession, context: &Context) -> Parts {
     let mut header = headers::ours(StatusCode::OK, "text/event-stream; charset=utf-8");
     let no_cache = HeaderValue::from_static("no-cache");
     header.headers.insert(CACHE_CONTROL, no_cache);
-    headers::for_client(header, client.request(), &context.request.id)
+    context.header_for_client(header, client.request())
 }
