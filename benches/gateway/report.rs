@@ -116,6 +116,7 @@ impl Report {
         let targets = [
             self.cpu("json", Kind::Nginx, 2.2),
             self.cpu("json", Kind::Passthrough, 1.05),
+            self.cpu_of(Kind::TollgateMetered, "json", Kind::Tollgate, 1.08),
             self.cpu("stream", Kind::Nginx, 2.0),
             self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.throughput("upload", 0.8),
@@ -150,9 +151,17 @@ impl Report {
     }
 
     fn cpu(&self, name: &str, against: Kind, limit: f64) -> Target {
-        let (title, rows) = self.rows(name, against);
+        self.cpu_of(Kind::Tollgate, name, against, limit)
+    }
+
+    fn cpu_of(&self, kind: Kind, name: &str, against: Kind, limit: f64) -> Target {
+        let (title, rows) = self.rows(name, kind, against);
+        let whose = match kind {
+            Kind::TollgateMetered => "metered, ",
+            _ => "",
+        };
         Target {
-            what: format!("{title}: CPU against {}", against.title()),
+            what: format!("{title}: {whose}CPU against {}", against.title()),
             bound: Bound::AtMost(limit),
             unit: "×",
             measured: rows.map(|(row, other)| times(row, other, |turn| turn.cpu_us)),
@@ -161,7 +170,7 @@ impl Report {
 
     fn throughput(&self, name: &str, limit: f64) -> Target {
         let against = Kind::Nginx;
-        let (title, rows) = self.rows(name, against);
+        let (title, rows) = self.rows(name, Kind::Tollgate, against);
         Target {
             what: format!("{title}: bytes per CPU second against {}", against.title()),
             bound: Bound::AtLeast(limit),
@@ -170,13 +179,18 @@ impl Report {
         }
     }
 
-    /// A scenario's title, and the rows of tollgate and of another, if it was run.
-    fn rows<'a>(&'a self, name: &'a str, other: Kind) -> (&'a str, Option<(&'a Row, &'a Row)>) {
+    /// A scenario's title, and the rows of one server and of another, if it was run.
+    fn rows<'a>(
+        &'a self,
+        name: &'a str,
+        kind: Kind,
+        other: Kind,
+    ) -> (&'a str, Option<(&'a Row, &'a Row)>) {
         let Some((scenario, rows)) = self.scenarios.iter().find(|(s, _)| s.name == name) else {
             return (name, None);
         };
         let row = |kind| rows.iter().find(|row| row.kind == kind);
-        (scenario.title, row(Kind::Tollgate).zip(row(other)))
+        (scenario.title, row(kind).zip(row(other)))
     }
 
     fn stream_kib(&self, kind: Kind) -> Option<f64> {
@@ -193,7 +207,8 @@ and rewrites the model's name, puts the provider's key in place of the client's,
 in its metrics. What passes through the tunnel or a WebSocket it does not read, but the key is
 checked and swapped there, too, and of a WebSocket it knows where each frame ends. The row `tollgate` is
 Tollgate as it comes: each request leaves its line in the access log, here in a file. nginx and the
-pass-through keep no log. Only figures of one run can be compared with each other: absolute times differ
+pass-through keep no log. `tollgate, metered` has limits of the gateway and of the tenant, a quota in tokens and in
+dollars, prices with a markup, and the ledger in SQLite; its CPU includes loading the records. Only figures of one run can be compared with each other: absolute times differ
 between machines, and between two days on one machine. In brackets: how many times nginx's figure.
 ";
 

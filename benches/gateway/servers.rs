@@ -26,6 +26,16 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2);
 /// A free port may be taken by somebody else before we use it.
 const STARTS: usize = 3;
 
+/// Limits of each scope, a quota of both kinds, prices and the ledger; none of them is reached.
+const METERED: &str = "
+    limits: { requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrent: 100000 }
+    quota: { tokens: 1000000000000000, usd: 1000000000, per: month }
+    markup: 20%
+limits: { requests_per_minute: 1000000000, concurrent: 100000 }
+prices:
+  - { model: '*', input: 2.50, cached: 1.25, output: 10 }
+ledger: { path: ledger }";
+
 /// A server that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -39,24 +49,28 @@ pub enum Kind {
     Tollgate,
     /// Tollgate without access log.
     TollgateSilent,
+    /// Tollgate with limits, a quota, prices and the ledger.
+    TollgateMetered,
     /// Tollgate before an upstream that does not say that its streams are of events: they pass unread.
     TollgateUnread,
 }
 
 impl Kind {
     /// All, in the order of the tables.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
+        Self::TollgateMetered,
         Self::TollgateSilent,
     ];
 
     /// For streams.
-    pub const STREAMS: [Self; 5] = [
+    pub const STREAMS: [Self; 6] = [
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
+        Self::TollgateMetered,
         Self::TollgateSilent,
         Self::TollgateUnread,
     ];
@@ -79,6 +93,7 @@ impl Kind {
             Self::NginxLarge => "nginx, 1 MiB buffers",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
+            Self::TollgateMetered => "tollgate, metered",
             Self::TollgateSilent => "tollgate, access log off",
             Self::TollgateUnread => "tollgate, events not read",
         }
@@ -88,7 +103,7 @@ impl Kind {
     pub fn is_tollgate(self) -> bool {
         matches!(
             self,
-            Self::Tollgate | Self::TollgateSilent | Self::TollgateUnread
+            Self::Tollgate | Self::TollgateMetered | Self::TollgateSilent | Self::TollgateUnread
         )
     }
 
@@ -103,6 +118,7 @@ impl Kind {
             Self::NginxLarge => "nginx-large",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
+            Self::TollgateMetered => "tollgate-metered",
             Self::TollgateSilent => "tollgate-silent",
             Self::TollgateUnread => "tollgate-unread",
         }
@@ -313,7 +329,7 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
             command.args([port, upstream, WORKERS as u16].map(|n| n.to_string()));
             Ok(command)
         }
-        Kind::Tollgate | Kind::TollgateSilent | Kind::TollgateUnread => {
+        Kind::Tollgate | Kind::TollgateMetered | Kind::TollgateSilent | Kind::TollgateUnread => {
             let path = file("yaml");
             write(&path, tollgate_configuration(upstream, kind))?;
             let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -413,6 +429,10 @@ fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
         Kind::TollgateSilent => "\n  log: { access: false }",
         _ => "",
     };
+    let metered = match kind {
+        Kind::TollgateMetered => METERED,
+        _ => "",
+    };
     let prefix = match kind {
         Kind::TollgateUnread => "/plain",
         _ => "",
@@ -433,7 +453,7 @@ models:
     targets: [{{ upstream: provider, model: {SENT_MODEL} }}]
 tenants:
   - id: bench
-    keys: [{TENANT_KEY}]
+    keys: [{TENANT_KEY}]{metered}
 "
     )
 }

@@ -172,7 +172,9 @@ async fn prove(server: &Server, scenario: &Scenario, upstream: &Upstream) -> Res
     answered.map_err(|e| format!("{name} does not serve {}: {e}", scenario.name))?;
     let (key, model) = match server.kind {
         Kind::Nginx | Kind::NginxLarge | Kind::Passthrough => (TENANT_KEY, MODEL),
-        Kind::Tollgate | Kind::TollgateSilent | Kind::TollgateUnread => (PROVIDER_KEY, SENT_MODEL),
+        Kind::Tollgate | Kind::TollgateMetered | Kind::TollgateSilent | Kind::TollgateUnread => {
+            (PROVIDER_KEY, SENT_MODEL)
+        }
     };
     let seen = upstream.seen();
     let has_key = seen.contains(&format!(": Bearer {key}\r\n"));
