@@ -1,0 +1,114 @@
+//! What can go wrong with a database.
+//!
+//! Owns the error and its text for the operator. Does not handle what is done about it (see `load` and
+//! `cli`). Cannot fail.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Why a database could not be read or written.
+#[derive(Debug)]
+pub enum StoreError {
+    /// It was written by a newer release. Nothing was changed.
+    Newer {
+        /// The file or the database.
+        place: String,
+        /// The version of its tables.
+        found: i64,
+        /// The newest version that this release knows.
+        known: i64,
+    },
+    /// SQLite failed.
+    Sqlite {
+        /// The file.
+        place: String,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
+    /// PostgreSQL failed, or is away.
+    Postgres(tokio_postgres::Error),
+    /// PostgreSQL did not answer in time.
+    Silent,
+    /// A file or folder failed.
+    File {
+        /// The file or folder.
+        place: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The certificates that PostgreSQL's is checked against could not be read.
+    Certificates(io::Error),
+    /// What was copied is not what was there. The original is untouched.
+    NotVerified(String),
+    /// What it has does not fit together.
+    Damaged(String),
+    /// Whoever asked for rows does not take more.
+    Stopped(io::Error),
+}
+
+impl StoreError {
+    /// An error of SQLite with a file.
+    pub fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + use<> {
+        let place = path.display().to_string();
+        move |error| Self::Sqlite {
+            place: place.clone(),
+            error,
+        }
+    }
+
+    /// An error of the system with a file.
+    pub fn file(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let place = path.display().to_string();
+        move |error| Self::File {
+            place: place.clone(),
+            error,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer {
+                place,
+                found,
+                known,
+            } => write!(
+                f,
+                "{place} was written by a newer release: its tables have version {found}, this release knows \
+                 {known}. Nothing was changed"
+            ),
+            Self::Sqlite { place, error } => write!(f, "{place}: {error}"),
+            Self::Postgres(error) => {
+                write!(f, "PostgreSQL: {error}")?;
+                // Its own text says what was done, and its sources why that failed.
+                let mut source = error.source();
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                Ok(())
+            }
+            Self::Silent => f.write_str("PostgreSQL: no answer in time"),
+            Self::File { place, error } => write!(f, "{place}: {error}"),
+            Self::Certificates(error) => {
+                write!(f, "the system's certificates cannot be read: {error}")
+            }
+            Self::NotVerified(what) => {
+                write!(f, "{what} is not what was copied; the original was kept")
+            }
+            Self::Damaged(what) => f.write_str(what),
+            Self::Stopped(error) => write!(f, "rows cannot be passed on: {error}"),
+        }
+    }
+}
+
+impl Error for StoreError {}

@@ -1,0 +1,177 @@
+//! The databases that records are loaded into: SQLite by default, PostgreSQL.
+//!
+//! Owns what both can do: load records exactly once, tell where the loading stands and what was used in a
+//! period, move and remove old months, and answer queries. Does not handle when records are loaded (see
+//! `load`) or what a report asks (see `report`). Everything here blocks: it is called on threads of its own.
+//! Fails with a [`StoreError`]; what was not committed has not happened.
+
+mod compressed;
+mod error;
+mod month;
+mod names;
+mod postgres;
+mod row;
+mod sqlite;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+pub use error::StoreError;
+pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
+pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
+
+use super::journal::Position;
+use super::record::Record;
+use crate::config;
+use crate::secret::Secret;
+
+/// How many numbers a query gives at most in a row.
+pub const MAX_CELLS: usize = 20;
+
+/// What a tenant has used in a period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// The tenant's id.
+    pub tenant: String,
+    /// When the period began, in seconds since the Unix epoch.
+    pub period_start: i64,
+    /// Tokens of input and output.
+    pub tokens: u64,
+    /// What is charged, in nano-dollars.
+    pub charge_nanos: u64,
+}
+
+/// A database that one loader writes to.
+pub trait Store: Send {
+    /// Up to where this node's journal has been loaded; `None` if nothing of it has.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn position(&mut self) -> Result<Option<Position>, StoreError>;
+
+    /// Loads records, and moves the position to `next`. A record that is there already changes nothing, so
+    /// that loading records again after a failure counts each of them once. Returns how many were new.
+    ///
+    /// # Errors
+    /// The database cannot be written. The position has not moved; the records may be loaded again.
+    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError>;
+
+    /// What all tenants have used in the periods that began at these times.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError>;
+
+    /// Moves and removes old months, as the configuration says. To be called only when everything has been
+    /// loaded. Returns what was done, a line each.
+    ///
+    /// # Errors
+    /// A month could not be moved or removed: it is still where it was.
+    fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError>;
+}
+
+/// A part of a database that is queried at once, with numbers for names of its own: a month's file of SQLite,
+/// or all of a PostgreSQL database.
+pub trait Part {
+    /// Runs a query that gives integers alone, at most [`MAX_CELLS`] in a row.
+    ///
+    /// # Errors
+    /// The database cannot be read, or `each` fails.
+    fn query(
+        &mut self,
+        sql: &str,
+        each: &mut dyn FnMut(&[i64]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The number of a name, if the part has it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn number(&mut self, name: &str) -> Result<Option<i64>, StoreError>;
+
+    /// The names of numbers, in their order; a number without a name gives an empty one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn names(&mut self, numbers: &[i64]) -> Result<Vec<String>, StoreError>;
+
+    /// The rows after a time and id, in their order, before `until_ms`: at most `limit` of them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn rows(
+        &mut self,
+        after: (i64, u128),
+        until_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError>;
+
+    /// What of the part does not fit together, a line each. Says to `tell` what it looks at.
+    ///
+    /// # Errors
+    /// The database cannot be read, or not told.
+    fn check(&mut self, tell: &mut dyn Write) -> Result<Vec<String>, StoreError>;
+
+    /// Up to where a node's journal is in this part.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn position(&mut self, node: &str) -> Result<Option<Position>, StoreError>;
+}
+
+/// Which database there is.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// A file for each month in this folder.
+    Sqlite(PathBuf),
+    /// PostgreSQL at this URL.
+    Postgres(Secret),
+}
+
+impl Database {
+    /// The database of a configuration.
+    pub fn of(config: &config::Ledger) -> Self {
+        match &config.postgres {
+            Some(url) => Self::Postgres(url.clone()),
+            None => Self::Sqlite(config.path.value.clone()),
+        }
+    }
+
+    /// Opens it to be written, and makes or upgrades its tables.
+    ///
+    /// # Errors
+    /// It is away, cannot be written, or was written by a newer release.
+    pub fn open(&self, config: &config::Ledger) -> Result<Box<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(folder) => Box::new(sqlite::Sqlite::open(folder, config)?),
+            Self::Postgres(url) => Box::new(postgres::Postgres::open(url, config)?),
+        })
+    }
+
+    /// Gives each part that has rows from `since_ms` to before `until_ms`, in the order of time. It is opened
+    /// for reading alone, so this works while a gateway runs and while none does.
+    ///
+    /// # Errors
+    /// A part cannot be read, or `each` fails.
+    pub fn each_part(
+        &self,
+        since_ms: i64,
+        until_ms: i64,
+        each: &mut dyn FnMut(&mut dyn Part) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(folder) => sqlite::each_part(folder, since_ms, until_ms, each),
+            Self::Postgres(url) => each(&mut postgres::Reader::open(url)?),
+        }
+    }
+}
+
+/// What `SELECT` gives of a request: its time, then its numbers in the order of [`Row`].
+fn row_columns() -> String {
+    format!(
+        "at_ms, {}, {}, total_ms, period",
+        NAMES.join(", "),
+        NUMBERS.join(", ")
+    )
+}

@@ -1,0 +1,104 @@
+//! What is known of months whose files have been moved or removed: `ledger-carried.db`.
+//!
+//! Owns what was used in their periods, and the positions that they had. What a file has used is carried under
+//! the file's id before the file goes. While the file is there its own tables count, so a crash between the
+//! two counts nothing twice, and neither does a file that is put back. Only periods that may still go on are
+//! carried: that bounds the rows to the tenants that have such a quota, times the months. Does not handle which
+//! months go (see `old_months`). Fails with the file's name.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+
+use super::super::StoreError;
+use super::file::{self, position, set_position};
+use super::used::{UsedByTenant, add_used, list};
+use crate::ledger::journal::Position;
+
+/// The changes that lead from each version of the tables to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/carried_1.sql")];
+
+/// The file, opened to be written.
+pub struct Carried {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Carried {
+    /// Opens or makes the file.
+    ///
+    /// # Errors
+    /// It cannot be written, or a newer release wrote it.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("ledger-carried.db");
+        let connection = file::open(&path, &MIGRATIONS)?;
+        Ok(Self { path, connection })
+    }
+
+    /// A node's position.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn position(&self, node: &str) -> Result<Option<Position>, StoreError> {
+        position(&self.connection, node).map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Moves a node's position.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn set_position(&self, node: &str, to: Position) -> Result<(), StoreError> {
+        set_position(&self.connection, node, to).map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Takes over what a file has, in one transaction.
+    ///
+    /// # Errors
+    /// SQLite fails. Nothing was taken over.
+    pub fn carry(
+        &mut self,
+        file: &[u8],
+        used: &UsedByTenant,
+        positions: &[(String, Position)],
+    ) -> Result<(), StoreError> {
+        let mut carry = || {
+            let transaction = self.connection.transaction()?;
+            for ((period_start, tenant), used) in used {
+                transaction.execute(
+                    "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![file, period_start, tenant, used.tokens, used.charge_nanos],
+                )?;
+            }
+            for (node, to) in positions {
+                if position(&transaction, node)? < Some(*to) {
+                    set_position(&transaction, node, *to)?;
+                }
+            }
+            transaction.commit()
+        };
+        carry().map_err(StoreError::sqlite(&self.path))
+    }
+
+    /// Adds up what was used in the periods that began at these times, without what the files that are there
+    /// have themselves.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn balances(
+        &self,
+        starts: &[i64],
+        there: &[Vec<u8>],
+        used: &mut UsedByTenant,
+    ) -> Result<(), StoreError> {
+        let hex = |id: &Vec<u8>| -> String { id.iter().map(|b| format!("{b:02x}")).collect() };
+        let there: Vec<String> = there.iter().map(|id| format!("x'{}'", hex(id))).collect();
+        let sql = format!(
+            "SELECT period_start, tenant, tokens, charge_nanos FROM periods \
+             WHERE period_start IN ({}) AND file NOT IN ({})",
+            list(starts),
+            there.join(", ")
+        );
+        let added = add_used(&self.connection, &sql, used);
+        added.map_err(StoreError::sqlite(&self.path))
+    }
+}

@@ -1,0 +1,288 @@
+//! One month's file, opened to be written.
+//!
+//! Owns its settings, the version of its tables, and the transaction that loads records. Does not handle what
+//! is read from it (see `part`). A transaction that fails is rolled back.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::super::names::{Names, storable};
+use super::super::row::{self, Additions, Row};
+use super::super::{GROUPS, NAMES, NUMBERS, SUMS, StoreError};
+use crate::ledger::journal::Position;
+use crate::ledger::record::Record;
+
+/// The changes that lead from each version of the tables to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/sqlite_1.sql")];
+/// For the owner alone.
+const MODE: u32 = 0o600;
+/// How long a statement waits for another process, such as a backup.
+const BUSY: Duration = Duration::from_secs(5);
+/// As many statements stay compiled.
+const STATEMENTS: usize = 32;
+
+/// A month's file.
+pub struct MonthFile {
+    path: PathBuf,
+    connection: Connection,
+    names: Names,
+}
+
+impl MonthFile {
+    /// Opens or makes the file, and upgrades its tables.
+    ///
+    /// # Errors
+    /// It cannot be written, or a newer release wrote it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: path.to_owned(),
+            connection: open(path, &MIGRATIONS)?,
+            names: Names::default(),
+        })
+    }
+
+    /// Loads records of this month in one transaction, and moves a node's position if there is one. Returns
+    /// how many were new.
+    ///
+    /// # Errors
+    /// SQLite fails. Nothing has been loaded.
+    pub fn load(
+        &mut self,
+        records: &[&Record<'_>],
+        moved: Option<(&str, Position)>,
+    ) -> Result<usize, StoreError> {
+        let loaded = load(&mut self.connection, &mut self.names, records, moved);
+        if loaded.is_err() {
+            self.names.clear();
+        }
+        loaded.map_err(StoreError::sqlite(&self.path))
+    }
+}
+
+fn load(
+    connection: &mut Connection,
+    names: &mut Names,
+    records: &[&Record<'_>],
+    moved: Option<(&str, Position)>,
+) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut additions = Additions::default();
+    let mut loaded = 0;
+    for record in records {
+        let mut numbers = [0; 8];
+        for (number, name) in numbers.iter_mut().zip(row::names(record)) {
+            *number = number_of(&transaction, names, name)?;
+        }
+        let row = Row::of(record, numbers);
+        if insert(&transaction, &row)? {
+            additions.add(&row, record);
+            loaded += 1;
+        }
+    }
+    add(&transaction, &additions)?;
+    if let Some((node, position)) = moved {
+        set_position(&transaction, node, position)?;
+    }
+    transaction.commit()?;
+    Ok(loaded)
+}
+
+fn number_of(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    name: &str,
+) -> rusqlite::Result<i64> {
+    if let Some(number) = names.get(name) {
+        return Ok(number);
+    }
+    let stored = storable(name);
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO names (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?;
+    insert.execute(params![stored])?;
+    let mut find = transaction.prepare_cached("SELECT id FROM names WHERE name = ?1")?;
+    let number = find.query_row(params![stored], |row| row.get(0))?;
+    names.insert(name, number);
+    Ok(number)
+}
+
+/// Inserts a row. Returns whether it is new.
+fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
+    let sql = insert_sql();
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.raw_bind_parameter(1, row.at_ms)?;
+    insert.raw_bind_parameter(2, row.id.to_be_bytes())?;
+    let numbers = row.names.iter().chain(&row.numbers).chain([&row.total_ms]);
+    let mut place = 2;
+    for number in numbers {
+        place += 1;
+        insert.raw_bind_parameter(place, number)?;
+    }
+    insert.raw_bind_parameter(place + 1, row.period)?;
+    Ok(insert.raw_execute()? > 0)
+}
+
+fn insert_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let columns = NAMES.len() + NUMBERS.len() + 4;
+        format!(
+            "INSERT INTO requests (at_ms, id, {}, {}, total_ms, period) VALUES ({}) \
+             ON CONFLICT (at_ms, id) DO NOTHING",
+            NAMES.join(", "),
+            NUMBERS.join(", "),
+            placeholders(columns)
+        )
+    });
+    &SQL
+}
+
+fn add(transaction: &Transaction<'_>, additions: &Additions) -> rusqlite::Result<()> {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        // A sum beyond an integer would become a fraction.
+        let sums = SUMS.map(|sum| format!("{sum} = min({}, {sum} + excluded.{sum})", i64::MAX));
+        format!(
+            "INSERT INTO daily (day, {groups}, {names}) VALUES ({values}) \
+             ON CONFLICT (day, {groups}) DO UPDATE SET {sums}",
+            groups = GROUPS.join(", "),
+            names = SUMS.join(", "),
+            values = placeholders(1 + GROUPS.len() + SUMS.len()),
+            sums = sums.join(", ")
+        )
+    });
+    let mut daily = transaction.prepare_cached(&SQL)?;
+    for (group, sums) in additions.sorted_daily() {
+        for (place, number) in (1..).zip(group.iter().chain(&sums)) {
+            daily.raw_bind_parameter(place, number)?;
+        }
+        daily.raw_execute()?;
+    }
+    let mut periods = transaction.prepare_cached(
+        "INSERT INTO periods (period_start, tenant, tokens, charge_nanos) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (period_start, tenant) DO UPDATE SET \
+         tokens = min(9223372036854775807, tokens + excluded.tokens), \
+         charge_nanos = min(9223372036854775807, charge_nanos + excluded.charge_nanos)",
+    )?;
+    for ((period, tenant), used) in additions.sorted_periods() {
+        periods.execute(params![period, tenant, used.tokens, used.charge_nanos])?;
+    }
+    Ok(())
+}
+
+/// `?, ?, ?`, for as many values.
+fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// Moves a node's position forward.
+///
+/// # Errors
+/// SQLite fails.
+pub fn set_position(
+    connection: &Connection,
+    node: &str,
+    position: Position,
+) -> rusqlite::Result<()> {
+    let mut set = connection.prepare_cached(
+        "INSERT INTO positions (node, segment, byte_offset) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (node) DO UPDATE SET segment = excluded.segment, byte_offset = excluded.byte_offset",
+    )?;
+    let (segment, offset) = (signed(position.segment), signed(position.offset));
+    set.execute(params![node, segment, offset]).map(drop)
+}
+
+/// A node's position.
+///
+/// # Errors
+/// SQLite fails.
+pub fn position(connection: &Connection, node: &str) -> rusqlite::Result<Option<Position>> {
+    let mut find =
+        connection.prepare_cached("SELECT segment, byte_offset FROM positions WHERE node = ?1")?;
+    let found = find.query_row(params![node], |row| {
+        let (segment, offset): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Position {
+            segment: u64::try_from(segment).unwrap_or(0),
+            offset: u64::try_from(offset).unwrap_or(0),
+        })
+    });
+    found.optional()
+}
+
+/// A journal is far too small to have a position that does not fit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Opens or makes a file to be written, and upgrades its tables.
+///
+/// # Errors
+/// It cannot be written, or a newer release wrote it; then nothing was changed.
+pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
+    // SQLite would make it readable for others; what it makes beside it has the same mode.
+    let made = File::options()
+        .append(true)
+        .create(true)
+        .mode(MODE)
+        .open(path);
+    made.map_err(StoreError::file(path))?;
+    let failed = StoreError::sqlite(path);
+    let mut connection = Connection::open(path).map_err(&failed)?;
+    connection.busy_timeout(BUSY).map_err(&failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let found = version(&connection).map_err(&failed)?;
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(newer(path, found, known));
+    }
+    let settings =
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;";
+    connection.execute_batch(settings).map_err(&failed)?;
+    if found < known {
+        upgrade(&mut connection, migrations, found, known).map_err(&failed)?;
+    }
+    Ok(connection)
+}
+
+fn upgrade(
+    connection: &mut Connection,
+    migrations: &[&str],
+    found: i64,
+    known: i64,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for migration in migrations.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.execute("DELETE FROM schema_version", [])?;
+    transaction.execute("INSERT INTO schema_version VALUES (?1)", params![known])?;
+    transaction.commit()
+}
+
+/// The version of the tables; 0 where there are none.
+///
+/// # Errors
+/// SQLite fails: it is no database, for instance.
+pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    match tables {
+        0 => Ok(0),
+        _ => connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)),
+    }
+}
+
+/// The newest version of a month's tables.
+pub fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// The error about a file of a newer release.
+pub fn newer(path: &Path, found: i64, known: i64) -> StoreError {
+    StoreError::Newer {
+        place: path.display().to_string(),
+        found,
+        known,
+    }
+}

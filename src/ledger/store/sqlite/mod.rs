@@ -1,0 +1,181 @@
+//! SQLite: a file for each month, `ledger-2026-11.db`.
+//!
+//! Owns how records are divided among the files. A month's rows, their sums and the position are in one file,
+//! because a commit over several files is not atomic in WAL mode. Records of several months are committed
+//! file by file, and only the last commit moves the position: if it does not come to that, all are loaded
+//! again, and those that are there already change nothing. The position of a node is the furthest one of all
+//! files. Does not handle one file (see `file`), months that are gone (see `carried`, `old_months`), or
+//! queries (see `part`). Fails with the file's name.
+
+mod carried;
+mod file;
+mod old_months;
+mod part;
+#[cfg(test)]
+mod tests;
+mod used;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{Balance, Month, Part, Store, StoreError};
+use crate::config::{self, Archive};
+use crate::ledger::journal::Position;
+use crate::ledger::record::Record;
+use carried::Carried;
+use file::MonthFile;
+use used::UsedByTenant;
+
+/// As many months are kept open: this one and the one before, at the border.
+const MAX_OPEN: usize = 2;
+
+/// The files of a folder, opened to be written.
+pub struct Sqlite {
+    folder: PathBuf,
+    node: String,
+    archive: Option<Archive>,
+    retention: Option<std::time::Duration>,
+    open: BTreeMap<Month, MonthFile>,
+    carried: Carried,
+}
+
+impl Sqlite {
+    /// Opens the folder; the files are opened when they are written to.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or one of its files was written by a newer release.
+    pub fn open(folder: &Path, config: &config::Ledger) -> Result<Self, StoreError> {
+        let carried = Carried::open(folder)?;
+        for month in months(folder)? {
+            part::open(&path(folder, month))?;
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            node: config.node.clone(),
+            archive: config.archive.clone(),
+            retention: config.retention,
+            open: BTreeMap::new(),
+            carried,
+        })
+    }
+
+    fn file(&mut self, month: Month) -> Result<&mut MonthFile, StoreError> {
+        if !self.open.contains_key(&month) {
+            if self.open.len() >= MAX_OPEN {
+                self.open.pop_first();
+            }
+            let file = MonthFile::open(&path(&self.folder, month))?;
+            self.open.insert(month, file);
+        }
+        self.open
+            .get_mut(&month)
+            .ok_or_else(|| StoreError::Damaged(format!("{month} is not open")))
+    }
+}
+
+impl Store for Sqlite {
+    fn position(&mut self) -> Result<Option<Position>, StoreError> {
+        let mut position = self.carried.position(&self.node)?;
+        for month in months(&self.folder)? {
+            let mut part = part::open(&path(&self.folder, month))?;
+            let here = part
+                .as_mut()
+                .map(|part| part.position(&self.node))
+                .transpose()?;
+            position = position.max(here.flatten());
+        }
+        Ok(position)
+    }
+
+    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError> {
+        let mut months: BTreeMap<Month, Vec<&Record<'_>>> = BTreeMap::new();
+        for record in records {
+            let month = months.entry(Month::of(record.at_ms)).or_default();
+            month.push(record);
+        }
+        let Some((last, of_last)) = months.pop_last() else {
+            return self.carried.set_position(&self.node, next).map(|()| 0);
+        };
+        let mut loaded = 0;
+        for (month, records) in months {
+            loaded += self.file(month)?.load(&records, None)?;
+        }
+        let node = self.node.clone();
+        let moved = Some((node.as_str(), next));
+        Ok(loaded + self.file(last)?.load(&of_last, moved)?)
+    }
+
+    fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError> {
+        let mut used = UsedByTenant::default();
+        let mut files = Vec::new();
+        for month in months(&self.folder)? {
+            let Some(mut part) = part::open(&path(&self.folder, month))? else {
+                continue;
+            };
+            files.push(part.file_id()?);
+            part.balances(starts, &mut used)?;
+        }
+        self.carried.balances(starts, &files, &mut used)?;
+        let balances = used
+            .into_iter()
+            .map(|((period_start, tenant), used)| Balance {
+                tenant,
+                period_start,
+                tokens: u64::try_from(used.tokens).unwrap_or(0),
+                charge_nanos: u64::try_from(used.charge_nanos).unwrap_or(0),
+            });
+        Ok(balances.collect())
+    }
+
+    fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError> {
+        old_months::maintain(self, now)
+    }
+}
+
+/// Gives each file that may have rows in this time.
+///
+/// # Errors
+/// A file cannot be read, or `each` fails.
+pub fn each_part(
+    folder: &Path,
+    since_ms: i64,
+    until_ms: i64,
+    each: &mut dyn FnMut(&mut dyn Part) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for month in months(folder)? {
+        if month.end_ms() <= since_ms || month.start_ms() >= until_ms {
+            continue;
+        }
+        if let Some(mut part) = part::open(&path(folder, month))? {
+            each(&mut part)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file of a month.
+fn path(folder: &Path, month: Month) -> PathBuf {
+    folder.join(format!("ledger-{month}.db"))
+}
+
+/// The months that have a file, in their order; none where there is no folder.
+fn months(folder: &Path) -> Result<Vec<Month>, StoreError> {
+    let failed = StoreError::file(folder);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut months = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(&failed)?.file_name();
+        let month = name.to_str().and_then(|name| {
+            let month = name.strip_prefix("ledger-")?.strip_suffix(".db")?;
+            Month::parse(month)
+        });
+        months.extend(month);
+    }
+    months.sort_unstable();
+    Ok(months)
+}
