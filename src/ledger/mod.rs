@@ -4,6 +4,7 @@
 //! again as a report. Does not handle what a request has used (see `openai::usage`), what it costs (see
 //! `prices`) or what a tenant may use (see `limits`).
 
+pub mod journal;
 mod record;
 
 pub use record::{Marks, Record, Source, Tokens};
