@@ -5,6 +5,8 @@
 //! `prices`) or what a tenant may use (see `limits`).
 
 pub mod journal;
+pub mod load;
 mod record;
+pub mod store;
 
 pub use record::{Marks, Record, Source, Tokens};

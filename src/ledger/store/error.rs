@@ -31,6 +31,8 @@ pub enum StoreError {
     Postgres(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     Silent,
+    /// The journal could not be read, or not to its end.
+    Journal(String),
     /// A file or folder failed.
     File {
         /// The file or folder.
@@ -39,7 +41,9 @@ pub enum StoreError {
         error: io::Error,
     },
     /// The certificates that PostgreSQL's is checked against could not be read.
-    Certificates(io::Error),
+    Certificates(String),
+    /// A runtime could not be started.
+    Runtime(io::Error),
     /// What was copied is not what was there. The original is untouched.
     NotVerified(String),
     /// What it has does not fit together.
@@ -102,9 +106,11 @@ impl fmt::Display for StoreError {
             Self::Certificates(error) => {
                 write!(f, "the system's certificates cannot be read: {error}")
             }
+            Self::Runtime(error) => write!(f, "no runtime can be started: {error}"),
             Self::NotVerified(what) => {
                 write!(f, "{what} is not what was copied; the original was kept")
             }
+            Self::Journal(error) => write!(f, "the journal: {error}"),
             Self::Damaged(what) => f.write_str(what),
             Self::Stopped(error) => write!(f, "rows cannot be passed on: {error}"),
         }

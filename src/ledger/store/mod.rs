@@ -5,8 +5,10 @@
 //! `load`) or what a report asks (see `report`). Everything here blocks: it is called on threads of its own.
 //! Fails with a [`StoreError`]; what was not committed has not happened.
 
+mod cell;
 mod compressed;
 mod error;
+pub mod export;
 mod month;
 mod names;
 mod postgres;
@@ -17,6 +19,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+pub use cell::{Cell, usd};
 pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
@@ -56,6 +59,12 @@ pub trait Store: Send {
     /// # Errors
     /// The database cannot be written. The position has not moved; the records may be loaded again.
     fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError>;
+
+    /// Makes sure that a power cut loses nothing of what has been loaded.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn sync(&mut self) -> Result<(), StoreError>;
 
     /// What all tenants have used in the periods that began at these times.
     ///

@@ -4,6 +4,7 @@
 //! `limits`). A time beyond the calendar counts as the nearest one within it; nothing fails.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
@@ -77,6 +78,15 @@ pub fn day_start_ms(at_ms: i64) -> i64 {
 pub fn start_ms(date: Date) -> i64 {
     let start = date.to_zoned(TimeZone::UTC);
     start.map_or(0, |start| start.timestamp().as_millisecond())
+}
+
+/// The time before which a month must have ended, in milliseconds since the Unix epoch. What is shorter than
+/// an hour counts as one: records of requests that are still served belong to the month before.
+pub fn ended_before(now: SystemTime, age: Duration) -> i64 {
+    let age = age.max(Duration::from_secs(3600));
+    let now = now.duration_since(SystemTime::UNIX_EPOCH);
+    let before = now.unwrap_or_default().saturating_sub(age);
+    i64::try_from(before.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn number(date: Date) -> i64 {

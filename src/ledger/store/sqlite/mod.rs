@@ -15,11 +15,13 @@ mod part;
 mod tests;
 mod used;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Balance, Month, Part, Store, StoreError};
+use super::{Balance, Month, Part, Store, StoreError, compressed};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -37,6 +39,8 @@ pub struct Sqlite {
     archive: Option<Archive>,
     retention: Option<std::time::Duration>,
     open: BTreeMap<Month, MonthFile>,
+    /// Files with commits that a power cut would lose: `synchronous = NORMAL` does not wait for the disk.
+    unsynced: BTreeSet<PathBuf>,
     carried: Carried,
 }
 
@@ -56,11 +60,14 @@ impl Sqlite {
             archive: config.archive.clone(),
             retention: config.retention,
             open: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
             carried,
         })
     }
 
+    /// The file of a month that is written to.
     fn file(&mut self, month: Month) -> Result<&mut MonthFile, StoreError> {
+        self.unsynced.insert(path(&self.folder, month));
         if !self.open.contains_key(&month) {
             if self.open.len() >= MAX_OPEN {
                 self.open.pop_first();
@@ -104,6 +111,16 @@ impl Store for Sqlite {
         let node = self.node.clone();
         let moved = Some((node.as_str(), next));
         Ok(loaded + self.file(last)?.load(&of_last, moved)?)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        while let Some(file) = self.unsynced.first() {
+            for ending in ["", "-wal"] {
+                sync(&with_ending(file, ending))?;
+            }
+            self.unsynced.pop_first();
+        }
+        compressed::sync_folder(&self.folder)
     }
 
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError> {
@@ -159,12 +176,31 @@ fn path(folder: &Path, month: Month) -> PathBuf {
     folder.join(format!("ledger-{month}.db"))
 }
 
+/// The path of a file that SQLite keeps beside a database.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the loader has a thread of its own"
+    )]
+    match File::open(path).and_then(|file| file.sync_all()) {
+        // It was closed, and so brought to the disk, or it was removed.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(StoreError::file(path)),
+    }
+}
+
 /// The months that have a file, in their order; none where there is no folder.
 fn months(folder: &Path) -> Result<Vec<Month>, StoreError> {
     let failed = StoreError::file(folder);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(failed(e)),
     };
     let mut months = Vec::new();

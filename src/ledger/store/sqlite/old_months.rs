@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 use super::super::compressed::{self, keep, sync_folder};
+use super::super::month::ended_before;
 use super::super::{Month, StoreError};
-use super::{Sqlite, months, part, path};
+use super::{Sqlite, months, part, path, with_ending};
 
 /// No period of a quota takes longer, but the one without an end.
 const LONGEST_PERIOD_SECONDS: i64 = 32 * 86_400;
@@ -47,15 +48,6 @@ pub fn maintain(store: &mut Sqlite, now: SystemTime) -> Result<Vec<String>, Stor
         }
     }
     Ok(done)
-}
-
-/// The time before which a month must have ended, in milliseconds since the Unix epoch. What is shorter than
-/// an hour counts as one: records of requests that are still served belong to the month before.
-fn ended_before(now: SystemTime, age: Duration) -> i64 {
-    let age = age.max(Duration::from_secs(3600));
-    let now = now.duration_since(SystemTime::UNIX_EPOCH);
-    let before = now.unwrap_or_default().saturating_sub(age);
-    i64::try_from(before.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn move_to(
@@ -119,9 +111,7 @@ fn remove(store: &mut Sqlite, month: Month, now: SystemTime) -> Result<(), Store
             .carry(&part.file_id()?, &used, &part.positions()?)?;
     }
     for ending in ["", "-wal", "-shm"] {
-        let mut name = file.clone().into_os_string();
-        name.push(ending);
-        match fs::remove_file(&name) {
+        match fs::remove_file(with_ending(&file, ending)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::file(&file)(e));
             }

@@ -1,0 +1,166 @@
+//! A connection to PostgreSQL, for a thread that may block.
+//!
+//! Owns the connection, its runtime, its schema, and how long an answer may take. All tables are in a schema
+//! `tollgate` of their own. TLS is used as `sslmode` in the URL says, and the server's certificate must then be
+//! one that the system trusts. Does not handle what is asked (see `reader`, `loading`). A session that has failed
+//! is dropped, and another one opened.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::super::StoreError;
+use crate::secret::Secret;
+
+/// Until the server has accepted a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Until the server has answered.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The changes that lead from each version of the tables to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres_1.sql")];
+/// Who upgrades or moves months has this lock: "tollgate", as a number.
+pub const LOCK: i64 = 0x746f_6c6c_6761_7465;
+
+/// A connection.
+pub struct Session {
+    // Before the runtime, so that it is dropped first.
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server is away, or refuses.
+    pub fn open(url: &Secret) -> Result<Self, StoreError> {
+        let mut config: Config = url.expose().parse()?;
+        config.connect_timeout(CONNECT);
+        if config.get_application_name().is_none() {
+            config.application_name("tollgate");
+        }
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StoreError::Runtime)?;
+        let client = runtime.block_on(async {
+            let connected = timeout(2 * CONNECT, connect(&config));
+            connected.await.map_err(|_| StoreError::Silent)?
+        })?;
+        let mut session = Self { client, runtime };
+        session.run(async |client| {
+            client.batch_execute("SET search_path = tollgate").await?;
+            Ok(())
+        })?;
+        Ok(session)
+    }
+
+    /// Does something with the connection, within a time.
+    ///
+    /// # Errors
+    /// What it does fails, or the server does not answer.
+    pub fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let client = &mut self.client;
+        self.runtime.block_on(async {
+            let done = timeout(ANSWER, work(client));
+            done.await.map_err(|_| StoreError::Silent)?
+        })
+    }
+
+    /// The version of the tables; 0 where there are none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn version(&mut self) -> Result<i64, StoreError> {
+        let found = self.run(async |client| version(client).await)?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        match found > known {
+            true => Err(StoreError::Newer {
+                place: "the PostgreSQL database".to_owned(),
+                found,
+                known,
+            }),
+            false => Ok(found),
+        }
+    }
+
+    /// Makes or upgrades the tables.
+    ///
+    /// # Errors
+    /// They cannot be changed, or a newer release wrote them.
+    pub fn upgrade(&mut self) -> Result<(), StoreError> {
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        if self.version()? == known {
+            return Ok(());
+        }
+        self.run(async |client| {
+            let transaction = client.transaction().await?;
+            transaction
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+                .await?;
+            // Another node may have done it while this one waited.
+            let found = version(&transaction).await?;
+            if found == 0 {
+                let exists = "SELECT to_regnamespace('tollgate') IS NOT NULL";
+                let row = transaction.query_one(exists, &[]).await?;
+                // Whoever may not create schemas may use one that the operator has made.
+                if !row.get::<_, bool>(0) {
+                    transaction.batch_execute("CREATE SCHEMA tollgate").await?;
+                }
+            }
+            let done = usize::try_from(found).unwrap_or(0);
+            for migration in MIGRATIONS.iter().skip(done) {
+                transaction.batch_execute(migration).await?;
+            }
+            let set = format!(
+                "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({})",
+                known.max(found)
+            );
+            transaction.batch_execute(&set).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+}
+
+async fn version(client: &impl tokio_postgres::GenericClient) -> Result<i64, StoreError> {
+    let exists = "SELECT to_regclass('tollgate.schema_version') IS NOT NULL";
+    let row = client.query_one(exists, &[]).await?;
+    if !row.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    let sql = "SELECT version::bigint FROM tollgate.schema_version";
+    Ok(client.query_one(sql, &[]).await?.get(0))
+}
+
+async fn connect(config: &Config) -> Result<Client, StoreError> {
+    if config.get_ssl_mode() == SslMode::Disable {
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(drive(connection));
+        return Ok(client);
+    }
+    let (tls, unread) = MakeRustlsConnect::with_native_certs().map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        StoreError::Certificates(errors.join("; "))
+    })?;
+    for error in unread {
+        log::debug!("ledger: a certificate of the system cannot be read: {error}");
+    }
+    let (client, connection) = config.connect(tls).await?;
+    tokio::spawn(drive(connection));
+    Ok(client)
+}
+
+/// Moves the bytes of a connection until it ends.
+async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
+    if let Err(error) = connection.await {
+        // Whoever waits for an answer is told more.
+        log::debug!("ledger: the connection to PostgreSQL has ended: {error}");
+    }
+}
