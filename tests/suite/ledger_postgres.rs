@@ -194,7 +194,7 @@ fn many_names_and_rows_are_read_back_in_their_order() {
             ["model 7", "", "model 7"]
         );
         assert_eq!(part.number("a\0b")?, None);
-        part.query("SELECT model::bigint FROM daily", &mut |_| {
+        part.query("SELECT model::bigint FROM daily", 0, &mut |_, _| {
             groups += 1;
             Ok(())
         })?;

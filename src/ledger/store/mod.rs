@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-pub use cell::{Cell, usd};
+pub use cell::{Cell, usd, write_object};
 pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
@@ -28,9 +28,6 @@ use super::journal::Position;
 use super::record::Record;
 use crate::config;
 use crate::secret::Secret;
-
-/// How many numbers a query gives at most in a row.
-pub const MAX_CELLS: usize = 20;
 
 /// What a tenant has used in a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,18 +77,17 @@ pub trait Store: Send {
     fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError>;
 }
 
+/// What is done with each row of a query.
+pub type EachRow<'a> = dyn FnMut(Vec<String>, &[i64]) -> Result<(), StoreError> + 'a;
+
 /// A part of a database that is queried at once, with numbers for names of its own: a month's file of SQLite,
 /// or all of a PostgreSQL database.
 pub trait Part {
-    /// Runs a query that gives integers alone, at most [`MAX_CELLS`] in a row.
+    /// Runs a query that gives so many texts in each row, and then integers.
     ///
     /// # Errors
     /// The database cannot be read, or `each` fails.
-    fn query(
-        &mut self,
-        sql: &str,
-        each: &mut dyn FnMut(&[i64]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
+    fn query(&mut self, sql: &str, texts: usize, each: &mut EachRow<'_>) -> Result<(), StoreError>;
 
     /// The number of a name, if the part has it.
     ///

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use super::super::{MAX_CELLS, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
+use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
 use super::id::Id;
 use super::loading;
 use super::session::Session;
@@ -44,11 +44,7 @@ impl Reader {
 }
 
 impl Part for Reader {
-    fn query(
-        &mut self,
-        sql: &str,
-        each: &mut dyn FnMut(&[i64]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn query(&mut self, sql: &str, texts: usize, each: &mut EachRow<'_>) -> Result<(), StoreError> {
         if !self.has_tables {
             return Ok(());
         }
@@ -56,7 +52,7 @@ impl Part for Reader {
         let declare = format!("BEGIN; DECLARE answer NO SCROLL CURSOR FOR {sql}");
         self.batch(&declare)?;
         let fetch = format!("FETCH {FETCHED} FROM answer");
-        let mut cells = Vec::with_capacity(MAX_CELLS);
+        let mut numbers = Vec::new();
         loop {
             let rows = self
                 .session
@@ -65,11 +61,13 @@ impl Part for Reader {
                 return self.batch("COMMIT");
             }
             for row in rows {
-                cells.clear();
-                for column in 0..row.len().min(MAX_CELLS) {
-                    cells.push(row.try_get(column)?);
+                let names = (0..texts).map(|column| row.try_get(column));
+                let names = names.collect::<Result<Vec<String>, _>>()?;
+                numbers.clear();
+                for column in texts..row.len() {
+                    numbers.push(row.try_get(column)?);
                 }
-                each(&cells)?;
+                each(names, &numbers)?;
             }
         }
     }
@@ -123,7 +121,7 @@ impl Part for Reader {
         let mut rows = (0, 0);
         let sql = "SELECT (SELECT count(*) FROM requests), \
                    (SELECT coalesce(sum(requests), 0)::bigint FROM daily)";
-        self.query(sql, &mut |cells| {
+        self.query(sql, 0, &mut |_, cells| {
             if let [counted, summed] = cells {
                 rows = (*counted, *summed);
             }

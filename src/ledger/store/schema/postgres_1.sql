@@ -3,10 +3,10 @@
 
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 
-
 CREATE TABLE names (
     id INTEGER PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    name TEXT NOT NULL UNIQUE
+    -- Sorted by bytes, as SQLite does.
+    name TEXT COLLATE "C" NOT NULL UNIQUE
 );
 
 -- A partition for each month is made when its first row comes. There is no index beside the primary key: it

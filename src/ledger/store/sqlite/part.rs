@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::super::{MAX_CELLS, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
+use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
 use super::file::{known_version, newer, position, version};
 use super::used::{UsedByTenant, add_used, list};
 use crate::ledger::journal::Position;
@@ -120,22 +120,20 @@ impl FilePart {
 }
 
 impl Part for FilePart {
-    fn query(
-        &mut self,
-        sql: &str,
-        each: &mut dyn FnMut(&[i64]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn query(&mut self, sql: &str, texts: usize, each: &mut EachRow<'_>) -> Result<(), StoreError> {
         let failed = self.failed();
         let mut select = self.connection.prepare(sql).map_err(&failed)?;
-        let columns = select.column_count().min(MAX_CELLS);
+        let columns = select.column_count();
         let mut rows = select.query([]).map_err(&failed)?;
-        let mut cells = Vec::with_capacity(columns);
+        let mut numbers = Vec::with_capacity(columns);
         while let Some(row) = rows.next().map_err(&failed)? {
-            cells.clear();
-            for column in 0..columns {
-                cells.push(row.get(column).map_err(&failed)?);
+            let names = (0..texts).map(|column| row.get(column));
+            let names = names.collect::<rusqlite::Result<Vec<String>>>();
+            numbers.clear();
+            for column in texts..columns {
+                numbers.push(row.get(column).map_err(&failed)?);
             }
-            each(&cells)?;
+            each(names.map_err(&failed)?, &numbers)?;
         }
         Ok(())
     }
@@ -187,7 +185,7 @@ impl Part for FilePart {
         let mut rows = (0, 0);
         let sql = "SELECT (SELECT count(*) FROM requests), (SELECT coalesce(sum(requests), 0) FROM daily)";
         let mut wrong = self.integrity()?;
-        self.query(sql, &mut |cells| {
+        self.query(sql, 0, &mut |_, cells| {
             if let [counted, summed] = cells {
                 rows = (*counted, *summed);
             }
