@@ -125,9 +125,9 @@ fn cpu() -> Duration {
     let threads = Path::new("/proc/self/task").read_dir().unwrap();
     let nanos = threads.map(|thread| {
         let times = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-        times.split(' ').next().unwrap().parse().unwrap()
+        times.split(' ').next().unwrap().parse::<u64>().unwrap()
     });
-    Duration::from_nanos(nanos.sum::<u64>())
+    Duration::from_nanos(nanos.sum())
 }
 
 fn recover(criterion: &mut Criterion) {

@@ -9,7 +9,7 @@
 //!   gateway/   a request's way, one file or folder per step
 //!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
-//!   auth/  tenants/  upstreams/  chatlog/     engines
+//!   auth/  tenants/  limits/  prices/  ledger/  upstreams/  chatlog/     engines
 //!   observe/   metrics, logging, masking
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
@@ -37,8 +37,10 @@ pub mod demo;
 pub mod gateway;
 pub mod ids;
 pub mod ledger;
+pub mod limits;
 pub mod observe;
 pub mod openai;
+pub mod prices;
 pub mod routing;
 pub mod runtime;
 pub mod secret;

@@ -1,14 +1,20 @@
 //! From the key that a request carries to the tenant that owns it.
 //!
 //! Owns which headers carry a key and how it is looked up: by SHA-256, compared in constant time; a key
-//! over 256 bytes is refused before that. Does not handle what a tenant may do (see `tenants`). A key
-//! that no tenant owns gives `None`.
+//! over 256 bytes is refused before that. Prefixes are checked besides: one never grants anything, it only
+//! says whose a key would have to be. Does not handle what a tenant may do (see `tenants`), nor what a client
+//! is told: every refusal is the same to it (see `gateway::admit`). A key that is not accepted gives
+//! [`Refused`], for the log.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 
+use crate::config::{Lapse, Validity};
 use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES};
 
 /// The headers that carry a key besides `Authorization`.
@@ -36,87 +42,194 @@ pub fn lacks_bearer(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The keys of every tenant.
-#[derive(Debug, Default)]
-pub struct Keys(HashMap<KeyHash, usize>);
+/// Who may have keys.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What each of its keys begins with.
+    pub prefix: Option<String>,
+    /// Whether and until when its keys hold.
+    pub validity: Validity,
+}
 
-impl Keys {
-    /// Takes hashes with the position of the tenant that owns each.
-    pub fn new(keys: impl IntoIterator<Item = (KeyHash, usize)>) -> Self {
-        Self(keys.into_iter().collect())
+/// A key of a tenant.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its hash.
+    pub hash: KeyHash,
+    /// The position of the tenant that owns it.
+    pub tenant: usize,
+    /// Its name in logs and reports.
+    pub name: Arc<str>,
+    /// Whether and until when it holds.
+    pub validity: Validity,
+}
+
+/// A key that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'k> {
+    /// The key.
+    pub key: &'k Key,
+    /// Its position among all keys.
+    pub position: usize,
+}
+
+/// Why a key is not accepted: for the operator. The client is told the same in every case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no key.
+    Missing,
+    /// It is nobody's. The id is that of the tenant whose prefix it has.
+    Unknown(Option<Arc<str>>),
+    /// It is longer than any key, or begins with no tenant's prefix where every tenant has one.
+    Impossible,
+    /// It is the key of a tenant, but does not begin with that tenant's prefix, or begins with another's.
+    WrongPrefix(Arc<str>),
+    /// The key does not hold: the tenant, and the key's name.
+    Key(Arc<str>, Arc<str>, Lapse),
+    /// The tenant does not hold.
+    Tenant(Arc<str>, Lapse),
+}
+
+impl Refused {
+    /// Whether the key is one that is configured, so that the operator is told why it does not work.
+    pub fn is_known(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongPrefix(_) | Self::Key(..) | Self::Tenant(..)
+        )
     }
 
-    /// The position of the tenant that owns `key`, and the key's hash.
-    pub fn owner(&self, key: &[u8]) -> Option<(usize, KeyHash)> {
+    /// The tenant that the key belongs to, or would belong to by its prefix.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Missing | Self::Impossible | Self::Unknown(None) => None,
+            Self::Unknown(Some(id))
+            | Self::WrongPrefix(id)
+            | Self::Key(id, ..)
+            | Self::Tenant(id, _) => Some(id),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no key"),
+            Self::Unknown(None) => f.write_str("an unknown key"),
+            Self::Unknown(Some(tenant)) => {
+                write!(f, "an unknown key with the prefix of tenant {tenant}")
+            }
+            Self::Impossible => f.write_str("a key that can be no tenant's"),
+            Self::WrongPrefix(tenant) => {
+                write!(f, "a key of tenant {tenant} without the tenant's prefix")
+            }
+            Self::Key(tenant, name, lapse) => {
+                write!(f, "the key {name} of tenant {tenant} is {}", lapse.name())
+            }
+            Self::Tenant(tenant, lapse) => write!(f, "the tenant {tenant} is {}", lapse.name()),
+        }
+    }
+}
+
+/// The keys of every tenant.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// Positions of the keys.
+    positions: HashMap<KeyHash, usize>,
+    keys: Vec<Key>,
+    owners: Vec<Owner>,
+    /// Positions of the owners by their prefixes. None is the beginning of another.
+    prefixes: HashMap<Box<[u8]>, usize>,
+    /// The lengths that prefixes have, each once.
+    lengths: Vec<usize>,
+    /// Whether every owner has a prefix, so that a key without one need not be looked up.
+    have_all_prefixes: bool,
+}
+
+impl Keys {
+    /// Takes those who may have keys, and the keys.
+    pub fn new(owners: Vec<Owner>, keys: Vec<Key>) -> Self {
+        let prefixes = owners.iter().enumerate().filter_map(|(position, owner)| {
+            let prefix = owner.prefix.as_ref()?;
+            Some((prefix.as_bytes().into(), position))
+        });
+        let prefixes: HashMap<Box<[u8]>, usize> = prefixes.collect();
+        let mut lengths: Vec<usize> = prefixes.keys().map(|prefix| prefix.len()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let positions = keys.iter().enumerate();
+        Self {
+            positions: positions.map(|(position, k)| (k.hash, position)).collect(),
+            have_all_prefixes: !owners.is_empty() && owners.iter().all(|o| o.prefix.is_some()),
+            keys,
+            owners,
+            prefixes,
+            lengths,
+        }
+    }
+
+    /// Every key, by its position.
+    pub fn all(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The key that a request has brought, if it holds now.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    pub fn find(&self, key: &[u8], now: Timestamp) -> Result<Found<'_>, Refused> {
         if key.len() > MAX_CLIENT_KEY_BYTES {
+            return Err(Refused::Impossible);
+        }
+        let prefixed = self.prefixed(key);
+        if self.have_all_prefixes && prefixed.is_none() {
+            return Err(Refused::Impossible);
+        }
+        let found = self.look_up(key).and_then(|found| {
+            let owner = self.owners.get(found.key.tenant)?;
+            Some((found, owner))
+        });
+        let Some((found, owner)) = found else {
+            let owner = prefixed.and_then(|position| self.owners.get(position));
+            return Err(Refused::Unknown(owner.map(|owner| Arc::clone(&owner.id))));
+        };
+        // A key has the prefix of its owner, and where that has none, no prefix at all.
+        let expected = owner.prefix.as_ref().map(|_| found.key.tenant);
+        if prefixed != expected {
+            return Err(Refused::WrongPrefix(Arc::clone(&owner.id)));
+        }
+        if let Some(lapse) = owner.validity.lapse(now) {
+            return Err(Refused::Tenant(Arc::clone(&owner.id), lapse));
+        }
+        if let Some(lapse) = found.key.validity.lapse(now) {
+            let (id, name) = (Arc::clone(&owner.id), Arc::clone(&found.key.name));
+            return Err(Refused::Key(id, name, lapse));
+        }
+        Ok(found)
+    }
+
+    fn look_up(&self, key: &[u8]) -> Option<Found<'_>> {
+        let hash = KeyHash::of(key);
+        let (stored, position) = self.positions.get_key_value(&hash)?;
+        if !stored.matches(&hash) {
             return None;
         }
-        let hash = KeyHash::of(key);
-        let (stored, tenant) = self.0.get_key_value(&hash)?;
-        stored.matches(&hash).then_some((*tenant, hash))
+        Some(Found {
+            key: self.keys.get(*position)?,
+            position: *position,
+        })
+    }
+
+    /// The position of the owner whose prefix a key begins with.
+    fn prefixed(&self, key: &[u8]) -> Option<usize> {
+        let beginnings = self.lengths.iter().filter_map(|length| key.get(..*length));
+        beginnings
+            .filter_map(|beginning| self.prefixes.get(beginning).copied())
+            .next()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        headers
-    }
-
-    #[test]
-    fn a_key_is_found_in_each_of_its_headers() {
-        for (name, value) in [
-            ("authorization", "Bearer k1"),
-            ("authorization", "bearer  k1 "),
-            ("api-key", "k1"),
-            ("x-api-key", "k1"),
-            ("x-goog-api-key", "k1"),
-        ] {
-            assert_eq!(key_of(&headers(name, value)), Some(&b"k1"[..]), "{name}");
-        }
-        for (name, value) in [
-            ("authorization", "Basic azE6"),
-            ("authorization", "Bearer "),
-            ("x-key", "k1"),
-        ] {
-            assert_eq!(key_of(&headers(name, value)), None, "{value}");
-        }
-    }
-
-    #[test]
-    fn a_key_without_bearer_is_told_from_no_key() {
-        for (value, lacks) in [
-            ("sk-1234", true),
-            ("Basic azE6", true),
-            ("Token k1", true),
-            ("Bearer", false),
-            (" ", false),
-        ] {
-            assert_eq!(
-                lacks_bearer(&headers("authorization", value)),
-                lacks,
-                "{value}"
-            );
-        }
-        assert!(!lacks_bearer(&headers("x-key", "k1")));
-    }
-
-    #[test]
-    fn the_owner_is_found_by_the_whole_key() {
-        let keys = Keys::new([(KeyHash::of(b"one"), 7)]);
-        assert_eq!(keys.owner(b"one"), Some((7, KeyHash::of(b"one"))));
-        assert_eq!(keys.owner(b"on"), None);
-        assert_eq!(keys.owner(b"one "), None);
-    }
-
-    #[test]
-    fn a_key_over_the_bound_is_refused_even_if_it_were_known() {
-        let long = [b'k'; MAX_CLIENT_KEY_BYTES + 1];
-        let keys = Keys::new([(KeyHash::of(&long), 0)]);
-        assert_eq!(keys.owner(&long), None);
-    }
-}
+mod tests;

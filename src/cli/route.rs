@@ -8,6 +8,7 @@
 use super::table::{align, row};
 use crate::config::{Config, ModelRule, nearest};
 use crate::gateway::Plan;
+use crate::limits::Limits;
 use crate::openai::model_name;
 use crate::openai::verdict::Reason;
 use crate::routing::{Matcher, Target};
@@ -84,7 +85,7 @@ fn snapshot(config: &Config) -> Result<Runtime, String> {
     let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
     servers.for_each(|server| server.url.host = "127.0.0.1".to_owned());
     let built_in = Some(([127, 0, 0, 1], 0).into());
-    let runtime = Runtime::new(&config, built_in, &Registry::default());
+    let runtime = Runtime::new(&config, built_in, &Registry::default(), &Limits::new());
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,7 +12,7 @@ use super::key_list;
 use super::problem::{Problem, Problems, Severity};
 use super::quick_start::{Account, Admin, Credential, QuickStart};
 use super::upstreams::{self, BaseUrl};
-use super::{Server, tenants};
+use super::{Server, client_keys};
 
 /// What it is called where problems are reported.
 pub const NAME: &str = "environment";
@@ -94,9 +94,11 @@ impl<'a> Reader<'a> {
         let client_keys = self.list(CLIENT_KEYS);
         self.check_keys(provider_keys.as_ref(), upstreams::parse_key);
         let mut seen = HashSet::new();
-        self.check_keys(client_keys.as_ref(), |key| match tenants::parse_key(key)? {
-            hash if seen.insert(hash) => Ok(()),
-            _ => Err(("the key is in the list already", "write each key once")),
+        self.check_keys(client_keys.as_ref(), |key| {
+            match client_keys::parse_key(key)? {
+                hash if seen.insert(hash) => Ok(()),
+                _ => Err(("the key is in the list already", "write each key once")),
+            }
         });
         self.check_urls(base_urls.as_ref());
         // A provider without a key gets the client's own, unless clients have keys of the gateway:

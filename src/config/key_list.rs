@@ -45,24 +45,33 @@ const ODDITIES: [Oddity; 4] = [
 
 /// Reads every key of a list; what is wrong with one is reported at its entry.
 pub fn read<T>(entries: &[Node<'_>], parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<Located<T>> {
+    let keys = entries.iter().flat_map(|entry| read_entry(entry, &parse));
+    keys.collect()
+}
+
+/// Reads every key of an entry; what is wrong with one is reported there.
+pub fn read_entry<T>(
+    entry: &Node<'_>,
+    parse: impl Fn(&str) -> Result<T, Fault>,
+) -> Vec<Located<T>> {
     let mut keys = Vec::new();
-    for entry in entries {
-        let Some(text) = entry.text() else { continue };
-        if pieces(&text).next().is_none() {
-            entry.report(
-                "the key is empty",
-                Some("write the key, or remove the entry"),
-            );
-        }
-        for piece in pieces(&text) {
-            match parse(piece) {
-                Ok(key) => {
-                    warn_of_bare_variable(piece, entry);
-                    warn_of_odd_character(piece, entry);
-                    keys.push(entry.locate(key));
-                }
-                Err((message, hint)) => entry.report(message, Some(hint)),
+    let Some(text) = entry.text() else {
+        return keys;
+    };
+    if pieces(&text).next().is_none() {
+        entry.report(
+            "the key is empty",
+            Some("write the key, or remove the entry"),
+        );
+    }
+    for piece in pieces(&text) {
+        match parse(piece) {
+            Ok(key) => {
+                warn_of_bare_variable(piece, entry);
+                warn_of_odd_character(piece, entry);
+                keys.push(entry.locate(key));
             }
+            Err((message, hint)) => entry.report(message, Some(hint)),
         }
     }
     keys

@@ -1,14 +1,17 @@
 //! What the operator wrote.
 //!
-//! `server/`, `upstreams/`, `models/`, `tenants`, `routes` and `chat_log` read a section of the file each;
-//! within the folders a file reads a key or a section of its own. `document` reads YAML with its places,
-//! `expand` fills in variables, and `key_list` takes lists of keys apart. `validate` checks what several
+//! `server/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
+//! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
+//! tenant; within the folders a file reads a key or a section of its own. `document` reads YAML with its
+//! places, `expand` fills in variables, and `key_list` takes lists of keys apart. `validate` checks what several
 //! sections must agree on, and `warnings` notes what is allowed and probably not meant. `sources` finds
 //! the file; `environment` reads the variables that can stand in for one, and `quick_start` writes the
 //! document that they amount to. Does not handle what runs: `runtime` builds that from a [`Config`].
 //! Fails with every mistake at once, see [`Problems`].
 
+mod addresses;
 mod chat_log;
+mod client_keys;
 mod document;
 mod environment;
 mod environment_file;
@@ -27,11 +30,14 @@ mod sources;
 mod tenants;
 mod upstreams;
 mod validate;
+mod validity;
 mod warnings;
 mod webhook;
 
+pub use addresses::stays_local;
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
-pub use document::{Located, Place, write_size};
+pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
+pub use document::{Located, Place, write_nanos, write_size};
 pub use expand::Variables;
 pub use ledger::{Archive, Ledger, OnFailure};
 pub use limits::{RateLimits, Window};
@@ -52,6 +58,7 @@ pub use upstreams::{
     Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts,
     Upstream,
 };
+pub use validity::{Lapse, Validity};
 pub use webhook::{Events, Webhook};
 
 use document::{Context, Node};
@@ -70,6 +77,15 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Tenants; empty when every caller on this machine is served.
     pub tenants: Vec<Tenant>,
+    /// How much may be asked of the whole gateway in a time.
+    pub limits: Option<RateLimits>,
+    /// What models cost.
+    pub prices: Vec<Price>,
+    /// Where usage is recorded; `None` for nowhere. Where a quota or a webhook needs one and none is written,
+    /// it is the default one.
+    pub ledger: Option<Ledger>,
+    /// Where the operator is told of what every tenant uses.
+    pub webhook: Option<Webhook>,
     /// Where conversations are written; `None` for nowhere.
     pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
@@ -114,18 +130,16 @@ impl Config {
         }
     }
 
-    /// What has no effect in this release, a line each.
-    pub fn not_in_force(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for tenant in self.tenants.iter().filter(|t| t.has_limits) {
-            lines.push(format!(
-                "tenants: limits and quota of `{}`",
-                tenant.id.value
-            ));
-        }
-        let variables = self.quick_start.iter().flat_map(|q| &q.not_in_force);
-        lines.extend(variables.map(|name| (*name).to_owned()));
-        lines
+    /// Whether something needs a record of what is used.
+    fn needs_ledger(&self) -> bool {
+        let mut tenants = self.tenants.iter();
+        self.webhook.is_some() || tenants.any(|t| t.quota.is_some() || t.webhook.is_some())
+    }
+
+    /// Variables that are set and have no effect in this release.
+    pub fn not_in_force(&self) -> Vec<&'static str> {
+        let quick_start = self.quick_start.iter();
+        quick_start.flat_map(|q| q.not_in_force.clone()).collect()
     }
 }
 
@@ -135,7 +149,9 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
     let upstreams = section.require("upstreams");
     let models = section.require("models");
     let tenants = section.take("tenants");
-    let config = Config {
+    let ledger = section.take("ledger");
+    let prices = section.take("prices");
+    let mut config = Config {
         server: server.as_ref().map_or_else(Server::default, server::read),
         upstreams: upstreams.as_ref().map_or_else(Vec::new, upstreams::read),
         models: models.as_ref().map_or_else(Vec::new, models::read),
@@ -143,10 +159,17 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
             .take("routes")
             .map_or_else(Vec::new, |n| routes::read(&n)),
         tenants: tenants.as_ref().map_or_else(Vec::new, tenants::read),
+        limits: limits::take(&mut section),
+        prices: prices.as_ref().map_or_else(Vec::new, prices::read),
+        ledger: ledger.as_ref().and_then(ledger::read),
+        webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
         chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
         warnings: Vec::new(),
     };
+    if ledger.is_none() && config.needs_ledger() {
+        config.ledger = Some(Ledger::implied(root.context().variables()));
+    }
     section.finish();
     let is_unread = |node: &Option<Node<'_>>, read: usize| match node {
         Some(node) => node.len() == 0 || node.len() != read,
@@ -157,6 +180,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         models: is_unread(&models, config.models.len()),
         // The section may be missing, and the list may be empty.
         tenants: tenants.is_some_and(|n| !n.is_list() || n.len() != config.tenants.len()),
+        prices: prices.is_some(),
     };
     Some((config, unread))
 }

@@ -56,9 +56,9 @@ impl Source {
         variables: &Variables,
     ) -> Result<(String, Option<QuickStart>), Problems> {
         match self {
-            Self::File(path) => match read_file(path) {
+            Self::File(path) => match read_text(path) {
                 Ok(text) => Ok((text, None)),
-                Err((message, hint)) => Err(Problems(vec![Problem {
+                Err(Fault { message, hint }) => Err(Problems(vec![Problem {
                     severity: Severity::Error,
                     source: self.to_string(),
                     line: None,
@@ -76,32 +76,47 @@ impl Source {
     }
 }
 
-/// The text of a file; else what is wrong with it, and what to do about it.
+/// What is wrong with a file, and what to do about it.
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it, where the file is the configuration.
+    hint: &'static str,
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// It cannot be read, is too large, empty, or not UTF-8.
 #[allow(
     clippy::disallowed_methods,
     reason = "a configuration is read before anything is served by it"
 )]
-fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
-    let unreadable = |e: std::io::Error| {
-        let hint = match e.kind() {
+pub fn read_text(path: &Path) -> Result<String, Fault> {
+    let unreadable = |e: std::io::Error| Fault {
+        hint: match e.kind() {
             ErrorKind::NotFound => "name another file with -c",
             ErrorKind::PermissionDenied => "give read permission to the user that runs Tollgate",
             _ => "name a file that holds YAML",
-        };
-        (format!("cannot be read: {e}"), hint)
+        },
+        message: format!("cannot be read: {e}"),
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
+    let fault = |message, hint| Err(Fault { message, hint });
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err((message, "is it the right file?"));
+        return fault(message, "is it the right file?");
     }
     if bytes.is_empty() {
         let message = "the file is empty (0 bytes)".to_owned();
-        return Err((message, "start from conf/tollgate.yaml"));
+        return fault(message, "start from conf/tollgate.yaml");
     }
-    String::from_utf8(bytes).map_err(|e| (format!("is not UTF-8: {e}"), "save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|e| Fault {
+        message: format!("is not UTF-8: {e}"),
+        hint: "save it as UTF-8",
+    })
 }

@@ -1,23 +1,40 @@
 //! The `tenants` section: the owners of client keys, and what they may ask for.
 //!
-//! Owns its keys. `limits` and `quota` are read and checked here; they take effect with the release
-//! that brings the ledger, and until then a configuration that has them is reported at the start. Does
-//! not handle what a tenant is at run time (see `tenants`). What cannot be read is reported with its place.
+//! Owns its keys; `client_keys` reads those that clients send, `limits`, `quota`, `prices` and `webhook` the
+//! sections that stand within a tenant. Does not handle what a tenant is at run time (see `tenants`). What
+//! cannot be read is reported with its place.
 
 use super::Config;
-use super::document::{Located, Node, is_plain_name};
-use super::key_list;
+use super::client_keys::{self, ClientKey, Written};
+use super::document::{Located, Node, Section, is_plain_name};
+use super::limits::{self, RateLimits};
 use super::models;
+use super::prices::{self, Markup, Price};
+use super::quota::{self, Quota};
 use super::server::{Allowances, Passthrough, read_allowances, read_passthrough};
-use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
+use super::validity::{self, Validity};
+use super::webhook::{self, Webhook};
+
+/// A tenant has no more labels.
+const MOST_LABELS: usize = 16;
+/// The value of a label is no longer.
+const MAX_LABEL_BYTES: usize = 128;
 
 /// One tenant.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// Its id.
     pub id: Located<String>,
-    /// Its keys, as hashes.
-    pub keys: Vec<Located<KeyHash>>,
+    /// What the operator calls it; for people, and nothing else.
+    pub name: Option<String>,
+    /// What the operator notes of it, in the order of the file.
+    pub labels: Vec<(String, String)>,
+    /// Whether and until when its keys hold.
+    pub validity: Validity,
+    /// What each of its keys begins with, and no key of another.
+    pub key_prefix: Option<Located<String>>,
+    /// Its keys. Empty only with a prefix.
+    pub keys: Vec<ClientKey>,
     /// Names that it may ask for, `*` standing for any rest; `None` for all.
     pub models: Option<Vec<Located<String>>>,
     /// Where its requests go that no rule serves; `None` for what the server says.
@@ -26,8 +43,16 @@ pub struct Tenant {
     pub allowances: Allowances,
     /// Whether its requests may name nothing but their model; `None` for what the server says.
     pub strict: Option<bool>,
-    /// Whether `limits` or `quota` are written.
-    pub has_limits: bool,
+    /// How much it may ask in a time.
+    pub limits: Option<RateLimits>,
+    /// How much it may use in a period.
+    pub quota: Option<Located<Quota>>,
+    /// Where it is told of what it uses.
+    pub webhook: Option<Webhook>,
+    /// What is added to what the provider charges.
+    pub markup: Markup,
+    /// Prices of its own, instead of the general ones with the markup.
+    pub prices: Vec<Price>,
 }
 
 impl Tenant {
@@ -39,38 +64,86 @@ impl Tenant {
 
 /// Reads the section.
 pub fn read(node: &Node<'_>) -> Vec<Tenant> {
-    let tenants = node.list().unwrap_or_default();
-    tenants.iter().filter_map(read_tenant).collect()
+    let items = node.list().unwrap_or_default();
+    let mut written = Written::default();
+    let tenants = items.iter().enumerate();
+    let tenants = tenants.filter_map(|(position, n)| read_tenant(n, position, &mut written));
+    let tenants = tenants.collect();
+    written.check();
+    tenants
 }
 
-fn read_tenant(node: &Node<'_>) -> Option<Tenant> {
+fn read_tenant<'a>(node: &Node<'a>, position: usize, written: &mut Written<'a>) -> Option<Tenant> {
     let mut section = node.section()?;
-    let id = section.require("id").and_then(|n| read_id(&n));
-    let keys = section.require("keys").map(|n| read_keys(&n));
-    let models = section.take("models").and_then(|n| read_models(&n));
-    let passthrough = section
-        .take("passthrough")
-        .and_then(|n| read_passthrough(&n));
-    let allowances = read_allowances(&mut section);
-    let strict = section.take("strict").and_then(|n| n.boolean());
-    let limits = section.take("limits");
-    let quota = section.take("quota");
-    if let Some(limits) = &limits {
-        read_limits(limits);
-    }
-    if let Some(quota) = &quota {
-        read_quota(quota);
-    }
+    let tenant = read_members(&mut section, position, written);
     section.finish();
+    tenant
+}
+
+fn read_members<'a>(
+    section: &mut Section<'a>,
+    position: usize,
+    written: &mut Written<'a>,
+) -> Option<Tenant> {
+    let id = section.require("id").and_then(|n| read_id(&n));
+    let (key_prefix, keys) = read_keys(section, position, id.as_ref(), written);
+    let labels = section.take("labels");
+    let passthrough = section.take("passthrough");
+    let quota = section.take("quota");
+    let markup = section.take("markup").and_then(|n| n.markup());
+    let prices = section.take("prices");
     Some(Tenant {
+        name: section.take("name").and_then(|n| n.name()),
+        labels: labels.map_or_else(Vec::new, |n| read_labels(&n)),
+        validity: validity::take(section),
+        models: section.take("models").and_then(|n| read_models(&n)),
+        passthrough: passthrough.and_then(|n| read_passthrough(&n)),
+        allowances: read_allowances(section),
+        strict: section.take("strict").and_then(|n| n.boolean()),
+        limits: limits::take(section),
+        quota: quota.and_then(|n| Some(n.locate(quota::read(&n)?))),
+        webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
+        markup: Markup {
+            millipercent: markup.unwrap_or(0),
+        },
+        prices: prices.map_or_else(Vec::new, |n| prices::read(&n)),
+        key_prefix,
+        // What must be there comes last, when all keys have been taken.
         id: id?,
         keys: keys?,
-        models,
-        passthrough,
-        allowances,
-        strict,
-        has_limits: limits.is_some() || quota.is_some(),
     })
+}
+
+/// Reads the prefix and the keys of a tenant; the keys are `None` where there must be some and are not.
+fn read_keys<'a>(
+    section: &mut Section<'a>,
+    position: usize,
+    id: Option<&Located<String>>,
+    written: &mut Written<'a>,
+) -> (Option<Located<String>>, Option<Vec<ClientKey>>) {
+    let node = section.take("key_prefix");
+    // Keys may be missing with a prefix, even with one that cannot be read.
+    let may_be_empty = node.is_some();
+    let prefix = node.and_then(|n| client_keys::read_prefix(&n));
+    if let (Some(prefix), Some(id)) = (&prefix, id) {
+        written.add_prefix(&prefix.value, position, &id.value);
+    }
+    let node = match may_be_empty {
+        true => section.take("keys"),
+        false => section.require("keys"),
+    };
+    let Some(node) = node else {
+        return (prefix, may_be_empty.then(Vec::new));
+    };
+    if node.is_list() && node.len() == 0 && !may_be_empty {
+        node.report(
+            "at least one key is needed",
+            Some("keys: [\"${CLIENT_KEY}\"]"),
+        );
+    }
+    let begins = prefix.as_ref().map(|prefix| prefix.value.as_str());
+    let keys = client_keys::read(&node, position, begins, written);
+    (prefix, Some(keys))
 }
 
 fn read_id(node: &Node<'_>) -> Option<Located<String>> {
@@ -85,35 +158,29 @@ fn read_id(node: &Node<'_>) -> Option<Located<String>> {
     Some(node.locate(id))
 }
 
-fn read_keys(node: &Node<'_>) -> Vec<Located<KeyHash>> {
-    let Some(items) = node.list() else {
-        return Vec::new();
-    };
-    if items.is_empty() {
-        node.report(
-            "at least one key is needed",
-            Some("keys: [\"${CLIENT_KEY}\"]"),
-        );
+fn read_labels(node: &Node<'_>) -> Vec<(String, String)> {
+    let entries = node.entries().unwrap_or_default();
+    if entries.len() > MOST_LABELS {
+        let message = format!("more than {MOST_LABELS} labels");
+        node.report(message, Some("remove some"));
     }
-    key_list::read(&items, parse_key)
-}
-
-/// Takes a client key, or the `sha256:` of one, as its hash.
-///
-/// # Errors
-/// No client could send it, or it is not a hash.
-pub fn parse_key(key: &str) -> Result<KeyHash, key_list::Fault> {
-    match key.strip_prefix("sha256:") {
-        Some(hex) => KeyHash::from_hex(hex).ok_or((
-            "expected 64 hexadecimal digits after sha256:",
-            "printf %s KEY | sha256sum",
-        )),
-        None if key.len() > MAX_CLIENT_KEY_BYTES => Err((
-            "the key is longer than 256 bytes",
-            "take a shorter one, or separate several with commas",
-        )),
-        None => Ok(Secret::new(key.to_owned()).hash()),
-    }
+    let labels = entries.into_iter().filter_map(|(name, node)| {
+        let value = node.text()?;
+        if !is_plain_name(&name) {
+            let hint = "as in team: search";
+            node.report(
+                "a label's name has up to 64 letters, digits, `-`, `_` and `.`",
+                Some(hint),
+            );
+        }
+        if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
+            let message =
+                format!("a label has up to {MAX_LABEL_BYTES} bytes, without control characters");
+            node.report(message, Some("shorten it"));
+        }
+        Some((name, value))
+    });
+    labels.collect()
 }
 
 fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
@@ -127,35 +194,4 @@ fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
     let names = items.iter();
     let names = names.filter_map(|n| Some(n.locate(models::read_allowed(n)?)));
     Some(names.collect())
-}
-
-fn read_limits(node: &Node<'_>) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    for name in ["requests_per_minute", "tokens_per_minute", "concurrent"] {
-        if let Some(node) = section.take(name) {
-            node.integer(1, 1 << 53);
-        }
-    }
-    section.finish();
-}
-
-fn read_quota(node: &Node<'_>) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    if let Some(node) = section.require("tokens") {
-        node.integer(1, 1 << 53);
-    }
-    if let Some(node) = section.require("per") {
-        let known = ["hour", "day", "week", "month"];
-        if node
-            .text()
-            .is_some_and(|per| !known.contains(&per.as_str()))
-        {
-            node.report("unknown period", Some("one of: hour, day, week, month"));
-        }
-    }
-    section.finish();
 }

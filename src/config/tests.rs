@@ -1,7 +1,10 @@
 //! The configuration as an operator would write it, right and wrong. `messages` has what is said of
-//! mistakes, word for word, `warnings` what is said of what is allowed.
+//! mistakes, word for word, `warnings` what is said of what is allowed, `tenants` and `prices` what is
+//! special to these sections.
 
 mod messages;
+mod prices;
+mod tenants;
 mod warnings;
 
 use std::path::Path;
@@ -64,7 +67,12 @@ fn the_configuration_of_the_design_loads() {
         Matcher::Prefix("deepseek-".into())
     );
     assert_eq!(config.tenants[0].keys.len(), 2);
-    assert_eq!(config.not_in_force().len(), 1);
+    let tenant = &config.tenants[0];
+    assert_eq!(
+        tenant.limits.as_ref().unwrap().tokens_per_minute,
+        Some(90_000)
+    );
+    assert_eq!(tenant.quota.as_ref().unwrap().value.tokens, Some(120_000));
 }
 
 #[test]
@@ -465,7 +473,7 @@ tenants: [{ id: t, keys: ['${CLIENTS}'] }]
     assert_eq!(keys, ["sk-1", "sk-2", "sk-3", "sk-4"]);
     let clients = &config.tenants[0].keys;
     let expected = ["client-1", "client-2", "client-3"].map(|k| Secret::new(k.to_owned()).hash());
-    let clients: Vec<_> = clients.iter().map(|key| key.value).collect();
+    let clients: Vec<_> = clients.iter().map(|key| key.hash.value).collect();
     assert_eq!(clients, expected);
 }
 

@@ -4,18 +4,16 @@
 //! looks like a variable or has odd characters (see `key_list`), or what is refused (see the section
 //! files and `validate`). Cannot fail. What probably only follows from a mistake is not warned of.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use http::header::AUTHORIZATION;
-use ipnet::Ipv4Net;
+use jiff::Timestamp;
 
+use super::addresses::is_local;
 use super::document::{Context, Place};
 use super::validate::Unread;
-use super::{Config, Keys, Passthrough, Tenant, Upstream};
+use super::{Config, Keys, Passthrough, Price, Tenant, Upstream};
+use crate::clock;
 use crate::openai::providers;
-
-/// The addresses that carriers share among their customers, and overlay networks give out.
-const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+use crate::routing::Matcher;
 
 /// Notes every warning.
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
@@ -27,7 +25,9 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             check_keys(upstream, context);
         }
     }
+    check_prices(config, context);
     for tenant in &config.tenants {
+        check_client_keys(tenant, context);
         // A rule that could not be read may serve anything.
         if !unread.models {
             check_models(tenant, config, context);
@@ -55,16 +55,6 @@ fn check_admin(config: &Config, context: &Context<'_>) {
     );
     let hint = "listen on 127.0.0.1 or on a private address, and let a firewall keep others out";
     context.warn(&address.place, message, hint);
-}
-
-/// Whether only this machine or a private network reaches the address.
-fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || SHARED.contains(&ip)
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 fn check_cleartext(upstream: &Upstream, context: &Context<'_>) {
@@ -100,6 +90,69 @@ fn check_keys(upstream: &Upstream, context: &Context<'_>) {
     }
 }
 
+/// Warns of targets whose requests cost nothing, where prices are written.
+fn check_prices(config: &Config, context: &Context<'_>) {
+    // A price that could not be read may be the one that is missing.
+    if config.prices.is_empty() || context.has_mistakes() {
+        return;
+    }
+    let Ok(now) = Timestamp::try_from(clock::now()) else {
+        return;
+    };
+    let holds = |price: &&Price| {
+        price.from.is_none_or(|from| from <= now) && price.until.is_none_or(|until| now < until)
+    };
+    let prices: Vec<&Price> = config.prices.iter().filter(holds).collect();
+    let is_built_in = |name: &str| {
+        let mut upstreams = config.upstreams.iter();
+        upstreams.any(|u| u.name.value == name && u.dialect.has_built_in_server)
+    };
+    for rule in &config.models {
+        let matcher = &rule.matcher.value;
+        for target in &rule.targets {
+            let upstream = target.upstream.value.as_str();
+            let name = match (&target.model, matcher) {
+                (Some(model), _) | (None, Matcher::Exact(model)) => Some(model.as_str()),
+                // Any name that the rule serves: one with a price is enough.
+                (None, _) => None,
+            };
+            let mut prices = prices.iter();
+            let is_priced = prices.any(|price| match name {
+                Some(name) => price.covers(upstream, name),
+                None => price.is_of(upstream) && matcher.meets(&price.model.value),
+            });
+            if !is_priced && !is_built_in(upstream) {
+                let shown = name.map_or_else(|| matcher.label(), str::to_owned);
+                let message =
+                    format!("no price holds for `{shown}` of `{upstream}`: it costs nothing");
+                let hint = "add it to `prices`, with 0 if it is free";
+                context.warn(&target.upstream.place, message, hint);
+            }
+        }
+    }
+}
+
+fn check_client_keys(tenant: &Tenant, context: &Context<'_>) {
+    let Some(prefix) = &tenant.key_prefix else {
+        return;
+    };
+    let place = entry_of(tenant);
+    if tenant.keys.is_empty() && !context.has_mistake_in(&place.path) {
+        let message = format!("the tenant `{}` has no keys yet", tenant.id.value);
+        let hint = format!("add keys that begin with {}", prefix.value);
+        context.warn(&place, message, &hint);
+    }
+}
+
+/// Where the tenant stands.
+fn entry_of(tenant: &Tenant) -> Place {
+    let id = &tenant.id.place;
+    Place {
+        path: id.path.trim_end_matches(".id").to_owned(),
+        ..id.clone()
+    }
+}
+
 fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     for name in tenant.models.iter().flatten() {
         let mut rules = config.models.iter();
@@ -121,11 +174,7 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     if !is_known || is_own || tenant.is_strict(config) {
         return;
     }
-    let id = &tenant.id.place;
-    let place = Place {
-        line: id.line,
-        path: id.path.trim_end_matches(".id").to_owned(),
-    };
+    let place = entry_of(tenant);
     // An unknown key may be meant for `passthrough`.
     if context.has_mistake_in(&place.path) {
         return;

@@ -72,7 +72,7 @@ pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Re
         return Err(Failure::Flood);
     }
     match context.runtime.principal(key) {
-        Some(principal) => {
+        Ok(principal) => {
             context.caller = Some(principal);
             // What has no key takes no place from what has one.
             let limit = context.runtime.settings.limits.requests;
@@ -81,10 +81,11 @@ pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Re
                 false => Err(Failure::Shed(Shed::Requests)),
             }
         }
-        None => Err(match key {
+        Err(refused) => Err(match key {
             None if auth::lacks_bearer(headers) => Failure::NoBearer,
             None => Failure::NoKey,
             Some(key) => Failure::WrongKey {
+                refused,
                 masked: secret::mask(&String::from_utf8_lossy(key)),
             },
         }),

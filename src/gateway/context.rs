@@ -8,10 +8,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::failure::{Failure, client_closed_request};
+use http::HeaderMap;
+use http::response::Parts;
+use pingora::http::RequestHeader;
+
+use super::failure::{Failure, add_standing, client_closed_request};
+use super::headers;
 use super::meter::Meter;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
+use crate::limits::{Now, Reservation};
 use crate::observe::metrics::{OTHER, Shed};
 use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
@@ -56,6 +62,8 @@ pub struct Outcome {
     pub error: Option<&'static str>,
     /// Which limit turned the request away.
     pub shed: Option<Shed>,
+    /// The tokens that the upstream has reported, once that is settled.
+    pub used: Option<Used>,
     /// Whether asking again is left to the client: it may cost twice, so we do not.
     pub retry_is_clients: bool,
     /// Body bytes from the client.
@@ -76,6 +84,15 @@ struct Committed {
     first_byte: Duration,
     /// How much of the time until then was not waiting.
     own: Duration,
+}
+
+/// Tokens that an upstream has reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// All that went in.
+    pub input: u64,
+    /// All that came out.
+    pub output: u64,
 }
 
 /// One attempt, as it is told to the operator.
@@ -113,9 +130,13 @@ pub struct Context {
     pub asked: Asked,
     /// What comes of it.
     pub outcome: Outcome,
+    /// Whether it is written to the ledger. Written by `reserve`.
+    pub is_recorded: bool,
     /// What it has used, as far as that is known; nothing where that is not asked, or where it is
     /// settled elsewhere.
     pub meter: Option<Box<Meter>>,
+    /// What it holds of the limits and quotas of its caller, until it is settled. Written by `reserve`.
+    pub reservation: Option<Box<Reservation>>,
     /// Counts the request, and its place among those that are served.
     pub in_flight: InFlight,
     /// The memory of its header over HTTP/2; over HTTP/1 its connection has it.
@@ -147,13 +168,16 @@ impl Context {
                 skipped: Vec::new(),
                 error: None,
                 shed: None,
+                used: None,
                 retry_is_clients: false,
                 bytes_in: 0,
                 bytes_out: 0,
                 waited: Duration::ZERO,
                 committed: None,
             },
+            is_recorded: false,
             meter: None,
+            reservation: None,
             in_flight: shared.enter(),
             header_memory: shared.headers.hold_none(),
         }
@@ -181,6 +205,22 @@ impl Context {
             &self.request.id,
             self.outcome.upstream_name().unwrap_or("-"),
         );
+    }
+
+    /// Makes an upstream's header one for the client.
+    pub fn header_for_client(&self, header: Parts, request: &RequestHeader) -> Parts {
+        let mut header = headers::for_client(header, request, &self.request.id);
+        self.add_standing(&mut header.headers);
+        header
+    }
+
+    /// Adds to a header how the caller's own rates stand.
+    pub fn add_standing(&self, headers: &mut HeaderMap) {
+        let reservation = self.reservation.as_ref();
+        let standing = reservation.and_then(|reservation| reservation.standing(Now::read()));
+        if let Some(standing) = standing {
+            add_standing(&standing, headers);
+        }
     }
 
     /// Notes which upstream is asked now, and for which model.

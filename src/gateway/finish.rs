@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::session::ClientSession;
-use super::settle::Account;
 use crate::observe::access::{self, AccessLine};
 use crate::observe::masking;
 use crate::observe::metrics::Observation;
@@ -19,13 +18,7 @@ use crate::runtime::Shared;
 const TRAIL_BYTES: usize = 64;
 
 /// Counts and logs a request that is over.
-pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Shared>) {
-    let account = Account::close(context, shared);
-    let tokens = account.as_ref().and_then(Account::tokens);
-    if let Some(account) = account {
-        account.settle();
-    }
-    let context = &*context;
+pub fn finish(session: &ClientSession, context: &Context, shared: &Arc<Shared>) {
     let total = context.request.started.elapsed();
     count(context, shared, total);
     let upstream = context.outcome.upstream_name();
@@ -52,7 +45,7 @@ pub fn finish(session: &ClientSession, context: &mut Context, shared: &Arc<Share
         error: context.outcome.error,
         bytes_in: context.outcome.bytes_in,
         bytes_out: context.outcome.bytes_out,
-        tokens,
+        tokens: context.outcome.used.map(|used| (used.input, used.output)),
         total,
         first_byte: context.outcome.first_byte(),
         own: context.outcome.own(),

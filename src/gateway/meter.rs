@@ -13,6 +13,7 @@ use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::usage::Usage;
 
 /// What is known of what a request has used.
+#[derive(Default)]
 pub struct Meter {
     /// What it asks with, where an answer that tells no usage can be estimated.
     pub prompt: Option<Prompt>,

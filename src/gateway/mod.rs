@@ -15,7 +15,7 @@
 //! | `framing`, `client_body` | what may be read in one way only; how a body comes |
 //! | `open`, `admit`, `finish` | the first two steps, and the last |
 //! | `context`, `meter`, `settle` | what a request carries, what it uses, and how that is counted |
-//! | `plan` | the candidates of a request, in order |
+//! | `plan`, `reserve` | the candidates of a request, in order; its limits, all at once |
 //! | `upstream_error` | what an upstream's error says |
 //! | `failure`, `reply` | errors as HTTP, and writing answers of our own |
 //! | `headers`, `pieces`, `own_time` | which headers pass, bytes that are kept, our share of the time |
@@ -40,6 +40,7 @@ mod own_time;
 mod pieces;
 mod plan;
 mod reply;
+mod reserve;
 mod serve;
 mod session;
 mod settle;

@@ -21,9 +21,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::client_body;
 use super::connection::Connection;
 use super::context::Context;
-use super::failure::{Failure, Refusal, RestOfError};
+use super::failure::{Failure, RestOfError, UpstreamRefusal};
 use super::headers::{self, ATTEMPTS, REQUEST_ID, SHOULD_RETRY};
 use super::session::{ClientSession, Gone, Part};
+use super::settle;
 use crate::clock;
 use crate::ids;
 use crate::openai::ratelimit;
@@ -93,7 +94,7 @@ async fn fail(
         session.close_after_answer();
     }
     let mut header = json_header(error.status, context);
-    header.headers.extend(failure.header());
+    failure.add_headers(&mut header.headers);
     mark(&mut header.headers, context);
     // A client that takes nothing of its refusal holds nothing but that.
     context.give_way();
@@ -107,9 +108,9 @@ async fn fail(
 async fn pass_refusal(
     session: &mut ClientSession,
     context: &mut Context,
-    refusal: Refusal,
+    refusal: UpstreamRefusal,
 ) -> Result<(), Unended> {
-    let Refusal {
+    let UpstreamRefusal {
         mut header,
         body,
         rest,
@@ -119,7 +120,7 @@ async fn pass_refusal(
         let length = HeaderValue::from(body.len());
         header.headers.insert(CONTENT_LENGTH, length);
     }
-    let mut header = headers::for_client(header, session.request(), &context.request.id);
+    let mut header = context.header_for_client(header, session.request());
     match header.status.is_success() {
         // A response that has failed.
         true => context.outcome.error = Some("upstream_error"),
@@ -148,6 +149,7 @@ async fn send_with_rest(
         mut masking,
     } = rest;
     context.commit(header.status.as_u16());
+    settle::settle(context).await;
     let mut parts = vec![Part::header(header)];
     let mut next = Some(body);
     while let Some(chunk) = next {
@@ -295,6 +297,7 @@ fn json_header(status: StatusCode, context: &Context) -> Parts {
     let mut header = headers::ours(status, "application/json");
     let id = HeaderValue::from_str(&context.request.id).ok();
     header.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    context.add_standing(&mut header.headers);
     header
 }
 
@@ -305,6 +308,7 @@ async fn send(
     body: Bytes,
 ) -> Result<(), Unended> {
     context.commit(header.status.as_u16());
+    settle::settle(context).await;
     let length = HeaderValue::from(body.len());
     header.headers.insert(CONTENT_LENGTH, length);
     let mut parts = vec![Part::header(header)];

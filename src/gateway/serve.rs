@@ -15,7 +15,8 @@ use pingora::http::RequestHeader;
 use super::context::Context;
 use super::failure::Failure;
 use super::session::ClientSession;
-use super::{admit, exchange, finish, framing, models, open, own_time, reply, tunnel, websocket};
+use super::websocket;
+use super::{admit, exchange, finish, framing, models, open, own_time, reply, settle, tunnel};
 use crate::admin;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
@@ -61,17 +62,28 @@ pub fn serve(
     shared: &Arc<Shared>,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
     Box::pin(async move {
-        let mut context = Context::new(shared);
-        open::open(&mut session, &mut context, shared);
-        let served = match go(&mut session, &mut context, shared).await {
+        let mut serving = Serving(Context::new(shared));
+        let context = &mut serving.0;
+        open::open(&mut session, context, shared);
+        let served = match go(&mut session, context, shared).await {
             Ok(()) => Ok(()),
-            Err(failure) => reply::refuse(&mut session, &mut context, failure).await,
+            Err(failure) => reply::refuse(&mut session, context, failure).await,
         };
-        finish::finish(&session, &mut context, shared);
+        settle::settle(context).await;
+        finish::finish(&session, context, shared);
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
         session.finish().await
     })
+}
+
+/// A request that is served. One whose task ends in the middle is settled all the same.
+struct Serving(Context);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        settle::settle_now(&mut self.0);
+    }
 }
 
 async fn go(

@@ -2,7 +2,7 @@
 //!
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
-//! handle other counters than those of requests (see `attempts`, `tokens`, `chats`, `handshakes`) or
+//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `chats`, `handshakes`) or
 //! the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::attempts::Attempts;
 use super::chats::Chats;
 use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
+use super::money::Money;
 use super::series_cache::SeriesCache;
 use super::states::StateGauges;
 use super::tokens::Tokens;
@@ -50,6 +51,7 @@ pub struct Metrics {
     chats: Chats,
     attempts: Attempts,
     tokens: Tokens,
+    money: Money,
     states: StateGauges,
     handshakes: Handshakes,
     shed: IntCounterVec,
@@ -187,6 +189,7 @@ impl Metrics {
             chats: Chats::new()?,
             attempts: Attempts::new()?,
             tokens: Tokens::new()?,
+            money: Money::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
             shed: shed_counters()?,
@@ -228,6 +231,7 @@ impl Metrics {
         ];
         let all = collectors.into_iter().chain(self.attempts.collectors());
         let all = all.chain(self.tokens.collectors());
+        let all = all.chain(self.money.collectors());
         let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
         for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
@@ -311,6 +315,11 @@ impl Metrics {
     /// The counters of tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The counters of money, and of what limits refuse.
+    pub fn money(&self) -> &Money {
+        &self.money
     }
 
     /// The counters of the chat log.

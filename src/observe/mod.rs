@@ -1,10 +1,10 @@
 //! What the operator sees: metrics and logs.
 //!
-//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `chats` lines of the
-//! chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms. `states` has the gauges of servers, targets and
-//! keys. `series_cache` keeps the counters of a kind of request, and `initial_series` creates series
-//! at zero. `logging` sets up the log, `access` writes the line of a request, and `masking` hides what
-//! a log must not hold. Does not handle requests (see `gateway`).
+//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `money` what it costs, `chats`
+//! lines of the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms.
+//! `states` has the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
+//! and `initial_series` creates series at zero. `logging` sets up the log, `access` writes the line of a request,
+//! and `masking` hides what a log must not hold. Does not handle requests (see `gateway`).
 
 pub mod access;
 pub mod attempts;
@@ -15,6 +15,7 @@ pub mod initial_series;
 pub mod logging;
 pub mod masking;
 pub mod metrics;
+pub mod money;
 mod series_cache;
 pub mod states;
 pub mod tokens;

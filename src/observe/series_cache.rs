@@ -26,17 +26,17 @@ impl<T> Default for SeriesCache<T> {
 }
 
 impl<T> SeriesCache<T> {
+    /// Whether a kind has series already, or there are fewer than so many kinds.
+    pub fn has_room(&self, labels: &[&str], most: usize) -> bool {
+        let all = self.0.load();
+        all.len() < most || KEY.with_borrow_mut(|key| all.contains_key(write_key(key, labels)))
+    }
+
     /// Counts in the series of a kind, which are created with its first request. A look-up writes
     /// nothing that another thread reads.
     pub fn count(&self, labels: &[&str], make: impl Fn() -> T, count: impl FnOnce(&T)) {
         KEY.with_borrow_mut(|key| {
-            key.clear();
-            for label in labels {
-                key.push_str(label);
-                // No label contains it: labels are our own names, or checked names of the operator.
-                key.push('\n');
-            }
-            if let Some(known) = self.0.load().get(key.as_str()) {
+            if let Some(known) = self.0.load().get(write_key(key, labels)) {
                 return count(known);
             }
             let made = Arc::new(make());
@@ -48,6 +48,17 @@ impl<T> SeriesCache<T> {
             count(&made);
         });
     }
+}
+
+/// Writes the key of a kind.
+fn write_key<'k>(key: &'k mut String, labels: &[&str]) -> &'k str {
+    key.clear();
+    for label in labels {
+        key.push_str(label);
+        // No label contains it: labels are our own names, or checked names of the operator.
+        key.push('\n');
+    }
+    key
 }
 
 #[cfg(test)]

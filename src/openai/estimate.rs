@@ -179,22 +179,34 @@ impl Prompt {
     pub fn new(body: &Bytes) -> Self {
         match body.len() <= MAX_KEPT_BYTES {
             true => Self::Body(body.clone()),
-            false => Self::read(body),
+            false => {
+                let (sample, messages) = read(body);
+                Self::Texts { sample, messages }
+            }
         }
-    }
-
-    fn read(body: &[u8]) -> Self {
-        let mut sample = Sample::default();
-        sample.add_request(body);
-        let messages = ROLE.find_iter(body).count() as u64;
-        Self::Texts { sample, messages }
     }
 
     /// How many tokens it may have.
     pub fn tokens(&self) -> u64 {
         match self {
-            Self::Body(body) => Self::read(body).tokens(),
+            Self::Body(body) => {
+                let (sample, messages) = read(body);
+                sample.tokens() + messages * TOKENS_PER_MESSAGE
+            }
             Self::Texts { sample, messages } => sample.tokens() + messages * TOKENS_PER_MESSAGE,
+        }
+    }
+
+    /// A quick count, from the length of its texts, without images and the like.
+    pub fn quick_tokens(&self) -> u64 {
+        match self {
+            Self::Body(body) => {
+                let (sample, messages) = read(body);
+                sample.rough_tokens() + messages * TOKENS_PER_MESSAGE
+            }
+            Self::Texts { sample, messages } => {
+                sample.rough_tokens() + messages * TOKENS_PER_MESSAGE
+            }
         }
     }
 
@@ -205,6 +217,13 @@ impl Prompt {
             Self::Texts { sample, .. } => sample.rough_tokens(),
         }
     }
+}
+
+/// The texts of a request, and how many messages there are.
+fn read(body: &[u8]) -> (Sample, u64) {
+    let mut sample = Sample::default();
+    sample.add_request(body);
+    (sample, ROLE.find_iter(body).count() as u64)
 }
 
 /// What stands between the quotes of the JSON string that begins here, as far as it is there.

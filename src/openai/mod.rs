@@ -5,7 +5,7 @@
 //!
 //! Requests: `request` reads JSON and `form` multipart forms. `slot` is where a body names its model,
 //! `model_name` what a name may be, `references` what else a body may name. `streaming` turns a stream on or
-//! off, `edit` makes a target's changes.
+//! off, `demand` is what a request may use, `edit` makes a target's changes.
 //!
 //! Answers: `sniff` tells a body's type by its first bytes. `sse` splits a stream into events,
 //! `stream_state` says what each means. `usage` reads what was used, `estimate` and `text_sample` estimate
@@ -24,6 +24,7 @@
 
 pub mod aggregate;
 pub mod changes;
+pub mod demand;
 pub mod dialect;
 pub mod echo;
 pub mod edit;

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
+use super::demand::{self, Demand};
 use super::json::{self, Text, equals, is_deeper_than, range_in, read_fields};
 use super::model_name::{self, MAX_NAME_BYTES, NameError};
 use super::slot::Slot;
@@ -33,6 +34,8 @@ pub struct Peek<'b> {
     /// Its `prompt_cache_key`, else its `user`, as it stands in the body: requests of one are best
     /// served by one server.
     pub affinity: Option<&'b [u8]>,
+    /// What it may use.
+    pub demand: Demand,
 }
 
 /// Why a body cannot be served.
@@ -96,6 +99,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> BodyError {
 struct Fields<'b> {
     values: [Option<&'b RawValue>; ACTED_ON.len()],
     streaming: streaming::StreamingMembers<'b>,
+    demand: demand::DemandMembers<'b>,
     store: Option<&'b RawValue>,
     prompt_cache_key: Option<&'b RawValue>,
     user: Option<&'b RawValue>,
@@ -125,6 +129,11 @@ impl<'b> json::Fields<'b> for Fields<'b> {
                 "best_of" => Some(&mut self.streaming.best_of),
                 "background" => Some(&mut self.streaming.background),
                 "audio" => Some(&mut self.streaming.audio),
+                "max_tokens" => Some(&mut self.demand.max_tokens),
+                "max_completion_tokens" => Some(&mut self.demand.max_completion_tokens),
+                "max_output_tokens" => Some(&mut self.demand.max_output_tokens),
+                "n" => Some(&mut self.demand.choices),
+                "tools" => Some(&mut self.demand.tools),
                 _ => None,
             },
         }
@@ -155,6 +164,7 @@ impl<'b> Fields<'b> {
             slot,
             streaming,
             store: equals(self.store, "true"),
+            demand: self.demand.read(),
             affinity: [self.prompt_cache_key, self.user]
                 .into_iter()
                 .flatten()

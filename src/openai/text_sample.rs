@@ -99,6 +99,11 @@ impl TextSample {
         });
     }
 
+    /// How many tokens it may have so far, from its length alone.
+    pub fn rough_tokens(&self) -> u64 {
+        self.sample.rough_tokens()
+    }
+
     /// The text to be counted.
     pub fn into_sample(self) -> Sample {
         self.sample

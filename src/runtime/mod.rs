@@ -10,10 +10,12 @@ mod connections;
 mod gauge;
 mod known;
 mod memory;
+mod metering;
 mod principal;
 mod rules;
 mod shared;
 mod transforms;
+mod usual;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,9 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
-use crate::auth::Keys;
+use crate::auth::{Key, Keys, Owner, Refused};
+use crate::clock;
 use crate::config::{self, Config, Passthrough};
+use crate::limits::Limits;
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
@@ -33,16 +38,20 @@ pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
+pub use metering::{Metered, Metering, Scopes};
 pub use principal::{Credential, Principal};
 pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 pub use transforms::Transforms;
+pub use usual::UsualOutput;
 
 /// An immutable snapshot of the running configuration.
 #[derive(Debug)]
 pub struct Runtime {
     /// Settings of the gateway.
     pub settings: Settings,
+    /// What its requests are limited by.
+    pub metering: Metering,
     index: Index,
     rules: Vec<Arc<Rule>>,
     prefixes: Prefixes,
@@ -111,8 +120,13 @@ pub struct Route {
 
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `registry`
-    /// has what has been learnt of servers, keys and targets.
-    pub fn new(config: &Config, demo: Option<SocketAddr>, registry: &Registry) -> Self {
+    /// has what has been learnt of servers, keys and targets, `limits` what has been counted.
+    pub fn new(
+        config: &Config,
+        demo: Option<SocketAddr>,
+        registry: &Registry,
+        limits: &Limits,
+    ) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
         let anonymous = || {
@@ -126,12 +140,8 @@ impl Runtime {
         let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
         let rules = config.models.iter();
         let rules: Vec<Arc<Rule>> = rules
-            .map(|written| rules::rule(written, config, &index, registry))
+            .map(|written| rules::rule(written, config, &index, registry, limits))
             .collect();
-        let keys = config.tenants.iter().enumerate().flat_map(|(owner, t)| {
-            let hashes = t.keys.iter();
-            hashes.map(move |key| (key.value, owner))
-        });
         let defaults = server.default_models.iter();
         Self {
             settings: Settings {
@@ -151,7 +161,7 @@ impl Runtime {
                     .map(|(key, model)| (*key, model.value.clone()))
                     .collect(),
             },
-            home_rules: rules::home_rules(config, &index, registry),
+            home_rules: rules::home_rules(config, &index, registry, limits),
             index,
             many: many(&rules, config),
             rules,
@@ -166,24 +176,37 @@ impl Runtime {
                 .iter()
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
-            keys: Keys::new(keys),
+            metering: Metering::new(config, limits),
+            keys: keys(config),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
     }
 
     /// The caller with this key; any caller where there are no client keys.
-    pub fn principal(&self, key: Option<&[u8]>) -> Option<Principal> {
-        let (tenant, credential) = match &self.anonymous {
-            Some(tenant) => (tenant, Credential::Anonymous),
-            None => {
-                let (position, hash) = self.keys.owner(key?)?;
-                (self.tenants.get(position)?, Credential::Key(hash))
-            }
-        };
-        Some(Principal {
-            tenant: Arc::clone(tenant),
-            credential,
+    ///
+    /// # Errors
+    /// Why the key is not accepted: for the operator, and not for the client.
+    pub fn principal(&self, key: Option<&[u8]>) -> Result<Principal, Refused> {
+        if let Some(tenant) = &self.anonymous {
+            return Ok(Principal {
+                tenant: Arc::clone(tenant),
+                position: None,
+                credential: Credential::Anonymous,
+            });
+        }
+        // A clock that cannot be told expires everything that expires.
+        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MAX);
+        let found = self.keys.find(key.ok_or(Refused::Missing)?, now)?;
+        let tenant = self.tenants.get(found.key.tenant);
+        Ok(Principal {
+            tenant: Arc::clone(tenant.ok_or(Refused::Unknown(None))?),
+            position: Some(found.key.tenant),
+            credential: Credential::Key {
+                hash: found.key.hash,
+                name: Arc::clone(&found.key.name),
+                position: found.position,
+            },
         })
     }
 
@@ -229,6 +252,24 @@ impl Runtime {
         rule.is_some_and(|rule| rule.passes_to.contains(&position))
     }
 
+    /// The most that a caller may be charged for so many tokens of a model, whichever target of its rule serves
+    /// it; in nano-dollars. What a fallback would cost is not in it.
+    pub fn most_charged(
+        &self,
+        caller: Option<&Principal>,
+        (rule, model): (&Rule, &str),
+        (input_tokens, output_tokens): (u64, u64),
+        at: Timestamp,
+    ) -> u64 {
+        let charged = rule.targets.all().iter().filter_map(|target| {
+            let upstream = self.upstream(target)?;
+            let model = target.model.as_deref().unwrap_or(model);
+            let bill = self.metering.bill(caller, (&upstream.name, model), at)?;
+            Some(bill.estimate(input_tokens, output_tokens))
+        });
+        charged.max().unwrap_or(0)
+    }
+
     /// The upstream of a target.
     pub fn upstream(&self, target: &Target) -> Option<&Arc<Upstream>> {
         self.upstreams.get(target.upstream)
@@ -267,6 +308,24 @@ impl Runtime {
         }
         lookups.join_all().await;
     }
+}
+
+/// The keys of all tenants, in the order of the file.
+fn keys(config: &Config) -> Keys {
+    let owners = config.tenants.iter().map(|tenant| Owner {
+        id: tenant.id.value.as_str().into(),
+        prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
+        validity: tenant.validity,
+    });
+    let written = config.tenants.iter().enumerate();
+    let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
+    let keys = written.map(|(tenant, key)| Key {
+        hash: key.hash.value,
+        tenant,
+        name: key.shown().into(),
+        validity: key.validity,
+    });
+    Keys::new(owners.collect(), keys.collect())
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

@@ -14,15 +14,42 @@ use crate::tenants::Tenant;
 pub struct Principal {
     /// The tenant that the credential belongs to.
     pub tenant: Arc<Tenant>,
+    /// The tenant's position in the snapshot; `None` where there are no client keys.
+    pub position: Option<usize>,
     /// What was shown.
     pub credential: Credential,
 }
 
 /// What a caller has shown, and so by what means it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing: no client key is configured, and every caller is the same tenant.
     Anonymous,
-    /// A client key, known by its hash.
-    Key(KeyHash),
+    /// A client key.
+    Key {
+        /// Its hash.
+        hash: KeyHash,
+        /// Its name in logs and reports: the one that was written, or its fingerprint.
+        name: Arc<str>,
+        /// Its position among the keys of the snapshot.
+        position: usize,
+    },
+}
+
+impl Credential {
+    /// The position of the key in the snapshot; `None` where none was needed.
+    pub fn key_position(&self) -> Option<usize> {
+        match self {
+            Self::Anonymous => None,
+            Self::Key { position, .. } => Some(*position),
+        }
+    }
+
+    /// The name of the key; empty where none was needed.
+    pub fn key_name(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Key { name, .. } => name,
+        }
+    }
 }

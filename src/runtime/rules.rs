@@ -8,8 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metering::{self, Metered};
+use super::usual::UsualOutput;
 use super::{Transforms, home, position};
 use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
+use crate::limits::{Limits, ScopeName};
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Matcher, Target, Targets};
 use crate::upstreams::{Breaker, Registry, Upstream};
@@ -36,6 +39,10 @@ pub struct Rule {
     pub drops_malformed: bool,
     /// How usage is counted where the client has left.
     pub on_client_gone: config::OnClientGone,
+    /// What is limited of it.
+    pub metered: Option<Metered>,
+    /// How long its answers usually are.
+    pub output: UsualOutput,
     /// What each target wants changed, by its position.
     transforms: Vec<Transforms>,
     /// The breaker of each target, by its position.
@@ -97,6 +104,7 @@ pub(super) fn home_rules(
     config: &Config,
     index: &Index,
     registry: &Registry,
+    limits: &Limits,
 ) -> HashMap<usize, Arc<Rule>> {
     let tenants = config.tenants.iter();
     let homes = tenants.filter_map(|tenant| tenant.passthrough.as_ref());
@@ -108,7 +116,7 @@ pub(super) fn home_rules(
         let written = ModelRule::to_home(name.clone());
         Some((
             home(passthrough, config)?,
-            rule(&written, config, index, registry),
+            rule(&written, config, index, registry, limits),
         ))
     });
     rules.collect()
@@ -120,6 +128,7 @@ pub(super) fn rule(
     config: &Config,
     index: &Index,
     registry: &Registry,
+    limits: &Limits,
 ) -> Arc<Rule> {
     let matcher = &written.matcher.value;
     let label = matcher.label();
@@ -142,7 +151,10 @@ pub(super) fn rule(
     }
     let unnamed = targets.iter().filter(|target| target.model.is_none());
     let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
+    let scope = ScopeName::Rule(label.clone());
     Arc::new(Rule {
+        metered: metering::metered(limits, scope, written.limits.as_ref(), None),
+        output: UsualOutput::default(),
         label,
         exact: match matcher {
             Matcher::Exact(name) => Some(name.clone()),

@@ -1,7 +1,7 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the chat log, the counts of clients' connections and of requests in flight, and the
+//! them, the metrics, the limits, the chat log, the counts of clients' connections and of requests in flight, and the
 //! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
 //! Fails only at the start.
 
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::{Connections, Gauge, Memory, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
+use crate::limits::Limits;
 use crate::observe::metrics::Metrics;
 use crate::upstreams::{Connector, Registry};
 
@@ -26,6 +27,8 @@ pub struct Shared {
     current: ArcSwap<Runtime>,
     /// What has been learnt of servers, keys and targets.
     pub registry: Registry,
+    /// What has been counted of limits and quotas.
+    pub limits: Limits,
     /// Connections to upstreams, pooled by address.
     pub connector: Arc<Connector>,
     /// Connections of clients.
@@ -55,12 +58,17 @@ impl Shared {
     ///
     /// # Errors
     /// The metrics could not be registered: a name is taken twice.
-    pub fn new(runtime: Runtime, registry: Registry) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(
+        runtime: Runtime,
+        registry: Registry,
+        limits: Limits,
+    ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
         metrics.start_series(&known::known(&runtime));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
+            limits,
             connector: Arc::default(),
             connections: Arc::default(),
             headers: Arc::default(),

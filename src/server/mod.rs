@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use super::demo;
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::runtime::{Runtime, Shared};
 use crate::upstreams::{Registry, health};
 use accept::ConnectionLimiter;
@@ -124,9 +125,10 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
 
     let registry = Registry::default();
     let built_in = demo.as_ref().map(|bound| bound.address);
-    let runtime = Runtime::new(config, built_in, &registry);
+    let limits = Limits::new();
+    let runtime = Runtime::new(config, built_in, &registry, &limits);
     runtime.resolve_names().await;
-    let shared = Shared::new(runtime, registry);
+    let shared = Shared::new(runtime, registry, limits);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     start_chat_log(config, &shared)?;
     warn_of_not_in_force(config);

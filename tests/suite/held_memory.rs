@@ -31,11 +31,12 @@ async fn dripping(media: &str, body: &str) -> Upstream {
     .await
 }
 
-/// A whole answer that says so much.
+/// A whole answer that says so much. It reports its usage: the tables of an estimate take more than itself.
 fn answer(bytes: usize) -> String {
     format!(
         "{{\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
-         \"content\":\"{}\"}},\"finish_reason\":\"stop\"}}]}}",
+         \"content\":\"{}\"}},\"finish_reason\":\"stop\"}}],\
+         \"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":1}}}}",
         "x".repeat(bytes)
     )
 }

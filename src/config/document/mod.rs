@@ -1,21 +1,27 @@
 //! Reading a YAML document while collecting every mistake in it.
 //!
-//! Owns positions, key paths, types, unknown keys and variable expansion. Does not handle
-//! Tollgate's own keys (see the section files). A reader that fails reports a problem and gives `None`,
-//! so that the other sections are read and all mistakes are reported at once. `values` reads single
-//! values, `syntax` explains what is not YAML.
+//! Owns positions, key paths, types and variable expansion. Does not handle Tollgate's own keys (see the
+//! section files). A reader that fails reports a problem and gives `None`, so that the other sections are
+//! read and all mistakes are reported at once. `section` takes the keys of a mapping and reports unknown
+//! ones; `values` reads single values, `amounts` money, shares and moments; `syntax` explains what is not
+//! YAML.
 
+mod amounts;
+mod section;
 mod syntax;
 mod values;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+pub use amounts::write_nanos;
+pub use section::Section;
 pub use values::{is_plain_name, plain_name, write_size};
 
 use super::expand::Variables;
-use super::problem::{Problem, Severity, nearest};
+use super::problem::{Problem, Severity};
 
 /// A larger configuration file is not read.
 pub const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -37,6 +43,16 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Its name: a file's path, or `environment`.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The variables that its values may name.
+    pub fn variables(&self) -> &Variables {
+        self.variables
+    }
+
     /// Notes a mistake.
     pub fn report(&self, place: &Place, message: impl Into<String>, hint: Option<String>) {
         self.note(Severity::Error, place, message.into(), hint);
@@ -55,7 +71,7 @@ impl<'a> Context<'a> {
     fn note(&self, severity: Severity, place: &Place, message: String, hint: Option<String>) {
         self.problems.borrow_mut().push(Problem {
             severity,
-            source: self.source.clone(),
+            source: place.file.as_deref().unwrap_or(&self.source).to_owned(),
             line: place.line,
             path: place.path.clone(),
             message,
@@ -73,10 +89,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Whether any mistake was noted.
+    pub fn has_mistakes(&self) -> bool {
+        let problems = self.problems.borrow();
+        problems.iter().any(|p| p.severity == Severity::Error)
+    }
+
     /// Everything that was noted, in the order of the file.
     pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|p| p.line);
+        // Those of other files come after those of the configuration's own.
+        problems.sort_by_key(|p| (p.source != self.source, p.line));
         problems
     }
 }
@@ -84,6 +107,8 @@ impl<'a> Context<'a> {
 /// Where a value stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
+    /// The file, where it is not that of the configuration.
+    pub file: Option<Arc<str>>,
     /// The line, counted from 1.
     pub line: Option<usize>,
     /// The path of keys.
@@ -116,16 +141,27 @@ pub fn with_root<T>(
     text: &str,
     read: impl FnOnce(Node<'_>) -> Option<T>,
 ) -> Option<T> {
+    with_root_of(context, None, text, read)
+}
+
+/// Does the same with the text of another file that the configuration names.
+pub fn with_root_of<T>(
+    context: &Context<'_>,
+    file: Option<Arc<str>>,
+    text: &str,
+    read: impl FnOnce(Node<'_>) -> Option<T>,
+) -> Option<T> {
+    let top = |line| Place {
+        file: file.clone(),
+        line,
+        path: String::new(),
+    };
     let documents = match MarkedYaml::load_from_str(text) {
         Ok(documents) => documents,
         Err(e) => {
             let slip = syntax::explain(text, e.marker().line(), e.info());
-            let place = Place {
-                line: Some(slip.line),
-                path: String::new(),
-            };
             let message = format!("not valid YAML: {}", slip.message);
-            context.report(&place, message, Some(slip.hint.to_owned()));
+            context.report(&top(Some(slip.line)), message, Some(slip.hint.to_owned()));
             return None;
         }
     };
@@ -133,19 +169,19 @@ pub fn with_root<T>(
         [root] if !is_null(root) => read(Node {
             context,
             yaml: root,
-            place: Place {
-                line: Some(root.span.start.line()),
-                path: String::new(),
-            },
+            place: top(Some(root.span.start.line())),
         }),
         [] | [_] => {
-            let hint = "start from conf/tollgate.yaml".to_owned();
-            context.report(&Place::default(), "the file is empty", Some(hint));
+            let hint = match file {
+                None => "start from conf/tollgate.yaml",
+                Some(_) => "write what is missing, or do not name it",
+            };
+            context.report(&top(None), "the file is empty", Some(hint.to_owned()));
             None
         }
         _ => {
             let hint = "keep one document, without `---` between sections".to_owned();
-            context.report(&Place::default(), "more than one YAML document", Some(hint));
+            context.report(&top(None), "more than one YAML document", Some(hint));
             None
         }
     }
@@ -173,6 +209,11 @@ impl<'a> Node<'a> {
             value,
             place: self.place.clone(),
         }
+    }
+
+    /// The document that it belongs to.
+    pub fn context(&self) -> &'a Context<'a> {
+        self.context
     }
 
     /// Whether the value is a mapping.
@@ -242,6 +283,7 @@ impl<'a> Node<'a> {
                     context: self.context,
                     yaml,
                     place: Place {
+                        file: self.place.file.clone(),
                         line: Some(yaml.span.start.line()),
                         path: format!("{}[{index}]", self.place.path),
                     },
@@ -262,6 +304,7 @@ impl<'a> Node<'a> {
                 context: self.context,
                 yaml: key,
                 place: Place {
+                    file: self.place.file.clone(),
                     line: Some(key.span.start.line()),
                     path: self.place.path.clone(),
                 },
@@ -281,6 +324,7 @@ impl<'a> Node<'a> {
             };
             // A value below its key is reported at the line of the key, where people look.
             let place = Place {
+                file: key_node.place.file.clone(),
                 line: key_node.place.line,
                 path,
             };
@@ -298,68 +342,6 @@ impl<'a> Node<'a> {
 
     /// A mapping whose keys are ours: each is taken by name, what is left over is unknown.
     pub fn section(&self) -> Option<Section<'a>> {
-        Some(Section {
-            node: self.clone(),
-            entries: self.entries()?,
-            known: Vec::new(),
-        })
-    }
-}
-
-/// Names that other gateways have for some of our keys, too different to be found as typing mistakes.
-const OTHER_NAMES: [(&str, &str); 6] = [
-    ("api_key", "keys"),
-    ("api_keys", "keys"),
-    ("api_base", "base_url"),
-    ("endpoint", "base_url"),
-    ("url", "base_url"),
-    ("base_url", "url"),
-];
-
-/// The known key that an unknown one probably stands for.
-fn meant<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let mut others = OTHER_NAMES.iter().filter(|(other, _)| *other == key);
-    let other = others.find_map(|(_, ours)| known.iter().find(|known| *known == ours));
-    other
-        .copied()
-        .or_else(|| nearest(key, known.iter().copied()))
-}
-
-/// A mapping being read key by key.
-pub struct Section<'a> {
-    node: Node<'a>,
-    entries: Vec<(String, Node<'a>)>,
-    known: Vec<&'static str>,
-}
-
-impl<'a> Section<'a> {
-    /// The value of a key, if it is there and not null.
-    pub fn take(&mut self, name: &'static str) -> Option<Node<'a>> {
-        self.known.push(name);
-        let index = self.entries.iter().position(|(key, _)| key == name)?;
-        let (_, node) = self.entries.remove(index);
-        (!is_null(node.yaml)).then_some(node)
-    }
-
-    /// The value of a key that must be there.
-    pub fn require(&mut self, name: &'static str) -> Option<Node<'a>> {
-        let node = self.take(name);
-        if node.is_none() {
-            let hint = format!("add `{name}: …`");
-            self.node
-                .report(format!("`{name}` is missing"), Some(&hint));
-        }
-        node
-    }
-
-    /// Notes a problem for each key that was not taken.
-    pub fn finish(self) {
-        for (key, node) in &self.entries {
-            let hint = match meant(key, &self.known) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
-            };
-            node.report("unknown key", Some(&hint));
-        }
+        Some(Section::new(self.clone(), self.entries()?))
     }
 }

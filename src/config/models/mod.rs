@@ -11,6 +11,7 @@ mod transforms;
 use std::time::Duration;
 
 use super::document::{Located, Node};
+use super::limits::{self, RateLimits};
 use super::problem::nearest;
 use crate::openai::verdict::{Reason, Reasons};
 use crate::routing::Matcher;
@@ -39,6 +40,8 @@ pub struct ModelRule {
     pub drops_malformed: bool,
     /// How usage is counted where the client has left.
     pub on_client_gone: OnClientGone,
+    /// How much all tenants together may ask of it in a time.
+    pub limits: Option<RateLimits>,
 }
 
 impl ModelRule {
@@ -62,6 +65,7 @@ impl ModelRule {
             keepalive_after: None,
             drops_malformed: false,
             on_client_gone: OnClientGone::default(),
+            limits: None,
         }
     }
 }
@@ -122,6 +126,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     });
     let on_client_gone = section.take("on_client_gone");
     let on_client_gone = on_client_gone.and_then(|n| on_client_gone::read(&n));
+    let limits = limits::take(&mut section);
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
@@ -131,6 +136,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         keepalive_after,
         drops_malformed,
         on_client_gone: on_client_gone.unwrap_or_default(),
+        limits,
     })
 }
 

@@ -21,6 +21,7 @@ use ipnet::IpNet;
 
 use super::document::{Located, Node, Place, Section};
 use crate::openai::endpoint;
+use crate::secret::Secret;
 
 pub use self::log::Log;
 pub use drain::Drain;
@@ -31,6 +32,9 @@ pub use passthrough::{Allowances, Passthrough, read_allowances, read_passthrough
 pub use retries::{Budget, Retries};
 pub use websocket::WebSocket;
 
+/// A shorter token could be guessed.
+const LEAST_TOKEN_BYTES: usize = 16;
+
 /// The `server` section.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -38,6 +42,8 @@ pub struct Server {
     pub listen: Vec<Listener>,
     /// Where health and metrics are served to the operator; `None` when turned off.
     pub admin: Option<Located<SocketAddr>>,
+    /// What requests for `/admin/` must bring; `None` where they are served to this machine alone.
+    pub admin_token: Option<Secret>,
     /// Names of hosts that the operator's listener answers to, beside `localhost`.
     pub admin_hosts: Vec<String>,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -82,6 +88,7 @@ impl Default for Server {
                 tls: None,
             }],
             admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))),
+            admin_token: None,
             admin_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_body_bytes: 32 << 20,
@@ -122,6 +129,7 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(node) = section.take("admin") {
         server.admin = read_admin(&node);
     }
+    server.admin_token = section.take("admin_token").and_then(|n| read_token(&n));
     if let Some(node) = section.take("admin_hosts") {
         let hosts = node.list().unwrap_or_default();
         server.admin_hosts = hosts.iter().filter_map(read_host).collect();
@@ -172,6 +180,27 @@ fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {
         "off" | "false" => None,
         _ => Some(node.locate(listen::read_address(node)?)),
     }
+}
+
+fn read_token(node: &Node<'_>) -> Option<Secret> {
+    let token = node.name()?;
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let hint = "take letters and digits, as of openssl rand -hex 32";
+        node.report(
+            "the token has characters that no header can carry",
+            Some(hint),
+        );
+        return None;
+    }
+    if token.len() < LEAST_TOKEN_BYTES {
+        let message = format!("the token is shorter than {LEAST_TOKEN_BYTES} characters");
+        node.report(
+            message,
+            Some("take a longer one, as of openssl rand -hex 32"),
+        );
+        return None;
+    }
+    Some(Secret::new(token))
 }
 
 fn read_host(node: &Node<'_>) -> Option<String> {

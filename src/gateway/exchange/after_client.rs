@@ -46,7 +46,7 @@ impl AfterClient {
                 false => self.answer.shutdown().await,
             }
             drop(self.lease);
-            self.account.settle();
+            self.account.settle().await;
             drop(room);
         });
     }

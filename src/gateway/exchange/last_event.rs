@@ -11,6 +11,7 @@ use crate::clock;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::session::{ClientSession, Part};
+use crate::gateway::settle;
 use crate::openai::endpoint::StreamError;
 use crate::openai::failed_response::BrokenResponse;
 
@@ -49,6 +50,7 @@ pub async fn tell(
     context.log_failure(failure);
     context.outcome.error = failure.api_error().code;
     context.outcome.bytes_out += event.len();
+    settle::settle(context).await;
     end(client, vec![Part::Body(event)]).await
 }
 

@@ -1,6 +1,6 @@
 //! The exchange: a request that is read, and its answer, which is read as well.
 //!
-//! Owns the order of the steps: admit, body, plan, failover, relay; and what happens when the client leaves
+//! Owns the order of the steps: admit, body, plan, reserve, failover, relay; and what happens when the client leaves
 //! in the middle of the answer. Each step is a file of this folder. Fails with what the client is told.
 
 mod after_client;
@@ -11,6 +11,7 @@ mod failover;
 mod keepalive;
 mod last_event;
 mod outgoing;
+mod pacing;
 mod relay;
 mod terms;
 mod upstream_error;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::failure::{Failure, Refusal};
+use super::failure::{Failure, UpstreamRefusal};
 use super::lease::Lease;
 use super::meter::{Chat, Meter, Reading};
 use super::plan::Plan;
+use super::reserve::{self, Estimate};
 use super::session::ClientSession;
 use super::settle::Account;
 use super::{admit, own_time};
@@ -58,6 +60,12 @@ pub async fn serve(
     let runtime = Arc::clone(&context.runtime);
     let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
     let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
+    let estimate = Estimate {
+        prompt: prompt.as_ref(),
+        demand: body.demand,
+        is_open_ended: endpoint.has_both_forms,
+    };
+    reserve::reserve(context, &estimate)?;
     let chats = shared
         .chat_log()
         .filter(|log| endpoint.has_both_forms && log.wants());
@@ -98,7 +106,7 @@ pub async fn serve(
 
 /// Notes what an upstream's own error tells that it has used. One under a status of success is an
 /// answer besides.
-fn note_error(context: &mut Context, refusal: &Refusal) {
+fn note_error(context: &mut Context, refusal: &UpstreamRefusal) {
     if let Some(meter) = &mut context.meter {
         let is_answer = refusal.header.status.is_success();
         meter.reading = Some(Reading {
@@ -158,7 +166,10 @@ async fn leave(
 ) {
     let rule = context.asked.rule.as_ref();
     let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
-    let account = drains.then(|| Account::close(context, shared)).flatten();
+    if let Some(meter) = &mut context.meter {
+        meter.client_left = true;
+    }
+    let account = drains.then(|| Account::close(context)).flatten();
     if let Some(account) = account {
         let bounds = context.runtime.settings.drain;
         let after_client = AfterClient {

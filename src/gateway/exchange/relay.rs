@@ -6,16 +6,20 @@
 //! connection breaks as the upstream's did, so that a broken answer never looks complete. Does not handle
 //! how an answer is read (see `answer`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::response::Parts;
 
 use super::answer::{Answer, Broken, End, EventReader};
+use super::pacing::{self, Pacing};
 use super::terms::Terms;
 use super::{last_event, upstream_error};
 use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::headers;
 use crate::gateway::session::{ClientSession, Part};
+use crate::gateway::settle;
 use crate::upstreams::Upstream;
 
 /// What is gathered into one write, at most.
@@ -45,6 +49,8 @@ pub async fn relay(
         return Box::pin(refuse_form(client, context, terms, answer)).await;
     }
     let begin = (!has_begun).then(|| commit(client, context, &mut answer));
+    let events = answer.events();
+    let pacing = events.and_then(|_| Pacing::of(context));
     let mut relaying = Relaying {
         client,
         context,
@@ -52,13 +58,12 @@ pub async fn relay(
         terms,
         answer,
         begin,
+        pacing,
+        delayed: Duration::ZERO,
         has_written_end: false,
     };
     match relaying.run().await {
-        Ok(()) => {
-            relaying.note(true);
-            Ok(Ended::Complete(relaying.answer))
-        }
+        Ok(()) => Ok(Ended::Complete(relaying.answer)),
         Err(failure) => Box::pin(relaying.fail(failure)).await,
     }
 }
@@ -82,7 +87,7 @@ async fn refuse_form(
 fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) -> Part {
     let (empty, ()) = http::Response::new(()).into_parts();
     let header: Parts = std::mem::replace(&mut answer.header, empty);
-    let mut header = headers::for_client(header, client.request(), &context.request.id);
+    let mut header = context.header_for_client(header, client.request());
     let attempts = headers::count(context.outcome.trail.len());
     header.headers.insert(headers::ATTEMPTS, attempts);
     context.commit(header.status.as_u16());
@@ -98,6 +103,10 @@ struct Relaying<'a> {
     answer: Box<Answer>,
     /// The header, until it has been written.
     begin: Option<Part>,
+    /// What slows the stream down.
+    pacing: Option<Box<Pacing>>,
+    /// For how long it has been slowed down: that is not the upstream's time.
+    delayed: Duration,
     /// Whether the end that the stream has told has been written.
     has_written_end: bool,
 }
@@ -106,7 +115,11 @@ impl Relaying<'_> {
     /// Passes header and body on until the answer is complete.
     async fn run(&mut self) -> Result<(), Failure> {
         loop {
-            let gathered = self.answer.take_at_hand(MAX_WRITE_BYTES).await;
+            let bytes = match self.pacing {
+                Some(_) => pacing::MAX_PIECE_BYTES,
+                None => MAX_WRITE_BYTES,
+            };
+            let gathered = self.answer.take_at_hand(bytes).await;
             let wrong = self.what_is_wrong();
             let is_complete = matches!(gathered, Ok(true)) && wrong.is_none();
             self.write(is_complete).await?;
@@ -135,6 +148,9 @@ impl Relaying<'_> {
     }
 
     async fn write(&mut self, is_complete: bool) -> Result<(), Failure> {
+        if self.pacing.is_some() {
+            Box::pin(self.drip()).await?;
+        }
         let mut tasks = Vec::from_iter(self.begin.take());
         while let Some(chunk) = self.answer.pass() {
             self.put(chunk, &mut tasks);
@@ -146,9 +162,43 @@ impl Relaying<'_> {
             }
             tasks.push(Part::End);
         }
+        // Clients that have read the end of a stream do not wait for the end of its connection's part.
+        if is_complete || self.answer.is_done() {
+            self.note(true);
+            settle::settle(self.context).await;
+        }
         let written = self.client.write(tasks).await;
         self.has_written_end |= written.is_ok() && self.answer.is_done();
         written.map_err(|_| Failure::ClientGone)
+    }
+
+    /// Writes what has come of a stream that is slowed down, piece by piece, but for the last.
+    async fn drip(&mut self) -> Result<(), Failure> {
+        let Some(pacing) = &mut self.pacing else {
+            return Ok(());
+        };
+        let said = self.answer.events().map_or(0, EventReader::said_tokens);
+        let mut pieces = pacing.pieces(self.answer.ready(), said);
+        while let Some((piece, wait)) = pieces.next() {
+            if !wait.is_zero() {
+                tokio::select! {
+                    biased;
+                    () = self.client.left() => return Err(Failure::ClientGone),
+                    () = tokio::time::sleep(wait) => {}
+                }
+                self.answer.excuse(wait);
+                self.delayed += wait;
+            }
+            if pieces.is_empty() {
+                self.answer.put_back(piece);
+                return Ok(());
+            }
+            let mut tasks = Vec::from_iter(self.begin.take());
+            self.put(piece, &mut tasks);
+            let written = self.client.write(tasks).await;
+            written.map_err(|_| Failure::ClientGone)?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, chunk: Bytes, tasks: &mut Vec<Part>) {
@@ -158,9 +208,10 @@ impl Relaying<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn next(&mut self) -> Result<(), Failure> {
-        let limit = self
-            .answer
-            .limit(self.upstream.timeouts.idle, self.terms.deadline);
+        let limit = self.answer.limit(
+            self.upstream.timeouts.idle,
+            self.terms.deadline + self.delayed,
+        );
         let read = tokio::select! {
             biased;
             read = self.answer.next(limit) => read,
@@ -195,7 +246,6 @@ impl Relaying<'_> {
         if has_left && self.has_written_end {
             // Clients close as soon as they have read the end: this one has had all of its answer.
             self.answer.shutdown().await;
-            self.note(true);
             self.client.close_after_answer();
             return Ok(Ended::Complete(self.answer));
         }
@@ -218,6 +268,7 @@ impl Relaying<'_> {
             (Failure::Upstream(failure), _) if has_told => {
                 failure.log(&self.context.request.id, &self.upstream.name);
                 self.context.outcome.error = Failure::Upstream(failure).api_error().code;
+                settle::settle(self.context).await;
                 // Clients close as soon as they have read it.
                 let _ = last_event::end(self.client, Vec::new()).await;
                 Ok(Ended::Broken)

@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::terms::{Form, Terms};
 use crate::clock;
 use crate::gateway::failed::Failed;
-use crate::gateway::failure::{Failure, Refusal};
+use crate::gateway::failure::{Failure, UpstreamRefusal};
 use crate::gateway::headers;
 use crate::gateway::lease::Lease;
 use crate::gateway::upstream_error::{self, ERROR_PATIENCE, ErrorBody, asks_to_wait, tell};
@@ -73,7 +73,7 @@ pub fn under_success(
             let seconds = HeaderValue::from(seconds);
             refusal.header.headers.insert(RETRY_AFTER, seconds);
         }
-        Refusal { usage, ..refusal }
+        UpstreamRefusal { usage, ..refusal }
     })
 }
 
@@ -99,7 +99,7 @@ pub fn failed_response(
         Form::AsItComes | Form::Synthesized { .. } => answer.header.clone(),
     };
     header.headers.remove(CONTENT_LENGTH);
-    judge(upstream, error, answer, |_, _| Refusal {
+    judge(upstream, error, answer, |_, _| UpstreamRefusal {
         header,
         body,
         message: error.message.clone(),
@@ -114,7 +114,7 @@ fn judge(
     upstream: &Upstream,
     error: &UpstreamError,
     answer: &Answer,
-    refusal: impl FnOnce(StatusCode, Option<Duration>) -> Refusal,
+    refusal: impl FnOnce(StatusCode, Option<Duration>) -> UpstreamRefusal,
 ) -> Failed {
     let verdict = verdict::judge(&Evidence::UnderSuccess(error));
     let status = verdict::status_under_success(error, verdict.reason);
@@ -140,7 +140,7 @@ pub fn told_in_stream(upstream: &Upstream, error: &UpstreamError) -> Failure {
 }
 
 /// An error that came under a status of success, as it should have come; `whole` is what it was in.
-fn as_refusal(status: StatusCode, error: &UpstreamError, whole: Option<&[u8]>) -> Refusal {
+fn as_refusal(status: StatusCode, error: &UpstreamError, whole: Option<&[u8]>) -> UpstreamRefusal {
     let gathered = || {
         let message = error.message.as_deref();
         let message = message.unwrap_or("The model's provider told of an error.");
@@ -154,7 +154,7 @@ fn as_refusal(status: StatusCode, error: &UpstreamError, whole: Option<&[u8]>) -
         error::fill_in(status, body.as_bytes()).unwrap_or(body.into_bytes())
     };
     let filled = whole.and_then(|body| error::fill_in(status, body));
-    Refusal {
+    UpstreamRefusal {
         header: headers::ours(status, "application/json"),
         body: Bytes::from(filled.unwrap_or_else(gathered)),
         message: error.message.clone(),

@@ -2,18 +2,21 @@
 //!
 //! The one place where failures become HTTP. Each has a message for the client, which names nothing of the
 //! provider's, and a detail for the operator. `docs/reference/errors.md` lists them. `body` has the
-//! failures of bodies, `overload` those of requests that are too many or too slow, `privilege` those of
+//! failures of bodies, `limit` those of limits and quotas, `overload` those of requests that are too many or too slow, `privilege` those of
 //! what a tenant may not do, `upstream` those of upstreams.
 
 mod body;
+mod limit;
 mod overload;
 mod privilege;
 mod upstream;
 
 use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::headers::SHOULD_RETRY;
+use crate::auth::Refused;
+use crate::limits::Refusal;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
 use crate::openai::error::ApiError;
@@ -24,7 +27,8 @@ use crate::openai::references::Reference;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
-pub use upstream::{Cause, Phase, Refusal, RestOfError, UpstreamFailure, unspoken};
+pub use limit::add_standing;
+pub use upstream::{Cause, Phase, RestOfError, UpstreamFailure, UpstreamRefusal, unspoken};
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -71,12 +75,16 @@ pub enum Failure {
     Shed(Shed),
     /// The address sends more than the flood guard lets through.
     Flood,
+    /// A limit or a quota is in the way.
+    Limited(Box<Refusal>),
+    /// What the tenant uses cannot be recorded.
+    QuotaUnavailable,
     /// No key at all.
     NoKey,
     /// The Authorization header does not begin with `Bearer `.
     NoBearer,
-    /// A key that belongs to no tenant.
-    WrongKey { masked: String },
+    /// A key that is not accepted.
+    WrongKey { refused: Refused, masked: String },
     /// The body could not be read to its end.
     Unreadable(Unreadable),
     /// The body cannot be served.
@@ -90,7 +98,7 @@ pub enum Failure {
     /// The upstream did not answer properly.
     Upstream(UpstreamFailure),
     /// The upstream answered with an error, which the client is told as it came.
-    Refusal(Box<Refusal>),
+    Refusal(Box<UpstreamRefusal>),
     /// The request has come through too many gateways: it may be running in a circle.
     Loop,
     /// The client has left: no answer is sent.
@@ -133,6 +141,8 @@ impl Failure {
                 Some("rate_limit_exceeded"),
                 "Too many requests from your address. Please try again in 1s.".to_owned(),
             ),
+            Self::Limited(refusal) => limit::api_error(refusal),
+            Self::QuotaUnavailable => limit::unavailable(),
             Self::NoKey | Self::NoBearer | Self::WrongKey { .. } => self.of_key(),
             Self::TlsRequired => bad_request(
                 Some("tls_required"),
@@ -165,7 +175,7 @@ impl Failure {
 
     fn of_key(&self) -> ApiError {
         match self {
-            Self::WrongKey { masked } => unauthorized(
+            Self::WrongKey { masked, .. } => unauthorized(
                 Some("invalid_api_key"),
                 format!("Incorrect API key provided: {masked}."),
             ),
@@ -249,7 +259,15 @@ impl Failure {
         }
     }
 
-    /// What the answer's header says besides.
+    /// Adds what the answer's header says besides.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Limited(refusal) => limit::add_headers(refusal, headers),
+            failure => headers.extend(failure.header()),
+        }
+    }
+
+    /// What the header of any other answer says besides.
     pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         let fixed = HeaderValue::from_static;
         match self {
@@ -261,7 +279,7 @@ impl Failure {
             }
             Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
             Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
-            Self::Flood => Some((RETRY_AFTER, fixed("1"))),
+            Self::Flood | Self::QuotaUnavailable => Some((RETRY_AFTER, fixed("1"))),
             // Another try would take the same circle.
             Self::Loop => Some((SHOULD_RETRY, fixed("false"))),
             Self::Upstream(failure) => {
@@ -287,6 +305,13 @@ impl Failure {
             Self::Upstream(failure) => failure.log(request_id, upstream),
             Self::Unreadable(Unreadable::NoRoom(what)) => {
                 log::error!("{request_id} a form could not be kept in a file: {what}");
+            }
+            // Of a key that is nobody's, the access line says enough.
+            Self::WrongKey { refused, .. } if refused.is_known() => {
+                log::warn!("{request_id} refused: {refused}");
+            }
+            Self::WrongKey { refused, .. } if refused.tenant().is_some() => {
+                log::info!("{request_id} refused: {refused}");
             }
             _ => {}
         }

@@ -50,7 +50,7 @@ pub struct UpstreamFailure {
 
 /// An upstream's own error.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct UpstreamRefusal {
     /// Its header.
     pub header: Parts,
     /// Its body, or the beginning of it where there is a rest.
@@ -242,7 +242,7 @@ const UNAVAILABLE: &str = "service_unavailable_error";
 
 /// What the client is told of an error of the upstream's where it cannot pass as it came: within a
 /// stream that has begun.
-pub fn refusal(refusal: &Refusal) -> ApiError {
+pub fn refusal(refusal: &UpstreamRefusal) -> ApiError {
     let told = unspoken(refusal.header.status);
     ApiError {
         message: refusal.message.clone().unwrap_or(told.message.clone()),

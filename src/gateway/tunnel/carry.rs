@@ -15,12 +15,12 @@ use pingora::{Error, ErrorType};
 
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::context::Context;
-use crate::gateway::failure::{Cause, Failure, Phase, Refusal, UpstreamFailure};
+use crate::gateway::failure::{Cause, Failure, Phase, UpstreamFailure, UpstreamRefusal};
 use crate::gateway::headers::{self, Media};
 use crate::gateway::pieces::Pieces;
-use crate::gateway::reply;
 use crate::gateway::session::{ClientSession, Part};
 use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
+use crate::gateway::{reply, settle};
 use crate::openai::echo::{Echo, Masking};
 use crate::upstreams::Session;
 
@@ -144,15 +144,9 @@ impl<'a> Carry<'a> {
     fn silent(&mut self, error: Box<Error>) -> Silent {
         // The write says better what has happened than the read after it.
         match (self.unsent.take(), error.etype()) {
-            (Some((error, _)), _) => Silent::Failed(Failure::Upstream(UpstreamFailure::read(
-                &error,
-                Phase::Total,
-            ))),
+            (Some((error, _)), _) => Silent::Failed(unread(&error, Phase::Total)),
             (None, ErrorType::ConnectionClosed | ErrorType::ReadError) => Silent::Closed(error),
-            (None, _) => {
-                let failure = UpstreamFailure::read(&error, Phase::Idle);
-                Silent::Failed(Failure::Upstream(failure))
-            }
+            (None, _) => Silent::Failed(unread(&error, Phase::Idle)),
         }
     }
 
@@ -186,7 +180,7 @@ impl<'a> Carry<'a> {
             return (None, Failure::Upstream(failure));
         };
         header.headers.remove(CONTENT_LENGTH);
-        let refusal = Refusal {
+        let refusal = UpstreamRefusal {
             header,
             body,
             message: None,
@@ -201,7 +195,7 @@ impl<'a> Carry<'a> {
         self.keeps_error = is_error(header.status);
         self.context.outcome.waited += asked.elapsed();
         let request = self.client.request();
-        let header = headers::for_client(header, request, &self.context.request.id);
+        let header = self.context.header_for_client(header, request);
         if may_tell_an_error(&header) {
             self.masking = Some(Masking::new(self.echo.clone()));
         }
@@ -228,6 +222,7 @@ impl<'a> Carry<'a> {
 
     /// Passes on the last of the answer.
     pub async fn finish(&mut self, Last { begin, mut body }: Last) -> Result<(), Failure> {
+        settle::settle(self.context).await;
         self.write(begin, &mut body, true).await?;
         // An answer that came before the end of the request: its rest is for no one.
         reply::discard_body(self.client, self.context).await;
@@ -323,8 +318,8 @@ impl<'a> Carry<'a> {
             tasks.push(Part::Body(mem::take(body).join()));
         }
         tasks.extend(is_done.then_some(Part::End));
-        let written = self.client.write(tasks).await;
-        written.map_err(|_| Failure::ClientGone)
+        let written = self.client.write(tasks);
+        written.await.map_err(|_| Failure::ClientGone)
     }
 
     fn cut(&self, error: &Error) -> Failure {
@@ -380,6 +375,10 @@ fn may_tell_an_error(header: &Parts) -> bool {
     let media = headers::media(&header.headers);
     is_error(header.status)
         || matches!(media, Media::Json | Media::Events) && headers::is_plain(&header.headers)
+}
+
+fn unread(error: &Error, phase: Phase) -> Failure {
+    Failure::Upstream(UpstreamFailure::read(error, phase))
 }
 
 fn unsent(error: Box<Error>) -> (Box<Error>, Instant) {

@@ -25,6 +25,7 @@ use super::failure::{Failure, Phase, UpstreamFailure};
 use super::headers::{self, Framing};
 use super::lease::{self, Dial, Lease, NotReached, OtherServers, Wanted};
 use super::own_time;
+use super::reserve::{self, Estimate};
 use super::session::ClientSession;
 use super::upstream_error;
 use crate::auth;
@@ -52,6 +53,7 @@ pub async fn serve(
         // What another service means by a model is its own.
         false => Inspected::unread(context, framing),
     };
+    reserve::reserve(context, &Estimate::default())?;
     let permit = permit(client, context, &upstream).await?;
     let request = client.request();
     let method = request.method.clone();

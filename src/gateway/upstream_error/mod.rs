@@ -15,7 +15,7 @@ use http::response::Parts;
 use pingora::ErrorType;
 
 use super::failed::Failed;
-use super::failure::{Cause, Failure, Refusal, RestOfError, UpstreamFailure};
+use super::failure::{Cause, Failure, RestOfError, UpstreamFailure, UpstreamRefusal};
 use super::headers::{self, Media};
 use super::pieces::Pieces;
 use crate::clock;
@@ -191,7 +191,7 @@ fn filled(
     mut body: Bytes,
     message: Option<String>,
     rest: Option<RestOfError>,
-) -> Refusal {
+) -> UpstreamRefusal {
     if rest.is_none() {
         if upstream.dialect.fills_in_errors
             && headers::is_plain(&header.headers)
@@ -201,7 +201,7 @@ fn filled(
         }
         header.headers.remove(CONTENT_LENGTH);
     }
-    Refusal {
+    UpstreamRefusal {
         header,
         body,
         message,
@@ -212,7 +212,7 @@ fn filled(
 
 /// What a client is told of a refusal: what the upstream says, unless it speaks of our account. With
 /// a key of the client's own it speaks of the client's.
-pub fn tell(upstream: &Upstream, reason: Reason, refusal: Refusal) -> Failure {
+pub fn tell(upstream: &Upstream, reason: Reason, refusal: UpstreamRefusal) -> Failure {
     let status = refusal.header.status;
     let says_nothing =
         refusal.body.is_empty() || headers::media(&refusal.header.headers) == Media::Html;

@@ -21,6 +21,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::headers::{self, REQUEST_ID};
 use super::plan::{self, Plan};
+use super::reserve::{self, Estimate};
 use super::session::{ClientSession, Part};
 use crate::auth;
 use crate::openai::endpoint::Socket;
@@ -70,6 +71,7 @@ pub async fn serve(
     admit::hops(&request.headers, context)?;
     admit::unread(path, context)?;
     let upstream = choose(request, context, socket)?;
+    reserve::reserve(context, &Estimate::default())?;
     let opening = Opening {
         upstream,
         socket,

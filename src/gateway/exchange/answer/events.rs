@@ -145,6 +145,11 @@ impl EventReader {
         self.observers.has_output()
     }
 
+    /// How many tokens the model may have said, from the length of what it has said.
+    pub fn said_tokens(&self) -> u64 {
+        self.observers.said_tokens()
+    }
+
     /// Whether an event was longer than is read, so that not all is understood.
     pub fn has_too_long(&self) -> bool {
         self.observers.has_too_long()

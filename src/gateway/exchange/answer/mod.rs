@@ -207,6 +207,11 @@ impl Answer {
         }
     }
 
+    /// Notes that we have not listened for so long: that is not the source's silence.
+    pub fn excuse(&mut self, time: Duration) {
+        self.last_event += time;
+    }
+
     fn take(&mut self, chunk: Bytes) {
         self.read_bytes += chunk.len();
         let Reader::Events(events) = &mut self.reader else {
@@ -249,6 +254,11 @@ impl Answer {
             Reader::Json(json) => json.pass_last(),
             Reader::Events(_) | Reader::Opaque => Bytes::new(),
         }
+    }
+
+    /// Puts bytes back that were ready for the client, where all of them had been taken.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.ready.push(bytes);
     }
 
     /// Forgets what was ready for the client.

@@ -167,6 +167,11 @@ impl Observers {
         self.events
     }
 
+    /// How many tokens the model may have said, from the length of what it has said.
+    pub fn said_tokens(&self) -> u64 {
+        self.sample.rough_tokens()
+    }
+
     /// Whether the model has said something.
     pub fn has_output(&self) -> bool {
         self.has_output

@@ -18,6 +18,7 @@ use crate::config::Forms;
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::gateway::session::ClientSession;
+use crate::openai::demand::Demand;
 use crate::openai::form::Scanner;
 use crate::openai::streaming::Streaming;
 
@@ -51,6 +52,7 @@ pub async fn read(
         streaming: Streaming::of_form(form.stream),
         wants_text: form.wants_text,
         store: false,
+        demand: Demand::default(),
         affinity: None,
         is_form: true,
         held: store.finish().await.map_err(no_room)?,

@@ -18,6 +18,7 @@ use crate::gateway::admit::Content;
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::gateway::session::ClientSession;
+use crate::openai::demand::Demand;
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
 use crate::openai::patches::Patches;
@@ -43,6 +44,8 @@ pub struct Body {
     pub wants_text: bool,
     /// Whether it asks that the answer be kept.
     pub store: bool,
+    /// What it may use.
+    pub demand: Demand,
     /// What the choice of a server may hang on.
     pub affinity: Option<Bytes>,
     /// Where the model's name stands, or can be put.
@@ -166,6 +169,7 @@ pub async fn read(
         streaming: peek.streaming,
         wants_text: false,
         store: peek.store,
+        demand: peek.demand,
         affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
         is_form: false,
         held: Held::Memory(bytes),

@@ -1,16 +1,21 @@
 //! What `tollgate check` prints: the configuration as it was understood.
 //!
 //! Owns the tables. Where the environment stands in for a file, that file is printed first. Keys are
-//! masked, with the fingerprints that logs show. Does not handle the targets of one request (see
-//! `route`). Cannot fail.
+//! masked, with the fingerprints that logs show. `accounting` has the tables of limits, quotas, prices and the
+//! ledger. Does not handle the targets of one request (see `route`). Cannot fail.
+
+mod accounting;
 
 use std::time::Duration;
 
 use super::table::{align, row};
 use crate::config::{
     self, Balance, Config, ConsistentBy, HealthCheck, Keys, Passthrough, QuickStart, Source,
-    Upstream,
+    Tenant, Upstream,
 };
+
+/// Of a tenant's keys, as many are shown.
+const MOST_KEYS: usize = 4;
 
 /// Describes a configuration.
 pub fn describe(source: &Source, config: &Config) -> String {
@@ -37,6 +42,11 @@ pub fn describe(source: &Source, config: &Config) -> String {
         models(config),
         routes(config),
         tenants(config),
+        accounting::limits(config),
+        accounting::terms(config),
+        accounting::prices(config),
+        accounting::ledger(config),
+        accounting::webhooks(config),
         chat_log(config),
     ] {
         // A table without rows is not printed.
@@ -49,6 +59,24 @@ pub fn describe(source: &Source, config: &Config) -> String {
         text.push_str(&format!("not in force in this version: {line}\n"));
     }
     text.trim_end().to_owned()
+}
+
+/// The first keys of a tenant, and how many more there are.
+fn client_keys(tenant: &Tenant) -> String {
+    let shown = tenant.keys.iter().take(MOST_KEYS).map(|key| {
+        let fingerprint = key.hash.value.fingerprint();
+        match &key.name {
+            Some(name) => format!("{} {fingerprint}…", name.value),
+            None => format!("{fingerprint}…"),
+        }
+    });
+    let mut shown: Vec<String> = shown.collect();
+    match tenant.keys.len() {
+        0 => shown.push("none yet".to_owned()),
+        count if count > MOST_KEYS => shown.push(format!("{} more", count - MOST_KEYS)),
+        _ => {}
+    }
+    shown.join(", ")
 }
 
 /// The environment as a file. All of it is YAML, the line of dashes too.
@@ -233,18 +261,13 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
         ]));
     }
     for tenant in &config.tenants {
-        let keys: Vec<String> = tenant
-            .keys
-            .iter()
-            .map(|key| format!("{}…", key.value.fingerprint()))
-            .collect();
         let models = tenant.models.as_ref().map(|names| {
             let names: Vec<&str> = names.iter().map(|n| n.value.as_str()).collect();
             names.join(", ")
         });
         table.push(vec![
             tenant.id.value.clone(),
-            keys.join(", "),
+            client_keys(tenant),
             models.unwrap_or_else(|| "all".to_owned()),
             home(
                 tenant.passthrough.as_ref().unwrap_or(of_server),

@@ -1,14 +1,20 @@
 //! The parts of a WebSocket that we read and write ourselves.
 //!
-//! Owns the opening handshake of RFC 6455, the subprotocols in which browsers send a key, the frames that we
-//! send, and where one frame ends and the next begins. Does not read messages: bytes pass as they come. Fails
-//! for a handshake that is not as the RFC has it.
+//! Owns the opening handshake of RFC 6455, the subprotocols in which browsers send a key, and the frames that
+//! we send. `frames` knows where one frame ends and the next begins, `messages` reads what a server's messages
+//! report of their usage. Neither changes a byte. Fails for a handshake that is not as the RFC has it.
+
+mod frames;
+mod messages;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
 use http::{HeaderMap, HeaderName};
 use sha1::{Digest, Sha1};
+
+pub use frames::{Frame, Frames};
+pub use messages::{Message, Messages};
 
 /// The subprotocol of the realtime API, and the only one that is ever chosen.
 pub const REALTIME: &str = "realtime";
@@ -159,78 +165,6 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Follows the frames of one direction, to know where one ends and whether the last was a close.
-#[derive(Debug, Default)]
-pub struct Frames {
-    /// The bytes of a frame's header so far; 14 at most.
-    header: [u8; 14],
-    header_bytes: usize,
-    /// What is left of the payload of the frame whose header has been read.
-    payload_left: u64,
-    /// Whether a close frame has passed.
-    closed: bool,
-    /// How many frames have begun.
-    count: u64,
-}
-
-impl Frames {
-    /// Takes the next bytes.
-    pub fn pass(&mut self, mut bytes: &[u8]) {
-        loop {
-            let skipped = bytes
-                .len()
-                .min(usize::try_from(self.payload_left).unwrap_or(usize::MAX));
-            self.payload_left -= skipped as u64;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let Some((byte, rest)) = bytes.split_first() else {
-                return;
-            };
-            bytes = rest;
-            if let Some(slot) = self.header.get_mut(self.header_bytes) {
-                *slot = *byte;
-            }
-            self.header_bytes += 1;
-            if let Some(length) = self.payload_bytes() {
-                self.closed |= self.header.first().is_some_and(|first| first & 0x0f == 0x8);
-                self.count += 1;
-                self.payload_left = length;
-                self.header_bytes = 0;
-            }
-        }
-    }
-
-    /// The length of the payload, once the header is complete.
-    fn payload_bytes(&self) -> Option<u64> {
-        let [_, second, rest @ ..] = &self.header;
-        let mask_bytes = if second & 0x80 == 0 { 0 } else { 4 };
-        let (length_bytes, short) = match second & 0x7f {
-            126 => (2, None),
-            127 => (8, None),
-            length => (0, Some(u64::from(length))),
-        };
-        if self.header_bytes < 2 + length_bytes + mask_bytes {
-            return None;
-        }
-        let long = rest.iter().take(length_bytes);
-        Some(short.unwrap_or_else(|| long.fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
-    }
-
-    /// Whether the bytes so far end with a whole frame, so that one of ours may follow.
-    pub fn is_between(&self) -> bool {
-        self.payload_left == 0 && self.header_bytes == 0
-    }
-
-    /// Whether a close frame has passed: nothing may follow it.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// How many frames have passed, or begun to.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,35 +241,5 @@ mod tests {
         let long = close_frame(Close::GoingAway, &"é".repeat(100));
         assert_eq!((long[0], usize::from(long[1])), (0x88, long.len() - 2));
         assert!(long.len() <= 127 && std::str::from_utf8(&long[4..]).is_ok());
-    }
-
-    #[test]
-    fn frames_are_told_apart_over_any_chunks() {
-        let masked = [b"\x81\x83abcd".as_slice(), b"xyz"].concat();
-        let stream = [
-            text_frame(b""),
-            text_frame(&[7; 125]),
-            text_frame(&[7; 126]),
-            text_frame(&[7; 70_000]),
-            masked,
-        ]
-        .concat();
-        let ends = [2, 129, 259, 70_269, 70_278];
-        for size in [1, 2, 3, 1000, 100_000] {
-            let mut frames = Frames::default();
-            let mut seen = 0;
-            for chunk in stream.chunks(size) {
-                frames.pass(chunk);
-                seen += chunk.len();
-                assert_eq!(
-                    frames.is_between(),
-                    ends.contains(&seen),
-                    "{seen} by {size}"
-                );
-            }
-            assert_eq!((frames.count(), frames.is_closed()), (5, false));
-            frames.pass(&close_frame(Close::Restart, ""));
-            assert!(frames.is_closed() && frames.is_between());
-        }
     }
 }

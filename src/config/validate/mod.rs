@@ -2,18 +2,22 @@
 //!
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is written
 //! twice, that no fallback is circular, that no caller from outside is served without a key; and that
-//! the files and folders exist and can be used. Does not handle what is allowed and probably not meant
+//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `accounting`
+//! what prices, quotas and the ledger must be like. Does not handle what is allowed and probably not meant
 //! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
 //! are not reported.
 
-use std::collections::{HashMap, HashSet};
+mod accounting;
+mod tenants;
+
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Passthrough, certificate};
+use super::{Config, Listener, Passthrough, Price, certificate};
 use crate::routing::{self, Matcher};
 
 /// Which sections have entries that could not be read.
@@ -25,6 +29,8 @@ pub struct Unread {
     pub models: bool,
     /// Tenants may be missing.
     pub tenants: bool,
+    /// Prices are written, and all of them may be missing.
+    pub prices: bool,
 }
 
 /// Notes every problem that only the whole configuration shows.
@@ -40,7 +46,8 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     if !unread.models {
         check_default_models(config, context);
     }
-    check_tenants(config, context);
+    tenants::check(config, context);
+    accounting::check(config, unread, context);
     check_routes(config, context);
     check_chat_log(config, context);
 }
@@ -117,13 +124,16 @@ fn check_references(config: &Config, context: &Context<'_>) {
     let targets = config.models.iter().flat_map(|r| &r.targets);
     let tenants = config.tenants.iter().filter_map(|t| t.passthrough.as_ref());
     let homes = tenants.chain([&config.server.passthrough]);
+    let own_prices = config.tenants.iter().flat_map(|t| &t.prices);
+    let prices = config.prices.iter().chain(own_prices);
     let named = targets
         .map(|t| &t.upstream)
         .chain(config.routes.iter().map(|r| &r.upstream))
         .chain(homes.filter_map(|home| match home {
             Passthrough::To(upstream) => Some(upstream),
             Passthrough::Off => None,
-        }));
+        }))
+        .chain(prices.filter_map(|price: &Price| price.upstream.as_ref()));
     for name in named {
         if known.contains(&name.value.as_str()) {
             continue;
@@ -243,34 +253,6 @@ fn walk(
             None => {
                 *visit = Visit::Done;
                 path.pop();
-            }
-        }
-    }
-}
-
-fn check_tenants(config: &Config, context: &Context<'_>) {
-    let mut ids = HashSet::new();
-    let mut keys = HashMap::new();
-    for tenant in &config.tenants {
-        let id = &tenant.id;
-        if let Some(Passthrough::To(home)) = &tenant.passthrough
-            && tenant.strict == Some(true)
-        {
-            let message =
-                "a strict tenant has no passthrough, because what passes through is not read";
-            let hint = "remove `passthrough` or `strict`".to_owned();
-            context.report(&home.place, message, Some(hint));
-        }
-        if !ids.insert(id.value.as_str()) {
-            let message = format!("another tenant has the id `{}` already", id.value);
-            let hint = "give each tenant its own, or put the keys of both into one".to_owned();
-            context.report(&id.place, message, Some(hint));
-        }
-        for key in &tenant.keys {
-            if let Some(owner) = keys.insert(key.value, id.value.as_str()) {
-                let message = format!("this key belongs to the tenant `{owner}` already");
-                let hint = "write each key once".to_owned();
-                context.report(&key.place, message, Some(hint));
             }
         }
     }

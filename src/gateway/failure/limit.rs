@@ -1,0 +1,189 @@
+//! What a request is told that a limit or a quota refuses.
+//!
+//! Owns the words and headers, which are OpenAI's where OpenAI has them. A client is told of limits of its own
+//! tenant and key by name; of others only that there are too many requests. Does not handle which limit was in
+//! the way (see `limits`).
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::error;
+use crate::gateway::headers::SHOULD_RETRY;
+use crate::limits::{LimitKind, RateStanding, Refusal, ScopeName, Standing};
+use crate::openai::error::ApiError;
+
+/// Clients that would wait longer are told not to try again by themselves.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Nano-dollars in a cent.
+const CENT_NANOS: u64 = 10_000_000;
+
+const REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+/// What the client is told.
+pub fn api_error(refusal: &Refusal) -> ApiError {
+    let Refusal { kind, limit, .. } = refusal;
+    if kind.is_quota() {
+        return quota(refusal);
+    }
+    let class = match kind {
+        LimitKind::TokensPerMinute | LimitKind::TokensPerDay => "tokens",
+        _ => "requests",
+    };
+    let whose = match refusal.scope.name() {
+        ScopeName::Tenant(tenant) => format!("tenant `{tenant}`"),
+        ScopeName::Key { key, .. } => format!("key `{key}`"),
+        ScopeName::Rule(_) => "this model".to_owned(),
+        ScopeName::Gateway => "this gateway".to_owned(),
+    };
+    let what = kind.name();
+    let message = match (refusal.is_too_large(), refusal.retry_after) {
+        (true, _) => format!(
+            "Request too large for {whose} on {what}: Limit {limit}, Requested {}. Send less text, or \
+             ask for fewer tokens of output.",
+            refusal.asked
+        ),
+        (false, Some(wait)) => format!(
+            "Rate limit reached for {whose} on {what}: Limit {limit}. Please try again in {}.",
+            written(wait)
+        ),
+        (false, None) => format!("Rate limit reached for {whose} on {what}: Limit {limit}."),
+    };
+    let code = Some("rate_limit_exceeded");
+    error(StatusCode::TOO_MANY_REQUESTS, class, code, message)
+}
+
+fn quota(refusal: &Refusal) -> ApiError {
+    let limit = match refusal.kind {
+        LimitKind::QuotaMoney => format!("${}", dollars(refusal.limit)),
+        _ => format!("{} tokens", refusal.limit),
+    };
+    let until = refusal
+        .retry_after
+        .map(|wait| format!(" It begins anew in {}.", written(wait)));
+    let message = format!(
+        "You exceeded your current quota of {limit}, please check your plan and billing details.{}",
+        until.unwrap_or_default()
+    );
+    let kind = "insufficient_quota";
+    error(StatusCode::TOO_MANY_REQUESTS, kind, Some(kind), message)
+}
+
+/// What is told while the ledger cannot be written.
+pub fn unavailable() -> ApiError {
+    error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "server_error",
+        Some("quota_unavailable"),
+        "What you use cannot be recorded at the moment. Please try again later.".to_owned(),
+    )
+}
+
+/// Adds what the header of a refusal says.
+pub fn add_headers(refusal: &Refusal, headers: &mut HeaderMap) {
+    if let Some(standing) = &refusal.standing {
+        add_standing(standing, headers);
+    }
+    if let Some(wait) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(rounded_up(wait)));
+    }
+    if refusal.retry_after.is_none_or(|wait| wait > LONGEST_RETRY) {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+}
+
+/// Adds how the caller's own rates stand.
+pub fn add_standing(standing: &Standing, headers: &mut HeaderMap) {
+    for (rate, names) in [(standing.requests, &REQUESTS), (standing.tokens, &TOKENS)] {
+        let Some(RateStanding {
+            limit,
+            remaining,
+            reset,
+            ..
+        }) = rate
+        else {
+            continue;
+        };
+        let [limit_name, remaining_name, reset_name] = names;
+        headers.insert(limit_name, HeaderValue::from(limit));
+        headers.insert(remaining_name, HeaderValue::from(remaining));
+        if let Ok(reset) = HeaderValue::from_str(&written(reset)) {
+            headers.insert(reset_name, reset);
+        }
+    }
+}
+
+/// A time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h3m4s`.
+fn written(time: Duration) -> String {
+    let ms = time.as_nanos().div_ceil(1_000_000);
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0) => format!("{rest}ms"),
+        (0, 0, s) if rest == 0 => format!("{s}s"),
+        (0, 0, s) => format!("{s}.{}s", format!("{rest:03}").trim_end_matches('0')),
+        (0, m, s) => format!("{m}m{s}s"),
+        (h, m, s) => format!("{h}h{m}m{s}s"),
+    }
+}
+
+fn rounded_up(time: Duration) -> u64 {
+    let more = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(more).max(1)
+}
+
+/// An amount of money, as in `12.50`.
+fn dollars(nanos: u64) -> String {
+    let cents = nanos / CENT_NANOS;
+    match nanos % CENT_NANOS {
+        0 => format!("{}.{:02}", cents / 100, cents % 100),
+        _ => {
+            let (whole, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+            format!("{whole}.{}", format!("{rest:09}").trim_end_matches('0'))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_openai_writes_them() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (120, "120ms"),
+            (1000, "1s"),
+            (1500, "1.5s"),
+            (59_999, "59.999s"),
+            (360_000, "6m0s"),
+            (7_384_001, "2h3m4s"),
+        ] {
+            assert_eq!(written(Duration::from_millis(ms)), text);
+        }
+        assert_eq!(rounded_up(Duration::from_millis(1)), 1);
+        assert_eq!(rounded_up(Duration::from_millis(1001)), 2);
+        assert_eq!(rounded_up(Duration::ZERO), 1);
+    }
+
+    #[test]
+    fn money_is_written_in_dollars() {
+        for (nanos, text) in [
+            (0, "0.00"),
+            (12_500_000_000, "12.50"),
+            (1_000_000, "0.001"),
+            (3_000_000_001, "3.000000001"),
+        ] {
+            assert_eq!(dollars(nanos), text);
+        }
+    }
+}

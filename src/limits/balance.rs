@@ -1,0 +1,326 @@
+//! What a quota has left in its current period.
+//!
+//! Owns what is spent and reserved, the change of periods, and the thresholds that were told. Does not handle when a
+//! period begins (see `calendar`), or where balances are kept while the process does not run (see `ledger`; they are
+//! [loaded](Balance::load) at the start). Cannot fail: what would overflow saturates, and that admits less.
+//!
+//! A period ends when the wall clock reaches its end, and never begins again: a clock that goes backwards changes
+//! nothing. What was reserved in a period that has ended is neither spent nor given back in the next one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use smallvec::SmallVec;
+
+use super::admission::Demand;
+use super::calendar::{Span, period_of};
+use super::kind::LimitKind;
+use super::refusal::IN_FLIGHT_RETRY;
+use crate::config::{Period, Quota};
+
+/// A quota and what is spent of it.
+#[derive(Debug)]
+pub(super) struct Balance {
+    per: Period,
+    zone: TimeZone,
+    /// In percent, ascending.
+    warn_at: Box<[u8]>,
+    /// `None` until the first request, or until it is loaded.
+    span: Option<Span>,
+    /// One more with each period, and higher with each change of what a period is.
+    epoch: u64,
+    loaded: bool,
+    /// Whether a refusal was told in this period.
+    refused: bool,
+    tokens: Amount,
+    nanos: Amount,
+}
+
+#[derive(Debug)]
+struct Amount {
+    limit: Option<u64>,
+    spent: u64,
+    reserved: u64,
+    /// The highest threshold that was told in this period, in percent.
+    told: u8,
+}
+
+/// In which period something was reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Term {
+    epoch: u64,
+    /// Its first second, since the Unix epoch.
+    pub(super) start: i64,
+}
+
+/// A quota in the way of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short {
+    pub(super) kind: LimitKind,
+    pub(super) limit: u64,
+    pub(super) asked: u64,
+    pub(super) retry_after: Option<Duration>,
+    /// The first one in this period.
+    pub(super) first: bool,
+}
+
+/// A threshold that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub(super) kind: LimitKind,
+    pub(super) percent: u8,
+    pub(super) spent: u64,
+    pub(super) limit: u64,
+}
+
+/// What is spent of a quota in its current period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaUsage {
+    /// The period's first second, since the Unix epoch; `None` before the first request.
+    pub period: Option<i64>,
+    /// The first second after it; `None` if it does not end, or has not begun.
+    pub period_end: Option<i64>,
+    /// Tokens that are spent, whether they have a limit or not.
+    pub tokens: u64,
+    /// Tokens that requests in flight have set aside.
+    pub tokens_reserved: u64,
+    /// The limit of tokens.
+    pub tokens_limit: Option<u64>,
+    /// Nano-dollars that are spent, whether they have a limit or not.
+    pub nanos: u64,
+    /// Nano-dollars that requests in flight have set aside.
+    pub nanos_reserved: u64,
+    /// The limit of nano-dollars.
+    pub nanos_limit: Option<u64>,
+}
+
+impl Balance {
+    /// A quota of which nothing is spent, under this revision of the rules.
+    pub(super) fn new(quota: &Quota, revision: u32) -> Self {
+        Self {
+            per: quota.per,
+            zone: quota.timezone.clone(),
+            warn_at: quota.warn_at.as_slice().into(),
+            span: None,
+            epoch: u64::from(revision) << 32,
+            loaded: false,
+            refused: false,
+            tokens: Amount::new(quota.tokens),
+            nanos: Amount::new(quota.nanos),
+        }
+    }
+
+    /// This balance under a new quota. What is spent stays, unless the periods are others.
+    pub(super) fn under(mut self, quota: &Quota, revision: u32) -> Self {
+        if self.per != quota.per || self.zone != quota.timezone {
+            return Self::new(quota, revision);
+        }
+        self.warn_at = quota.warn_at.as_slice().into();
+        self.tokens.change_limit(quota.tokens);
+        self.nanos.change_limit(quota.nanos);
+        self
+    }
+
+    /// Begins the period of `wall`, unless that has begun or is over.
+    pub(super) fn begin(&mut self, wall: Timestamp) {
+        if self.span.is_none_or(|span| wall.as_second() >= span.end) {
+            let is_first = self.span.is_none();
+            self.span = Some(period_of(wall, self.per, &self.zone));
+            if !is_first {
+                self.epoch = self.epoch.wrapping_add(1);
+                self.refused = false;
+                self.tokens.begin();
+                self.nanos.begin();
+            }
+        }
+    }
+
+    /// The current period, which has [begun](Self::begin).
+    pub(super) fn term(&self) -> Term {
+        Term {
+            epoch: self.epoch,
+            start: self.span.map_or(0, |span| span.start),
+        }
+    }
+
+    /// Whether nobody has loaded what was spent before this process began to count.
+    pub(super) fn is_unloaded(&self) -> bool {
+        !self.loaded
+    }
+
+    /// Adds what was spent in the period that began at `start` before this process began to count. `false` if that
+    /// period is not the current one, or was loaded already: nothing is added then.
+    ///
+    /// Thresholds that are reached by it count as told.
+    pub(super) fn load(&mut self, start: i64, tokens: u64, nanos: u64) -> bool {
+        if self.span.is_none()
+            && let Ok(at) = Timestamp::from_second(start)
+        {
+            self.begin(at);
+        }
+        if self.loaded || self.span.is_none_or(|span| span.start != start) {
+            return false;
+        }
+        self.loaded = true;
+        let thresholds = &self.warn_at;
+        self.tokens.spend(tokens);
+        self.nanos.spend(nanos);
+        self.tokens.tell(thresholds, |_, _, _| {});
+        self.nanos.tell(thresholds, |_, _, _| {});
+        true
+    }
+
+    /// What is in the way of this demand, for a request that comes at `wall`.
+    pub(super) fn check(&self, demand: Demand, wall: Timestamp) -> Option<Short> {
+        let tokens = self.short(&self.tokens, LimitKind::QuotaTokens, demand.tokens, wall);
+        tokens.or_else(|| self.short(&self.nanos, LimitKind::QuotaMoney, demand.nanos, wall))
+    }
+
+    fn short(&self, of: &Amount, kind: LimitKind, asked: u64, wall: Timestamp) -> Option<Short> {
+        let limit = of.limit?;
+        let spent = of.spent.checked_add(asked);
+        let used = spent.and_then(|sum| sum.checked_add(of.reserved));
+        // A quota without anything left admits not even a request that asks for nothing.
+        if of.spent < limit && used.is_some_and(|sum| sum <= limit) {
+            return None;
+        }
+        let only_in_flight = of.spent < limit && spent.is_some_and(|sum| sum <= limit);
+        let retry_after = if asked > limit {
+            None
+        } else if only_in_flight {
+            Some(IN_FLIGHT_RETRY)
+        } else {
+            self.until_the_end(wall)
+        };
+        Some(Short {
+            kind,
+            limit,
+            asked,
+            retry_after,
+            first: !self.refused && !only_in_flight && asked <= limit,
+        })
+    }
+
+    fn until_the_end(&self, wall: Timestamp) -> Option<Duration> {
+        let end = self
+            .span
+            .map(|span| span.end)
+            .filter(|end| *end != i64::MAX)?;
+        let seconds = end.saturating_sub(wall.as_second()).max(1);
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    }
+
+    /// Notes that a refusal of this period was told.
+    pub(super) fn note_refusal(&mut self) {
+        self.refused = true;
+    }
+
+    /// Sets a demand aside that was checked.
+    pub(super) fn reserve(&mut self, demand: Demand) -> Term {
+        self.tokens.reserved = self.tokens.reserved.saturating_add(demand.tokens);
+        self.nanos.reserved = self.nanos.reserved.saturating_add(demand.nanos);
+        self.term()
+    }
+
+    /// Gives back what was set aside in this term. Nothing, if its period has ended.
+    pub(super) fn give_back(&mut self, term: Term, demand: Demand) {
+        if term.epoch == self.epoch {
+            self.tokens.reserved = self.tokens.reserved.saturating_sub(demand.tokens);
+            self.nanos.reserved = self.nanos.reserved.saturating_sub(demand.nanos);
+        }
+    }
+
+    /// Counts what was used in this term. Nothing, if its period has ended.
+    pub(super) fn spend(&mut self, term: Term, used: Demand) -> SmallVec<[Reached; 2]> {
+        let mut reached = SmallVec::new();
+        if term.epoch != self.epoch {
+            return reached;
+        }
+        self.tokens.spend(used.tokens);
+        self.nanos.spend(used.nanos);
+        for (amount, kind) in [
+            (&mut self.tokens, LimitKind::QuotaTokens),
+            (&mut self.nanos, LimitKind::QuotaMoney),
+        ] {
+            amount.tell(&self.warn_at, |percent, spent, limit| {
+                reached.push(Reached {
+                    kind,
+                    percent,
+                    spent,
+                    limit,
+                });
+            });
+        }
+        reached
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.tokens.is_exhausted() || self.nanos.is_exhausted()
+    }
+
+    /// What is spent.
+    pub(super) fn usage(&self) -> QuotaUsage {
+        QuotaUsage {
+            period: self.span.map(|span| span.start),
+            period_end: self
+                .span
+                .map(|span| span.end)
+                .filter(|end| *end != i64::MAX),
+            tokens: self.tokens.spent,
+            tokens_reserved: self.tokens.reserved,
+            tokens_limit: self.tokens.limit,
+            nanos: self.nanos.spent,
+            nanos_reserved: self.nanos.reserved,
+            nanos_limit: self.nanos.limit,
+        }
+    }
+}
+
+impl Amount {
+    fn new(limit: Option<u64>) -> Self {
+        Self {
+            limit,
+            spent: 0,
+            reserved: 0,
+            told: 0,
+        }
+    }
+
+    fn begin(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    fn change_limit(&mut self, limit: Option<u64>) {
+        if self.limit != limit {
+            self.limit = limit;
+            // The shares of another limit are other thresholds.
+            self.told = 0;
+        }
+    }
+
+    fn spend(&mut self, used: u64) {
+        self.spent = self.spent.saturating_add(used);
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.limit.is_some_and(|limit| self.spent >= limit)
+    }
+
+    /// Tells the thresholds that are reached and were not told: those given, and 100 %.
+    fn tell(&mut self, thresholds: &[u8], mut one: impl FnMut(u8, u64, u64)) {
+        let Some(limit) = self.limit else {
+            return;
+        };
+        let below = thresholds.iter().copied().filter(|percent| *percent < 100);
+        for percent in below.chain([100]) {
+            let is_reached =
+                u128::from(self.spent) * 100 >= u128::from(limit) * u128::from(percent);
+            if is_reached && percent > self.told {
+                self.told = percent;
+                one(percent, self.spent, limit);
+            }
+        }
+    }
+}

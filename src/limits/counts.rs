@@ -1,0 +1,238 @@
+//! What one scope counts, behind its lock.
+//!
+//! Owns the rates and the balance of one scope, and what each step of a request does to them. Does not handle the lock
+//! (see `scope`), or several scopes at once (see `admission`). Cannot fail.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::admission::{Demand, Now};
+use super::balance::{Balance, Reached, Term};
+use super::kind::LimitKind;
+use super::rate::Rate;
+use super::refusal::IN_FLIGHT_RETRY;
+use super::standing::Standing;
+use crate::config::{Quota, RateLimits};
+
+/// What one scope counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// One more with each change of the rules.
+    revision: u32,
+    /// The latest time that was seen. Threads take the time before they take the lock, so it may come out of order.
+    latest_nanos: u64,
+    concurrent: Option<u32>,
+    pub(super) rates: Box<[Rate]>,
+    /// Not boxed: each reservation would wait for one more line of memory.
+    pub(super) balance: Option<Balance>,
+}
+
+/// What one request holds of one scope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    revision: u32,
+    term: Option<Term>,
+}
+
+/// A limit in the way of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Obstacle {
+    pub(super) kind: LimitKind,
+    pub(super) limit: u64,
+    pub(super) asked: u64,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) first: bool,
+}
+
+impl Obstacle {
+    /// Whether one has to wait longer for this one than for the other.
+    pub(super) fn is_worse_than(&self, other: &Self) -> bool {
+        let wait = |of: &Self| of.retry_after.unwrap_or(Duration::MAX);
+        wait(self) > wait(other)
+    }
+}
+
+impl Counts {
+    /// Goes on under new rules.
+    pub(super) fn change_rules(&mut self, rates: Option<&RateLimits>, quota: Option<&Quota>) {
+        self.revision = self.revision.saturating_add(1);
+        self.concurrent = rates.and_then(|rates| rates.concurrent);
+        let mut old: SmallVec<[Rate; 6]> = std::mem::take(&mut self.rates).into_iter().collect();
+        let (revision, now) = (self.revision, self.latest_nanos);
+        self.rates = rates
+            .into_iter()
+            .flat_map(|rates| limits_of(rates).map(|(kind, limit)| (rates.window, kind, limit)))
+            .filter_map(|(window, kind, limit)| Some((window, kind, limit?)))
+            .map(
+                |(window, kind, limit)| match old.iter().position(|rate| rate.kind == kind) {
+                    Some(place) => old.swap_remove(place).under(limit, window, now),
+                    None => Rate::new(kind, limit, window, revision),
+                },
+            )
+            .collect();
+        let balance = self.balance.take();
+        self.balance = quota.map(|quota| match balance {
+            Some(balance) => balance.under(quota, revision),
+            None => Balance::new(quota, revision),
+        });
+    }
+
+    /// Takes the time into account. What follows happens then.
+    pub(super) fn begin(&mut self, now: Now) {
+        self.latest_nanos = self.latest_nanos.max(now.nanos());
+        if let Some(balance) = &mut self.balance {
+            balance.begin(now.wall);
+        }
+    }
+
+    /// The worst of what is in the way of a request, while `in_flight` others have a permit.
+    pub(super) fn check(&mut self, demand: Demand, in_flight: u32, now: Now) -> Option<Obstacle> {
+        let mut worst: Option<Obstacle> = None;
+        let mut note = |found: Obstacle| {
+            if worst.is_none_or(|known| found.is_worse_than(&known)) {
+                worst = Some(found);
+            }
+        };
+        if let Some(limit) = self.concurrent.filter(|limit| in_flight >= *limit) {
+            note(Obstacle {
+                kind: LimitKind::Concurrent,
+                limit: u64::from(limit),
+                asked: 1,
+                retry_after: (limit > 0).then_some(IN_FLIGHT_RETRY),
+                first: false,
+            });
+        }
+        for rate in &mut self.rates {
+            let asked = units(rate.kind, demand);
+            if let Err(retry_after) = rate.check(asked, self.latest_nanos) {
+                note(Obstacle {
+                    kind: rate.kind,
+                    limit: rate.limit(),
+                    asked,
+                    retry_after,
+                    first: false,
+                });
+            }
+        }
+        let short = self
+            .balance
+            .as_ref()
+            .and_then(|balance| balance.check(demand, now.wall));
+        if let Some(short) = short {
+            note(Obstacle {
+                kind: short.kind,
+                limit: short.limit,
+                asked: short.asked,
+                retry_after: short.retry_after,
+                first: short.first,
+            });
+        }
+        worst
+    }
+
+    /// Counts a request that was checked, and sets its demand aside.
+    pub(super) fn reserve(&mut self, demand: Demand) -> Taken {
+        for rate in &mut self.rates {
+            rate.reserve(units(rate.kind, demand), self.latest_nanos);
+        }
+        Taken {
+            revision: self.revision,
+            term: self.balance.as_mut().map(|balance| balance.reserve(demand)),
+        }
+    }
+
+    /// Gives back what was set aside. The request itself stays counted.
+    pub(super) fn give_back(&mut self, taken: &Taken, reserved: Demand) {
+        for rate in self.token_rates() {
+            rate.give_back(reserved.tokens, taken.revision);
+        }
+        if let (Some(balance), Some(term)) = (&mut self.balance, taken.term) {
+            balance.give_back(term, reserved);
+        }
+    }
+
+    /// Counts what a request has used of what it had set aside: as tokens of now, and in the period of its reservation.
+    pub(super) fn spend(&mut self, taken: &Taken, used: Demand) -> SmallVec<[Reached; 2]> {
+        self.spend_in(taken.term, used)
+    }
+
+    /// Counts what was used beyond any reservation, now.
+    pub(super) fn charge(&mut self, used: Demand) -> SmallVec<[Reached; 2]> {
+        let term = self.balance.as_ref().map(|balance| balance.term());
+        self.spend_in(term, used)
+    }
+
+    fn spend_in(&mut self, term: Option<Term>, used: Demand) -> SmallVec<[Reached; 2]> {
+        let now = self.latest_nanos;
+        for rate in self.token_rates() {
+            rate.add(used.tokens, now);
+        }
+        match (&mut self.balance, term) {
+            (Some(balance), Some(term)) => balance.spend(term, used),
+            _ => SmallVec::new(),
+        }
+    }
+
+    fn token_rates(&mut self) -> impl Iterator<Item = &mut Rate> {
+        let rates = self.rates.iter_mut();
+        rates.filter(|rate| rate.kind.is_token_rate())
+    }
+
+    /// Notes that a refusal by the quota is told, the first of this period.
+    pub(super) fn note_refusal(&mut self) {
+        if let Some(balance) = &mut self.balance {
+            balance.note_refusal();
+        }
+    }
+
+    /// How its rates stand.
+    pub(super) fn add_standing(&mut self, standing: &mut Standing) {
+        for rate in &mut self.rates {
+            standing.add(rate.standing(self.latest_nanos));
+        }
+    }
+
+    /// Whether its quota has nothing left.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.balance
+            .as_ref()
+            .is_some_and(|balance| balance.is_exhausted())
+    }
+
+    /// When the current period of its quota began; `None` without one.
+    pub(super) fn period(&self) -> Option<i64> {
+        self.balance.as_ref().map(|balance| balance.term().start)
+    }
+
+    /// Whether tokens or money are counted, and not only requests.
+    pub(super) fn counts_usage(&self) -> bool {
+        self.balance.is_some() || self.rates.iter().any(|rate| rate.kind.is_token_rate())
+    }
+}
+
+impl Taken {
+    /// When the period began in which it was taken, if there is a quota.
+    pub(super) fn period(&self) -> Option<i64> {
+        self.term.map(|term| term.start)
+    }
+}
+
+fn units(kind: LimitKind, demand: Demand) -> u64 {
+    if kind.is_token_rate() {
+        demand.tokens
+    } else {
+        1
+    }
+}
+
+fn limits_of(rates: &RateLimits) -> [(LimitKind, Option<u64>); 6] {
+    [
+        (LimitKind::RequestsPerSecond, rates.requests_per_second),
+        (LimitKind::RequestsPerMinute, rates.requests_per_minute),
+        (LimitKind::RequestsPerHour, rates.requests_per_hour),
+        (LimitKind::RequestsPerDay, rates.requests_per_day),
+        (LimitKind::TokensPerMinute, rates.tokens_per_minute),
+        (LimitKind::TokensPerDay, rates.tokens_per_day),
+    ]
+}

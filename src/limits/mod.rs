@@ -1,0 +1,43 @@
+//! Limits: how much may be asked for in a time, at a time, and in the period of a quota.
+//!
+//! Owns what is counted for the gateway, for model rules, tenants and keys, and the admission of a request by all of
+//! them at once. Synchronous, without I/O; the caller passes the time. Does not handle the settings (see
+//! `config::RateLimits`, `config::Quota`), what a request may use (see `openai::estimate`) or costs (see `prices`), nor
+//! where balances are kept (see `ledger`). Fails with a [`Refusal`], and changes nothing then.
+//!
+//! ```text
+//! registry    the scopes by name, from one snapshot to the next
+//! scope       one of them: its name, its lock, its permits
+//! counts      what it counts behind its lock: rates (rate → gcra, sliding) and a balance (balance → calendar)
+//! admission   several scopes at once: check all, then count in all
+//! reservation what a request holds until it is settled and dropped
+//! standing    how rates stand, for headers     refusal   why a request was not admitted
+//! pacer       how fast streams pass            kind      the names of all limits
+//! ```
+
+mod admission;
+mod balance;
+mod calendar;
+mod counts;
+mod gcra;
+mod kind;
+mod pacer;
+mod rate;
+mod refusal;
+mod registry;
+mod reservation;
+mod scope;
+mod sliding;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, Demand, Local, Now};
+pub use balance::QuotaUsage;
+pub use kind::LimitKind;
+pub use pacer::{LONGEST_WAIT, Pacer};
+pub use refusal::Refusal;
+pub use registry::Limits;
+pub use reservation::{Crossed, Reservation, Settled};
+pub use scope::{Scope, ScopeName};
+pub use standing::{RateStanding, Standing};

@@ -1,0 +1,238 @@
+//! Quotas: periods, thresholds, and what is never given twice.
+
+use super::*;
+
+#[test]
+fn what_is_spent_and_reserved_stays_within_the_quota_and_the_refusal_says_which() {
+    let scopes = with_quota(&quota(Some(100), Some(1_000), Period::Day));
+    let clock = Clock::new();
+    let mut first = reserve(&scopes, 60, 100, clock).unwrap();
+    let refusal = reserve(&scopes, 41, 0, clock).unwrap_err();
+    assert_eq!(refusal.kind, LimitKind::QuotaTokens);
+    assert_eq!(
+        refusal.retry_after,
+        Some(Duration::from_secs(1)),
+        "only a request in flight is in its way"
+    );
+    first.settle(50, 1_000, clock.0);
+    let refusal = reserve(&scopes, 0, 1, clock).unwrap_err();
+    assert_eq!(
+        (refusal.kind, refusal.limit),
+        (LimitKind::QuotaMoney, 1_000)
+    );
+    assert_eq!(refusal.retry_after, Some(Duration::from_hours(12)));
+    let refusal = reserve(&scopes, 101, 0, clock).unwrap_err();
+    assert!(refusal.is_too_large());
+    assert_eq!(refusal.retry_after, None);
+}
+
+#[test]
+fn a_quota_with_nothing_left_refuses_a_request_that_asks_for_nothing() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Total));
+    let clock = Clock::new();
+    assert!(
+        reserve(&scopes, 100, 0, clock)
+            .unwrap()
+            .settle(100, 0, clock.0)
+            .exhausted
+    );
+    let refusal = reserve(&scopes, 0, 0, clock).unwrap_err();
+    assert_eq!(refusal.retry_after, None, "a total does not end");
+}
+
+#[test]
+fn the_next_period_begins_with_all_of_it() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Month));
+    let mut clock = Clock::at("2026-11-30T23:59:59Z");
+    let mut held = reserve(&scopes, 100, 0, clock).unwrap();
+    held.settle(100, 0, clock.0);
+    let refusal = reserve(&scopes, 1, 0, clock).unwrap_err();
+    assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
+    clock.pass(Duration::from_secs(1));
+    let held = reserve(&scopes, 100, 0, clock).unwrap();
+    let december = "2026-12-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(held.period(), Some(december.as_second()));
+}
+
+#[test]
+fn a_period_follows_the_clocks_of_its_time_zone() {
+    let mut berlin = quota(Some(100), None, Period::Day);
+    berlin.timezone = TimeZone::get("Europe/Berlin").unwrap();
+    let scopes = with_quota(&berlin);
+    // Midnight there, before a day of 23 hours.
+    let clock = Clock::at("2026-03-28T23:00:00Z");
+    reserve(&scopes, 100, 0, clock)
+        .unwrap()
+        .settle(100, 0, clock.0);
+    let refusal = reserve(&scopes, 1, 0, clock).unwrap_err();
+    assert_eq!(refusal.retry_after, Some(Duration::from_hours(23)));
+}
+
+#[test]
+fn a_request_settles_into_the_period_in_which_it_was_reserved() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::new();
+    let mut old = reserve(&scopes, 90, 0, clock).unwrap();
+    let dropped = reserve(&scopes, 10, 0, clock).unwrap();
+    let began = old.period();
+    clock.pass(Duration::from_hours(24));
+    let new = reserve(&scopes, 100, 0, clock).unwrap();
+    assert_ne!(new.period(), began);
+    let settled = old.settle(90, 0, clock.0);
+    assert_eq!(settled.period, began);
+    assert!(settled.crossed.is_empty(), "its period is over");
+    drop(dropped);
+    let usage = scopes[0].quota_usage().unwrap();
+    assert_eq!((usage.tokens, usage.tokens_reserved), (0, 100));
+    assert!(
+        reserve(&scopes, 1, 0, clock).is_err(),
+        "nothing was given back to the new one"
+    );
+}
+
+#[test]
+fn a_clock_that_goes_backwards_opens_no_period_again() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::at("2026-11-28T23:59:59Z");
+    reserve(&scopes, 100, 0, clock)
+        .unwrap()
+        .settle(100, 0, clock.0);
+    clock.set_wall("2026-11-29T00:00:00Z");
+    reserve(&scopes, 70, 0, clock)
+        .unwrap()
+        .settle(70, 0, clock.0);
+    for wall in [
+        "2026-11-28T23:59:58Z",
+        "2026-11-27T00:00:00Z",
+        "2026-11-29T00:00:00Z",
+    ] {
+        clock.set_wall(wall);
+        let refusal = reserve(&scopes, 31, 0, clock).unwrap_err();
+        assert!(refusal.retry_after.unwrap() >= Duration::from_hours(24));
+        let mut held = reserve(&scopes, 10, 0, clock).unwrap();
+        let twenty_ninth = "2026-11-29T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+        assert_eq!(held.period(), Some(twenty_ninth.as_second()));
+        held.settle(0, 0, clock.0);
+    }
+    assert_eq!(scopes[0].quota_usage().unwrap().tokens, 70);
+}
+
+#[test]
+fn a_threshold_is_told_once_in_a_period() {
+    let mut thresholds = quota(Some(100), Some(1_000), Period::Day);
+    thresholds.warn_at = vec![50, 80];
+    let scopes = with_quota(&thresholds);
+    let mut clock = Clock::new();
+    let told = |tokens, nanos, clock: Clock| {
+        let mut held = reserve(&scopes, 0, 0, clock).unwrap();
+        let settled = held.settle(tokens, nanos, clock.0);
+        let crossed = settled.crossed.iter();
+        crossed
+            .map(|one| (one.kind, one.percent))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(49, 0, clock), []);
+    assert_eq!(told(1, 499, clock), [(LimitKind::QuotaTokens, 50)]);
+    assert_eq!(told(1, 1, clock), [(LimitKind::QuotaMoney, 50)]);
+    assert_eq!(
+        told(0, 500, clock),
+        [(LimitKind::QuotaMoney, 80), (LimitKind::QuotaMoney, 100)]
+    );
+    clock.pass(Duration::from_hours(24));
+    assert_eq!(
+        told(80, 0, clock),
+        [(LimitKind::QuotaTokens, 50), (LimitKind::QuotaTokens, 80)]
+    );
+}
+
+#[test]
+fn the_first_refusal_of_a_period_says_so() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::new();
+    let mut held = reserve(&scopes, 95, 0, clock).unwrap();
+    let first = |tokens, clock| {
+        let refusal = reserve(&scopes, tokens, 0, clock).unwrap_err();
+        refusal.first_of_quota
+    };
+    assert!(!first(10, clock), "a request in flight is in the way");
+    held.settle(95, 0, clock.0);
+    assert!(!first(101, clock), "it never passes");
+    assert!(first(10, clock));
+    assert!(!first(10, clock));
+    clock.pass(Duration::from_hours(24));
+    reserve(&scopes, 95, 0, clock)
+        .unwrap()
+        .settle(95, 0, clock.0);
+    assert!(first(10, clock));
+}
+
+#[test]
+fn no_usage_however_large_credits_anybody() {
+    let scopes = with_quota(&quota(Some(u64::MAX), Some(u64::MAX), Period::Day));
+    let clock = Clock::new();
+    let mut first = reserve(&scopes, u64::MAX - 5, 7, clock).unwrap();
+    let mut second = reserve(&scopes, 5, 7, clock).unwrap();
+    assert!(reserve(&scopes, 1, 0, clock).is_err());
+    first.settle(u64::MAX, u64::MAX, clock.0);
+    second.settle(u64::MAX, u64::MAX, clock.0);
+    let usage = scopes[0].quota_usage().unwrap();
+    assert_eq!((usage.tokens, usage.nanos), (u64::MAX, u64::MAX));
+    assert!(reserve(&scopes, 0, 0, clock).is_err());
+    assert!(reserve(&scopes, u64::MAX, u64::MAX, clock).is_err());
+}
+
+#[test]
+fn a_balance_is_loaded_once_and_its_thresholds_count_as_told() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Month));
+    let [scope] = &scopes;
+    let clock = Clock::new();
+    assert!(scope.needs_balance());
+    let start = scope.period(clock.0.wall).unwrap();
+    // A request that is settled before the balance is known counts, too.
+    reserve(&scopes, 5, 0, clock).unwrap().settle(5, 0, clock.0);
+    assert!(!scope.load(start - 1, 50, 0), "another period");
+    assert!(scope.load(start, 85, 0));
+    assert!(!scope.load(start, 85, 0), "a second time");
+    assert!(!scope.needs_balance());
+    assert_eq!(scope.quota_usage().unwrap().tokens, 90);
+    let settled = reserve(&scopes, 5, 0, clock).unwrap().settle(5, 0, clock.0);
+    assert!(settled.crossed.is_empty(), "80 % was told before");
+    let settled = reserve(&scopes, 5, 0, clock).unwrap().settle(5, 0, clock.0);
+    assert_eq!(settled.crossed[0].percent, 100);
+    let unlimited = super::scope(&RateLimits::default());
+    assert!(!unlimited[0].needs_balance() && !unlimited[0].load(start, 1, 1));
+}
+
+#[test]
+fn a_balance_of_a_period_that_has_ended_is_not_taken_over() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::new();
+    let start = scopes[0].period(clock.0.wall).unwrap();
+    clock.pass(Duration::from_hours(24));
+    drop(reserve(&scopes, 1, 0, clock).unwrap());
+    assert!(!scopes[0].load(start, 100, 0));
+    drop(reserve(&scopes, 100, 0, clock).unwrap());
+}
+
+#[test]
+fn what_a_message_has_used_is_charged_in_the_current_period() {
+    let mut both = quota(Some(100), None, Period::Day);
+    both.warn_at = vec![];
+    let rates = RateLimits {
+        tokens_per_day: Some(1_000),
+        ..RateLimits::default()
+    };
+    let scopes = [Limits::new().scope(tenant("a"), Some(&rates), Some(&both))];
+    let mut clock = Clock::new();
+    let mut socket = reserve(&scopes, 10, 0, clock).unwrap();
+    socket.settle(0, 0, clock.0);
+    assert!(!socket.charge(60, 0, clock.0).exhausted);
+    clock.pass(Duration::from_hours(24));
+    let charged = socket.charge(120, 0, clock.0);
+    assert!(charged.exhausted);
+    assert_ne!(charged.period, socket.period());
+    assert_eq!(charged.crossed.len(), 1);
+    assert_eq!(scopes[0].quota_usage().unwrap().tokens, 120);
+    let told = socket.standing(clock.0).unwrap().tokens.unwrap();
+    assert_eq!(told.remaining, 880, "a day has paid for the first 60");
+}

@@ -1,0 +1,160 @@
+//! What requests are limited by, and what they cost.
+//!
+//! Owns the scopes of the gateway, of each tenant and of each key, and the tariff of each tenant. The
+//! scope of a rule stands with the rule. Scopes outlive the snapshot (see `limits`). Does not handle admission
+//! (see `gateway::reserve`) or settlement (see `gateway::settle`). Cannot fail.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use super::{Principal, Rule};
+use crate::config::{Config, Quota, RateLimits};
+use crate::limits::{Limits, Scope, ScopeName};
+use crate::prices::{Bill, Prices, Tariff};
+
+/// A scope, and what of a request counts in it.
+#[derive(Clone, Debug)]
+pub struct Metered {
+    /// The scope.
+    pub scope: Arc<Scope>,
+    /// Whether tokens count in it.
+    pub counts_tokens: bool,
+    /// Whether money counts in it.
+    pub counts_money: bool,
+    /// Whether it has a quota.
+    pub has_quota: bool,
+}
+
+/// The scopes of one request, and what of it counts in any of them.
+#[derive(Debug, Default)]
+pub struct Scopes {
+    /// In the order in which they are locked.
+    pub all: SmallVec<[Arc<Scope>; 4]>,
+    /// Whether tokens count.
+    pub count_tokens: bool,
+    /// Whether money counts.
+    pub count_money: bool,
+    /// Whether one has a quota.
+    pub have_quota: bool,
+}
+
+/// What one tenant is limited by, and pays.
+#[derive(Debug, Default)]
+struct Terms {
+    metered: Option<Metered>,
+    tariff: Tariff,
+}
+
+/// What the requests of one snapshot are limited by, and cost.
+#[derive(Debug)]
+pub struct Metering {
+    gateway: Option<Metered>,
+    /// By the positions of the tenants.
+    tenants: Vec<Terms>,
+    /// Of every caller where there are no client keys.
+    anonymous: Terms,
+    /// By the positions of the keys.
+    keys: Vec<Option<Metered>>,
+    prices: Prices,
+    /// Whether anything has a price.
+    has_prices: bool,
+}
+
+impl Metering {
+    /// Takes what the operator wrote.
+    pub fn new(config: &Config, limits: &Limits) -> Self {
+        let gateway = metered(limits, ScopeName::Gateway, config.limits.as_ref(), None);
+        let tenants = config.tenants.iter().map(|tenant| Terms {
+            metered: metered(
+                limits,
+                ScopeName::Tenant(tenant.id.value.clone()),
+                tenant.limits.as_ref(),
+                tenant.quota.as_ref().map(|quota| &quota.value),
+            ),
+            tariff: Tariff::new(&tenant.prices, tenant.markup),
+        });
+        let own_prices = config.tenants.iter().any(|t| !t.prices.is_empty());
+        let keys = config.tenants.iter().flat_map(|tenant| {
+            tenant.keys.iter().map(|key| {
+                let name = ScopeName::Key {
+                    tenant: tenant.id.value.clone(),
+                    key: key.shown(),
+                };
+                metered(limits, name, key.limits.as_ref(), None)
+            })
+        });
+        Self {
+            gateway,
+            tenants: tenants.collect(),
+            keys: keys.collect(),
+            anonymous: Terms::default(),
+            has_prices: own_prices || !config.prices.is_empty(),
+            prices: Prices::new(&config.prices),
+        }
+    }
+
+    /// The scopes of a request of this caller, by this rule.
+    pub fn scopes(&self, caller: Option<&Principal>, rule: Option<&Rule>) -> Scopes {
+        let key = caller.and_then(|caller| self.keys.get(caller.credential.key_position()?));
+        let metered = [
+            self.gateway.as_ref(),
+            rule.and_then(|rule| rule.metered.as_ref()),
+            self.terms(caller).metered.as_ref(),
+            key.and_then(Option::as_ref),
+        ];
+        let mut scopes = Scopes::default();
+        for metered in metered.into_iter().flatten() {
+            scopes.all.push(Arc::clone(&metered.scope));
+            scopes.count_tokens |= metered.counts_tokens;
+            scopes.count_money |= metered.counts_money;
+            scopes.have_quota |= metered.has_quota;
+        }
+        scopes
+    }
+
+    fn terms(&self, caller: Option<&Principal>) -> &Terms {
+        let terms = caller.and_then(|caller| self.tenants.get(caller.position?));
+        terms.unwrap_or(&self.anonymous)
+    }
+
+    /// What a request of this caller is paid with that came at a time and was served by a model of an upstream;
+    /// nothing where there are no prices.
+    pub fn bill(
+        &self,
+        caller: Option<&Principal>,
+        (upstream, model): (&str, &str),
+        at: Timestamp,
+    ) -> Option<Bill<'_>> {
+        let tariff = &self.terms(caller).tariff;
+        self.has_prices
+            .then(|| tariff.bill(&self.prices, upstream, model, at))
+    }
+
+    /// Every scope with a quota, whose balance has to be known before it admits anything.
+    pub fn quotas(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());
+        metered.filter(|m| m.has_quota).map(|m| &m.scope)
+    }
+}
+
+/// The scope with this name, where there is anything to count in it.
+pub(super) fn metered(
+    limits: &Limits,
+    name: ScopeName,
+    rates: Option<&RateLimits>,
+    quota: Option<&Quota>,
+) -> Option<Metered> {
+    if rates.is_none() && quota.is_none() {
+        return None;
+    }
+    let limits_tokens = rates
+        .is_some_and(|rates| rates.tokens_per_minute.is_some() || rates.tokens_per_day.is_some());
+    Some(Metered {
+        scope: limits.scope(name, rates, quota),
+        counts_tokens: limits_tokens || quota.is_some_and(|quota| quota.tokens.is_some()),
+        counts_money: quota.is_some_and(|quota| quota.nanos.is_some()),
+        has_quota: quota.is_some(),
+    })
+}
