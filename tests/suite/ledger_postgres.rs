@@ -26,6 +26,7 @@ fn config(url: &str, node: &str) -> Ledger {
         on_failure: OnFailure::Serve,
         archive: None,
         retention: None,
+        is_implied: false,
     }
 }
 

@@ -19,6 +19,7 @@ fn config(folder: &Path) -> config::Ledger {
         on_failure: OnFailure::Serve,
         archive: None,
         retention: None,
+        is_implied: false,
     }
 }
 

@@ -13,9 +13,7 @@ use std::fmt::Write;
 pub use groups::MAX_ROWS;
 pub use query::{Column, Query, time};
 
-use super::store::{
-    DAY_MS, Database, Part, SUMS, StoreError, day_of, day_start_ms, day_text,
-};
+use super::store::{DAY_MS, Database, Part, SUMS, StoreError, day_of, day_start_ms, day_text};
 use groups::Groups;
 
 /// What a report says.
@@ -168,7 +166,12 @@ fn sql(from: &From, by: &[Column], tenant: Option<i64>) -> String {
     // The rows of one day have no column for it.
     let is_grouped = |column: &&Column| day.is_none() || **column != Column::Day;
     let grouped: Vec<&str> = by.iter().filter(is_grouped).map(|c| c.name()).collect();
-    let mut inner = format!("SELECT {}", [grouped.clone(), sums.iter().map(String::as_str).collect()].concat().join(", "));
+    let mut inner = format!(
+        "SELECT {}",
+        [grouped.clone(), sums.iter().map(String::as_str).collect()]
+            .concat()
+            .join(", ")
+    );
     let _ = write!(inner, " FROM {table} WHERE {condition}");
     if !grouped.is_empty() {
         let _ = write!(inner, " GROUP BY {}", grouped.join(", "));
@@ -179,16 +182,25 @@ fn sql(from: &From, by: &[Column], tenant: Option<i64>) -> String {
         (column, _) => format!("{0}_name.name", column.name()),
     });
     let shown: Vec<String> = texts.chain(SUMS.map(str::to_owned)).collect();
-    let joins = by.iter().filter(|column| **column != Column::Day).map(|column| {
-        format!(" JOIN names AS {0}_name ON {0}_name.id = added.{0}", column.name())
-    });
+    let joins = by
+        .iter()
+        .filter(|column| **column != Column::Day)
+        .map(|column| {
+            format!(
+                " JOIN names AS {0}_name ON {0}_name.id = added.{0}",
+                column.name()
+            )
+        });
     let joins: String = joins.collect();
     let order: Vec<String> = (1..=by.len()).map(|place| place.to_string()).collect();
     let order = match order.is_empty() {
         true => String::new(),
         false => format!(" ORDER BY {} LIMIT {}", order.join(", "), MAX_ROWS + 1),
     };
-    format!("SELECT {} FROM ({inner}) AS added{joins}{order}", shown.join(", "))
+    format!(
+        "SELECT {} FROM ({inner}) AS added{joins}{order}",
+        shown.join(", ")
+    )
 }
 
 #[cfg(test)]

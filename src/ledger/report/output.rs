@@ -19,7 +19,12 @@ impl Report {
             "charge_nanos" => "charge_usd",
             sum => sum,
         });
-        self.query.by.iter().map(|column| column.name()).chain(sums).collect()
+        self.query
+            .by
+            .iter()
+            .map(|column| column.name())
+            .chain(sums)
+            .collect()
     }
 
     /// Writes it as CSV, with a line of names.

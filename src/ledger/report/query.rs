@@ -99,10 +99,16 @@ impl Query {
 
 fn columns(text: &str) -> Result<Vec<Column>, String> {
     let mut columns = Vec::new();
-    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
         let Some((_, column)) = COLUMNS.iter().find(|(known, _)| *known == name) else {
             let known = COLUMNS.map(|(name, _)| name).join(", ");
-            return Err(format!("by: there is no column `{name}`; there are {known}"));
+            return Err(format!(
+                "by: there is no column `{name}`; there are {known}"
+            ));
         };
         if columns.contains(column) {
             return Err(format!("by: `{name}` is named twice"));
@@ -145,17 +151,35 @@ mod tests {
         assert_eq!(query.since_ms, 1_793_491_200_000);
         assert_eq!(query.until_ms - query.since_ms, 6 * 3_600_000 + 500);
         assert_eq!(parse("", "", "").unwrap().by, []);
-        assert_eq!(Query::parse(None, None, None, None).unwrap(), Query::default());
+        assert_eq!(
+            Query::parse(None, None, None, None).unwrap(),
+            Query::default()
+        );
     }
 
     #[test]
     fn what_cannot_be_asked_for_is_told() {
         let wrong = [
-            ("tenant,colour", "", "", "no column `colour`; there are tenant, key, model, upstream, day"),
+            (
+                "tenant,colour",
+                "",
+                "",
+                "no column `colour`; there are tenant, key, model, upstream, day",
+            ),
             ("day,day", "", "", "`day` is named twice"),
             ("day", "yesterday", "", "since: `yesterday` is neither"),
-            ("day", "", "2026-11-01T08:00:00", "until: `2026-11-01T08:00:00` is neither"),
-            ("day", "2026-11-02", "2026-11-01", "until (2026-11-01) must come after since (2026-11-02)"),
+            (
+                "day",
+                "",
+                "2026-11-01T08:00:00",
+                "until: `2026-11-01T08:00:00` is neither",
+            ),
+            (
+                "day",
+                "2026-11-02",
+                "2026-11-01",
+                "until (2026-11-01) must come after since (2026-11-02)",
+            ),
             ("day", "2026-11-02", "2026-11-02", "must come after"),
         ];
         for (by, since, until, message) in wrong {

@@ -19,6 +19,7 @@ fn config(folder: &Path) -> config::Ledger {
         on_failure: OnFailure::Serve,
         archive: None,
         retention: None,
+        is_implied: false,
     }
 }
 
@@ -42,7 +43,11 @@ fn record<'a>(id: u128, at: &str, tenant: &'a str, model: &'a str) -> Record<'a>
         key: "ci",
         model,
         upstream: "openai",
-        outcome: if model == "broken" { "upstream_error" } else { "ok" },
+        outcome: if model == "broken" {
+            "upstream_error"
+        } else {
+            "ok"
+        },
         tokens: Tokens {
             input: 10,
             output: 1,
@@ -84,7 +89,10 @@ fn asked(database: &Database, by: &str, since: &str, until: &str, tenant: &str) 
 fn usage_is_added_up_over_months_by_what_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let database = some(folder.path());
-    assert_eq!(asked(&database, "tenant", "", "", ""), ["Zeta 1 0", "acme 5 1"]);
+    assert_eq!(
+        asked(&database, "tenant", "", "", ""),
+        ["Zeta 1 0", "acme 5 1"]
+    );
     assert_eq!(asked(&database, "", "", "", ""), [" 6 1"]);
     assert_eq!(
         asked(&database, "day,tenant,model", "2026-11-01", "", "acme"),
@@ -95,7 +103,10 @@ fn usage_is_added_up_over_months_by_what_is_asked_for() {
             "2026-11-03/acme/gpt-4o 1 0"
         ]
     );
-    assert_eq!(asked(&database, "upstream,key", "", "2026-11-01", ""), ["openai/ci 1 0"]);
+    assert_eq!(
+        asked(&database, "upstream,key", "", "2026-11-01", ""),
+        ["openai/ci 1 0"]
+    );
     assert_eq!(asked(&database, "tenant", "", "", "nobody"), [""; 0]);
     assert_eq!(asked(&database, "tenant", "2027-01-01", "", ""), [""; 0]);
 }
@@ -109,9 +120,18 @@ fn a_time_that_begins_and_ends_within_days_counts_just_its_requests() {
         within("2026-10-31T23:00:00Z", "2026-11-02T12:00:00.001Z"),
         ["2026-10-31 1 0", "2026-11-01 2 0", "2026-11-02 1 1"]
     );
-    assert_eq!(within("2026-11-02T12:00:00Z", "2026-11-02T18:00:00Z"), ["2026-11-02 1 1"]);
-    assert_eq!(within("2026-11-01T00:00:00.001Z", "2026-11-02"), ["2026-11-01 1 0"]);
-    assert_eq!(within("2026-11-02T13:00:00Z", ""), ["2026-11-02 1 0", "2026-11-03 1 0"]);
+    assert_eq!(
+        within("2026-11-02T12:00:00Z", "2026-11-02T18:00:00Z"),
+        ["2026-11-02 1 1"]
+    );
+    assert_eq!(
+        within("2026-11-01T00:00:00.001Z", "2026-11-02"),
+        ["2026-11-01 1 0"]
+    );
+    assert_eq!(
+        within("2026-11-02T13:00:00Z", ""),
+        ["2026-11-02 1 0", "2026-11-03 1 0"]
+    );
 }
 
 #[test]
@@ -131,8 +151,16 @@ fn every_division_of_a_time_adds_up_to_the_whole() {
             let rows = report(&database, query).unwrap().rows;
             rows.iter().map(|row| row.sums[0]).sum::<i64>()
         };
-        assert_eq!(count(i64::MIN, middle) + count(middle, i64::MAX), 6, "{hour}");
-        assert_eq!(count(start, middle) + count(middle, start + 4 * DAY_MS), 6, "{hour}");
+        assert_eq!(
+            count(i64::MIN, middle) + count(middle, i64::MAX),
+            6,
+            "{hour}"
+        );
+        assert_eq!(
+            count(start, middle) + count(middle, start + 4 * DAY_MS),
+            6,
+            "{hour}"
+        );
     }
 }
 
@@ -175,16 +203,30 @@ fn a_record_is_exported_with_its_names() {
     let database = some(folder.path());
     let (mut csv, mut json) = (Vec::new(), Vec::new());
     export::write_head(Lines::Csv, &mut csv).unwrap();
-    let (since_ms, until_ms) = (time("at", "2026-11-01").unwrap(), time("at", "2026-11-02").unwrap());
+    let (since_ms, until_ms) = (
+        time("at", "2026-11-01").unwrap(),
+        time("at", "2026-11-02").unwrap(),
+    );
     let each = &mut |part: &mut dyn Part| {
-        assert_eq!(export::part(part, Lines::Csv, since_ms, until_ms, &mut csv)?, 2);
-        assert_eq!(export::part(part, Lines::Json, since_ms, until_ms, &mut json)?, 2);
+        assert_eq!(
+            export::part(part, Lines::Csv, since_ms, until_ms, &mut csv)?,
+            2
+        );
+        assert_eq!(
+            export::part(part, Lines::Json, since_ms, until_ms, &mut json)?,
+            2
+        );
         Ok(())
     };
     database.each_part(since_ms, until_ms, each).unwrap();
     let csv = String::from_utf8(csv).unwrap();
     let mut lines = csv.lines();
-    assert!(lines.next().unwrap().starts_with("at,id,tenant,key,endpoint,"));
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("at,id,tenant,key,endpoint,")
+    );
     let first = "2026-11-01T00:00:00.000Z,req_00000000000000000000000000000002,acme,ci,";
     assert!(lines.next().unwrap().starts_with(first));
     let json = String::from_utf8(json).unwrap();
@@ -214,6 +256,9 @@ fn time_of_a_report_by_day_over_ten_million_rows() {
         let rows = report(&database, query).unwrap().rows;
         let requests: i64 = rows.iter().map(|row| row.sums[0]).sum();
         let taken = started.elapsed();
-        eprintln!("by {by}: {} rows, {requests} requests, {taken:?}", rows.len());
+        eprintln!(
+            "by {by}: {} rows, {requests} requests, {taken:?}",
+            rows.len()
+        );
     }
 }

@@ -41,7 +41,7 @@ pub enum StoreError {
         error: io::Error,
     },
     /// The certificates that PostgreSQL's is checked against could not be read.
-    Certificates(String),
+    Certificates(io::Error),
     /// A runtime could not be started.
     Runtime(io::Error),
     /// What was copied is not what was there. The original is untouched.

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use pingora::tls::{ClientConfig, RootCertStore, load_native_certs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
@@ -145,13 +146,11 @@ async fn connect(config: &Config) -> Result<Client, StoreError> {
         tokio::spawn(drive(connection));
         return Ok(client);
     }
-    let (tls, unread) = MakeRustlsConnect::with_native_certs().map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        StoreError::Certificates(errors.join("; "))
-    })?;
-    for error in unread {
-        log::debug!("ledger: a certificate of the system cannot be read: {error}");
-    }
+    let mut roots = RootCertStore::empty();
+    let certificates = load_native_certs().map_err(StoreError::Certificates)?;
+    roots.add_parsable_certificates(certificates);
+    let tls = ClientConfig::builder().with_root_certificates(roots);
+    let tls = MakeRustlsConnect::new(tls.with_no_client_auth());
     let (client, connection) = config.connect(tls).await?;
     tokio::spawn(drive(connection));
     Ok(client)
