@@ -43,6 +43,7 @@ mod headers;
 mod held_memory;
 mod labels;
 mod leases;
+mod ledger_postgres;
 mod manners;
 mod manners_streamed;
 mod metrics;

@@ -6,6 +6,7 @@ pub mod client;
 pub mod form;
 pub mod gateway;
 pub mod http2;
+pub mod postgres;
 pub mod recorded;
 pub mod tools;
 pub mod upstream;
