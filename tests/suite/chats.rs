@@ -68,6 +68,7 @@ fn entry(id: &str) -> Entry {
         answer: Some(answer("stop", "hi").to_string().into()),
         is_partial: false,
         usage: Some(json!({"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})),
+        cost_nanos: None,
         status: 200,
     }
 }
