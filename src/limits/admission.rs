@@ -4,52 +4,16 @@
 //! (see `counts`), or what happens to a reservation (see `reservation`). Fails with a [`Refusal`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::counts::{Counts, Obstacle};
+use super::demand::{Demand, Now};
 use super::refusal::Refusal;
 use super::reservation::Reservation;
 use super::scope::Scope;
 use super::standing::Standing;
-use crate::clock;
-
-/// What a request asks for, beside itself and a permit. Also what it has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
-    /// Tokens of input and output.
-    pub tokens: u64,
-    /// Money, in nano-dollars.
-    pub nanos: u64,
-}
-
-/// The time, by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Since any moment that stays the same while the process runs. Rates count with it.
-    pub monotonic: Duration,
-    /// The time of day. Quotas count with it.
-    pub wall: Timestamp,
-}
-
-impl Now {
-    /// Reads both clocks.
-    pub fn read() -> Self {
-        Self {
-            monotonic: clock::uptime(),
-            // Beyond the times that jiff knows, no period begins.
-            wall: Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MIN),
-        }
-    }
-
-    pub(super) fn nanos(self) -> u64 {
-        let seconds = self.monotonic.as_secs().saturating_mul(1_000_000_000);
-        seconds.saturating_add(u64::from(self.monotonic.subsec_nanos()))
-    }
-}
 
 /// Who admits requests: one node by itself ([`Local`]), or several that share what they count.
 pub trait Admission: Send + Sync {

@@ -13,10 +13,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
-use super::admission::Demand;
 use super::calendar::{Span, period_of};
-use super::kind::LimitKind;
-use super::refusal::IN_FLIGHT_RETRY;
+use super::demand::Demand;
+use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use crate::config::{Period, Quota};
 
 /// A quota and what is spent of it.

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::admission::{Demand, Now};
 use super::balance::{Balance, Reached, Term};
-use super::kind::LimitKind;
+use super::demand::{Demand, Now};
+use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use super::rate::Rate;
-use super::refusal::IN_FLIGHT_RETRY;
 use super::standing::Standing;
 use crate::config::{Quota, RateLimits};
 

@@ -1,6 +1,11 @@
-//! The kinds of limits, and how long their windows are.
+//! The kinds of limits, and how long one has to wait for them.
 //!
-//! Owns their names. Does not handle their values (see `config::RateLimits` and `config::Quota`). Cannot fail.
+//! Owns their names and their windows. Does not handle their values (see `config::RateLimits` and `config::Quota`). Cannot fail.
+
+use std::time::Duration;
+
+/// After how long a request may try again when only requests in flight are in its way: nobody knows when they end.
+pub(super) const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
 const SECOND_NANOS: u64 = 1_000_000_000;
 

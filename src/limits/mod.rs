@@ -6,21 +6,24 @@
 //! where balances are kept (see `ledger`). Fails with a [`Refusal`], and changes nothing then.
 //!
 //! ```text
-//! registry    the scopes by name, from one snapshot to the next
-//! scope       one of them: its name, its lock, its permits
-//! counts      what it counts behind its lock: rates (rate → gcra, sliding) and a balance (balance → calendar)
-//! admission   several scopes at once: check all, then count in all
-//! reservation what a request holds until it is settled and dropped
-//! standing    how rates stand, for headers     refusal   why a request was not admitted
-//! pacer       how fast streams pass            kind      the names of all limits
+//! registry     the scopes by name, from one snapshot to the next
+//! admission    several scopes at once: check all, then count in all
+//! reservation  what a request holds until it is settled and dropped
+//! refusal      why a request was not admitted
+//! pacer        how long a piece of a stream waits for its scopes
+//! scope        one of them: its name, its lock, its permits, the pace of its streams (pace)
+//! counts       what it counts behind its lock: rates (rate: gcra, sliding) and a balance (balance: calendar)
+//! standing, demand, kind    what all of these speak of
 //! ```
 
 mod admission;
 mod balance;
 mod calendar;
 mod counts;
+mod demand;
 mod gcra;
 mod kind;
+mod pace;
 mod pacer;
 mod rate;
 mod refusal;
@@ -32,10 +35,12 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, Demand, Local, Now};
+pub use admission::{Admission, Local};
 pub use balance::QuotaUsage;
+pub use demand::{Demand, Now};
 pub use kind::LimitKind;
-pub use pacer::{LONGEST_WAIT, Pacer};
+pub use pace::LONGEST_WAIT;
+pub use pacer::Pacer;
 pub use refusal::Refusal;
 pub use registry::Limits;
 pub use reservation::{Crossed, Reservation, Settled};

@@ -9,8 +9,7 @@
 use std::time::Duration;
 
 use super::gcra::Gcra;
-use super::kind::LimitKind;
-use super::refusal::IN_FLIGHT_RETRY;
+use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use super::sliding::Sliding;
 use super::standing::RateStanding;
 use crate::config::Window;

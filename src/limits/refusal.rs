@@ -9,9 +9,6 @@ use super::kind::LimitKind;
 use super::scope::Scope;
 use super::standing::Standing;
 
-/// After how long a request may try again when only requests in flight are in its way: nobody knows when they end.
-pub(super) const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
-
 /// The limit that was in the way: where several were, the one with the longest wait. Nothing was counted.
 #[derive(Clone, Debug)]
 pub struct Refusal {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::admission::{Demand, Now};
 use super::balance::Reached;
 use super::counts::Taken;
+use super::demand::{Demand, Now};
 use super::kind::LimitKind;
 use super::pacer::Pacer;
 use super::scope::{Scope, ScopeName};

@@ -11,10 +11,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::admission::Now;
 use super::balance::QuotaUsage;
 use super::counts::Counts;
-use super::pacer::Pace;
+use super::demand::Now;
+use super::pace::Pace;
 use crate::config::{Quota, RateLimits};
 
 /// What limits are counted for. Locks are taken in this order.
