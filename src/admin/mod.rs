@@ -1,22 +1,26 @@
-//! The operator's listener: health, metrics and status.
+//! The operator's listener: health, metrics, status and usage.
 //!
 //! Owns its paths and the form of its answers. `host` checks the `Host`, `status` describes upstreams
-//! and models. It is for loopback or a private network, as it asks for no key. Does not handle the
-//! limit on its connections (see `server/operator.rs`). Fails with an error object as the API has.
+//! and models, `usage` reports from the ledger. It is for loopback or a private network: only what is below
+//! `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
+//! `server/operator.rs`). Fails with an error object as the API has.
 
+mod authorization;
 mod host;
 mod status;
+mod usage;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode, Version};
 use pingora::apps::http_app::ServeHttp;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Value, json};
 
+use authorization::Refusal;
 use host::HostError;
 
 use crate::clock;
@@ -75,6 +79,36 @@ impl Admin {
         Some(refuse(status, "invalid_request_error", message))
     }
 
+    /// Answers what only the operator may ask for.
+    async fn admin(&self, session: &ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let runtime = self.shared.pin();
+        let given = request
+            .headers
+            .get(AUTHORIZATION)
+            .map(|value| value.as_bytes());
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        let token = runtime.settings.admin_token.as_ref();
+        if let Err(refusal) = authorization::check(token, given, peer.map(|peer| peer.ip())) {
+            return refuse_access(refusal);
+        }
+        if request.uri.path() != "/admin/usage" {
+            let message = format!("There is no {}; there is /admin/usage.", request.uri.path());
+            return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        }
+        if let Some(refused) = wrong_method(request) {
+            return refused;
+        }
+        let query = request.uri.query().unwrap_or_default();
+        match usage::usage(self.shared.ledger(), query).await {
+            Ok((content_type, body)) => respond(StatusCode::OK, content_type, body),
+            Err((status, message)) if status.is_server_error() => {
+                refuse(status, "server_error", message)
+            }
+            Err((status, message)) => refuse(status, "invalid_request_error", message),
+        }
+    }
+
     fn metrics(&self, wants_json: bool) -> Response<Vec<u8>> {
         let in_flight = self.shared.in_flight();
         if wants_json {
@@ -108,21 +142,16 @@ impl ServeHttp for Admin {
             return refused;
         }
         let path = request.uri.path();
+        if path.starts_with("/admin/") {
+            return self.admin(session).await;
+        }
         let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
         if !["/health", "/metrics", "/status"].contains(&path) {
             let message = format!("There is no {path}; there are /health, /metrics and /status.");
             return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
         }
-        if ![Method::GET, Method::HEAD].contains(&request.method) {
-            let message = format!("{path} does not take {}; use GET.", request.method);
-            let mut response = refuse(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "invalid_request_error",
-                message,
-            );
-            let allow = http::HeaderValue::from_static("GET, HEAD");
-            response.headers_mut().insert(ALLOW, allow);
-            return response;
+        if let Some(refused) = wrong_method(request) {
+            return refused;
         }
         match path {
             "/health" => respond(
@@ -135,6 +164,44 @@ impl ServeHttp for Admin {
                 respond(StatusCode::OK, JSON, status.into_bytes())
             }
             _ => self.metrics(accept.is_some_and(|accept| accept.starts_with(JSON.as_bytes()))),
+        }
+    }
+}
+
+/// The answer to a method that reads nothing.
+fn wrong_method(request: &RequestHeader) -> Option<Response<Vec<u8>>> {
+    if [Method::GET, Method::HEAD].contains(&request.method) {
+        return None;
+    }
+    let message = format!(
+        "{} does not take {}; use GET.",
+        request.uri.path(),
+        request.method
+    );
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut response = refuse(status, "invalid_request_error", message);
+    let allow = http::HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(ALLOW, allow);
+    Some(response)
+}
+
+fn refuse_access(refusal: Refusal) -> Response<Vec<u8>> {
+    match refusal {
+        Refusal::Token => {
+            let message = "Send the token of server.admin_token: Authorization: Bearer TOKEN.";
+            let status = StatusCode::UNAUTHORIZED;
+            let mut response = refuse(status, "authentication_error", message.to_owned());
+            let bearer = http::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+            response
+        }
+        Refusal::Elsewhere => {
+            let message = "Only this machine may ask, until server.admin_token is configured.";
+            refuse(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                message.to_owned(),
+            )
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
-//! one request, and `chats` converts the chat log. Results go to stdout; problems, warnings and logs go
+//! one request, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
 //! to stderr. Does not handle the configuration's mistakes (see `config`) or the process (see
 //! `server`). Fails with an exit code and a message on stderr.
 
@@ -9,6 +9,7 @@ mod chats;
 mod check;
 mod route;
 mod table;
+mod usage;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,13 @@ enum Command {
         #[command(subcommand)]
         command: Chats,
     },
+    /// Print what was used, from the ledger
+    Usage(usage::Usage),
+    /// Work with the ledger's database
+    Ledger {
+        #[command(subcommand)]
+        command: usage::Ledger,
+    },
 }
 
 #[derive(Subcommand)]
@@ -140,6 +148,8 @@ pub fn main() -> ExitCode {
         Command::Chats {
             command: Chats::Convert(convert),
         } => convert.run(&variables),
+        Command::Usage(usage) => usage.run(&variables),
+        Command::Ledger { command } => command.run(&variables),
     }
 }
 
@@ -148,7 +158,7 @@ impl Command {
     fn env_file(&self) -> Option<&Path> {
         match self {
             Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
-            Self::Chats { .. } => None,
+            Self::Chats { .. } | Self::Usage(_) | Self::Ledger { .. } => None,
         }
     }
 }

@@ -88,6 +88,7 @@ fn a_folder_that_cannot_be_made_and_one_in_use_are_told() {
         matches!(error, LedgerError::Journal(JournalError::InUse(_))),
         "{error}"
     );
+    assert!(ledger.stop(Duration::from_secs(20)));
     drop(ledger);
     Ledger::start(&config).unwrap();
 }

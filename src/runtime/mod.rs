@@ -32,6 +32,7 @@ use crate::config::{self, Config, Passthrough};
 use crate::limits::Limits;
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
+use crate::secret::Secret;
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
@@ -78,6 +79,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Names of hosts that the operator's listener answers to.
     pub admin_hosts: Vec<String>,
+    /// What `/admin/` asks for.
+    pub admin_token: Option<Secret>,
     /// Requests a second that one address may make.
     pub flood_guard: Option<u32>,
     /// How much clients may ask of us at a time, and how slow they may be.
@@ -150,6 +153,7 @@ impl Runtime {
                 max_body_bytes: server.max_body_bytes,
                 trusted_proxies: server.trusted_proxies.clone(),
                 admin_hosts: server.admin_hosts.clone(),
+                admin_token: server.admin_token.clone(),
                 flood_guard: server.flood_guard,
                 limits: server.limits,
                 drain: server.drain,

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::{Accounts, Connections, Gauge, Memory, Runtime, known};
 use crate::chatlog::ChatLog;
 use crate::config;
+use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::observe::metrics::Metrics;
 use crate::upstreams::{Connector, Registry};
@@ -113,6 +114,12 @@ impl Shared {
     /// The ledger, and what follows where it fails; `None` where nothing is recorded.
     pub fn accounts(&self) -> Option<&Accounts> {
         self.accounts.get()
+    }
+
+    /// The ledger itself, for reports.
+    pub fn ledger(&self) -> Option<Arc<Ledger>> {
+        let accounts = self.accounts()?;
+        Some(Arc::clone(accounts.ledger()))
     }
 
     /// Records from now on. Only the first call counts.

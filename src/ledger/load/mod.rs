@@ -141,6 +141,8 @@ impl Thread {
         let mut kept_from = None;
         loop {
             self.position = Some(position);
+            // Asked first: what was recorded before the stop is then in what is read.
+            let is_stopping = self.state.is_stopping();
             let batch = self.journal.read(position, BATCH_BYTES);
             let batch = batch.map_err(|e| StoreError::Journal(e.to_string()))?;
             let records: Vec<(Position, Record<'_>)> = batch.records().collect();
@@ -148,7 +150,7 @@ impl Thread {
                 // The database works: the next failure is a new one.
                 *pause = FIRST_PAUSE;
                 self.state.catch_up();
-                if self.state.is_stopping() {
+                if is_stopping {
                     return store.sync();
                 }
                 self.maintain(store)?;

@@ -112,6 +112,8 @@ fn a_loader_that_has_no_time_left_ends_and_the_rest_is_loaded_after_the_next_sta
     append(&journal, 0..5_000);
     let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
     let _ = loader.stop(Duration::ZERO);
+    // It has no more time, and ends.
+    let _ = loader.stop(PATIENCE);
     let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
     assert!(loader.stop(PATIENCE));
     assert_eq!(charged(&config), 5_000);

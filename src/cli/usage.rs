@@ -1,0 +1,262 @@
+//! `tollgate usage`, `tollgate ledger check` and `tollgate ledger export`: what the database of the ledger has.
+//!
+//! Owns their flags and the table. They read the database alone, so they work while a gateway runs and while none
+//! does; what is still in the journal is not in their answers. Does not handle reports (see `ledger::report`) or the
+//! form of rows (see `ledger::store::export`). Fails with an exit code and a message.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use super::{EXIT_CONFIG, print_error, refuse, table};
+use crate::clock;
+use crate::config::{Config, Source, Variables};
+use crate::ledger::report::{self, MAX_ROWS, Query, Report};
+use crate::ledger::store::export::{self, Lines};
+use crate::ledger::store::{Cell, Database, StoreError};
+
+/// The database could not be read, or the output not be written.
+const EXIT_FAILED: u8 = 1;
+/// The database was read and is damaged (`EX_DATAERR`).
+const EXIT_DATA: u8 = 65;
+
+#[derive(Args)]
+pub struct Usage {
+    /// The columns that usage is added up by: any of tenant, key, model, upstream, day
+    #[arg(long, value_name = "COLUMNS", default_value = "tenant")]
+    by: String,
+    #[command(flatten)]
+    time: Time,
+    /// Only usage of this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The configuration that names the ledger; without it, it is found as for `run`
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Time {
+    /// From WHEN on: a day (UTC) as in 2026-11-01, or a time as in 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Before WHEN: with a day, that day does not count any more
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// With a line of names
+    Csv,
+    /// One object
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Ledger {
+    /// Check the database: the files themselves, and whether sums and rows agree
+    Check {
+        /// The configuration that names the ledger; without it, it is found as for `run`
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print every row, the oldest first
+    Export {
+        #[command(flatten)]
+        time: Time,
+        /// The form of the output
+        #[arg(long, value_enum, default_value_t = RowFormat::Csv)]
+        format: RowFormat,
+        /// The configuration that names the ledger; without it, it is found as for `run`
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RowFormat {
+    /// With a line of names
+    Csv,
+    /// An object of JSON in each line
+    Jsonl,
+}
+
+impl Usage {
+    /// Runs the command.
+    pub fn run(self, variables: &Variables) -> ExitCode {
+        let (since, until) = (self.time.since.as_deref(), self.time.until.as_deref());
+        let query = Query::parse(Some(&self.by), since, until, self.tenant.as_deref());
+        let query = match query {
+            Ok(query) => query,
+            Err(message) => return wrong(&message),
+        };
+        let database = match database(self.config, variables) {
+            Ok(database) => database,
+            Err(code) => return code,
+        };
+        let report = match report::report(&database, query) {
+            Ok(report) => report,
+            Err(e) => return fail(&e),
+        };
+        let out = &mut BufWriter::new(io::stdout().lock());
+        let written = match self.format {
+            Format::Table => write_table(&report, out),
+            Format::Csv => report.write_csv(out),
+            Format::Json => report.write_json(out),
+        };
+        if let Err(e) = written.and_then(|()| out.flush()) {
+            return ended(e);
+        }
+        if report.is_cut {
+            print_error(&format!(
+                "only the first {MAX_ROWS} rows are shown: ask for a shorter time, one tenant or fewer columns"
+            ));
+        }
+        match report::newest_ms(&database, now_ms()) {
+            Ok(Some(newest)) if self.format == Format::Table => {
+                let newest = Timestamp::from_millisecond(newest).unwrap_or_default();
+                print_error(&format!(
+                    "The newest request that is loaded came at {newest:.3}."
+                ));
+            }
+            _ => {}
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+impl Ledger {
+    /// Runs the command.
+    pub fn run(self, variables: &Variables) -> ExitCode {
+        match self {
+            Self::Check { config } => match database(config, variables) {
+                Ok(database) => check(&database),
+                Err(code) => code,
+            },
+            Self::Export {
+                time,
+                format,
+                config,
+            } => {
+                let query = Query::parse(None, time.since.as_deref(), time.until.as_deref(), None);
+                let query = match query {
+                    Ok(query) => query,
+                    Err(message) => return wrong(&message),
+                };
+                let lines = match format {
+                    RowFormat::Csv => Lines::Csv,
+                    RowFormat::Jsonl => Lines::Json,
+                };
+                match database(config, variables) {
+                    Ok(database) => export(&database, &query, lines),
+                    Err(code) => code,
+                }
+            }
+        }
+    }
+}
+
+fn check(database: &Database) -> ExitCode {
+    let mut wrong = Vec::new();
+    let out = &mut io::stdout();
+    let checked = database.each_part(i64::MIN, i64::MAX, &mut |part| {
+        wrong.extend(part.check(out)?);
+        Ok(())
+    });
+    for line in &wrong {
+        print_error(line);
+    }
+    match checked {
+        Err(e) => fail(&e),
+        Ok(()) if wrong.is_empty() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(EXIT_DATA),
+    }
+}
+
+fn export(database: &Database, query: &Query, lines: Lines) -> ExitCode {
+    let out = &mut BufWriter::new(io::stdout().lock());
+    let (since_ms, until_ms) = (query.since_ms, query.until_ms);
+    let exported = export::write_head(lines, out).and_then(|()| {
+        database.each_part(since_ms, until_ms, &mut |part| {
+            export::part(part, lines, since_ms, until_ms, out).map(drop)
+        })
+    });
+    match exported.and_then(|()| out.flush().map_err(StoreError::Stopped)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StoreError::Stopped(e)) => ended(e),
+        Err(e) => fail(&e),
+    }
+}
+
+fn write_table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut rows = vec![table::row(&report.columns())];
+    for row in &report.rows {
+        rows.push(
+            row.cells()
+                .iter()
+                .map(|cell| Cell::text(cell).into_owned())
+                .collect(),
+        );
+    }
+    // Columns without a figure say nothing to people.
+    let named = report.query.by.len();
+    let is_shown = |column: usize| {
+        let always = column < named + 2;
+        let mut cells = rows.iter().skip(1).filter_map(|row| row.get(column));
+        always || cells.any(|cell| cell != "0")
+    };
+    let shown: Vec<bool> = (0..report.columns().len()).map(is_shown).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| {
+            let cells = row.into_iter().zip(&shown).filter(|(_, shown)| **shown);
+            cells.map(|(cell, _)| cell).collect()
+        })
+        .collect();
+    out.write_all(table::align(&rows).as_bytes())
+}
+
+fn database(config: Option<PathBuf>, variables: &Variables) -> Result<Database, ExitCode> {
+    let source = Source::find(config, variables);
+    let config = Config::load(&source, variables).map_err(|problems| refuse(&problems))?;
+    match &config.ledger {
+        Some(ledger) => Ok(Database::of(ledger)),
+        None => Err(wrong(&format!(
+            "{source} has no ledger: there is no usage to read"
+        ))),
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn wrong(message: &str) -> ExitCode {
+    print_error(&format!("tollgate: {message}"));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn fail(error: &StoreError) -> ExitCode {
+    print_error(&format!("tollgate: {error}"));
+    ExitCode::from(EXIT_FAILED)
+}
+
+/// The code of an output that takes no more.
+fn ended(error: io::Error) -> ExitCode {
+    // A reader that closes early, as `head` does, is not a failure.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    fail(&StoreError::Stopped(error))
+}
