@@ -59,7 +59,12 @@ impl Loader {
             logged: None,
         };
         let spawned = thread::Builder::new().name("ledger".to_owned());
-        spawned.spawn(move || thread.run(store))?;
+        let told = Arc::clone(&state);
+        spawned.spawn(move || {
+            // Whoever waits for the end may open the journal anew: the thread has let go of it by then.
+            let is_all_loaded = thread.run(store);
+            told.end(is_all_loaded);
+        })?;
         Ok(Self { state })
     }
 
@@ -108,7 +113,8 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, mut store: Option<Box<dyn Store>>) {
+    /// Loads until it is told to stop. Returns whether everything has been loaded.
+    fn run(mut self, mut store: Option<Box<dyn Store>>) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
             let opened = match store.take() {
@@ -117,16 +123,14 @@ impl Thread {
             };
             let done = opened.and_then(|mut store| self.load_all(&mut *store, &mut pause));
             let Err(error) = done else {
-                self.state.end(true);
-                return;
+                return true;
             };
             self.log(&error);
             let oldest = self.oldest();
             self.state
                 .fail(error.to_string(), oldest, self.unloaded_bytes());
             if self.state.is_stopping() {
-                self.state.end(false);
-                return;
+                return false;
             }
             // Several nodes do not come back at the same moment.
             let jitter = pause.mul_f64(fastrand::f64() / 4.0);
