@@ -26,6 +26,9 @@ if [ "${1:-build}" = test ]; then
   need slowhttptest slowhttptest
   need jq jq
   need promtool prometheus
+  need psql postgresql-client
+  # Debian keeps the server's programs out of the path.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql
   need node nodejs
   need npm npm
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
@@ -49,6 +52,10 @@ if [ ${#packages[@]} -gt 0 ]; then
     # nginx and Prometheus would start servers of their own, on ports 80 and 9090.
     export DEBIAN_FRONTEND=noninteractive
     "${sudo[@]}" apt-get update -qq
+    # So would PostgreSQL; the tests make clusters of their own.
+    "${sudo[@]}" mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+      echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
     "${sudo[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
 fi

@@ -44,6 +44,7 @@ mod held_memory;
 mod labels;
 mod leases;
 mod ledger_postgres;
+mod ledger_reports;
 mod manners;
 mod manners_streamed;
 mod metrics;

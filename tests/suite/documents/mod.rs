@@ -11,20 +11,24 @@
 //! | `python` | run with OpenAI's SDK |
 //! | `promql` | parsed by `promtool` |
 //! | `json` | parsed |
+//! | `sql` | run over a month of the ledger in SQLite, must give a row |
 //! | `console`, `text` | nothing: it needs root or the internet, or it is output |
 //!
-//! `page` reads pages, `configurations` and `commands` do what the labels say. Does not handle the files in
+//! `page` reads pages, `configurations`, `commands` and `queries` do what the labels say. Does not handle the files in
 //! `conf/examples` (see `examples`). A mistake is told with its page and line; all are told at once.
 
 mod commands;
 mod configurations;
 mod page;
+mod queries;
 
 use crate::support::gateway::Folder;
 use crate::support::tools::root;
 use page::{fences, pages};
 
-const LABELS: [&str; 7] = ["yaml", "sh", "python", "promql", "json", "console", "text"];
+const LABELS: [&str; 8] = [
+    "yaml", "sh", "python", "promql", "json", "sql", "console", "text",
+];
 
 fn fixture(name: &str) -> String {
     std::fs::read_to_string(root().join("tests/fixtures").join(name)).unwrap()
