@@ -43,7 +43,7 @@ pub struct Usage {
 }
 
 #[derive(Args)]
-struct Time {
+pub struct Time {
     /// From WHEN on: a day (UTC) as in 2026-11-01, or a time as in 2026-11-01T08:00:00Z
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,

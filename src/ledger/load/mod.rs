@@ -247,8 +247,7 @@ impl Thread {
             .journal
             .read(self.position.unwrap_or_default(), 1)
             .ok()?;
-        let oldest = batch.records().next().map(|(_, record)| record.at_ms);
-        oldest
+        batch.records().next().map(|(_, record)| record.at_ms)
     }
 
     fn unloaded_bytes(&self) -> u64 {

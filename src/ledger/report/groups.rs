@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::store::{SUMS, add};
+use super::ReportRow;
 
 /// The most rows of a report.
 pub const MAX_ROWS: usize = 100_000;
@@ -29,8 +30,10 @@ impl Groups {
     }
 
     /// The rows in their order, and whether some are missing.
-    pub fn finish(self) -> (Vec<(Vec<String>, [i64; SUMS.len()])>, bool) {
-        (self.sums.into_iter().collect(), self.is_cut)
+    pub fn finish(self) -> (Vec<ReportRow>, bool) {
+        let rows = self.sums.into_iter();
+        let rows = rows.map(|(group, sums)| ReportRow { group, sums });
+        (rows.collect(), self.is_cut)
     }
 }
 
@@ -50,7 +53,11 @@ mod tests {
         let (rows, is_cut) = groups.finish();
         assert!(is_cut);
         assert_eq!(rows.len(), MAX_ROWS);
-        assert_eq!(rows.last().unwrap(), &(name(MAX_ROWS - 1), [2; SUMS.len()]));
-        assert_eq!(rows[0], (name(0), [2; SUMS.len()]));
+        let row = |number| ReportRow {
+            group: name(number),
+            sums: [2; SUMS.len()],
+        };
+        assert_eq!(rows.last().unwrap(), &row(MAX_ROWS - 1));
+        assert_eq!(rows[0], row(0));
     }
 }

@@ -46,12 +46,9 @@ pub fn report(database: &Database, query: Query) -> Result<Report, StoreError> {
         add_part(part, &query, &mut groups)
     })?;
     let (rows, is_cut) = groups.finish();
-    let rows = rows
-        .into_iter()
-        .map(|(group, sums)| ReportRow { group, sums });
     Ok(Report {
-        rows: rows.collect(),
         query,
+        rows,
         is_cut,
     })
 }
