@@ -5,6 +5,9 @@
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
+/// The label value for models, upstreams, paths and tenants that have no series of their own.
+pub const OTHER: &str = "other";
+
 /// Counters, one for each set of labels.
 pub(super) fn counters(
     name: &str,

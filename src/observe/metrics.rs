@@ -14,6 +14,7 @@ use prometheus::{
 
 use super::attempts::Attempts;
 use super::chats::Chats;
+pub use super::families::OTHER;
 use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
 use super::money::Money;
@@ -33,9 +34,6 @@ const OVERHEAD_BUCKETS: [f64; 11] = [
 ];
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// The label value for models, upstreams and paths that the configuration does not name.
-pub const OTHER: &str = "other";
 
 /// All counters.
 pub struct Metrics {

@@ -7,8 +7,7 @@
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, IntCounterVec, Opts};
 
-use super::families::counters;
-use super::metrics::OTHER;
+use super::families::{OTHER, counters};
 use super::series_cache::SeriesCache;
 
 /// So many sets of rule, upstream and tenant have series of their own.

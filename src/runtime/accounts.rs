@@ -6,19 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Runtime, Shared};
+use super::Runtime;
 use crate::clock;
 use crate::config::OnFailure;
 use crate::ledger::{Balance, Health, Ledger, Record};
 use crate::limits::{Scope, ScopeName};
 use crate::observe::recording::{Measured, Recording};
-
-/// How long after a failure the balances are asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The ledger, and what follows where it fails.
 pub struct Accounts {
@@ -125,21 +121,6 @@ impl Accounts {
         }
         self.has_balances.store(true, Ordering::Release);
         true
-    }
-}
-
-/// Loads what quotas have been used of, as soon as the database is there.
-pub async fn load_balances(shared: Arc<Shared>) {
-    loop {
-        let asking = Arc::clone(&shared);
-        let loaded = tokio::task::spawn_blocking(move || {
-            let accounts = asking.accounts();
-            accounts.is_none_or(|accounts| accounts.load_balances(&asking.pin()))
-        });
-        if loaded.await.unwrap_or(false) {
-            return;
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 

@@ -9,23 +9,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use super::metered::{Metered, metered};
 use super::{Principal, Rule};
-use crate::config::{Config, Quota, RateLimits};
+use crate::config::Config;
 use crate::limits::{Limits, Scope, ScopeName};
 use crate::prices::{Bill, Prices, Tariff};
-
-/// A scope, and what of a request counts in it.
-#[derive(Clone, Debug)]
-pub struct Metered {
-    /// The scope.
-    pub scope: Arc<Scope>,
-    /// Whether tokens count in it.
-    pub counts_tokens: bool,
-    /// Whether money counts in it.
-    pub counts_money: bool,
-    /// Whether it has a quota.
-    pub has_quota: bool,
-}
 
 /// The scopes of one request, and what of it counts in any of them.
 #[derive(Debug, Default)]
@@ -137,24 +125,4 @@ impl Metering {
         let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());
         metered.filter(|m| m.has_quota).map(|m| &m.scope)
     }
-}
-
-/// The scope with this name, where there is anything to count in it.
-pub(super) fn metered(
-    limits: &Limits,
-    name: ScopeName,
-    rates: Option<&RateLimits>,
-    quota: Option<&Quota>,
-) -> Option<Metered> {
-    if rates.is_none() && quota.is_none() {
-        return None;
-    }
-    let limits_tokens = rates
-        .is_some_and(|rates| rates.tokens_per_minute.is_some() || rates.tokens_per_day.is_some());
-    Some(Metered {
-        scope: limits.scope(name, rates, quota),
-        counts_tokens: limits_tokens || quota.is_some_and(|quota| quota.tokens.is_some()),
-        counts_money: quota.is_some_and(|quota| quota.nanos.is_some()),
-        has_quota: quota.is_some(),
-    })
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metering::{self, Metered};
+use super::metered::{self, Metered};
 use super::usual::UsualOutput;
 use super::{Transforms, home, position};
 use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
@@ -153,7 +153,7 @@ pub(super) fn rule(
     let passes_to: Vec<usize> = unnamed.map(|target| target.upstream).collect();
     let scope = ScopeName::Rule(label.clone());
     Arc::new(Rule {
-        metered: metering::metered(limits, scope, written.limits.as_ref(), None),
+        metered: metered::metered(limits, scope, written.limits.as_ref(), None),
         output: UsualOutput::default(),
         label,
         exact: match matcher {

@@ -10,10 +10,12 @@ use std::time::Duration;
 use super::StartError;
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::runtime::{self, Accounts, Shared};
+use crate::runtime::{Accounts, Shared};
 
 /// The time that remains to load the last records.
 const LOAD: Duration = Duration::from_secs(5);
+/// How long after a failure the balances are asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Starts the ledger that a configuration asks for.
 ///
@@ -37,7 +39,7 @@ pub async fn start(config: &Config, shared: &Arc<Shared>) -> Result<(), StartErr
             .is_some_and(|a| a.load_balances(&runtime))
     });
     if !loaded.await.unwrap_or(false) {
-        tokio::spawn(runtime::load_balances(Arc::clone(shared)));
+        tokio::spawn(load_balances(Arc::clone(shared)));
     }
     log::info!("usage is recorded in {}", path.display());
     Ok(())
@@ -52,5 +54,20 @@ pub async fn close(shared: &Shared) {
     let stopped = tokio::task::spawn_blocking(move || ledger.stop(LOAD)).await;
     if !matches!(stopped, Ok(true)) {
         log::warn!("ledger: some usage is in the journal alone; it is loaded after the next start");
+    }
+}
+
+/// Loads what quotas have been used of, as soon as the database is there.
+async fn load_balances(shared: Arc<Shared>) {
+    loop {
+        let asking = Arc::clone(&shared);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let accounts = asking.accounts();
+            accounts.is_none_or(|accounts| accounts.load_balances(&asking.pin()))
+        });
+        if loaded.await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }

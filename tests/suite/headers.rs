@@ -283,7 +283,7 @@ async fn the_access_line_tells_the_whole_way() {
     // Who was asked, with which key, what came of it, and how many seconds it took.
     let (_, trail) = line.rsplit_once(" trail=").unwrap();
     let (trail, tokens) = trail.split_once(' ').unwrap();
-    assert_eq!(tokens, "tokens_in=- tokens_out=-");
+    assert_eq!(tokens, "tokens_in=- tokens_out=- cost=-");
     let [asked, came, time] = trail.split(':').collect::<Vec<_>>()[..] else {
         panic!("{trail}");
     };

@@ -57,7 +57,7 @@ fn a_line_has_its_fields_in_this_order() {
          \"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\
          \"answer\":{\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\
          \"message\":{\"role\":\"assistant\",\"content\":\"hi\"}}]},\
-         \"usage\":{\"total_tokens\":12},\"status\":200}\n"
+         \"usage\":{\"total_tokens\":12},\"cost_usd\":0.0015,\"status\":200}\n"
     );
 }
 
