@@ -229,6 +229,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_cannot_be_meant_is_refused() {
         for (quota, expected) in [
             ("0", ": must be above 0 (for no limit, leave it out)"),

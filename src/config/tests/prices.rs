@@ -104,6 +104,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_dates_of_one_price_leave_no_gap_and_do_not_overlap() {
     for (dates, expected) in [
         (
@@ -170,6 +171,7 @@ fn the_dates_of_one_price_leave_no_gap_and_do_not_overlap() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn prices_may_stand_in_a_file_beside_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("tollgate.yaml");

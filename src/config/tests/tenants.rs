@@ -42,9 +42,7 @@ fn everything_can_be_said() {
     let expires = |validity: &crate::config::Validity| validity.expires.unwrap().to_string();
     assert_eq!(expires(&tenant.validity), "2027-01-01T00:00:00Z");
     assert_eq!(tenant.key_prefix.unwrap().value, "rs1_");
-    let [plain, ci, dated] = tenant.keys.as_slice() else {
-        panic!("{:?}", tenant.keys)
-    };
+    let [plain, ci, dated]: [_; 3] = tenant.keys.try_into().unwrap();
     assert_eq!(plain.hash.value, KeyHash::of(b"rs1_a"));
     assert_eq!(plain.shown(), KeyHash::of(b"rs1_a").fingerprint());
     assert_eq!(ci.shown(), "ci");
@@ -70,6 +68,7 @@ fn a_tenant_expires_at_the_beginning_of_a_day() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_be_meant_is_refused() {
     for (tenant, expected) in [
         (
