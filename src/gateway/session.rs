@@ -207,6 +207,25 @@ impl ClientSession {
         }
     }
 
+    /// Does some work for as long as the client is there. Bytes that it sends meanwhile are kept, and are
+    /// the first to be read afterwards. A client that sends more than is kept is not seen to leave. Nor is
+    /// one over HTTP/2, whose connection is not its own.
+    ///
+    /// # Errors
+    /// It has gone; the work is dropped.
+    pub async fn while_there<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Gone> {
+        if !Connection::keep_what_comes(&self.0) {
+            return Ok(work.await);
+        }
+        let done = tokio::select! {
+            biased;
+            _ = self.0.read_body_or_idle(true) => Err(Gone),
+            done = work => Ok(done),
+        };
+        Connection::give_kept(&self.0);
+        done
+    }
+
     /// Ends an answer that is whole, and gives the connection back, if it may carry another request.
     pub async fn finish(self) -> Option<ReusedHttpStream> {
         let settings = HttpPersistentSettings::for_session(&self.0);

@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 use crate::support::client::{Response, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::{Listener, Received, Upstream};
-use crate::support::websocket::{OPENED, REALTIME, Side, TEXT, frame, keyed, open, open_at};
+use crate::support::websocket::{
+    OPENED, REALTIME, Side, TEXT, frame, keyed, masked, open, open_at,
+};
 use crate::support::{PROVIDER_KEY, chat};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -201,6 +203,32 @@ async fn an_open_socket_holds_its_permit_until_it_is_closed() {
         "path=/v1/realtime model=gpt-4o sent=gpt-4o-2024-11-20 upstream=far status=101",
     );
     open_at(RESPONSES, &gateway, &far).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_socket_is_opened_gives_its_permit_back() {
+    let far = Listener::bind().await;
+    let more = ", max_concurrent: 1, queue: { length: 1, wait: 1h }, timeouts: { first_token: 1h }";
+    let gateway = gateway(far.address, 1, more);
+    let active = r#"tollgate_upstream_concurrency{state="active",upstream="far"}"#;
+    let queued = r#"tollgate_upstream_concurrency{state="queued",upstream="far"}"#;
+    for early in [Vec::new(), masked(TEXT, b"early"), vec![0; 4_000]] {
+        let mut opening = gateway.connect().await;
+        opening.send(keyed(REALTIME, "")).await;
+        let (_, mut reply) = far.accept().await;
+        opening.send(&early).await;
+        let mut waiting = gateway.connect().await;
+        waiting.send(keyed(REALTIME, "")).await;
+        gateway.metric_becomes(queued, 1.0).await;
+        waiting.leave();
+        gateway.metric_becomes(queued, 0.0).await;
+        gateway.metric_becomes(active, 1.0).await;
+        opening.leave();
+        // The upstream is let go, too.
+        reply.wait_for_close().await;
+        gateway.metric_becomes(active, 0.0).await;
+    }
+    open(&gateway, &far).await;
 }
 
 #[tokio::test]

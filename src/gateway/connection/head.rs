@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, ReadBuf};
 
@@ -23,6 +24,9 @@ const FOLDED: &str = "a header line is folded";
 /// What is read at once. A connection keeps as many bytes of memory for its next header, and a header
 /// of this size is not counted against the memory for headers.
 pub const READ_BYTES: usize = 4 << 10;
+
+/// As much is kept of what comes before it may be passed on.
+pub const MAX_KEPT_BYTES: usize = READ_BYTES;
 
 /// How much a header may take.
 #[derive(Clone, Debug)]
@@ -147,6 +151,22 @@ impl Head {
         }))
     }
 
+    /// Reads once what is to be passed on later, behind what is still to be passed on. Gives the number of
+    /// bytes; at [`MAX_KEPT_BYTES`] nothing is read, and nothing wakes the task.
+    pub fn poll_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<usize>> {
+        let kept = self.bytes.len() - self.given;
+        let Some(room) = MAX_KEPT_BYTES.checked_sub(kept).filter(|room| *room > 0) else {
+            return Poll::Pending;
+        };
+        let mut bytes = (&mut self.bytes).limit(room);
+        let reading = pin!(stream.read_buf(&mut bytes));
+        reading.poll(cx)
+    }
+
     /// Looks at what has not been looked at, and finds the end of the header.
     pub fn look(&mut self, bounds: &Bounds) -> Came {
         if self.end.is_some() {
@@ -238,6 +258,10 @@ fn beyond(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
@@ -291,6 +315,35 @@ mod tests {
         assert!(matches!(head.look(&BOUNDS), Came::Part));
         assert!(matches!(push(&mut head, b" HTTP/1.1\r\n\r\n"), Came::Whole));
         assert_eq!(given(&mut head), b"GET /2 HTTP/1.1\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn what_comes_early_is_kept_behind_the_rest_up_to_a_bound() {
+        let (ours, mut theirs) = duplex(1 << 16);
+        let mut stream: Stream = Box::new(ours);
+        let mut head = Head::new(&Arc::default());
+        let request = b"GET / HTTP/1.1\r\n\r\nrest";
+        push(&mut head, request);
+        head.give(&mut ReadBuf::new(&mut [0; 18]));
+        let mut keep =
+            async || poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await;
+        assert_eq!(keep().await, Poll::Pending);
+        theirs.write_all(&[b'e'; MAX_KEPT_BYTES]).await.unwrap();
+        let mut kept = 4;
+        while let Poll::Ready(read) = keep().await {
+            assert!(read > 0);
+            kept += read;
+        }
+        assert_eq!(kept, MAX_KEPT_BYTES);
+        drop(theirs);
+        assert_eq!(keep().await, Poll::Pending, "what is beyond the bound is not read");
+        let expected = [&b"rest"[..], &[b'e'; MAX_KEPT_BYTES - 4]].concat();
+        assert!(given(&mut head) == expected);
+        head.release_if_given();
+        let mut keep =
+            async || poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await;
+        assert_eq!(keep().await, Poll::Ready(4));
+        assert_eq!(keep().await, Poll::Ready(0), "the connection has ended");
     }
 
     #[test]

@@ -45,6 +45,8 @@ const WAITING: u8 = 1;
 const BEGUN: u8 = 2;
 /// The header is there: what is read belongs to the body.
 const PASSED: u8 = 3;
+/// Only the end of the connection is waited for. What comes before it is kept for the next read.
+const KEEPING: u8 = 4;
 
 /// How many bytes open a connection over HTTP/2.
 pub const PREFACE_BYTES: usize = 24;
@@ -174,6 +176,26 @@ impl Connection {
         }
     }
 
+    /// From now on a read gives nothing but the end of the connection: what comes is kept, up to
+    /// [`MAX_KEPT_BYTES`]. Tells whether it does so, which ends with [`Self::give_kept`]. Beyond the bound
+    /// the connection is not read, so that its end is not seen.
+    ///
+    /// [`MAX_KEPT_BYTES`]: head::MAX_KEPT_BYTES
+    pub fn keep_what_comes(session: &ServerSession) -> bool {
+        let Some(connection) = Self::below(session) else {
+            return false;
+        };
+        connection.phase.store(KEEPING, Ordering::Relaxed);
+        true
+    }
+
+    /// Reads give what has been kept, and then what comes.
+    pub fn give_kept(session: &ServerSession) {
+        if let Some(connection) = Self::below(session) {
+            connection.phase.store(PASSED, Ordering::Relaxed);
+        }
+    }
+
     /// There is none below a stream of HTTP/2.
     fn below(session: &ServerSession) -> Option<&Self> {
         session.stream()?.as_ref().as_any().downcast_ref()
@@ -285,6 +307,12 @@ impl Connection {
         read
     }
 
+    /// Keeps what comes, until the connection ends.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while ready!(self.head.poll_keep(cx, &mut self.stream))? > 0 {}
+        Poll::Ready(Ok(()))
+    }
+
     /// Bounds the time for which the other side takes nothing.
     #[inline]
     fn watch_write<T>(
@@ -314,6 +342,7 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         match (*this.phase.get_mut(), this.preface) {
             (PASSED, _) => this.poll_passed(cx, buf),
+            (KEEPING, _) => this.poll_end(cx),
             (_, Some(left)) => this.poll_preface(cx, buf, left),
             (_, None) => this.poll_header(cx, buf),
         }

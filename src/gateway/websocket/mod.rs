@@ -78,7 +78,10 @@ pub async fn serve(
         socket,
         protocols,
     };
-    let (lease, session) = opening.open(client.request(), context, shared).await?;
+    // The session is watched meanwhile, so that its header cannot be borrowed.
+    let header = client.request().clone();
+    let opening = client.while_there(opening.open(&header, context, shared));
+    let (lease, session) = opening.await.map_err(|_| Failure::ClientGone)??;
     accept(client, context, has_realtime).await?;
     let passed = pump::run(client, context, shared, *session).await;
     // Until both sides have closed it counts among what the upstream serves.

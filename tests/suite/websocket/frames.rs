@@ -68,6 +68,29 @@ async fn a_frame_that_comes_with_the_opening_is_the_first_to_pass() {
 }
 
 #[tokio::test]
+async fn frames_that_come_while_the_socket_is_opened_are_the_first_to_pass() {
+    let upstream = Listener::bind().await;
+    let gateway = Gateway::start(&config(upstream.address, "", ""));
+    for bytes in [1, 4_090, 200_000] {
+        let mut client = gateway.connect().await;
+        let early = vec![b'c'; bytes];
+        let (first, rest) = early.split_at(bytes / 2);
+        let behind = masked(TEXT, first);
+        client
+            .send([keyed(REALTIME, "").as_bytes(), &behind].concat())
+            .await;
+        let (_, mut far) = upstream.accept().await;
+        client.send(masked(TEXT, rest)).await;
+        far.raw(OPENED).await;
+        assert_eq!(client.head().await.0, 101);
+        let seen = [far.frame().await, far.frame().await].map(|frame| frame.unwrap().payload);
+        assert!(seen.concat() == early);
+        far.raw(frame(TEXT, b"greeting")).await;
+        assert_eq!(client.frame().await.unwrap().payload, b"greeting");
+    }
+}
+
+#[tokio::test]
 async fn each_frame_passes_at_once() {
     let upstream = Listener::bind().await;
     let gateway = Gateway::start(&config(upstream.address, "", ""));
