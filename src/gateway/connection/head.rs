@@ -325,8 +325,9 @@ mod tests {
         let request = b"GET / HTTP/1.1\r\n\r\nrest";
         push(&mut head, request);
         head.give(&mut ReadBuf::new(&mut [0; 18]));
-        let mut keep =
-            async || poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await;
+        let mut keep = async || {
+            poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await
+        };
         assert_eq!(keep().await, Poll::Pending);
         theirs.write_all(&[b'e'; MAX_KEPT_BYTES]).await.unwrap();
         let mut kept = 4;
@@ -336,12 +337,17 @@ mod tests {
         }
         assert_eq!(kept, MAX_KEPT_BYTES);
         drop(theirs);
-        assert_eq!(keep().await, Poll::Pending, "what is beyond the bound is not read");
+        assert_eq!(
+            keep().await,
+            Poll::Pending,
+            "what is beyond the bound is not read"
+        );
         let expected = [&b"rest"[..], &[b'e'; MAX_KEPT_BYTES - 4]].concat();
         assert!(given(&mut head) == expected);
         head.release_if_given();
-        let mut keep =
-            async || poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await;
+        let mut keep = async || {
+            poll_fn(|cx| Poll::Ready(head.poll_keep(cx, &mut stream).map(Result::unwrap))).await
+        };
         assert_eq!(keep().await, Poll::Ready(4));
         assert_eq!(keep().await, Poll::Ready(0), "the connection has ended");
     }

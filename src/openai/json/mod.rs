@@ -2,22 +2,22 @@
 //!
 //! Owns what every reader of JSON here shares. `fields` reads the members of an object that a type
 //! names, `walk` hands on every member or item, `write` builds JSON from parts that stay as they are
-//! written. This file has the questions that are asked of a raw value and of JSON's bytes. Does not
-//! handle what a member means (see the modules that use it), nor JSON that comes in pieces (see
-//! `usage::scanner`). The readers fail for JSON of another shape; each says with what.
+//! written, `nesting` finds the ends of strings and values in bytes that may come in pieces. This file has the questions that are asked of a raw value and of JSON's bytes. Does not
+//! handle what a member means (see the modules that use it). The readers fail for JSON of another shape; each says with what.
 
 mod fields;
+mod nesting;
 mod walk;
 mod write;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub(crate) use fields::{Fields, List, MAX_ITEMS, Object, Text, read_fields};
+pub(super) use nesting::Nesting;
 pub(super) use walk::{WalkError, entries, index, items, members, objects};
 pub(super) use write::{push_comma, push_key, push_member, quoted, replace_members};
 
@@ -92,15 +92,7 @@ pub(super) fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
 /// The length of a string whose opening quote has been passed, up to its closing quote; the length of
 /// all bytes where there is none.
 pub(crate) fn string_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if bytes.get(at) == Some(&b'"') {
-            return at;
-        }
-        at += 2;
-    }
-    bytes.len()
+    Nesting::default().end_string(bytes).unwrap_or(bytes.len())
 }
 
 /// Whether more than this many objects and arrays are open at once. Counts brackets outside strings,
@@ -110,26 +102,9 @@ pub(super) fn is_deeper_than(json: &[u8], levels: usize) -> bool {
     if count_openings(json) <= levels {
         return false;
     }
-    let mut depth = 0usize;
-    let mut rest = json;
-    loop {
-        let outside = memchr(b'"', rest).unwrap_or(rest.len());
-        let (structure, tail) = rest.split_at(outside);
-        for byte in structure {
-            match byte {
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > levels {
-                return true;
-            }
-        }
-        let Some(string) = tail.get(1..) else {
-            return false;
-        };
-        rest = string.get(string_length(string) + 1..).unwrap_or_default();
-    }
+    let levels = levels as u64;
+    let deeper = Nesting::default().pass_until(json, |depth| depth > levels);
+    deeper.is_some()
 }
 
 /// The number of bytes that open a bracket, in strings or outside. The count of each chunk fits into a

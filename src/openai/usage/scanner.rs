@@ -1,12 +1,11 @@
 //! The usage of a JSON body that passes in pieces.
 //!
 //! Owns finding the wanted members in a body of any length. Nothing is changed, only these members are kept,
-//! and no tree is built. Does not decide which members are wanted and what they mean (see `places`). Never
-//! fails: any bytes, cut into chunks anywhere, give the same result. A body that breaks off, or is not JSON,
-//! gives what it reported before that point.
+//! and no tree is built. Does not decide which members are wanted and what they mean (see `places`), nor
+//! where strings and values end (see `json`). Never fails: any bytes, cut into chunks anywhere, give the same
+//! result. A body that breaks off, or is not JSON, gives what it reported before that point.
 
-use memchr::memchr2;
-
+use super::super::json::Nesting;
 use super::Usage;
 use super::places::{Container, Found, MAX_KEY_BYTES, Member, Name};
 
@@ -21,13 +20,12 @@ pub const MAX_VALUE_BYTES: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct UsageScanner {
     container: Container,
-    /// How many objects and arrays are open; more than the container's depth within any other.
-    depth: u64,
-    position: Position,
-    /// The last byte was a backslash in a string.
-    is_escaped: bool,
+    /// The position in the body: in the container, or in a value in it.
+    nesting: Nesting,
     /// The next string directly in the container is a key.
     expects_key: bool,
+    /// It is in such a key.
+    is_in_key: bool,
     /// The key of the current member, or enough of it to see that it is too long.
     key: Vec<u8>,
     /// The value that is being kept.
@@ -35,29 +33,21 @@ pub struct UsageScanner {
     found: Found,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
-    #[default]
-    Structure,
-    /// A key of the container's.
-    Key,
-    /// Any other string.
-    Text,
-}
-
 impl UsageScanner {
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
-        while self.container != Container::Behind {
-            let at = self.mark(rest).unwrap_or(rest.len());
-            let (plain, marked) = rest.split_at(at);
-            self.keep(plain);
-            let Some((mark, after)) = marked.split_first() else {
-                return;
+        while self.container != Container::Behind && !rest.is_empty() {
+            let passed = if self.container == Container::Start {
+                self.begin(rest)
+            } else if self.is_in_key {
+                self.pass_key(rest)
+            } else if self.nesting.is_within_value(self.container.depth()) {
+                self.pass_value(rest)
+            } else {
+                self.pass_structure(rest)
             };
-            self.take(*mark);
-            rest = after;
+            rest = rest.get(passed..).unwrap_or_default();
         }
     }
 
@@ -71,69 +61,74 @@ impl UsageScanner {
         self.found
     }
 
-    /// The position of the next byte that changes anything.
-    fn mark(&self, bytes: &[u8]) -> Option<usize> {
-        let mut all = bytes.iter();
-        match self.position {
-            _ if self.is_escaped => Some(0),
-            Position::Key | Position::Text => memchr2(b'"', b'\\', bytes),
-            Position::Structure if self.container == Container::Start => {
-                all.position(|byte| !byte.is_ascii_whitespace())
-            }
-            Position::Structure if self.depth > self.container.depth() => {
-                all.position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))
-            }
-            Position::Structure => {
-                all.position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':'))
-            }
-        }
-    }
-
-    /// Takes a byte that was marked.
-    fn take(&mut self, byte: u8) {
-        match (self.position, byte) {
-            _ if self.container == Container::Start => self.begin(byte),
-            (Position::Key | Position::Text, _) if self.is_escaped => {
-                self.is_escaped = false;
-                self.keep(&[byte]);
-            }
-            (Position::Key | Position::Text, b'\\') => {
-                self.is_escaped = true;
-                self.keep(&[byte]);
-            }
-            (Position::Key, _) => self.position = Position::Structure,
-            (Position::Text, _) => {
-                self.position = Position::Structure;
-                self.keep(&[byte]);
-            }
-            (Position::Structure, b'"')
-                if self.expects_key && self.depth == self.container.depth() =>
-            {
-                self.position = Position::Key;
-                self.expects_key = false;
-                self.key.clear();
-            }
-            (Position::Structure, b'"') => {
-                self.position = Position::Text;
-                self.keep(&[byte]);
-            }
-            (Position::Structure, b'{' | b'[') => self.open(byte),
-            (Position::Structure, b'}' | b']') => self.close(byte),
-            (Position::Structure, b':') => self.begin_value(),
-            (Position::Structure, _) => {
-                self.end_value();
-                self.expects_key = self.container.is_object();
-            }
-        }
-    }
-
-    fn begin(&mut self, byte: u8) {
-        if byte == b'{' {
+    /// Passes the bytes before the body. Like each step, it gives how many of the bytes it has passed.
+    fn begin(&mut self, bytes: &[u8]) -> usize {
+        let Some(at) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else {
+            return bytes.len();
+        };
+        if bytes.get(at) == Some(&b'{') {
             self.enter(Container::Answer);
-            self.depth = 1;
+            self.nesting.open();
         } else {
             self.container = Container::Behind;
         }
+        at + 1
+    }
+
+    /// Passes the rest of a key, and its closing quote.
+    fn pass_key(&mut self, bytes: &[u8]) -> usize {
+        let end = self.nesting.end_string(bytes);
+        self.is_in_key = end.is_none();
+        // One byte more than the longest wanted key shows that it is none of them.
+        let left = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len());
+        let end = end.unwrap_or(bytes.len());
+        self.key.extend(bytes.iter().take(end.min(left)));
+        end + 1
+    }
+
+    /// Passes the rest of a string, an object or an array.
+    fn pass_value(&mut self, bytes: &[u8]) -> usize {
+        let outside = self.container.depth();
+        let end = self.nesting.pass_until(bytes, |depth| depth == outside);
+        let passed = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        self.keep(passed);
+        // An object is complete, even if nothing more comes.
+        if end.is_some() && !passed.ends_with(b"\"") {
+            self.end_value();
+        }
+        passed.len()
+    }
+
+    /// Passes bytes between the strings, objects and arrays in the container, up to one that changes anything.
+    fn pass_structure(&mut self, bytes: &[u8]) -> usize {
+        let is_mark = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':');
+        let at = bytes.iter().position(is_mark).unwrap_or(bytes.len());
+        let (plain, marked) = bytes.split_at(at);
+        self.keep(plain);
+        match marked.first() {
+            Some(b'"') if self.expects_key => {
+                self.nesting.begin_string();
+                (self.expects_key, self.is_in_key) = (false, true);
+                self.key.clear();
+            }
+            Some(b'"') => {
+                self.nesting.begin_string();
+                self.keep(b"\"");
+            }
+            Some(bracket @ (b'{' | b'[')) => self.open(*bracket),
+            Some(b'}' | b']') => {
+                self.end_value();
+                self.enter(self.container.outer());
+                self.nesting.close();
+            }
+            Some(b':') => self.begin_value(),
+            Some(_) => {
+                self.end_value();
+                self.expects_key = self.container.is_object();
+            }
+            None => {}
+        }
+        at + 1
     }
 
     fn enter(&mut self, container: Container) {
@@ -143,27 +138,11 @@ impl UsageScanner {
     }
 
     fn open(&mut self, bracket: u8) {
-        let opened = self.container.opens(&self.key, bracket);
-        match opened.filter(|_| self.depth == self.container.depth()) {
+        match self.container.opens(&self.key, bracket) {
             Some(container) => self.enter(container),
             None => self.keep(&[bracket]),
         }
-        self.depth += 1;
-    }
-
-    fn close(&mut self, bracket: u8) {
-        if self.depth == self.container.depth() {
-            self.end_value();
-            self.enter(self.container.outer());
-            self.depth -= 1;
-            return;
-        }
-        self.keep(&[bracket]);
-        self.depth -= 1;
-        // An object is complete, even if nothing more comes.
-        if self.depth == self.container.depth() {
-            self.end_value();
-        }
+        self.nesting.open();
     }
 
     fn begin_value(&mut self) {
@@ -187,13 +166,9 @@ impl UsageScanner {
         }
     }
 
-    /// Keeps bytes that belong to a key or a value that is wanted.
+    /// Keeps bytes that belong to a value that is wanted.
     fn keep(&mut self, bytes: &[u8]) {
-        if self.position == Position::Key {
-            // One byte more than the longest wanted key shows that it is none of them.
-            let left = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len());
-            self.key.extend(bytes.iter().take(left));
-        } else if let Some(value) = &mut self.value {
+        if let Some(value) = &mut self.value {
             value.keep(bytes);
         }
     }
