@@ -49,9 +49,9 @@ mod tunnel;
 mod upstream_error;
 mod websocket;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
@@ -90,19 +90,32 @@ impl Gateway {
     }
 }
 
-#[async_trait]
 impl HttpServerApp for Gateway {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    // Written as `async_trait` would, which keeps room for the session twice.
+    fn process_new_http<'a, 'b, 'f>(
+        self: &'a Arc<Self>,
         mut session: ServerSession,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        Connection::next_request(&session);
-        match session.read_request().await {
-            Ok(true) => serve::serve(ClientSession::new(session), &self.shared).await,
-            Ok(false) => reply::refuse_unread(session, None, &self.shared).await,
-            Err(error) => reply::refuse_unread(session, Some(&error), &self.shared).await,
-        }
+        _shutdown: &'b ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        'a: 'f,
+        'b: 'f,
+    {
+        Box::pin(async move {
+            Connection::next_request(&session);
+            let error = match session.read_request().await {
+                Ok(true) => return serve::serve(ClientSession::new(session), &self.shared).await,
+                Ok(false) => None,
+                Err(error) => Some(error),
+            };
+            // What is rare has room of its own.
+            Box::pin(reply::refuse_unread(
+                session,
+                error.as_deref(),
+                &self.shared,
+            ))
+            .await
+        })
     }
 
     fn h2_options(&self) -> Option<H2Options> {

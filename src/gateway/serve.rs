@@ -73,7 +73,8 @@ pub fn serve(
         finish::finish(&session, context, shared);
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
-        session.finish().await
+        // This takes no time, and much room, which every open stream would have kept.
+        Box::pin(session.finish()).await
     })
 }
 
@@ -99,8 +100,8 @@ async fn go(
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;
         }
-        Way::Socket => return websocket::serve(session, context, shared).await,
         // What passes unread is mostly waited for: its state is large and has room of its own.
+        Way::Socket => return Box::pin(websocket::serve(session, context, shared)).await,
         Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
             context.asked.endpoint = Endpoint::Health.name();

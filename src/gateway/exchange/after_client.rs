@@ -37,13 +37,10 @@ impl AfterClient {
             if let Some(reading) = self.answer.reading(is_whole) {
                 self.account.learn(reading);
             }
-            match is_whole {
-                true => {
-                    self.answer
-                        .release(&shared.connector, self.lease.peer())
-                        .await
-                }
-                false => self.answer.shutdown().await,
+            if !is_whole {
+                self.answer.shutdown().await;
+            } else if let Some(connection) = self.answer.into_session() {
+                self.lease.release(&shared, connection).await;
             }
             drop(self.lease);
             self.account.settle().await;

@@ -31,7 +31,7 @@ use super::{admit, own_time};
 use crate::config::OnClientGone;
 use crate::ledger::Marks;
 use crate::openai::endpoint::Exchange;
-use crate::runtime::Shared;
+use crate::runtime::{Runtime, Shared};
 use after_client::AfterClient;
 use answer::Answer;
 use failover::{Begun, Failover};
@@ -45,6 +45,36 @@ pub async fn serve(
     shared: &Arc<Shared>,
     endpoint: &'static Exchange,
 ) -> Result<(), Failure> {
+    let runtime = Arc::clone(&context.runtime);
+    let begun = ask(session, context, shared, endpoint, &runtime).await;
+    if let Err(Failure::Refusal(refusal)) = &begun {
+        note_error(context, refusal);
+    }
+    let served = match begun {
+        Ok(begun) => pass(session, context, shared, begun).await,
+        Err(failure)
+            if context.outcome.is_committed() && !matches!(failure, Failure::ClientGone) =>
+        {
+            let event = last_event::last_event(&failure, endpoint.stream_error, None, context);
+            Box::pin(last_event::tell(session, context, &failure, event)).await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let (Err(Failure::ClientGone), Some(meter)) = (&served, &mut context.meter) {
+        meter.client_left = true;
+    }
+    served
+}
+
+/// All steps up to the beginning of an answer. What they hold is released with this future, the body and its
+/// file above all: an answer may take long.
+async fn ask<'r>(
+    session: &mut ClientSession,
+    context: &mut Context,
+    shared: &Arc<Shared>,
+    endpoint: &'static Exchange,
+    runtime: &'r Runtime,
+) -> Result<Box<Begun<'r>>, Failure> {
     context.asked.endpoint = endpoint.name;
     let headers = &session.request().headers;
     admit::caller(headers, context)?;
@@ -54,12 +84,11 @@ pub async fn serve(
     if is_strict {
         admit::query(session.request())?;
     }
-    let reading = body::read(session, content, &context.runtime.settings, is_strict);
+    let reading = body::read(session, content, &runtime.settings, is_strict);
     let body = own_time::timed(&mut context.outcome.waited, reading).await?;
     context.outcome.bytes_in = body.len();
 
-    let runtime = Arc::clone(&context.runtime);
-    let plan = Plan::for_request(&runtime, context, endpoint, body.model.as_deref())?;
+    let plan = Plan::for_request(runtime, context, endpoint, body.model.as_deref())?;
     let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
     let estimate = Estimate {
         prompt: prompt.as_ref(),
@@ -83,32 +112,13 @@ pub async fn serve(
             .keepalive_after
             .filter(|_| body.streaming.is_requested),
     );
-    let course = Failover {
+    let mut course = Failover {
         shared,
         endpoint,
         body: &body,
         plan,
     };
-    let begun = course.run(session, context, &mut keepalive).await;
-    // No candidate is asked any more: the body and its file are released.
-    drop(body);
-    if let Err(Failure::Refusal(refusal)) = &begun {
-        note_error(context, refusal);
-    }
-    let served = match begun {
-        Ok(begun) => pass(session, context, shared, begun).await,
-        Err(failure)
-            if context.outcome.is_committed() && !matches!(failure, Failure::ClientGone) =>
-        {
-            let event = last_event::last_event(&failure, endpoint.stream_error, None, context);
-            Box::pin(last_event::tell(session, context, &failure, event)).await
-        }
-        Err(failure) => Err(failure),
-    };
-    if let (Err(Failure::ClientGone), Some(meter)) = (&served, &mut context.meter) {
-        meter.client_left = true;
-    }
-    served
+    course.run(session, context, &mut keepalive).await
 }
 
 /// Notes what an upstream's own error tells that it has used. One under a status of success is an
@@ -131,33 +141,29 @@ async fn pass(
     session: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
-    begun: Begun<'_>,
+    mut begun: Box<Begun<'_>>,
 ) -> Result<(), Failure> {
-    let Begun {
-        answer,
-        terms,
-        mut candidate,
-        mut lease,
-    } = begun;
-    let upstream = candidate.upstream;
-    let ended = relay::relay(session, context, upstream, &terms, answer).await;
+    let upstream = begun.candidate.upstream;
+    let ended = relay::relay(session, context, upstream, &begun.terms, begun.answer).await;
     if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
         shared
             .metrics
             .attempts()
             .attempted(&upstream.name, "broken");
-        lease.report_broken(shared, context);
-        candidate.failed();
+        begun.lease.report_broken(shared, context);
+        begun.candidate.failed();
     }
     match ended? {
         Ended::Complete(answer) => {
-            answer.release(&shared.connector, lease.peer()).await;
+            if let Some(connection) = answer.into_session() {
+                begun.lease.release(shared, connection).await;
+            }
             Ok(())
         }
         Ended::Broken => Ok(()),
         Ended::Left(answer) => {
             let idle = upstream.timeouts.idle;
-            leave(context, shared, answer, lease, idle).await;
+            leave(context, shared, answer, begun.lease, idle).await;
             Err(Failure::ClientGone)
         }
     }

@@ -205,11 +205,6 @@ impl Lease {
         self.key
     }
 
-    /// The address of the server.
-    pub fn peer(&self) -> &Peer {
-        &self.server.peer
-    }
-
     /// The value of the dialect's key header: our key, or the client's own where that is sent on.
     pub fn credential<'k>(
         &self,

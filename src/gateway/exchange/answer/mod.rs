@@ -29,7 +29,7 @@ use crate::gateway::failure::Phase;
 use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
 use crate::openai::echo::Echo;
-use crate::upstreams::{Connector, Peer, Session};
+use crate::upstreams::Session;
 
 pub use events::EventReader;
 pub use json::JsonReader;
@@ -354,10 +354,11 @@ impl Answer {
         }
     }
 
-    /// The answer is over and read: its connection may carry another.
-    pub async fn release(self, connector: &Connector, peer: &Peer) {
-        if let Source::Upstream(session) = self.source {
-            connector.release(session, peer).await;
+    /// The answer is over and read: the connection that it came over, which may carry another.
+    pub fn into_session(self) -> Option<Session> {
+        match self.source {
+            Source::Upstream(session) => Some(session),
+            Source::Whole(_) => None,
         }
     }
 

@@ -61,11 +61,11 @@ impl<'r> Failover<'r, '_> {
     /// # Errors
     /// The failure to be told, once nothing is left to try; or the client has gone.
     pub async fn run(
-        mut self,
+        &mut self,
         client: &mut ClientSession,
         context: &mut Context,
         keepalive: &mut Keepalive,
-    ) -> Result<Begun<'r>, Failure> {
+    ) -> Result<Box<Begun<'r>>, Failure> {
         let budget = context.runtime.settings.retries.budget;
         let mut candidate = self.first(client, context, keepalive).await?;
         candidate.upstream.budget.deposit(Instant::now(), &budget);
@@ -133,7 +133,7 @@ impl<'r> Failover<'r, '_> {
         keepalive: &mut Keepalive,
         mut candidate: Candidate<'r>,
         so_far: &mut SoFar,
-    ) -> Result<Result<Begun<'r>, Box<(Failed, Candidate<'r>)>>, Failure> {
+    ) -> Result<Result<Box<Begun<'r>>, Box<(Failed, Candidate<'r>)>>, Failure> {
         let upstream = candidate.upstream;
         context.ask(upstream, candidate.model);
         let started = Instant::now();
@@ -171,12 +171,12 @@ impl<'r> Failover<'r, '_> {
             Ok(answer) => {
                 lease.report_success(context, &outgoing::headroom(&answer));
                 candidate.succeeded();
-                Ok(Begun {
+                Ok(Box::new(Begun {
                     answer,
                     candidate,
                     terms,
                     lease,
-                })
+                }))
             }
             Err(failed) => {
                 context.outcome.is_asking = false;
