@@ -34,7 +34,7 @@ mod validity;
 mod warnings;
 mod webhook;
 
-pub use addresses::stays_local;
+pub use addresses::{is_local, stays_local};
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
 pub use document::{Located, Place, write_nanos, write_size};

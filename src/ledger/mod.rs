@@ -10,6 +10,7 @@ pub mod load;
 mod record;
 pub mod report;
 pub mod store;
+pub mod webhooks;
 
 use std::fmt;
 use std::io;

@@ -2,8 +2,8 @@
 //!
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
-//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `chats`, `handshakes`) or
-//! the series that start at zero (see `initial_series`). Fails at the start or not at all.
+//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`,
+//! `chats`, `handshakes`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -20,8 +20,10 @@ use super::handshakes::Handshakes;
 use super::money::Money;
 use super::recording::Recording;
 use super::series_cache::SeriesCache;
+pub use super::shed::Shed;
 use super::states::StateGauges;
 use super::tokens::Tokens;
+use super::webhooks::Webhooks;
 use crate::clock;
 
 /// From 1 ms to 10 min: an answer may take as long as a model thinks.
@@ -52,6 +54,7 @@ pub struct Metrics {
     tokens: Tokens,
     money: Money,
     recording: Recording,
+    webhooks: Webhooks,
     states: StateGauges,
     handshakes: Handshakes,
     shed: IntCounterVec,
@@ -60,46 +63,6 @@ pub struct Metrics {
     uptime: Gauge,
     total_requests: IntCounter,
     errors: IntCounter,
-}
-
-/// What is shed: refused, so that the rest can be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shed {
-    /// A connection, because there are too many.
-    Connections,
-    /// A connection, because its address has too many.
-    ConnectionsPerAddress,
-    /// A request, because there are too many.
-    Requests,
-    /// A request, because all headers together take too much memory.
-    HeaderMemory,
-    /// A connection whose request's header came too slowly.
-    HeaderTimeout,
-    /// A request whose body came too slowly.
-    BodyRate,
-}
-
-impl Shed {
-    const ALL: [Self; 6] = [
-        Self::Connections,
-        Self::ConnectionsPerAddress,
-        Self::Requests,
-        Self::HeaderMemory,
-        Self::HeaderTimeout,
-        Self::BodyRate,
-    ];
-
-    /// The setting in `server.limits`.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::ConnectionsPerAddress => "connections_per_address",
-            Self::Requests => "requests",
-            Self::HeaderMemory => "header_memory",
-            Self::HeaderTimeout => "header_timeout",
-            Self::BodyRate => "body_rate",
-        }
-    }
 }
 
 /// The series of one kind of request: of an endpoint, rule and upstream.
@@ -191,9 +154,10 @@ impl Metrics {
             tokens: Tokens::new()?,
             money: Money::new()?,
             recording: Recording::new()?,
+            webhooks: Webhooks::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
-            shed: shed_counters()?,
+            shed: super::shed::counters_by_limit()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
@@ -234,6 +198,7 @@ impl Metrics {
         let all = all.chain(self.tokens.collectors());
         let all = all.chain(self.money.collectors());
         let all = all.chain(self.recording.collectors());
+        let all = all.chain(self.webhooks.collectors());
         let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
         for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
@@ -329,6 +294,11 @@ impl Metrics {
         &self.recording
     }
 
+    /// The counters of webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     /// The counters of the chat log.
     pub fn chats(&self) -> &Chats {
         &self.chats
@@ -373,16 +343,6 @@ impl Metrics {
             "model_redirects": self.model_redirects.get(),
         })
     }
-}
-
-fn shed_counters() -> Result<IntCounterVec, prometheus::Error> {
-    let help = "Connections and requests that were shed, by limit.";
-    let shed = counters("tollgate_shed_total", help, &["limit"])?;
-    // A series that starts at zero shows its first increase.
-    for limit in Shed::ALL {
-        shed.with_label_values(&[limit.name()]);
-    }
-    Ok(shed)
 }
 
 fn timing(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {

@@ -1,8 +1,9 @@
 //! What the operator sees: metrics and logs.
 //!
-//! `metrics` counts requests, `attempts` attempts at upstreams, `tokens` usage, `money` what it costs, `recording` records of the ledger, `chats`
-//! lines of the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms.
-//! `states` has the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
+//! `metrics` counts requests, `shed` names what limits refuse, `attempts` counts attempts at upstreams, `tokens`
+//! usage, `money` what it costs, `recording` records of the ledger, `webhooks` events for webhooks, `chats` lines of
+//! the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms. `states` has
+//! the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
 //! and `initial_series` creates series at zero. `logging` sets up the log, `access` writes the line of a request,
 //! and `masking` hides what a log must not hold. Does not handle requests (see `gateway`).
 
@@ -18,5 +19,7 @@ pub mod metrics;
 pub mod money;
 pub mod recording;
 mod series_cache;
+mod shed;
 pub mod states;
 pub mod tokens;
+pub mod webhooks;

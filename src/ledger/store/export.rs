@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
 use super::cell::{Cell, write_object};
+use super::names::storable;
+use super::row;
 use super::{NAMES, NUMBERS, Part, Row, SOURCES, StoreError};
+use crate::ledger::record::Record;
 
 /// As many rows are read at once.
 const ROWS: usize = 5_000;
@@ -62,7 +65,8 @@ pub fn part(
         after = (last.at_ms, last.id);
         learn(part, &rows, &mut names)?;
         for row in &rows {
-            write(lines, &cells(row, &names), out).map_err(StoreError::Stopped)?;
+            let name = |number: i64| names.get(&number).cloned().unwrap_or_default();
+            write(lines, &cells(row, name), out).map_err(StoreError::Stopped)?;
         }
         written = written.saturating_add(rows.len() as u64);
     }
@@ -103,15 +107,26 @@ fn columns() -> impl Iterator<Item = &'static str> {
         .chain(ends)
 }
 
-fn cells(row: &Row, names: &FxHashMap<i64, String>) -> Vec<Cell> {
+/// Writes a record as the object of JSON that its exported row is.
+pub fn write_record(record: &Record<'_>, out: &mut String) {
+    let names = row::names(record);
+    // Each name has its place as its number.
+    let row = Row::of(record, [0, 1, 2, 3, 4, 5, 6, 7]);
+    let name = |number: i64| {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        storable(names.get(place).copied().unwrap_or_default()).into_owned()
+    };
+    write_object(columns().zip(&cells(&row, name)), out);
+}
+
+fn cells(row: &Row, name: impl Fn(i64) -> String) -> Vec<Cell> {
     let time = |ms: i64| match Timestamp::from_millisecond(ms) {
         Ok(time) => Cell::Text(format!("{time:.3}")),
         // No clock shows such a time.
         Err(_) => Cell::Number(ms),
     };
-    let name = |number: &i64| Cell::Text(names.get(number).cloned().unwrap_or_default());
     let mut cells = vec![time(row.at_ms), Cell::Text(format!("req_{:032x}", row.id))];
-    cells.extend(row.names.iter().map(name));
+    cells.extend(row.names.iter().map(|number| Cell::Text(name(*number))));
     let numbers = NUMBERS.iter().zip(row.numbers);
     cells.extend(numbers.map(|(column, number)| match *column {
         "streamed" | "multimodal" | "tools" | "client_gone" | "unpriced" => Cell::Flag(number != 0),

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 pub use cell::{Cell, usd, write_object};
 pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
+pub(super) use sqlite::open_file;
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
 
 use super::journal::Position;

@@ -27,6 +27,7 @@ use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 use carried::Carried;
 use file::MonthFile;
+pub use file::open as open_file;
 use used::UsedByTenant;
 
 /// As many months are kept open: this one and the one before, at the border.

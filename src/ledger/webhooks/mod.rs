@@ -1,0 +1,217 @@
+//! Webhooks: receivers are told of usage and of quotas.
+//!
+//! Owns the way of an event: from the loader or a request into the outbox, and from there to its receiver, until
+//! that has accepted it or three days have passed. A receiver may get an event twice, under the same id, and events in
+//! another order than they happened in. While no webhook is configured, there is neither a thread nor a file.
+//!
+//! Does not handle where records come from (see `load`), when a quota reaches a threshold (see `limits`), or what may
+//! be configured (see `config::webhook`). `outbox` keeps what waits, `dispatcher` sends it, `sender` makes a request.
+//! Fails where the outbox cannot be written; a receiver that fails is nobody's failure but its own.
+
+mod address;
+mod dispatcher;
+mod event;
+mod jobs;
+mod outbox;
+mod receivers;
+mod schedule;
+mod sender;
+mod shared;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub use event::{QuotaEvent, Spent};
+pub use receivers::WebhookPlan;
+
+use super::record::Record;
+use super::store::StoreError;
+use crate::observe::webhooks::Webhooks as Counts;
+use dispatcher::Dispatcher;
+use event::Kind;
+use outbox::{Added, Bounds, Outbox};
+use receivers::Receivers;
+use schedule::Timing;
+use jobs::Jobs;
+use shared::{Shared, now_ms};
+
+/// The name of the outbox in the ledger's folder.
+const FILE: &str = "outbox.db";
+
+/// All webhooks of the process.
+pub struct Webhooks {
+    path: PathBuf,
+    counts: Counts,
+    timing: Timing,
+    bounds: Bounds,
+    running: OnceLock<Running>,
+    /// Held while a plan is put in force.
+    planning: Mutex<()>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    jobs: Jobs,
+}
+
+impl Webhooks {
+    /// Starts with a plan and the ledger's folder, which exists. What waits since the last time is delivered; what
+    /// waits for webhooks that the plan does not have is dropped.
+    ///
+    /// # Errors
+    /// The outbox cannot be written, a newer release wrote it, or the system has no thread.
+    pub fn start(
+        plan: &WebhookPlan,
+        folder: &Path,
+        counts: Counts,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::start_with(plan, folder, counts, Timing::default(), Bounds::default())
+    }
+
+    fn start_with(
+        plan: &WebhookPlan,
+        folder: &Path,
+        counts: Counts,
+        timing: Timing,
+        bounds: Bounds,
+    ) -> Result<Arc<Self>, StoreError> {
+        let webhooks = Self {
+            path: folder.join(FILE),
+            counts,
+            timing,
+            bounds,
+            running: OnceLock::new(),
+            planning: Mutex::new(()),
+        };
+        webhooks.reload(plan)?;
+        Ok(Arc::new(webhooks))
+    }
+
+    /// Puts another plan in force. It blocks for as long as the outbox takes.
+    ///
+    /// # Errors
+    /// As with [`start`](Self::start). The plan before stays in force.
+    pub fn reload(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
+        let _planning = self.planning.lock();
+        let Some(running) = self.running.get() else {
+            if !plan.is_empty() || self.path.exists() {
+                let running = self.run(plan)?;
+                // Nobody else sets it: that is what `planning` is for.
+                let _ = self.running.set(running);
+            }
+            return Ok(());
+        };
+        running.shared.with_outbox(|outbox| {
+            let receivers = self.receivers(outbox, plan)?;
+            running.shared.receivers.store(Arc::new(receivers));
+            Ok::<_, StoreError>(())
+        })?;
+        running.jobs.look();
+        Ok(())
+    }
+
+    fn run(&self, plan: &WebhookPlan) -> Result<Running, StoreError> {
+        let mut outbox = Outbox::open(&self.path, self.bounds, now_ms())?;
+        let receivers = self.receivers(&mut outbox, plan)?;
+        let shared = Arc::new(Shared::new(outbox, receivers, self.counts.clone()));
+        let (jobs, queue) = channel();
+        let jobs = Jobs::new(jobs);
+        let started = Dispatcher::start(
+            Arc::clone(&shared),
+            queue,
+            jobs.clone(),
+            self.timing.clone(),
+        );
+        started.map_err(StoreError::Runtime)?;
+        Ok(Running { shared, jobs })
+    }
+
+    fn receivers(&self, outbox: &mut Outbox, plan: &WebhookPlan) -> Result<Receivers, StoreError> {
+        let (numbers, dropped) = outbox.set_receivers(&plan.names())?;
+        if dropped > 0 {
+            self.counts.dropped.inc_by(dropped);
+            log::warn!(
+                "webhooks: {dropped} events were dropped because their webhooks are no longer configured. What was \
+                 used is in the ledger"
+            );
+        }
+        Ok(Receivers::new(plan, &numbers))
+    }
+
+    /// Adds records, for those webhooks that are told of their tenants' usage. To be called before the transaction
+    /// that loads the records commits. A record that waits already is not added again, so the same records may be
+    /// added again after a failure. One that was delivered meanwhile is delivered again, under its id.
+    ///
+    /// # Errors
+    /// The outbox cannot be written. Nothing was added; the records should not count as loaded.
+    pub fn add_records(&self, records: &[Record<'_>]) -> Result<(), StoreError> {
+        let Some(running) = self.running.get() else {
+            return Ok(());
+        };
+        let receivers = running.shared.receivers.load();
+        let mut events = Vec::new();
+        for record in records {
+            let told = receivers.of(record.tenant, Kind::Usage);
+            if told.is_empty() {
+                continue;
+            }
+            let json: Arc<str> = event::usage_json(record).into();
+            events.extend(told.into_iter().map(|receiver| Added {
+                receiver,
+                record: Some(record.id),
+                kind: Kind::Usage,
+                json: Arc::clone(&json),
+            }));
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        let dropped = running
+            .shared
+            .with_outbox(|outbox| outbox.add(&events, now_ms()))?;
+        running.shared.count_all_dropped(&dropped);
+        running.jobs.look();
+        Ok(())
+    }
+
+    /// Tells of a quota. Never blocks: if 1,024 events wait for the
+    /// dispatcher already, the event is dropped and counted.
+    pub fn tell(&self, event: QuotaEvent) {
+        let Some(running) = self.running.get() else {
+            return;
+        };
+        let shared = &running.shared;
+        let receivers = shared.receivers.load();
+        if receivers.of(&event.tenant, event.kind()).is_empty() {
+            return;
+        }
+        if !running.jobs.tell(event) {
+            shared.count_dropped(1);
+        }
+    }
+
+    /// Ends. Events that were told are in the outbox then, and requests that run are waited for; what waits is
+    /// delivered after the next start. Returns whether there was time enough.
+    pub fn stop(&self, within: Duration) -> bool {
+        let Some(running) = self.running.get() else {
+            return true;
+        };
+        let by = Instant::now() + within;
+        running.shared.end_by(by);
+        running.jobs.look();
+        running.shared.wait_for_end(by)
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}

@@ -1,0 +1,147 @@
+//! What the dispatcher's thread shares with those that give it events.
+//!
+//! Owns the locks, the log lines about dropped events (one a minute at most), and the end of the thread. Does not
+//! handle the work (see `dispatcher`). Cannot fail.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
+
+use super::outbox::{Dropped, Outbox};
+use super::receivers::Receivers;
+use crate::clock;
+use crate::observe::webhooks::Webhooks as Counts;
+
+/// The least time between two log lines about the same.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What is shared.
+pub struct Shared {
+    /// The webhooks.
+    pub receivers: ArcSwap<Receivers>,
+    /// The counters.
+    pub counts: Counts,
+    outbox: Mutex<Outbox>,
+    /// Events that were dropped and that no log line has told of.
+    untold: AtomicU64,
+    told: Mutex<LogInterval>,
+    end: Mutex<End>,
+    has_ended: Condvar,
+}
+
+#[derive(Default)]
+struct End {
+    by: Option<Instant>,
+    has_ended: bool,
+}
+
+impl Shared {
+    /// With what waits in an outbox.
+    pub fn new(outbox: Outbox, receivers: Receivers, counts: Counts) -> Self {
+        counts.waiting.set(signed(outbox.events()));
+        Self {
+            receivers: ArcSwap::from_pointee(receivers),
+            counts,
+            outbox: Mutex::new(outbox),
+            untold: AtomicU64::new(0),
+            told: Mutex::default(),
+            end: Mutex::default(),
+            has_ended: Condvar::new(),
+        }
+    }
+
+    /// Does something with the outbox. It blocks while another thread does, and while the disk takes its time.
+    pub fn with_outbox<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.outbox.lock();
+        let done = act(&mut outbox);
+        self.counts.waiting.set(signed(outbox.events()));
+        done
+    }
+
+    /// Counts events that were dropped because too many waited. Does not block.
+    pub fn count_dropped(&self, events: u64) {
+        self.counts.dropped.inc_by(events);
+        self.untold.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Counts what an outbox has dropped.
+    pub fn count_all_dropped(&self, dropped: &Dropped) {
+        for events in dropped.values() {
+            self.count_dropped(*events);
+        }
+    }
+
+    /// Tells of dropped events, once a minute at most.
+    pub fn tell_dropped(&self) {
+        if self.untold.load(Ordering::Relaxed) > 0 && self.told.lock().has_passed() {
+            let events = self.untold.swap(0, Ordering::Relaxed);
+            log::error!(
+                "webhooks: {events} events were dropped because too many wait. What was used is in the ledger"
+            );
+        }
+    }
+
+    /// When the thread is to end, if it is.
+    pub fn ends_by(&self) -> Option<Instant> {
+        self.end.lock().by
+    }
+
+    /// Says when the thread is to end.
+    pub fn end_by(&self, by: Instant) {
+        self.end.lock().by = Some(by);
+    }
+
+    /// Notes that the thread has ended.
+    pub fn ended(&self) {
+        self.end.lock().has_ended = true;
+        self.has_ended.notify_all();
+    }
+
+    /// Waits until the thread has ended. Returns whether it has.
+    pub fn wait_for_end(&self, by: Instant) -> bool {
+        let mut end = self.end.lock();
+        while !end.has_ended {
+            if self.has_ended.wait_until(&mut end, by).timed_out() {
+                break;
+            }
+        }
+        end.has_ended
+    }
+}
+
+/// The interval between two log lines about the same.
+#[derive(Default)]
+pub struct LogInterval(Option<Instant>);
+
+impl LogInterval {
+    /// Whether the interval has passed; then it starts again.
+    pub fn has_passed(&mut self) -> bool {
+        let has_passed = self.0.is_none_or(|last| last.elapsed() >= LOG_EVERY);
+        if has_passed {
+            self.0 = Some(Instant::now());
+        }
+        has_passed
+    }
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    ms(clock::now())
+}
+
+/// A time, in milliseconds since the Unix epoch.
+pub fn ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| duration_ms(since))
+}
+
+/// A duration, in milliseconds.
+pub fn duration_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
