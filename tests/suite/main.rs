@@ -68,4 +68,5 @@ mod tunnel;
 mod tunnel_models;
 mod upstream_failures;
 mod usage;
+mod webhook_receiver;
 mod websocket;
