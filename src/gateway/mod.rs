@@ -16,6 +16,7 @@
 //! | `open`, `admit`, `finish` | the first two steps, and the last |
 //! | `context`, `meter`, `facts`, `settle` | what a request carries, what it uses, and how that is counted |
 //! | `plan`, `reserve` | the candidates of a request, in order; its limits, all at once |
+//! | `quota_events` | what is told of quotas |
 //! | `upstream_error` | what an upstream's error says |
 //! | `failure`, `reply` | errors as HTTP, and writing answers of our own |
 //! | `headers`, `pieces`, `own_time` | which headers pass, bytes that are kept, our share of the time |
@@ -40,6 +41,7 @@ mod open;
 mod own_time;
 mod pieces;
 mod plan;
+mod quota_events;
 mod reply;
 mod reserve;
 mod serve;

@@ -6,8 +6,8 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::config::write_nanos;
-use crate::limits::{Admission, Demand, LimitKind, Local, Now, Refusal};
+use super::quota_events;
+use crate::limits::{Admission, Demand, Local, Now, Refusal};
 use crate::openai::demand;
 use crate::openai::estimate::Prompt;
 use crate::runtime::Scopes;
@@ -85,11 +85,7 @@ fn refused(context: &Context, refusal: Box<Refusal>) -> Failure {
     let metrics = &context.in_flight.shared().metrics;
     metrics.money().refused(scope.kind(), refusal.kind.name());
     if refusal.first_of_quota {
-        let limit = match refusal.kind {
-            LimitKind::QuotaMoney => format!("${}", write_nanos(refusal.limit)),
-            _ => format!("{} tokens", refusal.limit),
-        };
-        log::warn!("{scope}: its quota of {limit} is used up");
+        quota_events::tell_exhausted(context.in_flight.shared(), &refusal);
     }
     Failure::Limited(refusal)
 }

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use super::context::{Context, Used};
 use super::facts::{Amounts, Facts};
 use super::meter::{Chat, Meter, Reading};
+use super::quota_events;
 use crate::chatlog::{ChatLog, Entry};
 use crate::clock;
 use crate::config::OnClientGone;
 use crate::ledger::Record;
-use crate::limits::{Now, Reservation, Settled};
+use crate::limits::{Now, Reservation};
 use crate::observe::money::Amount;
 use crate::observe::tokens::Pace;
 use crate::openai::estimate::{Prompt, Sample};
@@ -144,7 +145,8 @@ impl Account {
         }
         if let Some(reservation) = &mut self.reservation {
             let tokens = amounts.tokens.total();
-            tell(&reservation.settle(tokens, amounts.charge_nanos, Now::read()));
+            let settled = reservation.settle(tokens, amounts.charge_nanos, Now::read());
+            quota_events::tell_reached(&self.shared, &settled);
         }
         let cost_nanos = usage.filter(|_| has_cost(facts));
         let cost_nanos = cost_nanos.map(|_| amounts.cost_nanos);
@@ -188,7 +190,7 @@ impl Charged<'_> {
             record(self.shared, &self.facts.record(&amounts, false, period));
         }
         settled.is_some_and(|settled| {
-            tell(&settled);
+            quota_events::tell_reached(self.shared, &settled);
             settled.exhausted
         })
     }
@@ -246,15 +248,6 @@ fn may_have_used(context: &Context, meter: &Meter) -> bool {
 /// Whether what a request costs is known.
 fn has_cost(facts: &Facts) -> bool {
     facts.bill().is_some_and(|bill| !bill.is_unpriced())
-}
-
-/// Tells the operator of the thresholds that a settlement has reached.
-fn tell(settled: &Settled) {
-    for crossed in &settled.crossed {
-        let (scope, percent) = (crossed.scope.name(), crossed.percent);
-        let quota = crossed.kind.name();
-        log::warn!("{scope}: {percent} % of its {quota} is used");
-    }
 }
 
 /// An estimate, made outside the threads that serve.

@@ -16,17 +16,20 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use journal::AppendError as NotRecorded;
 pub use record::{Marks, Record, Source, Tokens};
 pub use store::Balance;
+pub use webhooks::{QuotaEvent, Spent, WebhookPlan};
 
 use crate::config;
+use crate::observe;
 use journal::{Journal, JournalError};
 use load::{Lag, Loader};
 use report::{Query, Report};
 use store::{Database, Store, StoreError};
+use webhooks::Webhooks;
 
 /// The folder of the journal within that of the ledger.
 const JOURNAL: &str = "journal";
@@ -41,16 +44,21 @@ pub struct Ledger {
     database: Database,
     journal: Arc<Journal>,
     loader: Loader,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Ledger {
-    /// Opens the journal and the database, and loads what the journal has. Blocks for as long as that takes, for
+    /// Opens the journal, the database and the outbox of the webhooks, and loads what the journal has. Blocks for as long as that takes, for
     /// half a minute at most.
     ///
     /// # Errors
     /// The folder cannot be written, another process records in it, or a newer release wrote the database. That
     /// PostgreSQL is away is no error.
-    pub fn start(config: &config::Ledger) -> Result<Arc<Self>, LedgerError> {
+    pub fn start(
+        config: &config::Ledger,
+        plan: &WebhookPlan,
+        counts: observe::webhooks::Webhooks,
+    ) -> Result<Arc<Self>, LedgerError> {
         let folder = &config.path.value;
         make_folder(folder)?;
         let database = Database::of(config);
@@ -64,7 +72,9 @@ impl Ledger {
         let (journal, _) = Journal::open(&folder.join(JOURNAL), options, loaded)?;
         let journal = Arc::new(journal);
         let is_there = store.is_some();
-        let loader = Loader::start(Arc::clone(&journal), config, store);
+        let webhooks = Webhooks::start(plan, folder, counts).map_err(LedgerError::Store)?;
+        let told = Some(Arc::clone(&webhooks));
+        let loader = Loader::start(Arc::clone(&journal), config, store, told);
         let loader = loader.map_err(LedgerError::Thread)?;
         if is_there && !loader.wait(LOADED_WITHIN) {
             log::warn!(
@@ -76,6 +86,7 @@ impl Ledger {
             database,
             journal,
             loader,
+            webhooks,
         }))
     }
 
@@ -104,6 +115,11 @@ impl Ledger {
         }
     }
 
+    /// Tells webhooks of a quota. Never blocks.
+    pub fn tell(&self, event: QuotaEvent) {
+        self.webhooks.tell(event);
+    }
+
     /// Makes a report of what has been loaded. Blocks.
     ///
     /// # Errors
@@ -130,7 +146,12 @@ impl Ledger {
     /// Loads the rest, for this time at most, and ends the loader. Blocks. Returns whether all has been loaded; what
     /// has not is loaded after the next start.
     pub fn stop(&self, within: Duration) -> bool {
-        self.loader.stop(within)
+        let by = Instant::now() + within;
+        let is_loaded = self.loader.stop(within);
+        let is_told = self
+            .webhooks
+            .stop(by.saturating_duration_since(Instant::now()));
+        is_loaded && is_told
     }
 }
 

@@ -3,6 +3,12 @@
 use super::*;
 use crate::config::{Located, OnFailure, Place};
 
+/// Starts a ledger without webhooks.
+fn start(config: &config::Ledger) -> Result<Arc<Ledger>, LedgerError> {
+    let counts = observe::webhooks::Webhooks::new().unwrap();
+    Ledger::start(config, &WebhookPlan::default(), counts)
+}
+
 fn config(folder: &Path, postgres: Option<&str>) -> config::Ledger {
     config::Ledger {
         path: Located {
@@ -33,13 +39,13 @@ fn record(id: u128) -> Record<'static> {
 fn what_is_recorded_is_in_reports_and_in_the_balances_of_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), None);
-    let ledger = Ledger::start(&config).unwrap();
+    let ledger = start(&config).unwrap();
     assert_eq!(ledger.balances(&[5]).unwrap(), []);
     ledger.record(&record(1)).unwrap();
     ledger.record(&record(2)).unwrap();
     assert!(ledger.stop(Duration::from_secs(20)));
     drop(ledger);
-    let ledger = Ledger::start(&config).unwrap();
+    let ledger = start(&config).unwrap();
     let balance = Balance {
         tenant: "acme".to_owned(),
         period_start: 5,
@@ -62,7 +68,7 @@ fn it_starts_and_records_while_postgresql_is_away_and_knows_no_balances() {
     // No server listens in a folder that has no socket.
     let host = folder.path().display().to_string().replace('/', "%2F");
     let url = format!("postgres://tollgate:secret-canary@{host}/x?sslmode=disable");
-    let ledger = Ledger::start(&config(folder.path(), Some(&url))).unwrap();
+    let ledger = start(&config(folder.path(), Some(&url))).unwrap();
     ledger.record(&record(1)).unwrap();
     assert_eq!(ledger.balances(&[5]), None);
     assert!(!ledger.health().has_balances);
@@ -79,16 +85,16 @@ fn a_folder_that_cannot_be_made_and_one_in_use_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), None);
     std::fs::write(&config.path.value, "a file").unwrap();
-    let error = Ledger::start(&config).err().unwrap().to_string();
+    let error = start(&config).err().unwrap().to_string();
     assert!(error.contains("cannot be made"), "{error}");
     std::fs::remove_file(&config.path.value).unwrap();
-    let ledger = Ledger::start(&config).unwrap();
-    let error = Ledger::start(&config).err().unwrap();
+    let ledger = start(&config).unwrap();
+    let error = start(&config).err().unwrap();
     assert!(
         matches!(error, LedgerError::Journal(JournalError::InUse(_))),
         "{error}"
     );
     assert!(ledger.stop(Duration::from_secs(20)));
     drop(ledger);
-    Ledger::start(&config).unwrap();
+    start(&config).unwrap();
 }

@@ -49,7 +49,10 @@ impl Webhooks {
             expired: events.with_label_values(&["expired"]),
             ok: deliveries.with_label_values(&["ok"]),
             failed: deliveries.with_label_values(&["failed"]),
-            waiting: IntGauge::new("tollgate_webhook_waiting", "Events that wait to be delivered.")?,
+            waiting: IntGauge::new(
+                "tollgate_webhook_waiting",
+                "Events that wait to be delivered.",
+            )?,
             events,
             deliveries,
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::StartError;
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, WebhookPlan};
 use crate::runtime::{Accounts, Shared};
 
 /// The time that remains to load the last records.
@@ -26,7 +26,10 @@ pub async fn start(config: &Config, shared: &Arc<Shared>) -> Result<(), StartErr
         return Ok(());
     };
     let (path, on_failure) = (wanted.path.value.clone(), wanted.on_failure);
-    let started = tokio::task::spawn_blocking(move || Ledger::start(&wanted)).await;
+    let plan = WebhookPlan::of(config);
+    let counts = shared.metrics.webhooks().clone();
+    let starting = move || Ledger::start(&wanted, &plan, counts);
+    let started = tokio::task::spawn_blocking(starting).await;
     let started = started.map_err(|e| StartError::Internal(e.to_string()))?;
     let ledger = started.map_err(StartError::Ledger)?;
     let metrics = shared.metrics.recording().clone();

@@ -114,7 +114,10 @@ async fn the_example_receiver_bills_each_request_once() {
         assert_eq!(usage["customer"], "acme");
         assert_eq!(usage["model"], "gpt-4o");
         assert_eq!(usage["time"], "2026-11-05T10:00:00.000Z");
-        assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&120.into(), &7.into()));
+        assert_eq!(
+            (&usage["input_tokens"], &usage["output_tokens"]),
+            (&120.into(), &7.into())
+        );
         assert_eq!(usage["usd"], 0.0015);
     }
     // After a crash, the first comes again, with another one.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::journal::{Journal, Position};
 use super::record::Record;
 use super::store::{Database, Store, StoreError};
+use super::webhooks::Webhooks;
 use crate::{clock, config};
 use state::State;
 
@@ -39,7 +40,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts loading, with a store that is open already if there is one.
+    /// Starts loading, with a store that is open already if there is one, and the webhooks that are told of records.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -47,10 +48,12 @@ impl Loader {
         journal: Arc<Journal>,
         config: &config::Ledger,
         store: Option<Box<dyn Store>>,
+        webhooks: Option<Arc<Webhooks>>,
     ) -> std::io::Result<Self> {
         let state = Arc::new(State::default());
         let thread = Thread {
             journal,
+            webhooks,
             database: Database::of(config),
             config: config.clone(),
             state: Arc::clone(&state),
@@ -103,6 +106,8 @@ impl Drop for Loader {
 
 struct Thread {
     journal: Arc<Journal>,
+    /// Told of records before they are loaded.
+    webhooks: Option<Arc<Webhooks>>,
     database: Database,
     config: config::Ledger,
     state: Arc<State>,
@@ -205,6 +210,9 @@ impl Thread {
             let oldest = chunk.first().map(|(_, record)| record.at_ms);
             self.state.load(oldest, self.unloaded_bytes_from(done));
             let chunk: Vec<Record<'_>> = chunk.iter().map(|(_, record)| record.clone()).collect();
+            if let Some(webhooks) = &self.webhooks {
+                webhooks.add_records(&chunk)?;
+            }
             store.load(&chunk, next)?;
             (done, rest) = (next, others);
             if self.state.must_end() && !rest.is_empty() {

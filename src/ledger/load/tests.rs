@@ -60,7 +60,7 @@ fn what_is_in_the_journal_is_loaded_once_and_its_segments_are_removed() {
     let journal = journal(folder.path());
     append(&journal, 0..10_000);
     let before = journal.health().bytes;
-    let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, None, None).unwrap();
     assert!(loader.wait(PATIENCE));
     assert_eq!(loader.lag(), Lag::default());
     assert_eq!(charged(&config), 10_000);
@@ -73,7 +73,7 @@ fn what_is_in_the_journal_is_loaded_once_and_its_segments_are_removed() {
         journal.health().bytes
     );
     // The next one goes on where this one was.
-    let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, None, None).unwrap();
     assert!(loader.stop(PATIENCE));
     assert_eq!(charged(&config), 10_001);
 }
@@ -87,7 +87,7 @@ fn a_database_that_cannot_be_opened_is_tried_again_and_nothing_is_lost() {
     // A folder where a file should be.
     let in_the_way = folder.path().join("ledger-carried.db");
     std::fs::create_dir(&in_the_way).unwrap();
-    let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, None, None).unwrap();
     assert!(!loader.wait(PATIENCE));
     assert!(!loader.has_caught_up());
     let failure = loader.failure().unwrap();
@@ -110,11 +110,11 @@ fn a_loader_that_has_no_time_left_ends_and_the_rest_is_loaded_after_the_next_sta
     let config = config(folder.path());
     let journal = journal(folder.path());
     append(&journal, 0..5_000);
-    let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, None, None).unwrap();
     let _ = loader.stop(Duration::ZERO);
     // It has no more time, and ends.
     let _ = loader.stop(PATIENCE);
-    let loader = Loader::start(Arc::clone(&journal), &config, None).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, None, None).unwrap();
     assert!(loader.stop(PATIENCE));
     assert_eq!(charged(&config), 5_000);
 }
@@ -139,7 +139,7 @@ fn a_database_that_is_ahead_of_the_journal_gets_all_of_it_once() {
         ..Record::default()
     };
     store.load(&[record], ahead).unwrap();
-    let loader = Loader::start(Arc::clone(&journal), &config, Some(store)).unwrap();
+    let loader = Loader::start(Arc::clone(&journal), &config, Some(store), None).unwrap();
     assert!(loader.stop(PATIENCE));
     assert_eq!(charged(&config), 10);
 }

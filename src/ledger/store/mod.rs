@@ -22,8 +22,8 @@ use std::time::SystemTime;
 pub use cell::{Cell, usd, write_object};
 pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
-pub(super) use sqlite::open_file;
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
+pub(super) use sqlite::open_file;
 
 use super::journal::Position;
 use super::record::Record;

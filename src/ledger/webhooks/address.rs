@@ -150,7 +150,13 @@ mod tests {
 
     #[test]
     fn a_host_written_as_this_machine_leads_nowhere_else() {
-        for host in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert_each(host, &LOOPBACK, false, true);
             for addresses in [&PUBLIC[..], &PRIVATE, &NO_MACHINE] {
                 assert_each(host, addresses, true, false);
@@ -164,7 +170,11 @@ mod tests {
         let found = ["10.0.0.1:443", "1.1.1.1:443", "[::1]:443"].map(|a| a.parse().unwrap());
         let allowed = resolver.check("billing.example", found.into_iter(), resolver.empty());
         assert_eq!(&*allowed.unwrap(), ["1.1.1.1:443".parse().unwrap()]);
-        let refused = resolver.check("billing.example", found.into_iter().take(1), resolver.empty());
+        let refused = resolver.check(
+            "billing.example",
+            found.into_iter().take(1),
+            resolver.empty(),
+        );
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("not allowed"), "{error}");
     }

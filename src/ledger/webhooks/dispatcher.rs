@@ -94,7 +94,9 @@ impl Dispatcher {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             for _ in 0..JOBS_AT_ONCE {
-                let Ok(job) = self.queue.try_recv() else { break };
+                let Ok(job) = self.queue.try_recv() else {
+                    break;
+                };
                 self.work(job);
             }
         }
@@ -157,9 +159,7 @@ impl Dispatcher {
     fn expire(&mut self) {
         let before_ms = now_ms().saturating_sub(duration_ms(self.timing.retention));
         loop {
-            let expired = self
-                .shared
-                .with_outbox(|outbox| outbox.expire(before_ms));
+            let expired = self.shared.with_outbox(|outbox| outbox.expire(before_ms));
             let expired = match expired {
                 Ok(expired) if expired.is_empty() => return,
                 Ok(expired) => expired,
@@ -182,9 +182,7 @@ impl Dispatcher {
         let (now, now_ms) = (Instant::now(), now_ms());
         let mut pause = LOOK_EVERY;
         let mut ready = Vec::new();
-        let waiting: Vec<(i64, i64)> = self
-            .shared
-            .with_outbox(|outbox| outbox.waiting().collect());
+        let waiting: Vec<(i64, i64)> = self.shared.with_outbox(|outbox| outbox.waiting().collect());
         for (number, next_ms) in waiting {
             let lane = self.lanes.get(&number).copied().unwrap_or_default();
             if lane.is_busy {
@@ -210,9 +208,7 @@ impl Dispatcher {
             let Some(receiver) = self.receivers.numbered(number).cloned() else {
                 continue;
             };
-            let due = self
-                .shared
-                .with_outbox(|outbox| outbox.due(number, now_ms));
+            let due = self.shared.with_outbox(|outbox| outbox.due(number, now_ms));
             match due {
                 Ok(Some(message)) => self.send(receiver, message, is_failing),
                 // Only now it is known when it is due.

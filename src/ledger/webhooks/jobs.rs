@@ -108,7 +108,10 @@ mod tests {
             tenant: "a".to_owned(),
             key: None,
             percent: 80,
-            spent: Spent::Tokens { spent: 8, limit: 10 },
+            spent: Spent::Tokens {
+                spent: 8,
+                limit: 10,
+            },
             period: None,
             at: UNIX_EPOCH,
         }

@@ -36,10 +36,10 @@ use super::store::StoreError;
 use crate::observe::webhooks::Webhooks as Counts;
 use dispatcher::Dispatcher;
 use event::Kind;
+use jobs::Jobs;
 use outbox::{Added, Bounds, Outbox};
 use receivers::Receivers;
 use schedule::Timing;
-use jobs::Jobs;
 use shared::{Shared, now_ms};
 
 /// The name of the outbox in the ledger's folder.

@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-
 /// The pauses after one failure, two and so on; the last one then repeats.
 const DELAYS: [Duration; 6] = [
     Duration::from_secs(5),
@@ -105,7 +104,14 @@ mod tests {
     #[test]
     fn the_pauses_grow_to_ten_hours_and_differ_by_a_fifth() {
         let timing = Timing::default();
-        let expected = [5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR];
+        let expected = [
+            5 * SECOND,
+            5 * MINUTE,
+            30 * MINUTE,
+            2 * HOUR,
+            5 * HOUR,
+            10 * HOUR,
+        ];
         for (failures, least) in (0..).zip(expected) {
             for _ in 0..100 {
                 let delay = timing.delay(failures);

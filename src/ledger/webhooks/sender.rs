@@ -59,7 +59,9 @@ impl Sender {
             log::error!("webhooks: the system's certificates cannot be read, so https fails: {e}");
             Vec::new()
         });
-        let certificates = found.iter().map(|der| Certificate::from_der(der).to_owned());
+        let certificates = found
+            .iter()
+            .map(|der| Certificate::from_der(der).to_owned());
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::from(certificates))
             .build();
@@ -95,7 +97,9 @@ impl Sender {
         };
         let timestamp_s = clock::now()
             .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            .map_or(0, |since| {
+                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+            });
         let mut request = agent
             .post(&webhook.url.value)
             .header("content-type", "application/json")

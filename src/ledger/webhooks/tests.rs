@@ -143,7 +143,11 @@ fn a_message_that_fails_is_sent_again_as_it_was_and_signed_anew() {
         assert_eq!(attempt.header("webhook-id"), Some(name));
         assert_eq!(attempt.body, got[0].body);
         assert_eq!(attempt.header("content-type"), Some("application/json"));
-        let timestamp_s = attempt.header("webhook-timestamp").unwrap().parse().unwrap();
+        let timestamp_s = attempt
+            .header("webhook-timestamp")
+            .unwrap()
+            .parse()
+            .unwrap();
         let secret = Secret::new(SECRET.to_owned());
         let expected = signature::signature(&secret, name, timestamp_s, attempt.body.as_bytes());
         assert_eq!(attempt.header("webhook-signature"), Some(&*expected));
@@ -172,7 +176,12 @@ fn one_that_hangs_does_not_hold_up_another() {
     let urls: Vec<String> = hanging.iter().map(FarEnd::url).collect();
     let names: Vec<String> = (0..12).map(|n| format!("h{n}")).collect();
     let mut tenants: Vec<(&str, &str)> = Vec::new();
-    tenants.extend(names.iter().map(String::as_str).zip(urls.iter().map(String::as_str)));
+    tenants.extend(
+        names
+            .iter()
+            .map(String::as_str)
+            .zip(urls.iter().map(String::as_str)),
+    );
     let url = quick_one.url();
     tenants.push(("quick", &url));
     let timing = Timing {
@@ -203,7 +212,11 @@ fn one_that_hangs_does_not_hold_up_another() {
 #[test]
 fn a_message_that_is_never_accepted_does_not_keep_the_others_back() {
     let far_end = FarEnd::scripted(|_, got| {
-        let status = if got.body.contains(&id(666)) { "400 No" } else { "200 OK" };
+        let status = if got.body.contains(&id(666)) {
+            "400 No"
+        } else {
+            "200 OK"
+        };
         Some(answer(status, ""))
     });
     let f = Fixture::new(&plan(&[("a", &far_end.url())]), quick());
@@ -215,7 +228,13 @@ fn a_message_that_is_never_accepted_does_not_keep_the_others_back() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    for status in ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"] {
+    for status in [
+        "301 Moved",
+        "302 Found",
+        "303 See",
+        "307 Temporary",
+        "308 Permanent",
+    ] {
         let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         elsewhere.set_nonblocking(true).unwrap();
         let to = elsewhere.local_addr().unwrap();
@@ -231,7 +250,11 @@ fn a_redirect_is_not_followed() {
         far_end.next();
         f.stop();
         assert!(elsewhere.accept().is_err(), "{status}");
-        assert_eq!((f.counts.failed.get(), f.counts.ok.get()), (1, 1), "{status}");
+        assert_eq!(
+            (f.counts.failed.get(), f.counts.ok.get()),
+            (1, 1),
+            "{status}"
+        );
     }
 }
 
@@ -256,7 +279,11 @@ fn a_receiver_that_is_gone_is_left_alone_until_its_messages_are_too_old() {
     f.stop();
     assert!(!far_end.has_next());
     assert_eq!((f.counts.failed.get(), f.counts.waiting.get()), (1, 2));
-    assert!(f.due_in_ms().iter().any(|due_in_ms| *due_in_ms > 2 * 86_400_000));
+    assert!(
+        f.due_in_ms()
+            .iter()
+            .any(|due_in_ms| *due_in_ms > 2 * 86_400_000)
+    );
 }
 
 #[test]
@@ -301,7 +328,10 @@ fn what_waits_for_a_webhook_that_was_removed_is_dropped() {
 
 #[test]
 fn each_receiver_gets_what_it_asked_for_of_its_tenant() {
-    let (own, global) = (FarEnd::answering(&["200 OK"]), FarEnd::answering(&["200 OK"]));
+    let (own, global) = (
+        FarEnd::answering(&["200 OK"]),
+        FarEnd::answering(&["200 OK"]),
+    );
     let mut plan = plan(&[("a", &own.url())]);
     plan.tenants[0].1.events = Events {
         usage: true,
@@ -375,11 +405,19 @@ fn what_no_receiver_accepts_in_time_is_given_up() {
 #[test]
 fn a_private_address_is_not_connected_to_and_no_url_is_in_the_error() {
     let sender = sender::Sender::new(END);
-    for url in ["https://10.0.0.1/?s3cret", "https://169.254.169.254/", "https://[fd00::1]/"] {
-        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(url), "msg_1", "{}") else {
+    for url in [
+        "https://10.0.0.1/?s3cret",
+        "https://169.254.169.254/",
+        "https://[fd00::1]/",
+    ] {
+        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(url), "msg_1", "{}")
+        else {
             panic!("{url}");
         };
-        assert!(cause.contains("not allowed") && !cause.contains("s3cret"), "{cause}");
+        assert!(
+            cause.contains("not allowed") && !cause.contains("s3cret"),
+            "{cause}"
+        );
     }
 }
 
@@ -391,7 +429,8 @@ fn what_can_go_wrong_with_a_connection_is_told_without_the_url() {
     let no_tls = FarEnd::answering(&["200 OK"]);
     let no_http = FarEnd::scripted(|_, _| Some("what?\r\n\r\n".to_owned()));
     let hangs = FarEnd::scripted(|_, _| None);
-    let endless = FarEnd::scripted(|_, _| Some(format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(9_000))));
+    let endless =
+        FarEnd::scripted(|_, _| Some(format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(9_000))));
     let sender = sender::Sender::new(Duration::from_millis(500));
     for (url, expected) in [
         (format!("http://{address}/?s3cret"), "connection"),
@@ -400,7 +439,8 @@ fn what_can_go_wrong_with_a_connection_is_told_without_the_url() {
         (hangs.url(), "in time"),
         (endless.url(), ""),
     ] {
-        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(&url), "msg_1", "{}") else {
+        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(&url), "msg_1", "{}")
+        else {
             panic!("{url}");
         };
         let is_told = cause.contains(expected) && !cause.contains("s3cret");
@@ -412,7 +452,10 @@ fn what_can_go_wrong_with_a_connection_is_told_without_the_url() {
 fn an_answer_with_a_large_body_counts_as_its_status() {
     let far_end = FarEnd::scripted(|_, _| {
         let body = "x".repeat(1 << 20);
-        Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        Some(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     });
     let sender = sender::Sender::new(END);
     let outcome = sender.post(&webhook(&far_end.url()), "msg_1", "{}");

@@ -78,7 +78,9 @@ pub fn set_due(connection: &Connection, message: i64, due_ms: i64) -> rusqlite::
 pub fn correct_due(connection: &Connection, now_ms: i64, longest_ms: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE messages SET due_ms = ?1 WHERE due_ms > ?2";
     let latest_ms = now_ms.saturating_add(longest_ms);
-    connection.execute(sql, params![now_ms, latest_ms]).map(drop)
+    connection
+        .execute(sql, params![now_ms, latest_ms])
+        .map(drop)
 }
 
 /// Notes that a message was sent in vain, and when it is due again.
@@ -152,10 +154,7 @@ pub fn made_before(
 }
 
 /// Removes a message and its events.
-pub fn remove_message(
-    connection: &Connection,
-    message: i64,
-) -> rusqlite::Result<Option<Removed>> {
+pub fn remove_message(connection: &Connection, message: i64) -> rusqlite::Result<Option<Removed>> {
     let sql = "DELETE FROM messages WHERE id = ?1 RETURNING receiver, events, bytes";
     let mut remove = connection.prepare_cached(sql)?;
     let removed = remove.query_row(params![message], |row| {

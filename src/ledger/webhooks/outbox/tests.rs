@@ -90,7 +90,11 @@ fn usage_is_one_message_a_second() {
     assert_eq!(waiting, [(f.a, NOW_MS + 1_000)]);
     let message = f.outbox.due(f.a, NOW_MS + 1_000).unwrap().unwrap();
     assert_eq!((message.events, message.attempts), (2, 0));
-    assert!(message.body.ends_with(r#""data":{"events":[{"n":1},{"n":2}]}}"#));
+    assert!(
+        message
+            .body
+            .ends_with(r#""data":{"events":[{"n":1},{"n":2}]}}"#)
+    );
 }
 
 #[test]
@@ -112,7 +116,10 @@ fn a_message_takes_events_for_as_long_as_it_is_not_sent() {
     let mut f = Fixture::new(Bounds::default());
     f.outbox.add(&usage(f.a, [1]), NOW_MS).unwrap();
     f.outbox.add(&usage(f.a, [2]), NOW_MS + 60_000).unwrap();
-    assert_eq!(f.outbox.due(f.a, NOW_MS + 60_000).unwrap().unwrap().events, 2);
+    assert_eq!(
+        f.outbox.due(f.a, NOW_MS + 60_000).unwrap().unwrap().events,
+        2
+    );
 }
 
 #[test]
@@ -174,7 +181,10 @@ fn beyond_the_bound_of_a_receiver_its_oldest_messages_are_dropped() {
     assert_eq!(dropped, Dropped::from_iter([(f.a, 100)]));
     assert_eq!(f.outbox.events(), 50 + 1 + 201);
     let message = f.outbox.due(f.a, NOW_MS).unwrap().unwrap();
-    assert!(message.body.contains("percent"), "a quota's event is not dropped");
+    assert!(
+        message.body.contains("percent"),
+        "a quota's event is not dropped"
+    );
     f.outbox.delivered(message.id).unwrap();
     assert_eq!(f.drain(f.a), (100..301).collect());
     assert_eq!(f.drain(f.b).len(), 50);
@@ -293,7 +303,10 @@ fn what_cannot_be_added_completely_is_not_added() {
     f.outbox.connection.execute_batch(refuse).unwrap();
     assert!(f.outbox.add(&usage(f.a, [2, 3]), NOW_MS).is_err());
     assert_eq!(f.outbox.events(), 1);
-    f.outbox.connection.execute_batch("DROP TRIGGER refuse").unwrap();
+    f.outbox
+        .connection
+        .execute_batch("DROP TRIGGER refuse")
+        .unwrap();
     f.outbox.add(&usage(f.a, [2, 3]), NOW_MS).unwrap();
     assert_eq!(f.drain(f.a), BTreeSet::from([1, 2, 3]));
 }
@@ -305,7 +318,11 @@ fn a_damaged_file_is_moved_aside_and_an_empty_one_takes_its_place() {
     let path = f.path();
     let Fixture { outbox, folder, .. } = f;
     drop(outbox);
-    std::fs::write(&path, "no database at all, but long enough to be looked at".repeat(100)).unwrap();
+    std::fs::write(
+        &path,
+        "no database at all, but long enough to be looked at".repeat(100),
+    )
+    .unwrap();
     let mut outbox = Outbox::open(&path, Bounds::default(), NOW_MS).unwrap();
     assert_eq!(outbox.events(), 0);
     let (numbers, _) = outbox.set_receivers(&["a"]).unwrap();
@@ -336,6 +353,11 @@ fn a_file_of_a_newer_release_is_left_alone() {
     f.outbox.connection.execute_batch(newer).unwrap();
     let path = f.path();
     drop(f.outbox);
-    let error = Outbox::open(&path, Bounds::default(), NOW_MS).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    let error = Outbox::open(&path, Bounds::default(), NOW_MS)
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, StoreError::Newer { found: 99, .. }),
+        "{error}"
+    );
 }

@@ -52,7 +52,9 @@ pub struct FarEnd {
 
 impl FarEnd {
     /// Answers each message with what the script says of it and of its number, from 0.
-    pub fn scripted(script: impl Fn(usize, &Got) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn scripted(
+        script: impl Fn(usize, &Got) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, got) = channel();
@@ -97,12 +99,7 @@ pub fn answer(status: &str, head: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{head}content-length: 2\r\n\r\nok")
 }
 
-fn serve(
-    stream: TcpStream,
-    sender: &Sender<Got>,
-    script: &Script,
-    number: &AtomicUsize,
-) {
+fn serve(stream: TcpStream, sender: &Sender<Got>, script: &Script, number: &AtomicUsize) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(got) = read(&mut reader) {
         let number = number.fetch_add(1, Ordering::SeqCst);
