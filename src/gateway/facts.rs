@@ -53,6 +53,8 @@ pub struct Amounts {
     pub cost_nanos: u64,
     /// What the tenant is charged, in nano-dollars.
     pub charge_nanos: u64,
+    /// Whether what the provider charges is known: the model has a price.
+    pub is_priced: bool,
     /// Whether the model has no price although others have.
     pub is_unpriced: bool,
 }
@@ -78,6 +80,7 @@ impl Amounts {
             },
             cost_nanos: bill.map_or(0, |bill| bill.cost(usage)),
             charge_nanos: bill.map_or(0, |bill| bill.charge(usage)),
+            is_priced: bill.is_some_and(|bill| !bill.is_unpriced()),
             is_unpriced: bill.is_some_and(|bill| bill.is_unpriced()),
         }
     }

@@ -148,8 +148,7 @@ impl Account {
             let settled = reservation.settle(tokens, amounts.charge_nanos, Now::read());
             quota_events::tell_reached(&self.shared, &settled);
         }
-        let cost_nanos = usage.filter(|_| has_cost(facts));
-        let cost_nanos = cost_nanos.map(|_| amounts.cost_nanos);
+        let cost_nanos = amounts.is_priced.then_some(amounts.cost_nanos);
         if let Some(chat) = self.chat {
             let (log, mut entry) = *chat;
             entry.usage = usage.and_then(|usage| serde_json::to_value(usage).ok());
@@ -243,11 +242,6 @@ fn may_have_used(context: &Context, meter: &Meter) -> bool {
         None if meter.client_left => context.outcome.is_asking,
         None => (200..300).contains(&context.told_status()),
     }
-}
-
-/// Whether what a request costs is known.
-fn has_cost(facts: &Facts) -> bool {
-    facts.bill().is_some_and(|bill| !bill.is_unpriced())
 }
 
 /// An estimate, made outside the threads that serve.
