@@ -18,6 +18,7 @@
 
 mod support;
 
+mod admin_usage;
 mod bodies;
 mod broken_responses;
 mod chats;

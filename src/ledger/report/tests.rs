@@ -1,7 +1,6 @@
 //! Reports over real files.
 
 use std::path::Path;
-use std::time::Instant;
 
 use super::*;
 use crate::config::{self, Located, OnFailure, Place};
@@ -235,30 +234,4 @@ fn a_record_is_exported_with_its_names() {
     assert_eq!(second["source"], "none");
     assert_eq!(second["streamed"], false);
     assert_eq!(second["period"], serde_json::Value::Null);
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release -- --ignored --nocapture report_by_day"]
-fn time_of_a_report_by_day_over_ten_million_rows() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = some(folder.path());
-    let connection = rusqlite::Connection::open(folder.path().join("ledger-2026-11.db")).unwrap();
-    // 30 days of 1,000 tenants with two keys and three models: the sums of ten million requests.
-    let many = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 179999) \
-         INSERT INTO daily SELECT 20261101 + n % 30, 100 + n / 30 % 1000, n / 30000 % 2, n / 60000, 7, \
-         55, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 FROM n; \
-         WITH RECURSIVE n (n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM n WHERE n < 1100) \
-         INSERT INTO names SELECT n, 'tenant ' || n FROM n";
-    connection.execute_batch(many).unwrap();
-    for by in ["day", "tenant", "day,tenant", ""] {
-        let query = Query::parse(Some(by), Some("2026-11-01"), Some("2026-12-01"), None).unwrap();
-        let started = Instant::now();
-        let rows = report(&database, query).unwrap().rows;
-        let requests: i64 = rows.iter().map(|row| row.sums[0]).sum();
-        let taken = started.elapsed();
-        eprintln!(
-            "by {by}: {} rows, {requests} requests, {taken:?}",
-            rows.len()
-        );
-    }
 }

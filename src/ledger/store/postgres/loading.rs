@@ -131,12 +131,7 @@ async fn add_daily(transaction: &Transaction<'_>, additions: &Additions) -> Resu
             column.push(*number);
         }
     }
-    let sums = SUMS.map(|sum| {
-        format!(
-            "{sum} = least({}, daily.{sum}::numeric + excluded.{sum})::bigint",
-            i64::MAX
-        )
-    });
+    let sums = SUMS.map(|sum| saturating("daily", sum));
     let arrays: Vec<String> = (1..=columns.len())
         .map(|n| format!("${n}::bigint[]"))
         .collect();
@@ -156,6 +151,15 @@ async fn add_daily(transaction: &Transaction<'_>, additions: &Additions) -> Resu
     Ok(())
 }
 
+/// Adds to a column. An error, as PostgreSQL has for a sum that does not fit, would stop the loading for ever.
+fn saturating(table: &str, column: &str) -> String {
+    let most = i64::MAX;
+    format!(
+        "{column} = CASE WHEN {table}.{column} > {most} - excluded.{column} THEN {most} \
+         ELSE {table}.{column} + excluded.{column} END"
+    )
+}
+
 async fn add_periods(
     transaction: &Transaction<'_>,
     additions: &Additions,
@@ -168,14 +172,15 @@ async fn add_periods(
     let tenants = column(|((_, tenant), _)| *tenant);
     let tokens = column(|(_, used)| used.tokens);
     let charges = column(|(_, used)| used.charge_nanos);
-    let sql = "INSERT INTO periods (period_start, tenant, tokens, charge_nanos) \
+    let sql = format!(
+        "INSERT INTO periods (period_start, tenant, tokens, charge_nanos) \
          SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) \
-         ON CONFLICT (period_start, tenant) DO UPDATE SET \
-         tokens = least(9223372036854775807, periods.tokens::numeric + excluded.tokens)::bigint, \
-         charge_nanos = \
-         least(9223372036854775807, periods.charge_nanos::numeric + excluded.charge_nanos)::bigint";
+         ON CONFLICT (period_start, tenant) DO UPDATE SET {}, {}",
+        saturating("periods", "tokens"),
+        saturating("periods", "charge_nanos")
+    );
     transaction
-        .execute(sql, &[&starts, &tenants, &tokens, &charges])
+        .execute(&sql, &[&starts, &tenants, &tokens, &charges])
         .await?;
     Ok(())
 }
