@@ -60,16 +60,14 @@ def bill(event):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers Tollgate's messages."""
+    """Answers Tollgate's messages, one at a time and each on a connection of its own."""
 
-    protocol_version = "HTTP/1.1"
     # A connection on which nothing comes is closed.
     timeout = 30
 
     def do_POST(self):
         length = int(self.headers.get("content-length", 0))
         if length > MOST_BYTES:
-            self.close_connection = True
             return self.answer(413)
         body = self.rfile.read(length)
         if not is_genuine(self.headers, body):

@@ -14,6 +14,7 @@ use tollgate::secret::Secret;
 
 use crate::support::gateway::Folder;
 use crate::support::tools::{require, root};
+use crate::support::until;
 use crate::support::upstream::{Received, Upstream};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZg==";
@@ -120,6 +121,7 @@ async fn the_example_receiver_bills_each_request_once() {
         );
         assert_eq!(usage["usd"], 0.0015);
     }
+    until("the receiver's answer", || counts.delivered.get() == 2).await;
     // After a crash, the first comes again, with another one.
     webhooks.add_records(&[record(1), record(3)]).unwrap();
     let (key, _) = billed(&billing.request().await);
@@ -160,11 +162,7 @@ async fn the_example_receiver_bills_nothing_that_another_has_signed() {
     let forged = "whsec_b3RoZXIgc2VjcmV0IG90aGVy";
     let (forger, refused) = webhooks(&receiver.url, forged, &folder);
     forger.add_records(&[record(1)]).unwrap();
-    // It is told of by the receiver's answer alone.
-    let until = std::time::Instant::now() + Duration::from_secs(30);
-    while refused.failed.get() == 0 && std::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a refusal", || refused.failed.get() > 0).await;
     assert_eq!((refused.failed.get(), refused.delivered.get()), (1, 0));
     assert_eq!(billing.requests(), 0);
 }

@@ -226,7 +226,7 @@ impl Dispatcher {
         let mut report = Report {
             jobs: self.jobs.clone(),
             done: Some(Done {
-                receiver: receiver.number,
+                receiver: Arc::clone(&receiver),
                 message: message.id,
                 events: message.events,
                 attempts: message.attempts,
@@ -281,27 +281,7 @@ impl Dispatcher {
         self.running = self.running.saturating_sub(1);
         let failing = usize::from(done.was_failing);
         self.running_failing = self.running_failing.saturating_sub(failing);
-        let lane = self.lanes.entry(done.receiver).or_default();
-        lane.is_busy = false;
-        let counts = &self.shared.counts;
-        let again = match &done.outcome {
-            Outcome::Delivered => {
-                counts.ok.inc();
-                lane.forget_failures();
-                None
-            }
-            Outcome::Failed { wait, .. } => {
-                counts.failed.inc();
-                let wait = wait.unwrap_or_default();
-                lane.fail(self.timing.delay(lane.failures()).max(wait));
-                Some(self.timing.delay(done.attempts).max(wait))
-            }
-            Outcome::Gone => {
-                counts.failed.inc();
-                lane.fail(self.timing.retention);
-                Some(self.timing.retention)
-            }
-        };
+        let again = self.delay_after(done);
         let noted = self.shared.with_outbox(|outbox| match again {
             None => outbox.delivered(done.message),
             Some(delay) => {
@@ -312,27 +292,38 @@ impl Dispatcher {
         if let Ok(true) = noted {
             self.shared.counts.delivered.inc_by(done.events);
         }
-        self.tell(done);
-        self.note(done.receiver, noted.map(drop));
-        if self.receivers.numbered(done.receiver).is_none() {
-            self.lanes.remove(&done.receiver);
+        tell(done, again.unwrap_or_default());
+        let number = done.receiver.number;
+        self.note(number, noted.map(drop));
+        if self.receivers.numbered(number).is_none() {
+            self.lanes.remove(&number);
         }
     }
 
-    fn tell(&self, done: &Done) {
-        let Some(receiver) = self.receivers.numbered(done.receiver) else {
-            return;
-        };
-        match &done.outcome {
-            Outcome::Delivered => {}
-            Outcome::Failed { cause, .. } => {
-                log::warn!("webhooks: {receiver} did not accept a message: {cause}");
+    /// After what time the message is sent again, if it is. Notes what the attempt says about its receiver.
+    fn delay_after(&mut self, done: &Done) -> Option<Duration> {
+        let current = self.receivers.numbered(done.receiver.number);
+        let is_current = current.is_some_and(|current| current.is_same(&done.receiver));
+        let lane = self.lanes.entry(done.receiver.number).or_default();
+        lane.is_busy = false;
+        let counts = &self.shared.counts;
+        let wait = match &done.outcome {
+            Outcome::Delivered => {
+                counts.ok.inc();
+                lane.forget_failures();
+                return None;
             }
-            Outcome::Gone => log::error!(
-                "webhooks: {receiver} wants no more messages (410): none is sent for three days, or until its \
-                 configuration changes"
-            ),
+            Outcome::Failed { wait, .. } => *wait,
+            Outcome::Gone => Some(self.timing.retention),
+        };
+        counts.failed.inc();
+        if !is_current {
+            // It was changed meanwhile, and has not failed as it is now.
+            return Some(Duration::ZERO);
         }
+        let wait = wait.unwrap_or_default();
+        lane.fail(self.timing.delay(lane.failures()).max(wait));
+        Some(self.timing.delay(done.attempts).max(wait))
     }
 
     /// Has a receiver wait after the outbox has failed.
@@ -347,6 +338,24 @@ impl Dispatcher {
         if self.logged.has_passed() {
             log::error!("webhooks: the outbox fails, and is tried again: {error}");
         }
+    }
+}
+
+/// Tells of a failure, and when the message is due again.
+fn tell(done: &Done, again: Duration) {
+    let receiver = &done.receiver;
+    match &done.outcome {
+        Outcome::Delivered => {}
+        Outcome::Failed { cause, .. } => {
+            let again = humantime::format_duration(Duration::from_secs(again.as_secs()));
+            log::warn!(
+                "webhooks: {receiver} did not accept a message: {cause}. It is sent again in {again}"
+            );
+        }
+        Outcome::Gone => log::error!(
+            "webhooks: {receiver} wants no more messages (410): none is sent for three days, or until its \
+             configuration changes"
+        ),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use super::event::QuotaEvent;
+use super::receivers::Receiver;
 use super::sender::Outcome;
 
 /// As many events of quotas wait for the dispatcher.
@@ -25,8 +26,8 @@ pub enum Job {
 
 /// The end of an attempt.
 pub struct Done {
-    /// The number of the receiver.
-    pub receiver: i64,
+    /// The receiver, as it was then.
+    pub receiver: Arc<Receiver>,
     /// The number of the message.
     pub message: i64,
     /// How many events it has.

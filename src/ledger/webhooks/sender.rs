@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use pingora::tls::load_native_certs;
+use pingora::tls::{RusTlsError as TlsError, load_native_certs};
 use ureq::config::Config;
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -59,9 +59,12 @@ impl Sender {
             log::error!("webhooks: the system's certificates cannot be read, so https fails: {e}");
             Vec::new()
         });
-        let certificates = found
-            .iter()
-            .map(|der| Certificate::from_der(der).to_owned());
+        let certificates = found.iter();
+        let certificates = certificates.map(|der| Certificate::from_der(der).to_owned());
+        Self::trusting(timeout, certificates.collect())
+    }
+
+    fn trusting(timeout: Duration, certificates: Vec<Certificate<'static>>) -> Self {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::from(certificates))
             .build();
@@ -147,13 +150,22 @@ fn cause(error: &Error) -> String {
     match error {
         Error::Timeout(_) => "it did not answer in time".to_owned(),
         Error::HostNotFound => "its host has no address".to_owned(),
-        Error::Io(error) => format!("the connection failed: {}", error.kind()),
+        Error::Io(error) => {
+            let inner = error.get_ref();
+            match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+                Some(error) => format!("TLS failed: {error}"),
+                None => format!("the connection failed: {}", error.kind()),
+            }
+        }
         Error::Rustls(error) => format!("TLS failed: {error}"),
         Error::Tls(error) => format!("TLS failed: {error}"),
         // Which is `address::NotAllowed`.
         Error::Other(error) => error.to_string(),
-        Error::Protocol(_) => "its answer is no HTTP".to_owned(),
+        Error::Protocol(_) => "its answer cannot be read".to_owned(),
         Error::LargeResponseHeader(..) => "the header of its answer is too large".to_owned(),
         _ => "the request failed".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

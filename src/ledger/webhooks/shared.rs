@@ -134,7 +134,7 @@ pub fn now_ms() -> i64 {
 /// A time, in milliseconds since the Unix epoch.
 pub fn ms(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| duration_ms(since))
+    since.map_or(0, duration_ms)
 }
 
 /// A duration, in milliseconds.

@@ -1,6 +1,6 @@
 //! Delivery: what a receiver gets, and when it gets it again.
 
-mod far_end;
+pub mod far_end;
 
 use std::net::TcpListener;
 
@@ -13,7 +13,8 @@ const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZg==";
 const HOUR: Duration = Duration::from_secs(3_600);
 const END: Duration = Duration::from_secs(30);
 
-fn webhook(url: &str) -> Webhook {
+/// A webhook with a secret, for all events.
+pub fn webhook(url: &str) -> Webhook {
     let place = Place::default();
     Webhook {
         url: Located {
@@ -169,7 +170,8 @@ fn without_a_secret_there_is_no_signature() {
 }
 
 #[test]
-fn one_that_hangs_does_not_hold_up_another() {
+fn those_that_hang_do_not_hold_up_another() {
+    const TIMEOUT: Duration = Duration::from_millis(500);
     // More of them than requests that run at a time.
     let hanging: Vec<FarEnd> = (0..12).map(|_| FarEnd::scripted(|_, _| None)).collect();
     let quick_one = FarEnd::answering(&["200 OK"]);
@@ -185,7 +187,7 @@ fn one_that_hangs_does_not_hold_up_another() {
     let url = quick_one.url();
     tenants.push(("quick", &url));
     let timing = Timing {
-        timeout: Duration::from_millis(1_500),
+        timeout: TIMEOUT,
         delays: vec![Duration::ZERO],
         ..Timing::default()
     };
@@ -205,8 +207,8 @@ fn one_that_hangs_does_not_hold_up_another() {
         quick_one.next();
     }
     assert!(f.counts.ok.get() >= 19);
-    // Twenty messages through what is left: at most one timeout of those that were there first.
-    assert!(begun.elapsed() < 4 * Duration::from_millis(1_500));
+    // One after the other with those that hang, they would take a timeout each.
+    assert!(begun.elapsed() < 10 * TIMEOUT);
 }
 
 #[test]
@@ -400,64 +402,4 @@ fn what_no_receiver_accepts_in_time_is_given_up() {
     far_end.next();
     f.stop();
     assert_eq!((f.counts.expired.get(), f.counts.waiting.get()), (1, 1));
-}
-
-#[test]
-fn a_private_address_is_not_connected_to_and_no_url_is_in_the_error() {
-    let sender = sender::Sender::new(END);
-    for url in [
-        "https://10.0.0.1/?s3cret",
-        "https://169.254.169.254/",
-        "https://[fd00::1]/",
-    ] {
-        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(url), "msg_1", "{}")
-        else {
-            panic!("{url}");
-        };
-        assert!(
-            cause.contains("not allowed") && !cause.contains("s3cret"),
-            "{cause}"
-        );
-    }
-}
-
-#[test]
-fn what_can_go_wrong_with_a_connection_is_told_without_the_url() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
-    let no_tls = FarEnd::answering(&["200 OK"]);
-    let no_http = FarEnd::scripted(|_, _| Some("what?\r\n\r\n".to_owned()));
-    let hangs = FarEnd::scripted(|_, _| None);
-    let endless =
-        FarEnd::scripted(|_, _| Some(format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(9_000))));
-    let sender = sender::Sender::new(Duration::from_millis(500));
-    for (url, expected) in [
-        (format!("http://{address}/?s3cret"), "connection"),
-        (no_tls.url().replace("http:", "https:"), "TLS"),
-        (no_http.url(), "no HTTP"),
-        (hangs.url(), "in time"),
-        (endless.url(), ""),
-    ] {
-        let sender::Outcome::Failed { cause, .. } = sender.post(&webhook(&url), "msg_1", "{}")
-        else {
-            panic!("{url}");
-        };
-        let is_told = cause.contains(expected) && !cause.contains("s3cret");
-        assert!(is_told && !cause.contains("127.0.0.1"), "{url}: {cause}");
-    }
-}
-
-#[test]
-fn an_answer_with_a_large_body_counts_as_its_status() {
-    let far_end = FarEnd::scripted(|_, _| {
-        let body = "x".repeat(1 << 20);
-        Some(format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        ))
-    });
-    let sender = sender::Sender::new(END);
-    let outcome = sender.post(&webhook(&far_end.url()), "msg_1", "{}");
-    assert_eq!(outcome, sender::Outcome::Delivered);
 }

@@ -2,13 +2,13 @@
 //!
 //! Owns how events become messages, how much waits, and when each message is due. An open message takes usage
 //! events until it has 100 of them or is sent, which is after one second; from then on its body stays the same.
-//! A commit survives the end of the process; a power cut can lose what was added last, and the journal's records
-//! are added again.
+//! A commit survives the end of the process. It does not wait for the disk, so a power cut can lose what was added
+//! last; the ledger has it.
 //!
 //! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped.
-//! Does not handle how events are added (see `adding`), who gets
-//! what (see `receivers`), when something is sent (see `dispatcher`) or SQL (see
-//! `tables`). A file that SQLite calls damaged is moved aside (see `damage`), and an empty one takes its place.
+//! Does not handle how events are added (see `adding`), who gets what (see `receivers`), when something is sent (see
+//! `dispatcher`) or SQL (see `tables`). A file that SQLite calls damaged is moved aside (see `damage`), and an empty
+//! one takes its place.
 
 mod adding;
 mod damage;
