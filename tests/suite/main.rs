@@ -70,4 +70,5 @@ mod tunnel_models;
 mod upstream_failures;
 mod usage;
 mod webhook_receiver;
+mod webhooks;
 mod websocket;
