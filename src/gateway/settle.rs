@@ -95,7 +95,7 @@ impl Account {
     /// Counts what has been used, and has it written down.
     pub async fn settle(mut self) -> Option<Used> {
         let mut reading = self.read();
-        let usage = match self.to_estimate(&reading) {
+        let usage = match self.take_prompt(&reading) {
             None => reading.usage.take(),
             Some(prompt) => Some(estimate(&self.shared, prompt, reading.sample).await),
         };
@@ -105,7 +105,7 @@ impl Account {
     /// The same at once: an estimate is made from lengths alone.
     pub fn settle_now(mut self) -> Option<Used> {
         let mut reading = self.read();
-        let usage = match self.to_estimate(&reading) {
+        let usage = match self.take_prompt(&reading) {
             None => reading.usage.take(),
             Some(prompt) => Some(roughly(&prompt, &reading.sample)),
         };
@@ -123,7 +123,7 @@ impl Account {
     }
 
     /// What an estimate is made from, where one is needed.
-    fn to_estimate(&mut self, reading: &Reading) -> Option<Prompt> {
+    fn take_prompt(&mut self, reading: &Reading) -> Option<Prompt> {
         let rule = self.facts.rule.as_ref();
         let absorbs = self.meter.client_left
             && rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Absorb);

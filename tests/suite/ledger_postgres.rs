@@ -171,7 +171,7 @@ fn many_names_and_rows_are_read_back_in_their_order() {
     let records: Vec<Record<'_>> = (0..1_000)
         .map(|n| Record {
             model: &names[n],
-            ..record(n as u128, NOVEMBER + 7 - n as i64 % 7)
+            ..record(n as u128, NOVEMBER + 7 - i64::try_from(n).unwrap() % 7)
         })
         .collect();
     assert_eq!(store.load(&records, at(1, 1)).unwrap(), 1_000);

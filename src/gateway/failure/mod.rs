@@ -135,12 +135,7 @@ impl Failure {
             | Self::SocketVersion
             | Self::NoModelInQuery => self.of_socket(),
             Self::Shed(what) => overload::api_error(*what),
-            Self::Flood => error(
-                StatusCode::TOO_MANY_REQUESTS,
-                "requests",
-                Some("rate_limit_exceeded"),
-                "Too many requests from your address. Please try again in 1s.".to_owned(),
-            ),
+            Self::Flood => overload::flood(),
             Self::Limited(refusal) => limit::api_error(refusal),
             Self::QuotaUnavailable => limit::unavailable(),
             Self::NoKey | Self::NoBearer | Self::WrongKey { .. } => self.of_key(),

@@ -38,6 +38,16 @@ pub fn api_error(what: Shed) -> ApiError {
     error(status, kind, Some(code), message.to_owned())
 }
 
+/// What the client of an address is told that sends too much.
+pub fn flood() -> ApiError {
+    error(
+        StatusCode::TOO_MANY_REQUESTS,
+        "requests",
+        Some("rate_limit_exceeded"),
+        "Too many requests from your address. Please try again in 1s.".to_owned(),
+    )
+}
+
 /// Whether the same request may find room a moment later.
 pub fn passes_soon(what: Shed) -> bool {
     match what {
