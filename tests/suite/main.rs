@@ -46,6 +46,7 @@ mod labels;
 mod leases;
 mod ledger_postgres;
 mod ledger_reports;
+mod limits;
 mod manners;
 mod manners_streamed;
 mod metrics;
