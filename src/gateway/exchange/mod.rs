@@ -55,6 +55,7 @@ pub async fn serve(
         Err(failure)
             if context.outcome.is_committed() && !matches!(failure, Failure::ClientGone) =>
         {
+            note_no_answer(context);
             let event = last_event::last_event(&failure, endpoint.stream_error, None, context);
             Box::pin(last_event::tell(session, context, &failure, event)).await
         }
@@ -130,6 +131,17 @@ fn note_error(context: &mut Context, refusal: &UpstreamRefusal) {
             usage: refusal.usage.clone(),
             answer: is_answer.then(|| refusal.body.clone()),
             is_whole: true,
+            is_error: true,
+            ..Reading::default()
+        });
+    }
+}
+
+/// Notes that no upstream has answered although the client has been given the beginning of a stream: it is charged
+/// no more than with a status of failure.
+fn note_no_answer(context: &mut Context) {
+    if let Some(meter) = &mut context.meter {
+        meter.reading.get_or_insert_with(|| Reading {
             is_error: true,
             ..Reading::default()
         });

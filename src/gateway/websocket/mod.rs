@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::{Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -161,6 +161,11 @@ async fn accept(
             header.insert_header(SEC_WEBSOCKET_PROTOCOL, REALTIME)?;
         }
         header.insert_header(REQUEST_ID, context.request.id.as_str())?;
+        let mut standing = HeaderMap::new();
+        context.add_standing(&mut standing);
+        for (name, value) in &standing {
+            header.insert_header(name, value)?;
+        }
         context.commit(header.status.as_u16());
         Ok(header)
     };
