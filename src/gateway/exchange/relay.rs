@@ -178,7 +178,7 @@ impl Relaying<'_> {
             return Ok(());
         };
         let said = self.answer.events().map_or(0, EventReader::said_tokens);
-        let mut pieces = pacing.pieces(self.answer.ready(), said);
+        let mut pieces = pacing.pieces(self.answer.take_ready(), said);
         while let Some((piece, wait)) = pieces.next() {
             if !wait.is_zero() {
                 tokio::select! {

@@ -256,6 +256,13 @@ impl Answer {
         }
     }
 
+    /// Takes all that is ready for the client, as one.
+    pub fn take_ready(&mut self) -> Bytes {
+        let ready = self.ready.join();
+        self.forget();
+        ready
+    }
+
     /// Puts bytes back that were ready for the client, where all of them had been taken.
     pub fn put_back(&mut self, bytes: Bytes) {
         self.ready.push(bytes);
