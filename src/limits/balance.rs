@@ -230,7 +230,8 @@ impl Balance {
         }
     }
 
-    /// Counts what was used in this term. Nothing, if its period has ended.
+    /// Counts what was used in this term. Nothing, if its period has ended. That nothing is left is told once a
+    /// period, by the threshold of 100 % or by the first refusal, whichever comes first.
     pub(super) fn spend(&mut self, term: Term, used: Demand) -> SmallVec<[Reached; 2]> {
         let mut reached = SmallVec::new();
         if term.epoch != self.epoch {
@@ -238,11 +239,15 @@ impl Balance {
         }
         self.tokens.spend(used.tokens);
         self.nanos.spend(used.nanos);
+        let was_refused = self.refused;
         for (amount, kind) in [
             (&mut self.tokens, LimitKind::QuotaTokens),
             (&mut self.nanos, LimitKind::QuotaMoney),
         ] {
             amount.tell(&self.warn_at, |percent, spent, limit| {
+                if percent == 100 && was_refused {
+                    return;
+                }
                 reached.push(Reached {
                     kind,
                     percent,
@@ -251,6 +256,8 @@ impl Balance {
                 });
             });
         }
+        // A refusal would only say again what has been told.
+        self.refused |= self.is_exhausted();
         reached
     }
 

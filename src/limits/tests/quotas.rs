@@ -167,6 +167,27 @@ fn the_first_refusal_of_a_period_says_so() {
 }
 
 #[test]
+fn that_nothing_is_left_is_told_once_in_a_period() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::new();
+    let told = |tokens, clock: Clock| {
+        let mut held = reserve(&scopes, 0, 0, clock).unwrap();
+        let settled = held.settle(tokens, 0, clock.0);
+        settled.crossed.iter().any(|one| one.percent == 100)
+    };
+    let first = |tokens, clock| {
+        let refusal = reserve(&scopes, tokens, 0, clock).unwrap_err();
+        refusal.first_of_quota
+    };
+    assert!(told(100, clock));
+    assert!(!first(1, clock), "the threshold has told it");
+    clock.pass(Duration::from_hours(24));
+    assert!(!told(95, clock));
+    assert!(first(10, clock));
+    assert!(!told(5, clock), "the refusal has told it");
+}
+
+#[test]
 fn no_usage_however_large_credits_anybody() {
     let scopes = with_quota(&quota(Some(u64::MAX), Some(u64::MAX), Period::Day));
     let clock = Clock::new();
