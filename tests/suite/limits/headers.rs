@@ -103,7 +103,7 @@ async fn answers_and_streams_and_what_passes_through_and_errors_tell_how_the_lim
         (chat("gpt-4o"), 200),
         (streamed_chat("gpt-4o"), 200),
         (chat("same-bad"), 400),
-        (chat("same-broken"), 502),
+        (chat("same-broken"), 500),
         (chat("same-busy"), 429),
         (chat("same-dead"), 502),
     ] {

@@ -194,8 +194,12 @@ async fn a_client_that_leaves_in_the_middle_of_a_download() {
         .send(request("GET", "/v1/files/f/content", CLIENT_KEY, "", ""))
         .await;
     let (_, mut far) = one.far.accept().await;
-    far.raw("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nbeginning")
-        .await;
+    // More than is gathered into one write.
+    let half = "x".repeat(500_000);
+    far.raw(format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n{half}"
+    ))
+    .await;
     assert_eq!(client.head().await.0, 200);
     one.assert_taken().await;
     client.leave();

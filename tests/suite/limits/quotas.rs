@@ -187,10 +187,14 @@ async fn what_was_admitted_finishes_and_what_it_has_used_beyond_the_quota_is_owe
     let refused = ask(&gateway, &chat_up_to("gpt-4o", 1)).await;
     assert_exhausted(&refused);
     assert_eq!(upstream.requests(), 1);
-    for percent in ["50 %", "80 %", "100 %"] {
-        let told = format!("tenant `tester`: {percent} of its ");
+    for said in [
+        "50 % of its quota",
+        "80 % of its quota",
+        "its quota of 1000 tokens is used up",
+    ] {
+        let told = format!("tenant `tester`: {said}");
         gateway.output().wait_for(&told);
-        assert_eq!(gateway.output().text().matches(&told).count(), 1);
+        assert_eq!(gateway.output().text().matches(&told).count(), 1, "{told}");
     }
 }
 
@@ -229,13 +233,17 @@ async fn every_threshold_is_told_once_and_when_it_is_reached() {
     let gateway = setup.start(upstream.address);
     for asked in 1..=10 {
         assert_eq!(ask(&gateway, &chat("gpt-4o")).await.status, 200);
-        for (percent, at) in [(20, 2), (40, 4), (100, 10)] {
-            let told = format!("tenant `tester`: {percent} % of its ");
+        for (said, at) in [
+            ("20 % of", 2),
+            ("40 % of", 4),
+            ("its quota of $1 is used up", 10),
+        ] {
+            let told = format!("tenant `tester`: {said}");
             if asked == at {
                 gateway.output().wait_for(&told);
             }
             let times = gateway.output().text().matches(&told).count();
-            assert_eq!(times, usize::from(asked >= at), "{percent} % at {asked}");
+            assert_eq!(times, usize::from(asked >= at), "{said} at {asked}");
         }
     }
 }

@@ -82,7 +82,7 @@ async fn a_socket_whose_quota_is_used_up_gets_that_response_and_a_close_with_100
         assert!(line.contains("error=insufficient_quota "), "{line}");
         gateway
             .output()
-            .wait_for("100 % of its quota.tokens is used");
+            .wait_for("its quota of 250 tokens is used up");
         assert_exhausted(&ask(&gateway, &chat("gpt-4o")).await);
         let mut client = gateway.connect().await;
         client.send(keyed(path, "")).await;
