@@ -9,7 +9,7 @@ use crate::support::client::{Client, post};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{Listener, Upstream};
 use crate::support::websocket::{CLOSE, REALTIME, Side, TEXT, close, frame, keyed, masked, open};
-use crate::support::{CLIENT_KEY, DONE, FINISHED, chat, delta, soon, streamed_chat};
+use crate::support::{CLIENT_KEY, DONE, FINISHED, chat, delta, streamed_chat};
 
 /// A tenant that may have one request in flight, an upstream whose connections the test holds, and one that answers
 /// `other` at once.
@@ -117,7 +117,7 @@ async fn a_client_that_leaves_in_the_queue_of_an_upstream() {
     let quick = Upstream::answering(ANSWER).await;
     let upstreams = format!("  quick: {{ base_url: 'http://{}/v1' }}\n", quick.address);
     let setup = Setup {
-        upstream: ", max_concurrent: 1",
+        upstream: ", max_concurrent: 1, queue: { wait: 20s }",
         tenant: ", limits: { concurrent: 1 }",
         upstreams: &upstreams,
         rules: "  - { match: other, targets: [{ upstream: quick }] }\n",
@@ -132,12 +132,9 @@ async fn a_client_that_leaves_in_the_queue_of_an_upstream() {
     upstream.request().await;
     let mut waiting = gateway.connect().await;
     waiting.send(post(CHAT, "", &body)).await;
-    let asking = async {
-        while ask(&gateway, &chat("other")).await.status != 429 {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("a request in the queue", asking).await;
+    let queued = r#"tollgate_upstream_concurrency{state="queued",upstream="far"}"#;
+    gateway.metric_becomes(queued, 1.0).await;
+    assert_eq!(ask(&gateway, &chat("other")).await.status, 429);
     waiting.leave();
     assert_eq!(admitted(&gateway, &chat("other")).await.status, 200);
     gateway.access_line("status=499");
