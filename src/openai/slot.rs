@@ -44,4 +44,35 @@ impl Slot {
         }
         Bytes::from([self.before.as_bytes(), &name, self.after.as_bytes()].concat())
     }
+
+    /// A body with the name in its place, in three pieces; a place that is not in the body is its end.
+    pub fn filled_in(&self, body: &Bytes, name: Vec<u8>) -> Vec<Bytes> {
+        let within = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
+        let Range { start, end } = self.range;
+        vec![
+            body.slice(..within(start)),
+            self.filled(name),
+            body.slice(within(end).max(within(start))..),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_takes_the_place_of_another_or_is_added() {
+        let body = Bytes::from_static(b"{\"model\":\"a\", \"n\": 1.50 }");
+        let slot = Slot::of_value(9..12);
+        let filled = slot.filled_in(&body, b"\"b\"".to_vec());
+        assert_eq!(filled.concat(), b"{\"model\":\"b\", \"n\": 1.50 }");
+        let slot = Slot::absent(1, "\"model\":", ",");
+        let filled = slot.filled_in(&body.slice(..1), b"1".to_vec());
+        assert_eq!(filled.concat(), b"{\"model\":1,");
+        assert_eq!(
+            Slot::of_value(40..50).filled_in(&body, Vec::new()).concat(),
+            body
+        );
+    }
 }

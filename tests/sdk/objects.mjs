@@ -181,6 +181,21 @@ assert.deepEqual(
 );
 assert.equal((await client.conversations.delete(conversation.id)).deleted, true);
 
+// Videos are asked for with a form. Its model has the rule's name, and one that the key is not for is refused.
+let video = await client.videos.create({ model: "gpt-4o", prompt, seconds: "4" });
+assert.deepEqual([video.model, video.seconds], ["gpt-4o-2024-11-20", "4"]);
+assert.equal((await client.videos.retrieve(video.id)).model, "gpt-4o-2024-11-20");
+const picture = async () => toFile(Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), "first.png", { type: "image/png" });
+video = await client.videos.create({ model: "gpt-4o", prompt, input_reference: await picture() });
+assert.equal(video.model, "gpt-4o-2024-11-20");
+await client.videos.retrieve(video.id);
+assert.equal((await client.videos.retrieve(video.id)).status, "completed");
+assert.equal((await client.videos.delete(video.id)).deleted, true);
+for (const pictures of [{}, { input_reference: await picture() }]) {
+  const refused = client.videos.create({ model: "forbidden", prompt, ...pictures });
+  await assert.rejects(refused, OpenAI.NotFoundError);
+}
+
 // What is in beta passes, with the header or the query that says so.
 const assistant = await client.beta.assistants.create({ model: "gpt-4o", instructions: prompt });
 assert.equal((await client.beta.assistants.retrieve(assistant.id)).instructions, prompt);

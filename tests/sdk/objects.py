@@ -152,6 +152,17 @@ assert jobs[1].model == "gpt-4o-2024-11-20", jobs[1]
 raises(openai.NotFoundError, lambda: client.fine_tuning.jobs.create(model="forbidden", training_file=made[0].id))
 assert client.fine_tuning.jobs.cancel(jobs[1].id).status == "cancelled"
 
+# Videos are asked for with a form. Its model has the rule's name, and one that the key is not for is refused.
+video = client.videos.create(model="gpt-4o", prompt=PROMPT, seconds="4")
+assert (video.model, video.seconds) == ("gpt-4o-2024-11-20", "4"), video
+assert client.videos.retrieve(video.id).model == "gpt-4o-2024-11-20"
+picture = ("first.png", b"\x89PNG\r\n\x1a\n", "image/png")
+video = client.videos.create_and_poll(model="gpt-4o", prompt=PROMPT, input_reference=picture)
+assert (video.model, video.status) == ("gpt-4o-2024-11-20", "completed"), video
+assert client.videos.delete(video.id).deleted is True
+for pictures in [{}, {"input_reference": picture}]:
+    raises(openai.NotFoundError, lambda: client.videos.create(model="forbidden", prompt=PROMPT, **pictures))
+
 # Vector stores: the SDK's own helper uploads a file and asks until it is done, as often as it is told.
 stores = [client.vector_stores.create(name=f"store {n}") for n in range(3)]
 assert ids(client.vector_stores.list(limit=2)) == ids(stores)

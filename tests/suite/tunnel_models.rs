@@ -1,4 +1,4 @@
-//! What passes through and names a model in JSON: the tenant's list holds, the rule's name for it is put in,
+//! What passes through and names a model in JSON or in a form: the tenant's list holds, the rule's name for it is put in,
 //! and metrics and the access line know it.
 
 use std::net::SocketAddr;
@@ -177,12 +177,117 @@ async fn a_body_that_is_no_json_is_not_held() {
         assert_eq!(response.status, 200, "{headers}");
         assert!(far.request().await.text() == large);
     }
-    let file = "content-type: multipart/form-data; boundary=b\r\n";
+    // Forms that are files: nothing in them is a model's name.
     let form = format!("--b\r\n{{\"model\":\"forbidden\"}}{large}\r\n--b--");
-    assert_eq!(
-        sent(&gateway, TESTER, "/v1/files", file, &form)
-            .await
-            .status,
-        200
+    for path in [
+        "/v1/files",
+        "/v1/uploads/upload_1/parts",
+        "/v1/containers/c_1/files",
+    ] {
+        let response = sent(&gateway, TESTER, path, FORM, &form).await;
+        assert_eq!(response.status, 200, "{path}");
+    }
+}
+
+const FORM: &str = "content-type: multipart/form-data; boundary=b\r\n";
+
+/// A form with these fields, and a file behind them.
+fn form(fields: &[(&str, &str)]) -> String {
+    let file = "--b\r\nContent-Disposition: form-data; name=\"input_reference\"; filename=\"a\"\r\n\
+                Content-Type: image/png\r\n\r\nPNG\r\n--b--\r\n";
+    let fields = fields.iter().map(|(name, value)| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    });
+    fields.collect::<String>() + file
+}
+
+#[tokio::test]
+async fn a_form_gets_the_rules_name_and_is_else_as_it_came() {
+    let far = Upstream::answering("{}").await;
+    let gateway = gateway(far.address, "");
+    let fields = [("prompt", "model=forbidden"), ("model", "gpt-4o")];
+    for (key, model, sent_model) in [
+        (TESTER, "gpt-4o", "gpt-4o-2024-11-20"),
+        (TESTER, "same-x", "same-x"),
+        (free().as_str(), "gpt-4o", "gpt-4o-2024-11-20"),
+        (free().as_str(), "no rule has it", "no rule has it"),
+    ] {
+        let [prompt, _] = fields;
+        let body = form(&[prompt, ("model", model)]);
+        let response = sent(&gateway, key, "/v1/videos", FORM, &body).await;
+        assert_eq!(response.status, 200, "{model}: {}", response.text());
+        let seen = far.request().await;
+        assert_eq!(seen.text(), form(&[prompt, ("model", sent_model)]));
+        assert_eq!(seen.header("content-length").len(), 1);
+    }
+    let names = "model=gpt-4o sent=gpt-4o-2024-11-20 upstream=far status=200";
+    gateway.access_line(&format!("path=/v1/videos {names}"));
+    // One that names none passes, and so does one whose length is not known.
+    let unnamed = form(&[("prompt", "p")]);
+    let response = sent(&gateway, TESTER, "/v1/videos", FORM, &unnamed).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(far.request().await.text(), unnamed);
+    let mut client = gateway.connect().await;
+    let head = format!(
+        "POST /v1/videos HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {TESTER}\r\n{FORM}\
+         transfer-encoding: chunked\r\n\r\n"
     );
+    client.send(head).await;
+    for piece in form(&fields).as_bytes().chunks(7) {
+        client.send(format!("{:x}\r\n", piece.len())).await;
+        client.send(piece).await;
+        client.send("\r\n").await;
+    }
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    let renamed = form(&[fields[0], ("model", "gpt-4o-2024-11-20")]);
+    assert_eq!(far.request().await.text(), renamed);
+}
+
+#[tokio::test]
+async fn the_tenants_list_holds_for_a_form() {
+    let far = Upstream::answering("{}").await;
+    let gateway = gateway(far.address, "  max_body: 1KiB\n");
+    for model in ["forbidden", "missing", "gpt-4o-mini"] {
+        let body = form(&[("model", model)]);
+        for path in ["/v1/videos", "/v1/not/yet/invented", "/v1/files/file-1"] {
+            let response = sent(&gateway, TESTER, path, FORM, &body).await;
+            let (kind, code) = ("invalid_request_error", Some("model_not_found"));
+            response.assert_error(404, kind, code, Some("model"));
+        }
+    }
+    let large = form(&[("model", "gpt-4o"), ("prompt", &"p".repeat(2_000))]);
+    let packed = format!("{FORM}content-encoding: gzip\r\n");
+    let no_boundary = "content-type: multipart/form-data\r\n";
+    let fine = form(&[("model", "gpt-4o")]);
+    let cut = &fine[..fine.len() - 6];
+    for (headers, body, status) in [
+        (
+            FORM,
+            form(&[("model", "gpt-4o"), ("model", "forbidden")]),
+            400,
+        ),
+        (FORM, form(&[("Model", "forbidden")]), 400),
+        (FORM, form(&[("model", "")]), 400),
+        (FORM, cut.to_owned(), 400),
+        (FORM, "no form".to_owned(), 400),
+        (no_boundary, fine.clone(), 400),
+        (packed.as_str(), fine.clone(), 415),
+        (FORM, large.clone(), 413),
+    ] {
+        let response = sent(&gateway, TESTER, "/v1/videos", headers, &body).await;
+        assert_eq!(response.status, status, "{headers}{body}");
+    }
+    assert_eq!(far.requests(), 0);
+    // For a tenant that may have every model all of it passes as it came.
+    for (headers, body) in [
+        (FORM, cut),
+        (FORM, "no form"),
+        (FORM, &large),
+        (no_boundary, &fine),
+    ] {
+        let response = sent(&gateway, &free(), "/v1/videos", headers, body).await;
+        assert_eq!(response.status, 200, "{headers}{body}");
+        assert_eq!(far.request().await.text(), body);
+    }
 }

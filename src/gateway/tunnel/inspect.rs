@@ -1,14 +1,14 @@
-//! Which model a JSON body names that passes through.
+//! Which model a body names that passes through.
 //!
-//! Owns reading such a body, up to `max_body` bytes in memory: the tenant's `models` hold for the model at
-//! its top level, and the rule's name for it is put in where the rule has a target at the tenant's home that
-//! names another one. A body that cannot be read here (it is no valid JSON, compressed, or larger) passes as
-//! it came for a tenant that may have every model, and is refused for any other, as elsewhere. What is no
-//! object passes as it comes. Does not handle where a request goes (see `target`), nor models that are named
-//! deeper in a body, in a file, or by another object. Fails with what the client is told.
+//! Owns reading a JSON body or a form (see `form`), up to `max_body` bytes in memory: the tenant's `models` hold
+//! for the model at its top level, and the rule's name for it is put in where the rule has a target at the
+//! tenant's home that names another one. A body that cannot be read here (it is not well-formed, compressed, or
+//! larger) passes as it came for a tenant that may have every model, and is refused for any other, as elsewhere.
+//! JSON that is no object passes as it comes. Does not handle where a request goes (see `target`), nor models
+//! that are named deeper in a body, in a file, or by another object. Fails with what the client is told.
 
-use std::borrow::Cow;
-use std::ops::Range;
+mod form;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,6 +24,8 @@ use crate::gateway::headers::{self, Framing};
 use crate::gateway::own_time;
 use crate::gateway::plan::Plan;
 use crate::gateway::session::ClientSession;
+use crate::openai::endpoint;
+use crate::openai::form::{Form, FormError};
 use crate::openai::request::{self, BodyError};
 use crate::openai::slot::Slot;
 use crate::tenants::Tenant;
@@ -48,6 +50,12 @@ impl Inspected {
             pace: Pace::new(Instant::now(), 0, &context.runtime.settings.limits),
         }
     }
+
+    /// Takes another body, which is whole.
+    fn replace(&mut self, body: Vec<Bytes>) {
+        self.framing = Framing::Length(body.iter().map(|piece| piece.len() as u64).sum());
+        self.ahead = body;
+    }
 }
 
 /// What came of reading a body.
@@ -58,6 +66,10 @@ enum Read {
     NoObject,
     /// It does not begin like JSON, but a server may read it as such.
     NotJson,
+    /// It is a form, and all of it is there.
+    Form(Form),
+    /// It is said to be a form, and is none that all servers read alike.
+    NoForm(FormError),
     /// It cannot be looked at.
     Unreadable(Unreadable),
 }
@@ -81,23 +93,31 @@ pub async fn inspect(
     context.outcome.bytes_in += inspected.ahead.iter().map(Bytes::len).sum::<usize>();
     match read {
         Read::Whole(body) => {
-            inspected.ahead = match rename(&body, context, &tenant)? {
-                Some((slot, name)) => {
-                    let renamed = renamed(&body, &slot, &name);
-                    let length = renamed.iter().map(Bytes::len).sum::<usize>();
-                    inspected.framing = Framing::Length(length as u64);
-                    renamed
-                }
-                None => vec![body],
-            };
+            inspected.ahead = vec![body.clone()];
+            if let Some((model, slot)) = model_in(&body, &tenant)?
+                && let Some(name) = rename(&model, context, &tenant)?
+            {
+                inspected.replace(slot.filled_in(&body, request::rewritten_model(&name)));
+            }
             Ok(inspected)
         }
+        Read::Form(form) => {
+            let Some(model) = form.model else {
+                return Ok(inspected);
+            };
+            if let Some(name) = rename(&model, context, &tenant)? {
+                let body = Bytes::from(inspected.ahead.concat());
+                inspected.replace(form.slot.filled_in(&body, name.into_bytes()));
+            }
+            Ok(inspected)
+        }
+        Read::NoForm(error) if !tenant.allows_all() => Err(Failure::Form(error)),
         Read::Unreadable(why) if !tenant.allows_all() => Err(Failure::Unreadable(why)),
         Read::NotJson if !tenant.allows_all() => {
             let what = "it begins with a byte order mark, or is not UTF-8".to_owned();
             Err(Failure::Body(BodyError::NotJson(what)))
         }
-        Read::NoObject | Read::NotJson | Read::Unreadable(_) => Ok(inspected),
+        Read::NoObject | Read::NotJson | Read::NoForm(_) | Read::Unreadable(_) => Ok(inspected),
     }
 }
 
@@ -106,18 +126,20 @@ pub async fn inspect(
 fn may_name_a_model(request: &RequestHeader, tenant: &Tenant, framing: Framing) -> bool {
     let has_body = !matches!(framing, Framing::Bodiless | Framing::Length(0));
     let may_have_one = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
-    let may_be_json = match kind_of(request) {
+    let may_name_one = match kind_of(request) {
         Kind::Json => true,
         Kind::Unsaid => !tenant.allows_all(),
+        Kind::Form => endpoint::operation(request.uri.path()).is_none_or(form::may_name_a_model),
         Kind::Other => false,
     };
-    has_body && may_have_one && may_be_json
+    has_body && may_have_one && may_name_one
 }
 
 /// What a body is, by its type.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Json,
+    Form,
     /// There is no type, one that clients set without being asked, or more than one.
     Unsaid,
     Other,
@@ -141,6 +163,7 @@ fn kind(content_type: &[u8]) -> Kind {
     match essence.as_slice() {
         b"application/json" | b"text/json" => Kind::Json,
         json if json.ends_with(b"+json") => Kind::Json,
+        b"multipart/form-data" => Kind::Form,
         b"" | b"text/plain" | b"application/x-www-form-urlencoded" => Kind::Unsaid,
         several if several.contains(&b',') => Kind::Unsaid,
         _ => Kind::Other,
@@ -157,6 +180,9 @@ async fn read(
         return Ok(Read::Unreadable(Unreadable::ContentEncoding));
     }
     let kind = kind_of(client.request());
+    if kind == Kind::Form {
+        return form::read(client, &mut inspected.ahead, &mut inspected.pace, limit).await;
+    }
     let too_large = Read::Unreadable(Unreadable::TooLarge { limit });
     let declared = client_body::declared_length(client).unwrap_or_default();
     client_body::invite(client).await?;
@@ -199,24 +225,21 @@ async fn read(
     })
 }
 
-/// Finds the model that a body names. Gives its place and the name that the tenant's home has for it, where
-/// that is another one.
-fn rename(
-    body: &Bytes,
-    context: &mut Context,
-    tenant: &Tenant,
-) -> Result<Option<(Slot, String)>, Failure> {
-    let peek = match walk(body.len(), || request::peek(body)) {
-        Ok(peek) => peek,
-        Err(BodyError::NotAnObject) => return Ok(None),
-        Err(_) if tenant.allows_all() => return Ok(None),
-        Err(error) => return Err(Failure::Body(error)),
-    };
-    let Some(model) = peek.model.map(Cow::into_owned) else {
-        return Ok(None);
-    };
+/// The model that JSON names, and its place.
+fn model_in(body: &Bytes, tenant: &Tenant) -> Result<Option<(String, Slot)>, Failure> {
+    match walk(body.len(), || request::peek(body)) {
+        Ok(peek) => Ok(peek.model.map(|model| (model.into_owned(), peek.slot))),
+        Err(BodyError::NotAnObject) => Ok(None),
+        Err(_) if tenant.allows_all() => Ok(None),
+        Err(error) => Err(Failure::Body(error)),
+    }
+}
+
+/// The name that the tenant's home has for a model, where that is another one. Fails where the tenant may not
+/// have the model.
+fn rename(model: &str, context: &mut Context, tenant: &Tenant) -> Result<Option<String>, Failure> {
     let runtime = Arc::clone(&context.runtime);
-    let plan = match Plan::new(&runtime, context, &model) {
+    let plan = match Plan::new(&runtime, context, model) {
         Ok(plan) => plan,
         // What no rule serves is the home's to know.
         Err(_) if tenant.allows_all() => return Ok(None),
@@ -227,20 +250,9 @@ fn rename(
         targets.filter(|target| Some(target.upstream) == tenant.home && target.weight > 0);
     let target = at_home.min_by_key(|target| target.priority);
     let name = target.and_then(|target| target.model.clone());
-    let name = name.filter(|name| *name != model);
+    let name = name.filter(|name| name != model);
     context.outcome.sent_model.clone_from(&name);
-    Ok(name.map(|name| (peek.slot, name)))
-}
-
-/// The body with another name in the place of its model's.
-fn renamed(body: &Bytes, slot: &Slot, name: &str) -> Vec<Bytes> {
-    let within = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
-    let Range { start, end } = slot.range;
-    vec![
-        body.slice(..within(start)),
-        slot.filled(request::rewritten_model(name)),
-        body.slice(within(end)..),
-    ]
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -248,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_known_by_its_type_however_that_is_written() {
+    fn a_body_is_known_by_its_type_however_that_is_written() {
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",
@@ -265,20 +277,9 @@ mod tests {
         ] {
             assert_eq!(kind(unsaid.as_bytes()), Kind::Unsaid, "{unsaid}");
         }
-        for other in [
-            "application/jsonl",
-            "multipart/form-data; boundary=json",
-            "json",
-        ] {
+        assert_eq!(kind(b"Multipart/Form-Data; boundary=json"), Kind::Form);
+        for other in ["application/jsonl", "multipart/mixed; boundary=b", "json"] {
             assert_eq!(kind(other.as_bytes()), Kind::Other, "{other}");
         }
-    }
-
-    #[test]
-    fn a_name_takes_the_place_of_another() {
-        let body = Bytes::from_static(b"{ \"model\" : \"a\", \"n\": 1.50 }");
-        let slot = request::peek(&body).unwrap().slot;
-        let renamed = renamed(&body, &slot, "b\"c").concat();
-        assert_eq!(renamed, b"{ \"model\" : \"b\\\"c\", \"n\": 1.50 }");
     }
 }

@@ -50,7 +50,7 @@ fn entry_name(line: &str) -> Option<&str> {
 }
 
 /// The example, with what it leaves out.
-fn completed(example: &str) -> String {
+pub fn completed(example: &str) -> String {
     let mut whole = sections(example);
     for (name, text) in sections(&fixture("documents.yaml")) {
         let Some((_, own)) = whole.iter_mut().find(|(known, _)| *known == name) else {
@@ -73,7 +73,7 @@ fn completed(example: &str) -> String {
 }
 
 /// Sets each variable that a configuration names, unless it has a default.
-fn set_variables(command: &mut Command, yaml: &str) {
+pub fn set_variables(command: &mut Command, yaml: &str) {
     for part in yaml.split("${").skip(1) {
         let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = part.split_at(end.unwrap_or(part.len()));
@@ -91,7 +91,7 @@ fn set_variables(command: &mut Command, yaml: &str) {
 }
 
 /// A folder with the certificate that examples name.
-fn folder_with_certificate() -> Option<Folder> {
+pub fn folder_with_certificate() -> Option<Folder> {
     require(&["openssl"], "openssl")?;
     let folder = Folder::new();
     let made = certificate(&folder);

@@ -16,11 +16,15 @@
 //!
 //! `page` reads pages, `configurations`, `commands` and `queries` do what the labels say. Does not handle the files in
 //! `conf/examples` (see `examples`). A mistake is told with its page and line; all are told at once.
+//! `page` reads pages, `configurations` and `commands` do what the labels say, `recipes` serves what needs other
+//! machines. Does not handle the files in `conf/examples` (see `examples`). A mistake is told with its page and
+//! line; all are told at once.
 
 mod commands;
 mod configurations;
 mod page;
 mod queries;
+mod recipes;
 
 use crate::support::gateway::Folder;
 use crate::support::tools::root;

@@ -21,7 +21,7 @@ const fn kind(list: &'static str, prefix: &'static str, object: &'static str) ->
 /// Files, wherever they are.
 pub const FILE: Kind = kind("files", "file", "file");
 
-static KINDS: [Kind; 16] = [
+static KINDS: [Kind; 17] = [
     FILE,
     kind("uploads", "upload", "upload"),
     kind("parts", "part", "upload.part"),
@@ -38,6 +38,7 @@ static KINDS: [Kind; 16] = [
     kind("threads", "thread", "thread"),
     kind("runs", "run", "thread.run"),
     kind("containers", "cntr", "container"),
+    kind("videos", "video", "video"),
 ];
 
 /// Where a path leads.

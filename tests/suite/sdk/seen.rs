@@ -10,13 +10,14 @@ use crate::support::upstream::{Received, Upstream};
 use crate::support::{CLIENT_KEY, PROVIDER_KEY};
 
 /// What the scripts `objects` ask for; `*` stands for an id.
-pub const OBJECTS: [&str; 54] = [
+pub const OBJECTS: [&str; 57] = [
     "DELETE /chat/completions/*",
     "DELETE /conversations/*",
     "DELETE /files/*",
     "DELETE /responses/*",
     "DELETE /threads/*",
     "DELETE /vector_stores/*",
+    "DELETE /videos/*",
     "GET /assistants",
     "GET /assistants/*",
     "GET /batches",
@@ -41,6 +42,7 @@ pub const OBJECTS: [&str; 54] = [
     "GET /vector_stores",
     "GET /vector_stores/*/files",
     "GET /vector_stores/*/files/*",
+    "GET /videos/*",
     "POST /assistants",
     "POST /batches",
     "POST /batches/*/cancel",
@@ -65,6 +67,7 @@ pub const OBJECTS: [&str; 54] = [
     "POST /vector_stores",
     "POST /vector_stores/*",
     "POST /vector_stores/*/files",
+    "POST /videos",
 ];
 
 /// What the scripts `media` ask for.
@@ -152,7 +155,7 @@ fn model(request: &Received, parts: Option<&[Part<'_>]>, operation: &str) {
     let is_read = ["audio/", "images/", "responses?"]
         .iter()
         .any(|start| path.starts_with(start))
-        || ["chat/completions", "responses"].contains(&path);
+        || ["chat/completions", "responses", "videos"].contains(&path);
     if !is_read {
         return;
     }

@@ -260,7 +260,7 @@ fn begun(object: &Value) -> Value {
         }
         "file" => json!({ "status": "processed" }),
         "upload" => json!({ "status": "pending" }),
-        "thread.run" => json!({ "status": "in_progress" }),
+        "thread.run" | "video" => json!({ "status": "in_progress" }),
         "response" => json!({ "status": "completed", "output": [{
             "type": "message", "id": "msg-0", "status": "completed", "role": "assistant",
             "content": [{ "type": "output_text", "text": "answered", "annotations": [] }],

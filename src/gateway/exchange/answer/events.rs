@@ -128,8 +128,12 @@ impl EventReader {
         }
         let passed = out.len();
         self.held.pass(u64::MAX, changes, out);
-        if out.len() > passed {
-            out.push(Bytes::from_static(b"\n\n"));
+        if let Some(last) = out.get(passed..).and_then(<[Bytes]>::last) {
+            // Clients that split a stream at blank lines would find the third line end in the next event.
+            out.push(match last.ends_with(b"\n") {
+                true => Bytes::from_static(b"\n"),
+                false => Bytes::from_static(b"\n\n"),
+            });
             self.has_ended_event = true;
         }
         self.observers.end(is_cut, out)

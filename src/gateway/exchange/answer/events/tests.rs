@@ -170,8 +170,13 @@ fn what_is_whole_passes_as_it_came() {
 fn a_missing_mark_is_supplied_and_a_missing_blank_line_too() {
     let stream = [HI, STOP].concat();
     check(&stream, false, &[HI, STOP, MARK].concat(), End::Complete);
-    let stream = [HI, STOP, "data: [DONE]"].concat();
-    check(&stream, false, &[HI, STOP, MARK].concat(), End::Complete);
+    let stream = [HI, STOP, MARK].concat();
+    for missing in ["\n\n", "\n"] {
+        let stream = stream.strip_suffix(missing).unwrap();
+        check(stream, false, &[HI, STOP, MARK].concat(), End::Complete);
+        let unmarked = [HI, STOP.strip_suffix(missing).unwrap()].concat();
+        check(&unmarked, false, &[HI, STOP, MARK].concat(), End::Complete);
+    }
 }
 
 #[test]
