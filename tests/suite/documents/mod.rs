@@ -14,10 +14,8 @@
 //! | `sql` | run over a month of the ledger in SQLite, must give a row |
 //! | `console`, `text` | nothing: it needs root or the internet, or it is output |
 //!
-//! `page` reads pages, `configurations`, `commands` and `queries` do what the labels say. Does not handle the files in
-//! `conf/examples` (see `examples`). A mistake is told with its page and line; all are told at once.
-//! `page` reads pages, `configurations` and `commands` do what the labels say, `recipes` serves what needs other
-//! machines. Does not handle the files in `conf/examples` (see `examples`). A mistake is told with its page and
+//! `page` reads pages, `configurations`, `commands` and `queries` do what the labels say, `recipes` serves what needs
+//! other machines. Does not handle the files in `conf/examples` (see `examples`). A mistake is told with its page and
 //! line; all are told at once.
 
 mod commands;
