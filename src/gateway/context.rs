@@ -200,6 +200,12 @@ impl Context {
         self.tenant().map_or("", |tenant| &tenant.id)
     }
 
+    /// The name of the key that is used, once that is known; `None` where none is needed.
+    pub fn key_name(&self) -> Option<&str> {
+        let caller = self.caller.as_ref()?;
+        Some(caller.credential.key_name()).filter(|name| !name.is_empty())
+    }
+
     /// The model that an upstream is asked for: the one that is sent, else the client's.
     pub fn model_to_send(&self) -> Option<&str> {
         let sent = self.outcome.sent_model.as_deref();

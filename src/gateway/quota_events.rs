@@ -19,11 +19,12 @@ pub fn tell_reached(shared: &Shared, settled: &Settled) {
             spent,
             limit,
         } = crossed;
-        tell(shared, scope, *percent, amounts(*kind, *spent, *limit));
+        let told = (*percent, *percent >= 100);
+        tell(shared, scope, told, amounts(*kind, *spent, *limit));
     }
 }
 
-/// Tells of a quota that has refused a request for the first time in its period, as so little is left of it.
+/// Tells of a quota that has refused a request for the first time in its period, as too little is left of it.
 pub fn tell_exhausted(shared: &Shared, refusal: &Refusal) {
     let usage = refusal.scope.quota_usage();
     let spent = usage.map_or(refusal.limit, |usage| match refusal.kind {
@@ -31,7 +32,9 @@ pub fn tell_exhausted(shared: &Shared, refusal: &Refusal) {
         _ => usage.tokens,
     });
     let amounts = amounts(refusal.kind, spent, refusal.limit);
-    tell(shared, &refusal.scope, 100, amounts);
+    let percent = u128::from(spent) * 100 / u128::from(refusal.limit.max(1));
+    let percent = u8::try_from(percent).unwrap_or(100).min(100);
+    tell(shared, &refusal.scope, (percent, true), amounts);
 }
 
 fn amounts(kind: LimitKind, spent: u64, limit: u64) -> Spent {
@@ -44,16 +47,19 @@ fn amounts(kind: LimitKind, spent: u64, limit: u64) -> Spent {
     }
 }
 
-fn tell(shared: &Shared, scope: &Scope, percent: u8, spent: Spent) {
-    let is_exhausted = percent >= 100;
+fn tell(shared: &Shared, scope: &Scope, (percent, is_exhausted): (u8, bool), spent: Spent) {
     let limit = match spent {
         Spent::Money { limit_nanos, .. } => format!("${}", write_nanos(limit_nanos)),
         Spent::Tokens { limit, .. } => format!("{limit} tokens"),
     };
     let name = scope.name();
-    match is_exhausted {
-        true => log::warn!("{name}: its quota of {limit} is used up"),
-        false => log::warn!("{name}: {percent} % of its quota of {limit} is used"),
+    match (is_exhausted, percent) {
+        (true, 100) => log::warn!("{name}: its quota of {limit} is used up"),
+        (true, _) => log::warn!(
+            "{name}: {percent} % of its quota of {limit} is used, and a request is refused that may use more than \
+             is left"
+        ),
+        (false, _) => log::warn!("{name}: {percent} % of its quota of {limit} is used"),
     }
     let (ScopeName::Tenant(tenant) | ScopeName::Key { tenant, .. }) = name else {
         return;

@@ -92,7 +92,14 @@ impl Rate {
         self.counter.add(units, now_nanos);
     }
 
-    /// How it stands.
+    /// How long the limit takes to allow for so many units.
+    fn until_paid(&self, units: u64) -> Duration {
+        let window = u128::from(self.kind.window_nanos());
+        let nanos = window * u128::from(units) / u128::from(self.limit().max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How it stands, as if what is set aside had been used.
     pub(super) fn standing(&mut self, now_nanos: u64) -> RateStanding {
         let (uncounted, reset) = match &mut self.counter {
             Counter::Gcra(rate) => (rate.remaining(now_nanos), rate.reset(now_nanos)),
@@ -102,7 +109,7 @@ impl Rate {
             kind: self.kind,
             limit: self.limit(),
             remaining: uncounted.saturating_sub(self.reserved),
-            reset,
+            reset: reset.saturating_add(self.until_paid(self.reserved)),
         }
     }
 }

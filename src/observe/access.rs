@@ -30,6 +30,8 @@ pub struct AccessLine<'a> {
     pub client: Option<IpAddr>,
     /// The tenant, once known.
     pub tenant: Option<&'a str>,
+    /// The name of its key, once known.
+    pub key: Option<&'a str>,
     /// The method.
     pub method: &'a str,
     /// The path, without its query.
@@ -80,6 +82,7 @@ impl AccessLine<'_> {
             Some(ip) => drop(write!(line, "{ip}")),
             None => line.push('-'),
         }
+        field(&mut line, " key=", self.key);
         field(&mut line, " tenant=", self.tenant);
         field(&mut line, " method=", Some(self.method));
         field(&mut line, " path=", Some(self.path));
@@ -155,6 +158,7 @@ mod tests {
             request_id: "req_1",
             client: Some("203.0.113.0".parse().unwrap()),
             tenant: Some("internal"),
+            key: Some("ci"),
             method: "POST",
             path: "/v1/chat/completions",
             model: Some("gpt 4\nx"),
@@ -173,7 +177,7 @@ mod tests {
         };
         assert_eq!(
             line.text(),
-            "id=req_1 client=203.0.113.0 tenant=internal method=POST path=/v1/chat/completions \
+            "id=req_1 client=203.0.113.0 key=ci tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=12.008 \
              first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3 cost=0.000012500"
         );

@@ -9,6 +9,10 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
+/// The members that bound how long an answer may be.
+pub(super) const OUTPUT_BOUNDS: [&str; 3] =
+    ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
 /// More choices than this are never counted on.
 const MAX_CHOICES: u64 = 128;
 
@@ -34,6 +38,7 @@ pub(super) struct DemandMembers<'b> {
 impl DemandMembers<'_> {
     pub(super) fn read(&self) -> Demand {
         let count = |value: Option<&RawValue>| value?.get().parse::<u64>().ok();
+        // As in `OUTPUT_BOUNDS`.
         let bounds = [
             self.max_tokens,
             self.max_completion_tokens,

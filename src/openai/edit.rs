@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde_json::Error;
 use serde_json::value::RawValue;
 
+use super::demand::{Demand, OUTPUT_BOUNDS};
 use super::json::{Text, entries, inside, items, range_in, string};
 
 /// More fields than this are refused: they are listed in memory, and no API has a hundred.
@@ -42,6 +43,23 @@ impl Edits {
     /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What a request may use after these changes, where it may use so much before.
+    pub fn demand(&self, asked: Demand) -> Demand {
+        let bound_of = |fields: &[(String, serde_json::Value)]| {
+            let bounds = fields
+                .iter()
+                .filter(|(name, _)| OUTPUT_BOUNDS.contains(&name.as_str()));
+            bounds.filter_map(|(_, value)| value.as_u64()).max()
+        };
+        let max_output = bound_of(&self.set)
+            .or(asked.max_output)
+            .or_else(|| bound_of(&self.default));
+        Demand {
+            max_output,
+            ..asked
+        }
     }
 
     /// Rewrites a body, whose top level must be an object (the caller has validated it with

@@ -13,6 +13,8 @@ use super::usual::UsualOutput;
 use super::{Transforms, home, position};
 use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
 use crate::limits::{Limits, ScopeName};
+use crate::openai::demand::Demand;
+use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Matcher, Target, Targets};
 use crate::upstreams::{Breaker, Registry, Upstream};
@@ -61,6 +63,15 @@ impl Rule {
     /// What the target at a position wants changed.
     pub fn transforms(&self, position: usize) -> Option<&Transforms> {
         self.transforms.get(position)
+    }
+
+    /// What a request may use, whichever target serves it: a target may set or add a bound of its own.
+    pub fn demand(&self, endpoint: &Exchange, asked: Demand) -> Demand {
+        let transforms = self.transforms.iter();
+        let demands = transforms.map(|target| target.edits(endpoint).demand(asked));
+        // Without any bound it may use more than with one.
+        let most = demands.max_by_key(|demand| demand.max_output.unwrap_or(u64::MAX));
+        most.unwrap_or(asked)
     }
 
     /// The breaker of the target at a position.

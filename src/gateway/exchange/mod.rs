@@ -93,7 +93,7 @@ async fn ask<'r>(
     let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
     let estimate = Estimate {
         prompt: prompt.as_ref(),
-        demand: body.demand,
+        demand: plan.rule().demand(endpoint, body.demand),
         is_open_ended: endpoint.has_both_forms,
     };
     reserve::reserve(context, &estimate)?;

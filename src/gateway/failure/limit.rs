@@ -63,16 +63,32 @@ pub fn api_error(refusal: &Refusal) -> ApiError {
 }
 
 fn quota(refusal: &Refusal) -> ApiError {
-    let limit = match refusal.kind {
-        LimitKind::QuotaMoney => format!("${}", write_nanos(refusal.limit)),
-        _ => format!("{} tokens", refusal.limit),
+    let written_amount = |amount| match refusal.kind {
+        LimitKind::QuotaMoney => format!("${}", write_nanos(amount)),
+        _ => format!("{amount} tokens"),
     };
+    let usage = refusal.scope.quota_usage();
+    let used = usage.map_or(refusal.limit, |usage| match refusal.kind {
+        LimitKind::QuotaMoney => usage.nanos.saturating_add(usage.nanos_reserved),
+        _ => usage.tokens.saturating_add(usage.tokens_reserved),
+    });
+    let left = refusal.limit.saturating_sub(used);
+    // What is left might do for a request that may use less.
+    let size = (left > 0).then(|| {
+        format!(
+            " {} is left, and this request may use {}: send less text, or ask for fewer tokens of output.",
+            written_amount(left),
+            written_amount(refusal.asked),
+        )
+    });
     let until = refusal
         .retry_after
         .map(|wait| format!(" It begins anew in {}.", written(wait)));
     let message = format!(
-        "You exceeded your current quota of {limit}, please check your plan and billing details.{}",
-        until.unwrap_or_default()
+        "You exceeded your current quota of {}, please check your plan and billing details.{}{}",
+        written_amount(refusal.limit),
+        size.unwrap_or_default(),
+        until.unwrap_or_default(),
     );
     let kind = "insufficient_quota";
     error(StatusCode::TOO_MANY_REQUESTS, kind, Some(kind), message)

@@ -1,6 +1,27 @@
 //! Changes to bodies, each field's edit by itself and in their order.
 
 use super::*;
+
+#[test]
+fn a_bound_that_is_set_replaces_the_requests_and_a_default_stands_in_for_none() {
+    let asked = |max_output| Demand {
+        max_output,
+        has_tools: true,
+    };
+    let bound = |value: u64| vec![("max_tokens".to_owned(), value.into())];
+    let edits = Edits {
+        default: bound(20),
+        ..Edits::default()
+    };
+    assert_eq!(edits.demand(asked(None)), asked(Some(20)));
+    assert_eq!(edits.demand(asked(Some(7))), asked(Some(7)));
+    let edits = Edits {
+        set: bound(100),
+        ..edits
+    };
+    assert_eq!(edits.demand(asked(Some(7))), asked(Some(100)));
+    assert_eq!(Edits::default().demand(asked(None)), asked(None));
+}
 use serde_json::json;
 
 fn apply(edits: &Edits, body: &str) -> String {
