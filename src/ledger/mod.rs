@@ -25,7 +25,7 @@ pub use webhooks::{QuotaEvent, Spent, WebhookPlan};
 
 use crate::config;
 use crate::observe;
-use journal::{Journal, JournalError};
+use journal::{Journal, JournalError, Recovered};
 use load::{Lag, Loader};
 use report::{Query, Report};
 use store::{Database, Store, StoreError};
@@ -69,7 +69,8 @@ impl Ledger {
         };
         let loaded = loaded.unwrap_or_default();
         let options = journal::Options::default();
-        let (journal, _) = Journal::open(&folder.join(JOURNAL), options, loaded)?;
+        let (journal, recovered) = Journal::open(&folder.join(JOURNAL), options, loaded)?;
+        tell(&folder.join(JOURNAL), &recovered);
         let journal = Arc::new(journal);
         let is_there = store.is_some();
         let webhooks = Webhooks::start(plan, folder, counts).map_err(LedgerError::Store)?;
@@ -212,6 +213,20 @@ fn open(
             Ok(None)
         }
         Err(error) => Err(LedgerError::Store(error)),
+    }
+}
+
+/// Tells the operator what of the journal a crash or the disk has damaged.
+fn tell(journal: &Path, recovered: &Recovered) {
+    let journal = journal.display();
+    for warning in &recovered.warnings {
+        log::warn!("journal {journal}: {warning}");
+    }
+    if recovered.more_warnings > 0 {
+        log::warn!(
+            "journal {journal}: {} more such warnings",
+            recovered.more_warnings
+        );
     }
 }
 
