@@ -99,15 +99,21 @@ impl Ledger {
         self.journal.append(record).map(drop)
     }
 
-    /// What tenants have used in the periods that began at these times, in seconds since the Unix epoch; `None`
-    /// while that is not known, because the database is away or the journal is still being loaded. Blocks. To be
-    /// asked once before anything counts in memory: what this process records is in later answers.
-    pub fn balances(&self, starts: &[i64]) -> Option<Vec<Balance>> {
+    /// What tenants have used in the periods that began at these times, and in those that begin after `now`, where
+    /// the clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because the
+    /// database is away or the journal is still being loaded. Blocks. To be asked once before anything counts in
+    /// memory: what this process records is in later answers.
+    pub fn balances(&self, starts: &[i64], now: i64) -> Option<Vec<Balance>> {
         if !self.loader.has_caught_up() {
             return None;
         }
         let opened = self.database.open(&self.config);
-        match opened.and_then(|mut store| store.balances(starts)) {
+        let read = opened.and_then(|mut store| {
+            let mut balances = store.balances(starts)?;
+            balances.append(&mut store.later_balances(now)?);
+            Ok(balances)
+        });
+        match read {
             Ok(balances) => Some(balances),
             Err(e) => {
                 log::error!("ledger: balances cannot be read: {e}");

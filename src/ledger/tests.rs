@@ -40,7 +40,7 @@ fn what_is_recorded_is_in_reports_and_in_the_balances_of_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), None);
     let ledger = start(&config).unwrap();
-    assert_eq!(ledger.balances(&[5]).unwrap(), []);
+    assert_eq!(ledger.balances(&[5], 6).unwrap(), []);
     ledger.record(&record(1)).unwrap();
     ledger.record(&record(2)).unwrap();
     assert!(ledger.stop(Duration::from_secs(20)));
@@ -52,7 +52,10 @@ fn what_is_recorded_is_in_reports_and_in_the_balances_of_the_next_start() {
         tokens: 0,
         charge_nanos: 14,
     };
-    assert_eq!(ledger.balances(&[5, 6]).unwrap(), [balance]);
+    // The clock is behind: the period has not begun, and what was used in it is known.
+    let later = ledger.balances(&[3], 4);
+    assert_eq!(later.as_deref(), Some([balance.clone()].as_slice()));
+    assert_eq!(ledger.balances(&[5, 6], 6).unwrap(), [balance]);
     let report = ledger.report(Query::default()).unwrap();
     assert_eq!(report.rows[0].sums[0], 2);
     let health = ledger.health();
@@ -70,7 +73,7 @@ fn it_starts_and_records_while_postgresql_is_away_and_knows_no_balances() {
     let url = format!("postgres://tollgate:secret-canary@{host}/x?sslmode=disable");
     let ledger = start(&config(folder.path(), Some(&url))).unwrap();
     ledger.record(&record(1)).unwrap();
-    assert_eq!(ledger.balances(&[5]), None);
+    assert_eq!(ledger.balances(&[5], 6), None);
     assert!(!ledger.health().has_balances);
     assert!(!ledger.stop(Duration::from_secs(20)));
     let failure = ledger.health().not_loading.unwrap();

@@ -5,7 +5,8 @@
 //! [loaded](Balance::load) at the start). Cannot fail: what would overflow saturates, and that admits less.
 //!
 //! A period ends when the wall clock reaches its end, and never begins again: a clock that goes backwards changes
-//! nothing. What was reserved in a period that has ended is neither spent nor given back in the next one.
+//! nothing. Where the process starts while the clock is behind, what was spent in later periods waits for them to
+//! begin. What was reserved in a period that has ended is neither spent nor given back in the next one.
 
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use super::calendar::{Span, period_of};
 use super::demand::Demand;
 use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use crate::config::{Period, Quota};
+
+/// As many later periods are remembered; at the bound the earliest is forgotten, for a clock that was behind is put
+/// right to the latest.
+pub(super) const MAX_LATER: usize = 64;
 
 /// A quota and what is spent of it.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Balance {
     refused: bool,
     tokens: Amount,
     nanos: Amount,
+    /// What was spent in later periods before this process began to count, by their starts, in ascending order.
+    later: Vec<(i64, Demand)>,
 }
 
 #[derive(Debug)]
@@ -107,6 +114,7 @@ impl Balance {
             refused: false,
             tokens: Amount::new(quota.tokens),
             nanos: Amount::new(quota.nanos),
+            later: Vec::new(),
         }
     }
 
@@ -131,8 +139,19 @@ impl Balance {
                 self.refused = false;
                 self.tokens.begin();
                 self.nanos.begin();
+                self.recall();
             }
         }
+    }
+
+    /// Spends what was spent in this period before this process began to count.
+    fn recall(&mut self) {
+        let start = self.term().start;
+        let mut later = self.later.iter();
+        let spent = later.find(|(later, _)| *later == start);
+        let spent = spent.map_or(Demand::default(), |(_, spent)| *spent);
+        self.later.retain(|(later, _)| *later > start);
+        self.spend_before(spent);
     }
 
     /// The current period, which has [begun](Self::begin).
@@ -162,12 +181,31 @@ impl Balance {
             return false;
         }
         self.loaded = true;
+        self.spend_before(Demand { tokens, nanos });
+        true
+    }
+
+    /// Notes what was spent in a later period, which began at `start`: the clock has been ahead of what it is now.
+    pub(super) fn load_later(&mut self, start: i64, tokens: u64, nanos: u64) {
+        if self.span.is_none_or(|span| start < span.end) {
+            return;
+        }
+        let Err(place) = self.later.binary_search_by_key(&start, |(start, _)| *start) else {
+            return;
+        };
+        self.later.insert(place, (start, Demand { tokens, nanos }));
+        if self.later.len() > MAX_LATER {
+            self.later.remove(0);
+        }
+    }
+
+    /// Counts what was spent before this process began to count. Thresholds that are reached by it count as told.
+    fn spend_before(&mut self, spent: Demand) {
         let thresholds = &self.warn_at;
-        self.tokens.spend(tokens);
-        self.nanos.spend(nanos);
+        self.tokens.spend(spent.tokens);
+        self.nanos.spend(spent.nanos);
         self.tokens.tell(thresholds, |_, _, _| {});
         self.nanos.tell(thresholds, |_, _, _| {});
-        true
     }
 
     /// What is in the way of this demand, for a request that comes at `wall`.

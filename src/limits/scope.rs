@@ -146,6 +146,14 @@ impl Scope {
         balance.is_some_and(|balance| balance.load(start, tokens, nanos))
     }
 
+    /// Notes what was spent in a period that begins later than the current one, before this process began to count:
+    /// the clock has been ahead of what it is now. It is spent when that period begins. Nothing without a quota.
+    pub fn load_later(&self, start: i64, tokens: u64, nanos: u64) {
+        if let Some(balance) = &mut self.lock().balance {
+            balance.load_later(start, tokens, nanos);
+        }
+    }
+
     /// What is spent of its quota, as of the last request. `None` without a quota.
     pub fn quota_usage(&self) -> Option<QuotaUsage> {
         self.lock().balance.as_ref().map(|b| b.usage())

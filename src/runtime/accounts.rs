@@ -106,7 +106,7 @@ impl Accounts {
         let mut starts: Vec<i64> = scopes.iter().map(|(_, start)| *start).collect();
         starts.sort_unstable();
         starts.dedup();
-        let Some(mut balances) = self.ledger.balances(&starts) else {
+        let Some(mut balances) = self.ledger.balances(&starts, now.as_second()) else {
             return false;
         };
         balances.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
@@ -114,10 +114,15 @@ impl Accounts {
             let ScopeName::Tenant(tenant) = scope.name() else {
                 continue;
             };
-            let found = balances.binary_search_by(|b| key(b).cmp(&(tenant.as_str(), start)));
-            let balance = found.ok().and_then(|at| balances.get(at));
-            let (tokens, nanos) = balance.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
+            let from = balances.partition_point(|b| key(b) < (tenant.as_str(), start));
+            let behind = balances.iter().skip(from);
+            let mut of_tenant = behind.take_while(|b| b.tenant == *tenant).peekable();
+            let current = of_tenant.next_if(|b| b.period_start == start);
+            let (tokens, nanos) = current.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
             scope.load(start, tokens, nanos);
+            for later in of_tenant.filter(|b| b.period_start > now.as_second()) {
+                scope.load_later(later.period_start, later.tokens, later.charge_nanos);
+            }
         }
         self.has_balances.store(true, Ordering::Release);
         true

@@ -70,6 +70,13 @@ pub trait Store: Send {
     /// The database cannot be read.
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError>;
 
+    /// What all tenants have used in the periods that begin after a time, in seconds since the Unix epoch: there are
+    /// some where the clock was ahead of what it is now.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError>;
+
     /// Moves and removes old months, as the configuration says. To be called only when everything has been
     /// loaded. Returns what was done, a line each.
     ///

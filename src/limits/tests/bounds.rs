@@ -1,6 +1,7 @@
 //! What a scope and a reservation may take of memory.
 
 use super::*;
+use crate::limits::balance::MAX_LATER;
 use crate::limits::rate::Rate;
 use crate::limits::registry::ENTRY_BYTES;
 
@@ -48,4 +49,21 @@ fn a_reservation_takes_little_of_an_open_stream() {
         "{}",
         size_of::<Reservation>()
     );
+}
+
+#[test]
+fn of_more_later_periods_than_are_remembered_the_earliest_is_forgotten() {
+    let scopes = with_quota(&quota(Some(100), None, Period::Day));
+    let mut clock = Clock::at("2026-11-28T00:00:00Z");
+    let first = clock.0.wall.as_second();
+    assert!(scopes[0].load(first, 0, 0));
+    let days = i64::try_from(MAX_LATER).unwrap() + 1;
+    for day in 1..=days {
+        scopes[0].load_later(first + day * 86_400, 100, 0);
+    }
+    for day in 1..=days {
+        clock.pass(Duration::from_hours(24));
+        let is_spent = reserve(&scopes, 1, 0, clock).is_err();
+        assert_eq!(is_spent, day > 1, "{day}");
+    }
 }

@@ -41,6 +41,32 @@ fn a_quota_with_nothing_left_refuses_a_request_that_asks_for_nothing() {
 }
 
 #[test]
+fn what_was_spent_while_the_clock_was_ahead_is_spent_when_its_period_begins() {
+    let scopes = with_quota(&quota(Some(100), Some(100), Period::Day));
+    let second = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
+    let mut clock = Clock::at("2026-11-28T12:00:00Z");
+    assert!(scopes[0].load(second("2026-11-28T00:00:00Z"), 10, 0));
+    // The order does not matter, and neither does a second time.
+    for (day, tokens) in [("30", 60), ("29", 90), ("30", 70), ("28", 100)] {
+        scopes[0].load_later(second(&format!("2026-11-{day}T00:00:00Z")), tokens, 0);
+    }
+    let left = |clock| {
+        let refused = |tokens: &u64| reserve(&scopes, *tokens, 0, clock).is_err();
+        (1..=100).find(refused).map_or(100, |tokens| tokens - 1)
+    };
+    assert_eq!(left(clock), 90);
+    for (wall, expected) in [
+        ("2026-11-29T00:00:00Z", 10),
+        ("2026-11-28T12:00:00Z", 10),
+        ("2026-11-30T00:00:00Z", 40),
+        ("2026-12-01T00:00:00Z", 100),
+    ] {
+        clock.set_wall(wall);
+        assert_eq!(left(clock), expected, "{wall}");
+    }
+}
+
+#[test]
 fn the_next_period_begins_with_all_of_it() {
     let scopes = with_quota(&quota(Some(100), None, Period::Month));
     let mut clock = Clock::at("2026-11-30T23:59:59Z");

@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 
 pub use reader::Reader;
 
+use tokio_postgres::types::ToSql;
+
 use super::names::Names;
 use super::{Balance, Month, Store, StoreError};
 use crate::config::{self, Archive};
@@ -82,6 +84,31 @@ impl Postgres {
         self.partitions.insert(month);
         Ok(())
     }
+
+    /// What was used in the periods for which a condition of SQL with one parameter is true.
+    fn balances_where(
+        &mut self,
+        periods: &str,
+        parameter: &(dyn ToSql + Sync),
+    ) -> Result<Vec<Balance>, StoreError> {
+        let sql = format!(
+            "SELECT name, period_start, tokens, charge_nanos \
+             FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
+        );
+        let rows = self
+            .session
+            .run(async |client| Ok(client.query(&sql, &[parameter]).await?))?;
+        let balance = |row: &tokio_postgres::Row| -> Result<Balance, StoreError> {
+            let (tokens, charge_nanos): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
+            Ok(Balance {
+                tenant: row.try_get(0)?,
+                period_start: row.try_get(1)?,
+                tokens: u64::try_from(tokens).unwrap_or(0),
+                charge_nanos: u64::try_from(charge_nanos).unwrap_or(0),
+            })
+        };
+        rows.iter().map(balance).collect()
+    }
 }
 
 impl Store for Postgres {
@@ -114,21 +141,11 @@ impl Store for Postgres {
     }
 
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError> {
-        let sql = "SELECT name, period_start, tokens, charge_nanos \
-                   FROM periods JOIN names ON names.id = periods.tenant WHERE period_start = ANY($1)";
-        let rows = self
-            .session
-            .run(async |client| Ok(client.query(sql, &[&starts]).await?))?;
-        let balance = |row: &tokio_postgres::Row| -> Result<Balance, StoreError> {
-            let (tokens, charge_nanos): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
-            Ok(Balance {
-                tenant: row.try_get(0)?,
-                period_start: row.try_get(1)?,
-                tokens: u64::try_from(tokens).unwrap_or(0),
-                charge_nanos: u64::try_from(charge_nanos).unwrap_or(0),
-            })
-        };
-        rows.iter().map(balance).collect()
+        self.balances_where("period_start = ANY($1)", &starts)
+    }
+
+    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError> {
+        self.balances_where("period_start > $1", &after)
     }
 
     fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError> {

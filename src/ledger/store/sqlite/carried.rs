@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 
 use super::super::StoreError;
 use super::file::{self, position, set_position};
-use super::used::{UsedByTenant, add_used, list};
+use super::used::{UsedByTenant, add_used};
 use crate::ledger::journal::Position;
 
 /// The changes that lead from each version of the tables to the next.
@@ -79,14 +79,14 @@ impl Carried {
         carry().map_err(StoreError::sqlite(&self.path))
     }
 
-    /// Adds up what was used in the periods that began at these times, without what the files that are there
-    /// have themselves.
+    /// Adds up what was used in the periods for which a condition of SQL on `period_start` is true, without what
+    /// the files that are there have themselves.
     ///
     /// # Errors
     /// SQLite fails.
     pub fn balances(
         &self,
-        starts: &[i64],
+        periods: &str,
         there: &[Vec<u8>],
         used: &mut UsedByTenant,
     ) -> Result<(), StoreError> {
@@ -94,8 +94,7 @@ impl Carried {
         let there: Vec<String> = there.iter().map(|id| format!("x'{}'", hex(id))).collect();
         let sql = format!(
             "SELECT period_start, tenant, tokens, charge_nanos FROM periods \
-             WHERE period_start IN ({}) AND file NOT IN ({})",
-            list(starts),
+             WHERE {periods} AND file NOT IN ({})",
             there.join(", ")
         );
         let added = add_used(&self.connection, &sql, used);

@@ -80,6 +80,29 @@ impl Sqlite {
             .get_mut(&month)
             .ok_or_else(|| StoreError::Damaged(format!("{month} is not open")))
     }
+
+    /// What was used in the periods for which a condition of SQL is true.
+    fn balances_where(&self, periods: &str) -> Result<Vec<Balance>, StoreError> {
+        let mut used = UsedByTenant::default();
+        let mut files = Vec::new();
+        for month in months(&self.folder)? {
+            let Some(part) = part::open(&path(&self.folder, month))? else {
+                continue;
+            };
+            files.push(part.file_id()?);
+            part.balances(periods, &mut used)?;
+        }
+        self.carried.balances(periods, &files, &mut used)?;
+        let balances = used
+            .into_iter()
+            .map(|((period_start, tenant), used)| Balance {
+                tenant,
+                period_start,
+                tokens: u64::try_from(used.tokens).unwrap_or(0),
+                charge_nanos: u64::try_from(used.charge_nanos).unwrap_or(0),
+            });
+        Ok(balances.collect())
+    }
 }
 
 impl Store for Sqlite {
@@ -125,25 +148,11 @@ impl Store for Sqlite {
     }
 
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError> {
-        let mut used = UsedByTenant::default();
-        let mut files = Vec::new();
-        for month in months(&self.folder)? {
-            let Some(mut part) = part::open(&path(&self.folder, month))? else {
-                continue;
-            };
-            files.push(part.file_id()?);
-            part.balances(starts, &mut used)?;
-        }
-        self.carried.balances(starts, &files, &mut used)?;
-        let balances = used
-            .into_iter()
-            .map(|((period_start, tenant), used)| Balance {
-                tenant,
-                period_start,
-                tokens: u64::try_from(used.tokens).unwrap_or(0),
-                charge_nanos: u64::try_from(used.charge_nanos).unwrap_or(0),
-            });
-        Ok(balances.collect())
+        self.balances_where(&format!("period_start IN ({})", used::list(starts)))
+    }
+
+    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError> {
+        self.balances_where(&format!("period_start > {after}"))
     }
 
     fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError> {

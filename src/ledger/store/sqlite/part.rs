@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
 use super::file::{known_version, newer, position, version};
-use super::used::{UsedByTenant, add_used, list};
+use super::used::{UsedByTenant, add_used};
 use crate::ledger::journal::Position;
 
 /// How long a statement waits for a connection that writes.
@@ -52,15 +52,14 @@ impl FilePart {
         id.map_err(StoreError::sqlite(&self.path))
     }
 
-    /// Adds up what was used in the periods that began at these times.
+    /// Adds up what was used in the periods for which a condition of SQL on `period_start` is true.
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn balances(&mut self, starts: &[i64], used: &mut UsedByTenant) -> Result<(), StoreError> {
+    pub fn balances(&self, periods: &str, used: &mut UsedByTenant) -> Result<(), StoreError> {
         let sql = format!(
             "SELECT period_start, name, tokens, charge_nanos \
-             FROM periods JOIN names ON names.id = periods.tenant WHERE period_start IN ({})",
-            list(starts)
+             FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
         );
         add_used(&self.connection, &sql, used).map_err(StoreError::sqlite(&self.path))
     }
