@@ -25,6 +25,9 @@ use crate::runtime::Shared;
 
 /// As many estimates are made at a time.
 const MAX_ESTIMATES: usize = 64;
+/// Why a task ends in the middle, as the ledger is told.
+const RESTART: &str = "restart";
+const CLIENT_GONE: &str = "client_gone";
 
 /// A request that is over, and whose usage is to be counted.
 pub struct Account {
@@ -48,11 +51,15 @@ pub async fn settle(context: &mut Context) {
     }
 }
 
-/// The same for a request whose task ends in the middle: nothing is waited for.
+/// The same for a request whose task ends in the middle, because its client has left or the process stops: nothing
+/// is waited for.
 pub fn settle_now(context: &mut Context) {
+    let is_restart = context.in_flight.shared().is_draining();
     if let Some(meter) = &mut context.meter {
-        meter.client_left = true;
+        meter.client_left = !is_restart;
     }
+    let cause = if is_restart { RESTART } else { CLIENT_GONE };
+    context.outcome.error.get_or_insert(cause);
     if let Some(account) = Account::close(context) {
         context.outcome.used = account.settle_now();
     }

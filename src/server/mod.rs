@@ -48,6 +48,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// The time that remains to write the chat log.
 const CHATS: Duration = Duration::from_secs(2);
 
+/// The time that remains to record requests that are cut off.
+const CUT: Duration = Duration::from_secs(1);
+
 /// Why the process could not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -107,12 +110,17 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
         .build()
         .map_err(|e| StartError::Internal(e.to_string()))?;
     let outcome = tokio.block_on(serve(config, announce));
-    // Only idle connections and look-ups of names are left.
-    tokio.shutdown_background();
-    outcome
+    match outcome {
+        // Their tasks end here, and each is recorded as it ends.
+        Ok(true) => tokio.shutdown_timeout(CUT),
+        // Only idle connections and look-ups of names are left.
+        _ => tokio.shutdown_background(),
+    }
+    outcome.map(drop)
 }
 
-async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
+/// Returns whether requests are left that are to be cut off.
+async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<bool, StartError> {
     let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
     let system_limit = fd_limit::max_connections(config.server.limits.connections);
     let mut sockets = Sockets::default();
@@ -166,7 +174,7 @@ async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(),
     log_listening(&listening);
     announce(&listening);
     end(signals, stop, &shared, config.server.shutdown_grace).await;
-    Ok(())
+    Ok(shared.in_flight() > 0)
 }
 
 /// The socket of the built-in provider, if an upstream uses it.

@@ -62,7 +62,7 @@ pub async fn relay(
         delayed: Duration::ZERO,
         has_written_end: false,
     };
-    match relaying.run().await {
+    match Cut::unless_over(&mut relaying).await {
         Ok(()) => Ok(Ended::Complete(relaying.answer)),
         Err(failure) => Box::pin(relaying.fail(failure)).await,
     }
@@ -109,6 +109,32 @@ struct Relaying<'a> {
     delayed: Duration,
     /// Whether the end that the stream has told has been written.
     has_written_end: bool,
+}
+
+/// Notes what is known of an answer whose task ends in the middle, so that it is settled.
+struct Cut<'r, 'a> {
+    relaying: &'r mut Relaying<'a>,
+    is_over: bool,
+}
+
+impl<'r, 'a> Cut<'r, 'a> {
+    async fn unless_over(relaying: &'r mut Relaying<'a>) -> Result<(), Failure> {
+        let mut cut = Self {
+            relaying,
+            is_over: false,
+        };
+        let ran = cut.relaying.run().await;
+        cut.is_over = true;
+        ran
+    }
+}
+
+impl Drop for Cut<'_, '_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.relaying.note(false);
+        }
+    }
 }
 
 impl Relaying<'_> {
