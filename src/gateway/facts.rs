@@ -106,7 +106,11 @@ impl Facts {
             sent_model: outcome.sent_model.clone(),
             upstream: outcome.upstream.clone(),
             status: context.told_status(),
-            outcome: outcome.error.unwrap_or("ok"),
+            outcome: outcome.error.unwrap_or(match context.told_status() {
+                ..400 => "ok",
+                // Passed on as it came.
+                _ => "upstream_error",
+            }),
             attempts: u16::try_from(outcome.trail.len()).unwrap_or(u16::MAX),
             marks: context.asked.marks,
             first_byte: outcome.first_byte(),
