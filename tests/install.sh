@@ -31,6 +31,7 @@ if [ "${1:-build}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql
   need node nodejs
   need npm npm
+  need faketime faketime
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
 

@@ -44,6 +44,7 @@ mod headers;
 mod held_memory;
 mod labels;
 mod leases;
+mod ledger;
 mod ledger_postgres;
 mod ledger_reports;
 mod limits;
