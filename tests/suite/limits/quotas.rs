@@ -1,4 +1,4 @@
-//! Quotas: exactly what is left passes, whoever asks at the same time, and the end is told as OpenAI tells it.
+//! Quotas: exactly what is left passes, however many ask at the same time, and the end is told as OpenAI tells it.
 
 use std::sync::Arc;
 

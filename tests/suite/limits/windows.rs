@@ -181,7 +181,7 @@ async fn as_many_requests_are_in_flight_as_the_limit_says() {
         assert_eq!(number(&refused, "retry-after"), 1);
     }
     gate.add_permits(2);
-    // Who has all of its answer has given its permit back.
+    // A request has given its permit back before the last byte of its answer.
     assert_eq!(one.response().await.status, 200);
     gate.add_permits(1);
     assert_eq!(ask(&gateway, &chat("gpt-4o")).await.status, 200);
