@@ -40,6 +40,11 @@ pub struct Convert {
     /// The configuration that names the chat log; without it, it is found as for `run`
     #[arg(short, long, value_name = "FILE", conflicts_with = "files")]
     config: Option<PathBuf>,
+    /// A file of variables, in the form of systemd's EnvironmentFile
+    ///
+    /// Its variables win over those of the process.
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    env_file: Option<PathBuf>,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -69,6 +74,11 @@ enum Format {
 }
 
 impl Convert {
+    /// The file of variables, if one is named.
+    pub fn env_file(&self) -> Option<&Path> {
+        self.env_file.as_deref()
+    }
+
     /// Runs the command.
     pub fn run(self, variables: &Variables) -> ExitCode {
         let files = match self.files(variables) {

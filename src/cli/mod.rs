@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::clock;
 use crate::config::{Config, Problems, Source, Variables};
@@ -31,7 +31,7 @@ const EXIT_REFUSED: u8 = 1;
 
 /// A gateway for the OpenAI API.
 #[derive(Parser)]
-#[command(name = "tollgate", version, about, disable_help_subcommand = true)]
+#[command(name = "tollgate", version, about)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -101,6 +101,19 @@ enum Command {
     },
 }
 
+/// The configuration of a command that reads one beside what it is about.
+#[derive(Args)]
+pub struct Configured {
+    /// The configuration file; without it, it is found as for `run`
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A file of variables, in the form of systemd's EnvironmentFile
+    ///
+    /// Its variables win over those of the process.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Chats {
     /// Convert the chat log to a JSON array, JSON lines, or a file for fine-tuning
@@ -158,7 +171,11 @@ impl Command {
     fn env_file(&self) -> Option<&Path> {
         match self {
             Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
-            Self::Chats { .. } | Self::Usage(_) | Self::Ledger { .. } => None,
+            Self::Chats {
+                command: Chats::Convert(convert),
+            } => convert.env_file(),
+            Self::Usage(usage) => usage.env_file(),
+            Self::Ledger { command } => command.env_file(),
         }
     }
 }

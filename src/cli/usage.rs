@@ -5,14 +5,14 @@
 //! form of rows (see `ledger::store::export`). Fails with an exit code and a message.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::{EXIT_CONFIG, print_error, refuse, table};
+use super::{Configured, EXIT_CONFIG, print_error, refuse, table};
 use crate::clock;
 use crate::config::{Config, Source, Variables};
 use crate::ledger::report::{self, MAX_ROWS, Query, Report};
@@ -37,9 +37,8 @@ pub struct Usage {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// The configuration that names the ledger; without it, it is found as for `run`
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configured: Configured,
 }
 
 #[derive(Args)]
@@ -65,11 +64,7 @@ enum Format {
 #[derive(Subcommand)]
 pub enum Ledger {
     /// Check the database: the files themselves, and whether sums and rows agree
-    Check {
-        /// The configuration that names the ledger; without it, it is found as for `run`
-        #[arg(short, long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Check(Configured),
     /// Print every row, the oldest first
     Export {
         #[command(flatten)]
@@ -77,9 +72,8 @@ pub enum Ledger {
         /// The form of the output
         #[arg(long, value_enum, default_value_t = RowFormat::Csv)]
         format: RowFormat,
-        /// The configuration that names the ledger; without it, it is found as for `run`
-        #[arg(short, long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        configured: Configured,
     },
 }
 
@@ -92,6 +86,11 @@ pub enum RowFormat {
 }
 
 impl Usage {
+    /// The file of variables, if one is named.
+    pub fn env_file(&self) -> Option<&Path> {
+        self.configured.env_file.as_deref()
+    }
+
     /// Runs the command.
     pub fn run(self, variables: &Variables) -> ExitCode {
         let (since, until) = (self.time.since.as_deref(), self.time.until.as_deref());
@@ -100,7 +99,7 @@ impl Usage {
             Ok(query) => query,
             Err(message) => return wrong(&message),
         };
-        let database = match database(self.config, variables) {
+        let database = match database(self.configured, variables) {
             Ok(database) => database,
             Err(code) => return code,
         };
@@ -136,17 +135,23 @@ impl Usage {
 }
 
 impl Ledger {
+    /// The file of variables, if one is named.
+    pub fn env_file(&self) -> Option<&Path> {
+        let (Self::Check(configured) | Self::Export { configured, .. }) = self;
+        configured.env_file.as_deref()
+    }
+
     /// Runs the command.
     pub fn run(self, variables: &Variables) -> ExitCode {
         match self {
-            Self::Check { config } => match database(config, variables) {
+            Self::Check(configured) => match database(configured, variables) {
                 Ok(database) => check(&database),
                 Err(code) => code,
             },
             Self::Export {
                 time,
                 format,
-                config,
+                configured,
             } => {
                 let query = Query::parse(None, time.since.as_deref(), time.until.as_deref(), None);
                 let query = match query {
@@ -157,7 +162,7 @@ impl Ledger {
                     RowFormat::Csv => Lines::Csv,
                     RowFormat::Jsonl => Lines::Json,
                 };
-                match database(config, variables) {
+                match database(configured, variables) {
                     Ok(database) => export(&database, &query, lines),
                     Err(code) => code,
                 }
@@ -226,8 +231,8 @@ fn write_table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(table::align(&rows).as_bytes())
 }
 
-fn database(config: Option<PathBuf>, variables: &Variables) -> Result<Database, ExitCode> {
-    let source = Source::find(config, variables);
+fn database(configured: Configured, variables: &Variables) -> Result<Database, ExitCode> {
+    let source = Source::find(configured.config, variables);
     let config = Config::load(&source, variables).map_err(|problems| refuse(&problems))?;
     match &config.ledger {
         Some(ledger) => Ok(Database::of(ledger)),

@@ -417,6 +417,11 @@ fn version_and_help_are_there() {
     );
     let (out, _) = said(&tollgate(&folder, &["--help"], &[]));
     assert!(out.contains("run") && out.contains("check"));
+    // What people type first.
+    let (help, err) = said(&tollgate(&folder, &["help"], &[]));
+    assert_eq!((help, err.as_str()), (out, ""));
+    let (out, _) = said(&tollgate(&folder, &["help", "ledger", "export"], &[]));
+    assert!(out.contains("--format"), "{out}");
 }
 
 #[tokio::test]

@@ -116,6 +116,22 @@ fn usage_is_a_table_with_the_figures_that_there_are() {
 }
 
 #[test]
+fn each_command_takes_the_variables_of_a_unit() {
+    let folder = folder();
+    let usage = folder.0.join("usage");
+    folder.write("tollgate.yaml", with("ledger: { path: '${USAGE_FOLDER}' }"));
+    let variables = format!("USAGE_FOLDER={}\n", usage.display());
+    let variables = folder.write("unit.env", variables);
+    let variables = variables.to_str().unwrap();
+    for command in [&["usage"][..], &["ledger", "check"], &["ledger", "export"]] {
+        let without = tollgate(&folder, command);
+        assert_eq!(without.status.code(), Some(64), "{command:?}");
+        let with = tollgate(&folder, &[command, &["--env-file", variables]].concat());
+        assert!(!said(&with).is_empty(), "{command:?}");
+    }
+}
+
+#[test]
 fn usage_is_csv_and_json_for_programs() {
     let folder = folder();
     let csv = tollgate(&folder, &["usage", "--format", "csv", "--tenant", "acme"]);
