@@ -19,9 +19,9 @@ use crate::ledger::report::{self, MAX_ROWS, Query, Report};
 use crate::ledger::store::export::{self, Lines};
 use crate::ledger::store::{Cell, Database, StoreError};
 
-/// The database could not be read, or the output not be written.
+/// There is no ledger, or it could not be read, or the output not be written.
 const EXIT_FAILED: u8 = 1;
-/// The database was read and is damaged (`EX_DATAERR`).
+/// The database is damaged (`EX_DATAERR`).
 const EXIT_DATA: u8 = 65;
 
 #[derive(Args)]
@@ -172,19 +172,22 @@ impl Ledger {
 }
 
 fn check(database: &Database) -> ExitCode {
-    let mut wrong = Vec::new();
-    let out = &mut io::stdout();
-    let checked = database.each_part(i64::MIN, i64::MAX, &mut |part| {
-        wrong.extend(part.check(out)?);
-        Ok(())
-    });
-    for line in &wrong {
+    let checked = match database.check(&mut io::stdout()) {
+        Ok(checked) => checked,
+        Err(StoreError::Stopped(e)) => return ended(e),
+        Err(e) => return fail(&e),
+    };
+    for line in &checked.damage {
         print_error(line);
     }
-    match checked {
-        Err(e) => fail(&e),
-        Ok(()) if wrong.is_empty() => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::from(EXIT_DATA),
+    for error in &checked.unread {
+        fail(error);
+    }
+    // Damage is told first: what cannot be read may be fine.
+    match (checked.damage.is_empty(), checked.unread.is_empty()) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(EXIT_FAILED),
+        (false, _) => ExitCode::from(EXIT_DATA),
     }
 }
 
@@ -234,11 +237,22 @@ fn write_table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 fn database(configured: Configured, variables: &Variables) -> Result<Database, ExitCode> {
     let source = Source::find(configured.config, variables);
     let config = Config::load(&source, variables).map_err(|problems| refuse(&problems))?;
-    match &config.ledger {
-        Some(ledger) => Ok(Database::of(ledger)),
-        None => Err(wrong(&format!(
+    let Some(ledger) = &config.ledger else {
+        return Err(wrong(&format!(
             "{source} has no ledger: there is no usage to read"
-        ))),
+        )));
+    };
+    let database = Database::of(ledger);
+    match database.missing() {
+        Ok(None) => Ok(database),
+        Ok(Some(place)) => {
+            print_error(&format!(
+                "tollgate: no ledger in {place}: no gateway has recorded there, or the configuration of \
+                 {source} names another place than that of the gateway"
+            ));
+            Err(ExitCode::from(EXIT_FAILED))
+        }
+        Err(e) => Err(fail(&e)),
     }
 }
 

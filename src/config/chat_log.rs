@@ -350,6 +350,8 @@ mod tests {
                 "Cargo.toml cannot be written",
             ),
             (format!("{file}/a/chats.jsonl"), "cannot be written"),
+            // No permission makes a file there.
+            ("/proc/x".to_owned(), "(name a file in another folder)"),
         ] {
             let found = parse(&format!("{{ path: '{path}' }}")).unwrap_err();
             assert_eq!(found.len(), 1, "{found:?}");

@@ -330,6 +330,11 @@ mod tests {
         for (path, expected) in [
             (file.to_owned(), "Cargo.toml is not a folder"),
             (format!("{file}/ledger"), "Cargo.toml is not a folder"),
+            // No permission makes a folder there.
+            (
+                "/proc/x".to_owned(),
+                "(name another folder under ledger: { path: … })",
+            ),
         ] {
             let found = parse(&format!("{{ path: '{path}' }}")).unwrap_err();
             assert_eq!(found.len(), 1, "{found:?}");

@@ -214,7 +214,7 @@ fn open(
 ) -> Result<Option<Box<dyn Store>>, LedgerError> {
     match database.open(config) {
         Ok(store) => Ok(Some(store)),
-        Err(error @ (StoreError::Postgres(_) | StoreError::Silent)) => {
+        Err(error) if error.is_of_postgres() => {
             log::error!("ledger: it starts without its database, and loads usage later: {error}");
             Ok(None)
         }

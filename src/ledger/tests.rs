@@ -97,6 +97,11 @@ fn a_folder_that_cannot_be_made_and_one_in_use_are_told() {
         matches!(error, LedgerError::Journal(JournalError::InUse(_))),
         "{error}"
     );
+    let told = error.to_string();
+    assert!(
+        told.contains("stop it, or write another ledger.path"),
+        "{told}"
+    );
     assert!(ledger.stop(Duration::from_secs(20)));
     drop(ledger);
     start(&config).unwrap();

@@ -124,7 +124,7 @@ fn what_a_crash_of_the_server_interrupts_is_loaded_once() {
     let away = open(&config).err().unwrap();
     assert!(
         away.to_string()
-            .starts_with("PostgreSQL: error connecting to server"),
+            .contains("which ledger.postgres names: PostgreSQL: error connecting to server"),
         "{away}"
     );
     server.resume();

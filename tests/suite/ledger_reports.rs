@@ -187,6 +187,63 @@ fn every_row_is_exported_and_the_files_are_checked() {
 }
 
 #[test]
+fn a_damaged_month_is_told_as_such_and_the_later_ones_are_checked() {
+    let folder = folder();
+    let file = folder.0.join("usage/ledger-2026-11.db");
+    let ruin = |bytes: &[u8], at: u64| {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().write(true).open(&file).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    };
+    // The tables are still found, and what is behind them is not.
+    let page = 4096;
+    let pages = std::fs::metadata(&file).unwrap().len() / page;
+    for number in 1..pages {
+        ruin(&[0xff; 64], number * page);
+    }
+    // Then no SQLite opens it any more.
+    for step in ["malformed", "not a database"] {
+        let checked = tollgate(&folder, &["ledger", "check"]);
+        let told = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(65), "{told}");
+        assert!(
+            told.contains("ledger-2026-11.db: ") && told.contains(step),
+            "{told}"
+        );
+        let out = String::from_utf8_lossy(&checked.stdout);
+        assert!(out.contains("ledger-2026-12.db: ok, 1 rows"), "{out}");
+        ruin(&[0; 100], 0);
+    }
+}
+
+#[test]
+fn a_folder_without_a_ledger_is_an_error() {
+    let folder = folder();
+    let empty = folder.0.join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for place in [empty.clone(), folder.0.join("gone")] {
+        let ledger = format!("ledger: {{ path: {} }}", place.display());
+        folder.write("tollgate.yaml", with(&ledger));
+        for command in [&["usage"][..], &["ledger", "check"], &["ledger", "export"]] {
+            let output = tollgate(&folder, command);
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            let expected = format!("tollgate: no ledger in {}: ", place.display());
+            assert!(told.starts_with(&expected), "{told}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+    // A ledger that nothing was recorded in is one.
+    let ledger = format!("ledger: {{ path: {} }}", empty.display());
+    folder.write("tollgate.yaml", with(&ledger));
+    load(&Database::Sqlite(empty.clone()), &empty);
+    std::fs::remove_file(empty.join("ledger-2026-11.db")).unwrap();
+    std::fs::remove_file(empty.join("ledger-2026-12.db")).unwrap();
+    assert!(said(&tollgate(&folder, &["usage"])).starts_with("tenant"));
+    assert_eq!(said(&tollgate(&folder, &["ledger", "check"])), "");
+}
+
+#[test]
 fn what_cannot_be_reported_is_told() {
     let folder = folder();
     let refused = |arguments: &[&str]| {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use super::Unread;
+use super::{Unread, lacks_permission};
 use crate::config::document::Context;
 use crate::config::{Config, Ledger, Price};
 
@@ -100,8 +100,12 @@ fn check_folder(ledger: &Ledger, context: &Context<'_>) {
     } else if let Err(e) = tempfile::tempfile_in(nearest) {
         (
             format!("{shown} cannot be written: {e}"),
-            "give write permission to the user that runs Tollgate, or name another folder under \
-             ledger: { path: … }",
+            if lacks_permission(&e) {
+                "give write permission to the user that runs Tollgate, or name another folder under \
+                 ledger: { path: … }"
+            } else {
+                "name another folder under ledger: { path: … }"
+            },
         )
     } else {
         return;

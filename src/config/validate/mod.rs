@@ -12,7 +12,7 @@ mod tenants;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::document::{Context, Located};
@@ -279,22 +279,35 @@ fn check_chat_log(config: &Config, context: &Context<'_>) {
         ),
         _ => match check_writable(path) {
             Ok(()) => return,
-            Err(message) => (
-                message,
-                "give write permission for it and its folder to the user that runs Tollgate",
+            Err((refused, e)) => (
+                format!("{} cannot be written: {e}", refused.display()),
+                if lacks_permission(&e) {
+                    "give write permission for it and its folder to the user that runs Tollgate"
+                } else {
+                    "name a file in another folder"
+                },
             ),
         },
     };
     context.report(&log.path.place, message, Some(hint.to_owned()));
 }
 
+/// Whether it is for a missing permission that something cannot be written. Where it is not, as in `/proc`, a
+/// permission does not help.
+fn lacks_permission(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
 /// Checks that a file can be written, and another beside it. Folders that are missing are created at
 /// the start, so the nearest one that exists is checked.
-fn check_writable(path: &Path) -> Result<(), String> {
+fn check_writable(path: &Path) -> Result<(), (&Path, io::Error)> {
     if let Err(e) = File::options().append(true).open(path)
         && !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
     {
-        return Err(format!("{} cannot be written: {e}", path.display()));
+        return Err((path, e));
     }
     let mut folders = path.ancestors().skip(1).map(|folder| match folder {
         here if here.as_os_str().is_empty() => Path::new("."),
@@ -303,7 +316,7 @@ fn check_writable(path: &Path) -> Result<(), String> {
     match folders.find(|folder| folder.exists()) {
         Some(folder) => tempfile::tempfile_in(folder)
             .map(drop)
-            .map_err(|e| format!("{} cannot be written: {e}", folder.display())),
+            .map_err(|e| (folder, e)),
         None => Ok(()),
     }
 }

@@ -263,7 +263,7 @@ impl fmt::Display for JournalError {
         match self {
             Self::InUse(path) => write!(
                 f,
-                "the journal {} is in use by another process",
+                "the journal {} is in use by another process: stop it, or write another ledger.path here",
                 path.display()
             ),
             Self::Version { path, version } => write!(

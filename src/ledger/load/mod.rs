@@ -241,7 +241,7 @@ impl Thread {
                 Ok(())
             }
             // PostgreSQL's connection may be broken; a file that cannot be moved keeps nothing else from going on.
-            Err(error @ (StoreError::Postgres(_) | StoreError::Silent)) => Err(error),
+            Err(error) if error.is_of_postgres() => Err(error),
             Err(error) => {
                 log::error!("ledger: a month was not moved or removed: {error}");
                 Ok(())

@@ -27,7 +27,14 @@ pub enum StoreError {
         /// What SQLite says.
         error: rusqlite::Error,
     },
-    /// PostgreSQL failed, or is away.
+    /// There is no connection to PostgreSQL.
+    Away {
+        /// Where it was looked for: `host:port/database`.
+        place: String,
+        /// Why there is none.
+        error: Box<StoreError>,
+    },
+    /// PostgreSQL failed.
     Postgres(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     Silent,
@@ -62,6 +69,32 @@ impl StoreError {
         }
     }
 
+    /// Whether it is PostgreSQL's, and may end by itself.
+    pub fn is_of_postgres(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Postgres(_) | Self::Silent)
+    }
+
+    /// Whether the data is damaged: trying again, or giving a permission, does not help.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::Error as Sqlite;
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlite { error, .. } => match error {
+                Sqlite::SqliteFailure(failure, _) => {
+                    matches!(failure.code, DatabaseCorrupt | NotADatabase)
+                }
+                // What is read there is always there and of one type.
+                Sqlite::QueryReturnedNoRows
+                | Sqlite::InvalidColumnType(..)
+                | Sqlite::FromSqlConversionFailure(..)
+                | Sqlite::IntegralValueOutOfRange(..) => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// An error of the system with a file.
     pub fn file(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let place = path.display().to_string();
@@ -91,6 +124,9 @@ impl fmt::Display for StoreError {
                  {known}. Nothing was changed"
             ),
             Self::Sqlite { place, error } => write!(f, "{place}: {error}"),
+            Self::Away { place, error } => {
+                write!(f, "no connection to {place}, which ledger.postgres names: {error}")
+            }
             Self::Postgres(error) => {
                 write!(f, "PostgreSQL: {error}")?;
                 // Its own text says what was done, and its sources why that failed.

@@ -133,6 +133,36 @@ pub trait Part {
     fn position(&mut self, node: &str) -> Result<Option<Position>, StoreError>;
 }
 
+/// What a check of all parts has found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What is damaged, a line each.
+    pub damage: Vec<String>,
+    /// Why parts could not be checked.
+    pub unread: Vec<StoreError>,
+}
+
+impl Checked {
+    /// Checks a part that was opened. One that is damaged or cannot be read is noted, so that the next ones are
+    /// checked, too.
+    ///
+    /// # Errors
+    /// `tell` takes no more.
+    fn add(
+        &mut self,
+        part: Result<&mut dyn Part, StoreError>,
+        tell: &mut dyn Write,
+    ) -> Result<(), StoreError> {
+        match part.and_then(|part| part.check(tell)) {
+            Ok(lines) => self.damage.extend(lines),
+            Err(error @ StoreError::Stopped(_)) => return Err(error),
+            Err(error) if error.is_damage() => self.damage.push(error.to_string()),
+            Err(error) => self.unread.push(error),
+        }
+        Ok(())
+    }
+}
+
 /// Which database there is.
 #[derive(Clone, Debug)]
 pub enum Database {
@@ -160,6 +190,35 @@ impl Database {
             Self::Sqlite(folder) => Box::new(sqlite::Sqlite::open(folder, config)?),
             Self::Postgres(url) => Box::new(postgres::Postgres::open(url, config)?),
         })
+    }
+
+    /// What there is no ledger in, if nothing has been written yet: the folder or the database. An empty ledger is one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn missing(&self) -> Result<Option<String>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(folder) => {
+                (!sqlite::exists(folder)?).then(|| folder.display().to_string())
+            }
+            Self::Postgres(url) => {
+                let reader = postgres::Reader::open(url)?;
+                (!reader.has_tables()).then(|| postgres::place_of(url))
+            }
+        })
+    }
+
+    /// Checks all parts. Says to `tell` what it looks at.
+    ///
+    /// # Errors
+    /// There is no way to the parts, or `tell` takes no more.
+    pub fn check(&self, tell: &mut dyn Write) -> Result<Checked, StoreError> {
+        let mut checked = Checked::default();
+        match self {
+            Self::Sqlite(folder) => sqlite::check(folder, &mut checked, tell)?,
+            Self::Postgres(url) => checked.add(Ok(&mut postgres::Reader::open(url)?), tell)?,
+        }
+        Ok(checked)
     }
 
     /// Gives each part that has rows from `since_ms` to before `until_ms`, in the order of time. It is opened

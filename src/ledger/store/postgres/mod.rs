@@ -24,6 +24,7 @@ use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 use crate::secret::Secret;
 use session::Session;
+pub use session::place_of;
 
 /// As many partitions are known to exist. One more, and it is looked again.
 const MAX_KNOWN: usize = 120;

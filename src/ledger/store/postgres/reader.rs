@@ -37,6 +37,11 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Whether a gateway has made its tables.
+    pub fn has_tables(&self) -> bool {
+        self.has_tables
+    }
+
     fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
         self.session
             .run(async |client| Ok(client.batch_execute(sql).await?))

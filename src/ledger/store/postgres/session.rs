@@ -11,7 +11,7 @@ use std::time::Duration;
 use pingora::tls::{ClientConfig, RootCertStore, load_native_certs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -22,6 +22,8 @@ use crate::secret::Secret;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until the server has answered.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Where the server listens unless the URL says otherwise.
+const DEFAULT_PORT: u16 = 5432;
 /// The changes that lead from each version of the tables to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres_1.sql")];
 /// Who upgrades or moves months has this lock: "tollgate", as a number.
@@ -50,6 +52,13 @@ impl Session {
         let client = runtime.block_on(async {
             let connected = timeout(2 * CONNECT, connect(&config));
             connected.await.map_err(|_| StoreError::Silent)?
+        });
+        let client = client.map_err(|error| match error.is_of_postgres() {
+            true => StoreError::Away {
+                place: place(&config),
+                error: Box::new(error),
+            },
+            false => error,
         })?;
         let mut session = Self { client, runtime };
         session.run(async |client| {
@@ -130,6 +139,29 @@ impl Session {
     }
 }
 
+/// Where a URL leads, without its user and password: `host:port/database`.
+pub fn place_of(url: &Secret) -> String {
+    let config = url.expose().parse::<Config>();
+    config.map_or_else(|_| "PostgreSQL".to_owned(), |config| place(&config))
+}
+
+fn place(config: &Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
+        let host = match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        };
+        // One port may hold for all hosts.
+        let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
+        format!("{host}:{port}")
+    });
+    let hosts: Vec<String> = hosts.collect();
+    // A database without a name has that of the user.
+    let database = config.get_dbname().or(config.get_user());
+    format!("{}/{}", hosts.join(","), database.unwrap_or_default())
+}
+
 async fn version(client: &impl tokio_postgres::GenericClient) -> Result<i64, StoreError> {
     let exists = "SELECT to_regclass('tollgate.schema_version') IS NOT NULL";
     let row = client.query_one(exists, &[]).await?;
@@ -161,5 +193,48 @@ async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error
     if let Err(error) = connection.await {
         // Whoever waits for an answer is told more.
         log::debug!("ledger: the connection to PostgreSQL has ended: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_server_is_can_be_told_without_the_password() {
+        for (url, place) in [
+            (
+                "postgres://u:s3cret@db.example/usage?sslmode=require",
+                "db.example:5432/usage",
+            ),
+            (
+                "postgres://u:s3cret@a:6000,b:6001/usage",
+                "a:6000,b:6001/usage",
+            ),
+            (
+                "host=/run/postgresql user=tollgate password=s3cret",
+                "/run/postgresql:5432/tollgate",
+            ),
+            ("s3cret", "PostgreSQL"),
+        ] {
+            assert_eq!(place_of(&Secret::new(url.to_owned())), place);
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_told_with_its_address_and_the_key_that_names_it() {
+        // A port that nothing listens on any more.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        drop(listener);
+        let url = Secret::new(format!("postgres://u:s3cret@{at}/usage?sslmode=disable"));
+        let error = Session::open(&url).err().unwrap();
+        assert!(error.is_of_postgres());
+        let told = error.to_string();
+        let begin = format!(
+            "no connection to {at}/usage, which ledger.postgres names: PostgreSQL: error connecting"
+        );
+        assert!(told.starts_with(&begin), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
     }
 }

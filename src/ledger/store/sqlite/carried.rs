@@ -18,6 +18,11 @@ use crate::ledger::journal::Position;
 /// The changes that lead from each version of the tables to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema/carried_1.sql")];
 
+/// The file in a folder. It is made when the folder is opened to be written for the first time.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("ledger-carried.db")
+}
+
 /// The file, opened to be written.
 pub struct Carried {
     path: PathBuf,
@@ -30,7 +35,7 @@ impl Carried {
     /// # Errors
     /// It cannot be written, or a newer release wrote it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join("ledger-carried.db");
+        let path = path(folder);
         let connection = file::open(&path, &MIGRATIONS)?;
         Ok(Self { path, connection })
     }

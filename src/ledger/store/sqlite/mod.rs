@@ -17,11 +17,11 @@ mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Balance, Month, Part, Store, StoreError, compressed};
+use super::{Balance, Checked, Month, Part, Store, StoreError, compressed};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -179,6 +179,33 @@ pub fn each_part(
         }
     }
     Ok(())
+}
+
+/// Checks each file.
+///
+/// # Errors
+/// The folder cannot be read, or `tell` takes no more.
+pub fn check(
+    folder: &Path,
+    checked: &mut Checked,
+    tell: &mut dyn Write,
+) -> Result<(), StoreError> {
+    for month in months(folder)? {
+        match part::open(&path(folder, month)) {
+            Ok(None) => {}
+            Ok(Some(mut part)) => checked.add(Ok(&mut part), tell)?,
+            Err(error) => checked.add(Err(error), tell)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a ledger has been opened to be written in the folder.
+///
+/// # Errors
+/// It cannot be read.
+pub fn exists(folder: &Path) -> Result<bool, StoreError> {
+    Ok(carried::path(folder).exists() || !months(folder)?.is_empty())
 }
 
 /// The file of a month.
