@@ -116,7 +116,7 @@ async fn keep_asking(
         };
         let number = numbers.fetch_add(1, Ordering::SeqCst);
         let model = format!("same-{number}");
-        let asked = ask(address, &model, number % 2 == 0);
+        let asked = ask(address, &model, number.is_multiple_of(2));
         match soon("an answer or its end", asked).await {
             Some(answer) => whole.push(answer),
             // Killed: there is another one soon.
@@ -154,6 +154,10 @@ fn compare(whole: &[Whole], served: &HashSet<String>, rows: &[Row]) {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "a test that fails is repeated with this seed"
+)]
 async fn gateways_that_are_killed_under_load_lose_and_double_nothing() {
     let seed = std::env::var(SEED_VARIABLE).map_or(SEED, |seed| seed.parse().unwrap());
     println!("{SEED_VARIABLE}={seed}");

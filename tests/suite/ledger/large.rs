@@ -54,6 +54,10 @@ fn write(ledger: &Folder) -> u64 {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "how long it takes is measured, not asserted"
+)]
 async fn a_long_journal_is_loaded_before_the_first_request_and_balances_are_right() {
     let upstream = Upstream::start(|_, mut reply| async move {
         reply.json("200 OK", &used(100)).await;
