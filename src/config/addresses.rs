@@ -2,12 +2,23 @@
 //!
 //! Owns the ranges. Does not handle names, which are looked up where something connects. Cannot fail.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 /// The addresses that carriers share among their customers, and overlay networks give out.
 const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+/// Networks for protocols, among which clouds have addresses of their own, and for benchmarks.
+const RESERVED_V4: [Ipv4Net; 2] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 0, 0), 24),
+    Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15),
+];
+/// Teredo, the site-local networks of old, and translated IPv4 addresses.
+const RESERVED_V6: [Ipv6Net; 3] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10),
+    Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
+];
 
 /// Whether only this machine or a private network reaches the address.
 pub fn is_local(ip: IpAddr) -> bool {
@@ -28,7 +39,15 @@ pub fn stays_local(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => matches!(ip.octets(), [0 | 240..=255, ..]),
         IpAddr::V6(_) => ip.is_unspecified(),
     };
-    is_local(ip) || is_no_machine || ip.is_multicast() || embedded(ip).is_some_and(stays_local)
+    let is_reserved = match ip {
+        IpAddr::V4(ip) => RESERVED_V4.iter().any(|net| net.contains(&ip)),
+        IpAddr::V6(ip) => RESERVED_V6.iter().any(|net| net.contains(&ip)),
+    };
+    is_local(ip)
+        || is_no_machine
+        || is_reserved
+        || ip.is_multicast()
+        || embedded(ip).is_some_and(stays_local)
 }
 
 /// The IPv4 address that one of NAT64 (64:ff9b::/96) or of 6to4 (2002::/16) leads to.
@@ -68,6 +87,11 @@ mod tests {
             "::ffff:10.0.0.1",
             "64:ff9b::10.0.0.1",
             "2002:0a00:0001::1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "2001:0:1::1",
+            "fec0::1",
+            "::ffff:0:10.0.0.1",
         ] {
             assert!(stays_local(address.parse().unwrap()), "{address}");
         }

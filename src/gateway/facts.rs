@@ -124,6 +124,27 @@ impl Facts {
         self.started = Instant::now();
     }
 
+    /// Takes the model that the upstream says it has served, where that has a price; else it is the one that it was
+    /// asked for. Gives what was there, for [`restore`](Self::restore).
+    pub fn serve_by(&mut self, model: Option<String>) -> Option<String> {
+        let asked = self.sent_model.clone();
+        let Some(model) = model else {
+            return asked;
+        };
+        let served = (self.upstream_name(), model.as_str());
+        let metering = &self.runtime.metering;
+        let bill = metering.bill(self.caller.as_ref(), served, self.at);
+        if bill.is_some_and(|bill| !bill.is_unpriced()) {
+            self.sent_model = Some(model);
+        }
+        asked
+    }
+
+    /// Goes back to the model that the upstream was asked for.
+    pub fn restore(&mut self, asked: Option<String>) {
+        self.sent_model = asked;
+    }
+
     /// The model that the upstream was asked for; empty where none was.
     pub fn served_model(&self) -> &str {
         match &self.upstream {

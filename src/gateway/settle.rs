@@ -15,7 +15,7 @@ use super::quota_events;
 use crate::chatlog::{ChatLog, Entry};
 use crate::clock;
 use crate::config::OnClientGone;
-use crate::ledger::Record;
+use crate::ledger::{Record, Source};
 use crate::limits::{Now, Reservation};
 use crate::observe::money::Amount;
 use crate::observe::tokens::Pace;
@@ -129,11 +129,16 @@ impl Account {
         reading
     }
 
+    /// Whether what is not known is not charged either, because the client has left.
+    fn absorbs(&self) -> bool {
+        let rule = self.facts.rule.as_ref();
+        self.meter.client_left
+            && rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Absorb)
+    }
+
     /// What an estimate is made from, where one is needed.
     fn take_prompt(&mut self, reading: &Reading) -> Option<Prompt> {
-        let rule = self.facts.rule.as_ref();
-        let absorbs = self.meter.client_left
-            && rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Absorb);
+        let absorbs = self.absorbs();
         let prompt = self.meter.prompt.take();
         prompt.filter(|_| self.is_counted && reading.usage.is_none() && !absorbs)
     }
@@ -141,7 +146,8 @@ impl Account {
     fn count(mut self, usage: Option<&Usage>) -> Option<Used> {
         let usage = usage.filter(|_| self.is_counted);
         let facts = &self.facts;
-        let amounts = amounts(facts, usage);
+        let is_served = self.is_counted && facts.rule.is_some() && !self.absorbs();
+        let amounts = amounts(facts, usage, is_served);
         if self.is_counted {
             count_in_metrics(&self.shared, facts, usage, &amounts, self.pace);
         }
@@ -156,6 +162,7 @@ impl Account {
             quota_events::tell_reached(&self.shared, &settled);
         }
         let cost_nanos = amounts.is_priced.then_some(amounts.cost_nanos);
+        let cost_nanos = cost_nanos.filter(|cost| usage.is_some() || *cost > 0);
         if let Some(chat) = self.chat {
             let (log, mut entry) = *chat;
             entry.usage = usage.and_then(|usage| serde_json::to_value(usage).ok());
@@ -185,7 +192,7 @@ pub struct Charged<'a> {
 impl Charged<'_> {
     /// Counts what it has used. Tells whether a quota has nothing left.
     pub fn count(&self, usage: Option<&Usage>) -> bool {
-        let amounts = amounts(self.facts, usage);
+        let amounts = amounts(self.facts, usage, true);
         count_in_metrics(self.shared, self.facts, usage, &amounts, None);
         let tokens = amounts.tokens.total();
         let settled = self
@@ -208,9 +215,17 @@ fn record(shared: &Shared, record: &Record<'_>) {
     }
 }
 
-fn amounts(facts: &Facts, usage: Option<&Usage>) -> Amounts {
-    let amounts = usage.map(|usage| Amounts::new(usage, facts.bill()));
-    amounts.unwrap_or_default()
+/// What has been used, and what that costs. A request that was served has a price of its own even where nothing is
+/// known of what it has used.
+fn amounts(facts: &Facts, usage: Option<&Usage>, is_served: bool) -> Amounts {
+    match usage {
+        Some(usage) => Amounts::new(usage, facts.bill()),
+        None if is_served => Amounts {
+            source: Source::None,
+            ..Amounts::new(&Usage::default(), facts.bill())
+        },
+        None => Amounts::default(),
+    }
 }
 
 fn count_in_metrics(
@@ -226,10 +241,9 @@ fn count_in_metrics(
     let metrics = &shared.metrics;
     let labels = [facts.endpoint, rule.label.as_str(), &upstream.name];
     metrics.tokens().count(labels, usage, pace);
-    let Some(usage) = usage else {
-        return;
-    };
-    rule.output.learn(usage.output);
+    if let Some(usage) = usage {
+        rule.output.learn(usage.output);
+    }
     if amounts.is_unpriced {
         metrics.money().unpriced(&rule.label, &upstream.name);
     }

@@ -36,8 +36,8 @@ pub(super) struct DemandMembers<'b> {
 }
 
 impl DemandMembers<'_> {
-    pub(super) fn read(&self) -> Demand {
-        let count = |value: Option<&RawValue>| value?.get().parse::<u64>().ok();
+    /// Reads them; `best_of` is another number of choices.
+    pub(super) fn read(&self, best_of: Option<&RawValue>) -> Demand {
         // As in `OUTPUT_BOUNDS`.
         let bounds = [
             self.max_tokens,
@@ -45,7 +45,8 @@ impl DemandMembers<'_> {
             self.max_output_tokens,
         ];
         let longest = bounds.into_iter().filter_map(count).max();
-        let choices = count(self.choices).unwrap_or(1).clamp(1, MAX_CHOICES);
+        let choices = [self.choices, best_of].into_iter().filter_map(count);
+        let choices = choices.max().unwrap_or(1).clamp(1, MAX_CHOICES);
         Demand {
             max_output: longest.map(|longest| longest.saturating_mul(choices)),
             has_tools: self
@@ -53,6 +54,17 @@ impl DemandMembers<'_> {
                 .is_some_and(|tools| !matches!(tools.get(), "null" | "[]")),
         }
     }
+}
+
+/// A whole number, in any form that JSON has for one.
+fn count(value: Option<&RawValue>) -> Option<u64> {
+    let text = value?.get();
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        let is_whole = number >= 0.0 && number.fract() == 0.0;
+        // Written without a fraction it is read like any other; what is too large is the largest.
+        is_whole.then(|| format!("{number:.0}").parse().unwrap_or(u64::MAX))
+    })
 }
 
 /// The types of parts that are no text.
@@ -92,6 +104,10 @@ mod tests {
         assert_eq!(both.max_output, Some(600));
         let response = demand(r#""max_output_tokens":18446744073709551615,"n":2"#);
         assert_eq!(response.max_output, Some(u64::MAX));
+        assert_eq!(
+            demand(r#""max_tokens":1e3,"best_of":2.0"#).max_output,
+            Some(2000)
+        );
         for other in ["-1", "1.5", "null", "\"7\"", "[]"] {
             let found = demand(&format!(r#""max_tokens":{other},"n":{other}"#));
             assert_eq!(found.max_output, None, "{other}");

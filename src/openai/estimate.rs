@@ -16,8 +16,21 @@ use super::json::string_length;
 /// The most bytes of a text that are kept and counted; the rest of a longer text is assumed to be alike.
 pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
 
-/// A longer string without a space is no text: an image, a file, a sound.
+/// A longer string without a space is no text where it is the value of one of [`BINARY_MEMBERS`]: an image, a
+/// file, a sound.
 const MAX_WORD_BYTES: usize = 512;
+
+/// The members with what is no text.
+const BINARY_MEMBERS: [&[u8]; 8] = [
+    b"url",
+    b"image_url",
+    b"video_url",
+    b"audio_url",
+    b"data",
+    b"file_data",
+    b"file_url",
+    b"b64_json",
+];
 
 /// The average length of a token.
 pub const BYTES_PER_TOKEN: u64 = 4;
@@ -59,15 +72,19 @@ impl Sample {
     /// Adds every text in a request, except the names of its members.
     pub fn add_request(&mut self, json: &[u8]) {
         let mut rest = json;
+        let mut name: &[u8] = b"";
         while let Some(quote) = memchr(b'"', rest) {
             rest = rest.get(quote..).unwrap_or_default();
             let Some(text) = string(rest) else {
                 return;
             };
             rest = rest.get(text.len() + 2..).unwrap_or_default();
-            let is_name = rest.trim_ascii_start().first() == Some(&b':');
-            let is_text = text.len() <= MAX_WORD_BYTES || memchr(b' ', text).is_some();
-            if !is_name && is_text {
+            if rest.trim_ascii_start().first() == Some(&b':') {
+                name = text;
+                continue;
+            }
+            let is_long = text.len() > MAX_WORD_BYTES && memchr(b' ', text).is_none();
+            if !is_long || !BINARY_MEMBERS.contains(&name) {
                 self.add(text);
                 // It must not become one word with the next.
                 self.add(b" ");
@@ -315,6 +332,16 @@ mod tests {
         );
         let tokens = Prompt::new(&Bytes::from(body)).tokens();
         assert!((8..25).contains(&tokens), "{tokens}");
+        let joined = "hello_world".repeat(1000);
+        let chinese = "\u{4f60}\u{597d}".repeat(1000);
+        for text in [joined, chinese] {
+            let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+            let prompt = Prompt::new(&Bytes::from(body));
+            assert!(
+                prompt.quick_tokens() > 1000 && prompt.tokens() > 500,
+                "{text}"
+            );
+        }
         let list = r#"{"input":["hello world","hello world"]}"#;
         assert!(Prompt::new(&Bytes::from(list)).tokens() >= 4);
     }

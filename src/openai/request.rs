@@ -149,6 +149,7 @@ impl<'b> Fields<'b> {
             return Err(BodyError::Shadowed(name));
         }
         let [model, stream] = self.values;
+        let best_of = self.streaming.best_of;
         let streaming = streaming::StreamingMembers {
             stream,
             ..self.streaming
@@ -164,7 +165,7 @@ impl<'b> Fields<'b> {
             slot,
             streaming,
             store: equals(self.store, "true"),
-            demand: self.demand.read(),
+            demand: self.demand.read(best_of),
             affinity: [self.prompt_cache_key, self.user]
                 .into_iter()
                 .flatten()

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is set aside before anything is known.
-const FIRST: u64 = 1_000;
+/// What is set aside at least, and before anything is known.
+const LEAST: u64 = 1_000;
 /// One answer in so many is its weight in the average.
 const WEIGHT: u64 = 16;
 
@@ -16,14 +16,15 @@ pub struct UsualOutput(AtomicU64);
 
 impl Default for UsualOutput {
     fn default() -> Self {
-        Self(AtomicU64::new(FIRST * WEIGHT))
+        Self(AtomicU64::new(LEAST * WEIGHT))
     }
 }
 
 impl UsualOutput {
-    /// How many tokens an answer usually has.
+    /// How many tokens an answer usually has: at least [`LEAST`], since short answers can be had for nothing, and long
+    /// ones after them.
     pub fn usual(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) / WEIGHT
+        (self.0.load(Ordering::Relaxed) / WEIGHT).max(LEAST)
     }
 
     /// Takes the length of one more. Of two at once one may be lost, which changes little.
@@ -41,11 +42,19 @@ mod tests {
     #[test]
     fn the_average_follows_what_comes() {
         let output = UsualOutput::default();
-        assert_eq!(output.usual(), FIRST);
+        assert_eq!(output.usual(), LEAST);
         for _ in 0..200 {
-            output.learn(50);
+            output.learn(5000);
         }
-        assert!((45..=60).contains(&output.usual()), "{}", output.usual());
+        assert!(
+            (4900..=5000).contains(&output.usual()),
+            "{}",
+            output.usual()
+        );
+        for _ in 0..200 {
+            output.learn(1);
+        }
+        assert_eq!(output.usual(), LEAST);
         for _ in 0..1000 {
             output.learn(u64::MAX);
         }

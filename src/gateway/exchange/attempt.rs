@@ -74,6 +74,7 @@ impl Dial for Request<'_> {
         let connection = connecting
             .await
             .map_err(|e| NotReached::NoConnection(Failed::unreachable(&e, limit.phase)))?;
+        outgoing.is_sent = true;
         let sending = connection.send(&outgoing.header, &outgoing.payload, limit.until);
         match sending.await {
             Ok(session) => Ok(session),

@@ -190,7 +190,16 @@ async fn leave(
     idle: Duration,
 ) {
     let rule = context.asked.rule.as_ref();
-    let drains = rule.is_some_and(|rule| rule.on_client_gone == OnClientGone::Drain);
+    // What cannot be estimated is read to its end.
+    let cannot_estimate = context
+        .meter
+        .as_ref()
+        .is_some_and(|meter| meter.prompt.is_none());
+    let drains = rule.is_some_and(|rule| match rule.on_client_gone {
+        OnClientGone::Drain => true,
+        OnClientGone::Estimate => cannot_estimate,
+        OnClientGone::Absorb => false,
+    });
     if let Some(meter) = &mut context.meter {
         meter.client_left = true;
     }

@@ -45,6 +45,8 @@ pub struct Outgoing {
     pub target: String,
     /// The body.
     pub payload: Payload,
+    /// Whether it may have been sent to a server.
+    pub is_sent: bool,
 }
 
 /// Whose turn it is among the keys: what is kept by the account that made it must be found there
@@ -95,6 +97,7 @@ pub fn outgoing(
         header: headers::for_exchange(request, upstream, credential, &announced),
         target: upstream.dialect.target(endpoint.path, &query, model),
         payload,
+        is_sent: false,
     })
 }
 

@@ -125,7 +125,10 @@ impl fmt::Display for StoreError {
             ),
             Self::Sqlite { place, error } => write!(f, "{place}: {error}"),
             Self::Away { place, error } => {
-                write!(f, "no connection to {place}, which ledger.postgres names: {error}")
+                write!(
+                    f,
+                    "no connection to {place}, which ledger.postgres names: {error}"
+                )
             }
             Self::Postgres(error) => {
                 write!(f, "PostgreSQL: {error}")?;

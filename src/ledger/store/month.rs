@@ -77,7 +77,8 @@ pub fn day_start_ms(at_ms: i64) -> i64 {
 /// When a date begins, in milliseconds since the Unix epoch.
 pub fn start_ms(date: Date) -> i64 {
     let start = date.to_zoned(TimeZone::UTC);
-    start.map_or(0, |start| start.timestamp().as_millisecond())
+    // Later dates than the clock knows are after everything.
+    start.map_or(i64::MAX, |start| start.timestamp().as_millisecond())
 }
 
 /// The time before which a month must have ended, in milliseconds since the Unix epoch. What is shorter than

@@ -159,11 +159,12 @@ impl<'r> Failover<'r, '_> {
             &lease,
             terms.asked,
         )?;
-        context.outcome.is_asking = true;
         let asking = attempt::run(self.shared, &mut lease, &terms, &mut outgoing);
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(asking);
-        let outcome = watched(client, context, keepalive, asking).await?;
+        let outcome = watched(client, context, keepalive, asking).await;
+        context.outcome.is_asking = outgoing.is_sent;
+        let outcome = outcome?;
         let name = outcome.as_ref().map_or_else(Failed::name, |_| "ok");
         self.count(&candidate, name);
         note(context, &candidate, lease.key(), name, started);

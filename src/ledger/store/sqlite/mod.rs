@@ -185,11 +185,7 @@ pub fn each_part(
 ///
 /// # Errors
 /// The folder cannot be read, or `tell` takes no more.
-pub fn check(
-    folder: &Path,
-    checked: &mut Checked,
-    tell: &mut dyn Write,
-) -> Result<(), StoreError> {
+pub fn check(folder: &Path, checked: &mut Checked, tell: &mut dyn Write) -> Result<(), StoreError> {
     for month in months(folder)? {
         match part::open(&path(folder, month)) {
             Ok(None) => {}
