@@ -1,13 +1,14 @@
 //! The operator's listener: health, metrics, status and usage.
 //!
 //! Owns its paths and the form of its answers. `host` checks the `Host`, `status` describes upstreams
-//! and models, `usage` reports from the ledger. It is for loopback or a private network: only what is below
+//! and models, `tenants` what tenants may use, `usage` reports from the ledger. It is for loopback or a private network: only what is below
 //! `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
 //! `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
 mod host;
 mod status;
+mod tenants;
 mod usage;
 
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::openai::error::ApiError;
 use crate::runtime::{Accounts, Shared};
 
 const JSON: &str = "application/json";
+/// What there is, for people.
+pub const PATHS: &str = "/health, /metrics, /status and /admin/usage";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The answer of `/health`, on both listeners.
@@ -147,7 +150,7 @@ impl ServeHttp for Admin {
         }
         let accept = request.headers.get(ACCEPT).map(|value| value.as_bytes());
         if !["/health", "/metrics", "/status"].contains(&path) {
-            let message = format!("There is no {path}; there are /health, /metrics and /status.");
+            let message = format!("There is no {path}; there are {PATHS}.");
             return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
         }
         if let Some(refused) = wrong_method(request) {

@@ -1,13 +1,16 @@
-//! The states of upstreams, keys and models: as JSON for people, as gauges for Prometheus.
+//! The states of upstreams, keys, models and tenants: as JSON for people, as gauges for Prometheus.
 //!
 //! Owns the form of `GET /status`. It reads the current snapshot and the learnt states. Keys are named
-//! by their fingerprints alone. Does not handle the names of the gauges (see `observe::states`). Cannot
-//! fail.
+//! by their fingerprints alone. Does not handle what tenants may use (see `tenants`) or the names of the gauges
+//! (see `observe::states`). Cannot fail.
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::tenants::tenants;
+use crate::clock;
 use crate::observe::states::StateGauges;
 use crate::runtime::{Rule, Runtime, Shared};
 use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
@@ -18,11 +21,15 @@ pub fn status(shared: &Shared) -> Value {
     let now = Instant::now();
     let upstreams = runtime.upstreams().iter();
     let rules = runtime.rules().iter();
+    let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let (tenants, tenants_left_out) = tenants(runtime.metering.tenants(), wall);
     json!({
         "requests_in_flight": shared.in_flight(),
         "retries_refused": runtime.upstreams().iter().map(|u| u.budget.refused()).sum::<u64>(),
         "upstreams": upstreams.map(|u| upstream(u, now)).collect::<Vec<_>>(),
         "models": rules.map(|r| rule(r, &runtime, now)).collect::<Vec<_>>(),
+        "tenants": tenants,
+        "tenants_left_out": tenants_left_out,
     })
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Counts {
     revision: u32,
     /// The latest time that was seen. Threads take the time before they take the lock, so it may come out of order.
     latest_nanos: u64,
-    concurrent: Option<u32>,
+    pub(super) concurrent: Option<u32>,
     pub(super) rates: Box<[Rate]>,
     /// Not boxed: each reservation would wait for one more line of memory.
     pub(super) balance: Option<Balance>,

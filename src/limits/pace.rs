@@ -42,6 +42,11 @@ impl Pace {
         self
     }
 
+    /// Tokens in a minute.
+    pub(super) fn limit(&self) -> u64 {
+        self.rate.limit()
+    }
+
     /// Counts tokens, and says how long they have to wait.
     pub(super) fn take(&mut self, tokens: u64, now: Now) -> Duration {
         self.latest_nanos = self.latest_nanos.max(now.nanos());

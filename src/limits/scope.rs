@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::balance::QuotaUsage;
 use super::counts::Counts;
 use super::demand::Now;
+use super::kind::LimitKind;
 use super::pace::Pace;
 use crate::config::{Quota, RateLimits};
 
@@ -157,6 +158,19 @@ impl Scope {
     /// What is spent of its quota, as of the last request. `None` without a quota.
     pub fn quota_usage(&self) -> Option<QuotaUsage> {
         self.lock().balance.as_ref().map(|b| b.usage())
+    }
+
+    /// Every limit that is in force, quotas aside, by the name of its setting.
+    pub fn limits(&self) -> Vec<(&'static str, u64)> {
+        let pace = self.pace.lock().as_ref().map(Pace::limit);
+        let counts = self.lock();
+        let rates = counts.rates.iter();
+        let rates = rates.map(|rate| (rate.kind.name(), rate.limit()));
+        let concurrent = counts.concurrent.map(u64::from);
+        rates
+            .chain(concurrent.map(|limit| (LimitKind::Concurrent.name(), limit)))
+            .chain(pace.map(|limit| ("stream_tokens_per_minute", limit)))
+            .collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Counts> {

@@ -120,6 +120,12 @@ impl Metering {
             .then(|| tariff.bill(&self.prices, upstream, model, at))
     }
 
+    /// The scope of each tenant that has limits or a quota, in the order of the configuration.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());
+        metered.map(|m| &m.scope)
+    }
+
     /// Every scope with a quota, whose balance has to be known before it admits anything.
     pub fn quotas(&self) -> impl Iterator<Item = &Arc<Scope>> {
         let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());

@@ -29,6 +29,7 @@ use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
 use super::demo;
+use crate::admin;
 use crate::config::Config;
 use crate::ledger::LedgerError;
 use crate::limits::Limits;
@@ -247,7 +248,7 @@ async fn watch_health(shared: Arc<Shared>) {
 /// The client listeners come last: once they are logged, everything listens.
 fn log_listening(listening: &Listening) {
     if let Some(address) = listening.admin {
-        log::info!("operator's listener on http://{address} (/health, /metrics, /status)");
+        log::info!("operator's listener on http://{address} ({})", admin::PATHS);
     }
     for (address, tls) in &listening.clients {
         let scheme = if *tls { "https" } else { "http" };

@@ -77,6 +77,51 @@ async fn of_a_hundred_requests_at_once_as_many_pass_as_the_tokens_are_for() {
     }
 }
 
+#[tokio::test]
+async fn the_operator_sees_the_limits_in_force_and_what_a_quota_has_left() {
+    let gate = Arc::new(Semaphore::new(0));
+    let upstream = gated(&gate).await;
+    let setup = Setup {
+        tenant: ", limits: { rpm: 60 }, quota: { tokens: 200000, per: month }",
+        ..Setup::default()
+    };
+    let gateway = setup.start(upstream.address);
+    let status = async || {
+        let status = gateway.get_admin("/status").await.json();
+        assert_eq!(status["tenants_left_out"], 0);
+        // The other tenant has neither.
+        assert_eq!(status["tenants"].as_array().unwrap().len(), 1);
+        status["tenants"][0].clone()
+    };
+    let mut asking = ask_at_once(&gateway, 1, &chat_up_to("gpt-4o", 10_000));
+    upstream.request().await;
+    let held = status().await;
+    assert_eq!(
+        (&held["id"], &held["in_flight"]),
+        (&"tester".into(), &1.into())
+    );
+    assert_eq!(
+        held["limits"],
+        serde_json::json!({"requests_per_minute": 60})
+    );
+    let tokens = &held["quota"]["tokens"];
+    assert_eq!(
+        (&tokens["limit"], &tokens["used"]),
+        (&200_000.into(), &0.into())
+    );
+    assert!(tokens["reserved"].as_u64().unwrap() > 10_000, "{held}");
+    assert!(held["quota"]["period_end"].is_string(), "{held}");
+    gate.add_permits(1);
+    assert_eq!(next(&mut asking).await.status, 200);
+    let settled = async {
+        while status().await["quota"]["tokens"]["used"] != 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the settlement", settled).await;
+    assert_eq!(status().await["quota"]["tokens"]["reserved"], 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_as_many_pass_where_answers_come_at_once_too() {
     let upstream = Upstream::answering(ANSWER).await;
