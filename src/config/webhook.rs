@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::addresses::stays_local;
+use super::addresses::{is_local, stays_local};
 use super::document::{Located, Node};
 use crate::secret::Secret;
 
@@ -112,19 +112,34 @@ fn fault(text: &str, allow_private: bool) -> Option<(&'static str, &'static str)
     let is_loopback = host.eq_ignore_ascii_case("localhost")
         || literal.is_some_and(|ip| ip.to_canonical().is_loopback());
     match scheme {
-        _ if host.is_empty() => Some(("has no host", EXAMPLE)),
-        "https" if is_loopback || allow_private => None,
-        "http" if is_loopback => None,
-        "https" if literal.is_some_and(stays_local) => Some((
-            "the address lies in a private network",
-            "write allow_private: true beside the URL if that is meant",
+        _ if host.is_empty() => return Some(("has no host", EXAMPLE)),
+        "http" | "https" => {}
+        _ => return Some(("must begin with https://", EXAMPLE)),
+    }
+    // What no name may lead to either.
+    if literal.is_some_and(|ip| stays_local(ip) && !is_local(ip)) {
+        return Some((
+            "the address is that of no single machine, or hides one in a private network",
+            "write the receiver's own address",
+        ));
+    }
+    let is_private = !is_loopback && !allow_private && literal.is_some_and(stays_local);
+    match (scheme, is_private) {
+        ("http", _) if is_loopback => None,
+        ("http", true) => Some((
+            "the address lies in a private network, and events are sent over https only, except to this \
+             machine",
+            "write https://, and allow_private: true beside the URL if that is meant",
         )),
-        "https" => None,
-        "http" => Some((
+        ("http", false) => Some((
             "events are sent over https only, except to this machine",
             "write https://",
         )),
-        _ => Some(("must begin with https://", EXAMPLE)),
+        (_, true) => Some((
+            "the address lies in a private network",
+            "write allow_private: true beside the URL if that is meant",
+        )),
+        (_, false) => None,
     }
 }
 
@@ -242,7 +257,32 @@ mod tests {
             ("https://169.254.169.254", ": the address lies in"),
             ("'https://[fd00::1]'", ": the address lies in"),
             ("'https://[::ffff:10.0.0.1]'", ": the address lies in"),
-            ("https://0.0.0.0", ": the address lies in"),
+            ("https://0.0.0.0", ": the address is that of no single"),
+            (
+                "http://10.0.0.1",
+                ": the address lies in a private network, and events are sent over https only, except to \
+                 this machine (write https://, and allow_private: true",
+            ),
+            (
+                "{ url: https://224.0.0.1/, allow_private: true }",
+                ".url: the address is that of no single machine",
+            ),
+            (
+                "{ url: 'https://[::]', allow_private: true }",
+                ".url: the address is that of no single machine",
+            ),
+            (
+                "{ url: https://255.255.255.255, allow_private: true }",
+                ".url: the address is that of no single machine",
+            ),
+            (
+                "{ url: 'https://[64:ff9b::10.0.0.1]', allow_private: true }",
+                ".url: the address is that of no single machine",
+            ),
+            (
+                "http://224.0.0.1",
+                ": the address is that of no single machine",
+            ),
             (
                 "{ url: http://10.0.0.1, allow_private: true }",
                 ".url: events are sent over https only",
