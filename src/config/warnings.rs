@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::addresses::is_local;
 use super::document::{Context, Place};
 use super::validate::Unread;
+use super::validity::{Lapse, Validity};
 use super::{Config, Keys, Passthrough, Price, Tenant, Upstream};
 use crate::clock;
 use crate::openai::providers;
@@ -26,8 +27,13 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
         }
     }
     check_prices(config, context);
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     for tenant in &config.tenants {
         check_client_keys(tenant, context);
+        check_expiry(tenant, now, context);
+        if !unread.prices && config.prices.is_empty() {
+            check_markup(tenant, context);
+        }
         // A rule that could not be read may serve anything.
         if !unread.models {
             check_models(tenant, config, context);
@@ -141,6 +147,41 @@ fn check_client_keys(tenant: &Tenant, context: &Context<'_>) {
         let message = format!("the tenant `{}` has no keys yet", tenant.id.value);
         let hint = format!("add keys that begin with {}", prefix.value);
         context.warn(&place, message, &hint);
+    }
+}
+
+/// Warns of a tenant or a key that is refused by now. What is disabled is meant so.
+fn check_expiry(tenant: &Tenant, now: Timestamp, context: &Context<'_>) {
+    const HINT: &str = "remove it, or write a later date";
+    let ended = |validity: &Validity| match validity.lapse(now) {
+        Some(Lapse::Expired) => validity.expires,
+        Some(Lapse::Disabled) | None => None,
+    };
+    if let Some(at) = ended(&tenant.validity) {
+        let id = &tenant.id.value;
+        let message =
+            format!("the tenant `{id}` has expired: since {at} all of its keys are refused");
+        context.warn(&entry_of(tenant), message, HINT);
+        return;
+    }
+    for key in &tenant.keys {
+        if let Some(at) = ended(&key.validity) {
+            let message = format!(
+                "the key `{}` has expired: it is refused since {at}",
+                key.shown()
+            );
+            context.warn(&key.hash.place, message, HINT);
+        }
+    }
+}
+
+/// Warns of a markup where there are no prices that it is added to: a tenant's own have none.
+fn check_markup(tenant: &Tenant, context: &Context<'_>) {
+    let place = entry_of(tenant);
+    if tenant.markup.millipercent > 0 && !context.has_mistake_in(&place.path) {
+        let message = "`markup` has no effect: there are no general prices that it is added to";
+        let hint = "add prices: { file: prices.yaml }, or remove `markup`";
+        context.warn(&place, message.to_owned(), hint);
     }
 }
 

@@ -131,7 +131,7 @@ tenants:
     keys: [o_1, o_2, { key: o_3, name: ci, limits: { tpm: 5, window: sliding } }{more}]
     limits: { rpm: 60, concurrent: 8 }
     quota: { tokens: 500000, usd: 0.5, timezone: Europe/Berlin }
-    expires: 2027-01-01
+    expires: 9000-01-01
     markup: 12.5%
     webhook: https://one.example/s3cret
   - { id: two, keys: [t] }
@@ -154,7 +154,7 @@ tenants:
         "model m concurrent 3",
         "tenant one requests_per_minute 60, concurrent 8",
         "key ci of one tokens_per_minute 5, window sliding",
-        "one 500000 tokens and 0.5 USD per month, Europe/Berlin 2027-01-01T00:00:00Z o_ markup 12.5% https://one.example",
+        "one 500000 tokens and 0.5 USD per month, Europe/Berlin 9000-01-01T00:00:00Z o_ markup 12.5% https://one.example",
         "m any - - input 2.5, cached 1.25, output 10",
         "ledger (the default, as there is no `ledger`) SQLite in the folder main serve never never",
         "https://billing.example usage, threshold, exhausted yes",
@@ -166,4 +166,47 @@ tenants:
     }
     assert!(said.contains("ci ") && said.contains(", 3 more"), "{said}");
     assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn check_warns_of_what_is_refused_by_now_and_of_a_markup_on_nothing() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "tollgate.yaml",
+        "upstreams: { a: { base_url: http://a.example } }
+models: [{ match: m, targets: [{ upstream: a }] }]
+tenants:
+  - id: one
+    markup: 20%
+    keys:
+      - { key: k1, name: old, expires: 2020-01-01 }
+      - { key: k2, name: off, expires: 2020-01-01, enabled: false }
+      - { key: k3, name: new, expires: 9000-01-01 }
+      - { key: k4, name: plain }
+  - { id: two, expires: 2021-01-01, keys: [k5] }
+",
+    );
+    let checked = Command::new(BINARY).arg("check").arg(&file).output();
+    let checked = checked.unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let warned = String::from_utf8(checked.stderr).unwrap();
+    let wanted = [
+        "4: warning: tenants[0]: `markup` has no effect: there are no general prices that it is added to",
+        "7: warning: tenants[0].keys[0].key: the key `old` has expired: it is refused since 2020-01-01T00:00:00Z",
+        "11: warning: tenants[1]: the tenant `two` has expired: since 2021-01-01T00:00:00Z all of its keys are refused",
+    ];
+    for wanted in wanted {
+        let wanted = format!("{}:{wanted} (", file.display());
+        assert!(warned.contains(&wanted), "{wanted} in\n{warned}");
+    }
+    assert_eq!(warned.lines().count(), wanted.len(), "{warned}");
+    let said = String::from_utf8(checked.stdout).unwrap();
+    for wanted in [
+        "… (expired 2020-01-01T00:00:00Z), off ",
+        "… (disabled), new ",
+        "… (until 9000-01-01T00:00:00Z), plain ",
+        "expired 2021-01-01T00:00:00Z",
+    ] {
+        assert!(said.contains(wanted), "{wanted} in\n{said}");
+    }
 }

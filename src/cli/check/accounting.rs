@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::super::table::row;
-use super::time;
+use super::{time, validity};
 use crate::config::{Config, Price, Quota, RateLimits, Tenant, Webhook, Window, write_nanos};
 
 /// Who may ask for how much in a time.
@@ -52,7 +52,7 @@ pub fn terms(config: &Config) -> Vec<Vec<String>> {
     for tenant in &config.tenants {
         let cells = [
             tenant.quota.as_ref().map(|quota| shown_quota(&quota.value)),
-            expires(tenant),
+            validity(tenant.validity, ""),
             tenant.key_prefix.as_ref().map(|p| p.value.clone()),
             pays(tenant),
             tenant.webhook.as_ref().map(shown_host),
@@ -76,14 +76,6 @@ fn shown_quota(quota: &Quota) -> String {
     let zone = quota.timezone.iana_name().unwrap_or("UTC");
     let amounts = amounts.join(" and ");
     format!("{amounts} per {}, {zone}", quota.per.name())
-}
-
-fn expires(tenant: &Tenant) -> Option<String> {
-    let validity = tenant.validity;
-    match (validity.is_enabled, validity.expires) {
-        (false, _) => Some("disabled".to_owned()),
-        (true, expires) => expires.map(|at| at.to_string()),
-    }
 }
 
 /// What it pays beyond, or instead of, what the provider charges.

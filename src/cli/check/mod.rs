@@ -8,10 +8,13 @@ mod accounting;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::table::{align, row};
+use crate::clock;
 use crate::config::{
-    self, Balance, Config, ConsistentBy, HealthCheck, Keys, Passthrough, QuickStart, Source,
-    Tenant, Upstream,
+    self, Balance, Config, ConsistentBy, HealthCheck, Keys, Lapse, Passthrough, QuickStart, Source,
+    Tenant, Upstream, Validity,
 };
 
 /// Of a tenant's keys, as many are shown.
@@ -65,10 +68,14 @@ pub fn describe(source: &Source, config: &Config) -> String {
 fn client_keys(tenant: &Tenant) -> String {
     let shown = tenant.keys.iter().take(MOST_KEYS).map(|key| {
         let fingerprint = key.hash.value.fingerprint();
-        match &key.name {
+        let mut shown = match &key.name {
             Some(name) => format!("{} {fingerprint}…", name.value),
             None => format!("{fingerprint}…"),
+        };
+        if let Some(validity) = validity(key.validity, "until ") {
+            shown.push_str(&format!(" ({validity})"));
         }
+        shown
     });
     let mut shown: Vec<String> = shown.collect();
     match tenant.keys.len() {
@@ -77,6 +84,16 @@ fn client_keys(tenant: &Tenant) -> String {
         _ => {}
     }
     shown.join(", ")
+}
+
+/// Whether and until when something holds; `None` where it always does. `before` stands before a date to come.
+fn validity(validity: Validity, before: &str) -> Option<String> {
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    match (validity.lapse(now), validity.expires) {
+        (Some(Lapse::Disabled), _) => Some("disabled".to_owned()),
+        (Some(Lapse::Expired), Some(at)) => Some(format!("expired {at}")),
+        (_, at) => at.map(|at| format!("{before}{at}")),
+    }
 }
 
 /// The environment as a file. All of it is YAML, the line of dashes too.
