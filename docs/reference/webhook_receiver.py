@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import time
 import urllib.request
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 SECRET = os.environ["WEBHOOK_SECRET"]
@@ -52,7 +53,8 @@ def bill(event):
         "time": event["at"],
         "input_tokens": event["input"] + event["cache_read"] + event["cache_write"],
         "output_tokens": event["output"],
-        "usd": event["charge_usd"],
+        # As text: JSON's numbers are often read as binary fractions, which have not every amount.
+        "usd": format(Decimal(event["charge_usd"]), "f"),
     }
     headers = {"content-type": "application/json", "idempotency-key": event["id"]}
     request = urllib.request.Request(BILLING_URL, json.dumps(usage).encode(), headers)
@@ -72,13 +74,14 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if not is_genuine(self.headers, body):
             return self.answer(401)
-        message = json.loads(body)
+        # A number with a point is money, and stays as exact as it was written.
+        message = json.loads(body, parse_float=Decimal)
         try:
             if message["type"] == "usage.recorded":
                 self.bill_all(message["data"]["events"])
             else:
                 # A quota has reached a threshold or its end: tell somebody.
-                print(message["type"], message["data"], flush=True)
+                print(message["type"], json.dumps(message["data"], default=str), flush=True)
         except OSError as error:
             print("billing failed:", error, flush=True)
             return self.answer(503)

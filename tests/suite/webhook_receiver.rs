@@ -89,7 +89,10 @@ fn record(id: u128) -> Record<'static> {
             output: 7,
             ..Tokens::default()
         },
-        charge_nanos: 1_500_000,
+        charge_nanos: match id {
+            2 => 123_456_789_012_345_679,
+            _ => 1_500_000,
+        },
         ..Record::default()
     }
 }
@@ -119,7 +122,13 @@ async fn the_example_receiver_bills_each_request_once() {
             (&usage["input_tokens"], &usage["output_tokens"]),
             (&120.into(), &7.into())
         );
-        assert_eq!(usage["usd"], 0.0015);
+        // The second has more digits than a binary fraction keeps.
+        let usd = if id == 1 {
+            "0.0015"
+        } else {
+            "123456789.012345679"
+        };
+        assert_eq!(usage["usd"], usd);
     }
     until("the receiver's answer", || counts.delivered.get() == 2).await;
     // After a crash, the first comes again, with another one.
