@@ -46,7 +46,7 @@ pub struct Time {
     /// From WHEN on: a day (UTC) as in 2026-11-01, or a time as in 2026-11-01T08:00:00Z
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Before WHEN: with a day, that day does not count any more
+    /// Before WHEN: with a day, that day does not count any more, unless it is that of --since, too
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
 }

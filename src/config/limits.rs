@@ -208,6 +208,12 @@ mod tests {
                 "{ requests_per_minutes: 6 }",
                 ".requests_per_minutes: unknown key (did you mean `requests_per_minute`?)",
             ),
+            ("{ rpms: 6 }", ".rpms: unknown key (did you mean `rpm`?)"),
+            (
+                "{ quantity: 6 }",
+                ".quantity: unknown key (known here: requests_per_second, rps, requests_per_minute, rpm, \
+                 requests_per_hour, requests_per_day, rpd, tokens_per_minute, tpm, tokens_per_day, tpd, ",
+            ),
             (
                 "{ max_parallel_requests: 6 }",
                 ".max_parallel_requests: unknown key (did you mean `concurrent`?)",

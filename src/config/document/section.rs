@@ -54,9 +54,9 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key that has a second name, which people bring along. Both at once is a mistake.
-    pub fn take_either(&mut self, name: &'static str, other: &str) -> Option<Node<'a>> {
+    pub fn take_either(&mut self, name: &'static str, other: &'static str) -> Option<Node<'a>> {
         let node = self.take(name);
-        match (node, self.take_unlisted(other)) {
+        match (node, self.take(other)) {
             (Some(node), Some(second)) => {
                 let message = format!("`{name}` is written, too, and means the same");
                 second.report(message, Some("keep one of them"));

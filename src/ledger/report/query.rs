@@ -65,7 +65,8 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Reads what was asked for: `by` is a list with commas, the times are dates in UTC or RFC 3339.
+    /// Reads what was asked for: `by` is a list with commas, the times are days in UTC or RFC 3339. The end does not
+    /// count, but one day as both start and end is that day.
     ///
     /// # Errors
     /// A column or time that is none, a column twice, or an end that does not come after the start.
@@ -78,15 +79,19 @@ impl Query {
         let all = Self::default();
         let by = by.map(columns).transpose()?.unwrap_or(all.by);
         let since_ms = since.map(|text| time("since", text)).transpose()?;
-        let until_ms = until.map(|text| time("until", text)).transpose()?;
-        if let (Some(since_ms), Some(until_ms)) = (since_ms, until_ms)
+        let mut until_ms = until.map(|text| time("until", text)).transpose()?;
+        if let (Some(since_text), Some(until_text)) = (since, until)
             && since_ms >= until_ms
         {
-            return Err(format!(
-                "until ({}) must come after since ({}): until is the first moment that does not count",
-                until.unwrap_or_default(),
-                since.unwrap_or_default()
-            ));
+            // The same day twice is how that one day is asked for.
+            let day = day(until_text).filter(|_| since_text == until_text);
+            let Some(after) = day.and_then(|day| day.tomorrow().ok()) else {
+                return Err(format!(
+                    "until ({until_text}) must come after since ({since_text}): until is the first moment \
+                     that does not count; for one day, write that day as both"
+                ));
+            };
+            until_ms = Some(start_ms(after));
         }
         Ok(Self {
             by,
@@ -118,12 +123,17 @@ fn columns(text: &str) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
+/// The day that a text names, if it names one.
+fn day(text: &str) -> Option<Date> {
+    text.parse::<Date>().ok().filter(|_| text.len() == 10)
+}
+
 /// The time that a day in UTC or a time means, in milliseconds since the Unix epoch.
 ///
 /// # Errors
 /// It is neither, with the name of what has it.
 pub fn time(name: &str, text: &str) -> Result<i64, String> {
-    if let Some(date) = text.parse::<Date>().ok().filter(|_| text.len() == 10) {
+    if let Some(date) = day(text) {
         return Ok(start_ms(date));
     }
     let time = text.parse::<Timestamp>().map_err(|_| {
@@ -158,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn a_day_that_is_written_as_both_ends_is_that_day() {
+        let one = parse("day", "2026-11-30", "2026-11-30").unwrap();
+        let usual = parse("day", "2026-11-30", "2026-12-01").unwrap();
+        assert_eq!(one, usual);
+        assert_eq!(one.until_ms - one.since_ms, 24 * 3_600_000);
+    }
+
+    #[test]
     fn what_cannot_be_asked_for_is_told() {
         let wrong = [
             (
@@ -180,7 +198,18 @@ mod tests {
                 "2026-11-01",
                 "until (2026-11-01) must come after since (2026-11-02)",
             ),
-            ("day", "2026-11-02", "2026-11-02", "must come after"),
+            (
+                "day",
+                "2026-11-02T00:00:00Z",
+                "2026-11-02T00:00:00Z",
+                "must come after",
+            ),
+            (
+                "day",
+                "2026-11-02",
+                "2026-11-02T00:00:00Z",
+                "for one day, write that day as both",
+            ),
         ];
         for (by, since, until, message) in wrong {
             let told = parse(by, since, until).unwrap_err();
