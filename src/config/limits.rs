@@ -208,7 +208,7 @@ mod tests {
                 "{ requests_per_minutes: 6 }",
                 ".requests_per_minutes: unknown key (did you mean `requests_per_minute`?)",
             ),
-            ("{ rpms: 6 }", ".rpms: unknown key (did you mean `rpm`?)"),
+            ("{ tpmm: 6 }", ".tpmm: unknown key (did you mean `tpm`?)"),
             (
                 "{ quantity: 6 }",
                 ".quantity: unknown key (known here: requests_per_second, rps, requests_per_minute, rpm, \

