@@ -15,15 +15,19 @@ const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model"
 
 /// A gateway that tells of all usage, and a tenant of its quota.
 fn told(upstream: &Upstream, everybody: &Upstream, tenant: &Upstream) -> Gateway {
+    let of_tenant = format!(
+        "missing], quota: {{ tokens: 100, per: month, warn_at: [40%] }}, webhook: {{ url: \
+         'http://{}/hook?token=s3cret-in-a-url', events: [threshold, exhausted] }} }}",
+        tenant.address
+    );
     let more = format!(
-        "    quota: {{ tokens: 100, per: month, warn_at: [40%] }}
-    webhook: {{ url: 'http://{}/hook?token=s3cret-in-a-url', events: [threshold, exhausted] }}
-webhook:
+        "webhook:
   {{ url: 'http://{}/all', secret: s3cret-0123456789, events: [usage] }}
 ledger: {{ path: usage }}",
-        tenant.address, everybody.address
+        everybody.address
     );
-    Gateway::start(&config(upstream.address, "", &more))
+    let yaml = config(upstream.address, "", &more);
+    Gateway::start(&yaml.replace("missing] }", &of_tenant))
 }
 
 fn json(message: &Received) -> Value {
