@@ -131,13 +131,17 @@ async fn one_direction_flows_while_the_other_is_held_up() {
         };
         // One says all that it has to say before it listens; the other does both at once.
         let (ear, mut mouth) = open.into_split();
-        let said = tokio::spawn(async move { say(&mut mouth).await });
+        let said = tokio::spawn(async move {
+            say(&mut mouth).await;
+            mouth
+        });
         let heard = tokio::spawn(async move { hear(&mut { ear }, FLOOD_BYTES).await });
         soon("the whole of one side", say(&mut stubborn)).await;
         let seen = soon("the whole of the other", hear(&mut stubborn, FLOOD_BYTES)).await;
-        said.await.unwrap();
-        // Neither side leaves before all has been heard.
+        // Neither side leaves before all has been heard: a mouth that is dropped closes its direction.
+        let mouth = said.await.unwrap();
         assert_eq!((seen, heard.await.unwrap()), (FLOOD_BYTES, FLOOD_BYTES));
+        drop(mouth);
         drop(stubborn);
     }
 }
