@@ -21,7 +21,7 @@ impl Default for UsualOutput {
 }
 
 impl UsualOutput {
-    /// How many tokens an answer usually has: at least [`LEAST`], since short answers can be had for nothing, and long
+    /// How many tokens an answer usually has: at least `LEAST`, since short answers can be had for nothing, and long
     /// ones after them.
     pub fn usual(&self) -> u64 {
         (self.0.load(Ordering::Relaxed) / WEIGHT).max(LEAST)

@@ -177,10 +177,8 @@ impl Connection {
     }
 
     /// From now on a read gives nothing but the end of the connection: what comes is kept, up to
-    /// [`MAX_KEPT_BYTES`]. Tells whether it does so, which ends with [`Self::give_kept`]. Beyond the bound
+    /// `MAX_KEPT_BYTES`. Tells whether it does so, which ends with [`Self::give_kept`]. Beyond the bound
     /// the connection is not read, so that its end is not seen.
-    ///
-    /// [`MAX_KEPT_BYTES`]: head::MAX_KEPT_BYTES
     pub fn keep_what_comes(session: &ServerSession) -> bool {
         let Some(connection) = Self::below(session) else {
             return false;

@@ -159,11 +159,10 @@ impl<'r> Failover<'r, '_> {
             &lease,
             terms.asked,
         )?;
-        let asking = attempt::run(self.shared, &mut lease, &terms, &mut outgoing);
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
-        let asking = Box::pin(asking);
+        let asking = Box::pin(attempt::run(self.shared, &mut lease, &terms, &mut outgoing));
         let outcome = watched(client, context, keepalive, asking).await;
-        context.outcome.is_asking = outgoing.is_sent;
+        context.outcome.is_asking = outgoing.is_sent && !matches!(outcome, Ok(Err(_)));
         let outcome = outcome?;
         let name = outcome.as_ref().map_or_else(Failed::name, |_| "ok");
         self.count(&candidate, name);
@@ -180,7 +179,6 @@ impl<'r> Failover<'r, '_> {
                 }))
             }
             Err(failed) => {
-                context.outcome.is_asking = false;
                 so_far.failed(&lease, failed.verdict.reason);
                 lease.report_failure(self.shared, context, failed.verdict, failed.wait);
                 let server = Some(lease.server());
