@@ -29,7 +29,7 @@ const STARTS: usize = 3;
 /// Limits of each scope, a quota of both kinds, prices and the ledger; none of them is reached.
 const METERED: &str = "
     limits: { requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrent: 100000 }
-    quota: { tokens: 1000000000000000, usd: 1000000000, per: month }
+    quota: { tokens: 1000000000000000, usd: 900000000, per: month }
     markup: 20%
 limits: { requests_per_minute: 1000000000, concurrent: 100000 }
 prices:
