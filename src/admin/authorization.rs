@@ -1,6 +1,6 @@
 //! Who may ask for `/admin/*`.
 //!
-//! Owns the check: whoever has `server.admin_token`, or, where none is configured, whoever asks from this machine.
+//! Owns the check: a caller has `server.admin_token`, or, where none is configured, asks from this machine.
 //! Does not handle the answer (see `admin`) or names that are pointed at this machine (see `host`). Cannot fail.
 
 use std::net::IpAddr;

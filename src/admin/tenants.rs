@@ -120,7 +120,7 @@ mod tests {
         let start = quotas[0].period(now()).unwrap();
         let (shown, more) = tenants(metering.tenants(), now());
         assert_eq!((shown.len(), more), (3, 0));
-        // Until the ledger has told, nobody knows.
+        // Not known until the ledger has loaded it.
         assert_eq!(shown[1]["quota"]["tokens"]["used"], Value::Null);
         assert!(quotas[0].load(start, 400, 1_000_000_001));
         assert!(quotas[1].load(quotas[1].period(now()).unwrap(), 3, 0));

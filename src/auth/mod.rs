@@ -80,7 +80,7 @@ pub struct Found<'k> {
 pub enum Refused {
     /// There is no key.
     Missing,
-    /// It is nobody's. The id is that of the tenant whose prefix it has.
+    /// No tenant owns it. The id is that of the tenant whose prefix it has.
     Unknown(Option<Arc<str>>),
     /// It is longer than any key, or begins with no tenant's prefix where every tenant has one.
     Impossible,

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::quota_events;
 use crate::limits::{Admission, Demand, Local, Now, Refusal};
 use crate::openai::demand;
+use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::Prompt;
 use crate::runtime::Scopes;
 
@@ -19,8 +20,8 @@ pub struct Estimate<'b> {
     pub prompt: Option<&'b Prompt>,
     /// What it says of the answer.
     pub demand: demand::Demand,
-    /// Whether its answer is text, which is as long as the model likes.
-    pub is_open_ended: bool,
+    /// What it asks for; `None` where it is not read.
+    pub endpoint: Option<&'static Exchange>,
 }
 
 /// Reserves what a request may use, in every scope that it belongs to. One that is not read uses nothing that
@@ -58,11 +59,17 @@ fn demand_of(context: &Context, scopes: &Scopes, estimate: &Estimate<'_>, now: N
     }
     let input = estimate.prompt.map_or(0, Prompt::quick_tokens);
     let rule = context.asked.rule.as_deref();
-    let usual = || match (rule, estimate.is_open_ended) {
-        (Some(rule), true) => rule.output.usual(),
+    let output = match (rule, estimate.endpoint) {
+        (Some(rule), Some(endpoint)) => {
+            let bound = rule.demand(endpoint, estimate.demand).max_output;
+            // An answer that is text is as long as the model likes.
+            bound.unwrap_or_else(|| match endpoint.has_both_forms {
+                true => rule.output.usual(),
+                false => 0,
+            })
+        }
         _ => 0,
     };
-    let output = estimate.demand.max_output.unwrap_or_else(usual);
     let nanos = match (scopes.count_money, rule) {
         (true, Some(rule)) => {
             let asked = (rule, context.asked.model.as_deref().unwrap_or_default());

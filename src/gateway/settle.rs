@@ -310,7 +310,8 @@ fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
     (chat.log, entry)
 }
 
-fn estimated(input: u64, output: u64) -> Usage {
+/// A usage that was estimated, in tokens.
+pub fn estimated(input: u64, output: u64) -> Usage {
     Usage {
         input,
         output,

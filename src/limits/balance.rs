@@ -162,7 +162,7 @@ impl Balance {
         }
     }
 
-    /// Whether nobody has loaded what was spent before this process began to count.
+    /// Whether what was spent before this process began to count has not been loaded.
     pub(super) fn is_unloaded(&self) -> bool {
         !self.loaded
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// After how long a request may try again when only requests in flight are in its way: nobody knows when they end.
+/// After how long a request may try again when only requests in flight are in its way: their end is not known.
 pub(super) const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
 const SECOND_NANOS: u64 = 1_000_000_000;

@@ -21,8 +21,8 @@ pub struct Refusal {
     /// What this request asks for, in the same unit.
     pub asked: u64,
     /// When it may pass. `None` if it never can: it [is too large](Self::is_too_large), or a quota without an end has
-    /// nothing left. Where only requests in flight are in its way, it is one second, because nobody knows when
-    /// they end.
+    /// nothing left. Where only requests in flight are in its way, it is one second, because their end is
+    /// not known.
     pub retry_after: Option<Duration>,
     /// A quota refuses for the first time in its period, and not because of requests in flight alone. Told once.
     pub first_of_quota: bool,

@@ -93,8 +93,8 @@ async fn ask<'r>(
     let prompt = endpoint.takes_text.then(|| body.prompt()).flatten();
     let estimate = Estimate {
         prompt: prompt.as_ref(),
-        demand: plan.rule().demand(endpoint, body.demand),
-        is_open_ended: endpoint.has_both_forms,
+        demand: body.demand,
+        endpoint: Some(endpoint),
     };
     reserve::reserve(context, &estimate)?;
     context.asked.marks = Marks {

@@ -252,17 +252,18 @@ impl Relaying<'_> {
         })
     }
 
-    /// Notes what is known of the answer, of which no more is read.
+    /// Notes what is known of the answer, of which no more is read; once, until it is settled.
     fn note(&mut self, is_whole: bool) {
+        let Some(meter) = &mut self.context.meter else {
+            return;
+        };
+        meter.last_event = self.answer.last_event();
+        meter.reading = self.answer.reading(is_whole);
         if self.answer.events().is_some_and(EventReader::has_too_long) {
             let (name, id) = (&self.upstream.name, &self.context.request.id);
             log::warn!(
                 "{id} upstream {name}: an event was too long to be understood, and has passed"
             );
-        }
-        if let Some(meter) = &mut self.context.meter {
-            meter.last_event = self.answer.last_event();
-            meter.reading = self.answer.reading(is_whole);
         }
     }
 

@@ -301,7 +301,7 @@ impl Failure {
             Self::Unreadable(Unreadable::NoRoom(what)) => {
                 log::error!("{request_id} a form could not be kept in a file: {what}");
             }
-            // Of a key that is nobody's, the access line says enough.
+            // Of a key that no tenant owns, the access line says enough.
             Self::WrongKey { refused, .. } if refused.is_known() => {
                 log::warn!("{request_id} refused: {refused}");
             }

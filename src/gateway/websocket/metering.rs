@@ -80,12 +80,7 @@ impl SocketMeter {
         let Some(output) = said.map(Sample::rough_tokens) else {
             return;
         };
-        let usage = Usage {
-            output,
-            is_estimated: true,
-            ..Usage::default()
-        };
-        self.count(Some(&usage), None);
+        self.count(Some(&settle::estimated(0, output)), None);
     }
 
     /// Gives back what the socket holds, to be settled when it has ended.

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Owns this form, and the search for the next whole frame behind bytes that are none. Does not handle
-//! where frames are kept (see `segment`). Bytes that are no frame are skipped, never an error; whoever
-//! scans sees the gap.
+//! where frames are kept (see `segment`). Bytes that are no frame are skipped, never an error; the
+//! reader sees the gap.
 //!
 //! The checksum is a CRC-32 over length and record that starts from the segment's salt. So a client that puts
 //! the bytes of a frame into the name of a model does not make a record, should the search ever begin

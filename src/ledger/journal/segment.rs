@@ -203,7 +203,7 @@ fn open_in(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
 }
 
 /// Allocates room for the first bytes of a file, or nothing for 0. Its length stays: what is written ends where the file does,
-/// for us and for whoever copies it.
+/// for this process and for a person who copies it.
 ///
 /// # Errors
 /// There is not enough room. A file system that cannot allocate is no error.

@@ -1,6 +1,6 @@
 //! Writing records: queued by many threads, written by one.
 //!
-//! A thread puts its frame into the queue and takes the lock on the file. Whoever gets the lock writes everything
+//! A thread puts its frame into the queue and takes the lock on the file. The thread that gets the lock writes everything
 //! that is queued with one `write(2)`, and tells the others by the outcome of the batch. So a thread
 //! alone pays no more than its own write, and many threads share one.
 //!

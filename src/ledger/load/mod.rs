@@ -64,7 +64,7 @@ impl Loader {
         let spawned = thread::Builder::new().name("ledger".to_owned());
         let told = Arc::clone(&state);
         spawned.spawn(move || {
-            // Whoever waits for the end may open the journal anew: the thread has let go of it by then.
+            // A caller that waits for the end may open the journal anew: the thread has closed it by then.
             let is_all_loaded = thread.run(store);
             told.end(is_all_loaded);
         })?;

@@ -1,7 +1,7 @@
 //! What a report is asked for: by which columns, of which time, of which tenant.
 //!
 //! Owns how it is written, on the command line and in the query of `GET /admin/usage`. Does not handle the
-//! answer (see the head of this folder). Fails with a message for whoever asked.
+//! answer (see the head of this folder). Fails with a message for the caller.
 
 use jiff::Timestamp;
 use jiff::civil::Date;

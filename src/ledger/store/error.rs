@@ -55,7 +55,7 @@ pub enum StoreError {
     NotVerified(String),
     /// What it has does not fit together.
     Damaged(String),
-    /// Whoever asked for rows does not take more.
+    /// The reader of the rows takes no more.
     Stopped(io::Error),
 }
 

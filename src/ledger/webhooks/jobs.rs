@@ -1,7 +1,7 @@
 //! The dispatcher's queue.
 //!
 //! Owns its bounds: 1,024 events of quotas, one job to look at the outbox, and the ends of the requests that run. So
-//! nobody who gives a job ever waits. Does not handle the jobs (see `dispatcher`). An event beyond the bound is refused.
+//! a thread that gives a job never waits. Does not handle the jobs (see `dispatcher`). An event beyond the bound is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -6,7 +6,7 @@
 //!
 //! Does not handle where records come from (see `load`), when a quota reaches a threshold (see `limits`), or what may
 //! be configured (see `config::webhook`). `outbox` keeps what waits, `dispatcher` sends it, `sender` makes a request.
-//! Fails where the outbox cannot be written; a receiver that fails is nobody's failure but its own.
+//! Fails where the outbox cannot be written; a receiver that fails affects no other.
 
 mod address;
 mod dispatcher;
@@ -103,7 +103,7 @@ impl Webhooks {
         let Some(running) = self.running.get() else {
             if !plan.is_empty() || self.path.exists() {
                 let running = self.run(plan)?;
-                // Nobody else sets it: that is what `planning` is for.
+                // It is set here alone, under the lock of `planning`.
                 let _ = self.running.set(running);
             }
             return Ok(());

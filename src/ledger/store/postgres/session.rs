@@ -119,7 +119,7 @@ impl Session {
             if found == 0 {
                 let exists = "SELECT to_regnamespace('tollgate') IS NOT NULL";
                 let row = transaction.query_one(exists, &[]).await?;
-                // Whoever may not create schemas may use one that the operator has made.
+                // A user that may not create schemas may use one that the operator has made.
                 if !row.get::<_, bool>(0) {
                     transaction.batch_execute("CREATE SCHEMA tollgate").await?;
                 }
@@ -191,7 +191,7 @@ async fn connect(config: &Config) -> Result<Client, StoreError> {
 /// Moves the bytes of a connection until it ends.
 async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
-        // Whoever waits for an answer is told more.
+        // A caller that waits for an answer is told more.
         log::debug!("ledger: the connection to PostgreSQL has ended: {error}");
     }
 }

@@ -70,12 +70,7 @@ impl FilePart {
     /// SQLite fails.
     pub fn balances_before(&self, before: i64) -> Result<UsedByTenant, StoreError> {
         let mut used = UsedByTenant::default();
-        let sql = format!(
-            "SELECT period_start, name, tokens, charge_nanos \
-             FROM periods JOIN names ON names.id = periods.tenant WHERE period_start < {before}"
-        );
-        let added = add_used(&self.connection, &sql, &mut used);
-        added.map_err(StoreError::sqlite(&self.path))?;
+        self.balances(&format!("period_start < {before}"), &mut used)?;
         Ok(used)
     }
 
