@@ -39,6 +39,16 @@ impl Secret {
     }
 }
 
+/// Compares in constant time for secrets of the same length.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose()
+            .as_bytes()
+            .ct_eq(other.expose().as_bytes())
+            .into()
+    }
+}
+
 /// The SHA-256 of a key: what is stored and looked up instead of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
@@ -103,6 +113,14 @@ mod tests {
         assert!(!format!("{secret:?}").contains("canary"));
         assert_eq!(secret.masked(), "sk-c…");
         assert_eq!(Secret::new("short".to_owned()).masked(), "…");
+    }
+
+    #[test]
+    fn secrets_are_equal_where_their_values_are() {
+        let secret = |value: &str| Secret::new(value.to_owned());
+        assert!(secret("sk-1") == secret("sk-1"));
+        assert!(secret("sk-1") != secret("sk-2"));
+        assert!(secret("sk-1") != secret("sk-11"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
-//! one request, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
+//! one request, `diff` what a reload would change, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
 //! to stderr. Does not handle the configuration's mistakes (see `config`) or the process (see
 //! `server`). Fails with an exit code and a message on stderr.
 
 mod chats;
 mod check;
+mod diff;
 mod route;
 mod table;
 mod usage;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock;
-use crate::config::{Config, Problems, Source, Variables};
+use crate::config::{self, Config, MAX_THREADS, Overrides, Problems, Source, Variables};
 use crate::observe::logging;
 use crate::server::{self, Listening};
 
@@ -46,7 +47,8 @@ enum Command {
         /// Without it, the first of these that exists: the file in CONFIG_PATH, ./tollgate.yaml,
         /// /etc/tollgate/tollgate.yaml, the environment. The environment's variables are
         /// OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or UPSTREAM_API_URL, FORWARD_KEY, PORT,
-        /// ADMIN, LOG_CHAT, CACHE_BACKEND, and EXTRA_BASE_URL with EXTRA_ROUTE_PREFIX.
+        /// ADMIN, WORKERS, UPSTREAM_STREAM, LOG_CHAT, LOG_PATH, MASK_LOG, CACHE_BACKEND, and
+        /// EXTRA_BASE_URL with EXTRA_ROUTE_PREFIX.
         /// `tollgate check` prints them as a file.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
@@ -61,6 +63,12 @@ enum Command {
         /// The port of the first client listener, instead of the configured one; 0 for any free port
         #[arg(long, value_name = "N")]
         port: Option<u16>,
+        /// Worker threads, instead of the configured ones; 0 for one per core
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_THREADS)))]
+        workers: Option<u16>,
+        /// Log requests and answers: where the configuration says, else to ./chats.jsonl
+        #[arg(long)]
+        log_chat: bool,
         /// Serve a built-in provider, without a configuration
         #[arg(long, conflicts_with_all = ["file", "config"])]
         demo: bool,
@@ -87,6 +95,12 @@ enum Command {
         #[arg(long, value_name = "ID", requires = "model")]
         tenant: Option<String>,
     },
+    /// Print what a reload with another configuration would change
+    ///
+    /// Exits with 0 if nothing, with 1 if something, and with 64 if a configuration is invalid.
+    Diff(diff::Diff),
+    /// Print a JSON Schema of the configuration, for editors
+    Schema,
     /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
@@ -136,6 +150,8 @@ pub fn main() -> ExitCode {
             file,
             config,
             port,
+            workers,
+            log_chat,
             demo,
             ..
         } => {
@@ -143,7 +159,12 @@ pub fn main() -> ExitCode {
                 true => Source::Demo,
                 false => Source::find(file.or(config), &variables),
             };
-            run(&source, port, &variables)
+            let overrides = Overrides {
+                port,
+                threads: workers.map(usize::from),
+                logs_chats: log_chat,
+            };
+            run(&source, overrides, &variables)
         }
         Command::Check {
             file,
@@ -158,6 +179,11 @@ pub fn main() -> ExitCode {
                 Err(problems) => refuse(&problems),
             }
         }
+        Command::Diff(diff) => diff.run(&variables),
+        Command::Schema => {
+            print(&config::schema());
+            ExitCode::SUCCESS
+        }
         Command::Chats {
             command: Chats::Convert(convert),
         } => convert.run(&variables),
@@ -171,6 +197,8 @@ impl Command {
     fn env_file(&self) -> Option<&Path> {
         match self {
             Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
+            Self::Diff(diff) => diff.env_file.as_deref(),
+            Self::Schema => None,
             Self::Chats {
                 command: Chats::Convert(convert),
             } => convert.env_file(),
@@ -203,14 +231,12 @@ fn check(source: &Source, config: &Config, model: Option<&str>, tenant: Option<&
     }
 }
 
-fn run(source: &Source, port: Option<u16>, variables: &Variables) -> ExitCode {
+fn run(source: &Source, overrides: Overrides, variables: &Variables) -> ExitCode {
     let mut config = match Config::load(source, variables) {
         Ok(config) => config,
         Err(problems) => return refuse(&problems),
     };
-    if let (Some(port), Some(listener)) = (port, config.server.listen.first_mut()) {
-        listener.address.value.set_port(port);
-    }
+    overrides.apply(&mut config);
     let is_demo = *source == Source::Demo;
     if is_demo {
         // A gateway that runs on this machine has the default port: the demo starts beside it.

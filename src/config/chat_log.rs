@@ -19,7 +19,7 @@ const LEAST_AGE: Duration = Duration::from_secs(3600);
 const MOST_FILES: u64 = 100_000;
 
 /// The `chat_log` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChatLog {
     /// The file that is written to; those that are full stand beside it.
     pub path: Located<PathBuf>,

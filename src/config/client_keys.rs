@@ -17,7 +17,7 @@ use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 pub const MAX_PREFIX_BYTES: usize = 16;
 
 /// A key of a tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientKey {
     /// Its hash.
     pub hash: Located<KeyHash>,

@@ -1,18 +1,19 @@
 //! The handful of environment variables that are enough to start with.
 //!
-//! Owns their names, which are those of other relays, and what they mean together. Does not handle
-//! how that is written as a document (see [`QuickStart`]). Fails with every mistake at once, each
+//! Owns their names, which are those of other relays, and what they mean together; `settings` reads those that hold
+//! one value. Does not handle how that is written as a document (see [`QuickStart`]). Fails with every mistake at once, each
 //! under the name of its variable and without the value of a key.
 
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+mod settings;
 
+use std::collections::HashSet;
+
+use super::client_keys;
 use super::expand::{Variables, pieces};
 use super::key_list;
 use super::problem::{Problem, Problems, Severity};
-use super::quick_start::{Account, Admin, Credential, QuickStart};
+use super::quick_start::{Account, Credential, LogChoices, QuickStart};
 use super::upstreams::{self, BaseUrl};
-use super::{Server, client_keys};
 
 /// What it is called where problems are reported.
 pub const NAME: &str = "environment";
@@ -22,8 +23,36 @@ const PROVIDER_KEYS: [&str; 2] = ["OPENAI_API_KEY", "OPENAI_KEYS"];
 const BASE_URLS: [&str; 2] = ["OPENAI_BASE_URL", "UPSTREAM_API_URL"];
 const CLIENT_KEYS: &str = "FORWARD_KEY";
 const ADMIN: &str = "ADMIN";
+const PORT: &str = "PORT";
+const WORKERS: &str = "WORKERS";
+const STREAMS: &str = "UPSTREAM_STREAM";
+const LOGS_CHATS: &str = "LOG_CHAT";
+const LOG_FOLDER: &str = "LOG_PATH";
+const MASKS_LOG: &str = "MASK_LOG";
+const CACHE: &str = "CACHE_BACKEND";
 const EXTRA_URLS: &str = "EXTRA_BASE_URL";
 const EXTRA_PREFIXES: &str = "EXTRA_ROUTE_PREFIX";
+
+/// Every name that has a meaning where no file is found, or says where one is.
+#[cfg(test)]
+const NAMES: [&str; 16] = [
+    PROVIDER_KEYS[0],
+    PROVIDER_KEYS[1],
+    BASE_URLS[0],
+    BASE_URLS[1],
+    CLIENT_KEYS,
+    PORT,
+    ADMIN,
+    WORKERS,
+    STREAMS,
+    EXTRA_URLS,
+    EXTRA_PREFIXES,
+    LOGS_CHATS,
+    LOG_FOLDER,
+    MASKS_LOG,
+    CACHE,
+    "CONFIG_PATH",
+];
 
 /// The configuration behind `tollgate run --demo`.
 pub const DEMO: &str = r#"
@@ -114,7 +143,13 @@ impl<'a> Reader<'a> {
             providers: self.providers(provider_keys, base_urls, &unkeyed),
             extras: self.extras(&unkeyed),
             client_keys: client_keys.map(|keys| keys.name),
-            logs_chats: self.logs_chats(),
+            threads: self.threads(),
+            streams: self.streams(),
+            log: LogChoices {
+                folder: self.log_folder(),
+                mask: self.flag(MASKS_LOG),
+            },
+            logs_chats: self.flag(LOGS_CHATS).unwrap_or(false),
             not_in_force: self.not_in_force(),
         }
     }
@@ -184,67 +219,10 @@ impl<'a> Reader<'a> {
         prefixes.zip(urls).collect()
     }
 
-    fn admin(&mut self) -> Option<Admin> {
-        let text = self.variables.get(ADMIN)?.trim();
-        let address = text.parse().or_else(|_| {
-            let port = text.parse();
-            port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        });
-        match (lower(text).as_str(), address) {
-            ("off" | "false", _) => Some(Admin::Off),
-            (_, Ok(address)) => Some(Admin::At(address)),
-            (_, Err(_)) => {
-                let message = format!("`{text}` is neither an address with a port nor `off`");
-                let hint = "as in 127.0.0.1:9465, or 9465 for that port of this machine";
-                self.report(ADMIN, message, hint);
-                None
-            }
-        }
-    }
-
-    fn port(&mut self, admin: Option<Admin>) -> u16 {
-        const DEFAULT: u16 = 8080;
-        let Some(text) = self.variables.get("PORT") else {
-            return DEFAULT;
-        };
-        let Ok(port) = text.trim().parse() else {
-            let message = format!("`{text}` is not a port");
-            self.report("PORT", message, "set it to a number from 0 to 65535");
-            return DEFAULT;
-        };
-        let admin = match admin {
-            None => Server::default().admin.map(|address| address.value),
-            Some(Admin::Off) => None,
-            Some(Admin::At(address)) => Some(address),
-        };
-        // Port 0 asks the system for any free port, so two of them differ.
-        if port != 0 && admin.is_some_and(|address| address.port() == port) {
-            let message = format!("{port} is the port of the operator's listener");
-            let hint = "choose another port, or set ADMIN to another address or to `off`";
-            self.report("PORT", message, hint);
-        }
-        port
-    }
-
-    fn logs_chats(&mut self) -> bool {
-        let Some(text) = self.variables.get("LOG_CHAT") else {
-            return false;
-        };
-        match lower(text).as_str() {
-            "true" | "1" | "yes" | "on" => true,
-            "false" | "0" | "no" | "off" => false,
-            _ => {
-                let message = format!("`{text}` is neither true nor false");
-                self.report("LOG_CHAT", message, "set it to true or to false");
-                false
-            }
-        }
-    }
-
     fn not_in_force(&self) -> Vec<&'static str> {
-        let backend = self.variables.get("CACHE_BACKEND").map(lower);
+        let backend = self.variables.get(CACHE).map(lower);
         let is_set = backend.is_some_and(|name| !["none", "off"].contains(&name.as_str()));
-        is_set.then_some("CACHE_BACKEND").into_iter().collect()
+        is_set.then_some(CACHE).into_iter().collect()
     }
 
     /// The list in a variable, if it is set.

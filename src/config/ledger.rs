@@ -21,7 +21,7 @@ const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Where usage is recorded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ledger {
     /// The folder of the journal, and of the database where that is SQLite.
     pub path: Located<PathBuf>,

@@ -3,28 +3,35 @@
 //! `server/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
 //! tenant; within the folders a file reads a key or a section of its own. `document` reads YAML with its
-//! places, `expand` fills in variables, and `key_list` takes lists of keys apart. `validate` checks what several
-//! sections must agree on, and `warnings` notes what is allowed and probably not meant. `sources` finds
+//! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
+//! sections must agree on, and `warnings` notes what is allowed and probably not meant. `files` are those that a
+//! configuration was read from, `changes` tells two configurations apart,
+//! `schema` describes them for editors. `sources` finds
 //! the file; `environment` reads the variables that can stand in for one, and `quick_start` writes the
-//! document that they amount to. Does not handle what runs: `runtime` builds that from a [`Config`].
+//! document that they amount to; `overrides` are what the command line says in place of either. Does not handle what runs: `runtime` builds that from a [`Config`].
 //! Fails with every mistake at once, see [`Problems`].
 
 mod addresses;
+mod changes;
 mod chat_log;
 mod client_keys;
+mod credentials;
 mod document;
 mod environment;
 mod environment_file;
 mod expand;
+mod files;
 mod key_list;
 mod ledger;
 mod limits;
 mod models;
+mod overrides;
 mod prices;
 mod problem;
 mod quick_start;
 mod quota;
 mod routes;
+mod schema;
 mod server;
 mod sources;
 mod tenants;
@@ -35,22 +42,26 @@ mod warnings;
 mod webhook;
 
 pub use addresses::{is_local, stays_local};
+pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
 pub use document::{Located, Place, write_nanos, write_size};
 pub use expand::Variables;
+pub use files::{FileKind, ReadFile};
 pub use ledger::{Archive, Ledger, OnFailure};
 pub use limits::{RateLimits, Window};
 pub use models::{Fallback, ModelRule, OnClientGone, Streams, Target, Transforms};
+pub use overrides::Overrides;
 pub use prices::{Markup, Price, Rates};
 pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
 pub use quota::{Period, Quota};
 pub use routes::Route;
+pub use schema::schema;
 pub use server::certificate;
 pub use server::{
-    Allowances, Budget, Drain, Forms, Limits, Listener, Log, Passthrough, Retries, Server, Tls,
-    WebSocket,
+    Allowances, Budget, Drain, Forms, Limits, Listener, Log, MAX_THREADS, Passthrough, Retries,
+    Server, Tls, WebSocket,
 };
 pub use sources::Source;
 pub use tenants::Tenant;
@@ -92,6 +103,8 @@ pub struct Config {
     pub quick_start: Option<QuickStart>,
     /// What is allowed and probably not meant, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// Every file that has a part in it.
+    files: Vec<ReadFile>,
 }
 
 impl Config {
@@ -102,8 +115,15 @@ impl Config {
     pub fn load(source: &Source, variables: &Variables) -> Result<Self, Problems> {
         let (text, quick_start) = source.read(variables)?;
         let config = Self::parse(&source.to_string(), &text, variables)?;
+        let mut files = Vec::new();
+        if let Source::File(path) = source {
+            files.push(ReadFile::new(path, FileKind::Configuration));
+        }
+        let others = variables.files().iter().cloned().chain(config.files);
+        others.for_each(|file| files::add(file, &mut files));
         Ok(Self {
             quick_start,
+            files,
             ..config
         })
     }
@@ -119,15 +139,22 @@ impl Config {
             validate::check(config, unread, &context);
             warnings::check(config, unread, &context);
         }
-        let problems = context.into_problems();
+        let (problems, files) = context.into_noted();
         let mut severities = problems.iter().map(|problem| problem.severity);
         match read {
             Some((config, _)) if severities.all(|s| s == Severity::Warning) => Ok(Self {
                 warnings: problems,
+                files,
                 ..config
             }),
             _ => Err(Problems(problems)),
         }
+    }
+
+    /// Every file that has a part in it, each once: its own first, then those of variables, then those that it
+    /// names. Credentials are among them.
+    pub fn files(&self) -> &[ReadFile] {
+        &self.files
     }
 
     /// Whether something needs a record of what is used.
@@ -166,6 +193,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
         warnings: Vec::new(),
+        files: Vec::new(),
     };
     if ledger.is_none() && config.needs_ledger() {
         config.ledger = Some(Ledger::implied(root.context().variables()));

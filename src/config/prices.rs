@@ -10,10 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::document::{self, Located, Node, Section};
+use super::files::FileKind;
 use super::sources::read_text;
 
 /// One price: of a model, or of all whose names begin in the same way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Price {
     /// The model as the upstream is asked for it; a `*` at the end stands for any rest.
     pub model: Located<String>,
@@ -109,6 +110,7 @@ fn read_file(node: &Node<'_>) -> Vec<Price> {
     let context = node.context();
     let folder = Path::new(context.source()).parent();
     let path = folder.map_or(path.value.clone(), |folder| folder.join(&path.value));
+    context.note_file(&path, FileKind::Configuration);
     let text = match read_text(&path) {
         Ok(text) => text,
         Err(fault) => {

@@ -7,6 +7,10 @@
 use std::net::SocketAddr;
 
 use super::expand;
+use super::models::Streams;
+
+/// The file that conversations are logged to where none is named.
+pub const CHATS: &str = "./chats.jsonl";
 
 /// The settings that the environment can make.
 #[derive(Clone, Debug)]
@@ -21,10 +25,25 @@ pub struct QuickStart {
     pub extras: Vec<(String, Account)>,
     /// The variable that holds the client keys. Without one, only this machine is served.
     pub client_keys: Option<&'static str>,
+    /// Worker threads, 0 for one per core; without it, the default.
+    pub threads: Option<usize>,
+    /// Whether providers are asked for streams.
+    pub streams: Streams,
+    /// What is said of the log.
+    pub log: LogChoices,
     /// Whether conversations are logged.
     pub logs_chats: bool,
     /// Variables that are set and have no effect in this version.
     pub not_in_force: Vec<&'static str>,
+}
+
+/// What is said of the log; without it, the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogChoices {
+    /// The folder that its files are in.
+    pub folder: Option<String>,
+    /// Whether it is masked.
+    pub mask: Option<bool>,
 }
 
 /// The operator's listener, where the operator has chosen.
@@ -89,6 +108,10 @@ impl QuickStart {
             Some(Admin::Off) => text.push_str("  admin: off\n"),
             Some(Admin::At(address)) => text.push_str(&format!("  admin: \"{address}\"\n")),
         }
+        if let Some(threads) = self.threads {
+            text.push_str(&format!("  threads: {threads}\n"));
+        }
+        text.push_str(&self.log());
         // Objects live in the account that made them. With several accounts, which one is a guess.
         if let [_] = self.providers.as_slice() {
             text.push_str(
@@ -97,6 +120,20 @@ impl QuickStart {
             );
         }
         text
+    }
+
+    fn log(&self) -> String {
+        let mut text = String::new();
+        if let Some(mask) = self.log.mask {
+            text.push_str(&format!("    mask: {mask}\n"));
+        }
+        if let Some(folder) = &self.log.folder {
+            text.push_str(&format!("    files: {{ path: {} }}\n", quoted(folder)));
+        }
+        match text.is_empty() {
+            true => text,
+            false => format!("  log:\n{text}"),
+        }
     }
 
     fn upstreams(&self) -> String {
@@ -122,8 +159,12 @@ impl QuickStart {
              # Any model, under the name in the client's request.\n  \
              - match: \"*\"\n    targets:\n"
             .to_owned();
+        let streams = match self.streams {
+            Streams::AsAsked => String::new(),
+            streams => format!(", upstream_stream: {}", streams.name()),
+        };
         for name in self.provider_names() {
-            text.push_str(&format!("      - {{ upstream: {name} }}\n"));
+            text.push_str(&format!("      - {{ upstream: {name}{streams} }}\n"));
         }
         text
     }
@@ -145,9 +186,11 @@ impl QuickStart {
     }
 
     fn chat_log(&self) -> Option<String> {
-        let text = "chat_log:\n  # Requests and answers. Only the user that runs the gateway may read the file.\n  \
-             path: ./chats.jsonl\n";
-        self.logs_chats.then(|| text.to_owned())
+        let text = format!(
+            "chat_log:\n  # Requests and answers. Only the user that runs the gateway may read the file.\n  \
+             path: {CHATS}\n"
+        );
+        self.logs_chats.then_some(text)
     }
 
     fn provider_names(&self) -> impl Iterator<Item = String> {
@@ -213,6 +256,9 @@ mod tests {
             providers: vec![account(&["https://a.example/v1"], Credential::Client)],
             extras: Vec::new(),
             client_keys: None,
+            threads: None,
+            streams: Streams::AsAsked,
+            log: LogChoices::default(),
             logs_chats: false,
             not_in_force: Vec::new(),
         };
@@ -248,12 +294,22 @@ models:
             ],
             extras: vec![("/x".to_owned(), account(&["http://d"], Credential::None))],
             client_keys: Some("FORWARD_KEY"),
+            threads: Some(4),
+            streams: Streams::Always,
+            log: LogChoices {
+                folder: Some("/var/log/x y".to_owned()),
+                mask: Some(false),
+            },
             logs_chats: true,
             not_in_force: Vec::new(),
         };
         let expected = r#"server:
   listen: ["0.0.0.0:80"]
   admin: "127.0.0.1:9465"
+  threads: 4
+  log:
+    mask: false
+    files: { path: "/var/log/x y" }
 
 upstreams:
   # Each key is sent only to the URL at the same position.
@@ -273,8 +329,8 @@ models:
   # Any model, under the name in the client's request.
   - match: "*"
     targets:
-      - { upstream: openai-1 }
-      - { upstream: openai-2 }
+      - { upstream: openai-1, upstream_stream: always }
+      - { upstream: openai-2, upstream_stream: always }
 
 routes:
   - { prefix: "/x", upstream: extra }

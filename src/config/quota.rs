@@ -49,7 +49,7 @@ pub enum Period {
 
 impl Period {
     /// All of them.
-    const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
+    pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
 
     /// Its name in a configuration.
     pub fn name(self) -> &'static str {

@@ -9,7 +9,7 @@ use super::document::{Located, Node};
 const OURS: [&str; 2] = ["v1", "health"];
 
 /// One forwarded prefix.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// The path prefix, as in `/gemini`.
     pub prefix: Located<String>,

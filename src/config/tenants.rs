@@ -21,7 +21,7 @@ const MOST_LABELS: usize = 16;
 const MAX_LABEL_BYTES: usize = 128;
 
 /// One tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tenant {
     /// Its id.
     pub id: Located<String>,

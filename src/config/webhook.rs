@@ -19,7 +19,7 @@ const ENCODED: &str = "whsec_";
 const LEAST_SECRET_BYTES: usize = 16;
 
 /// An address that events are posted to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Webhook {
     /// The address: `https`, or `http` to a loopback address.
     pub url: Located<String>,

@@ -12,15 +12,19 @@ mod syntax;
 mod values;
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 pub use amounts::write_nanos;
 pub use section::Section;
+#[cfg(test)]
+pub use section::taken;
 pub use values::{is_plain_name, plain_name, write_size};
 
 use super::expand::Variables;
+use super::files::{self, FileKind, ReadFile};
 use super::problem::{Problem, Severity};
 
 /// A larger configuration file is not read.
@@ -31,6 +35,7 @@ pub struct Context<'a> {
     source: String,
     variables: &'a Variables,
     problems: RefCell<Vec<Problem>>,
+    files: RefCell<Vec<ReadFile>>,
 }
 
 impl<'a> Context<'a> {
@@ -40,6 +45,7 @@ impl<'a> Context<'a> {
             source: source.into(),
             variables,
             problems: RefCell::new(Vec::new()),
+            files: RefCell::new(Vec::new()),
         }
     }
 
@@ -51,6 +57,11 @@ impl<'a> Context<'a> {
     /// The variables that its values may name.
     pub fn variables(&self) -> &Variables {
         self.variables
+    }
+
+    /// Notes a file that has a part in the configuration.
+    pub fn note_file(&self, path: &Path, kind: FileKind) {
+        files::add(ReadFile::new(path, kind), &mut self.files.borrow_mut());
     }
 
     /// Notes a mistake.
@@ -95,12 +106,12 @@ impl<'a> Context<'a> {
         problems.iter().any(|p| p.severity == Severity::Error)
     }
 
-    /// Everything that was noted, in the order of the file.
-    pub fn into_problems(self) -> Vec<Problem> {
+    /// Every mistake and warning, in the order of the file, and every file that was noted.
+    pub fn into_noted(self) -> (Vec<Problem>, Vec<ReadFile>) {
         let mut problems = self.problems.into_inner();
         // Those of other files come after those of the configuration's own.
         problems.sort_by_key(|p| (p.source != self.source, p.line));
-        problems
+        (problems, self.files.into_inner())
     }
 }
 
@@ -122,6 +133,13 @@ pub struct Located<T> {
     pub value: T,
     /// Its place.
     pub place: Place,
+}
+
+/// Two are equal where their values are: a value that moved to another line has not changed.
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
 }
 
 /// One value of the document.

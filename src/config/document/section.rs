@@ -50,6 +50,8 @@ impl<'a> Section<'a> {
     /// The value of a key, if it is there and not null.
     pub fn take(&mut self, name: &'static str) -> Option<Node<'a>> {
         self.known.push(name);
+        #[cfg(test)]
+        taken::note(&self.node.place.path, name);
         self.take_unlisted(name)
     }
 
@@ -94,5 +96,25 @@ impl<'a> Section<'a> {
             node.report("unknown key", Some(&hint));
         }
         self.entries.is_empty()
+    }
+}
+
+/// Which keys were taken of which section, for a test that compares them with the schema.
+#[cfg(test)]
+pub mod taken {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static TAKEN: RefCell<BTreeSet<(String, String)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(path: &str, key: &str) {
+        TAKEN.with_borrow_mut(|taken| taken.insert((path.to_owned(), key.to_owned())));
+    }
+
+    /// Every path of a section with a key that was taken of it on this thread.
+    pub fn all() -> BTreeSet<(String, String)> {
+        TAKEN.take()
     }
 }

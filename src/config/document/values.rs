@@ -14,7 +14,8 @@ use saphyr::{Scalar, YamlData};
 use serde_json::Value;
 
 use super::{Located, Node};
-use crate::config::expand::{ExpandError, expand};
+use crate::config::expand::{ExpandError, Expanded, expand};
+use crate::config::files::FileKind;
 
 /// No plain name is longer.
 const MAX_NAME_BYTES: usize = 64;
@@ -77,7 +78,16 @@ impl Node<'_> {
             }
         };
         match expand(&raw, self.context.variables) {
-            Ok(text) => Some(text),
+            Ok(Expanded { text, files }) => {
+                let files = files.iter();
+                files.for_each(|path| self.context.note_file(path, FileKind::Configuration));
+                Some(text)
+            }
+            Err(ExpandError::Credential(name, fault)) => {
+                let (message, hint) = fault.explain(&name);
+                self.report(message, Some(&hint));
+                None
+            }
             Err(ExpandError::NotSet(name)) => {
                 self.report(
                     format!("the environment variable {name} is not set"),
@@ -103,7 +113,7 @@ impl Node<'_> {
     pub fn says_off(&self) -> bool {
         match &self.yaml.data {
             YamlData::Value(Scalar::String(text)) => expand(text, self.context.variables)
-                .is_ok_and(|text| matches!(text.as_str(), "off" | "false")),
+                .is_ok_and(|expanded| matches!(expanded.text.as_str(), "off" | "false")),
             YamlData::Value(Scalar::Boolean(flag)) => !flag,
             _ => false,
         }

@@ -1,7 +1,7 @@
 //! The configuration that the variables mean, and the messages about mistakes in them.
 
 use super::*;
-use crate::config::{Config, Keys, Source};
+use crate::config::{Changes, Config, Keys, Source, Streams};
 
 fn variables(entries: &[(&str, &str)]) -> Variables {
     entries.iter().copied().collect()
@@ -179,6 +179,140 @@ fn chats_are_logged_where_the_variable_says_so() {
 }
 
 #[test]
+fn workers_are_threads() {
+    let threads = |value| config(&[(K, "k"), ("WORKERS", value)]).server.threads;
+    assert_eq!(
+        [threads(""), threads(" 4 "), threads("0"), threads("1024")],
+        [0, 4, 0, 1024]
+    );
+}
+
+#[test]
+fn every_provider_is_asked_for_streams_as_the_variable_says() {
+    for (value, expected) in [
+        ("", Streams::AsAsked),
+        ("as_asked", Streams::AsAsked),
+        ("Always", Streams::Always),
+        ("never ", Streams::Never),
+    ] {
+        let config = config(&[(K, "k,l"), (U, "http://a,http://b"), (STREAMS, value)]);
+        let targets = config.models[0].targets.iter();
+        let streams: Vec<_> = targets.map(|target| target.transforms.streams).collect();
+        assert_eq!(streams, [expected; 2], "{value}");
+    }
+}
+
+#[test]
+fn the_log_is_masked_as_the_variable_says() {
+    let mask = |value| config(&[(K, "k"), ("MASK_LOG", value)]).server.log.mask;
+    assert!(mask("true") && mask(""));
+    assert!(!mask("off"));
+}
+
+#[test]
+fn log_files_are_in_the_folder_that_the_variable_names() {
+    let folder = |value| {
+        let document = read(&variables(&[(K, "k"), ("LOG_PATH", value)]))
+            .unwrap()
+            .document();
+        document
+            .lines()
+            .find(|line| line.contains("files: {"))
+            .map(str::to_owned)
+    };
+    assert_eq!(folder("").as_deref(), None);
+    let expected = "    files: { path: \"/var/log/my relay\" }";
+    assert_eq!(folder("/var/log/my relay").as_deref(), Some(expected));
+}
+
+/// A variable and a value of it that is not the default.
+const SET: [(&str, &str); 16] = [
+    ("OPENAI_API_KEY", "k,l"),
+    ("OPENAI_KEYS", "k,l"),
+    ("OPENAI_BASE_URL", "http://a,http://b"),
+    ("UPSTREAM_API_URL", "http://a,http://b"),
+    ("FORWARD_KEY", "f,g"),
+    ("PORT", "9000"),
+    ("ADMIN", "off"),
+    ("WORKERS", "3"),
+    ("UPSTREAM_STREAM", "always"),
+    ("EXTRA_BASE_URL", "http://x,http://y"),
+    ("EXTRA_ROUTE_PREFIX", "/x,/y"),
+    ("LOG_CHAT", "true"),
+    ("MASK_LOG", "false"),
+    ("CACHE_BACKEND", "none"),
+    ("CONFIG_PATH", ""),
+    ("LOG_PATH", ""),
+];
+
+#[test]
+fn the_document_means_what_the_variables_do() {
+    let entries = variables(&SET);
+    let config = Config::load(&Source::Environment, &entries).unwrap();
+    let saved = Config::parse("t.yaml", &read(&entries).unwrap().document(), &entries).unwrap();
+    assert_eq!(Changes::between(&config, &saved).to_string(), "");
+    // Each of them has an effect.
+    let none = self::config(&[(K, "k")]);
+    let changes = Changes::between(&none, &config).to_string();
+    for part in [
+        "listen", "admin", "threads", "log.mask", "extra-1", "openai-1", "models.*", "routes",
+        "tenants", "chat_log",
+    ] {
+        assert!(changes.contains(part), "{part} is not in {changes}");
+    }
+}
+
+#[test]
+fn every_name_is_known() {
+    let names: Vec<&str> = SET.iter().map(|(name, _)| *name).collect();
+    let mut known = NAMES.to_vec();
+    known.retain(|name| !names.contains(name));
+    assert_eq!(known, [""; 0]);
+    // Each text of the file in capitals is the name of a variable.
+    let source = include_str!("../environment.rs");
+    let texts = source.split('"').skip(1).step_by(2);
+    let is_name =
+        |text: &&str| text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    for name in texts.filter(is_name) {
+        assert!(NAMES.contains(&name), "{name} is missing");
+    }
+}
+
+#[test]
+fn the_example_has_every_name_and_can_be_used() {
+    let example = include_str!("../../../.env.example");
+    let names = NAMES.iter().chain(&[
+        "CREDENTIALS_DIRECTORY",
+        "RUST_LOG",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+    ]);
+    for name in names {
+        let lines = example.lines().map(|line| line.trim_start_matches("# "));
+        let mut lines = lines.filter(|line| line.starts_with(&format!("{name}=")));
+        assert!(lines.next().is_some(), "{name} is missing");
+        assert_eq!(lines.next(), None, "{name} is there twice");
+    }
+    // As it is, and with every line that stands for a value of its own.
+    let values = |text: &str| -> Variables {
+        let entries = dotenvy::from_read_iter(text.as_bytes());
+        entries.map(Result::unwrap).collect()
+    };
+    Config::load(&Source::Environment, &values(example)).unwrap();
+    let is_value = |rest: &&str| rest.contains('=') && !rest.contains(' ');
+    let uncommented = example.lines().map(|line| {
+        let value = line.strip_prefix("# ").filter(is_value);
+        format!("{}\n", value.unwrap_or(line))
+    });
+    let all = values(&uncommented.collect::<String>());
+    for name in ["WORKERS", "UPSTREAM_STREAM", "MASK_LOG", "LOG_CHAT", "PORT"] {
+        assert!(all.get(name).is_some(), "{name}");
+    }
+    let document = read(&all).unwrap().document();
+    assert!(document.contains("upstream_stream"), "{document}");
+}
+
+#[test]
 fn the_document_holds_no_secret() {
     let entries = [
         (K, "sk-secret-1,sk-secret-2"),
@@ -238,6 +372,26 @@ fn a_mistake_is_reported_under_the_name_of_its_variable() {
         (
             &[("LOG_CHAT", "maybe")],
             "LOG_CHAT: `maybe` is neither true nor false",
+        ),
+        (
+            &[("MASK_LOG", "maybe")],
+            "MASK_LOG: `maybe` is neither true nor false",
+        ),
+        (
+            &[("WORKERS", "4x")],
+            "WORKERS: `4x` is not a number of threads (set it to a number from 1 to 1024, or to 0",
+        ),
+        (
+            &[("WORKERS", "1025")],
+            "WORKERS: `1025` is not a number of threads",
+        ),
+        (
+            &[("UPSTREAM_STREAM", "true")],
+            "UPSTREAM_STREAM: `true` is none of always, never and as_asked",
+        ),
+        (
+            &[("LOG_PATH", "Cargo.toml")],
+            "LOG_PATH: `Cargo.toml` is not a folder (name a folder: info.log and error.log",
         ),
         (
             &[("OPENAI_API_KEY", "l")],

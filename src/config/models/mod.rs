@@ -24,7 +24,7 @@ pub use transforms::{Streams, Transforms, check_field};
 const HOME_RULE: &str = "passthrough";
 
 /// One model rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelRule {
     /// Which names it serves.
     pub matcher: Located<Matcher>,
@@ -71,7 +71,7 @@ impl ModelRule {
 }
 
 /// What is asked for when the targets of a rule fail.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fallback {
     /// A model's name, which some rule serves.
     pub model: Located<String>,
@@ -80,7 +80,7 @@ pub struct Fallback {
 }
 
 /// An upstream and the model to ask it for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// The upstream's name.
     pub upstream: Located<String>,

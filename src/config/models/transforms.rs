@@ -37,6 +37,25 @@ pub enum Streams {
     Never,
 }
 
+impl Streams {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AsAsked, Self::Always, Self::Never];
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AsAsked => "as_asked",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+
+    /// The one with a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|streams| streams.name() == name)
+    }
+}
+
 /// Reads the keys that belong here.
 pub fn read(section: &mut Section<'_>) -> Transforms {
     let mut transforms = Transforms::default();
@@ -61,12 +80,12 @@ pub fn read(section: &mut Section<'_>) -> Transforms {
             ),
         }
     }
-    if let Some(node) = section.take("upstream_stream") {
-        match node.text().as_deref() {
-            Some("always") => transforms.streams = Streams::Always,
-            Some("never") => transforms.streams = Streams::Never,
-            Some("as_asked") | None => {}
-            Some(_) => node.report(
+    if let Some(node) = section.take("upstream_stream")
+        && let Some(text) = node.text()
+    {
+        match Streams::from_name(&text) {
+            Some(streams) => transforms.streams = streams,
+            None => node.report(
                 "expected as_asked, always or never",
                 Some("whether the target is asked for a stream, whatever the client wants"),
             ),

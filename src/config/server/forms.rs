@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::config::document::{Located, Node};
 
 /// The `server.forms` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Forms {
     /// The largest form that is read, in bytes.
     pub max_bytes: usize,

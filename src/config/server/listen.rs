@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::document::{Located, Node};
+use crate::config::files::FileKind;
 
 /// One address to listen on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// The address and port.
     pub address: Located<SocketAddr>,
@@ -19,7 +20,7 @@ pub struct Listener {
 }
 
 /// A listener's certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// The chain, PEM.
     pub cert: Located<PathBuf>,
@@ -70,6 +71,10 @@ fn read_tls(node: &Node<'_>) -> Option<Tls> {
     let cert = section.require("cert").and_then(|n| n.path());
     let key = section.require("key").and_then(|n| n.path());
     section.finish();
+    for file in cert.iter().chain(&key) {
+        let context = node.context();
+        context.note_file(&file.value, FileKind::Certificate);
+    }
     Some(Tls {
         cert: cert?,
         key: key?,

@@ -6,7 +6,7 @@
 use crate::config::document::Node;
 
 /// The `server.log` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`; `RUST_LOG` goes before it.
     pub level: log::LevelFilter,

@@ -34,9 +34,11 @@ pub use websocket::WebSocket;
 
 /// A shorter token could be guessed.
 const LEAST_TOKEN_BYTES: usize = 16;
+/// The most worker threads.
+pub const MAX_THREADS: u16 = 1024;
 
 /// The `server` section.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Where clients connect; never empty.
     pub listen: Vec<Listener>,
@@ -145,7 +147,10 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(bytes) = section.take("max_body").and_then(|n| n.bytes()) {
         server.max_body_bytes = bytes;
     }
-    if let Some(threads) = section.take("threads").and_then(|n| n.integer(0, 1024)) {
+    if let Some(threads) = section
+        .take("threads")
+        .and_then(|n| n.count(0, MAX_THREADS.into()))
+    {
         server.threads = usize::try_from(threads).unwrap_or(0);
     }
     if let Some(grace) = section.take("shutdown_grace").and_then(|n| n.duration()) {

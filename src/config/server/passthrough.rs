@@ -7,7 +7,7 @@ use crate::config::document::{Located, Node, Section};
 use crate::openai::privileges::Grants;
 
 /// Where requests below `/v1` go that are not read: files, batches, endpoints that are not known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Passthrough {
     /// Nowhere: 404.
     #[default]
@@ -17,7 +17,7 @@ pub enum Passthrough {
 }
 
 /// What a tenant may ask of its home beyond its own objects; `None` where the section has no such key.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Allowances {
     /// Short-lived keys, and calls; with both, clients bypass the gateway.
     pub ephemeral_keys: Option<bool>,

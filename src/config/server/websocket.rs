@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::document::Node;
 
 /// The `server.websocket` section.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WebSocket {
     /// A socket on which nothing passes for this long is closed.
     pub idle: Duration,

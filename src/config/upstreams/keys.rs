@@ -8,7 +8,7 @@ use crate::config::key_list::{self, Fault};
 use crate::secret::Secret;
 
 /// An upstream's credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Keys {
     /// Ours, used in turn; may be empty for a server that asks for none.
     Own(Vec<Secret>),

@@ -29,7 +29,7 @@ pub use servers::Server;
 pub use timeouts::Timeouts;
 
 /// One provider account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Its name, with its place.
     pub name: Located<String>,

@@ -18,6 +18,13 @@ pub struct Server {
     pub place: Place,
 }
 
+/// Two are equal wherever they are written.
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url && self.weight == other.weight
+    }
+}
+
 /// Reads both keys; `upstream` is where they stand.
 pub(super) fn read(
     upstream: &Node<'_>,

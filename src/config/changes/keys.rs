@@ -1,0 +1,216 @@
+//! Which keys of a section or an entry differ.
+//!
+//! Owns the key of each field. Every field is named: one that is added does not compile before it has its key
+//! here. What gives an entry its name is not compared. Does not handle which entries belong together (see
+//! `sections`). Cannot fail.
+
+use crate::config::{
+    Allowances, Balance, ChatLog, Concurrency, Ledger, Log, ModelRule, Price, RateLimits, Rates,
+    Route, Server, Tenant, Upstream, Validity, Webhook,
+};
+
+/// Keys that differ.
+type Differing = Vec<&'static str>;
+
+/// The keys of a struct's fields that differ. Those after `but` are not compared here.
+macro_rules! differing {
+    ($old:expr, $new:expr, $Struct:ident { $($field:ident => $key:literal,)* } but { $($other:ident),* }) => {{
+        let $Struct { $($field,)* $($other: _,)* } = $old;
+        let mut keys = Differing::new();
+        $(
+            if *$field != $new.$field {
+                keys.push($key);
+            }
+        )*
+        keys
+    }};
+}
+
+/// The keys of `server`, with those of `server.log` one by one.
+pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
+    let mut keys = differing!(old, new, Server {
+        admin => "admin",
+        admin_token => "admin_token",
+        admin_hosts => "admin_hosts",
+        trusted_proxies => "trusted_proxies",
+        max_body_bytes => "max_body",
+        threads => "threads",
+        shutdown_grace => "shutdown_grace",
+        flood_guard => "flood_guard",
+        retries => "retries",
+        limits => "limits",
+        drain => "drain",
+        passthrough => "passthrough",
+        strict => "strict",
+        default_models => "default_models",
+        models_ttl => "models_ttl",
+        forms => "forms",
+        websocket => "websocket",
+    } but { listen, log, allowances });
+    keys.extend(of_allowances(old.allowances, new.allowances));
+    keys.extend(differing!(&old.log, &new.log, Log {
+        level => "log.level",
+        mask => "log.mask",
+        access => "log.access",
+    } but {}));
+    keys
+}
+
+fn of_allowances(old: Allowances, new: Allowances) -> Differing {
+    differing!(&old, &new, Allowances {
+        ephemeral_keys => "allow_ephemeral_keys",
+        administration => "allow_administration",
+        usage_reports => "allow_usage_reports",
+    } but {})
+}
+
+fn of_validity(old: Validity, new: Validity) -> Differing {
+    differing!(&old, &new, Validity {
+        is_enabled => "enabled",
+        expires => "expires",
+    } but {})
+}
+
+pub(super) fn of_upstream(old: &Upstream, new: &Upstream) -> Differing {
+    let mut keys = differing!(old, new, Upstream {
+        dialect => "dialect",
+        keys => "keys",
+        timeouts => "timeouts",
+        http2 => "http2",
+        health_check => "health_check",
+        ejection => "ejection",
+        resend_lost => "resend_lost",
+        include_usage => "include_usage",
+        forward_headers => "forward_headers",
+        hops => "hops",
+    } but { name, servers, balance, max_concurrent });
+    if old.servers != new.servers {
+        let has_one = |upstream: &Upstream| upstream.servers.len() == 1;
+        keys.push(match has_one(old) && has_one(new) {
+            true => "base_url",
+            false => "servers",
+        });
+    }
+    match (old.balance, new.balance) {
+        (before, now) if before == now => {}
+        (Balance::Consistent(_), Balance::Consistent(_)) => keys.push("consistent_by"),
+        _ => keys.push("balance"),
+    }
+    match (&old.max_concurrent, &new.max_concurrent) {
+        (Some(before), Some(now)) => {
+            let mut bounds = differing!(before, now, Concurrency {
+                concurrent => "max_concurrent",
+                queue => "queue",
+                patience => "queue",
+            } but {});
+            bounds.dedup();
+            keys.extend(bounds);
+        }
+        (None, None) => {}
+        _ => keys.push("max_concurrent"),
+    }
+    keys
+}
+
+pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
+    differing!(old, new, ModelRule {
+        targets => "targets",
+        fallback => "fallback",
+        on => "on",
+        keepalive_after => "keepalive_after",
+        drops_malformed => "malformed_events",
+        on_client_gone => "on_client_gone",
+        limits => "limits",
+    } but { matcher })
+}
+
+pub(super) fn of_route(old: &Route, new: &Route) -> Differing {
+    differing!(old, new, Route { upstream => "upstream", } but { prefix })
+}
+
+pub(super) fn of_tenant(old: &Tenant, new: &Tenant) -> Differing {
+    let mut keys = differing!(old, new, Tenant {
+        name => "name",
+        labels => "labels",
+        key_prefix => "key_prefix",
+        keys => "keys",
+        models => "models",
+        passthrough => "passthrough",
+        strict => "strict",
+        limits => "limits",
+        quota => "quota",
+        webhook => "webhook",
+        markup => "markup",
+        prices => "prices",
+    } but { id, validity, allowances });
+    keys.extend(of_validity(old.validity, new.validity));
+    keys.extend(of_allowances(old.allowances, new.allowances));
+    keys
+}
+
+pub(super) fn of_limits(old: &RateLimits, new: &RateLimits) -> Differing {
+    differing!(old, new, RateLimits {
+        requests_per_second => "requests_per_second",
+        requests_per_minute => "requests_per_minute",
+        requests_per_hour => "requests_per_hour",
+        requests_per_day => "requests_per_day",
+        tokens_per_minute => "tokens_per_minute",
+        tokens_per_day => "tokens_per_day",
+        concurrent => "concurrent",
+        stream_tokens_per_minute => "stream_tokens_per_minute",
+        window => "window",
+    } but {})
+}
+
+pub(super) fn of_price(old: &Price, new: &Price) -> Differing {
+    let mut keys =
+        differing!(old, new, Price { until => "until", } but { model, upstream, from, rates });
+    keys.extend(differing!(&old.rates, &new.rates, Rates {
+        input => "input",
+        cached => "cached",
+        cache_write => "cache_write",
+        cache_write_1h => "cache_write_1h",
+        output => "output",
+        reasoning => "reasoning",
+        input_audio => "input_audio",
+        input_image => "input_image",
+        output_audio => "output_audio",
+        output_image => "output_image",
+        audio_minute => "audio_minute",
+        search => "search",
+        request => "request",
+    } but {}));
+    keys
+}
+
+/// Whether the section is written makes no difference where its values are those that stand for it.
+pub(super) fn of_ledger(old: &Ledger, new: &Ledger) -> Differing {
+    differing!(old, new, Ledger {
+        path => "path",
+        postgres => "postgres",
+        node => "node",
+        on_failure => "on_failure",
+        archive => "archive",
+        retention => "retention",
+    } but { is_implied })
+}
+
+pub(super) fn of_webhook(old: &Webhook, new: &Webhook) -> Differing {
+    differing!(old, new, Webhook {
+        url => "url",
+        secret => "secret",
+        events => "events",
+        allow_private => "allow_private",
+    } but {})
+}
+
+pub(super) fn of_chat_log(old: &ChatLog, new: &ChatLog) -> Differing {
+    differing!(old, new, ChatLog {
+        path => "path",
+        sample => "sample",
+        max_line_bytes => "max_bytes",
+        rotation => "rotate",
+        retention => "retention",
+        mask => "mask",
+    } but {})
+}

@@ -1,0 +1,141 @@
+//! The schema of `models` and `routes`.
+//!
+//! Owns the keys of rules, targets and fallbacks, and of a route. Does not handle how they are read (see
+//! `config::models` and `config::routes`). Cannot fail.
+
+use serde_json::Value;
+
+use super::shapes::{
+    anything, duration, integer, list, map, one_of, or, reference, section, text, word,
+};
+use crate::config::Streams;
+use crate::openai::verdict::Reason;
+
+pub(super) fn rule() -> Value {
+    let pattern = section(
+        &[],
+        [
+            ("prefix", "Names that begin with this.", text()),
+            ("keyword", "Names that contain this.", text()),
+        ],
+    );
+    let fallback = section(
+        &["model"],
+        [
+            ("model", "A name that a rule serves.", text()),
+            ("on", "Only after these failures.", list(reason())),
+        ],
+    );
+    section(
+        &["match", "targets"],
+        [
+            (
+                "match",
+                "The names that it serves: one, the beginning of names and a *, or \"*\" for any.",
+                one_of([text(), pattern]),
+            ),
+            ("targets", "What serves them.", list(target())),
+            (
+                "fallback",
+                "Models to try, in order, when the targets fail.",
+                list(one_of([text(), fallback])),
+            ),
+            (
+                "on",
+                "The failures after which something else is tried.",
+                list(reason()),
+            ),
+            (
+                "keepalive_after",
+                "A client that waits for a stream gets a comment each time that nothing came for this long.",
+                duration(),
+            ),
+            (
+                "malformed_events",
+                "What is done with events of a stream that cannot be read.",
+                or(word(["pass", "drop"]), "pass"),
+            ),
+            (
+                "on_client_gone",
+                "How usage is counted where the client has left.",
+                or(word(["estimate", "drain", "absorb"]), "estimate"),
+            ),
+            (
+                "limits",
+                "What all tenants together may ask of it.",
+                reference("limits"),
+            ),
+        ],
+    )
+}
+
+fn reason() -> Value {
+    word(Reason::ALL.iter().map(|reason| reason.name()))
+}
+
+fn target() -> Value {
+    let body = section(
+        &[],
+        [
+            (
+                "set",
+                "Fields that are set, whatever the client sent.",
+                map(anything()),
+            ),
+            (
+                "default",
+                "Fields that are added where the client sent none.",
+                map(anything()),
+            ),
+        ],
+    );
+    let streams = Streams::ALL.iter().map(|streams| streams.name());
+    section(
+        &["upstream"],
+        [
+            ("upstream", "A name from `upstreams`.", text()),
+            (
+                "model",
+                "The name that it is asked for. Default: the client's.",
+                text(),
+            ),
+            (
+                "weight",
+                "Its share among targets of its priority.",
+                or(integer(0, 1000), 1),
+            ),
+            (
+                "priority",
+                "A higher one is asked when no lower one can be.",
+                or(integer(0, 100), 0),
+            ),
+            ("stop", "Words added to the request's `stop`.", list(text())),
+            (
+                "special_prefix",
+                "Text before the first output of each choice.",
+                text(),
+            ),
+            ("body", "Fields of a JSON request.", body),
+            (
+                "response_model",
+                "Which model name an answer has.",
+                or(word(["upstream", "requested"]), "upstream"),
+            ),
+            (
+                "upstream_stream",
+                "Whether it is asked for streams, whatever the client wants.",
+                or(word(streams), "as_asked"),
+            ),
+        ],
+    )
+}
+
+pub(super) fn route() -> Value {
+    section(
+        &["prefix", "upstream"],
+        [
+            ("prefix", "Plain path segments, as in /gemini.", text()),
+            ("upstream", "A name from `upstreams`.", text()),
+        ],
+    )
+}
