@@ -1,17 +1,20 @@
 //! The operator's listener: health, metrics, status and usage.
 //!
-//! Owns its paths and the form of its answers. `host` checks the `Host`, `status` describes upstreams
-//! and models, `tenants` what tenants may use, `usage` reports from the ledger. It is for loopback or a private network: only what is below
+//! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status` describes upstreams
+//! and models, `orders` has the configuration read again and the binary replaced, `tenants` what tenants may use, `usage` reports from the ledger. It is for loopback or a private network: only what is below
 //! `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
 //! `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
+mod health;
 mod host;
+mod orders;
 mod status;
 mod tenants;
 mod usage;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -19,45 +22,39 @@ use http::{Method, Response, StatusCode, Version};
 use pingora::apps::http_app::ServeHttp;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use serde_json::{Value, json};
 
 use authorization::Refusal;
+pub use health::health;
 use host::HostError;
 
-use crate::clock;
 use crate::openai::error::ApiError;
-use crate::runtime::{Accounts, Shared};
+use crate::runtime::Shared;
 
 const JSON: &str = "application/json";
 /// What there is, for people.
-pub const PATHS: &str = "/health, /metrics, /status and /admin/usage";
+pub const PATHS: &str =
+    "/health, /metrics, /status, /admin/usage, /admin/reload and /admin/upgrade";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The answer of `/health`, on both listeners.
-pub fn health(shared: &Shared) -> Value {
-    let trouble = shared.accounts().and_then(Accounts::trouble);
-    let mut health = json!({
-        "status": if trouble.is_some() { "degraded" } else { "ok" },
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "uptime_seconds": clock::uptime().as_secs(),
-        "time": clock::now_rfc3339().to_string(),
-    });
-    if let (Some(trouble), Some(members)) = (trouble, health.as_object_mut()) {
-        members.insert("reason".to_owned(), trouble.into());
-    }
-    health
-}
 
 /// The application behind the operator's listener.
 pub struct Admin {
     shared: Arc<Shared>,
+    /// Orders that are being carried out.
+    ordered: AtomicUsize,
 }
 
 impl Admin {
     /// Reads from the shared state.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            ordered: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether somebody waits until an order is carried out.
+    pub fn is_carrying_out(&self) -> bool {
+        self.ordered.load(Ordering::Acquire) > 0
     }
 
     /// The answer to a request whose host is not accepted.
@@ -95,14 +92,25 @@ impl Admin {
         if let Err(refusal) = authorization::check(token, given, peer.map(|peer| peer.ip())) {
             return refuse_access(refusal);
         }
-        if request.uri.path() != "/admin/usage" {
-            let message = format!("There is no {}; there is /admin/usage.", request.uri.path());
-            return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        match request.uri.path() {
+            "/admin/usage" => match wrong_method(request, &READING) {
+                Some(refused) => refused,
+                None => self.usage(request.uri.query().unwrap_or_default()).await,
+            },
+            path @ ("/admin/reload" | "/admin/upgrade") => match wrong_method(request, &ORDERING) {
+                Some(refused) => refused,
+                None => self.carry_out(path).await,
+            },
+            path => {
+                let message = format!(
+                    "There is no {path}; there are /admin/usage, /admin/reload and /admin/upgrade."
+                );
+                refuse(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            }
         }
-        if let Some(refused) = wrong_method(request) {
-            return refused;
-        }
-        let query = request.uri.query().unwrap_or_default();
+    }
+
+    async fn usage(&self, query: &str) -> Response<Vec<u8>> {
         match usage::usage(self.shared.ledger(), query).await {
             Ok((content_type, body)) => respond(StatusCode::OK, content_type, body),
             Err((status, message)) if status.is_server_error() => {
@@ -110,6 +118,17 @@ impl Admin {
             }
             Err((status, message)) => refuse(status, "invalid_request_error", message),
         }
+    }
+
+    async fn carry_out(&self, path: &str) -> Response<Vec<u8>> {
+        self.ordered.fetch_add(1, Ordering::AcqRel);
+        let orders = &self.shared.orders;
+        let (status, body) = match path {
+            "/admin/reload" => orders::reload(orders).await,
+            _ => orders::upgrade(orders).await,
+        };
+        self.ordered.fetch_sub(1, Ordering::AcqRel);
+        respond(status, JSON, body.to_string().into_bytes())
     }
 
     fn metrics(&self, wants_json: bool) -> Response<Vec<u8>> {
@@ -153,15 +172,14 @@ impl ServeHttp for Admin {
             let message = format!("There is no {path}; there are {PATHS}.");
             return refuse(StatusCode::NOT_FOUND, "invalid_request_error", message);
         }
-        if let Some(refused) = wrong_method(request) {
+        if let Some(refused) = wrong_method(request, &READING) {
             return refused;
         }
         match path {
-            "/health" => respond(
-                StatusCode::OK,
-                JSON,
-                health(&self.shared).to_string().into_bytes(),
-            ),
+            "/health" => {
+                let (status, health) = health(&self.shared);
+                respond(status, JSON, health.to_string().into_bytes())
+            }
             "/status" => {
                 let status = status::status(&self.shared).to_string();
                 respond(StatusCode::OK, JSON, status.into_bytes())
@@ -171,20 +189,28 @@ impl ServeHttp for Admin {
     }
 }
 
-/// The answer to a method that reads nothing.
-fn wrong_method(request: &RequestHeader) -> Option<Response<Vec<u8>>> {
-    if [Method::GET, Method::HEAD].contains(&request.method) {
+/// Methods that read, and the method that orders something.
+const READING: [Method; 2] = [Method::GET, Method::HEAD];
+const ORDERING: [Method; 1] = [Method::POST];
+
+/// The answer to a method that a path does not take.
+fn wrong_method(request: &RequestHeader, takes: &[Method]) -> Option<Response<Vec<u8>>> {
+    if takes.contains(&request.method) {
         return None;
     }
+    let first = takes.first().map(Method::as_str).unwrap_or_default();
     let message = format!(
-        "{} does not take {}; use GET.",
+        "{} does not take {}; use {first}.",
         request.uri.path(),
         request.method
     );
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = refuse(status, "invalid_request_error", message);
-    let allow = http::HeaderValue::from_static("GET, HEAD");
-    response.headers_mut().insert(ALLOW, allow);
+    let names: Vec<&str> = takes.iter().map(Method::as_str).collect();
+    let allow = http::HeaderValue::from_str(&names.join(", ")).ok();
+    response
+        .headers_mut()
+        .extend(allow.map(|allow| (ALLOW, allow)));
     Some(response)
 }
 

@@ -1,13 +1,15 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
-//! one request, `diff` what a reload would change, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
+//! one request, `diff` what a reload would change, `operator` asks a gateway
+//! that runs, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
 //! to stderr. Does not handle the configuration's mistakes (see `config`) or the process (see
 //! `server`). Fails with an exit code and a message on stderr.
 
 mod chats;
 mod check;
 mod diff;
+mod operator;
 mod route;
 mod table;
 mod usage;
@@ -19,9 +21,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock;
-use crate::config::{self, Config, MAX_THREADS, Overrides, Problems, Source, Variables};
+use crate::config::{self, Config, MAX_THREADS, Origin, Overrides, Problems, Source, Variables};
 use crate::observe::logging;
-use crate::server::{self, Listening};
+use crate::server::{self, Inherited, Listening};
+use operator::Wanted;
 
 /// The configuration is invalid (`EX_USAGE`).
 const EXIT_CONFIG: u8 = 64;
@@ -101,6 +104,16 @@ enum Command {
     Diff(diff::Diff),
     /// Print a JSON Schema of the configuration, for editors
     Schema,
+    /// Have the gateway that runs read its configuration again
+    ///
+    /// Prints what has changed and what needs a restart. A configuration with mistakes changes nothing. SIGHUP does
+    /// the same, without an answer.
+    Reload(operator::Asked),
+    /// Have the gateway that runs hand over to the binary that is on disk
+    ///
+    /// No connection is refused, and requests in flight end where they are. If the new process does not serve within
+    /// server.upgrade_timeout, the old one serves on. SIGUSR2 does the same, without an answer.
+    Upgrade(operator::Asked),
     /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
@@ -149,11 +162,11 @@ pub fn main() -> ExitCode {
         Command::Run {
             file,
             config,
+            env_file,
             port,
             workers,
             log_chat,
             demo,
-            ..
         } => {
             let source = match demo {
                 true => Source::Demo,
@@ -164,7 +177,11 @@ pub fn main() -> ExitCode {
                 threads: workers.map(usize::from),
                 logs_chats: log_chat,
             };
-            run(&source, overrides, &variables)
+            run(Origin {
+                source,
+                env_file,
+                overrides,
+            })
         }
         Command::Check {
             file,
@@ -187,6 +204,8 @@ pub fn main() -> ExitCode {
         Command::Chats {
             command: Chats::Convert(convert),
         } => convert.run(&variables),
+        Command::Reload(asked) => operator::ask(Wanted::Reload, asked, &variables),
+        Command::Upgrade(asked) => operator::ask(Wanted::Upgrade, asked, &variables),
         Command::Usage(usage) => usage.run(&variables),
         Command::Ledger { command } => command.run(&variables),
     }
@@ -202,6 +221,7 @@ impl Command {
             Self::Chats {
                 command: Chats::Convert(convert),
             } => convert.env_file(),
+            Self::Reload(asked) | Self::Upgrade(asked) => asked.env_file(),
             Self::Usage(usage) => usage.env_file(),
             Self::Ledger { command } => command.env_file(),
         }
@@ -231,22 +251,28 @@ fn check(source: &Source, config: &Config, model: Option<&str>, tenant: Option<&
     }
 }
 
-fn run(source: &Source, overrides: Overrides, variables: &Variables) -> ExitCode {
-    let mut config = match Config::load(source, variables) {
-        Ok(config) => config,
-        Err(problems) => return refuse(&problems),
+fn run(origin: Origin) -> ExitCode {
+    let mut inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(message) => {
+            print_error(&format!("tollgate: {message}"));
+            return ExitCode::from(EXIT_START);
+        }
     };
-    overrides.apply(&mut config);
-    let is_demo = *source == Source::Demo;
-    if is_demo {
-        // A gateway that runs on this machine has the default port: the demo starts beside it.
-        let admin = config.server.admin.as_mut();
-        admin.into_iter().for_each(|a| a.value.set_port(0));
-    }
+    let mut predecessor = inherited.predecessor();
+    let config = match origin.load() {
+        Ok(config) => config,
+        Err(problems) => {
+            predecessor.tell_failure(&problems.to_string());
+            return refuse(&problems);
+        }
+    };
+    let is_demo = origin.source == Source::Demo;
     let log = logging::start(config.server.log.level);
     log::info!(
-        "tollgate {} with the configuration of {source}",
-        env!("CARGO_PKG_VERSION")
+        "tollgate {} with the configuration of {}",
+        env!("CARGO_PKG_VERSION"),
+        origin.source
     );
     for warning in &config.warnings {
         log::warn!("{warning}");
@@ -256,7 +282,7 @@ fn run(source: &Source, overrides: Overrides, variables: &Variables) -> ExitCode
             "no client keys are configured: every client on this machine is served, and no other"
         );
     }
-    let outcome = server::run(&config, |listening| {
+    let outcome = server::run(config, origin, (inherited, &mut predecessor), |listening| {
         if is_demo {
             print(&demo_banner(listening));
         }
@@ -266,6 +292,7 @@ fn run(source: &Source, overrides: Overrides, variables: &Variables) -> ExitCode
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
+            predecessor.tell_failure(&e.to_string());
             // Printed even where the log is off.
             print_error(&format!("tollgate: {e}"));
             ExitCode::from(EXIT_START)

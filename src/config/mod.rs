@@ -8,7 +8,8 @@
 //! configuration was read from, `changes` tells two configurations apart,
 //! `schema` describes them for editors. `sources` finds
 //! the file; `environment` reads the variables that can stand in for one, and `quick_start` writes the
-//! document that they amount to; `overrides` are what the command line says in place of either. Does not handle what runs: `runtime` builds that from a [`Config`].
+//! document that they amount to. `origin` reads a configuration again, with the `overrides` of the command line. Does
+//! not handle what runs: `runtime` builds that from a [`Config`].
 //! Fails with every mistake at once, see [`Problems`].
 
 mod addresses;
@@ -25,6 +26,7 @@ mod key_list;
 mod ledger;
 mod limits;
 mod models;
+mod origin;
 mod overrides;
 mod prices;
 mod problem;
@@ -51,6 +53,7 @@ pub use files::{FileKind, ReadFile};
 pub use ledger::{Archive, Ledger, OnFailure};
 pub use limits::{RateLimits, Window};
 pub use models::{Fallback, ModelRule, OnClientGone, Streams, Target, Transforms};
+pub use origin::Origin;
 pub use overrides::Overrides;
 pub use prices::{Markup, Price, Rates};
 pub use problem::{Problem, Problems, Severity, nearest};

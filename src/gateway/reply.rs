@@ -285,9 +285,9 @@ pub async fn last_words(
 pub async fn json(
     session: &mut ClientSession,
     context: &mut Context,
-    body: Bytes,
+    (status, body): (StatusCode, Bytes),
 ) -> Result<(), Unended> {
-    let header = json_header(StatusCode::OK, context);
+    let header = json_header(status, context);
     send(session, context, header, body).await?;
     discard_body(session, context).await;
     Ok(())

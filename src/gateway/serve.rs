@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::apps::ReusedHttpStream;
 use pingora::http::RequestHeader;
 
@@ -96,6 +97,7 @@ async fn go(
     if session.is_http2() && !context.hold_header(header_bytes) {
         return Err(Failure::Shed(Shed::HeaderMemory));
     }
+    let mut status = StatusCode::OK;
     let body = match Way::of(session.request()) {
         Way::Exchange(endpoint) => {
             return exchange::serve(session, context, shared, endpoint).await;
@@ -105,12 +107,18 @@ async fn go(
         Way::Tunnel => return Box::pin(tunnel::serve(session, context, shared)).await,
         Way::Health => {
             context.asked.endpoint = Endpoint::Health.name();
-            json(&admin::health(shared))
+            let (told, health) = admin::health(shared);
+            status = told;
+            json(&health)
         }
         Way::Models => {
             context.asked.endpoint = Endpoint::Models.name();
             admit::caller(&session.request().headers, context)?;
             let mut waited = Duration::ZERO;
+            if context.runtime.settings.reload_on_models {
+                own_time::timed(&mut waited, look_for_changes(context, shared)).await;
+                admit::caller(&session.request().headers, context)?;
+            }
             let list = own_time::timed(&mut waited, models::list(context, shared)).await;
             context.outcome.waited += waited;
             list
@@ -125,8 +133,15 @@ async fn go(
             json(&model?)
         }
     };
-    let sent = reply::json(session, context, body).await;
+    let sent = reply::json(session, context, (status, body)).await;
     sent.map_err(|_| Failure::ClientGone)
+}
+
+/// Has the configuration read again if it has changed, and goes on with what is in force then.
+async fn look_for_changes(context: &mut Context, shared: &Shared) {
+    // Where that cannot be done now, the list is of what is in force.
+    let _ = shared.orders.reload_if_changed().await;
+    context.runtime = shared.pin();
 }
 
 fn json(value: &serde_json::Value) -> Bytes {

@@ -179,7 +179,12 @@ impl ClientSession {
         let mut tasks = Vec::with_capacity(parts.len());
         for part in parts {
             match (part, tasks.last_mut()) {
-                (Part::Header(header), _) => tasks.push(HttpTask::Header(header, false)),
+                (Part::Header(header), _) => {
+                    if Connection::is_ending(&self.0) {
+                        self.close_after_answer();
+                    }
+                    tasks.push(HttpTask::Header(header, false));
+                }
                 (Part::Body(bytes), _) if bytes.is_empty() => {}
                 (Part::Body(bytes), _) => tasks.push(HttpTask::Body(Some(bytes), false)),
                 (Part::End, Some(HttpTask::Header(_, ends) | HttpTask::Body(_, ends))) => {

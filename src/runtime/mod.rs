@@ -13,7 +13,9 @@ mod known;
 mod memory;
 mod metered;
 mod metering;
+mod orders;
 mod principal;
+mod reloads;
 mod rules;
 mod shared;
 mod transforms;
@@ -44,7 +46,9 @@ pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
 pub use metered::Metered;
 pub use metering::{Metering, Scopes};
+pub use orders::{NotReloaded, NotTaken, Order, Orders, Reloaded};
 pub use principal::{Credential, Principal};
+pub use reloads::Reloads;
 pub use rules::{Fallback, Rule};
 pub use shared::{InFlight, Shared};
 pub use transforms::Transforms;
@@ -91,6 +95,8 @@ pub struct Settings {
     pub log_access: bool,
     /// Whether clients' addresses lose their last part in logs.
     pub mask_addresses: bool,
+    /// Whether a request for the list of models looks first whether the configuration has changed.
+    pub reload_on_models: bool,
     /// How long a list of an upstream's models is taken for fresh.
     pub models_ttl: Duration,
     /// How much is read on of answers whose client has left.
@@ -161,6 +167,7 @@ impl Runtime {
                 drain: server.drain,
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
+                reload_on_models: server.reload_on_models,
                 models_ttl: server.models_ttl,
                 retries: server.retries,
                 forms: server.forms.clone(),

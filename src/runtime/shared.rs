@@ -5,7 +5,6 @@
 //! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
 //! Fails only at the start.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,9 +14,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Accounts, Connections, Gauge, Memory, Runtime, known};
+use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, known};
 use crate::chatlog::ChatLog;
-use crate::config;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::observe::metrics::Metrics;
@@ -44,6 +42,10 @@ pub struct Shared {
     pub estimates: Arc<Gauge>,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// How the configuration that is in force came to be.
+    pub reloads: Reloads,
+    /// What the operator asks of the process.
+    pub orders: Orders,
     chat_log: ArcSwapOption<ChatLog>,
     accounts: OnceLock<Accounts>,
     arrivals: Rate,
@@ -64,6 +66,7 @@ impl Shared {
         runtime: Runtime,
         registry: Registry,
         limits: Limits,
+        orders: Orders,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
         metrics.start_series(&known::known(&runtime));
@@ -77,7 +80,9 @@ impl Shared {
             lingering: Arc::default(),
             drains: Arc::default(),
             estimates: Arc::default(),
+            reloads: Reloads::new(metrics.reloads().clone()),
             metrics,
+            orders,
             chat_log: ArcSwapOption::empty(),
             accounts: OnceLock::new(),
             arrivals: Rate::new(Duration::from_secs(1)),
@@ -94,16 +99,16 @@ impl Shared {
         self.current.load_full()
     }
 
-    /// Starts the chat log that a configuration asks for, in place of the one before, which ends when
-    /// its last line is written.
-    ///
-    /// # Errors
-    /// Its file cannot be opened. The one before goes on.
-    pub fn log_chats(&self, wanted: Option<&config::ChatLog>) -> io::Result<()> {
-        let start = |config| ChatLog::start(config, self.metrics.chats().clone());
-        let log = wanted.map(start).transpose()?;
+    /// Puts another snapshot in force, for requests that come from now on.
+    pub fn replace(&self, runtime: Runtime) {
+        self.metrics.start_series(&known::known(&runtime));
+        self.current.store(Arc::new(runtime));
+        self.limits.forget_unused();
+    }
+
+    /// Writes chats to another log from now on, or to none. The one before ends when its last line is written.
+    pub fn log_chats(&self, log: Option<ChatLog>) {
         self.chat_log.store(log.map(Arc::new));
-        Ok(())
     }
 
     /// The chat log, where there is one.

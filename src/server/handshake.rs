@@ -4,12 +4,14 @@
 //! logged at debug with the client's address as `log.mask` has it, and the connection is closed. A
 //! client that speaks plain HTTP is answered that it must use TLS. Pingora's listener could make the
 //! handshake, but it logs each failure as an error with the whole address, so that one port scan fills
-//! the log. Does not handle the certificate (see `listeners`) or the limits on connections (see
+//! the log. Does not handle the certificate (see `certificates`) or the limits on connections (see
 //! `accept`).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -27,7 +29,7 @@ const LINGER_BYTES: usize = 64 << 10;
 
 /// Makes TLS handshakes with the certificate of one listener.
 pub struct Handshake {
-    acceptor: Acceptor,
+    acceptor: ArcSwap<Acceptor>,
 }
 
 /// A handshake that failed, with the text for the log.
@@ -51,7 +53,14 @@ impl Failed {
 impl Handshake {
     /// Uses a listener's TLS settings.
     pub fn new(acceptor: Acceptor) -> Self {
-        Self { acceptor }
+        Self {
+            acceptor: ArcSwap::from_pointee(acceptor),
+        }
+    }
+
+    /// Uses other settings for handshakes that begin from now on.
+    pub fn replace(&self, acceptor: Acceptor) {
+        self.acceptor.store(Arc::new(acceptor));
     }
 
     /// Makes the handshake. `None`: it failed, and the connection is over.
@@ -108,7 +117,8 @@ impl Handshake {
                 "the connection is not a TCP stream",
             )
         })?;
-        let done = self.acceptor.tls_handshake(*tcp).await;
+        let acceptor = self.acceptor.load_full();
+        let done = acceptor.tls_handshake(*tcp).await;
         Ok(Box::new(
             done.map_err(|e| Failed::new(HandshakeFailure::Failed, e))?,
         ))

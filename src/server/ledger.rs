@@ -1,7 +1,7 @@
 //! Starting and ending the ledger with the process.
 //!
 //! Owns the order: balances are known before the first request where that is possible, and the last records are
-//! loaded after the last request. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
+//! loaded after the last request; a reload follows between them. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
 //! recorded.
 
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::StartError;
 use crate::config::Config;
+pub use crate::ledger::Start;
 use crate::ledger::{Ledger, WebhookPlan};
-use crate::runtime::{Accounts, Shared};
+use crate::runtime::{Accounts, Runtime, Shared};
 
 /// The time that remains to load the last records.
 const LOAD: Duration = Duration::from_secs(5);
@@ -21,14 +22,14 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Nothing can be recorded.
-pub async fn start(config: &Config, shared: &Arc<Shared>) -> Result<(), StartError> {
+pub async fn start(config: &Config, shared: &Arc<Shared>, start: Start) -> Result<(), StartError> {
     let Some(wanted) = config.ledger.clone() else {
         return Ok(());
     };
     let (path, on_failure) = (wanted.path.value.clone(), wanted.on_failure);
     let plan = WebhookPlan::of(config);
     let counts = shared.metrics.webhooks().clone();
-    let starting = move || Ledger::start(&wanted, &plan, counts);
+    let starting = move || Ledger::start(&wanted, &plan, counts, start);
     let started = tokio::task::spawn_blocking(starting).await;
     let started = started.map_err(|e| StartError::Internal(e.to_string()))?;
     let ledger = started.map_err(StartError::Ledger)?;
@@ -46,6 +47,36 @@ pub async fn start(config: &Config, shared: &Arc<Shared>) -> Result<(), StartErr
     }
     log::info!("usage is recorded in {}", path.display());
     Ok(())
+}
+
+/// Prepares the ledger for a new configuration and its snapshot, which are not in force yet: the balances of its new
+/// quotas are loaded, and its webhooks told from now on. Blocks.
+///
+/// # Errors
+/// What cannot be done, for the operator.
+pub fn follow(config: &Config, shared: &Shared, runtime: &Runtime) -> Result<(), String> {
+    let Some(accounts) = shared.accounts() else {
+        return Ok(());
+    };
+    if runtime.metering.quotas().any(|scope| scope.needs_balance())
+        && !accounts.load_balances(runtime)
+    {
+        return Err(
+            "what new quotas have been used of cannot be read from the ledger: its \
+                    database is away, or is still being loaded"
+                .to_owned(),
+        );
+    }
+    let plan = WebhookPlan::of(config);
+    let planned = accounts.ledger().change_webhooks(&plan);
+    planned.map_err(|e| format!("the outbox of the webhooks cannot be written: {e}"))
+}
+
+/// Lets a process that takes over do what only one process may.
+pub fn hand_over(shared: &Shared) {
+    if let Some(accounts) = shared.accounts() {
+        accounts.ledger().hand_over();
+    }
 }
 
 /// Waits until all usage is in the database, for at most `LOAD`. What is not is loaded after the next start.

@@ -1,21 +1,31 @@
 //! The process: listeners, services, signals, the end.
 //!
-//! Owns the order in which things start and stop. `listeners` binds the sockets. `protocol` takes a
-//! client's new connection: `accept` admits or refuses it, and `handshake` makes the TLS handshake.
-//! `fd_limit` finds how many connections the system allows, `operator` limits the connections of the
-//! operator's listener, and `signals` waits for signals. Pingora's services run on one runtime of our
+//! Owns the order in which things start. `listeners` opens the sockets, `inherited` takes those of systemd or of a
+//! predecessor. `protocol` takes a client's new connection: `accept` admits or refuses it, and `handshake` makes the
+//! TLS handshake with one of the `certificates`. `fd_limit` finds how many connections the system allows, and
+//! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
+//! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
+//! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, and `notify` tells systemd. Pingora's services run on one runtime of our
 //! own and not in its `Server`, which sleeps through the whole grace period at the end, panics on an
 //! address in use, and does not show the port that it got. Does not handle requests (see `gateway`,
 //! `admin`). Fails before the first request or not at all.
 
 mod accept;
+mod certificates;
 mod fd_limit;
+mod file_watch;
 mod handshake;
+mod inherited;
 mod ledger;
 mod listeners;
+mod notify;
+mod operate;
 mod operator;
 mod protocol;
+mod reload;
 mod signals;
+mod stop;
+mod successor;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,29 +36,30 @@ use std::time::Duration;
 use pingora::apps::ServerApp;
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::demo;
 use crate::admin;
-use crate::config::Config;
+use crate::chatlog::ChatLog;
+use crate::config::{Config, Origin};
 use crate::ledger::LedgerError;
 use crate::limits::Limits;
-use crate::runtime::{Runtime, Shared};
+use crate::runtime::{Order, Orders, Runtime, Shared};
 use crate::upstreams::{Registry, health};
 use accept::ConnectionLimiter;
+use certificates::Certificates;
+pub use inherited::{Inherited, Predecessor};
 use listeners::{BoundSocket, Sockets};
+use operate::Operation;
 use operator::Operator;
 use protocol::ClientApp;
+use reload::Reloader;
+use signals::Signals;
+use stop::Listeners;
+use successor::Handed;
 
 /// The time between two look-ups of the upstreams' names.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-/// The time that the last answer's bytes have to be sent.
-const FLUSH: Duration = Duration::from_millis(50);
-/// The time that remains to settle the usage of requests that are over.
-const SETTLE: Duration = Duration::from_secs(3);
-/// The time that remains to write the chat log.
-const CHATS: Duration = Duration::from_secs(2);
-
 /// The time that remains to record requests that are cut off.
 const CUT: Duration = Duration::from_secs(1);
 
@@ -61,6 +72,8 @@ pub enum StartError {
     ChatLog(PathBuf, std::io::Error),
     /// The ledger cannot be opened.
     Ledger(LedgerError),
+    /// Sockets were handed over that the configuration does not name.
+    Unclaimed(Vec<SocketAddr>),
     /// A certificate or its key cannot be used.
     Tls(String),
     /// The process lacks something that it needs from the system, or a part of it is broken.
@@ -77,6 +90,15 @@ impl fmt::Display for StartError {
                  without a file, PORT and ADMIN)"
             ),
             Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
+            Self::Unclaimed(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "LISTEN_FDS: no listener of the configuration has the address {}: name it in \
+                     `server.listen` or `server.admin`, or take it out of the .socket unit",
+                    addresses.join(", ")
+                )
+            }
             Self::ChatLog(path, e) => {
                 write!(f, "chat_log.path: {} cannot be opened: {e}", path.display())
             }
@@ -100,7 +122,12 @@ pub struct Listening {
 ///
 /// # Errors
 /// Why it could not start.
-pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), StartError> {
+pub fn run(
+    config: Config,
+    origin: Origin,
+    (inherited, predecessor): (Inherited, &mut Predecessor),
+    announce: impl FnOnce(&Listening),
+) -> Result<(), StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.server.threads > 0 {
         builder.worker_threads(config.server.threads);
@@ -110,7 +137,8 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
         .thread_name("tollgate")
         .build()
         .map_err(|e| StartError::Internal(e.to_string()))?;
-    let outcome = tokio.block_on(serve(config, announce));
+    let inherited = (inherited, predecessor);
+    let outcome = tokio.block_on(serve(config, origin, inherited, announce));
     match outcome {
         // Their tasks end here, and each is recorded as it ends.
         Ok(true) => tokio.shutdown_timeout(CUT),
@@ -121,61 +149,162 @@ pub fn run(config: &Config, announce: impl FnOnce(&Listening)) -> Result<(), Sta
 }
 
 /// Returns whether requests are left that are to be cut off.
-async fn serve(config: &Config, announce: impl FnOnce(&Listening)) -> Result<bool, StartError> {
-    let signals = signals::Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
-    let system_limit = fd_limit::max_connections(config.server.limits.connections);
-    let mut sockets = Sockets::default();
-    let clients: Vec<BoundSocket> = config
-        .server
-        .listen
-        .iter()
-        .map(|listener| sockets.bind(listener.address.value, listener.tls.as_ref()))
-        .collect::<Result<_, _>>()?;
-    let admin = match &config.server.admin {
-        Some(address) => Some(sockets.bind(address.value, None)?),
-        None => None,
+async fn serve(
+    config: Config,
+    origin: Origin,
+    (inherited, predecessor): (Inherited, &mut Predecessor),
+    announce: impl FnOnce(&Listening),
+) -> Result<bool, StartError> {
+    let signals = Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let start = match predecessor.is_there() {
+        true => ledger::Start::Successor,
+        false => ledger::Start::Alone,
     };
-    let demo = bind_demo(config, &mut sockets)?;
-
-    let registry = Registry::default();
-    let built_in = demo.as_ref().map(|bound| bound.address);
-    let limits = Limits::new();
-    let runtime = Runtime::new(config, built_in, &registry, &limits);
-    runtime.resolve_names().await;
-    let shared = Shared::new(runtime, registry, limits);
-    let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
-    start_chat_log(config, &shared)?;
-    ledger::start(config, &shared).await?;
-    warn_of_not_in_force(config);
-    let listening = Listening {
-        clients: clients.iter().map(|b| (b.address, b.is_tls())).collect(),
-        admin: admin.as_ref().map(|bound| bound.address),
-    };
-
-    let (stop, stopping) = watch::channel(false);
-    let fds = sockets.into_fds();
-    let start = |mut service: Box<dyn ServiceWithDependents>| {
-        let (ready, _) = watch::channel(false);
-        let (fds, stopping) = (Some(Arc::clone(&fds)), stopping.clone());
-        tokio::spawn(async move {
-            let ready = ServiceReadyNotifier::new(ready);
-            service.start_service(fds, stopping, 1, ready).await;
-        });
-    };
-    let limiter = Arc::new(ConnectionLimiter::new(&shared, system_limit));
-    for service in client_services(&clients, &ClientApp::new(&shared, &limiter))? {
-        start(Box::new(service));
-    }
-    start(Box::new(service("admin", &admin, Operator::new(&shared))));
-    start(Box::new(service("demo", &demo, demo::Provider)));
+    let open = Open::all(&config, inherited, predecessor.is_there())?;
+    let (shared, orders) = share(&config, &open).await?;
+    start_chat_log(&config, &shared)?;
+    ledger::start(&config, &shared, start).await?;
+    warn_of_not_in_force(&config);
+    let listening = open.listening();
+    let mut certificates = Certificates::default();
+    let (built_in, first) = (open.built_in(), listening.clients.first().map(|(a, _)| *a));
+    let (listeners, sockets) = start_services(&config, open, &shared, &mut certificates)?;
     tokio::spawn(refresh_names(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
 
     log_listening(&listening);
     announce(&listening);
-    end(signals, stop, &shared, config.server.shutdown_grace).await;
+    let reloader = Reloader::new(origin, &shared, built_in, certificates, config);
+    predecessor.tell_ready();
+    notify::ready();
+    let status = tokio::spawn(notify::tell_status(Arc::clone(&shared)));
+    let watchdog = first.map(|listener| tokio::spawn(notify::feed_watchdog(listener)));
+    let mut operation = Operation::new(signals, orders, reloader, sockets);
+    let end = operation.run().await;
+    status.abort();
+    watchdog.inspect(|task| task.abort());
+    let Operation {
+        signals,
+        reloader,
+        sockets,
+        ..
+    } = operation;
+    // With a descriptor of it left, a socket would still take connections.
+    drop(sockets);
+    stop::end(end, signals, &listeners, &shared, reloader.server()).await;
     Ok(shared.in_flight() > 0)
+}
+
+/// The sockets of the process, open and not yet served.
+struct Open {
+    sockets: Sockets,
+    clients: Vec<BoundSocket>,
+    admin: Option<BoundSocket>,
+    demo: Option<BoundSocket>,
+    /// Whether each client listener speaks TLS.
+    tls: Vec<bool>,
+}
+
+impl Open {
+    /// Takes those that were inherited, and binds the others.
+    fn all(config: &Config, inherited: Inherited, is_successor: bool) -> Result<Self, StartError> {
+        let mut sockets = Sockets::new(inherited);
+        let listen = config.server.listen.iter();
+        let clients = listen
+            .map(|listener| sockets.open(listener.address.value, inherited::CLIENTS))
+            .collect::<Result<_, _>>()?;
+        let admin = config.server.admin.as_ref();
+        let admin = admin
+            .map(|address| sockets.open(address.value, inherited::ADMIN))
+            .transpose()?;
+        let unclaimed = sockets.unclaimed();
+        if !is_successor && !unclaimed.is_empty() {
+            return Err(StartError::Unclaimed(unclaimed));
+        }
+        for address in unclaimed {
+            log::warn!("{address} is not served any more: the configuration does not name it");
+        }
+        Ok(Self {
+            demo: bind_demo(config, &mut sockets)?,
+            sockets,
+            clients,
+            admin,
+            tls: config
+                .server
+                .listen
+                .iter()
+                .map(|l| l.tls.is_some())
+                .collect(),
+        })
+    }
+
+    fn built_in(&self) -> Option<SocketAddr> {
+        self.demo.as_ref().map(|bound| bound.address)
+    }
+
+    fn listening(&self) -> Listening {
+        let clients = self.clients.iter().zip(&self.tls);
+        Listening {
+            clients: clients.map(|(bound, tls)| (bound.address, *tls)).collect(),
+            admin: self.admin.as_ref().map(|bound| bound.address),
+        }
+    }
+}
+
+/// The first snapshot, and what outlives it.
+async fn share(
+    config: &Config,
+    open: &Open,
+) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
+    let registry = Registry::default();
+    let limits = Limits::new();
+    let runtime = Runtime::new(config, open.built_in(), &registry, &limits);
+    runtime.resolve_names().await;
+    let (orders, asked) = Orders::queue();
+    let shared = Shared::new(runtime, registry, limits, orders);
+    let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
+    Ok((shared, asked))
+}
+
+/// Serves on all sockets. Returns what closes them, and descriptors of them.
+fn start_services(
+    config: &Config,
+    open: Open,
+    shared: &Arc<Shared>,
+    certificates: &mut Certificates,
+) -> Result<(Listeners, Vec<Handed>), StartError> {
+    let system_limit = fd_limit::max_connections(config.server.limits.connections);
+    let limiter = Arc::new(ConnectionLimiter::new(shared, system_limit));
+    let app = ClientApp::new(shared, &limiter);
+    let listen = config.server.listen.iter().zip(&open.clients);
+    let services: Vec<_> = listen
+        .map(|(listener, bound)| {
+            let tls = certificates.add(listener.address.value, listener.tls.as_ref())?;
+            Ok(service("clients", [bound], app.with_tls(tls)))
+        })
+        .collect::<Result<_, StartError>>()?;
+    let listeners = Listeners {
+        clients: watch::channel(false).0,
+        admin: watch::channel(false).0,
+    };
+    let (fds, sockets) = open.sockets.into_parts();
+    let start = |mut service: Box<dyn ServiceWithDependents>, stop: &watch::Sender<bool>| {
+        let (ready, _) = watch::channel(false);
+        let (fds, stopping) = (Some(Arc::clone(&fds)), stop.subscribe());
+        tokio::spawn(async move {
+            let ready = ServiceReadyNotifier::new(ready);
+            service.start_service(fds, stopping, 1, ready).await;
+        });
+    };
+    for service in services {
+        start(Box::new(service), &listeners.clients);
+    }
+    let operator = service("admin", &open.admin, Operator::new(shared));
+    start(Box::new(operator), &listeners.admin);
+    let demo = service("demo", &open.demo, demo::Provider);
+    start(Box::new(demo), &listeners.clients);
+    Ok((listeners, sockets))
 }
 
 /// The socket of the built-in provider, if an upstream uses it.
@@ -183,7 +312,7 @@ fn bind_demo(config: &Config, sockets: &mut Sockets) -> Result<Option<BoundSocke
     let mut upstreams = config.upstreams.iter();
     let is_used = upstreams.any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    is_used.then(|| sockets.bind(any_port, None)).transpose()
+    is_used.then(|| sockets.bind_own(any_port)).transpose()
 }
 
 fn warn_of_not_in_force(config: &Config) {
@@ -197,22 +326,11 @@ fn start_chat_log(config: &Config, shared: &Shared) -> Result<(), StartError> {
         return Ok(());
     };
     let path = &wanted.path.value;
-    let started = shared.log_chats(Some(wanted));
-    started.map_err(|e| StartError::ChatLog(path.clone(), e))?;
+    let started = ChatLog::start(wanted, shared.metrics.chats().clone());
+    let started = started.map_err(|e| StartError::ChatLog(path.clone(), e))?;
+    shared.log_chats(Some(started));
     log::info!("chats are written to {}", path.display());
     Ok(())
-}
-
-/// The services of the client listeners, each with its certificate.
-fn client_services(
-    sockets: &[BoundSocket],
-    app: &ClientApp,
-) -> Result<Vec<Service<ClientApp>>, StartError> {
-    let services = sockets.iter().map(|bound| {
-        let app = app.with_tls(bound.handshake()?);
-        Ok(service("clients", [bound], app))
-    });
-    services.collect()
 }
 
 /// The service of an application on its sockets.
@@ -253,56 +371,5 @@ fn log_listening(listening: &Listening) {
     for (address, tls) in &listening.clients {
         let scheme = if *tls { "https" } else { "http" };
         log::info!("listening on {scheme}://{address}");
-    }
-}
-
-/// Waits for a signal, then for the requests in flight, until `grace` is over or a second signal comes.
-async fn end(
-    mut signals: signals::Signals,
-    stop: watch::Sender<bool>,
-    shared: &Shared,
-    grace: Duration,
-) {
-    let name = signals.next().await;
-    let in_flight = shared.in_flight();
-    log::info!("{name}: stopping, {in_flight} requests in flight have up to {grace:?}");
-    shared.start_draining();
-    // Closes the listeners and the idle connections of clients.
-    let _ = stop.send(true);
-    tokio::select! {
-        () = shared.drained() => tokio::time::sleep(FLUSH).await,
-        () = tokio::time::sleep(grace) => {
-            log::warn!("{} requests were cut off after {grace:?}", shared.in_flight());
-        }
-        name = signals.next() => {
-            log::warn!("{name} again: {} requests were cut off", shared.in_flight());
-        }
-    }
-    wait_for_settlement(shared).await;
-    close_chat_log(shared).await;
-    ledger::close(shared).await;
-    log::info!("stopped");
-}
-
-/// Waits until the usage of requests that are over is settled, for at most `SETTLE`.
-async fn wait_for_settlement(shared: &Shared) {
-    let settling = async {
-        while !(shared.drains.is_empty() && shared.estimates.is_empty()) {
-            tokio::time::sleep(FLUSH).await;
-        }
-    };
-    if tokio::time::timeout(SETTLE, settling).await.is_err() {
-        log::warn!("the usage of some requests was not settled within {SETTLE:?}");
-    }
-}
-
-/// Waits until the last lines of the chat log are written, for at most `CHATS`.
-async fn close_chat_log(shared: &Shared) {
-    let Some(chats) = shared.chat_log() else {
-        return;
-    };
-    let closed = tokio::task::spawn_blocking(move || chats.close(CHATS)).await;
-    if !matches!(closed, Ok(true)) {
-        log::warn!("chat log: its last lines were not written within {CHATS:?}");
     }
 }

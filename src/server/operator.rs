@@ -1,10 +1,12 @@
 //! Connections to the operator's listener.
 //!
 //! Owns their limits: how many there are at a time, and how long each request may take, from the end
-//! of the one before to the end of its answer. A connection above the limit is closed at once. Does
+//! of the one before to the end of its answer; an order takes as long as it takes. A connection above the limit is closed at once. Does
 //! not handle what is served (see `admin`). Fails by closing the connection.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
@@ -18,6 +20,9 @@ use crate::runtime::Shared;
 
 /// The most connections at a time: a few scrapers and people. They take no descriptor from clients.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How long somebody may wait until an order is carried out: longer than `server.upgrade_timeout` should be.
+const LONGEST_ORDER: Duration = Duration::from_secs(600);
 
 /// The application of the operator's listener, behind its limits.
 pub struct Operator {
@@ -53,8 +58,14 @@ impl ServerApp for Operator {
                 settings.apply_to_session(&mut session);
             }
             let limit = self.shared.pin().settings.limits.header_timeout;
-            let served = self.admin.process_new_http(session, shutdown);
-            next = tokio::time::timeout(limit, served).await.ok()?;
+            let mut served = pin!(self.admin.process_new_http(session, shutdown));
+            next = match tokio::time::timeout(limit, &mut served).await {
+                Ok(next) => next,
+                Err(_) if self.admin.is_carrying_out() => {
+                    tokio::time::timeout(LONGEST_ORDER, served).await.ok()?
+                }
+                Err(_) => return None,
+            };
         }
         None
     }

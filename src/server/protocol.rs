@@ -32,7 +32,7 @@ pub struct ClientApp {
     http1: Arc<Gateway>,
     http2: Arc<Gateway>,
     /// `None` on a cleartext listener.
-    tls: Option<Handshake>,
+    tls: Option<Arc<Handshake>>,
 }
 
 impl ClientApp {
@@ -54,7 +54,7 @@ impl ClientApp {
     }
 
     /// The same application on a listener with these TLS settings.
-    pub fn with_tls(&self, tls: Option<Handshake>) -> Self {
+    pub fn with_tls(&self, tls: Option<Arc<Handshake>>) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
             limiter: Arc::clone(&self.limiter),

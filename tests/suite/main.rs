@@ -55,6 +55,7 @@ mod models;
 mod never_pausing;
 mod nginx;
 mod no_model;
+mod operation;
 mod privileges;
 mod routes;
 mod sdk;

@@ -64,11 +64,13 @@ impl Change {
             let below = path.strip_prefix(above);
             below.is_some_and(|below| below.is_empty() || below.starts_with('.'))
         });
+        // A ledger is opened while the process runs, where there is none.
+        let is_new_ledger = kind == Kind::Added && path == "ledger";
         Self {
             path,
             kind,
             keys,
-            needs_restart,
+            needs_restart: needs_restart && !is_new_ledger,
         }
     }
 }

@@ -54,6 +54,26 @@ pub(super) fn section_of() -> Value {
             or(duration(), "30s"),
         ),
         (
+            "shutdown_notice",
+            "How long new connections are still taken after SIGTERM; 0 for none.",
+            or(one_of([duration(), json!({ "const": 0 })]), 0),
+        ),
+        (
+            "upgrade_timeout",
+            "How long a new process may take to be ready at an upgrade.",
+            or(duration(), "30s"),
+        ),
+        (
+            "reload_on_change",
+            "Whether a changed file is put in force.",
+            or(boolean(), true),
+        ),
+        (
+            "reload_on_models",
+            "Whether a request for the list of models looks for a changed file first.",
+            or(boolean(), false),
+        ),
+        (
             "flood_guard",
             "Requests a second from one address; above it 429.",
             integer(1, 1_000_000),

@@ -56,6 +56,14 @@ pub struct Server {
     pub threads: usize,
     /// How long requests in flight may go on after a signal to stop.
     pub shutdown_grace: Duration,
+    /// How long new connections are still taken after a signal to stop.
+    pub shutdown_notice: Duration,
+    /// How long the process that takes over may take until it is ready.
+    pub upgrade_timeout: Duration,
+    /// Whether the configuration is read again when one of its files has changed.
+    pub reload_on_change: bool,
+    /// Whether a request for the list of models looks for such a change first.
+    pub reload_on_models: bool,
     /// Requests a second that one address may make; `None` for no bound.
     pub flood_guard: Option<u32>,
     /// How often, and how soon, a request is retried.
@@ -96,6 +104,10 @@ impl Default for Server {
             max_body_bytes: 32 << 20,
             threads: 0,
             shutdown_grace: Duration::from_secs(30),
+            shutdown_notice: Duration::ZERO,
+            upgrade_timeout: Duration::from_secs(30),
+            reload_on_change: true,
+            reload_on_models: false,
             flood_guard: None,
             retries: Retries::default(),
             limits: Limits::default(),
@@ -153,9 +165,7 @@ pub fn read(node: &Node<'_>) -> Server {
     {
         server.threads = usize::try_from(threads).unwrap_or(0);
     }
-    if let Some(grace) = section.take("shutdown_grace").and_then(|n| n.duration()) {
-        server.shutdown_grace = grace;
-    }
+    read_life(&mut section, &mut server);
     if let Some(rate) = section
         .take("flood_guard")
         .and_then(|n| n.integer(1, 1_000_000))
@@ -177,6 +187,34 @@ pub fn read(node: &Node<'_>) -> Server {
     read_routing(&mut section, &mut server);
     section.finish();
     server
+}
+
+/// Reads the keys of how the process reloads, is upgraded and ends.
+fn read_life(section: &mut Section<'_>, server: &mut Server) {
+    if let Some(grace) = section.take("shutdown_grace").and_then(|n| n.duration()) {
+        server.shutdown_grace = grace;
+    }
+    if let Some(notice) = section
+        .take("shutdown_notice")
+        .and_then(|n| read_notice(&n))
+    {
+        server.shutdown_notice = notice;
+    }
+    if let Some(timeout) = section.take("upgrade_timeout").and_then(|n| n.duration()) {
+        server.upgrade_timeout = timeout;
+    }
+    let reload = section.take("reload_on_change").and_then(|n| n.boolean());
+    server.reload_on_change = reload.unwrap_or(server.reload_on_change);
+    let reload = section.take("reload_on_models").and_then(|n| n.boolean());
+    server.reload_on_models = reload.unwrap_or(server.reload_on_models);
+}
+
+/// A time, or `0` for none.
+fn read_notice(node: &Node<'_>) -> Option<Duration> {
+    match node.text()?.trim() {
+        "0" | "0s" => Some(Duration::ZERO),
+        _ => node.duration(),
+    }
 }
 
 fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {

@@ -71,7 +71,7 @@ pub struct Connection {
     body: Mutex<Option<Chunked>>,
     /// Why what came is not taken.
     refused: Option<Failure>,
-    /// Comes true when the process is to end; over HTTP/2 Pingora looks after that.
+    /// Comes true when the process is to end, which closes a connection that waits for a next request; over HTTP/2 Pingora looks after that.
     closing: Option<Closing>,
 }
 
@@ -176,6 +176,11 @@ impl Connection {
         }
     }
 
+    /// Whether the process is ending, so that the connection takes no other request.
+    pub fn is_ending(session: &ServerSession) -> bool {
+        Self::below(session).is_some_and(|connection| connection.shared.is_draining())
+    }
+
     /// From now on a read gives nothing but the end of the connection: what comes is kept, up to
     /// `MAX_KEPT_BYTES`. Tells whether it does so, which ends with [`Self::give_kept`]. Beyond the bound
     /// the connection is not read, so that its end is not seen.
@@ -229,7 +234,10 @@ impl Connection {
                 Poll::Pending => break,
             };
         }
-        if let Some(closing) = &mut self.closing
+        // A connection that has not carried a request yet, or carries the beginning of one, may still send it: its
+        // client cannot know that the process ends.
+        if *self.phase.get_mut() == WAITING
+            && let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Ok(()));

@@ -1,0 +1,149 @@
+//! `tollgate reload` and `tollgate upgrade`: what the operator asks of the gateway that runs.
+//!
+//! Owns finding the operator's listener of that gateway in its configuration, and the text of its answers. Does not
+//! handle what follows (see `server::operate`). Fails with an exit code, and with what the gateway has said.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use ureq::Agent;
+
+use super::{Configured, EXIT_CONFIG, print, print_error, refuse};
+use crate::config::{Config, Source, Variables};
+
+/// The gateway could not be asked, or has refused.
+const EXIT_FAILED: u8 = 1;
+/// How long an answer may take: an upgrade waits for the new process.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Which gateway is asked.
+#[derive(Args)]
+pub struct Asked {
+    /// The address of its operator's listener, instead of that in the configuration
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    configured: Configured,
+}
+
+impl Asked {
+    /// The file of variables, if one is named.
+    pub fn env_file(&self) -> Option<&Path> {
+        self.configured.env_file.as_deref()
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Reading the configuration again.
+    Reload,
+    /// Handing over to the binary that is on disk.
+    Upgrade,
+}
+
+impl Wanted {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Reload => "/admin/reload",
+            Self::Upgrade => "/admin/upgrade",
+        }
+    }
+}
+
+/// Asks the gateway that runs with this configuration.
+pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
+    let source = Source::find(asked.configured.config, variables);
+    let config = match Config::load(&source, variables) {
+        Ok(config) => config,
+        // The gateway would say the same.
+        Err(problems) => return refuse(&problems),
+    };
+    let admin = asked
+        .admin
+        .or(config.server.admin.as_ref().map(|a| a.value));
+    let Some(admin) = admin.map(reachable) else {
+        print_error(&format!(
+            "{source}: server.admin is off, so the gateway cannot be asked; send it a signal instead: SIGHUP to \
+             reload, SIGUSR2 to upgrade"
+        ));
+        return ExitCode::from(EXIT_CONFIG);
+    };
+    let agent: Agent = Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .into();
+    let mut request = agent.post(format!("http://{admin}{}", wanted.path()));
+    if let Some(token) = &config.server.admin_token {
+        request = request.header("Authorization", format!("Bearer {}", token.expose()));
+    }
+    let answered = request.send_empty().and_then(|mut answer| {
+        let is_done = answer.status().is_success();
+        let text = answer.body_mut().read_to_string()?;
+        // What is no JSON is not from a gateway, and has no message.
+        Ok((is_done, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    });
+    match answered {
+        Ok((true, answer)) => {
+            print(&done(wanted, &answer));
+            ExitCode::SUCCESS
+        }
+        Ok((false, answer)) => {
+            let message = answer.pointer("/error/message").and_then(Value::as_str);
+            print_error(message.unwrap_or("the gateway has refused, without a reason"));
+            ExitCode::from(EXIT_FAILED)
+        }
+        Err(e) => {
+            print_error(&format!(
+                "the gateway cannot be asked at {admin} (server.admin in {source}): {e}; is it running?"
+            ));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// What has been done, for people.
+fn done(wanted: Wanted, answer: &Value) -> String {
+    if wanted == Wanted::Upgrade {
+        let pid = answer
+            .get("pid")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        return format!(
+            "process {pid} serves new connections; the one before ends with its last request"
+        );
+    }
+    let list = |name: &str| {
+        let list = answer.get(name).and_then(Value::as_array);
+        let lines = list.into_iter().flatten().filter_map(Value::as_str);
+        lines.map(|line| format!("\n  {line}")).collect::<String>()
+    };
+    let (changed, needs_restart) = (list("changed"), list("needs_restart"));
+    let mut text = match changed.is_empty() {
+        true if needs_restart.is_empty() => "nothing has changed".to_owned(),
+        true => "nothing has changed that can change now".to_owned(),
+        false => format!("in force now:{changed}"),
+    };
+    if !needs_restart.is_empty() {
+        text.push_str(&format!(
+            "\nneeds a restart, or `tollgate upgrade`:{needs_restart}"
+        ));
+    }
+    text
+}
+
+/// The address by which this machine reaches what listens on all addresses.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}

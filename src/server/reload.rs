@@ -1,0 +1,239 @@
+//! Putting another configuration in force while the process serves.
+//!
+//! Owns the order: all of it is read, checked and built, and only then takes the place of the one before. Whatever
+//! fails on the way leaves that one in force. Requests in flight end on what they began with. Does not handle when
+//! this happens (see `operate`), what differs (see `config::Changes`), or what outlives a snapshot (see `runtime`).
+//! Fails with every mistake at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::certificates::Certificates;
+use super::{ledger, notify};
+use crate::chatlog::ChatLog;
+use crate::config::{Changes, Config, FileKind, Origin, Server};
+use crate::observe::logging;
+use crate::runtime::{NotReloaded, Reloaded, Runtime, Shared};
+
+/// How long new names of upstreams are looked up before the new configuration is in force all the same.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// More changes than these are counted in the log, not listed.
+const MAX_LOGGED: usize = 100;
+
+/// The configuration that is in force, and what is needed to put another one in its place.
+pub struct Reloader {
+    origin: Origin,
+    shared: Arc<Shared>,
+    built_in: Option<SocketAddr>,
+    certificates: Arc<Certificates>,
+    /// What needs a restart is as it was at the start.
+    in_force: Config,
+}
+
+impl Reloader {
+    /// Takes what the process has started with.
+    pub fn new(
+        origin: Origin,
+        shared: &Arc<Shared>,
+        built_in: Option<SocketAddr>,
+        certificates: Certificates,
+        in_force: Config,
+    ) -> Self {
+        shared.reloads.started(&origin.source.to_string());
+        Self {
+            origin,
+            shared: Arc::clone(shared),
+            built_in,
+            certificates: Arc::new(certificates),
+            in_force,
+        }
+    }
+
+    /// The `server` section that is in force.
+    pub fn server(&self) -> &Server {
+        &self.in_force.server
+    }
+
+    /// The files of one kind that the configuration in force was read from.
+    pub fn files(&self, kind: FileKind) -> Vec<PathBuf> {
+        let files = self
+            .in_force
+            .files()
+            .iter()
+            .filter(|file| file.kind == kind);
+        files.map(|file| file.path.clone()).collect()
+    }
+
+    /// Whether the files say something else than what is in force.
+    pub async fn is_behind(&self) -> bool {
+        let origin = self.origin.clone();
+        let config = blocking(move || origin.load()).await;
+        // Mistakes are something else.
+        !matches!(config, Ok(Ok(config)) if Changes::between(&self.in_force, &config).is_empty())
+    }
+
+    /// Reads the configuration again and puts it in force. `cause` is for the log.
+    ///
+    /// # Errors
+    /// Why the one before stays in force.
+    pub async fn reload(&mut self, cause: &str) -> Reloaded {
+        notify::reloading();
+        let outcome = self.read_and_apply().await;
+        match &outcome {
+            Ok(changes) => {
+                self.shared.reloads.applied(&self.origin.source.to_string());
+                log_changes(cause, changes);
+            }
+            Err(not_reloaded) => {
+                self.shared.reloads.refused(&not_reloaded.to_string());
+                log::error!(
+                    "reload ({cause}): refused, and the configuration before stays in force:"
+                );
+                for line in not_reloaded.to_string().lines() {
+                    log::error!("  {line}");
+                }
+            }
+        }
+        notify::ready();
+        outcome
+    }
+
+    /// Loads the certificates of the configuration in force anew.
+    pub async fn reload_certificates(&mut self) {
+        match self.load_certificates(&self.in_force).await {
+            Ok(loaded) => {
+                loaded.put_in_use();
+                log::info!("certificates: read again, and in use for new connections");
+            }
+            Err(why) => log::error!("certificates: those before stay in use: {why}"),
+        }
+    }
+
+    async fn load_certificates(
+        &self,
+        config: &Config,
+    ) -> Result<super::certificates::Loaded, NotReloaded> {
+        let (certificates, config) = (Arc::clone(&self.certificates), config.clone());
+        let loaded = blocking(move || certificates.load(&config)).await?;
+        loaded.map_err(|why| NotReloaded::Failed(format!("TLS: {why}")))
+    }
+
+    async fn read_and_apply(&mut self) -> Reloaded {
+        let origin = self.origin.clone();
+        let config = blocking(move || origin.load()).await?;
+        let config = config.map_err(NotReloaded::Invalid)?;
+        let changes = Changes::between(&self.in_force, &config);
+        let certificates = self.load_certificates(&config).await?;
+        if !changes.is_empty() {
+            self.apply(&config).await?;
+        }
+        certificates.put_in_use();
+        self.in_force = with_what_needs_a_restart(config, &self.in_force);
+        Ok(changes)
+    }
+
+    /// Builds what the configuration amounts to, and puts it in force. What can fail comes first.
+    async fn apply(&self, config: &Config) -> Result<(), NotReloaded> {
+        let shared = &self.shared;
+        let chat_log = self.open_chat_log(config)?;
+        if self.in_force.ledger.is_none() {
+            let started = ledger::start(config, shared, ledger::Start::Alone).await;
+            started.map_err(|e| NotReloaded::Failed(e.to_string()))?;
+        }
+        let runtime = self.build(config).await?;
+        if let Err(not_reloaded) = self.load_accounts(config, &runtime).await {
+            // Limits are shared by name, and follow the snapshot that was built last.
+            self.build(&self.in_force).await?;
+            return Err(not_reloaded);
+        }
+        if let Some(chat_log) = chat_log {
+            shared.log_chats(chat_log);
+        }
+        logging::apply(&config.server.log);
+        let runtime = Arc::into_inner(runtime);
+        let built = runtime.ok_or_else(|| NotReloaded::Failed("internal: in use".to_owned()))?;
+        shared.replace(built);
+        Ok(())
+    }
+
+    /// The chat log, where another one is wanted than there is.
+    fn open_chat_log(&self, config: &Config) -> Result<Option<Option<ChatLog>>, NotReloaded> {
+        if config.chat_log == self.in_force.chat_log {
+            return Ok(None);
+        }
+        let Some(wanted) = &config.chat_log else {
+            return Ok(Some(None));
+        };
+        let started = ChatLog::start(wanted, self.shared.metrics.chats().clone());
+        let started = started.map_err(|e| {
+            let path = wanted.path.value.display();
+            NotReloaded::Failed(format!("chat_log.path: {path} cannot be opened: {e}"))
+        })?;
+        Ok(Some(Some(started)))
+    }
+
+    async fn build(&self, config: &Config) -> Result<Arc<Runtime>, NotReloaded> {
+        let (shared, config, built_in) = (Arc::clone(&self.shared), config.clone(), self.built_in);
+        let build = move || Runtime::new(&config, built_in, &shared.registry, &shared.limits);
+        let runtime = blocking(build).await?;
+        // A name that is not known by then is looked up again later.
+        let _ = tokio::time::timeout(RESOLVE, runtime.resolve_names()).await;
+        Ok(Arc::new(runtime))
+    }
+
+    /// Loads the balances of new quotas, and tells the webhooks of their new plan.
+    async fn load_accounts(
+        &self,
+        config: &Config,
+        runtime: &Arc<Runtime>,
+    ) -> Result<(), NotReloaded> {
+        let (shared, config) = (Arc::clone(&self.shared), config.clone());
+        let runtime = Arc::clone(runtime);
+        let loaded = blocking(move || ledger::follow(&config, &shared, &runtime)).await?;
+        loaded.map_err(NotReloaded::Failed)
+    }
+}
+
+/// Does what blocks, on a thread for that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotReloaded> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| NotReloaded::Failed(format!("internal: {e}")))
+}
+
+/// A configuration as it is in force: what needs a restart stays as it was, and differs from the file until then.
+fn with_what_needs_a_restart(mut config: Config, before: &Config) -> Config {
+    let listen = std::mem::replace(&mut config.server.listen, before.server.listen.clone());
+    for listener in &mut config.server.listen {
+        let mut wanted = listen.iter();
+        let same = wanted.find(|l| l.address.value == listener.address.value);
+        if let (Some(tls), Some(Some(wanted))) = (&mut listener.tls, same.map(|l| &l.tls)) {
+            tls.clone_from(wanted);
+        }
+    }
+    config.server.admin.clone_from(&before.server.admin);
+    config.server.threads = before.server.threads;
+    if before.ledger.is_some() {
+        config.ledger.clone_from(&before.ledger);
+    }
+    config
+}
+
+fn log_changes(cause: &str, changes: &Changes) {
+    if changes.is_empty() {
+        log::info!("reload ({cause}): nothing has changed");
+        return;
+    }
+    log::info!("reload ({cause}): the new configuration is in force");
+    let lines = changes.to_string();
+    for line in lines.lines().take(MAX_LOGGED) {
+        log::info!("  {line}");
+    }
+    let more = lines.lines().count().saturating_sub(MAX_LOGGED);
+    if more > 0 {
+        log::info!("  and {more} more");
+    }
+}

@@ -1,0 +1,113 @@
+//! The end of the process.
+//!
+//! Owns the order: `/health` says that the process is draining and answers close their connections; new connections
+//! are still taken for the notice; requests in flight have the grace; what they have used is settled, recorded and
+//! written. Does not handle what starts it (see `operate`). Fails by warnings: the process ends all the same.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::operate::End;
+use super::signals::Signals;
+use super::{ledger, notify};
+use crate::config::Server;
+use crate::runtime::Shared;
+
+/// The time that the last answer's bytes have to be sent.
+const FLUSH: Duration = Duration::from_millis(50);
+/// The time that the first requests of connections have that were taken last.
+const FIRST_REQUESTS: Duration = Duration::from_millis(300);
+/// The time that remains to settle the usage of requests that are over.
+const SETTLE: Duration = Duration::from_secs(3);
+/// The time that remains to write the chat log.
+const CHATS: Duration = Duration::from_secs(2);
+
+/// What closes the listeners.
+pub struct Listeners {
+    /// Those of clients.
+    pub clients: watch::Sender<bool>,
+    /// The operator's.
+    pub admin: watch::Sender<bool>,
+}
+
+/// Ends what is served. A second signal to stop cuts off what is in flight.
+pub async fn end(
+    end: End,
+    mut signals: Signals,
+    listeners: &Listeners,
+    shared: &Shared,
+    server: &Server,
+) {
+    let in_flight = shared.in_flight();
+    let (notice, grace) = (server.shutdown_notice, server.shutdown_grace);
+    match end {
+        End::Stop(name) => {
+            log::info!("{name}: stopping, {in_flight} requests in flight have up to {grace:?}");
+            notify::stopping();
+        }
+        End::HandedOver => {
+            log::info!("handed over: {in_flight} requests in flight have up to {grace:?}");
+            // The successor answers the operator from now on.
+            let _ = listeners.admin.send(true);
+            ledger::hand_over(shared);
+        }
+    }
+    shared.start_draining();
+    let draining = async {
+        if let End::Stop(_) = end
+            && !notice.is_zero()
+        {
+            log::info!("new connections are still taken for {notice:?}");
+            tokio::time::sleep(notice).await;
+        }
+        // Closes the listeners and the idle connections of clients.
+        let _ = listeners.clients.send(true);
+        if shared.connections.count() > 0 {
+            tokio::time::sleep(FIRST_REQUESTS).await;
+        }
+        let drained = tokio::time::timeout(grace, shared.drained()).await;
+        match drained {
+            Ok(()) => tokio::time::sleep(FLUSH).await,
+            Err(_) => log::warn!(
+                "{} requests were cut off after {grace:?}",
+                shared.in_flight()
+            ),
+        }
+    };
+    let cut = tokio::select! {
+        () = draining => None,
+        name = signals.stop() => Some(name),
+    };
+    if let Some(name) = cut {
+        let _ = listeners.clients.send(true);
+        log::warn!("{name} again: {} requests were cut off", shared.in_flight());
+    }
+    wait_for_settlement(shared).await;
+    close_chat_log(shared).await;
+    ledger::close(shared).await;
+    log::info!("stopped");
+}
+
+/// Waits until the usage of requests that are over is settled, for at most `SETTLE`.
+async fn wait_for_settlement(shared: &Shared) {
+    let settling = async {
+        while !(shared.drains.is_empty() && shared.estimates.is_empty()) {
+            tokio::time::sleep(FLUSH).await;
+        }
+    };
+    if tokio::time::timeout(SETTLE, settling).await.is_err() {
+        log::warn!("the usage of some requests was not settled within {SETTLE:?}");
+    }
+}
+
+/// Waits until the last lines of the chat log are written, for at most `CHATS`.
+async fn close_chat_log(shared: &Shared) {
+    let Some(chats) = shared.chat_log() else {
+        return;
+    };
+    let closed = tokio::task::spawn_blocking(move || chats.close(CHATS)).await;
+    if !matches!(closed, Ok(true)) {
+        log::warn!("chat log: its last lines were not written within {CHATS:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The process that takes over from this one.
+//!
+//! Owns starting the binary that is on disk, with the same arguments and the same listening sockets, and waiting
+//! until it says that it serves. One that fails, or is not ready in time, is ended: nothing has changed then. Does not
+//! handle what this process does afterwards (see `stop`), nor the successor's side (see `inherited`). Fails with what
+//! the successor has said.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::inherited::{READY, SERVING};
+
+/// The first descriptor that is handed over, by systemd's protocol.
+const FIRST: i32 = 3;
+/// As much is read of what a successor says.
+const MAX_TOLD_BYTES: u64 = 64 << 10;
+/// The process id of a container's only process: what it starts ends with it.
+const OF_A_CONTAINER: u32 = 1;
+
+/// A socket that is handed over.
+#[derive(Debug)]
+pub struct Handed {
+    /// What it is for.
+    pub name: &'static str,
+    /// A descriptor of its own.
+    pub socket: OwnedFd,
+}
+
+/// Why nothing took over.
+#[derive(Debug)]
+pub enum NotUpgraded {
+    /// This process is the first one of a container.
+    FirstProcess,
+    /// The program cannot be started.
+    NotStarted(String, io::Error),
+    /// It has ended, after saying this.
+    Failed(String),
+    /// It did not say that it serves in this time.
+    Late(Duration),
+}
+
+impl fmt::Display for NotUpgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstProcess => f.write_str(
+                "this process is the first one of its container, which ends with it: replace the container instead",
+            ),
+            Self::NotStarted(program, e) => write!(f, "{program} cannot be started: {e}"),
+            Self::Failed(why) if why.is_empty() => f.write_str(
+                "the new process ended before it was ready; its log says why",
+            ),
+            Self::Failed(why) => write!(f, "the new process cannot start: {}", why.trim_end()),
+            Self::Late(within) => write!(
+                f,
+                "the new process was not ready within {within:?} (server.upgrade_timeout), and was ended"
+            ),
+        }
+    }
+}
+
+/// Starts the binary that is on disk, and waits until it serves. Returns its process id. One that is not ready when
+/// this future is dropped is ended.
+///
+/// # Errors
+/// Nothing has taken over. The successor has ended.
+pub async fn start(sockets: &[Handed], within: Duration) -> Result<u32, NotUpgraded> {
+    if std::process::id() == OF_A_CONTAINER {
+        return Err(NotUpgraded::FirstProcess);
+    }
+    let (child, mut told) = spawn(sockets)?;
+    let mut starting = Starting(Some(child));
+    let ready = tokio::time::timeout(within, listen(&mut told)).await;
+    let failure = match ready {
+        Ok(said) if said == SERVING => {
+            return starting
+                .keep()
+                .ok_or_else(|| NotUpgraded::Failed(String::new()));
+        }
+        Ok(said) => NotUpgraded::Failed(said),
+        Err(_) => NotUpgraded::Late(within),
+    };
+    starting.end().await;
+    Err(failure)
+}
+
+/// A successor that does not serve yet. It is ended with this value.
+struct Starting(Option<Child>);
+
+impl Starting {
+    /// Lets it live on. Returns its process id.
+    fn keep(&mut self) -> Option<u32> {
+        let mut child = self.0.take()?;
+        let pid = child.id();
+        // Its status is collected, should it end before this process does.
+        tokio::spawn(async move { child.wait().await });
+        pid
+    }
+
+    /// Ends it, and waits until it has ended.
+    async fn end(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // An error is one of a process that has ended already.
+            let _ = child.kill().await;
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // As above.
+            let _ = child.start_kill();
+        }
+    }
+}
+
+/// What a successor says, until it closes its end.
+async fn listen(told: &mut UnixStream) -> String {
+    let mut said = Vec::new();
+    // An error is the end of what it says.
+    let _ = told.take(MAX_TOLD_BYTES).read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn spawn(sockets: &[Handed]) -> Result<(Child, UnixStream), NotUpgraded> {
+    // By the name that this process was started with: what it points to may be another file now.
+    let mut arguments = env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "tollgate".into());
+    let failed = |e| NotUpgraded::NotStarted(program.to_string_lossy().into_owned(), e);
+    let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
+    ours.set_nonblocking(true).map_err(failed)?;
+    let ours = UnixStream::from_std(ours).map_err(failed)?;
+    let mut handed = Vec::with_capacity(sockets.len() + 1);
+    for socket in sockets {
+        handed.push((socket.name, socket.socket.try_clone().map_err(failed)?));
+    }
+    handed.push((READY, OwnedFd::from(theirs)));
+    let names: Vec<&str> = handed.iter().map(|(name, _)| *name).collect();
+    let mut command = Command::new(&program);
+    command
+        .args(arguments)
+        .env("LISTEN_FDS", handed.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
+        // They name this process, and whom they do not name takes them for its own.
+        .env_remove("LISTEN_PID")
+        .env_remove("WATCHDOG_PID");
+    let mappings = (FIRST..)
+        .zip(handed)
+        .map(|(child_fd, (_, parent_fd))| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+    command
+        .fd_mappings(mappings.collect())
+        .map_err(|e| failed(io::Error::other(e)))?;
+    Ok((command.spawn().map_err(failed)?, ours))
+}
