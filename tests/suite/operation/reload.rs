@@ -220,11 +220,6 @@ async fn what_is_counted_and_learnt_survives_by_name() {
     assert_eq!(upstream.requests(), asked);
     let total = r#"tollgate_requests_total{endpoint="chat_completions",rule="gpt-4o",status="4xx",upstream="far"}"#;
     assert!(gateway.metric(total).await >= 1.0);
-    let limits = gateway.get_admin("/status").await.json();
-    assert_eq!(
-        limits["upstreams"][0]["keys"][0]["state"], "cooling_down",
-        "{limits}"
-    );
 }
 
 #[tokio::test]
