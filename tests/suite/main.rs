@@ -25,6 +25,7 @@ mod chats;
 mod chats_recorded;
 mod client_keys;
 mod command_line;
+mod configurations;
 mod converted;
 mod curl;
 mod demo;

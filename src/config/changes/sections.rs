@@ -12,7 +12,7 @@ use crate::config::{Config, Listener, ModelRule, Price, Tenant, Upstream};
 
 /// Notes every difference of `new`.
 pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
-    // Every field is named, so that a section that is added cannot be forgotten here.
+    // Every field is named, so that none is forgotten.
     let Config {
         server,
         upstreams,
@@ -37,17 +37,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         keys::of_upstream,
         changes,
     );
-    compare_entries(
-        "models",
-        (models, &new.models),
-        label,
-        keys::of_rule,
-        changes,
-    );
-    // The first keyword that fits wins, and the list of models is in this order.
-    if is_reordered(models, &new.models) {
-        changes.note("models", Kind::Changed, vec!["order"]);
-    }
+    compare_models(models, &new.models, changes);
     compare_entries(
         "routes",
         (routes, &new.routes),
@@ -83,6 +73,14 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         keys::of_chat_log,
         changes,
     );
+}
+
+fn compare_models(old: &[ModelRule], new: &[ModelRule], changes: &mut Changes) {
+    compare_entries("models", (old, new), label, keys::of_rule, changes);
+    // The first keyword that fits wins, and the list of models is in this order.
+    if is_reordered(old, new) {
+        changes.note("models", Kind::Changed, vec!["order"]);
+    }
 }
 
 /// Sockets are opened at the start, cleartext or TLS. The certificate of one can be exchanged.

@@ -70,6 +70,7 @@ fn what_means_the_same_is_no_change() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn an_entry_is_named_with_the_keys_that_changed() {
     for (from, to, expected) in [
         (

@@ -349,6 +349,7 @@ fn assert_mistakes(cases: &[(&[(&str, &str)], &str)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_mistake_is_reported_under_the_name_of_its_variable() {
     let long = format!("f,{}", "f".repeat(257));
     assert_mistakes(&[

@@ -25,6 +25,7 @@ pub(super) fn prices() -> Value {
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn price() -> Value {
     let usd = || decimal("");
     section(

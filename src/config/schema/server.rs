@@ -11,6 +11,7 @@ use super::shapes::{
 use crate::config::MAX_THREADS;
 use crate::openai::endpoint;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn section_of() -> Value {
     let mut keys = vec![
         (
@@ -217,6 +218,7 @@ fn drain() -> Value {
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn limits() -> Value {
     let count = |default: u64| or(integer(1, 1_000_000), default);
     section(

@@ -73,20 +73,17 @@ pub(super) fn text() -> Value {
 }
 
 pub(super) fn boolean() -> Value {
-    one_of([
-        json!({ "type": "boolean" }),
-        json!({ "enum": ["true", "false"] }),
-        reference("variable"),
-    ])
+    json!({ "type": ["boolean", "string"], "pattern": "^(true|false)$|\\$\\{" })
 }
 
 /// A whole number within bounds.
 pub(super) fn integer(low: u64, high: u64) -> Value {
-    one_of([
-        json!({ "type": "integer", "minimum": low, "maximum": high }),
-        json!({ "type": "string", "pattern": "^\\s*[0-9]+\\s*$" }),
-        reference("variable"),
-    ])
+    json!({
+        "type": ["integer", "string"],
+        "minimum": low,
+        "maximum": high,
+        "pattern": "^\\s*[0-9]+\\s*$|\\$\\{",
+    })
 }
 
 /// One of these words.
@@ -99,11 +96,11 @@ pub(super) fn word<'w>(words: impl IntoIterator<Item = &'w str>) -> Value {
 
 /// A number with decimals, and perhaps a sign behind it.
 pub(super) fn decimal(sign: &str) -> Value {
-    one_of([
-        json!({ "type": "number", "minimum": 0 }),
-        json!({ "type": "string", "pattern": format!("^\\s*[0-9]+(\\.[0-9]*)?\\s*{sign}$") }),
-        reference("variable"),
-    ])
+    json!({
+        "type": ["number", "string"],
+        "minimum": 0,
+        "pattern": format!("^\\s*[0-9]+(\\.[0-9]*)?\\s*{sign}$|\\$\\{{"),
+    })
 }
 
 pub(super) fn duration() -> Value {
@@ -116,10 +113,7 @@ pub(super) fn size() -> Value {
 
 /// A day, or a time with its zone.
 pub(super) fn moment() -> Value {
-    one_of([
-        json!({ "type": "string", "pattern": "^\\s*[0-9]{4}-[0-9]{2}-[0-9]{2}" }),
-        reference("variable"),
-    ])
+    json!({ "type": "string", "pattern": "^\\s*[0-9]{4}-[0-9]{2}-[0-9]{2}|\\$\\{" })
 }
 
 /// A value of any form.

@@ -10,6 +10,7 @@ use super::shapes::{
 };
 use crate::openai::dialect::Dialect;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn section_of() -> Value {
     let (plain, with_settings) = dialects();
     let mut keys = vec![

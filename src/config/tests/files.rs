@@ -73,9 +73,7 @@ fn a_credential_that_is_missing_is_reported_at_its_key() {
     let text = "upstreams: { a: { base_url: http://a, keys: ['${credential:openai}'] } }
 models: [{ match: m, targets: [{ upstream: a }] }]
 ";
-    let Err(problems) = Config::parse("t.yaml", text, &Variables::default()) else {
-        panic!("it is missing");
-    };
+    let problems = Config::parse("t.yaml", text, &Variables::default()).unwrap_err();
     let found = problems.to_string();
     let expected = "t.yaml:1: upstreams.a.keys[0]: there is no credential openai, because \
                     CREDENTIALS_DIRECTORY is not set (systemd sets it for a unit with \
