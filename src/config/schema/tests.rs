@@ -133,9 +133,6 @@ fn words(document: &Value, pointer: &str) -> Vec<String> {
         .collect()
 }
 
-/// Words of messages around those that are meant.
-const SMALL_WORDS: &[&str] = &["", "expected", "or", "there", "are"];
-
 /// Where in a document a choice is written.
 #[derive(Clone, Copy)]
 enum In {
@@ -244,11 +241,12 @@ fn each_word_of_the_schema_is_one_of_the_readers_and_the_other_way_round() {
         }
         // What is said of another word names those that there are, and no other.
         let refused = parse("nonsense").unwrap_err();
-        let said = refused.rsplit(": ").next().unwrap_or_default();
-        let said = said.rsplit("one of").next().unwrap_or_default();
-        let said = said.split(';').next().unwrap_or_default();
-        let said = said.split(|c: char| !c.is_alphanumeric() && c != '_');
-        let said: BTreeSet<&str> = said.filter(|word| !SMALL_WORDS.contains(word)).collect();
+        let lists = ["one of: ", "there are: "].iter();
+        let mut lists = lists.filter_map(|before| refused.split_once(before));
+        let list = lists.next().or_else(|| refused.split_once(": expected "));
+        let list = list.unwrap().1.split([';', '(', ')']).next().unwrap();
+        let said = list.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let said: BTreeSet<&str> = said.filter(|word| !matches!(*word, "" | "or")).collect();
         let words: BTreeSet<&str> = words.iter().map(String::as_str).collect();
         assert_eq!(said, words, "{key}: {refused}");
     }
