@@ -1,22 +1,18 @@
 //! The `chat_log` section: where conversations are written down, how much of them, for how long.
 //!
-//! Owns its keys, defaults and bounds. Does not handle what a line has or how files are rotated (see
-//! `chatlog`). A value out of bounds is reported with its place.
+//! Owns its keys, defaults and bounds, but for those of `rotate` and `retention` (see `config::rotation`). Does
+//! not handle what a line has (see `chatlog`). A value out of bounds is reported with its place.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::document::{Located, Node};
+use super::rotation::{self, Retention, Rotation};
 
 /// The smallest and the largest bound on a line. What a line must have fits into the smallest;
 /// `tollgate chats` reads lines up to the largest.
 pub const LINE_BYTES: (usize, usize) = (8 << 10, 64 << 20);
-/// Files may not be smaller: each is looked at whenever one is created.
-const LEAST_FILE_BYTES: usize = 64 << 10;
-/// Age is looked at once an hour.
-const LEAST_AGE: Duration = Duration::from_secs(3600);
-/// The most files that can be kept.
-const MOST_FILES: u64 = 100_000;
+/// Full files that are kept, unless the section says how many.
+const FILES: usize = 100;
 
 /// The `chat_log` section.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,33 +31,6 @@ pub struct ChatLog {
     pub mask: Mask,
 }
 
-/// When a new file is begun: whatever comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rotation {
-    /// A file has at most so many bytes, unless it is a single line.
-    pub max_file_bytes: u64,
-    /// A file has the lines of one such time.
-    pub every: Every,
-}
-
-/// The time that one file is for, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Every {
-    /// An hour.
-    Hour,
-    /// A day.
-    Day,
-}
-
-/// When a file that is full is removed: whatever comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// When its last line is older; `None` for no such bound.
-    pub age: Option<Duration>,
-    /// When there are as many that are younger.
-    pub files: usize,
-}
-
 /// What is hidden in a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
@@ -71,36 +40,15 @@ pub struct Mask {
     pub keys: bool,
 }
 
-impl Every {
-    /// Its name, as it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-}
-
 /// Reads the section.
 pub fn read(node: &Node<'_>) -> Option<ChatLog> {
     let mut section = node.section()?;
     let path = section.require("path").and_then(|n| read_path(&n));
     let sample = section.take("sample").and_then(|n| n.share());
     let max_line_bytes = section.take("max_bytes").and_then(|n| read_line_bytes(&n));
-    let mut rotation = Rotation {
-        max_file_bytes: 100 << 20,
-        every: Every::Day,
-    };
-    if let Some(node) = section.take("rotate") {
-        read_rotation(&node, &mut rotation);
-    }
-    let mut retention = Retention {
-        age: Some(Duration::from_secs(30 * 24 * 3600)),
-        files: 100,
-    };
-    if let Some(node) = section.take("retention") {
-        read_retention(&node, &mut retention);
-    }
+    let mut rotation = Rotation::default();
+    let mut retention = Retention::of_files(FILES);
+    rotation::take(&mut section, &mut rotation, &mut retention);
     let everything = Mask {
         addresses: true,
         keys: true,
@@ -139,51 +87,6 @@ fn read_line_bytes(node: &Node<'_>) -> Option<usize> {
     Some(bytes)
 }
 
-fn read_rotation(node: &Node<'_>, rotation: &mut Rotation) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    if let Some(node) = section.take("size") {
-        match node.bytes() {
-            Some(bytes) if bytes < LEAST_FILE_BYTES => {
-                node.report("must be at least 64KiB", None);
-            }
-            Some(bytes) => rotation.max_file_bytes = u64::try_from(bytes).unwrap_or(u64::MAX),
-            None => {}
-        }
-    }
-    if let Some(node) = section.take("every") {
-        match node.text().as_deref() {
-            Some("hour") => rotation.every = Every::Hour,
-            Some("day") => rotation.every = Every::Day,
-            Some(_) => node.report("expected hour or day", None),
-            None => {}
-        }
-    }
-    section.finish();
-}
-
-fn read_retention(node: &Node<'_>, retention: &mut Retention) {
-    let Some(mut section) = node.section() else {
-        return;
-    };
-    if let Some(node) = section.take("age") {
-        match node.text().as_deref() {
-            Some("off" | "false") => retention.age = None,
-            Some(_) => match node.duration() {
-                Some(age) if age < LEAST_AGE => node.report("must be at least 1h, or off", None),
-                Some(age) => retention.age = Some(age),
-                None => {}
-            },
-            None => {}
-        }
-    }
-    if let Some(files) = section.take("files").and_then(|n| n.integer(1, MOST_FILES)) {
-        retention.files = usize::try_from(files).unwrap_or(usize::MAX);
-    }
-    section.finish();
-}
-
 fn read_mask(node: &Node<'_>) -> Mask {
     let mut mask = Mask::default();
     if node.says_off() {
@@ -202,8 +105,10 @@ fn read_mask(node: &Node<'_>) -> Mask {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::config::{Config, Variables};
+    use crate::config::{Config, Every, Variables};
 
     fn parse(chat_log: &str) -> Result<ChatLog, Vec<String>> {
         let text = format!(

@@ -2,7 +2,7 @@
 //!
 //! `server/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
-//! tenant; within the folders a file reads a key or a section of its own. `document` reads YAML with its
+//! tenant, `rotation` what both logs have; within the folders a file reads a key or a section of its own. `document` reads YAML with its
 //! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
 //! sections must agree on, and `warnings` notes what is allowed and probably not meant. `files` are those that a
 //! configuration was read from, `changes` tells two configurations apart,
@@ -32,6 +32,7 @@ mod prices;
 mod problem;
 mod quick_start;
 mod quota;
+mod rotation;
 mod routes;
 mod schema;
 mod server;
@@ -45,7 +46,7 @@ mod webhook;
 
 pub use addresses::{is_local, stays_local};
 pub use changes::{Change, Changes, Kind};
-pub use chat_log::{ChatLog, Every, LINE_BYTES, Mask, Retention, Rotation};
+pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
 pub use document::{Located, Place, write_nanos, write_size};
 pub use expand::Variables;
@@ -59,12 +60,13 @@ pub use prices::{Markup, Price, Rates};
 pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
 pub use quota::{Period, Quota};
+pub use rotation::{Every, Retention, Rotation};
 pub use routes::Route;
 pub use schema::schema;
 pub use server::certificate;
 pub use server::{
-    Allowances, Budget, Drain, Forms, Limits, Listener, Log, MAX_THREADS, Passthrough, Retries,
-    Server, Tls, WebSocket,
+    Allowances, Budget, Drain, Forms, Limits, Listener, Log, LogFiles, LogFormat, MAX_THREADS,
+    Passthrough, Retries, Server, Tls, WebSocket,
 };
 pub use sources::Source;
 pub use tenants::Tenant;

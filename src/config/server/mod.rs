@@ -23,7 +23,7 @@ use super::document::{Located, Node, Place, Section};
 use crate::openai::endpoint;
 use crate::secret::Secret;
 
-pub use self::log::Log;
+pub use self::log::{Log, LogFiles, LogFormat};
 pub use drain::Drain;
 pub use forms::Forms;
 pub use limits::Limits;

@@ -5,15 +5,15 @@
 //! `warnings`). Every mistake is reported.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use super::{Unread, lacks_permission};
+use super::Unread;
+use super::folders::check_folder;
 use crate::config::document::Context;
-use crate::config::{Config, Ledger, Price};
+use crate::config::{Config, Price};
 
 /// Notes what is wrong.
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
@@ -29,7 +29,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
         }
     }
     if let Some(ledger) = &config.ledger {
-        check_folder(ledger, context);
+        check_folder(&ledger.path, ("the ledger", "ledger: { path: … }"), context);
     }
 }
 
@@ -79,36 +79,4 @@ fn shown(moment: Timestamp) -> String {
         true => zoned.date().to_string(),
         false => moment.to_string(),
     }
-}
-
-/// Folders that are missing are created at the start, so the nearest one that exists is checked.
-fn check_folder(ledger: &Ledger, context: &Context<'_>) {
-    let path = &ledger.path;
-    let mut folders = path.value.ancestors().map(|folder| match folder {
-        here if here.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    });
-    let Some(nearest) = folders.find(|folder| folder.exists()) else {
-        return;
-    };
-    let shown = nearest.display();
-    let (message, hint) = if !nearest.is_dir() {
-        (
-            format!("{shown} is not a folder"),
-            "name the folder of the ledger, which is made where it is missing",
-        )
-    } else if let Err(e) = tempfile::tempfile_in(nearest) {
-        (
-            format!("{shown} cannot be written: {e}"),
-            if lacks_permission(&e) {
-                "give write permission to the user that runs Tollgate, or name another folder under \
-                 ledger: { path: … }"
-            } else {
-                "name another folder under ledger: { path: … }"
-            },
-        )
-    } else {
-        return;
-    };
-    context.report(&path.place, message, Some(hint.to_owned()));
 }

@@ -3,17 +3,15 @@
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is written
 //! twice, that no fallback is circular, that no caller from outside is served without a key; and that
 //! the files and folders exist and can be used. `tenants` has what must hold between tenants, `accounting`
-//! what prices, quotas and the ledger must be like. Does not handle what is allowed and probably not meant
+//! what prices, quotas and the ledger must be like, `folders` what can be written. Does not handle what is allowed and probably not meant
 //! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
 //! are not reported.
 
 mod accounting;
+mod folders;
 mod tenants;
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::path::Path;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
@@ -49,7 +47,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     tenants::check(config, context);
     accounting::check(config, unread, context);
     check_routes(config, context);
-    check_chat_log(config, context);
+    folders::check(config, context);
 }
 
 fn check_listeners(config: &Config, unread: &Unread, context: &Context<'_>) {
@@ -266,57 +264,5 @@ fn check_routes(config: &Config, context: &Context<'_>) {
             let hint = "remove one of them, or give it another prefix".to_owned();
             context.report(&prefix.place, message, Some(hint));
         }
-    }
-}
-
-fn check_chat_log(config: &Config, context: &Context<'_>) {
-    let Some(log) = &config.chat_log else { return };
-    let path = &log.path.value;
-    let (message, hint) = match path.symlink_metadata() {
-        Ok(found) if !found.is_file() => (
-            format!("{} is not a file", path.display()),
-            "the chat log must be a file itself, not a folder, a device or a link",
-        ),
-        _ => match check_writable(path) {
-            Ok(()) => return,
-            Err((refused, e)) => (
-                format!("{} cannot be written: {e}", refused.display()),
-                if lacks_permission(&e) {
-                    "give write permission for it and its folder to the user that runs Tollgate"
-                } else {
-                    "name a file in another folder"
-                },
-            ),
-        },
-    };
-    context.report(&log.path.place, message, Some(hint.to_owned()));
-}
-
-/// Whether it is for a missing permission that something cannot be written. Where it is not, as in `/proc`, a
-/// permission does not help.
-fn lacks_permission(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-    )
-}
-
-/// Checks that a file can be written, and another beside it. Folders that are missing are created at
-/// the start, so the nearest one that exists is checked.
-fn check_writable(path: &Path) -> Result<(), (&Path, io::Error)> {
-    if let Err(e) = File::options().append(true).open(path)
-        && !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-    {
-        return Err((path, e));
-    }
-    let mut folders = path.ancestors().skip(1).map(|folder| match folder {
-        here if here.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    });
-    match folders.find(|folder| folder.exists()) {
-        Some(folder) => tempfile::tempfile_in(folder)
-            .map(drop)
-            .map_err(|e| (folder, e)),
-        None => Ok(()),
     }
 }
