@@ -10,7 +10,7 @@
 //!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
 //!   auth/  tenants/  limits/  prices/  ledger/  upstreams/  chatlog/     engines
-//!   observe/   metrics, logging, masking
+//!   observe/   metrics, logging, masking       rotation/   the files of logs
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
 //!   openai/    the OpenAI API on the wire, without I/O
@@ -41,6 +41,7 @@ pub mod limits;
 pub mod observe;
 pub mod openai;
 pub mod prices;
+pub mod rotation;
 pub mod routing;
 pub mod runtime;
 pub mod secret;

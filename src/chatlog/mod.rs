@@ -1,15 +1,13 @@
 //! The chat log: requests and answers, a line of JSON for each request.
 //!
 //! Owns the queue between the requests and the thread that writes (`writer`), and its limits. `entry`
-//! is a request and its line, `copy` copies JSON onto one line without keys, `files` rotates and
-//! removes files, `convert` converts a log. Does not handle how a stream becomes one answer (see
-//! `openai::aggregate`). A request never waits: an entry for which the queue is full, and a line that
+//! is a request and its line, `copy` copies JSON onto one line without keys, `convert` converts a log. Does not
+//! handle how files are rotated (see `rotation`) or how a stream becomes one answer (see `openai::aggregate`). A request never waits: an entry for which the queue is full, and a line that
 //! cannot be written, are lost and counted.
 
 pub mod convert;
 mod copy;
 mod entry;
-mod files;
 mod writer;
 
 use std::io;
@@ -20,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::observe::chats::Chats;
-use files::Files;
+use crate::rotation::{Files, Readers, Rules};
 use writer::{Job, Writer};
 
+pub use crate::rotation::all as files;
 pub use entry::Entry;
-pub use files::all as files;
 
 /// The most entries in the queue.
 const MAX_WAITING: usize = 4096;
@@ -47,7 +45,7 @@ impl ChatLog {
     /// # Errors
     /// The file cannot be opened, its folder cannot be read, or no thread can be started.
     pub fn start(config: &config::ChatLog, counts: Chats) -> io::Result<Self> {
-        let files = Files::open(config)?;
+        let files = open(config)?;
         let (log, writer) = Self::new(config, files, counts);
         std::thread::Builder::new()
             .name("chat-log".to_owned())
@@ -112,6 +110,16 @@ impl ChatLog {
     }
 }
 
+/// Opens the file of a log.
+fn open(config: &config::ChatLog) -> io::Result<Files> {
+    let rules = Rules {
+        readers: Readers::Owner,
+        rotation: config.rotation,
+        retention: config.retention,
+    };
+    Files::open(&config.path.value, rules)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -156,7 +164,7 @@ mod tests {
 
     /// A log whose thread has not started.
     fn idle(config: &config::ChatLog) -> (ChatLog, Writer) {
-        ChatLog::new(config, Files::open(config).unwrap(), Chats::new().unwrap())
+        ChatLog::new(config, open(config).unwrap(), Chats::new().unwrap())
     }
 
     fn counts(log: &ChatLog) -> [u64; 3] {

@@ -1,7 +1,7 @@
 //! The thread that writes the log.
 //!
 //! Owns the order of its jobs, and the log lines about failures: at most one a minute of each kind.
-//! Does not handle the queue's limits (see `chatlog`) or the files (see `files`). It ends when the log
+//! Does not handle the queue's limits (see `chatlog`) or the files (see `rotation`). It ends when the log
 //! is dropped and the queue is empty. A line that cannot be written is counted and lost.
 
 use std::io;
@@ -11,15 +11,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::files::Files;
 use crate::clock;
 use crate::config::ChatLog as Config;
 use crate::observe::chats::Chats;
+use crate::observe::log_interval::LogInterval;
+use crate::rotation::Files;
 
 /// How often files are rotated by age and old ones removed while nothing is written.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
-/// The least time between two log lines about the same.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// A job for the thread.
 pub enum Job {
@@ -81,7 +80,7 @@ impl Writer {
 
     fn write(&mut self, entry: &Entry, line: &mut Vec<u8>) -> io::Result<()> {
         entry.write_line(&self.config, line);
-        let written = self.files.append(line, clock::now());
+        let written = self.files.append(line, clock::now()).map_err(|e| e.error);
         match &written {
             Ok(()) => self.counts.written.inc(),
             Err(_) => self.counts.failed.inc(),
@@ -99,20 +98,5 @@ impl Writer {
             let path = self.config.path.value.display();
             log::error!("chat log: {path} cannot be written: {e}; chats are lost until it can");
         }
-    }
-}
-
-/// The interval between two log lines about the same.
-#[derive(Default)]
-struct LogInterval(Option<Instant>);
-
-impl LogInterval {
-    /// Whether the interval has passed; then it starts again.
-    fn has_passed(&mut self) -> bool {
-        let has_passed = self.0.is_none_or(|last| last.elapsed() >= LOG_EVERY);
-        if has_passed {
-            self.0 = Some(Instant::now());
-        }
-        has_passed
     }
 }

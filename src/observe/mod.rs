@@ -14,6 +14,7 @@ pub mod chats;
 mod families;
 pub mod handshakes;
 pub mod initial_series;
+pub mod log_interval;
 pub mod logging;
 pub mod masking;
 pub mod metrics;

@@ -41,6 +41,8 @@ const LAYERS: &[&[&str]] = &[
         "ledger",
     ],
     &["observe"],
+    // The files of both logs.
+    &["rotation"],
     &["config"],
     // Below `config`, which finds out with it which rule serves a name.
     &["routing"],

@@ -3,28 +3,45 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::chatlog::tests::config;
 
 const LINE: &[u8] = b"123456789\n";
 
 struct Case {
     folder: tempfile::TempDir,
-    config: ChatLog,
+    path: PathBuf,
+    rules: Rules,
 }
 
 impl Case {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path().join("chats.jsonl").to_str().unwrap());
-        Self { folder, config }
+        Self {
+            path: folder.path().join("chats.jsonl"),
+            folder,
+            rules: Rules {
+                readers: Readers::Owner,
+                rotation: Rotation {
+                    max_file_bytes: 100 << 20,
+                    every: Every::Day,
+                },
+                retention: Retention {
+                    age: Some(30 * 24 * HOUR),
+                    files: 100,
+                },
+            },
+        }
     }
 
     fn path(&self) -> &Path {
-        &self.config.path.value
+        &self.path
+    }
+
+    fn try_open(&self) -> io::Result<Files> {
+        Files::open(&self.path, self.rules)
     }
 
     fn open(&self) -> Files {
-        Files::open(&self.config).unwrap()
+        self.try_open().unwrap()
     }
 
     fn text(&self) -> String {
@@ -58,8 +75,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn only_the_owner_may_read_files_and_created_folders() {
     let mut case = Case::new();
     let below = case.folder.path().join("a/b");
-    case.config.path.value = below.join("chats.jsonl");
-    case.config.rotation.max_file_bytes = 10;
+    case.path = below.join("chats.jsonl");
+    case.rules.rotation.max_file_bytes = 10;
     let mut files = case.open();
     for _ in 0..2 {
         files.append(LINE, SystemTime::now()).unwrap();
@@ -89,22 +106,22 @@ fn what_is_not_a_regular_file_is_not_written_to() {
     let elsewhere = case.folder.path().join("elsewhere");
     fs::write(&elsewhere, "").unwrap();
     symlink(&elsewhere, case.path()).unwrap();
-    assert!(Files::open(&case.config).is_err());
+    assert!(case.try_open().is_err());
     fs::remove_file(case.path()).unwrap();
     fs::create_dir(case.path()).unwrap();
-    assert!(Files::open(&case.config).is_err());
+    assert!(case.try_open().is_err());
     let case = Case {
-        config: config("/dev/full"),
+        path: PathBuf::from("/dev/full"),
         ..case
     };
-    let error = Files::open(&case.config).err().unwrap();
+    let error = case.try_open().err().unwrap();
     assert_eq!(error.to_string(), "it is not a file");
 }
 
 #[test]
 fn a_line_that_would_exceed_the_size_starts_a_new_file() {
     let mut case = Case::new();
-    case.config.rotation.max_file_bytes = 20;
+    case.rules.rotation.max_file_bytes = 20;
     let mut files = case.open();
     for _ in 0..5 {
         files.append(LINE, SystemTime::now()).unwrap();
@@ -124,7 +141,7 @@ fn a_line_that_would_exceed_the_size_starts_a_new_file() {
 fn lines_of_another_day_or_hour_are_in_another_file() {
     for every in [Every::Day, Every::Hour] {
         let mut case = Case::new();
-        case.config.rotation.every = every;
+        case.rules.rotation.every = every;
         let mut files = case.open();
         files.append(LINE, SystemTime::now()).unwrap();
         let length = if every == Every::Day { 24 * HOUR } else { HOUR };
@@ -160,7 +177,7 @@ fn files_are_rotated_and_removed_by_time_without_a_line() {
 #[test]
 fn only_files_above_the_age_are_removed() {
     let mut case = Case::new();
-    case.config.retention.age = Some(10 * HOUR);
+    case.rules.retention.age = Some(10 * HOUR);
     let young = case.full(9 * HOUR);
     let old = case.full(11 * HOUR);
     let others = [
@@ -185,16 +202,16 @@ fn only_files_above_the_age_are_removed() {
 #[test]
 fn the_oldest_files_above_the_number_are_removed() {
     let mut case = Case::new();
-    case.config.retention.files = 2;
-    case.config.retention.age = None;
+    case.rules.retention.files = 2;
+    case.rules.retention.age = None;
     let [first, second, third] = [3, 1, 2].map(|days| case.full(days * 24 * HOUR));
     let mut files = case.open();
     assert_eq!(
         case.names(),
         [third, second.clone(), "chats.jsonl".to_owned()]
     );
-    case.config.rotation.max_file_bytes = 10;
-    files.rotation = case.config.rotation;
+    case.rules.rotation.max_file_bytes = 10;
+    files.rules = case.rules;
     files.append(LINE, SystemTime::now()).unwrap();
     files.append(LINE, SystemTime::now()).unwrap();
     let names = case.names();
@@ -251,7 +268,7 @@ fn a_failure_is_an_error_and_the_next_line_is_tried_again() {
 #[test]
 fn no_name_is_taken_twice() {
     let mut case = Case::new();
-    case.config.rotation.max_file_bytes = 10;
+    case.rules.rotation.max_file_bytes = 10;
     let mut files = case.open();
     let time = SystemTime::now();
     for _ in 0..4 {
@@ -259,4 +276,115 @@ fn no_name_is_taken_twice() {
         File::open(case.path()).unwrap().set_modified(time).unwrap();
     }
     assert_eq!(case.names().len(), 4);
+}
+
+#[test]
+fn two_writers_lose_no_line_and_rotate_once_for_each_full_file() {
+    const LINES: usize = 3000;
+    let mut case = Case::new();
+    case.rules.rotation.max_file_bytes = 1000;
+    case.rules.retention.files = 100_000;
+    std::thread::scope(|threads| {
+        for writer in 0..2 {
+            let mut files = case.open();
+            threads.spawn(move || {
+                for count in 0..LINES {
+                    let line = format!("{writer} {count:06}\n");
+                    files.append(line.as_bytes(), SystemTime::now()).unwrap();
+                }
+            });
+        }
+    });
+    let paths = all(case.path()).unwrap();
+    let texts: Vec<String> = paths
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let mut lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    assert_eq!(lines.len(), 2 * LINES);
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 2 * LINES, "each line is there once");
+    let full = &texts[..texts.len() - 1];
+    assert!(full.len() > 10, "{}", full.len());
+    for text in full {
+        // A file that was renamed although it had room was renamed for the reason of the one before.
+        assert!(text.len() > 1000 - 9, "{} bytes", text.len());
+    }
+}
+
+#[test]
+fn two_writers_rotate_once_at_the_end_of_a_day() {
+    for _ in 0..20 {
+        let case = Case::new();
+        let mut writers = [case.open(), case.open()];
+        writers[0].append(LINE, SystemTime::now()).unwrap();
+        let before = SystemTime::now() - 24 * HOUR;
+        let file = File::open(case.path()).unwrap();
+        file.set_modified(before).unwrap();
+        std::thread::scope(|threads| {
+            for files in &mut writers {
+                threads.spawn(|| files.append(LINE, SystemTime::now()).unwrap());
+            }
+        });
+        for files in &mut writers {
+            files.append(LINE, SystemTime::now()).unwrap();
+        }
+        let paths = all(case.path()).unwrap();
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        let lines = paths.iter().map(|path| path.metadata().unwrap().len() / 10);
+        assert_eq!(lines.sum::<u64>(), 5);
+    }
+}
+
+#[test]
+fn what_is_locked_by_another_is_written_to_and_not_renamed() {
+    let mut case = Case::new();
+    case.rules.rotation.max_file_bytes = 10;
+    let mut files = case.open();
+    files.append(LINE, SystemTime::now()).unwrap();
+    let other = File::open(case.path()).unwrap();
+    flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+    files.append(LINE, SystemTime::now()).unwrap();
+    assert_eq!(case.names(), ["chats.jsonl"]);
+    drop(other);
+    files.append(LINE, SystemTime::now()).unwrap();
+    assert_eq!(case.names().len(), 2);
+    assert_eq!(case.text().len(), LINE.len());
+}
+
+#[test]
+fn what_was_not_written_is_told_in_bytes() {
+    /// Takes so many bytes, and no more.
+    struct Narrow(usize);
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match bytes.len().min(self.0) {
+                0 => Err(ErrorKind::StorageFull.into()),
+                written => {
+                    self.0 -= written;
+                    Ok(written)
+                }
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let unwritten = write_whole(&mut Narrow(12), &LINE.repeat(3)).unwrap_err();
+    assert_eq!(unwritten.bytes, 18);
+    assert_eq!(unwritten.error.kind(), ErrorKind::StorageFull);
+    write_whole(&mut Narrow(30), &LINE.repeat(3)).unwrap();
+}
+
+#[test]
+fn a_group_may_read_what_is_not_private() {
+    let mut case = Case::new();
+    case.rules.readers = Readers::Group;
+    case.path = case.folder.path().join("a/info.log");
+    case.open();
+    // The process' umask may take more.
+    assert_eq!(mode(case.path()) & !0o640, 0);
+    assert_eq!(mode(case.path().parent().unwrap()) & !0o750, 0);
+    assert_eq!(mode(case.path()) & 0o600, 0o600);
 }
