@@ -60,8 +60,10 @@ pub struct Key {
     pub hash: KeyHash,
     /// The position of the tenant that owns it.
     pub tenant: usize,
-    /// Its name in logs and reports.
+    /// Its name in reports.
     pub name: Arc<str>,
+    /// Its name in the log, which may not show the other.
+    pub logged_name: Arc<str>,
     /// Whether and until when it holds.
     pub validity: Validity,
 }
@@ -86,7 +88,7 @@ pub enum Refused {
     Impossible,
     /// It is the key of a tenant, but does not begin with that tenant's prefix, or begins with another's.
     WrongPrefix(Arc<str>),
-    /// The key does not hold: the tenant, and the key's name.
+    /// The key does not hold: the tenant, and the key's name in the log.
     Key(Arc<str>, Arc<str>, Lapse),
     /// The tenant does not hold.
     Tenant(Arc<str>, Lapse),
@@ -204,7 +206,7 @@ impl Keys {
             return Err(Refused::Tenant(Arc::clone(&owner.id), lapse));
         }
         if let Some(lapse) = found.key.validity.lapse(now) {
-            let (id, name) = (Arc::clone(&owner.id), Arc::clone(&found.key.name));
+            let (id, name) = (Arc::clone(&owner.id), Arc::clone(&found.key.logged_name));
             return Err(Refused::Key(id, name, lapse));
         }
         Ok(found)

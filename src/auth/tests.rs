@@ -78,6 +78,7 @@ fn key(text: &str, tenant: usize) -> Key {
         hash: KeyHash::of(text.as_bytes()),
         tenant,
         name: text.into(),
+        logged_name: text.into(),
         validity: Validity::default(),
     }
 }

@@ -200,10 +200,10 @@ impl Context {
         self.tenant().map_or("", |tenant| &tenant.id)
     }
 
-    /// The name of the key that is used, once that is known; `None` where none is needed.
-    pub fn key_name(&self) -> Option<&str> {
+    /// What the log calls the key that is used, once that is known; `None` where none is needed.
+    pub fn logged_key_name(&self) -> Option<&str> {
         let caller = self.caller.as_ref()?;
-        Some(caller.credential.key_name()).filter(|name| !name.is_empty())
+        Some(caller.credential.logged_key_name()).filter(|name| !name.is_empty())
     }
 
     /// The model that an upstream is asked for: the one that is sent, else the client's.

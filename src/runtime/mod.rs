@@ -97,6 +97,8 @@ pub struct Settings {
     pub mask_addresses: bool,
     /// Whether a request for the list of models looks first whether the configuration has changed.
     pub reload_on_models: bool,
+    /// The time between two lines of statistics in the log.
+    pub statistics: Option<Duration>,
     /// How long a list of an upstream's models is taken for fresh.
     pub models_ttl: Duration,
     /// How much is read on of answers whose client has left.
@@ -168,6 +170,7 @@ impl Runtime {
                 log_access: server.log.access,
                 mask_addresses: server.log.mask,
                 reload_on_models: server.reload_on_models,
+                statistics: server.log.statistics,
                 models_ttl: server.models_ttl,
                 retries: server.retries,
                 forms: server.forms.clone(),
@@ -220,6 +223,7 @@ impl Runtime {
             credential: Credential::Key {
                 hash: found.key.hash,
                 name: Arc::clone(&found.key.name),
+                logged_name: Arc::clone(&found.key.logged_name),
                 position: found.position,
             },
         })
@@ -334,11 +338,18 @@ fn keys(config: &Config) -> Keys {
     });
     let written = config.tenants.iter().enumerate();
     let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
-    let keys = written.map(|(tenant, key)| Key {
-        hash: key.hash.value,
-        tenant,
-        name: key.shown().into(),
-        validity: key.validity,
+    let keys = written.map(|(tenant, key)| {
+        let name: Arc<str> = key.shown().into();
+        Key {
+            hash: key.hash.value,
+            tenant,
+            logged_name: match config.server.log.mask {
+                true => key.hash.value.fingerprint().into(),
+                false => Arc::clone(&name),
+            },
+            name,
+            validity: key.validity,
+        }
     });
     Keys::new(owners.collect(), keys.collect())
 }

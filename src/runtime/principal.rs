@@ -29,8 +29,10 @@ pub enum Credential {
     Key {
         /// Its hash.
         hash: KeyHash,
-        /// Its name in logs and reports: the one that was written, or its fingerprint.
+        /// Its name in reports: the one that was written, or its fingerprint.
         name: Arc<str>,
+        /// Its name in the log: the same, or its fingerprint where names are masked.
+        logged_name: Arc<str>,
         /// Its position among the keys of the snapshot.
         position: usize,
     },
@@ -50,6 +52,14 @@ impl Credential {
         match self {
             Self::Anonymous => "",
             Self::Key { name, .. } => name,
+        }
+    }
+
+    /// What the log calls the key; empty where none was needed.
+    pub fn logged_key_name(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Key { logged_name, .. } => logged_name,
         }
     }
 }
