@@ -75,6 +75,9 @@ enum Command {
         /// Serve a built-in provider, without a configuration
         #[arg(long, conflicts_with_all = ["file", "config"])]
         demo: bool,
+        /// Mask addresses and the names of clients' keys in the log, whatever the configuration says
+        #[arg(long)]
+        mask_log: bool,
     },
     /// Check the configuration and print it as it is understood
     Check {
@@ -167,6 +170,7 @@ pub fn main() -> ExitCode {
             workers,
             log_chat,
             demo,
+            mask_log,
         } => {
             let source = match demo {
                 true => Source::Demo,
@@ -176,6 +180,7 @@ pub fn main() -> ExitCode {
                 port,
                 threads: workers.map(usize::from),
                 logs_chats: log_chat,
+                masks_log: mask_log,
             };
             run(Origin {
                 source,
@@ -268,7 +273,15 @@ fn run(origin: Origin) -> ExitCode {
         }
     };
     let is_demo = origin.source == Source::Demo;
-    let log = logging::start(config.server.log.level);
+    let journal = std::env::var("JOURNAL_STREAM").ok();
+    let log = match logging::start(&config.server.log, journal.as_deref()) {
+        Ok(log) => log,
+        Err(e) => {
+            predecessor.tell_failure(&e.to_string());
+            print_error(&format!("tollgate: {e}"));
+            return ExitCode::from(EXIT_START);
+        }
+    };
     log::info!(
         "tollgate {} with the configuration of {}",
         env!("CARGO_PKG_VERSION"),

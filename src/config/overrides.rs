@@ -17,6 +17,8 @@ pub struct Overrides {
     pub threads: Option<usize>,
     /// Conversations are logged: where the configuration says, else to the file that `LOG_CHAT` stands for.
     pub logs_chats: bool,
+    /// Addresses and names of keys are masked in the log, whatever the configuration says.
+    pub masks_log: bool,
 }
 
 impl Overrides {
@@ -28,6 +30,7 @@ impl Overrides {
         if let Some(threads) = self.threads {
             config.server.threads = threads;
         }
+        config.server.log.mask |= self.masks_log;
         if self.logs_chats && config.chat_log.is_none() {
             config.chat_log = default_chat_log();
         }
@@ -75,6 +78,7 @@ mod tests {
             port: Some(9),
             threads: Some(2),
             logs_chats: true,
+            masks_log: true,
         };
         let after = changed("server: { threads: 3 }", overrides);
         assert_eq!(after.server.listen[0].address.value.port(), 9);

@@ -1,26 +1,22 @@
 //! The line that each request leaves in the log.
 //!
-//! Owns its fields and their order: `key=value`, one line, `-` where there is nothing. Holds no
-//! prompt, key or body. Does not handle where the values come from (see
-//! `gateway/finish.rs`). Never fails.
+//! Owns its fields and their order. Holds no prompt, key or body. Does not handle where the values come from (see
+//! `gateway/finish.rs`) or how fields look in either format (see `logging`). Never fails.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use itoa::{Buffer, Integer};
+use log::Level;
 
-use super::masking;
+use super::logging::{self, Fields};
 
 /// What the lines are told from others by.
-pub const TARGET: &str = "access";
+pub const TARGET: &str = logging::ACCESS;
 
 /// Half a microsecond, to round with.
 const HALF: Duration = Duration::from_nanos(500);
 /// A dollar in nano-dollars.
 const DOLLAR: u64 = 1_000_000_000;
-/// What a line takes, as a rule.
-const LINE_BYTES: usize = 512;
 
 /// What is said of one request.
 pub struct AccessLine<'a> {
@@ -30,7 +26,7 @@ pub struct AccessLine<'a> {
     pub client: Option<IpAddr>,
     /// The tenant, once known.
     pub tenant: Option<&'a str>,
-    /// The name of its key, once known.
+    /// What its key is called, once known; its fingerprint, if names are masked.
     pub key: Option<&'a str>,
     /// The method.
     pub method: &'a str,
@@ -65,87 +61,43 @@ pub struct AccessLine<'a> {
 }
 
 impl AccessLine<'_> {
-    /// Writes the line.
+    /// Writes the line, without asking whether it passes.
     pub fn write(&self) {
-        log::info!(target: TARGET, "{}", self.text());
+        logging::write_fields(Level::Info, TARGET, |fields| self.fill(fields));
     }
 
-    /// The line. It is put together here: a `Display` of so many fields costs several times as much, and
-    /// every request has one.
-    fn text(&self) -> String {
-        let mut line = String::with_capacity(LINE_BYTES);
-        line.push_str("id=");
-        line.push_str(self.request_id);
-        line.push_str(" client=");
-        match self.client {
-            // Writing to a string cannot fail.
-            Some(ip) => drop(write!(line, "{ip}")),
-            None => line.push('-'),
-        }
-        field(&mut line, " key=", self.key);
-        field(&mut line, " tenant=", self.tenant);
-        field(&mut line, " method=", Some(self.method));
-        field(&mut line, " path=", Some(self.path));
-        field(&mut line, " model=", self.model);
-        field(&mut line, " sent=", self.sent_model);
-        field(&mut line, " upstream=", self.upstream);
-        number(&mut line, " status=", Some(self.status));
-        field(&mut line, " error=", self.error);
-        number(&mut line, " in=", Some(self.bytes_in));
-        number(&mut line, " out=", Some(self.bytes_out));
-        milliseconds(&mut line, " ms=", Some(self.total));
-        milliseconds(&mut line, " first_ms=", self.first_byte);
-        milliseconds(&mut line, " own_ms=", self.own);
-        field(&mut line, " trail=", Some(self.trail));
-        number(
-            &mut line,
-            " tokens_in=",
-            self.tokens.map(|(input, _)| input),
-        );
-        number(
-            &mut line,
-            " tokens_out=",
-            self.tokens.map(|(_, output)| output),
-        );
-        match self.cost_nanos {
-            // In dollars, with all digits.
-            Some(nanos) => drop(write!(
-                line,
-                " cost={}.{:09}",
-                nanos / DOLLAR,
-                nanos % DOLLAR
-            )),
-            None => line.push_str(" cost=-"),
-        }
-        line
-    }
-}
-
-fn field(line: &mut String, name: &str, text: Option<&str>) {
-    line.push_str(name);
-    masking::push_field(line, text.unwrap_or_default());
-}
-
-fn number(line: &mut String, name: &str, value: Option<impl Integer>) {
-    line.push_str(name);
-    match value {
-        Some(value) => line.push_str(Buffer::new().format(value)),
-        None => line.push('-'),
+    /// Puts the fields in. No `Display` of all of them does it: that costs several times as much, and every request
+    /// has a line.
+    fn fill(&self, fields: &mut Fields<'_>) {
+        fields.plain("id", Some(self.request_id));
+        fields.plain("client", self.client);
+        fields.text("key", self.key);
+        fields.text("tenant", self.tenant);
+        fields.text("method", Some(self.method));
+        fields.text("path", Some(self.path));
+        fields.text("model", self.model);
+        fields.text("sent", self.sent_model);
+        fields.text("upstream", self.upstream);
+        fields.number("status", Some(self.status));
+        fields.text("error", self.error);
+        fields.number("in", Some(self.bytes_in));
+        fields.number("out", Some(self.bytes_out));
+        milliseconds(fields, "ms", Some(self.total));
+        milliseconds(fields, "first_ms", self.first_byte);
+        milliseconds(fields, "own_ms", self.own);
+        fields.text("trail", Some(self.trail));
+        fields.number("tokens_in", self.tokens.map(|(input, _)| input));
+        fields.number("tokens_out", self.tokens.map(|(_, output)| output));
+        // In dollars, with all digits.
+        fields.fraction("cost", self.cost_nanos, DOLLAR);
     }
 }
 
 /// With three digits behind the point, rounded.
-fn milliseconds(line: &mut String, name: &str, duration: Option<Duration>) {
+fn milliseconds(fields: &mut Fields<'_>, name: &str, duration: Option<Duration>) {
     let micros = duration.map(|duration| duration.saturating_add(HALF).as_micros());
     let micros = micros.map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
-    number(line, name, micros.map(|micros| micros / 1000));
-    if let Some(micros) = micros {
-        let mut digits = Buffer::new();
-        // The digit before them keeps their zeros.
-        let digits = digits.format(1000 + micros % 1000);
-        line.push('.');
-        line.push_str(digits.get(1..).unwrap_or_default());
-    }
+    fields.fraction(name, micros, 1000);
 }
 
 #[cfg(test)]
@@ -175,8 +127,9 @@ mod tests {
             first_byte: Some(Duration::from_micros(1000)),
             own: None,
         };
+        let text = logging::text_of(|fields| line.fill(fields));
         assert_eq!(
-            line.text(),
+            text,
             "id=req_1 client=203.0.113.0 key=ci tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=12.008 \
              first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3 cost=0.000012500"

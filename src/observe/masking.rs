@@ -3,6 +3,7 @@
 //! Owns how much of an address or of a client's text is shown. Does not handle keys in chats (see
 //! `chatlog::copy`). Cannot fail.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address without the part that names one machine: the last byte of IPv4, all but the first
@@ -32,6 +33,15 @@ pub fn push_field(line: &mut String, text: &str) {
         line.push_str(text);
     } else {
         push_masked(line, text);
+    }
+}
+
+/// As much of a client's text as one field shows, for a form that keeps its characters apart.
+pub fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_FIELD_CHARS) {
+        _ if text.len() <= MAX_FIELD_CHARS => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -82,5 +92,7 @@ mod tests {
         assert_eq!(field(""), "-");
         assert_eq!(field(&"x".repeat(200)), "x".repeat(200));
         assert_eq!(field(&"x".repeat(1000)).chars().count(), 201);
+        assert_eq!(cut(&"é".repeat(200)), "é".repeat(200));
+        assert_eq!(cut(&"é".repeat(201)), "é".repeat(200) + "…");
     }
 }

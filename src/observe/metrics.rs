@@ -3,7 +3,7 @@
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
 //! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`,
-//! `chats`, `handshakes`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
+//! `chats`, `handshakes`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -17,12 +17,14 @@ use super::chats::Chats;
 pub use super::families::OTHER;
 use super::families::{counters, histogram};
 use super::handshakes::Handshakes;
+use super::log_lines::LogLines;
 use super::money::Money;
 use super::recording::Recording;
 use super::reloads::ReloadMetrics;
 use super::series_cache::SeriesCache;
 pub use super::shed::Shed;
 use super::states::StateGauges;
+use super::statistics::Totals;
 use super::tokens::Tokens;
 use super::webhooks::Webhooks;
 use crate::clock;
@@ -59,6 +61,7 @@ pub struct Metrics {
     reloads: ReloadMetrics,
     states: StateGauges,
     handshakes: Handshakes,
+    log_lines: LogLines,
     shed: IntCounterVec,
     connections: Gauge,
     in_flight: Gauge,
@@ -160,6 +163,7 @@ impl Metrics {
             reloads: ReloadMetrics::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
+            log_lines: LogLines::shared()?,
             shed: super::shed::counters_by_limit()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
             in_flight: Gauge::new("tollgate_requests_in_flight", "Requests being served.")?,
@@ -203,7 +207,11 @@ impl Metrics {
         let all = all.chain(self.recording.collectors());
         let all = all.chain(self.webhooks.collectors());
         let all = all.chain(self.reloads.collectors());
-        let all = all.chain([self.chats.collector(), self.handshakes.collector()]);
+        let all = all.chain([
+            self.chats.collector(),
+            self.handshakes.collector(),
+            self.log_lines.collector(),
+        ]);
         for collector in all.chain(self.states.collectors()) {
             self.registry.register(collector)?;
         }
@@ -339,6 +347,17 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// What has been counted until now, for the line of statistics.
+    pub fn totals(&self, in_flight: usize) -> Totals {
+        Totals {
+            requests: self.total_requests.get(),
+            errors: self.errors.get(),
+            tokens: self.tokens.all(),
+            lost_lines: self.log_lines.dropped.get() + self.log_lines.failed.get(),
+            in_flight,
+        }
     }
 
     /// The plain counters, for a script without Prometheus.

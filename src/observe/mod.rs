@@ -5,7 +5,8 @@
 //! configuration, `webhooks` events for webhooks, `chats` lines of
 //! the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms. `states` has
 //! the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
-//! and `initial_series` creates series at zero. `logging` sets up the log, `access` writes the line of a request,
+//! and `initial_series` creates series at zero. `logging` is the log, `log_lines` counts lines that it loses, `access`
+//! writes the line of a request, `statistics` that of a time, `log_interval` tells when something may be said again,
 //! and `masking` hides what a log must not hold. Does not handle requests (see `gateway`).
 
 pub mod access;
@@ -15,6 +16,7 @@ mod families;
 pub mod handshakes;
 pub mod initial_series;
 pub mod log_interval;
+pub mod log_lines;
 pub mod logging;
 pub mod masking;
 pub mod metrics;
@@ -24,5 +26,6 @@ pub mod reloads;
 mod series_cache;
 mod shed;
 pub mod states;
+pub mod statistics;
 pub mod tokens;
 pub mod webhooks;

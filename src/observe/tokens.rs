@@ -92,6 +92,8 @@ pub struct Pace {
 
 /// The counters of tokens.
 pub struct Tokens {
+    /// Tokens of every rule and kind. It is not registered: Prometheus has it as a sum of `total`.
+    all: IntCounter,
     total: IntCounterVec,
     parts: IntCounterVec,
     audio: CounterVec,
@@ -147,6 +149,7 @@ impl Tokens {
     pub fn new() -> Result<Self, prometheus::Error> {
         let [operation, model, provider] = LABELS;
         Ok(Self {
+            all: IntCounter::new("all_tokens", "Tokens that were used.")?,
             total: counters(
                 "tollgate_tokens_total",
                 "Tokens that were used, by kind; none is a part of another.",
@@ -235,6 +238,11 @@ impl Tokens {
         }
     }
 
+    /// How many tokens have been used, of every kind.
+    pub fn all(&self) -> u64 {
+        self.all.get()
+    }
+
     /// Counts a message over a WebSocket that could not be read.
     pub fn unread_message(&self) {
         self.unread_messages.inc();
@@ -242,6 +250,9 @@ impl Tokens {
 
     /// Counts the usage of an answer. The labels are its endpoint, rule and upstream.
     pub fn count(&self, labels: [&str; 3], usage: Option<&Usage>, pace: Option<Pace>) {
+        if let Some(usage) = usage {
+            self.all.inc_by(usage.total());
+        }
         let count = |kind: &Kind| kind.count(usage, pace);
         self.kinds.count(&labels, || self.kind(labels), count);
     }

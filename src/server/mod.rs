@@ -5,7 +5,8 @@
 //! TLS handshake with one of the `certificates`. `fd_limit` finds how many connections the system allows, and
 //! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
 //! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
-//! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, and `notify` tells systemd. Pingora's services run on one runtime of our
+//! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, `statistics`
+//! writes a line of what happens, and `notify` tells systemd. Pingora's services run on one runtime of our
 //! own and not in its `Server`, which sleeps through the whole grace period at the end, panics on an
 //! address in use, and does not show the port that it got. Does not handle requests (see `gateway`,
 //! `admin`). Fails before the first request or not at all.
@@ -24,6 +25,7 @@ mod operator;
 mod protocol;
 mod reload;
 mod signals;
+mod statistics;
 mod stop;
 mod successor;
 
@@ -172,6 +174,7 @@ async fn serve(
     tokio::spawn(refresh_names(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
+    tokio::spawn(statistics::write(Arc::clone(&shared)));
 
     log_listening(&listening);
     announce(&listening);
