@@ -1,13 +1,16 @@
 //! The operator's listener: health, metrics, status and usage.
 //!
-//! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status` describes upstreams
-//! and models, `orders` has the configuration read again and the binary replaced, `tenants` what tenants may use, `usage` reports from the ledger. It is for loopback or a private network: only what is below
+//! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status`
+//! describes upstreams and models, `orders` has the configuration read again and the binary replaced, `tenants` what
+//! tenants may use, `usage` reports from the ledger, `log_level` shows and sets the log's level. It is for loopback or
+//! a private network: only what is below
 //! `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
 //! `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
 mod health;
 mod host;
+mod log_level;
 mod orders;
 mod status;
 mod tenants;
@@ -32,8 +35,9 @@ use crate::runtime::Shared;
 
 const JSON: &str = "application/json";
 /// What there is, for people.
-pub const PATHS: &str =
-    "/health, /metrics, /status, /admin/usage, /admin/reload and /admin/upgrade";
+pub const PATHS: &str = "/health, /metrics, /status and those below /admin/";
+/// What there is for callers with the token.
+const ADMIN_PATHS: &str = "/admin/usage, /admin/reload, /admin/upgrade and /admin/log-level";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The application behind the operator's listener.
@@ -80,7 +84,7 @@ impl Admin {
     }
 
     /// Answers what only the operator may ask for.
-    async fn admin(&self, session: &ServerSession) -> Response<Vec<u8>> {
+    async fn admin(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         let runtime = self.shared.pin();
         let given = request
@@ -101,10 +105,9 @@ impl Admin {
                 Some(refused) => refused,
                 None => self.carry_out(path).await,
             },
+            "/admin/log-level" => log_level(session).await,
             path => {
-                let message = format!(
-                    "There is no {path}; there are /admin/usage, /admin/reload and /admin/upgrade."
-                );
+                let message = format!("There is no {path}; there are {ADMIN_PATHS}.");
                 refuse(StatusCode::NOT_FOUND, "invalid_request_error", message)
             }
         }
@@ -189,24 +192,41 @@ impl ServeHttp for Admin {
     }
 }
 
-/// Methods that read, and the method that orders something.
+/// Methods that read, the method that orders something, and those that show and set.
 const READING: [Method; 2] = [Method::GET, Method::HEAD];
 const ORDERING: [Method; 1] = [Method::POST];
+const SETTING: [Method; 3] = [Method::GET, Method::HEAD, Method::PUT];
+
+/// Shows or sets the level of the log.
+async fn log_level(session: &mut ServerSession) -> Response<Vec<u8>> {
+    let request = session.req_header();
+    if let Some(refused) = wrong_method(request, &SETTING) {
+        return refused;
+    }
+    let shown = match request.method == Method::PUT {
+        true => log_level::set(session).await,
+        false => Ok(log_level::shown()),
+    };
+    match shown {
+        Ok(shown) => respond(StatusCode::OK, JSON, shown.to_string().into_bytes()),
+        Err(message) => refuse(StatusCode::BAD_REQUEST, "invalid_request_error", message),
+    }
+}
 
 /// The answer to a method that a path does not take.
 fn wrong_method(request: &RequestHeader, takes: &[Method]) -> Option<Response<Vec<u8>>> {
     if takes.contains(&request.method) {
         return None;
     }
-    let first = takes.first().map(Method::as_str).unwrap_or_default();
+    let names: Vec<&str> = takes.iter().map(Method::as_str).collect();
     let message = format!(
-        "{} does not take {}; use {first}.",
+        "{} does not take {}; use {}.",
         request.uri.path(),
-        request.method
+        request.method,
+        names.join(", ").replace(", HEAD", "").replace(", ", " or ")
     );
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = refuse(status, "invalid_request_error", message);
-    let names: Vec<&str> = takes.iter().map(Method::as_str).collect();
     let allow = http::HeaderValue::from_str(&names.join(", ")).ok();
     response
         .headers_mut()
