@@ -49,6 +49,8 @@ mod ledger;
 mod ledger_postgres;
 mod ledger_reports;
 mod limits;
+mod log_files;
+mod logs;
 mod manners;
 mod manners_streamed;
 mod metrics;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -149,7 +149,35 @@ impl Gateway {
     }
 
     /// Starts the gateway with a command of the test's own.
-    pub fn spawn(mut command: Command, folder: Folder) -> Self {
+    pub fn spawn(command: Command, folder: Folder) -> Self {
+        Self::spawn_saying(command, folder, |output| {
+            output.wait_for("listening on http");
+            output.text()
+        })
+    }
+
+    /// The same, with a configuration by which it logs to files in a folder. What they hold is no part of its
+    /// output.
+    pub fn spawn_logging_to(command: Command, folder: Folder, log: &Path) -> Self {
+        Self::spawn_saying(command, folder, |output| {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let text = std::fs::read_to_string(log.join("info.log")).unwrap_or_default();
+                if text.contains("listening on http") {
+                    return text;
+                }
+                assert!(Instant::now() < deadline, "{text}\n{}", output.text());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    }
+
+    /// Starts the gateway, whose log `said` reads until it listens.
+    fn spawn_saying(
+        mut command: Command,
+        folder: Folder,
+        said: impl FnOnce(&Output) -> String,
+    ) -> Self {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env("RUST_LOG", "trace,pingora=trace,h2=trace,rustls=trace");
         }
@@ -162,12 +190,10 @@ impl Gateway {
         let output = Arc::new(Output::default());
         output.collect(child.stdout.take().unwrap());
         output.collect(child.stderr.take().unwrap());
-        let address = address_in(&output.wait_for(" listening on http"));
-        let text = output.text();
-        let mut lines = text.lines();
-        let admin = lines
-            .find(|line| line.contains("operator's listener on"))
-            .map(address_in);
+        let text = said(&output);
+        let line_with = |wanted: &str| text.lines().find(|line| line.contains(wanted));
+        let address = address_in(line_with("listening on http").unwrap());
+        let admin = line_with("operator's listener on").map(address_in);
         Self {
             child,
             folder,
@@ -345,6 +371,6 @@ pub fn assert_no_secret(output: &str) {
 
 fn address_in(line: &str) -> SocketAddr {
     let (_, rest) = line.split_once("://").unwrap();
-    let end = rest.find([' ', '/', ',']).unwrap_or(rest.len());
+    let end = rest.find([' ', '/', ',', '"']).unwrap_or(rest.len());
     rest[..end].parse().unwrap()
 }
