@@ -25,8 +25,8 @@ pub use names::all;
 
 /// How many names, a millisecond apart, are tried for a full file.
 const MAX_NAMES: i64 = 1000;
-/// The time between two tries at a pipe that is full.
-const RETRY_EVERY: Duration = Duration::from_millis(5);
+/// The time between two tries at a pipe that is full, and two looks at a line that another process may be writing.
+const WAIT: Duration = Duration::from_millis(5);
 
 /// Who may read the files, and how they are rotated and removed.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +140,11 @@ impl Files {
         if let Some(current) = &mut self.current
             && current.is_torn
         {
-            current.file.write_all(b"\n")?;
+            // Another process may have been writing a line when the file was opened, and has written it by now.
+            wait();
+            if ends_within_a_line(&mut current.file)? {
+                current.file.write_all(b"\n")?;
+            }
             current.is_torn = false;
         }
         Ok(())
@@ -279,7 +283,7 @@ pub fn write_whole(to: &mut impl Write, bytes: &[u8]) -> Result<(), Unwritten> {
         };
         match error.kind() {
             ErrorKind::Interrupted => {}
-            ErrorKind::WouldBlock => wait_for_room(),
+            ErrorKind::WouldBlock => wait(),
             _ => return Err(Unwritten::all_of(left, error)),
         }
     }
@@ -290,8 +294,8 @@ pub fn write_whole(to: &mut impl Write, bytes: &[u8]) -> Result<(), Unwritten> {
     clippy::disallowed_methods,
     reason = "each log has a thread of its own"
 )]
-fn wait_for_room() {
-    std::thread::sleep(RETRY_EVERY);
+fn wait() {
+    std::thread::sleep(WAIT);
 }
 
 fn open(path: &Path, readers: Readers) -> io::Result<Current> {
@@ -315,16 +319,20 @@ fn open(path: &Path, readers: Readers) -> io::Result<Current> {
     if found.mode() & 0o777 & !mode != 0 {
         file.set_permissions(Permissions::from_mode(mode))?;
     }
+    Ok(Current {
+        identity: identity(&found),
+        is_torn: ends_within_a_line(&mut file)?,
+        file,
+    })
+}
+
+fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
     let mut last = *b"\n";
-    if found.len() > 0 {
+    if file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
     }
-    Ok(Current {
-        identity: identity(&found),
-        is_torn: last != *b"\n",
-        file,
-    })
+    Ok(last != *b"\n")
 }
 
 #[cfg(test)]

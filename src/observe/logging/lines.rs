@@ -207,7 +207,7 @@ impl Fields<'_> {
 /// Appends text as JSON has it.
 fn push_json(line: &mut String, text: &str) {
     let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
+    if masking::all_of(text, is_plain) {
         line.push('"');
         line.push_str(text);
         line.push('"');
