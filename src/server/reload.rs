@@ -216,6 +216,7 @@ fn with_what_needs_a_restart(mut config: Config, before: &Config) -> Config {
     }
     config.server.admin.clone_from(&before.server.admin);
     config.server.threads = before.server.threads;
+    config.server.log.files.clone_from(&before.server.log.files);
     if before.ledger.is_some() {
         config.ledger.clone_from(&before.ledger);
     }

@@ -56,6 +56,9 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
         level => "log.level",
         mask => "log.mask",
         access => "log.access",
+        format => "log.format",
+        statistics => "log.statistics",
+        files => "log.files",
     } but {}));
     keys
 }

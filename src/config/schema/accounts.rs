@@ -176,7 +176,7 @@ pub(super) fn chat_log() -> Value {
     )
 }
 
-fn rotation() -> Value {
+pub(super) fn rotation() -> Value {
     let every = [Every::Hour, Every::Day].map(Every::name);
     section(
         &[],
@@ -196,7 +196,7 @@ fn rotation() -> Value {
 }
 
 /// `files` are kept where nothing is written.
-fn retention(files: u64) -> Value {
+pub(super) fn retention(files: u64) -> Value {
     section(
         &[],
         [

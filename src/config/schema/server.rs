@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::accounts::{retention, rotation};
 use super::shapes::{
     boolean, duration, integer, list, one_of, or, or_off, section, size, text, word,
 };
@@ -334,6 +335,17 @@ fn retries() -> Value {
     )
 }
 
+fn log_files() -> Value {
+    section(
+        &["path"],
+        [
+            ("path", "Their folder.", text()),
+            ("rotate", "When a new file is begun.", rotation()),
+            ("retention", "When a full file is deleted.", retention(30)),
+        ],
+    )
+}
+
 fn log() -> Value {
     section(
         &[],
@@ -347,8 +359,13 @@ fn log() -> Value {
                 ),
             ),
             (
+                "format",
+                "How a line looks.",
+                or(word(["text", "json"]), "text"),
+            ),
+            (
                 "mask",
-                "Whether clients' addresses lose their last part.",
+                "Whether clients' addresses lose their last part, and keys their names.",
                 or(boolean(), true),
             ),
             (
@@ -356,6 +373,12 @@ fn log() -> Value {
                 "Whether each request has a line.",
                 or(boolean(), true),
             ),
+            (
+                "statistics",
+                "The time between two lines of statistics, at least 1s.",
+                or(or_off(duration()), "30s"),
+            ),
+            ("files", "Where lines go, instead of stderr.", log_files()),
         ],
     )
 }

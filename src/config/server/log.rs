@@ -42,7 +42,7 @@ pub enum LogFormat {
 }
 
 /// The files that lines go to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogFiles {
     /// Their folder.
     pub path: Located<PathBuf>,
@@ -50,15 +50,6 @@ pub struct LogFiles {
     pub rotation: Rotation,
     /// When an old one is removed.
     pub retention: Retention,
-}
-
-impl LogFiles {
-    /// Whether another section asks for the same.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.path.value == other.path.value
-            && self.rotation == other.rotation
-            && self.retention == other.retention
-    }
 }
 
 impl Default for Log {

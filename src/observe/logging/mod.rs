@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 
-use crate::config::{self, LogFiles, LogFormat};
+use crate::config::{self, LogFormat};
 use crate::observe::log_lines::LogLines;
 use filter::Filter;
 use lines::Style;
@@ -107,7 +107,6 @@ struct Logging {
 struct Chosen {
     configured: LevelFilter,
     set_by: SetBy,
-    files: Option<LogFiles>,
 }
 
 /// How lines look at the moment.
@@ -166,7 +165,6 @@ pub fn start(config: &config::Log, journal_stream: Option<&str>) -> Result<LogGu
         chosen: Mutex::new(Chosen {
             configured: config.level,
             set_by,
-            files: config.files.clone(),
         }),
     };
     if LOG.set(logging).is_err() {
@@ -204,12 +202,11 @@ fn by_configuration(rust_log: Option<&String>) -> SetBy {
 
 /// Applies another configuration while the process runs: the format, and the level where that is another than the
 /// configuration had. A level that the operator has set goes on otherwise. `mask`, `access` and `statistics` are
-/// taken from the snapshot. Returns the settings that take effect with the next start.
-pub fn apply(config: &config::Log) -> Vec<&'static str> {
-    let Some(log) = LOG.get() else {
-        return Vec::new();
-    };
-    log.apply(config)
+/// taken from the snapshot, and `files` take effect with the next start.
+pub fn apply(config: &config::Log) {
+    if let Some(log) = LOG.get() {
+        log.apply(config);
+    }
 }
 
 /// Sets the level while the process runs, in place of `server.log.level` and `RUST_LOG`, until
@@ -250,7 +247,7 @@ impl Logging {
         log::set_max_level(level);
     }
 
-    fn apply(&self, config: &config::Log) -> Vec<&'static str> {
+    fn apply(&self, config: &config::Log) {
         let is_json = config.format == LogFormat::Json;
         self.format.is_json.store(is_json, Ordering::Relaxed);
         let mut chosen = self.chosen.lock();
@@ -258,15 +255,6 @@ impl Logging {
             chosen.configured = config.level;
             chosen.set_by = by_configuration(self.rust_log.as_ref());
             self.set_filter(Filter::new(config.level, self.rust_log.as_deref()));
-        }
-        let is_same = match (&chosen.files, &config.files) {
-            (None, None) => true,
-            (Some(ours), Some(wanted)) => ours.is_same(wanted),
-            _ => false,
-        };
-        match is_same {
-            true => Vec::new(),
-            false => vec!["server.log.files"],
         }
     }
 

@@ -18,7 +18,6 @@ fn logging(rust_log: Option<&str>) -> Logging {
         chosen: Mutex::new(Chosen {
             configured: config.level,
             set_by: by_configuration(rust_log.as_ref()),
-            files: None,
         }),
         rust_log,
     }
@@ -44,10 +43,10 @@ fn a_level_that_was_set_goes_on_until_the_configuration_has_another() {
     let mut config = config::Log::default();
     log.chosen.lock().set_by = SetBy::Request;
     log.set_filter(Filter::new(LevelFilter::Debug, None));
-    assert!(log.apply(&config).is_empty());
+    log.apply(&config);
     assert!(is_heard(&log, Level::Debug));
     config.level = LevelFilter::Warn;
-    assert!(log.apply(&config).is_empty());
+    log.apply(&config);
     assert!(!is_heard(&log, Level::Info) && is_heard(&log, Level::Warn));
     assert_eq!(log.chosen.lock().set_by, SetBy::Configuration);
 }
@@ -66,25 +65,13 @@ fn rust_log_goes_before_a_level_of_the_configuration() {
 }
 
 #[test]
-fn the_format_changes_at_once_and_files_do_not() {
+fn the_format_changes_at_once() {
     let log = logging(None);
-    let files = LogFiles {
-        path: config::Located {
-            value: PathBuf::from("./log"),
-            place: config::Place::default(),
-        },
-        rotation: config::Rotation::default(),
-        retention: config::Retention {
-            age: None,
-            files: 3,
-        },
-    };
     let config = config::Log {
         format: LogFormat::Json,
-        files: Some(files),
         ..config::Log::default()
     };
-    assert_eq!(log.apply(&config), ["server.log.files"]);
+    log.apply(&config);
     log.write(Level::Info, |line, style| {
         lines::write_fields(line, style, (Level::Info, ACCESS), |fields| {
             fields.number("status", Some(200));
@@ -96,8 +83,6 @@ fn the_format_changes_at_once_and_files_do_not() {
         line.ends_with("\"target\":\"access\",\"status\":200}\n"),
         "{line}"
     );
-    log.chosen.lock().files = config.files.clone();
-    assert!(log.apply(&config).is_empty());
 }
 
 #[test]
