@@ -1,14 +1,15 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
-//! one request, `diff` what a reload would change, `operator` asks a gateway
-//! that runs, `chats` converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go
-//! to stderr. Does not handle the configuration's mistakes (see `config`) or the process (see
+//! one request, `diff` what a reload would change, `health` and `operator` ask a gateway that runs, `chats` converts
+//! the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
+//! handle the configuration's mistakes (see `config`) or the process (see
 //! `server`). Fails with an exit code and a message on stderr.
 
 mod chats;
 mod check;
 mod diff;
+mod health;
 mod operator;
 mod route;
 mod table;
@@ -117,6 +118,10 @@ enum Command {
     /// No connection is refused, and requests in flight end where they are. If the new process does not serve within
     /// server.upgrade_timeout, the old one serves on. SIGUSR2 does the same, without an answer.
     Upgrade(operator::Asked),
+    /// Ask the gateway of this machine whether it serves
+    ///
+    /// Exit code 0 if it does, also if it is degraded; 1 if it drains, or nothing answers.
+    Health(health::Health),
     /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
@@ -206,6 +211,7 @@ pub fn main() -> ExitCode {
             print(&config::schema());
             ExitCode::SUCCESS
         }
+        Command::Health(health) => health.run(&variables),
         Command::Chats {
             command: Chats::Convert(convert),
         } => convert.run(&variables),
@@ -223,6 +229,7 @@ impl Command {
             Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
             Self::Diff(diff) => diff.env_file.as_deref(),
             Self::Schema => None,
+            Self::Health(health) => health.env_file(),
             Self::Chats {
                 command: Chats::Convert(convert),
             } => convert.env_file(),

@@ -42,6 +42,7 @@ mod forms_large;
 mod forms_refused;
 mod framing;
 mod headers;
+mod health_command;
 mod held_memory;
 mod labels;
 mod leases;
