@@ -79,6 +79,13 @@ if python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
     "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
     cp tests/sdk/requirements.txt "$home/requirements.txt"
   fi
+  # The linters of deploy/ are apart: their dependencies are none of the SDKs'.
+  if ! cmp -s tests/deploy/requirements.txt "$home/linters/installed.txt"; then
+    echo "installing the linters of deploy/"
+    python3 -m venv "$home/linters"
+    "$home/linters/bin/pip" install --quiet --disable-pip-version-check -r tests/deploy/requirements.txt
+    cp tests/deploy/requirements.txt "$home/linters/installed.txt"
+  fi
 fi
 if command -v npm >/dev/null 2>&1; then
   if ! cmp -s tests/sdk/package.json "$home/node/installed.json"; then

@@ -29,6 +29,7 @@ mod configurations;
 mod converted;
 mod curl;
 mod demo;
+mod deploy;
 mod dialects;
 mod dialects_errors;
 mod documents;
