@@ -57,6 +57,7 @@ mod manners;
 mod manners_streamed;
 mod metrics;
 mod models;
+mod monitoring;
 mod never_pausing;
 mod nginx;
 mod no_model;

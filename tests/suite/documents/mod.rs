@@ -49,6 +49,14 @@ fn moved(text: &str, folder: &Folder) -> String {
         .fold(text.to_owned(), |text, from| text.replace(from, &path))
 }
 
+/// The anchors of a page, by its path from the root.
+pub fn anchors(page: &str) -> Vec<String> {
+    let path = root().join(page);
+    let pages = pages();
+    let page = pages.iter().find(|known| known.path == path).unwrap();
+    page.anchors()
+}
+
 #[test]
 fn each_example_says_what_it_is() {
     let mut mistakes = Vec::new();
@@ -120,9 +128,11 @@ fn each_link_leads_somewhere() {
 #[test]
 fn each_page_that_a_file_names_is_there() {
     let mut mistakes = Vec::new();
-    let mut folders = ["src", "conf", "systemd", "tests", "benches"]
-        .map(|f| root().join(f))
-        .to_vec();
+    let mut folders = [
+        "src", "conf", "systemd", "tests", "benches", "deploy", ".github",
+    ]
+    .map(|f| root().join(f))
+    .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
