@@ -31,7 +31,8 @@ FROM debian:bookworm-slim AS image
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin tollgate \
+    && groupadd --gid 10001 tollgate \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tollgate \
     && install -d /etc/tollgate \
     && install -d -m 0700 -o 10001 -g tollgate /var/lib/tollgate
 COPY --from=build /build/target/release/tollgate /usr/local/bin/tollgate

@@ -61,17 +61,16 @@ impl Health {
 fn ask_configured(source: &Source, variables: &Variables) -> Result<String, String> {
     let problems = match Config::load(source, variables) {
         Ok(config) => return ask(address(&config.server)?),
-        Err(problems) => problems,
+        Err(problems) => problems.to_string(),
     };
-    // The file may have been broken after the start. The gateway then serves by what it has read before, and a
-    // restart would end that: it is asked at its usual address.
+    // The gateway may run by another file, or the file was broken after the start: then it serves by what it has read
+    // before, and a restart would end that. So it is asked at its usual address.
     let usual = Server::default().admin.map(|admin| admin.value);
     let answer = usual.ok_or_else(String::new).and_then(ask);
-    let problems = problems.to_string();
     let problems = problems.trim_end();
     match answer {
         Ok(line) => Ok(format!(
-            "{line}, and its configuration has mistakes by now:\n{problems}"
+            "{line} at the default address; the configuration cannot be read:\n{problems}"
         )),
         Err(line) => Err(format!("{problems}\n{line}")),
     }
