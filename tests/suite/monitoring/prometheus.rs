@@ -15,7 +15,7 @@ use crate::support::soon;
 use crate::support::tools::root;
 
 /// How often it scrapes and evaluates: often, so that a rate is known after a second.
-const INTERVAL: &str = "250ms";
+const INTERVAL: &str = "500ms";
 
 /// A running Prometheus, ended with the test.
 pub struct Prometheus {
