@@ -6,9 +6,20 @@ TEST_ENV := $(or $(TOLLGATE_TEST_ENV),target/test-env)
 # What the program does at work, and the flags that build by it.
 PROFILE := $(abspath $(or $(CARGO_TARGET_DIR),target))/work.profdata
 BY_PROFILE = RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(PROFILE)"
+# Where `make install` puts what, below DESTDIR. systemd finds units and users below /usr and /usr/local by itself.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+SYSCONFDIR ?= /etc
+CONFDIR = $(SYSCONFDIR)/tollgate
+SYSTEMD_HOME = $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,$(SYSCONFDIR))
+UNITDIR ?= $(SYSTEMD_HOME)/systemd/system
+SYSUSERSDIR ?= $(SYSTEMD_HOME)/sysusers.d
+# The program that is installed.
+PROGRAM ?= $(or $(CARGO_TARGET_DIR),target)/release/tollgate
 TEST_RUNNER = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: help run build release test bench bench-parsing fuzz lint doc clean
+.PHONY: help run build release install uninstall test bench bench-parsing fuzz lint doc clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +38,33 @@ release: $(PROFILE) ## Build for production, by a profile of the program at work
 $(PROFILE): Cargo.toml Cargo.lock $(shell find src examples -name '*.rs') benches/profile.sh
 	@tests/install.sh profile
 	benches/profile.sh $@
+
+install: ## Install the built program, its units, its user and a first configuration (as root; DESTDIR, PREFIX)
+	@test -x "$(PROGRAM)" || { echo "$(PROGRAM) is not there: run \`make release\` first" >&2; exit 1; }
+	install -D -m 0755 "$(PROGRAM)" "$(DESTDIR)$(BINDIR)/tollgate"
+	install -d -m 0755 "$(DESTDIR)$(UNITDIR)"
+	for unit in tollgate.service tollgate.socket; do \
+	  sed 's|/usr/local/bin|$(BINDIR)|g; s|/etc/tollgate|$(CONFDIR)|g' "systemd/$$unit" >"$(DESTDIR)$(UNITDIR)/$$unit"; \
+	  chmod 0644 "$(DESTDIR)$(UNITDIR)/$$unit"; \
+	done
+	install -D -m 0644 systemd/sysusers.conf "$(DESTDIR)$(SYSUSERSDIR)/tollgate.conf"
+	install -d -m 0750 "$(DESTDIR)$(CONFDIR)"
+	@# What the operator may have changed stays as it is.
+	test -e "$(DESTDIR)$(CONFDIR)/tollgate.yaml" || \
+	  install -m 0640 conf/examples/openai.yaml "$(DESTDIR)$(CONFDIR)/tollgate.yaml"
+	test -e "$(DESTDIR)$(CONFDIR)/environment" || \
+	  install -m 0640 systemd/environment "$(DESTDIR)$(CONFDIR)/environment"
+	@# Below a DESTDIR there is no user: a package makes it where it is installed.
+	test -n "$(DESTDIR)" || { systemd-sysusers "$(SYSUSERSDIR)/tollgate.conf" && \
+	  chgrp tollgate "$(CONFDIR)" "$(CONFDIR)/tollgate.yaml" "$(CONFDIR)/environment" && \
+	  { ! test -d /run/systemd/system || systemctl daemon-reload; }; }
+
+uninstall: ## Remove what `make install` has put there, but no configuration, no data and no user
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || \
+	  systemctl disable --now tollgate.service tollgate.socket
+	rm -f "$(DESTDIR)$(BINDIR)/tollgate" "$(DESTDIR)$(UNITDIR)/tollgate.service" \
+	  "$(DESTDIR)$(UNITDIR)/tollgate.socket" "$(DESTDIR)$(SYSUSERSDIR)/tollgate.conf"
+	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload
 
 test: ## Run every test, with the real servers and SDKs
 	@tests/install.sh test

@@ -71,6 +71,7 @@ mod slowhttp;
 mod slowness;
 mod streams;
 mod strict;
+mod systemd;
 mod terminal_event;
 mod timeouts;
 mod tls;

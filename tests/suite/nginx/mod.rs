@@ -1,18 +1,17 @@
-//! nginx in front, with the configuration that we ship; and nginx as an upstream.
+//! nginx in front, with the configurations that we ship (`front`); and nginx as an upstream.
+//!
+//! Does not handle WebSockets through it (see `websocket`) or the recipe with TLS (see `documents`).
+
+mod front;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
-use crate::support::client::{Client, post};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::tools::{require, root};
-use crate::support::upstream::Upstream;
-use crate::support::{DONE, PATIENCE, PROMPT, chat, delta, streamed_chat};
+use crate::support::{PATIENCE, chat};
 
 /// A running nginx, ended with the test.
 pub struct Nginx {
@@ -22,7 +21,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with what stands in its `http` section, given the port to listen on.
+    /// Starts nginx with what stands in its `http` section, given the port to listen on. What we ship for
+    /// `/etc/nginx/snippets` can be included.
     pub fn start(program: &Path, http: impl Fn(u16) -> String) -> Self {
         // nginx takes no port 0, so another process may be faster: then another port is tried.
         for _ in 0..5 {
@@ -38,6 +38,10 @@ impl Nginx {
 
     fn try_start(program: &Path, address: SocketAddr, http: &str) -> Option<Self> {
         let folder = Folder::new();
+        let snippets = folder.0.join("snippets");
+        std::fs::create_dir(&snippets).unwrap();
+        let shipped = root().join("conf/nginx/snippets/tollgate.conf");
+        std::fs::copy(shipped, snippets.join("tollgate.conf")).unwrap();
         let prefix = folder.0.display();
         let file = folder.write(
             "nginx.conf",
@@ -86,60 +90,6 @@ impl Drop for Nginx {
             .status();
         let _ = self.child.wait();
     }
-}
-
-#[tokio::test]
-async fn streams_pass_unbuffered_through_nginx_in_front() {
-    let Some(program) = require(&["nginx"], "nginx") else {
-        return;
-    };
-    let step = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&step);
-    let upstream = Upstream::start(move |_, mut reply| {
-        let held = Arc::clone(&held);
-        async move {
-            reply.begin_stream().await;
-            for event in [&delta("one"), &delta("two"), &delta("three"), DONE] {
-                reply.chunk(event).await;
-                held.acquire().await.unwrap().forget();
-            }
-            reply.end_stream().await;
-            reply
-        }
-    })
-    .await;
-    let yaml =
-        config(upstream.address, "", "").replace("max_body: 64MiB", "trusted_proxies: [127.0.0.1]");
-    let gateway = Gateway::start(&yaml);
-    let shipped = std::fs::read_to_string(root().join("conf/nginx/tollgate.conf")).unwrap();
-    let front = Nginx::start(&program, |port| {
-        shipped
-            .replace("listen 80;", &format!("listen 127.0.0.1:{port};"))
-            .replace(
-                "server 127.0.0.1:8080;",
-                &format!("server {};", gateway.address),
-            )
-    });
-    let mut client = Client::connect(front.address).await;
-    client
-        .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
-        .await;
-    assert_eq!(client.head().await.0, 200);
-    for event in [&delta("one"), &delta("two"), &delta("three"), DONE] {
-        // The upstream holds the next event back until this one has come through both.
-        assert_eq!(client.chunk().await.as_deref(), Some(event));
-        step.add_permits(1);
-    }
-    assert_eq!(client.chunk().await.as_deref(), Some(""));
-    // A body that is larger than nginx's own default passes too.
-    step.add_permits(4);
-    let large = chat("gpt-4o").replace(PROMPT, &format!("{PROMPT}{}", "z".repeat(5 << 20)));
-    let mut client = Client::connect(front.address).await;
-    assert_eq!(
-        client.post("/v1/chat/completions", &large).await.status,
-        200
-    );
-    gateway.access_line("client=127.0.0.1");
 }
 
 #[tokio::test]
