@@ -53,8 +53,14 @@ fn assert_of_nginx(answer: &Response, status: u16, kind: &str, code: &str) {
     let body = answer.json();
     let error = body["error"].as_object().unwrap();
     assert_eq!(error.len(), 4, "{body}");
-    assert_eq!((&error["type"], &error["code"]), (&kind.into(), &code.into()));
-    assert!(error["param"].is_null() && error["message"].is_string(), "{body}");
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&kind.into(), &code.into())
+    );
+    assert!(
+        error["param"].is_null() && error["message"].is_string(),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +108,10 @@ async fn errors_of_nginx_have_the_form_of_the_api_and_those_of_the_gateway_pass(
         return;
     };
     let upstream = Listener::bind().await;
-    let gateway = Gateway::start(&behind(upstream.address, ""));
+    // One attempt, so that the gateway's error comes before nginx's.
+    let once = "  retries: { attempts: 1 }\nupstreams:\n";
+    let yaml = behind(upstream.address, "").replace("upstreams:\n", once);
+    let gateway = Gateway::start(&yaml);
     let changes = [
         ("client_max_body_size 128m;", "client_max_body_size 1k;"),
         ("proxy_read_timeout 11m;", "proxy_read_timeout 300ms;"),
@@ -124,7 +133,11 @@ async fn errors_of_nginx_have_the_form_of_the_api_and_those_of_the_gateway_pass(
     drop(upstream);
     let answer = ask(&body).await;
     assert!([502, 503].contains(&answer.status), "{answer:?}");
-    assert!(answer.header("x-request-id").is_some_and(|id| id.starts_with("req_")));
+    assert!(
+        answer
+            .header("x-request-id")
+            .is_some_and(|id| id.starts_with("req_"))
+    );
     assert_ne!(answer.json()["error"]["code"], "gateway_unavailable");
 
     drop(gateway);
@@ -160,7 +173,9 @@ async fn a_key_stays_with_its_gateway_until_that_is_away() {
         Upstream::answering(r#"{"from":"a"}"#).await,
         Upstream::answering(r#"{"from":"b"}"#).await,
     ];
-    let [first, second] = far.each_ref().map(|far| Gateway::start(&behind(far.address, &tenant)));
+    let [first, second] = far
+        .each_ref()
+        .map(|far| Gateway::start(&behind(far.address, &tenant)));
     let addresses = [first.address, second.address];
     let front = front(&program, "tollgate-several.conf", &addresses, &[]);
     let mut homes = Vec::new();

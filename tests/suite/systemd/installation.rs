@@ -17,7 +17,10 @@ fn make(target: &str, folder: &Folder, prefix: &str) -> String {
         .arg(format!("DESTDIR={}", folder.0.display()))
         .arg(format!("PREFIX={prefix}"))
         // Any program: it is not started.
-        .arg(format!("PROGRAM={}", root().join("tests/install.sh").display())))
+        .arg(format!(
+            "PROGRAM={}",
+            root().join("tests/install.sh").display()
+        )))
 }
 
 /// All files below a folder, with their modes.
@@ -45,8 +48,10 @@ fn named(files: &[(&str, u32)]) -> Vec<(String, u32)> {
     owned.collect()
 }
 
-const CONFIGURATION: [(&str, u32); 2] =
-    [("etc/tollgate/environment", 0o640), ("etc/tollgate/tollgate.yaml", 0o640)];
+const CONFIGURATION: [(&str, u32); 2] = [
+    ("etc/tollgate/environment", 0o640),
+    ("etc/tollgate/tollgate.yaml", 0o640),
+];
 
 #[test]
 fn an_installation_is_whole_and_leaves_what_is_the_operators() {
@@ -84,7 +89,10 @@ fn the_unit_runs_the_program_where_it_is_installed() {
         return;
     }
     for (prefix, unit) in [
-        ("/usr/local", "usr/local/lib/systemd/system/tollgate.service"),
+        (
+            "/usr/local",
+            "usr/local/lib/systemd/system/tollgate.service",
+        ),
         // No folder in which systemd looks for units.
         ("/opt/tollgate", "etc/systemd/system/tollgate.service"),
     ] {
@@ -92,12 +100,30 @@ fn the_unit_runs_the_program_where_it_is_installed() {
         make("install", &folder, prefix);
         let unit = std::fs::read_to_string(folder.0.join(unit)).unwrap();
         for key in ["ExecStart", "ExecReload"] {
-            let line = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-            assert!(line.starts_with(&format!("={prefix}/bin/tollgate ")), "{line}");
+            let line = unit
+                .lines()
+                .find_map(|line| line.strip_prefix(key))
+                .unwrap();
+            assert!(
+                line.starts_with(&format!("={prefix}/bin/tollgate ")),
+                "{line}"
+            );
         }
-        let executable = unit.lines().find_map(|l| l.strip_prefix("ExecPaths=")).unwrap();
-        assert!(executable.contains(&format!("{prefix}/bin")), "{executable}");
-        assert!(folder.0.join(prefix.trim_start_matches('/')).join("bin/tollgate").exists());
+        let executable = unit
+            .lines()
+            .find_map(|l| l.strip_prefix("ExecPaths="))
+            .unwrap();
+        assert!(
+            executable.contains(&format!("{prefix}/bin")),
+            "{executable}"
+        );
+        assert!(
+            folder
+                .0
+                .join(prefix.trim_start_matches('/'))
+                .join("bin/tollgate")
+                .exists()
+        );
     }
 }
 
@@ -105,7 +131,10 @@ fn the_unit_runs_the_program_where_it_is_installed() {
 fn units(folder: &Folder) -> Vec<PathBuf> {
     let shipped = |name: &str| std::fs::read_to_string(root().join("systemd").join(name)).unwrap();
     let placed = |name| shipped(name).replace("/usr/local/bin/tollgate", BINARY);
-    UNITS.iter().map(|name| folder.write(name, placed(name))).collect()
+    UNITS
+        .iter()
+        .map(|name| folder.write(name, placed(name)))
+        .collect()
 }
 
 #[test]
@@ -121,7 +150,10 @@ fn systemd_finds_no_mistake_in_the_units() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // The machine's own units may have mistakes, which are told, too.
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("tollgate")).collect();
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("tollgate"))
+        .collect();
     assert!(ours.is_empty() && output.status.success(), "{said}");
 }
 

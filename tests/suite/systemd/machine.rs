@@ -78,7 +78,10 @@ impl Machine {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let is_up = self.init().is_some()
-                && self.run("systemctl is-active --quiet basic.target").status.success();
+                && self
+                    .run("systemctl is-active --quiet basic.target")
+                    .status
+                    .success();
             if is_up {
                 return;
             }
@@ -177,7 +180,9 @@ impl Drop for Machine {
 /// Where cgroups of version 2 are mounted.
 fn unified_cgroups() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
     let mount = fields.find(|fields| fields.get(2) == Some(&"cgroup2"))?;
     Some(PathBuf::from(mount[1]))
 }

@@ -75,7 +75,9 @@ tenants:
         };
         service.configure(&service.yaml);
         let variables = format!("FAR_KEY={PROVIDER_KEY}\nRUST_LOG=info\n");
-        service.machine.write("/etc/tollgate/environment", &variables);
+        service
+            .machine
+            .write("/etc/tollgate/environment", &variables);
         Some(service)
     }
 
@@ -85,7 +87,8 @@ tenants:
 
     /// Changes the unit as an operator would.
     fn drop_in(&self, unit: &str, lines: &str) {
-        self.machine.write(&format!("/etc/systemd/system/{unit}.d/test.conf"), lines);
+        self.machine
+            .write(&format!("/etc/systemd/system/{unit}.d/test.conf"), lines);
         self.machine.expect("systemctl daemon-reload");
     }
 
@@ -114,7 +117,9 @@ tenants:
     /// The processes of the service, as the machine counts them.
     fn processes(&self) -> usize {
         let group = self.property("ControlGroup");
-        let said = self.machine.expect(&format!("cat /sys/fs/cgroup{group}/cgroup.procs"));
+        let said = self
+            .machine
+            .expect(&format!("cat /sys/fs/cgroup{group}/cgroup.procs"));
         said.lines().count()
     }
 
@@ -253,7 +258,9 @@ async fn it_starts_reloads_and_ends_under_systemd() {
     // A port that only a privileged process may take.
     let low = format!("127.0.0.1:{}", 600 + std::process::id() % 400);
     let low: SocketAddr = low.parse().unwrap();
-    let yaml = service.yaml.replace("listen: [", &format!("listen: ['{low}', "));
+    let yaml = service
+        .yaml
+        .replace("listen: [", &format!("listen: ['{low}', "));
     service.configure(&yaml);
     service.start();
     assert_eq!(service.property("ActiveState"), "active");
@@ -264,15 +271,23 @@ async fn it_starts_reloads_and_ends_under_systemd() {
     assert_eq!(client.post(CHAT, &chat("gpt-4o")).await.status, 200);
     service.wait_for("StatusText", |text| text.contains("requests in flight"));
     let pid = service.property("MainPID");
-    let user = service.machine.expect(&format!("stat --format %U /proc/{pid}"));
+    let user = service
+        .machine
+        .expect(&format!("stat --format %U /proc/{pid}"));
     assert_eq!(user.trim(), "tollgate");
     // The metric of when it began is not lost to the hardening.
     let mut operator = Client::connect(service.admin).await;
-    operator.send("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    operator
+        .send("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     let metrics = operator.response().await;
     assert!(metrics.text().contains("\nprocess_start_time_seconds 1"));
 
-    service.configure(&yaml.replace("gpt-4o", "gpt-5").replace("upstream: far", "upstream: near"));
+    service.configure(
+        &yaml
+            .replace("gpt-4o", "gpt-5")
+            .replace("upstream: far", "upstream: near"),
+    );
     let failed = service.machine.run(RELOAD);
     assert!(!failed.status.success());
     assert_eq!(service.property("ActiveState"), "active");
@@ -280,13 +295,20 @@ async fn it_starts_reloads_and_ends_under_systemd() {
     assert_eq!(service.ask("gpt-4o").await, 200);
 
     // Keys of the file of variables are read again, too.
-    service.machine.write("/etc/tollgate/environment", "FAR_KEY=another-key\nRUST_LOG=info\n");
+    service.machine.write(
+        "/etc/tollgate/environment",
+        "FAR_KEY=another-key\nRUST_LOG=info\n",
+    );
     service.configure(&yaml.replace("gpt-4o", "gpt-5"));
     service.machine.expect(RELOAD);
     assert_eq!(service.property("MainPID"), pid);
     assert_eq!(service.ask("gpt-5").await, 200);
     assert_eq!(service.ask("gpt-4o").await, 404);
-    let keys = [far.request().await, far.request().await, far.request().await];
+    let keys = [
+        far.request().await,
+        far.request().await,
+        far.request().await,
+    ];
     assert_eq!(keys[2].header("authorization"), ["Bearer another-key"]);
 
     service.machine.expect("systemctl stop tollgate");
@@ -302,7 +324,10 @@ async fn an_upgrade_is_followed_by_systemd_and_refuses_no_connection() {
     let Some(service) = Service::install(&far) else {
         return;
     };
-    service.drop_in("tollgate.service", "[Service]\nWatchdogSec=2\nRestartSec=0\n");
+    service.drop_in(
+        "tollgate.service",
+        "[Service]\nWatchdogSec=2\nRestartSec=0\n",
+    );
     service.start();
     let steady = Steady::against(service.address);
     let stream = begin_stream(&service).await;
@@ -326,7 +351,9 @@ async fn an_upgrade_is_followed_by_systemd_and_refuses_no_connection() {
     assert_eq!(service.property("NRestarts"), "0");
     service.machine.expect(RELOAD);
     // systemd knows the new process well enough to start another when it dies.
-    service.machine.expect("systemctl kill --signal KILL tollgate");
+    service
+        .machine
+        .expect("systemctl kill --signal KILL tollgate");
     service.wait_for("NRestarts", |count| count == "1");
     service.wait_for("ActiveState", |state| state == "active");
     assert_eq!(service.ask("gpt-4o").await, 200);
@@ -340,9 +367,16 @@ async fn a_new_binary_that_does_not_start_changes_nothing() {
     };
     service.start();
     let pid = service.property("MainPID");
-    service.machine.expect("install -m 0755 /bin/false /usr/local/bin/tollgate");
+    service
+        .machine
+        .expect("install -m 0755 /bin/false /usr/local/bin/tollgate");
     service.machine.expect(UPGRADE);
-    let told = || service.machine.journal().contains("upgrade: this process serves on");
+    let told = || {
+        service
+            .machine
+            .journal()
+            .contains("upgrade: this process serves on")
+    };
     crate::support::until("the failure is told", told).await;
     assert_eq!(service.property("MainPID"), pid);
     assert_eq!(service.property("ActiveState"), "active");
@@ -374,7 +408,10 @@ async fn a_restart_with_the_socket_unit_refuses_no_connection() {
     let Some(service) = Service::install(&far) else {
         return;
     };
-    let listen = format!("[Socket]\nListenStream=\nListenStream={}\n", service.address);
+    let listen = format!(
+        "[Socket]\nListenStream=\nListenStream={}\n",
+        service.address
+    );
     service.drop_in("tollgate.socket", &listen);
     // With the socket of systemd's, it needs no privilege.
     service.drop_in(
@@ -389,7 +426,9 @@ async fn a_restart_with_the_socket_unit_refuses_no_connection() {
     let steady = Steady::against(service.address);
     let stream = begin_stream(&service).await;
     steady.more(20).await;
-    service.machine.expect("systemctl restart --no-block tollgate");
+    service
+        .machine
+        .expect("systemctl restart --no-block tollgate");
     service.wait_for("ActiveState", |state| state == "deactivating");
     // Of the old process, there is only this stream left.
     end_stream(stream, &step).await;
@@ -397,10 +436,22 @@ async fn a_restart_with_the_socket_unit_refuses_no_connection() {
     steady.more(20).await;
     steady.assert_none_failed().await;
     // A socket that is no address of the configuration.
-    service.machine.expect("systemctl stop tollgate.service tollgate.socket");
-    service.configure(&service.yaml.replace(&service.address.to_string(), &port().to_string()));
+    service
+        .machine
+        .expect("systemctl stop tollgate.service tollgate.socket");
+    service.configure(
+        &service
+            .yaml
+            .replace(&service.address.to_string(), &port().to_string()),
+    );
     service.machine.expect("systemctl start tollgate.socket");
-    assert!(!service.machine.run("systemctl start tollgate.service").status.success());
+    assert!(
+        !service
+            .machine
+            .run("systemctl start tollgate.service")
+            .status
+            .success()
+    );
     service.assert_told(&service.address.to_string());
 }
 
@@ -415,7 +466,9 @@ async fn a_process_that_stands_still_is_replaced() {
         "[Service]\nWatchdogSec=1\nTimeoutAbortSec=1\nRestartSec=0\n",
     );
     service.start();
-    service.machine.expect("systemctl kill --signal STOP tollgate");
+    service
+        .machine
+        .expect("systemctl kill --signal STOP tollgate");
     service.wait_for("NRestarts", |count| count == "1");
     service.wait_for("ActiveState", |state| state == "active");
     assert_eq!(service.ask("gpt-4o").await, 200);
@@ -428,7 +481,13 @@ async fn a_configuration_with_a_mistake_is_tried_once() {
         return;
     };
     service.configure("server: { lisen: 1 }\n");
-    assert!(!service.machine.run("systemctl start tollgate").status.success());
+    assert!(
+        !service
+            .machine
+            .run("systemctl start tollgate")
+            .status
+            .success()
+    );
     service.wait_for("ActiveState", |state| state == "failed");
     assert_eq!(service.property("NRestarts"), "0");
     assert_eq!(service.property("ExecMainStatus"), "64");
