@@ -14,10 +14,15 @@ use crate::support::tools::{require, root};
 use crate::support::upstream::{Listener, Upstream};
 use crate::support::{CLIENT_KEY, DONE, PROMPT, chat, delta, streamed_chat};
 
-const CHAT: &str = "/v1/chat/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 
 /// nginx with a file that we ship, and replacements in it, in front of these gateways.
-fn front(program: &Path, file: &str, gateways: &[SocketAddr], changes: &[(&str, &str)]) -> Nginx {
+pub fn front(
+    program: &Path,
+    file: &str,
+    gateways: &[SocketAddr],
+    changes: &[(&str, &str)],
+) -> Nginx {
     let read = |file: &str| std::fs::read_to_string(root().join("conf/nginx").join(file)).unwrap();
     let include = "include snippets/tollgate.conf;";
     let mut text = read(file);
@@ -42,7 +47,7 @@ fn front(program: &Path, file: &str, gateways: &[SocketAddr], changes: &[(&str, 
 }
 
 /// The tests' configuration, behind a proxy on this machine.
-fn behind(upstream: SocketAddr, more: &str) -> String {
+pub fn behind(upstream: SocketAddr, more: &str) -> String {
     config(upstream, "", more).replace("max_body: 64MiB", "trusted_proxies: [127.0.0.1]")
 }
 

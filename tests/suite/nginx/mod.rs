@@ -1,8 +1,10 @@
-//! nginx in front, with the configurations that we ship (`front`); and nginx as an upstream.
+//! nginx in front, with the configurations that we ship (`front`), while the gateway is reloaded and upgraded
+//! (`operated`); and nginx as an upstream.
 //!
 //! Does not handle WebSockets through it (see `websocket`) or the recipe with TLS (see `documents`).
 
 mod front;
+mod operated;
 
 use std::net::SocketAddr;
 use std::path::Path;
