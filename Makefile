@@ -61,7 +61,7 @@ install: ## Install the built program, its units, its user and a first configura
 
 uninstall: ## Remove what `make install` has put there, but no configuration, no data and no user
 	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || \
-	  systemctl disable --now tollgate.service tollgate.socket
+	  systemctl disable --now tollgate.service tollgate.socket || true
 	rm -f "$(DESTDIR)$(BINDIR)/tollgate" "$(DESTDIR)$(UNITDIR)/tollgate.service" \
 	  "$(DESTDIR)$(UNITDIR)/tollgate.socket" "$(DESTDIR)$(SYSUSERSDIR)/tollgate.conf"
 	test -n "$(DESTDIR)" || ! test -d /run/systemd/system || systemctl daemon-reload

@@ -158,6 +158,20 @@ fn systemd_finds_no_mistake_in_the_units() {
 }
 
 #[test]
+fn the_socket_unit_has_the_address_of_the_first_configuration() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let unit = read("systemd/tollgate.socket");
+    let address = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ListenStream="));
+    let listen = format!("listen: [\"{}\"]", address.unwrap());
+    assert!(
+        read("conf/examples/openai.yaml").contains(&listen),
+        "{listen}"
+    );
+}
+
+#[test]
 fn the_service_is_hardly_exposed() {
     let Some(analyze) = require(&["systemd-analyze"], "systemd") else {
         return;
