@@ -279,7 +279,12 @@ fn start_services(
 ) -> Result<(Listeners, Vec<Handed>), StartError> {
     let system_limit = fd_limit::max_connections(config.server.limits.connections);
     let limiter = Arc::new(ConnectionLimiter::new(shared, system_limit));
-    let app = ClientApp::new(shared, &limiter);
+    let listeners = Listeners {
+        clients: watch::channel(false).0,
+        idle: watch::channel(false).0,
+        admin: watch::channel(false).0,
+    };
+    let app = ClientApp::new(shared, &limiter, listeners.idle.subscribe());
     let listen = config.server.listen.iter().zip(&open.clients);
     let services: Vec<_> = listen
         .map(|(listener, bound)| {
@@ -287,10 +292,6 @@ fn start_services(
             Ok(service("clients", [bound], app.with_tls(tls)))
         })
         .collect::<Result<_, StartError>>()?;
-    let listeners = Listeners {
-        clients: watch::channel(false).0,
-        admin: watch::channel(false).0,
-    };
     let (fds, sockets) = open.sockets.into_parts();
     let start = |mut service: Box<dyn ServiceWithDependents>, stop: &watch::Sender<bool>| {
         let (ready, _) = watch::channel(false);

@@ -33,11 +33,17 @@ pub struct ClientApp {
     http2: Arc<Gateway>,
     /// `None` on a cleartext listener.
     tls: Option<Arc<Handshake>>,
+    /// Comes true when connections that wait for a next request over HTTP/1 are to be closed.
+    idle: ShutdownWatch,
 }
 
 impl ClientApp {
     /// Serves from the shared state, on a cleartext listener.
-    pub fn new(shared: &Arc<Shared>, limiter: &Arc<ConnectionLimiter>) -> Self {
+    pub fn new(
+        shared: &Arc<Shared>,
+        limiter: &Arc<ConnectionLimiter>,
+        idle: ShutdownWatch,
+    ) -> Self {
         let gateway = |h2c| {
             let mut options = HttpServerOptions::default();
             options.h2c = h2c;
@@ -50,6 +56,7 @@ impl ClientApp {
             http1: gateway(false),
             http2: gateway(true),
             tls: None,
+            idle,
         }
     }
 
@@ -61,6 +68,7 @@ impl ClientApp {
             http1: Arc::clone(&self.http1),
             http2: Arc::clone(&self.http2),
             tls,
+            idle: self.idle.clone(),
         }
     }
 
@@ -87,12 +95,16 @@ impl ClientApp {
             }
         };
         let shared = &self.shared;
-        let (gateway, connection) = match speaks_http2 {
-            true => (&self.http2, Connection::http2(stream, shared, deadline)),
-            false => (
-                &self.http1,
-                Connection::http1(stream, shared, deadline, shutdown),
-            ),
+        // Over HTTP/2, a client learns which of its requests are served: nothing is gained by waiting.
+        let (gateway, connection, shutdown) = match speaks_http2 {
+            true => {
+                let connection = Connection::http2(stream, shared, deadline);
+                (&self.http2, connection, shutdown)
+            }
+            false => {
+                let connection = Connection::http1(stream, shared, deadline, &self.idle);
+                (&self.http1, connection, &self.idle)
+            }
         };
         gateway.process_new(Box::new(connection), shutdown).await;
     }

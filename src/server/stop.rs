@@ -1,12 +1,13 @@
 //! The end of the process.
 //!
 //! Owns the order: `/health` says that the process is draining and answers close their connections; new connections
-//! are still taken for the notice; requests in flight have the grace; what they have used is settled, recorded and
-//! written. Does not handle what starts it (see `operate`). Fails by warnings: the process ends all the same.
+//! are still taken for the notice; connections that are kept open may be used once more after a hand-over; requests in
+//! flight have the grace; what they have used is settled, recorded and written. Does not handle what starts it (see `operate`). Fails by warnings: the process ends all the same.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::operate::End;
 use super::signals::Signals;
@@ -23,10 +24,16 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// The time that remains to write the chat log.
 const CHATS: Duration = Duration::from_secs(2);
 
+/// How long a connection that is kept open may send another request to a process that has handed over. A proxy that
+/// reuses its connections may do so in the very moment in which one is closed, and must not send that request again.
+const KEPT: Duration = Duration::from_secs(5);
+
 /// What closes the listeners.
 pub struct Listeners {
     /// Those of clients.
     pub clients: watch::Sender<bool>,
+    /// Connections of clients that wait for a next request, over HTTP/1.
+    pub idle: watch::Sender<bool>,
     /// The operator's.
     pub admin: watch::Sender<bool>,
 }
@@ -61,12 +68,17 @@ pub async fn end(
             log::info!("new connections are still taken for {notice:?}");
             tokio::time::sleep(notice).await;
         }
-        // Closes the listeners and the idle connections of clients.
         let _ = listeners.clients.send(true);
+        let until = Instant::now() + grace;
+        if let End::HandedOver = end {
+            // Answers close their connections from now on.
+            wait_for_kept(shared, grace).await;
+        }
+        let _ = listeners.idle.send(true);
         if shared.connections.count() > 0 {
             tokio::time::sleep(FIRST_REQUESTS).await;
         }
-        let drained = tokio::time::timeout(grace, shared.drained()).await;
+        let drained = tokio::time::timeout_at(until, shared.drained()).await;
         match drained {
             Ok(()) => tokio::time::sleep(FLUSH).await,
             Err(_) => log::warn!(
@@ -81,12 +93,24 @@ pub async fn end(
     };
     if let Some(name) = cut {
         let _ = listeners.clients.send(true);
+        let _ = listeners.idle.send(true);
         log::warn!("{name} again: {} requests were cut off", shared.in_flight());
     }
     wait_for_settlement(shared).await;
     close_chat_log(shared).await;
     ledger::close(shared).await;
     log::info!("stopped");
+}
+
+/// Waits until clients have closed their connections, or have had the time for another request on them.
+async fn wait_for_kept(shared: &Shared, grace: Duration) {
+    let closing = async {
+        while shared.connections.count() > 0 {
+            tokio::time::sleep(FLUSH).await;
+        }
+    };
+    // Those that are left have not been used for so long.
+    let _ = tokio::time::timeout(KEPT.min(grace), closing).await;
 }
 
 /// Waits until the usage of requests that are over is settled, for at most `SETTLE`.

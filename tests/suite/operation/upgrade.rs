@@ -122,6 +122,26 @@ async fn a_stream_ends_in_the_old_process_and_new_requests_go_to_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_kept_open_may_ask_once_more() {
+    let upstream = Upstream::answering("{}").await;
+    let mut gateway = Gateway::before(&upstream);
+    let mut kept = gateway.connect().await;
+    let answer = kept.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(answer.status, 200);
+    let successor = upgrade(&gateway).await;
+    serves(&gateway, successor.0).await;
+    gateway.output().wait_for("handed over");
+    // A proxy that sends it now could not send it again.
+    let answer = kept.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
+    assert!(kept.is_closed().await);
+    assert!(gateway.wait().success());
+}
+
+#[tokio::test]
 async fn a_signal_does_the_same() {
     let upstream = Upstream::answering("{}").await;
     let mut gateway = Gateway::before(&upstream);
