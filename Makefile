@@ -19,7 +19,7 @@ SYSUSERSDIR ?= $(SYSTEMD_HOME)/sysusers.d
 PROGRAM ?= $(or $(CARGO_TARGET_DIR),target)/release/tollgate
 TEST_RUNNER = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: help run build release install uninstall test bench bench-parsing fuzz lint doc clean
+.PHONY: help run build release install uninstall test storm bench bench-parsing fuzz lint doc clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,13 @@ test: ## Run every test, with the real servers and SDKs
 	@rm -f $(TEST_ENV)/skipped
 	$(CARGO) $(TEST_RUNNER) --locked --no-fail-fast
 	@cat $(TEST_ENV)/skipped 2>/dev/null || true
+
+storm: ## Reload 60 times and upgrade 20 times under load (two minutes)
+	@tests/install.sh build
+	STORM_RELOADS=60 STORM_SECONDS=1 $(CARGO) test --locked --test suite -- --nocapture \
+	  operation::storm
+	STORM_UPGRADES=20 STORM_STREAMS=200 $(CARGO) test --locked --test suite -- --nocapture \
+	  operation::upgrade::no_connection_is_refused_and_no_stream_is_cut
 
 bench: $(PROFILE) ## Measure against nginx and a bare pass-through, and write docs/benchmarks.md
 	@tests/install.sh test

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode, Version};
 use pingora::apps::http_app::ServeHttp;
 use pingora::http::RequestHeader;
@@ -87,13 +87,9 @@ impl Admin {
     async fn admin(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         let runtime = self.shared.pin();
-        let given = request
-            .headers
-            .get(AUTHORIZATION)
-            .map(|value| value.as_bytes());
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let token = runtime.settings.admin_token.as_ref();
-        if let Err(refusal) = authorization::check(token, given, peer.map(|peer| peer.ip())) {
+        if let Err(refusal) = authorization::check(token, &request.headers, peer.map(|p| p.ip())) {
             return refuse_access(refusal);
         }
         match request.uri.path() {
@@ -245,14 +241,18 @@ fn refuse_access(refusal: Refusal) -> Response<Vec<u8>> {
             response
         }
         Refusal::Elsewhere => {
-            let message = "Only this machine may ask, until server.admin_token is configured.";
-            refuse(
-                StatusCode::FORBIDDEN,
-                "permission_error",
-                message.to_owned(),
-            )
+            forbid("Only this machine may ask, until server.admin_token is configured.")
         }
+        Refusal::Page => forbid("A web page may not ask, until server.admin_token is configured."),
     }
+}
+
+fn forbid(message: &str) -> Response<Vec<u8>> {
+    refuse(
+        StatusCode::FORBIDDEN,
+        "permission_error",
+        message.to_owned(),
+    )
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {

@@ -4,6 +4,7 @@ mod certificates;
 mod draining;
 mod reload;
 mod reload_refused;
+mod storm;
 mod systemd;
 mod upgrade;
 mod upgrade_refused;

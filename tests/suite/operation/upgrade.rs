@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::order;
+use super::storm::of;
 use crate::support::client::{Client, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
@@ -157,11 +158,7 @@ async fn a_signal_does_the_same() {
 
 #[tokio::test]
 async fn no_connection_is_refused_and_no_stream_is_cut() {
-    // The storm has more of each: `make storm`.
-    let of = |name: &str, usual: usize| {
-        let wanted = std::env::var(name).ok();
-        wanted.map_or(usual, |wanted| wanted.parse().unwrap())
-    };
+    // `make storm` has more of each.
     let (upgrades, streams) = (of("STORM_UPGRADES", 3), of("STORM_STREAMS", 20));
     let step = Arc::new(Semaphore::new(0));
     let upstream = held_streams(&step).await;
