@@ -71,7 +71,7 @@ async fn all_lines_are_in_one_file_and_warnings_in_another_too() {
     let (info, _) = read(&log, "info.log");
     let (error, _) = read(&log, "error.log");
     assert_eq!(ids(&info).len(), 3);
-    assert!(info.ends_with("tollgate::server stopped\n"), "{info}");
+    assert!(info.ends_with("tollgate::server::stop stopped\n"), "{info}");
     let warnings = info
         .lines()
         .filter(|line| line[25..].starts_with("WARN") || line[25..].starts_with("ERROR"));

@@ -182,7 +182,7 @@ async fn nothing_of_it_is_lost_at_the_end() {
     load(&gateway, 16, 60).await;
     gateway.signal("TERM");
     assert!(gateway.wait().success());
-    gateway.output().wait_for("tollgate::server stopped");
+    gateway.output().wait_for("tollgate::server::stop stopped");
     let text = gateway.output().text();
     assert_eq!(text.matches(" access id=").count(), 16 * 60);
 }
