@@ -7,6 +7,7 @@
 //! `openai::usage`). Never fails.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::context::{Context, Used};
 use super::facts::{Amounts, Facts};
@@ -20,6 +21,7 @@ use crate::limits::{Now, Reservation};
 use crate::observe::money::Amount;
 use crate::observe::tokens::Pace;
 use crate::openai::estimate::{Prompt, Sample};
+use crate::openai::tokenizer::OnDemand;
 use crate::openai::usage::Usage;
 use crate::runtime::Shared;
 
@@ -271,12 +273,24 @@ async fn estimate(shared: &Shared, prompt: Prompt, sample: Sample) -> Usage {
     let Some(room) = shared.estimates.enter(MAX_ESTIMATES) else {
         return rough;
     };
+    let tokenizer = Arc::clone(&shared.tokenizer);
     let counted = tokio::task::spawn_blocking(move || {
-        let usage = estimated(prompt.tokens(), sample.tokens());
+        let usage = count(&tokenizer, &prompt, &sample);
         drop(room);
         usage
     });
-    counted.await.unwrap_or(rough)
+    counted.await.ok().flatten().unwrap_or(rough)
+}
+
+/// Counts what an estimate is made from. May take the time to load the tokenizer.
+fn count(tokenizer: &OnDemand, prompt: &Prompt, sample: &Sample) -> Option<Usage> {
+    let loaded = tokenizer.get(Instant::now());
+    let loaded = loaded.inspect_err(|e| log::error!("an estimate from lengths alone: {e}"));
+    let tokenizer = loaded.ok()?;
+    Some(estimated(
+        prompt.tokens(&tokenizer),
+        sample.tokens(&tokenizer),
+    ))
 }
 
 fn roughly(prompt: &Prompt, sample: &Sample) -> Usage {

@@ -1,8 +1,8 @@
 //! An estimate of tokens, for answers that report no usage.
 //!
-//! Owns finding the texts in what passes, and counting their tokens with the tokenizer of OpenAI's newer
-//! models; the counts of other models differ by less than a fifth for most texts. Does not decide when an
-//! estimate is needed (see `gateway::settle`). Never fails: what cannot be read has no tokens.
+//! Owns finding the texts in what passes, and how many tokens they have by the tokenizer of OpenAI's newer
+//! models; the counts of other models differ by less than a fifth for most texts. Does not count the tokens of a
+//! text (see `tokenizer`), nor decide when an estimate is needed (see `gateway::settle`). Never fails: what cannot be read has no tokens.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -12,6 +12,7 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::json::string_length;
+use super::tokenizer::Tokenizer;
 
 /// The most bytes of a text that are kept and counted; the rest of a longer text is assumed to be alike.
 pub const MAX_SAMPLE_BYTES: usize = 4 << 10;
@@ -108,11 +109,11 @@ impl Sample {
     }
 
     /// How many tokens it may have.
-    pub fn tokens(&self) -> u64 {
+    pub fn tokens(&self, tokenizer: &Tokenizer) -> u64 {
         if self.text.is_empty() {
             return 0;
         }
-        let counted = bpe_openai::o200k_base().count(self.read().as_ref());
+        let counted = tokenizer.count(self.read().as_ref());
         let counted = u64::try_from(counted).unwrap_or(u64::MAX);
         let kept = self.text.len() as u64;
         let tokens = u128::from(counted) * u128::from(self.bytes) / u128::from(kept);
@@ -204,13 +205,15 @@ impl Prompt {
     }
 
     /// How many tokens it may have.
-    pub fn tokens(&self) -> u64 {
+    pub fn tokens(&self, tokenizer: &Tokenizer) -> u64 {
         match self {
             Self::Body(body) => {
                 let (sample, messages) = read(body);
-                sample.tokens() + messages * TOKENS_PER_MESSAGE
+                sample.tokens(tokenizer) + messages * TOKENS_PER_MESSAGE
             }
-            Self::Texts { sample, messages } => sample.tokens() + messages * TOKENS_PER_MESSAGE,
+            Self::Texts { sample, messages } => {
+                sample.tokens(tokenizer) + messages * TOKENS_PER_MESSAGE
+            }
         }
     }
 
@@ -251,6 +254,7 @@ fn string(json: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tokenizer::tests::tokenizer;
     use super::*;
 
     fn said(json: &str) -> Sample {
@@ -306,10 +310,10 @@ mod tests {
     #[test]
     fn a_text_is_counted_without_its_escapes() {
         let plain = said(r#"{"content":"hello world, hello world"}"#);
-        assert_eq!(plain.tokens(), 5);
+        assert_eq!(plain.tokens(tokenizer()), 5);
         let escaped = said(r#"{"content":"\u0068ello wor\u006cd, hello world"}"#);
         assert_eq!(escaped.read(), plain.read());
-        assert_eq!(Sample::default().tokens(), 0);
+        assert_eq!(Sample::default().tokens(tokenizer()), 0);
     }
 
     #[test]
@@ -320,7 +324,7 @@ mod tests {
             sample.add(piece);
         }
         assert_eq!(sample.text.len(), MAX_SAMPLE_BYTES);
-        let tokens = sample.tokens();
+        let tokens = sample.tokens(tokenizer());
         assert!((7900..8100).contains(&tokens), "{tokens}");
     }
 
@@ -330,7 +334,7 @@ mod tests {
         let body = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"hello world"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{image}"}}}}]}}]}}"#
         );
-        let tokens = Prompt::new(&Bytes::from(body)).tokens();
+        let tokens = Prompt::new(&Bytes::from(body)).tokens(tokenizer());
         assert!((8..25).contains(&tokens), "{tokens}");
         let joined = "hello_world".repeat(1000);
         let chinese = "\u{4f60}\u{597d}".repeat(1000);
@@ -338,12 +342,12 @@ mod tests {
             let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
             let prompt = Prompt::new(&Bytes::from(body));
             assert!(
-                prompt.quick_tokens() > 1000 && prompt.tokens() > 500,
+                prompt.quick_tokens() > 1000 && prompt.tokens(tokenizer()) > 500,
                 "{text}"
             );
         }
         let list = r#"{"input":["hello world","hello world"]}"#;
-        assert!(Prompt::new(&Bytes::from(list)).tokens() >= 4);
+        assert!(Prompt::new(&Bytes::from(list)).tokens(tokenizer()) >= 4);
     }
 
     #[test]
@@ -358,7 +362,7 @@ mod tests {
             sample.add_answer(&bytes);
             sample.add_request(&bytes);
             assert!(sample.text.len() <= MAX_SAMPLE_BYTES);
-            sample.tokens();
+            sample.tokens(tokenizer());
         }
     }
 }

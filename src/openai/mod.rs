@@ -52,6 +52,7 @@ pub mod stream_state;
 pub mod streaming;
 pub mod synthesize;
 pub mod text_sample;
+pub mod tokenizer;
 pub mod upstream_error;
 pub mod usage;
 pub mod verdict;

@@ -145,6 +145,7 @@ fn output(data: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests {
+    use super::super::tokenizer::tests::tokenizer;
     use super::*;
 
     /// The words that are counted of a response whose events these are, one in a line.
@@ -264,7 +265,7 @@ mod tests {
             }
             assert!(said.counted <= told);
             assert_eq!(said.counted, said.levels.into_iter().max().unwrap());
-            said.into_sample().tokens();
+            said.into_sample().tokens(tokenizer());
         }
     }
 }

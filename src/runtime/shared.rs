@@ -19,6 +19,7 @@ use crate::chatlog::ChatLog;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::observe::metrics::Metrics;
+use crate::openai::tokenizer::OnDemand;
 use crate::upstreams::{Connector, Registry};
 
 /// What all requests share.
@@ -40,6 +41,8 @@ pub struct Shared {
     pub drains: Arc<Gauge>,
     /// Estimates that are being made.
     pub estimates: Arc<Gauge>,
+    /// What counts their tokens.
+    pub tokenizer: Arc<OnDemand>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// How the configuration that is in force came to be.
@@ -81,6 +84,7 @@ impl Shared {
             drains: Arc::default(),
             estimates: Arc::default(),
             reloads: Reloads::new(metrics.reloads().clone()),
+            tokenizer: Arc::default(),
             metrics,
             orders,
             chat_log: ArcSwapOption::empty(),

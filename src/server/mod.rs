@@ -19,6 +19,7 @@ mod handshake;
 mod inherited;
 mod ledger;
 mod listeners;
+mod memory;
 mod notify;
 mod operate;
 mod operator;
@@ -175,6 +176,7 @@ async fn serve(
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
     tokio::spawn(statistics::write(Arc::clone(&shared)));
+    tokio::spawn(memory::tend(Arc::clone(&shared)));
 
     log_listening(&listening);
     announce(&listening);

@@ -55,6 +55,7 @@ mod log_files;
 mod logs;
 mod manners;
 mod manners_streamed;
+mod memory_returned;
 mod metrics;
 mod models;
 mod monitoring;
