@@ -4,101 +4,132 @@
 //! (`load`, `store`), and out again as a report (`report`). Does not handle what a request has used (see
 //! `openai::usage`), what it costs (see `prices`) or what a tenant may use (see `limits`). It starts without its
 //! PostgreSQL, and then knows no balances until it is there; it does not start where nothing can be recorded.
+//!
+//! Several processes record in one folder while one of them takes over from the others: each has a journal of its own
+//! (`journals`), the journals of those that have ended are loaded by the one that goes on (`others`), and what they record
+//! meanwhile is told to it (`following`).
 
+mod error;
+mod following;
 pub mod journal;
+mod journals;
 pub mod load;
+mod others;
 mod record;
 pub mod report;
 pub mod store;
 pub mod webhooks;
 
-use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use error::LedgerError;
+pub use following::Elsewhere;
 pub use journal::AppendError as NotRecorded;
+pub use journals::Start;
+pub use others::OtherJournals;
 pub use record::{Marks, Record, Source, Tokens};
 pub use store::Balance;
 pub use webhooks::{QuotaEvent, Spent, WebhookPlan};
 
 use crate::config;
 use crate::observe;
-use journal::{Journal, JournalError, Recovered};
+use following::Following;
+use journal::{Journal, Position};
+use journals::{NUMBERS, Numbered};
 use load::{Lag, Loader};
+use others::Others;
+use parking_lot::Mutex;
 use report::{Query, Report};
-use store::{Database, Store, StoreError};
+use store::{Database, Store, StoreError, Usage};
 use webhooks::Webhooks;
 
-/// The folder of the journal within that of the ledger.
-const JOURNAL: &str = "journal";
 /// For the owner alone.
 const FOLDER_MODE: u32 = 0o700;
 /// How long the start waits until what a journal has is loaded. Then it goes on, and the loading as well.
 const LOADED_WITHIN: Duration = Duration::from_secs(30);
+/// How often balances are read again because a journal has moved on too far since they were read.
+const BALANCE_ATTEMPTS: usize = 5;
 
 /// A ledger that records.
 pub struct Ledger {
+    /// With the name of this process's journal as that of the node.
     config: config::Ledger,
+    /// What the node is called without it.
+    node: String,
+    number: usize,
     database: Database,
     journal: Arc<Journal>,
+    // Before the webhooks, which they tell of records.
+    others: Others,
     loader: Loader,
     webhooks: Arc<Webhooks>,
-}
-
-/// How a ledger starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// No other process records in its folder.
-    Alone,
-    /// Another process still does, and ends soon.
-    Successor,
+    /// `None` until balances are known.
+    following: Mutex<Option<Following>>,
 }
 
 impl Ledger {
-    /// Opens the journal, the database and the outbox of the webhooks, and loads what the journal has. Blocks for as long as that takes, for
-    /// half a minute at most.
+    /// Opens a journal, the database and the outbox of the webhooks, and loads what the journals of processes that have ended
+    /// have. Blocks for as long as that takes, for half a minute at most.
     ///
     /// # Errors
-    /// The folder cannot be written, another process records in it, or a newer release wrote the database. That
-    /// PostgreSQL is away is no error.
+    /// The folder cannot be written, another process records in it and this one is not its successor, as many processes
+    /// record in it as can, or a newer release wrote the database. That PostgreSQL is away is no error.
     pub fn start(
         config: &config::Ledger,
         plan: &WebhookPlan,
         counts: observe::webhooks::Webhooks,
-        _start: Start,
+        start: Start,
     ) -> Result<Arc<Self>, LedgerError> {
         let folder = &config.path.value;
         make_folder(folder)?;
         let database = Database::of(config);
         let mut store = open(&database, config)?;
-        let loaded = match &mut store {
-            Some(store) => store.position().map_err(LedgerError::Store)?,
-            None => None,
+        let loaded = positions(store.as_deref_mut(), &config.node)?;
+        let loaded = |number: usize| loaded.get(number - 1).copied().unwrap_or_default();
+        let taken = journals::take(folder, start, loaded)?;
+        let Numbered { number, journal } = taken.own;
+        let node = config.node.clone();
+        let own = config::Ledger {
+            node: journals::node(&node, number),
+            ..config.clone()
         };
-        let loaded = loaded.unwrap_or_default();
-        let options = journal::Options::default();
-        let (journal, recovered) = Journal::open(&folder.join(JOURNAL), options, loaded)?;
-        tell(&folder.join(JOURNAL), &recovered);
-        let journal = Arc::new(journal);
         let is_there = store.is_some();
+        // It was opened for the node itself, whose journal is the first.
+        let store = store.filter(|_| number == 1);
         let webhooks = Webhooks::start(plan, folder, counts).map_err(LedgerError::Store)?;
         let told = Some(Arc::clone(&webhooks));
-        let loader = Loader::start(Arc::clone(&journal), config, store, told);
+        let loader = Loader::start(Arc::clone(&journal), &own, store, told);
         let loader = loader.map_err(LedgerError::Thread)?;
-        if is_there && !loader.wait(LOADED_WITHIN) {
+        let others = Others::start(config, number, taken.abandoned, Arc::clone(&webhooks));
+        let others = others.map_err(LedgerError::Thread)?;
+        let by = Instant::now() + LOADED_WITHIN;
+        if is_there && !(loader.wait(LOADED_WITHIN) && others.wait(by)) {
             log::warn!(
                 "ledger: the journal is still being loaded; balances are not known until it is"
             );
         }
         Ok(Arc::new(Self {
-            config: config.clone(),
+            config: own,
+            node,
+            number,
             database,
             journal,
+            others,
             loader,
             webhooks,
+            following: Mutex::new(None),
         }))
+    }
+
+    /// Leaves to a successor what one process does at a time: to deliver what waits for webhooks, to load the journals of
+    /// processes that have ended, and to move old months. To be called when the successor is ready. Records and quotas'
+    /// events are taken as before. Never blocks, and a second call changes nothing.
+    pub fn hand_over(&self) {
+        self.loader.hand_over();
+        self.others.hand_over();
+        self.webhooks.hand_over();
     }
 
     /// Records what a request was and used. On return, the end of this process loses nothing of it.
@@ -111,25 +142,55 @@ impl Ledger {
 
     /// What tenants have used in the periods that began at these times, and in those that begin after `now`, where
     /// the clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because the
-    /// database is away or the journal is still being loaded. Blocks. To be asked once before anything counts in
-    /// memory: what this process records is in later answers.
+    /// database is away or a journal is still being loaded. Blocks. To be asked once before anything counts in
+    /// memory: what this process records is in later answers. What other processes record after the first answer is told
+    /// by [`used_elsewhere`](Self::used_elsewhere).
     pub fn balances(&self, starts: &[i64], now: i64) -> Option<Vec<Balance>> {
-        if !self.loader.has_caught_up() {
+        if !self.loader.has_caught_up() || !self.others.has_caught_up() {
             return None;
         }
-        let opened = self.database.open(&self.config);
-        let read = opened.and_then(|mut store| {
-            let mut balances = store.balances(starts)?;
-            balances.append(&mut store.later_balances(now)?);
-            Ok(balances)
-        });
-        match read {
+        match self.read_balances(starts, now) {
             Ok(balances) => Some(balances),
             Err(e) => {
                 log::error!("ledger: balances cannot be read: {e}");
                 None
             }
         }
+    }
+
+    fn read_balances(&self, starts: &[i64], now: i64) -> Result<Vec<Balance>, StoreError> {
+        let nodes: Vec<String> = NUMBERS.map(|n| journals::node(&self.node, n)).collect();
+        let mut store = self.database.open(&self.config)?;
+        let mut following = self.following.lock();
+        let mut attempts = 0;
+        loop {
+            let Usage {
+                balances,
+                positions,
+            } = store.usage(starts, now, &nodes)?;
+            if following.is_some() {
+                return Ok(balances);
+            }
+            let folder = &self.config.path.value;
+            let (begun, is_whole) = Following::begin(folder, self.number, &positions);
+            attempts += 1;
+            if is_whole || attempts == BALANCE_ATTEMPTS {
+                if !is_whole {
+                    log::warn!(
+                        "ledger: a part of a journal is missing or cannot be read: quotas do not know what it has"
+                    );
+                }
+                *following = Some(begun);
+                return Ok(balances);
+            }
+        }
+    }
+
+    /// What other processes have recorded in the same folder since the last call, or since balances were first read.
+    /// Nothing until they were. Blocks for as long as reading files takes.
+    pub fn used_elsewhere(&self) -> Elsewhere {
+        let mut following = self.following.lock();
+        following.as_mut().map(Following::read).unwrap_or_default()
     }
 
     /// Tells webhooks of a quota. Never blocks.
@@ -144,9 +205,6 @@ impl Ledger {
     pub fn change_webhooks(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
         self.webhooks.reload(plan)
     }
-
-    /// Lets a process that takes over do what only one may.
-    pub fn hand_over(&self) {}
 
     /// Makes a report of what has been loaded. Blocks.
     ///
@@ -167,15 +225,18 @@ impl Ledger {
             journal: self.journal.health(),
             lag: self.loader.lag(),
             not_loading: self.loader.failure(),
-            has_balances: self.loader.has_caught_up(),
+            has_balances: self.loader.has_caught_up() && self.others.has_caught_up(),
+            others: self.others.found(),
         }
     }
 
-    /// Loads the rest, for this time at most, and ends the loader. Blocks. Returns whether all has been loaded; what
+    /// Loads the rest, for this time at most, and ends the loaders. Blocks. Returns whether all has been loaded; what
     /// has not is loaded after the next start.
     pub fn stop(&self, within: Duration) -> bool {
         let by = Instant::now() + within;
+        self.others.let_go();
         let is_loaded = self.loader.stop(within);
+        self.others.stop(by);
         let is_told = self
             .webhooks
             .stop(by.saturating_duration_since(Instant::now()));
@@ -194,39 +255,9 @@ pub struct Health {
     pub not_loading: Option<String>,
     /// Whether balances can be known.
     pub has_balances: bool,
+    /// How the journals of other processes are.
+    pub others: OtherJournals,
 }
-
-/// Why a ledger cannot start.
-#[derive(Debug)]
-pub enum LedgerError {
-    /// Its folder cannot be made.
-    Folder(String, io::Error),
-    /// Its journal cannot be opened.
-    Journal(JournalError),
-    /// Its database cannot be opened.
-    Store(StoreError),
-    /// Its thread cannot be started.
-    Thread(io::Error),
-}
-
-impl From<JournalError> for LedgerError {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error)
-    }
-}
-
-impl fmt::Display for LedgerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path, error) => write!(f, "ledger: {path} cannot be made: {error}"),
-            Self::Journal(error) => write!(f, "ledger: {error}"),
-            Self::Store(error) => write!(f, "ledger: {error}"),
-            Self::Thread(error) => write!(f, "ledger: its thread cannot be started: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for LedgerError {}
 
 /// Opens the database; `None` where it is a PostgreSQL that is away.
 fn open(
@@ -243,18 +274,19 @@ fn open(
     }
 }
 
-/// Tells the operator what of the journal a crash or the disk has damaged.
-fn tell(journal: &Path, recovered: &Recovered) {
-    let journal = journal.display();
-    for warning in &recovered.warnings {
-        log::warn!("journal {journal}: {warning}");
-    }
-    if recovered.more_warnings > 0 {
-        log::warn!(
-            "journal {journal}: {} more such warnings",
-            recovered.more_warnings
-        );
-    }
+/// Up to where the database has each journal, in the order of their numbers; nothing where it is away.
+fn positions(
+    store: Option<&mut (dyn Store + 'static)>,
+    node: &str,
+) -> Result<Vec<Position>, LedgerError> {
+    let Some(store) = store else {
+        return Ok(Vec::new());
+    };
+    let position = |number| {
+        let position = store.position_of(&journals::node(node, number));
+        Ok(position.map_err(LedgerError::Store)?.unwrap_or_default())
+    };
+    NUMBERS.map(position).collect()
 }
 
 fn make_folder(folder: &Path) -> Result<(), LedgerError> {

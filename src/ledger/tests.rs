@@ -1,7 +1,10 @@
 //! The ledger as a whole: what is recorded is in its reports and balances, also after the next start.
 
+use super::journal::JournalError;
 use super::*;
 use crate::config::{Located, OnFailure, Place};
+
+mod hand_over;
 
 /// Starts a ledger without webhooks.
 fn start(config: &config::Ledger) -> Result<Arc<Ledger>, LedgerError> {

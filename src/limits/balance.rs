@@ -199,6 +199,29 @@ impl Balance {
         }
     }
 
+    /// Counts what another process has spent in the period that began at `start`, as of `wall`. What was spent in a later
+    /// period waits for it to begin; nothing is counted of a period that is over. Thresholds that are reached by it count
+    /// as told: the process that has spent it tells them.
+    pub(super) fn spend_elsewhere(&mut self, start: i64, spent: Demand, wall: Timestamp) {
+        self.begin(wall);
+        let Some(span) = self.span else {
+            return;
+        };
+        if start == span.start {
+            self.spend_before(spent);
+        } else if start >= span.end {
+            match self.later.binary_search_by_key(&start, |(start, _)| *start) {
+                Ok(place) => {
+                    if let Some((_, later)) = self.later.get_mut(place) {
+                        later.tokens = later.tokens.saturating_add(spent.tokens);
+                        later.nanos = later.nanos.saturating_add(spent.nanos);
+                    }
+                }
+                Err(_) => self.load_later(start, spent.tokens, spent.nanos),
+            }
+        }
+    }
+
     /// Counts what was spent before this process began to count. Thresholds that are reached by it count as told.
     fn spend_before(&mut self, spent: Demand) {
         let thresholds = &self.warn_at;

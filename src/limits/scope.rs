@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::balance::QuotaUsage;
 use super::counts::Counts;
-use super::demand::Now;
+use super::demand::{Demand, Now};
 use super::kind::LimitKind;
 use super::pace::Pace;
 use crate::config::{Quota, RateLimits};
@@ -152,6 +152,16 @@ impl Scope {
     pub fn load_later(&self, start: i64, tokens: u64, nanos: u64) {
         if let Some(balance) = &mut self.lock().balance {
             balance.load_later(start, tokens, nanos);
+        }
+    }
+
+    /// Counts what another process has spent of its quota in the period that began at `start`: tokens and nano-dollars.
+    /// Nothing without a quota, or if that period is over. To be called after [`load`](Self::load).
+    ///
+    /// Thresholds that are reached by it count as told.
+    pub fn spend_elsewhere(&self, start: i64, tokens: u64, nanos: u64, wall: Timestamp) {
+        if let Some(balance) = &mut self.lock().balance {
+            balance.spend_elsewhere(start, Demand { tokens, nanos }, wall);
         }
     }
 

@@ -4,7 +4,7 @@
 //! `ledger`). Fails at the start or not at all.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounter, IntCounterVec};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 
 use super::families::counters;
 
@@ -21,6 +21,7 @@ pub struct Recording {
     journal_bytes: Gauge,
     lag_seconds: Gauge,
     lag_bytes: Gauge,
+    other_journals: IntGaugeVec,
 }
 
 /// How the ledger is, as it is measured.
@@ -36,6 +37,10 @@ pub struct Measured {
     pub lag_seconds: f64,
     /// The bytes that are not in the database.
     pub lag_bytes: u64,
+    /// Journals that other processes write to.
+    pub journals_in_use: usize,
+    /// Journals of processes that have ended, which are not loaded.
+    pub journals_waiting: usize,
 }
 
 impl Recording {
@@ -70,11 +75,18 @@ impl Recording {
                 "tollgate_ledger_lag_bytes",
                 "Bytes of the journal that are not in the database.",
             )?,
+            other_journals: IntGaugeVec::new(
+                Opts::new(
+                    "tollgate_ledger_other_journals",
+                    "Journals of other processes in the ledger's folder, by state.",
+                ),
+                &["state"],
+            )?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 6] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 7] {
         [
             Box::new(self.records.clone()),
             Box::new(self.failing.clone()),
@@ -82,6 +94,7 @@ impl Recording {
             Box::new(self.journal_bytes.clone()),
             Box::new(self.lag_seconds.clone()),
             Box::new(self.lag_bytes.clone()),
+            Box::new(self.other_journals.clone()),
         ]
     }
 
@@ -93,5 +106,12 @@ impl Recording {
         self.journal_bytes.set(measured.journal_bytes as f64);
         self.lag_seconds.set(measured.lag_seconds);
         self.lag_bytes.set(measured.lag_bytes as f64);
+        for (state, journals) in [
+            ("in_use", measured.journals_in_use),
+            ("waiting", measured.journals_waiting),
+        ] {
+            let gauge = self.other_journals.with_label_values(&[state]);
+            gauge.set(i64::try_from(journals).unwrap_or(i64::MAX));
+        }
     }
 }

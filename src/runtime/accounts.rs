@@ -1,6 +1,7 @@
 //! The ledger as requests use it.
 //!
-//! Owns what follows where nothing can be recorded, and loading the balances of quotas at the start. Does not
+//! Owns what follows where nothing can be recorded, loading the balances of quotas at the start, and counting what
+//! other processes with the same ledger use of them. Does not
 //! handle the records themselves (see `gateway::facts`), nor how they are kept (see `ledger`). A record that
 //! fails is counted and logged; the ledger says so once a minute.
 
@@ -8,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
+use rustc_hash::FxHashMap;
 
 use super::Runtime;
 use crate::clock;
 use crate::config::OnFailure;
-use crate::ledger::{Balance, Health, Ledger, Record};
+use crate::ledger::{Balance, Elsewhere, Health, Ledger, Record};
 use crate::limits::{Scope, ScopeName};
 use crate::observe::recording::{Measured, Recording};
 
@@ -64,13 +66,20 @@ impl Accounts {
 
     /// Sets the gauges.
     pub fn measure(&self) {
-        let Health { journal, lag, .. } = self.health();
+        let Health {
+            journal,
+            lag,
+            others,
+            ..
+        } = self.health();
         self.metrics.set(&Measured {
             is_failing: journal.is_failing,
             is_short_of_room: journal.is_short_of_room,
             journal_bytes: journal.bytes,
             lag_seconds: lag.age.as_secs_f64(),
             lag_bytes: lag.bytes,
+            journals_in_use: others.in_use,
+            journals_waiting: others.waiting,
         });
     }
 
@@ -124,8 +133,37 @@ impl Accounts {
                 scope.load_later(later.period_start, later.tokens, later.charge_nanos);
             }
         }
+        // Another process may have recorded much that its database does not have.
+        while self.count_elsewhere(runtime) {}
         self.has_balances.store(true, Ordering::Release);
         true
+    }
+
+    /// Counts what other processes with the same ledger have used of quotas since the last call: while one takes over
+    /// from another, both serve. Nothing before balances are loaded. Blocks. Returns whether there is more at once.
+    pub fn count_elsewhere(&self, runtime: &Runtime) -> bool {
+        let Elsewhere { used, is_more } = self.ledger.used_elsewhere();
+        if used.is_empty() {
+            return is_more;
+        }
+        let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut scopes: FxHashMap<&str, &Arc<Scope>> = FxHashMap::default();
+        for scope in runtime.metering.quotas() {
+            if let ScopeName::Tenant(tenant) = scope.name() {
+                scopes.insert(tenant, scope);
+            }
+        }
+        for used in used {
+            if let Some(scope) = scopes.get(used.tenant.as_str()) {
+                scope.spend_elsewhere(used.period_start, used.tokens, used.charge_nanos, wall);
+            }
+        }
+        is_more
+    }
+
+    /// Whether processes with the same ledger have recorded beside this one when it was last looked.
+    pub fn is_beside_others(&self) -> bool {
+        self.health().others.in_use > 0
     }
 }
 

@@ -1,7 +1,8 @@
 //! Starting and ending the ledger with the process.
 //!
 //! Owns the order: balances are known before the first request where that is possible, and the last records are
-//! loaded after the last request; a reload follows between them. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
+//! loaded after the last request; a reload follows between them. Owns how often what other processes use is counted,
+//! too. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
 //! recorded.
 
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::runtime::{Accounts, Runtime, Shared};
 const LOAD: Duration = Duration::from_secs(5);
 /// How long after a failure the balances are asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is counted what other processes with the same ledger use: while there are some, and while there are none.
+const COUNT_OFTEN: Duration = Duration::from_millis(100);
+const COUNT_SELDOM: Duration = Duration::from_secs(1);
 
 /// Starts the ledger that a configuration asks for.
 ///
@@ -45,6 +49,7 @@ pub async fn start(config: &Config, shared: &Arc<Shared>, start: Start) -> Resul
     if !loaded.await.unwrap_or(false) {
         tokio::spawn(load_balances(Arc::clone(shared)));
     }
+    tokio::spawn(count_elsewhere(Arc::clone(shared)));
     log::info!("usage is recorded in {}", path.display());
     Ok(())
 }
@@ -103,5 +108,23 @@ async fn load_balances(shared: Arc<Shared>) {
             return;
         }
         tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Counts what other processes with the same ledger use of quotas, until the process ends.
+async fn count_elsewhere(shared: Arc<Shared>) {
+    loop {
+        let counting = Arc::clone(&shared);
+        let counted = tokio::task::spawn_blocking(move || {
+            let Some(accounts) = counting.accounts() else {
+                return COUNT_SELDOM;
+            };
+            match accounts.count_elsewhere(&counting.pin()) {
+                true => Duration::ZERO,
+                false if accounts.is_beside_others() => COUNT_OFTEN,
+                false => COUNT_SELDOM,
+            }
+        });
+        tokio::time::sleep(counted.await.unwrap_or(COUNT_SELDOM)).await;
     }
 }

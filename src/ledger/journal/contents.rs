@@ -73,6 +73,11 @@ impl Contents {
         self.segments.values().map(|segment| segment.end).sum()
     }
 
+    /// Whether there is one segment alone.
+    pub fn is_short(&self) -> bool {
+        self.segments.len() == 1
+    }
+
     /// What there is to read from a position on, within one segment; `None` at the end.
     pub fn next(&self, from: Position) -> Option<Stretch> {
         self.segments

@@ -13,6 +13,7 @@
 //! keeper    the thread that syncs, prepares the next segment and looks whether a disk works again
 //! health    what is wrong, and telling it
 //! reading   records from a position on
+//! tail      the same in a journal that another process writes
 //! recovery  what a crash or a disk has left, at the start
 //! ```
 //!
@@ -26,6 +27,7 @@ mod keeper;
 mod reading;
 mod recovery;
 mod segment;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ use super::Record;
 pub use health::Health;
 pub use reading::Batch;
 pub use recovery::Recovered;
+pub use tail::Tail;
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -80,6 +83,27 @@ pub struct Position {
     pub segment: u64,
     /// Bytes from the segment's start.
     pub offset: u64,
+}
+
+/// Where the journal in a folder ends, by its files alone: a process may have it open. `None` if there are no segments.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn end_in(folder: &Path) -> io::Result<Option<Position>> {
+    let Some(segment) = segment::segments(folder)?.pop() else {
+        return Ok(None);
+    };
+    let file = folder.join(segment::segment_name(segment));
+    let offset = file.metadata()?.len();
+    Ok(Some(Position { segment, offset }))
+}
+
+/// Whether a process has the journal in a folder open.
+///
+/// # Errors
+/// Its lock cannot be opened.
+pub fn is_in_use(folder: &Path) -> io::Result<bool> {
+    segment::is_in_use(folder)
 }
 
 /// A journal that this process has opened.
@@ -183,23 +207,36 @@ impl Journal {
 
     /// Removes the segments that end before a position, because they are loaded. A damaged one is renamed
     /// instead, and kept until the operator removes it. What cannot be removed is logged, and tried again
-    /// the next time.
+    /// the next time; so is what another process reads (see [`Tail`]), with all behind it.
     pub fn remove_before(&self, position: Position) {
         let shared = &self.shared;
         let before = shared.contents.lock().before(position.segment);
         for (number, is_damaged) in before {
-            let removed = match is_damaged {
-                true => shared.folder.set_aside(number),
-                false => shared.folder.remove_segment(number),
-            };
+            let folder = &shared.folder;
+            let locked = folder.lock_segment(number);
+            let removed = locked.and_then(|_lock| match is_damaged {
+                true => folder.set_aside(number),
+                false => folder.remove_segment(number),
+            });
             match removed {
                 Ok(()) => shared.contents.lock().remove(number),
+                // Whoever reads it has not read those behind it either.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // The operator has removed it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    shared.contents.lock().remove(number);
+                }
                 Err(e) => {
                     let path = shared.folder.path().display();
                     log::warn!("journal {path}: segment {number} cannot be removed: {e}");
                 }
             }
         }
+    }
+
+    /// Whether there is no segment but the one that is written to.
+    pub fn is_short(&self) -> bool {
+        self.shared.contents.lock().is_short()
     }
 
     /// Brings everything that is written to the disk. A thread does so about every

@@ -17,18 +17,18 @@ use super::{Position, ReadError, Shared};
 use crate::ledger::Record;
 
 /// The fewest bytes that are read at once: then there is a whole frame, or none.
-const MIN_BYTES: usize = 2 * MAX_FRAME_BYTES;
+pub(super) const MIN_BYTES: usize = 2 * MAX_FRAME_BYTES;
 
 /// Some records, in the order in which they were written.
 #[derive(Debug)]
 pub struct Batch {
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// Where the buffer's first byte stands.
-    from: Position,
+    pub(super) from: Position,
     /// Whole frames, as ranges of the buffer.
-    frames: Vec<Range<usize>>,
-    next: Position,
-    unreadable_bytes: u64,
+    pub(super) frames: Vec<Range<usize>>,
+    pub(super) next: Position,
+    pub(super) unreadable_bytes: u64,
 }
 
 impl Batch {

@@ -13,12 +13,12 @@
 //! written to it: the room stands behind its end. Does not handle frames (see `frame`) or when
 //! segments follow each other (see `writer`). Fails with the system's error.
 //!
-//! The lock is an `flock` of the open file. A process that takes over from this one may be handed the
-//! descriptor, and holds the lock with it.
+//! The lock is an `flock` of the open file. Another process that reads a segment has a shared `flock` of it, and then it
+//! is not removed (see `tail`).
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
@@ -99,21 +99,7 @@ impl Folder {
     }
 
     fn numbers(&self, extension: &str) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in self.path.read_dir()? {
-            let name = entry?.file_name();
-            let stem = name.to_str().and_then(|name| name.rsplit_once('.'));
-            if let Some((stem, found)) = stem
-                && found == extension
-                && let Ok(number) = stem.parse()
-                && number < MAX_NUMBER
-                && format!("{number:020}") == stem
-            {
-                numbers.push(number);
-            }
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        numbers(&self.path, extension)
     }
 
     /// Opens a segment.
@@ -160,6 +146,16 @@ impl Folder {
         self.rename(&prepared_name(number), &segment_name(number))
     }
 
+    /// Keeps a segment from other processes that would begin to read it, for as long as the file is open.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another process reads it; else the system's error.
+    pub fn lock_segment(&self, number: u64) -> io::Result<File> {
+        let file = self.open_segment(number)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    }
+
     /// Removes a segment.
     ///
     /// # Errors
@@ -200,6 +196,71 @@ fn open_in(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(FILE_MODE);
     Ok(File::from(rustix::fs::openat(folder, name, flags, mode)?))
+}
+
+/// The numbers of the segments in a journal's folder, in order, whether a process has it open or not. None where there is
+/// no folder.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn segments(folder: &Path) -> io::Result<Vec<u64>> {
+    match numbers(folder, "journal") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+fn numbers(folder: &Path, extension: &str) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in folder.read_dir()? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.rsplit_once('.'));
+        if let Some((stem, found)) = stem
+            && found == extension
+            && let Ok(number) = stem.parse()
+            && number < MAX_NUMBER
+            && format!("{number:020}") == stem
+        {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Opens a segment to be read beside the process that writes it. It is not removed before the file is closed. `None` if
+/// there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub fn open_beside(folder: &Path, number: u64) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = folder.join(segment_name(number));
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => File::from(opened?),
+    };
+    // It is held for a moment while it is removed.
+    rustix::fs::flock(&file, FlockOperation::LockShared)?;
+    // What was removed before the lock is gone, and may not be all that is.
+    let is_there = file.metadata()?.nlink() > 0 && path.try_exists()?;
+    Ok(is_there.then_some(file))
+}
+
+/// Whether a process has the journal in this folder open.
+///
+/// # Errors
+/// Its lock cannot be opened.
+pub fn is_in_use(folder: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = match rustix::fs::open(folder.join("lock"), flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        opened => File::from(opened?),
+    };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        locked => Ok(locked.map(|()| false)?),
+    }
 }
 
 /// Allocates room for the first bytes of a file, or nothing for 0. Its length stays: what is written ends where the file does,

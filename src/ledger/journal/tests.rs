@@ -11,6 +11,7 @@ use super::*;
 
 mod damage;
 mod full_disk;
+mod tail;
 
 /// How long a test waits for what a thread does.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::{Journal, Position};
 use super::record::Record;
-use super::store::{Database, Store, StoreError};
+use super::store::{Database, Month, Store, StoreError};
 use super::webhooks::Webhooks;
 use crate::{clock, config};
 use state::State;
@@ -89,6 +89,11 @@ impl Loader {
     /// Waits until that is so, or until an attempt has failed, or for this time. Returns whether it is so.
     pub fn wait(&self, within: Duration) -> bool {
         self.state.wait_for_start(Instant::now() + within)
+    }
+
+    /// Leaves old months to the process that takes over.
+    pub fn hand_over(&self) {
+        self.state.hand_over();
     }
 
     /// Loads the rest, for this time at most. Returns whether all has been loaded. What has not is loaded after
@@ -205,7 +210,7 @@ impl Thread {
         let mut rest = records;
         let mut done = from;
         while !rest.is_empty() {
-            let (chunk, others) = rest.split_at(rest.len().min(BATCH_RECORDS));
+            let (chunk, others) = rest.split_at(batch(rest));
             let next = others.first().map_or(end, |(position, _)| *position);
             let oldest = chunk.first().map(|(_, record)| record.at_ms);
             self.state.load(oldest, self.unloaded_bytes_from(done));
@@ -226,10 +231,8 @@ impl Thread {
     }
 
     fn maintain(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
-        if self
-            .maintained
-            .is_some_and(|last| last.elapsed() < MAINTAIN_EVERY)
-        {
+        let is_soon = |last: Instant| last.elapsed() < MAINTAIN_EVERY;
+        if self.state.is_handed_over() || self.maintained.is_some_and(is_soon) {
             return Ok(());
         }
         self.maintained = Some(Instant::now());
@@ -278,6 +281,17 @@ impl Thread {
             log::error!("ledger: usage is kept in the journal and loaded later: {error}");
         }
     }
+}
+
+/// How many of these records are loaded in one transaction: those of one month, so that all of it is done or nothing.
+/// Another process that reads balances takes up the journal where it is done.
+fn batch(records: &[(Position, Record<'_>)]) -> usize {
+    let month = |(_, record): &(Position, Record<'_>)| Month::of(record.at_ms);
+    let first = records.first().map(month);
+    let of_first = records.iter().take(BATCH_RECORDS);
+    of_first
+        .take_while(|record| Some(month(record)) == first)
+        .count()
 }
 
 #[cfg(test)]

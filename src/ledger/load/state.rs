@@ -32,6 +32,7 @@ struct Inner {
     oldest_ms: Option<i64>,
     bytes: u64,
     stop_by: Option<Instant>,
+    is_handed_over: bool,
     /// Whether the thread has ended, and then whether everything was loaded.
     ended: Option<bool>,
 }
@@ -89,6 +90,16 @@ impl State {
     pub fn end(&self, is_all_loaded: bool) {
         self.inner.lock().ended = Some(is_all_loaded);
         self.changed.notify_all();
+    }
+
+    /// Notes that another process takes over.
+    pub fn hand_over(&self) {
+        self.inner.lock().is_handed_over = true;
+    }
+
+    /// Whether another process takes over.
+    pub fn is_handed_over(&self) -> bool {
+        self.inner.lock().is_handed_over
     }
 
     /// Whether the thread is to end once everything is loaded.

@@ -79,6 +79,23 @@ fn what_is_in_the_journal_is_loaded_once_and_its_segments_are_removed() {
 }
 
 #[test]
+fn one_transaction_has_records_of_one_month() {
+    let record = |at_ms| {
+        let record = Record {
+            at_ms,
+            ..Record::default()
+        };
+        (Position::default(), record)
+    };
+    let (november, december) = (1_793_872_800_000, 1_796_472_000_000);
+    let records: Vec<_> = [november, november, december, november].map(record).into();
+    assert_eq!(batch(&records), 2);
+    assert_eq!(batch(&records[2..]), 1);
+    assert_eq!(batch(&vec![record(november); 1_001]), BATCH_RECORDS);
+    assert_eq!(batch(&[]), 0);
+}
+
+#[test]
 fn a_database_that_cannot_be_opened_is_tried_again_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());

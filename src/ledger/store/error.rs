@@ -38,6 +38,8 @@ pub enum StoreError {
     Postgres(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     Silent,
+    /// Another process uses the files of the folder for too long; this is the lock.
+    Busy(String),
     /// The journal could not be read, or not to its end.
     Journal(String),
     /// A file or folder failed.
@@ -141,6 +143,10 @@ impl fmt::Display for StoreError {
                 Ok(())
             }
             Self::Silent => f.write_str("PostgreSQL: no answer in time"),
+            Self::Busy(lock) => write!(
+                f,
+                "another process has had {lock} for a while: it moves a month, for instance"
+            ),
             Self::File { place, error } => write!(f, "{place}: {error}"),
             Self::Certificates(error) => {
                 write!(f, "the system's certificates cannot be read: {error}")

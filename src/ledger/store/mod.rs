@@ -22,7 +22,7 @@ use std::time::SystemTime;
 pub use cell::{Cell, usd, write_object};
 pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
-pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, add};
+pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, Used, add};
 pub(super) use sqlite::open_file;
 
 use super::journal::Position;
@@ -43,13 +43,28 @@ pub struct Balance {
     pub charge_nanos: u64,
 }
 
-/// A database that one loader writes to.
+/// What has been used, as of one moment.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// What all tenants have used.
+    pub balances: Vec<Balance>,
+    /// Up to where journals were loaded at that moment, in the order in which their nodes were asked for.
+    pub positions: Vec<Option<Position>>,
+}
+
+/// A database that a loader writes to. Others may write to it at the same time.
 pub trait Store: Send {
     /// Up to where this node's journal has been loaded; `None` if nothing of it has.
     ///
     /// # Errors
     /// The database cannot be read.
     fn position(&mut self) -> Result<Option<Position>, StoreError>;
+
+    /// The same of another node.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn position_of(&mut self, node: &str) -> Result<Option<Position>, StoreError>;
 
     /// Loads records, and moves the position to `next`. A record that is there already changes nothing, so
     /// that loading records again after a failure counts each of them once. Returns how many were new.
@@ -70,12 +85,13 @@ pub trait Store: Send {
     /// The database cannot be read.
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError>;
 
-    /// What all tenants have used in the periods that begin after a time, in seconds since the Unix epoch: there are
-    /// some where the clock was ahead of what it is now.
+    /// What all tenants have used in the periods that began at these times, and in those that begin after another one:
+    /// there are some where the clock was ahead of what it is now. Times are in seconds since the Unix epoch. With it, up
+    /// to where the journals of some nodes were loaded at that very moment.
     ///
     /// # Errors
     /// The database cannot be read.
-    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError>;
+    fn usage(&mut self, starts: &[i64], after: i64, nodes: &[String]) -> Result<Usage, StoreError>;
 
     /// Moves and removes old months, as the configuration says. To be called only when everything has been
     /// loaded. Returns what was done, a line each.

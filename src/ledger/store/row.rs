@@ -180,6 +180,16 @@ pub struct Used {
     pub charge_nanos: i64,
 }
 
+impl Used {
+    /// Adds what a request has used. Saturates.
+    pub fn add(&mut self, record: &Record<'_>) {
+        let tokens = figure(record.tokens.total());
+        self.tokens = self.tokens.saturating_add(tokens);
+        let charge_nanos = figure(record.charge_nanos);
+        self.charge_nanos = self.charge_nanos.saturating_add(charge_nanos);
+    }
+}
+
 /// What the rows of one transaction add up to. It has an entry for each row at most.
 #[derive(Debug, Default)]
 pub struct Additions {
@@ -196,11 +206,10 @@ impl Additions {
         add(sums, &row.sums(record.outcome != OK));
         let Some(period) = row.period else { return };
         let [tenant, ..] = row.names;
-        let used = self.periods.entry((period, tenant)).or_default();
-        let tokens = figure(record.tokens.total());
-        used.tokens = used.tokens.saturating_add(tokens);
-        let charge_nanos = figure(record.charge_nanos);
-        used.charge_nanos = used.charge_nanos.saturating_add(charge_nanos);
+        self.periods
+            .entry((period, tenant))
+            .or_default()
+            .add(record);
     }
 
     /// The sums in a fixed order. Two nodes that write the same ones then never wait for each other.

@@ -5,6 +5,9 @@
 //! do not hold up the others. A receiver that fails is left alone for a while as a whole, and so is the message that
 //! it did not accept: a single message that it never accepts does not keep the others from it.
 //!
+//! Of several processes with one outbox, one sends: the one that has the lock (see `duty`). A process that hands over gives
+//! it up when its last request has ended, and puts events into the outbox from then on, and nothing else.
+//!
 //! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again after ten
 //! seconds, and the log says so.
 
@@ -15,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::duty::Duty;
 use super::event::QuotaEvent;
 use super::jobs::{Done, Job, Jobs};
-use super::outbox::{Added, Message};
+use super::outbox::{Added, Message, Outbox};
 use super::receivers::{Receiver, Receivers};
 use super::schedule::{Lane, Timing};
 use super::sender::{Outcome, Sender};
@@ -30,8 +34,10 @@ const REQUESTS: usize = 8;
 const FAILING_REQUESTS: usize = 4;
 /// As many jobs are done before something is sent.
 const JOBS_AT_ONCE: usize = 256;
-/// The thread looks at its outbox at least this often.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The thread looks at its outbox at least this often: another process may have put something into it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a process that does not send looks whether it can.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How long a receiver waits after the outbox has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -49,6 +55,7 @@ pub struct Dispatcher {
     running: usize,
     running_failing: usize,
     logged: LogInterval,
+    duty: Duty,
 }
 
 impl Dispatcher {
@@ -61,6 +68,7 @@ impl Dispatcher {
         queue: Queue<Job>,
         jobs: Jobs,
         timing: Timing,
+        duty: Duty,
     ) -> std::io::Result<()> {
         let receivers = shared.receivers.load_full();
         let thread = thread::Builder::new().name("webhooks".to_owned());
@@ -76,6 +84,7 @@ impl Dispatcher {
                 running: 0,
                 running_failing: 0,
                 logged: LogInterval::default(),
+                duty,
             };
             dispatcher.run();
         };
@@ -84,9 +93,15 @@ impl Dispatcher {
 
     fn run(mut self) {
         while self.shared.ends_by().is_none() {
+            let may_send = self.may_send();
             self.take_receivers();
-            self.expire();
-            let pause = self.send_due();
+            let pause = match may_send {
+                true => {
+                    self.expire();
+                    self.send_due()
+                }
+                false => ASK_EVERY,
+            };
             self.shared.tell_dropped();
             match self.queue.recv_timeout(pause) {
                 Ok(job) => self.work(job),
@@ -101,7 +116,39 @@ impl Dispatcher {
             }
         }
         self.finish();
+        // Whoever waits for the end may start another one.
+        self.duty.give_up();
         self.shared.ended();
+    }
+
+    /// Whether this process sends. It begins to, or ceases, where it is time.
+    fn may_send(&mut self) -> bool {
+        if self.shared.is_handed_over() {
+            if self.running == 0 && self.duty.is_held() {
+                self.set_sending(false);
+                self.duty.give_up();
+            }
+            return false;
+        }
+        if self.duty.is_held() {
+            let looked = self.shared.with_outbox(Outbox::look);
+            if let Err(error) = looked {
+                self.log(&error);
+            }
+            return true;
+        }
+        match self.duty.take() {
+            Ok(true) => self.set_sending(true),
+            Ok(false) => {}
+            Err(error) => self.log(&StoreError::Runtime(error)),
+        }
+        self.duty.is_held()
+    }
+
+    fn set_sending(&mut self, is_sending: bool) {
+        if let Err(error) = self.shared.set_sending(is_sending) {
+            self.log(&error);
+        }
     }
 
     /// Keeps the events that were told, and waits for the requests that run.
@@ -223,27 +270,22 @@ impl Dispatcher {
         self.running += 1;
         self.running_failing += usize::from(was_failing);
         self.lanes.entry(receiver.number).or_default().is_busy = true;
-        let mut report = Report {
-            jobs: self.jobs.clone(),
-            done: Some(Done {
-                receiver: Arc::clone(&receiver),
-                message: message.id,
-                events: message.events,
-                attempts: message.attempts,
-                was_failing,
-                outcome: Outcome::Failed {
-                    cause: "the request could not be made".to_owned(),
-                    wait: None,
-                },
-            }),
-        };
+        let mut report = self.jobs.report(Done {
+            receiver: Arc::clone(&receiver),
+            message: message.id,
+            events: message.events,
+            attempts: message.attempts,
+            was_failing,
+            outcome: Outcome::Failed {
+                cause: "the request could not be made".to_owned(),
+                wait: None,
+            },
+        });
         let sender = self.sender.clone();
         let thread = thread::Builder::new().name("webhook".to_owned());
         let spawned = thread.spawn(move || {
             let outcome = sender.post(&receiver.webhook, &message.name, &message.body);
-            if let Some(done) = &mut report.done {
-                done.outcome = outcome;
-            }
+            report.set(outcome);
         });
         if let Err(error) = spawned {
             log::error!("webhooks: the system has no thread for a request: {error}");
@@ -292,7 +334,7 @@ impl Dispatcher {
         if let Ok(true) = noted {
             self.shared.counts.delivered.inc_by(done.events);
         }
-        tell(done, again.unwrap_or_default());
+        done.tell(again.unwrap_or_default());
         let number = done.receiver.number;
         self.note(number, noted.map(drop));
         if self.receivers.numbered(number).is_none() {
@@ -337,38 +379,6 @@ impl Dispatcher {
     fn log(&mut self, error: &StoreError) {
         if self.logged.has_passed() {
             log::error!("webhooks: the outbox fails, and is tried again: {error}");
-        }
-    }
-}
-
-/// Tells of a failure, and when the message is due again.
-fn tell(done: &Done, again: Duration) {
-    let receiver = &done.receiver;
-    match &done.outcome {
-        Outcome::Delivered => {}
-        Outcome::Failed { cause, .. } => {
-            let again = humantime::format_duration(Duration::from_secs(again.as_secs()));
-            log::warn!(
-                "webhooks: {receiver} did not accept a message: {cause}. It is sent again in {again}"
-            );
-        }
-        Outcome::Gone => log::error!(
-            "webhooks: {receiver} wants no more messages (410): none is sent for three days, or until its \
-             configuration changes"
-        ),
-    }
-}
-
-/// Says that a request is done, even if its thread panics or does not start.
-struct Report {
-    jobs: Jobs,
-    done: Option<Done>,
-}
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            self.jobs.done(done);
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use super::event::QuotaEvent;
 use super::receivers::Receiver;
@@ -38,6 +39,26 @@ pub struct Done {
     pub was_failing: bool,
     /// What has become of it.
     pub outcome: Outcome,
+}
+
+impl Done {
+    /// Tells of a failure, and when the message is due again.
+    pub fn tell(&self, again: Duration) {
+        let receiver = &self.receiver;
+        match &self.outcome {
+            Outcome::Delivered => {}
+            Outcome::Failed { cause, .. } => {
+                let again = humantime::format_duration(Duration::from_secs(again.as_secs()));
+                log::warn!(
+                    "webhooks: {receiver} did not accept a message: {cause}. It is sent again in {again}"
+                );
+            }
+            Outcome::Gone => log::error!(
+                "webhooks: {receiver} wants no more messages (410): none is sent for three days, or until its \
+                 configuration changes"
+            ),
+        }
+    }
 }
 
 /// Where jobs are given. Clones share the queue.
@@ -79,10 +100,12 @@ impl Jobs {
         self.queue.send(Job::Tell(Box::new(event))).is_ok()
     }
 
-    /// Says that an attempt is over.
-    pub fn done(&self, done: Done) {
-        // A dispatcher that has ended has the message sent again after the next start.
-        let _ = self.queue.send(Job::Done(done));
+    /// What says that an attempt is over when it is dropped, even if its thread panics or does not start.
+    pub fn report(&self, done: Done) -> Report {
+        Report {
+            jobs: self.clone(),
+            done: Some(done),
+        }
     }
 
     /// Makes room: the dispatcher has taken this job out of the queue.
@@ -91,6 +114,30 @@ impl Jobs {
             Job::Tell(_) => drop(self.waiting.told.fetch_sub(1, Ordering::AcqRel)),
             Job::Look => self.waiting.has_look.store(false, Ordering::Release),
             Job::Done(_) => {}
+        }
+    }
+}
+
+/// The end of an attempt, which is told when this is dropped.
+pub struct Report {
+    jobs: Jobs,
+    done: Option<Done>,
+}
+
+impl Report {
+    /// Sets what has become of it.
+    pub fn set(&mut self, outcome: Outcome) {
+        if let Some(done) = &mut self.done {
+            done.outcome = outcome;
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            // A dispatcher that has ended has the message sent again after the next start.
+            let _ = self.jobs.queue.send(Job::Done(done));
         }
     }
 }

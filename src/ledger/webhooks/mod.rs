@@ -4,12 +4,15 @@
 //! that has accepted it or three days have passed. A receiver may get an event twice, under the same id, and events in
 //! another order than they happened in. While no webhook is configured, there is neither a thread nor a file.
 //!
+//! While one process takes over from another, both put events into the outbox, and one of them delivers.
+//!
 //! Does not handle where records come from (see `load`), when a quota reaches a threshold (see `limits`), or what may
 //! be configured (see `config::webhook`). `outbox` keeps what waits, `dispatcher` sends it, `sender` makes a request.
 //! Fails where the outbox cannot be written; a receiver that fails affects no other.
 
 mod address;
 mod dispatcher;
+mod duty;
 mod event;
 mod jobs;
 mod outbox;
@@ -35,10 +38,10 @@ use super::record::Record;
 use super::store::StoreError;
 use crate::observe::webhooks::Webhooks as Counts;
 use dispatcher::Dispatcher;
+use duty::Duty;
 use event::Kind;
 use jobs::Jobs;
 use outbox::{Added, Bounds, Outbox};
-use receivers::Receivers;
 use schedule::Timing;
 use shared::{Shared, now_ms};
 
@@ -47,7 +50,7 @@ const FILE: &str = "outbox.db";
 
 /// All webhooks of the process.
 pub struct Webhooks {
-    path: PathBuf,
+    folder: PathBuf,
     counts: Counts,
     timing: Timing,
     bounds: Bounds,
@@ -83,7 +86,7 @@ impl Webhooks {
         bounds: Bounds,
     ) -> Result<Arc<Self>, StoreError> {
         let webhooks = Self {
-            path: folder.join(FILE),
+            folder: folder.to_owned(),
             counts,
             timing,
             bounds,
@@ -101,26 +104,25 @@ impl Webhooks {
     pub fn reload(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
         let _planning = self.planning.lock();
         let Some(running) = self.running.get() else {
-            if !plan.is_empty() || self.path.exists() {
+            if !plan.is_empty() || self.folder.join(FILE).exists() {
                 let running = self.run(plan)?;
                 // It is set here alone, under the lock of `planning`.
                 let _ = self.running.set(running);
             }
             return Ok(());
         };
-        running.shared.with_outbox(|outbox| {
-            let receivers = self.receivers(outbox, plan)?;
-            running.shared.receivers.store(Arc::new(receivers));
-            Ok::<_, StoreError>(())
-        })?;
+        running.shared.put_in_force(plan)?;
         running.jobs.look();
         Ok(())
     }
 
     fn run(&self, plan: &WebhookPlan) -> Result<Running, StoreError> {
-        let mut outbox = Outbox::open(&self.path, self.bounds, now_ms())?;
-        let receivers = self.receivers(&mut outbox, plan)?;
-        let shared = Arc::new(Shared::new(outbox, receivers, self.counts.clone()));
+        let mut duty = Duty::new(&self.folder);
+        let is_sending = duty.take().map_err(StoreError::file(&self.folder))?;
+        let mut outbox = Outbox::open(&self.folder.join(FILE), self.bounds, now_ms())?;
+        outbox.set_sending(is_sending)?;
+        let shared = Arc::new(Shared::new(outbox, self.counts.clone()));
+        shared.put_in_force(plan)?;
         let (jobs, queue) = channel();
         let jobs = Jobs::new(jobs);
         let started = Dispatcher::start(
@@ -128,21 +130,10 @@ impl Webhooks {
             queue,
             jobs.clone(),
             self.timing.clone(),
+            duty,
         );
         started.map_err(StoreError::Runtime)?;
         Ok(Running { shared, jobs })
-    }
-
-    fn receivers(&self, outbox: &mut Outbox, plan: &WebhookPlan) -> Result<Receivers, StoreError> {
-        let (numbers, dropped) = outbox.set_receivers(&plan.names())?;
-        if dropped > 0 {
-            self.counts.dropped.inc_by(dropped);
-            log::warn!(
-                "webhooks: {dropped} events were dropped because their webhooks are no longer configured. What was \
-                 used is in the ledger"
-            );
-        }
-        Ok(Receivers::new(plan, &numbers))
     }
 
     /// Adds records, for those webhooks that are told of their tenants' usage. To be called before the transaction
@@ -194,6 +185,15 @@ impl Webhooks {
         }
         if !running.jobs.tell(event) {
             shared.count_dropped(1);
+        }
+    }
+
+    /// Leaves the delivery to another process, once the requests that run have ended. Events are put into the outbox as
+    /// before. Never blocks.
+    pub fn hand_over(&self) {
+        if let Some(running) = self.running.get() {
+            running.shared.hand_over();
+            running.jobs.look();
         }
     }
 

@@ -3,15 +3,17 @@
 //! Owns the locks, the log lines about dropped events (one a minute at most), and the end of the thread. Does not
 //! handle the work (see `dispatcher`). Cannot fail.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 
 use super::outbox::{Dropped, Outbox};
-use super::receivers::Receivers;
+use super::receivers::{Receivers, WebhookPlan};
 use crate::clock;
+use crate::ledger::store::StoreError;
 use crate::observe::webhooks::Webhooks as Counts;
 
 /// The least time between two log lines about the same.
@@ -24,6 +26,9 @@ pub struct Shared {
     /// The counters.
     pub counts: Counts,
     outbox: Mutex<Outbox>,
+    /// What the receivers were made from. Its lock is taken behind that of the outbox.
+    plan: Mutex<WebhookPlan>,
+    is_handed_over: AtomicBool,
     /// Events that were dropped and that no log line has told of.
     untold: AtomicU64,
     told: Mutex<LogInterval>,
@@ -38,13 +43,15 @@ struct End {
 }
 
 impl Shared {
-    /// With what waits in an outbox.
-    pub fn new(outbox: Outbox, receivers: Receivers, counts: Counts) -> Self {
+    /// With what waits in an outbox, and no receivers yet.
+    pub fn new(outbox: Outbox, counts: Counts) -> Self {
         counts.waiting.set(signed(outbox.events()));
         Self {
-            receivers: ArcSwap::from_pointee(receivers),
+            receivers: ArcSwap::default(),
             counts,
             outbox: Mutex::new(outbox),
+            plan: Mutex::default(),
+            is_handed_over: AtomicBool::new(false),
             untold: AtomicU64::new(0),
             told: Mutex::default(),
             end: Mutex::default(),
@@ -58,6 +65,57 @@ impl Shared {
         let done = act(&mut outbox);
         self.counts.waiting.set(signed(outbox.events()));
         done
+    }
+
+    /// Has the receivers of a plan.
+    ///
+    /// # Errors
+    /// The outbox cannot be written. The plan before stays in force.
+    pub fn put_in_force(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
+        self.with_outbox(|outbox| {
+            self.number(outbox, plan)?;
+            *self.plan.lock() = plan.clone();
+            Ok(())
+        })
+    }
+
+    /// Begins to send, or leaves it to another process. Whoever begins removes what waits for webhooks that it does not
+    /// have.
+    ///
+    /// # Errors
+    /// The outbox cannot be written.
+    pub fn set_sending(&self, is_sending: bool) -> Result<(), StoreError> {
+        self.with_outbox(|outbox| {
+            outbox.set_sending(is_sending)?;
+            match is_sending {
+                true => self.number(outbox, &self.plan.lock()),
+                false => Ok(()),
+            }
+        })
+    }
+
+    fn number(&self, outbox: &mut Outbox, plan: &WebhookPlan) -> Result<(), StoreError> {
+        let (numbers, dropped) = outbox.set_receivers(&plan.names())?;
+        if dropped > 0 {
+            self.counts.dropped.inc_by(dropped);
+            log::warn!(
+                "webhooks: {dropped} events were dropped because their webhooks are no longer configured. What was \
+                 used is in the ledger"
+            );
+        }
+        let receivers = Receivers::new(plan, &numbers);
+        self.receivers.store(Arc::new(receivers));
+        Ok(())
+    }
+
+    /// Notes that another process is to send.
+    pub fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Release);
+    }
+
+    /// Whether another process is to send.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
     }
 
     /// Counts events that were dropped because too many waited. Does not block.

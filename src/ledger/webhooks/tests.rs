@@ -1,6 +1,7 @@
 //! Delivery: what a receiver gets, and when it gets it again.
 
 pub mod far_end;
+mod hand_over;
 
 use std::net::TcpListener;
 

@@ -27,6 +27,54 @@ fn what_is_spent_and_reserved_stays_within_the_quota_and_the_refusal_says_which(
 }
 
 #[test]
+fn what_another_process_has_spent_counts_in_the_period_in_which_it_was_spent() {
+    let scopes = with_quota(&quota(Some(100), Some(1_000), Period::Day));
+    let second = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
+    let clock = Clock::at("2026-11-28T12:00:00Z");
+    let tomorrow = Clock::at("2026-11-29T00:00:00Z");
+    assert!(scopes[0].load(second("2026-11-28T00:00:00Z"), 10, 0));
+    for (day, tokens, nanos) in [
+        ("27", 1_000, 0),
+        ("28", 20, 100),
+        ("28", 30, 0),
+        ("29", 40, 0),
+        ("29", 50, 0),
+    ] {
+        let start = second(&format!("2026-11-{day}T00:00:00Z"));
+        scopes[0].spend_elsewhere(start, tokens, nanos, clock.0.wall);
+    }
+    let usage = scopes[0].quota_usage().unwrap();
+    assert_eq!((usage.tokens, usage.nanos), (60, 100));
+    assert!(reserve(&scopes, 41, 0, clock).is_err());
+    assert!(reserve(&scopes, 40, 0, clock).is_ok());
+    assert!(reserve(&scopes, 11, 0, tomorrow).is_err());
+    assert!(reserve(&scopes, 10, 0, tomorrow).is_ok());
+    // The other process may be the first to come to a period.
+    let after = Clock::at("2026-11-30T00:00:00Z");
+    let start = second("2026-11-30T00:00:00Z");
+    scopes[0].spend_elsewhere(start, 100, 0, after.0.wall);
+    assert!(reserve(&scopes, 1, 0, after).is_err());
+}
+
+#[test]
+fn a_threshold_that_another_process_has_reached_is_not_told_again() {
+    let scopes = with_quota(&Quota {
+        warn_at: vec![80],
+        ..quota(Some(100), None, Period::Total)
+    });
+    let clock = Clock::new();
+    assert!(scopes[0].load(0, 0, 0));
+    scopes[0].spend_elsewhere(0, 85, 0, clock.0.wall);
+    let settled = reserve(&scopes, 5, 0, clock).unwrap().settle(5, 0, clock.0);
+    assert!(settled.crossed.is_empty());
+    let settled = reserve(&scopes, 10, 0, clock)
+        .unwrap()
+        .settle(10, 0, clock.0);
+    let percents: Vec<u8> = settled.crossed.iter().map(|c| c.percent).collect();
+    assert_eq!(percents, [100]);
+}
+
+#[test]
 fn a_quota_with_nothing_left_refuses_a_request_that_asks_for_nothing() {
     let scopes = with_quota(&quota(Some(100), None, Period::Total));
     let clock = Clock::new();

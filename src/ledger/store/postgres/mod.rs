@@ -15,10 +15,10 @@ use std::time::{Duration, SystemTime};
 
 pub use reader::Reader;
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::IsolationLevel;
 
 use super::names::Names;
-use super::{Balance, Month, Store, StoreError};
+use super::{Balance, Month, Store, StoreError, Usage};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -85,36 +85,33 @@ impl Postgres {
         self.partitions.insert(month);
         Ok(())
     }
+}
 
-    /// What was used in the periods for which a condition of SQL with one parameter is true.
-    fn balances_where(
-        &mut self,
-        periods: &str,
-        parameter: &(dyn ToSql + Sync),
-    ) -> Result<Vec<Balance>, StoreError> {
-        let sql = format!(
-            "SELECT name, period_start, tokens, charge_nanos \
-             FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
-        );
-        let rows = self
-            .session
-            .run(async |client| Ok(client.query(&sql, &[parameter]).await?))?;
-        let balance = |row: &tokio_postgres::Row| -> Result<Balance, StoreError> {
-            let (tokens, charge_nanos): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
-            Ok(Balance {
-                tenant: row.try_get(0)?,
-                period_start: row.try_get(1)?,
-                tokens: u64::try_from(tokens).unwrap_or(0),
-                charge_nanos: u64::try_from(charge_nanos).unwrap_or(0),
-            })
-        };
-        rows.iter().map(balance).collect()
-    }
+/// What was used in the periods for which a condition of SQL is true.
+fn balances_sql(periods: &str) -> String {
+    format!(
+        "SELECT name, period_start, tokens, charge_nanos \
+         FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
+    )
+}
+
+fn balance(row: &tokio_postgres::Row) -> Result<Balance, StoreError> {
+    let (tokens, charge_nanos): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(Balance {
+        tenant: row.try_get(0)?,
+        period_start: row.try_get(1)?,
+        tokens: u64::try_from(tokens).unwrap_or(0),
+        charge_nanos: u64::try_from(charge_nanos).unwrap_or(0),
+    })
 }
 
 impl Store for Postgres {
     fn position(&mut self) -> Result<Option<Position>, StoreError> {
-        let node = self.node.as_str();
+        let node = self.node.clone();
+        self.position_of(&node)
+    }
+
+    fn position_of(&mut self, node: &str) -> Result<Option<Position>, StoreError> {
         self.session
             .run(async |client| loading::position(client, node).await)
     }
@@ -142,11 +139,28 @@ impl Store for Postgres {
     }
 
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError> {
-        self.balances_where("period_start = ANY($1)", &starts)
+        Ok(self.usage(starts, i64::MAX, &[])?.balances)
     }
 
-    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError> {
-        self.balances_where("period_start > $1", &after)
+    fn usage(&mut self, starts: &[i64], after: i64, nodes: &[String]) -> Result<Usage, StoreError> {
+        self.session.run(async |client| {
+            // What is read is of one moment.
+            let transaction = client.build_transaction().read_only(true);
+            let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
+            let transaction = transaction.start().await?;
+            let sql = balances_sql("period_start = ANY($1) OR period_start > $2");
+            let rows = transaction.query(&sql, &[&starts, &after]).await?;
+            let mut positions = Vec::with_capacity(nodes.len());
+            for node in nodes {
+                positions.push(loading::position(&transaction, node).await?);
+            }
+            transaction.commit().await?;
+            let balances = rows.iter().map(balance).collect::<Result<_, _>>()?;
+            Ok(Usage {
+                balances,
+                positions,
+            })
+        })
     }
 
     fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError> {

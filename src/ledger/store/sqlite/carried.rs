@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::StoreError;
 use super::file::{self, position, set_position};
@@ -67,7 +67,8 @@ impl Carried {
         positions: &[(String, Position)],
     ) -> Result<(), StoreError> {
         let mut carry = || {
-            let transaction = self.connection.transaction()?;
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = self.connection.transaction_with_behavior(behavior)?;
             for ((period_start, tenant), used) in used {
                 transaction.execute(
                     "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -4,7 +4,7 @@
 //! is read from it (see `part`). A transaction that fails is rolled back.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct MonthFile {
     path: PathBuf,
     connection: Connection,
     names: Names,
+    /// Which file it is: the device and the number there.
+    id: Option<(u64, u64)>,
 }
 
 impl MonthFile {
@@ -38,11 +40,18 @@ impl MonthFile {
     /// # Errors
     /// It cannot be written, or a newer release wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = open(path, &MIGRATIONS)?;
         Ok(Self {
             path: path.to_owned(),
-            connection: open(path, &MIGRATIONS)?,
+            connection,
             names: Names::default(),
+            id: id(path),
         })
+    }
+
+    /// Whether it still is the file of its name.
+    pub fn is_there(&self) -> bool {
+        self.id.is_some() && self.id == id(&self.path)
     }
 
     /// Loads records of this month in one transaction, and moves a node's position if there is one. Returns
@@ -61,6 +70,11 @@ impl MonthFile {
         }
         loaded.map_err(StoreError::sqlite(&self.path))
     }
+}
+
+fn id(path: &Path) -> Option<(u64, u64)> {
+    let found = path.metadata().ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 fn load(
@@ -240,18 +254,18 @@ pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> 
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;";
     connection.execute_batch(settings).map_err(&failed)?;
     if found < known {
-        upgrade(&mut connection, migrations, found, known).map_err(&failed)?;
+        upgrade(&mut connection, migrations, known).map_err(&failed)?;
     }
     Ok(connection)
 }
 
-fn upgrade(
-    connection: &mut Connection,
-    migrations: &[&str],
-    found: i64,
-    known: i64,
-) -> rusqlite::Result<()> {
+fn upgrade(connection: &mut Connection, migrations: &[&str], known: i64) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it while this one waited.
+    let found = version(&transaction)?;
+    if found >= known {
+        return Ok(());
+    }
     for migration in migrations.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(migration)?;
     }

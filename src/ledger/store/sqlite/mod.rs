@@ -4,8 +4,8 @@
 //! because a commit over several files is not atomic in WAL mode. Records of several months are committed
 //! file by file, and only the last commit moves the position: if it does not come to that, all are loaded
 //! again, and those that are there already change nothing. The position of a node is the furthest one of all
-//! files. Does not handle one file (see `file`), months that are gone (see `carried`, `old_months`), or
-//! queries (see `part`). Fails with the file's name.
+//! files. Several processes may load into the files of a folder, in turns (see `turns`). Does not handle one file (see
+//! `file`), months that are gone (see `carried`, `old_months`), or queries (see `part`). Fails with the file's name.
 
 mod carried;
 mod file;
@@ -13,6 +13,7 @@ mod old_months;
 mod part;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,13 +22,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Balance, Checked, Month, Part, Store, StoreError, compressed};
+use super::{Balance, Checked, Month, Part, Store, StoreError, Usage, compressed};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 use carried::Carried;
 use file::MonthFile;
 pub use file::open as open_file;
+use turns::Turns;
 use used::UsedByTenant;
 
 /// As many months are kept open: this one and the one before, at the border.
@@ -43,6 +45,7 @@ pub struct Sqlite {
     /// Files with commits that a power cut would lose: `synchronous = NORMAL` does not wait for the disk.
     unsynced: BTreeSet<PathBuf>,
     carried: Carried,
+    turns: Turns,
 }
 
 impl Sqlite {
@@ -63,12 +66,15 @@ impl Sqlite {
             open: BTreeMap::new(),
             unsynced: BTreeSet::new(),
             carried,
+            turns: Turns::open(folder)?,
         })
     }
 
     /// The file of a month that is written to.
     fn file(&mut self, month: Month) -> Result<&mut MonthFile, StoreError> {
         self.unsynced.insert(path(&self.folder, month));
+        // Another process may have moved the month: what was written to its file would be lost.
+        self.open.retain(|_, file| file.is_there());
         if !self.open.contains_key(&month) {
             if self.open.len() >= MAX_OPEN {
                 self.open.pop_first();
@@ -107,19 +113,22 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn position(&mut self) -> Result<Option<Position>, StoreError> {
-        let mut position = self.carried.position(&self.node)?;
+        let node = self.node.clone();
+        self.position_of(&node)
+    }
+
+    fn position_of(&mut self, node: &str) -> Result<Option<Position>, StoreError> {
+        let mut position = self.carried.position(node)?;
         for month in months(&self.folder)? {
             let mut part = part::open(&path(&self.folder, month))?;
-            let here = part
-                .as_mut()
-                .map(|part| part.position(&self.node))
-                .transpose()?;
+            let here = part.as_mut().map(|part| part.position(node)).transpose()?;
             position = position.max(here.flatten());
         }
         Ok(position)
     }
 
     fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError> {
+        let _turn = self.turns.take()?;
         let mut months: BTreeMap<Month, Vec<&Record<'_>>> = BTreeMap::new();
         for record in records {
             let month = months.entry(Month::of(record.at_ms)).or_default();
@@ -151,8 +160,15 @@ impl Store for Sqlite {
         self.balances_where(&format!("period_start IN ({})", used::list(starts)))
     }
 
-    fn later_balances(&mut self, after: i64) -> Result<Vec<Balance>, StoreError> {
-        self.balances_where(&format!("period_start > {after}"))
+    fn usage(&mut self, starts: &[i64], after: i64, nodes: &[String]) -> Result<Usage, StoreError> {
+        let _turn = self.turns.take()?;
+        let starts = used::list(starts);
+        let periods = format!("(period_start IN ({starts}) OR period_start > {after})");
+        let positions = nodes.iter().map(|node| self.position_of(node));
+        Ok(Usage {
+            positions: positions.collect::<Result<_, _>>()?,
+            balances: self.balances_where(&periods)?,
+        })
     }
 
     fn maintain(&mut self, now: SystemTime) -> Result<Vec<String>, StoreError> {

@@ -2,7 +2,8 @@
 //!
 //! Owns which ones, and in which order: what must be known of a month is carried first, then a verified copy
 //! is on the disk, then the file goes. A crash between two steps loses nothing and counts nothing twice. Does
-//! not handle the copy (see `compressed`). What fails leaves the month where it was.
+//! not handle the copy (see `compressed`). While a month goes, no other process loads records. What fails leaves the month
+//! where it was.
 
 use std::fs;
 use std::io;
@@ -28,6 +29,11 @@ pub fn maintain(store: &mut Sqlite, now: SystemTime) -> Result<Vec<String>, Stor
     let archive = store.archive.clone();
     let bound = |age: Duration| ended_before(now, age);
     for month in months(&store.folder)? {
+        let _turn = store.turns.take()?;
+        if !path(&store.folder, month).exists() {
+            // Another process had its turn first.
+            continue;
+        }
         let is_over = |age: Option<Duration>| age.is_some_and(|age| month.end_ms() <= bound(age));
         if is_over(store.retention) {
             remove(store, month, now)?;

@@ -9,6 +9,8 @@ use crate::config::{Located, OnFailure, Place};
 use crate::ledger::record::Tokens;
 use crate::ledger::store::{Database, Row, day_of};
 
+mod several;
+
 fn ms(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_millisecond()
 }

@@ -7,11 +7,12 @@
 //!
 //! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped.
 //! Does not handle how events are added (see `adding`), who gets what (see `receivers`), when something is sent (see
-//! `dispatcher`) or SQL (see `tables`). A file that SQLite calls damaged is moved aside (see `damage`), and an empty
+//! `dispatcher`), other processes that write to it (see `sharing`) or SQL (see `tables`). A file that SQLite calls damaged is moved aside (see `damage`), and an empty
 //! one takes its place.
 
 mod adding;
 mod damage;
+mod sharing;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,16 @@ pub struct Outbox {
     /// All events that wait, and their bytes.
     events: u64,
     bytes: u64,
+    /// Whether this process sends.
+    is_sending: bool,
+    /// Changes when another process has written; `None` before that was asked.
+    version: Option<i64>,
+}
+
+impl Waiting {
+    fn open_of((receiver, waiting): (&i64, &Self)) -> Option<(i64, Open)> {
+        Some((*receiver, waiting.open?))
+    }
 }
 
 impl Outbox {
@@ -138,6 +149,8 @@ impl Outbox {
             waiting: FxHashMap::default(),
             events: 0,
             bytes: 0,
+            is_sending: true,
+            version: None,
         };
         outbox.attempt(|outbox| {
             tables::correct_due(&outbox.connection, now_ms, LONGEST_WAIT_MS)?;
@@ -146,14 +159,16 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Says which receivers there are. Messages for others are removed. Returns the numbers in the same order, and
-    /// how many events were removed.
+    /// Says which receivers there are. If this process sends, messages for others are removed; else they may be another
+    /// process's receivers. Returns the numbers in the same order, and how many events were removed.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn set_receivers(&mut self, names: &[&str]) -> Result<(Vec<i64>, u64), StoreError> {
         self.attempt(|outbox| {
-            let (numbers, gone) = tables::set_receivers(&mut outbox.connection, names)?;
+            let keeps_others = !outbox.is_sending;
+            let (numbers, gone) =
+                tables::set_receivers(&mut outbox.connection, names, keeps_others)?;
             let named = names.iter().map(|name| (*name).to_owned());
             outbox.names = numbers.iter().copied().zip(named).collect();
             let before = outbox.events;
@@ -329,6 +344,7 @@ impl Outbox {
         act: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.learn()?;
         let done = act(self)?;
         self.connection.execute_batch("COMMIT")?;
         Ok(done)
@@ -340,6 +356,7 @@ impl Outbox {
         self.waiting.clear();
         (self.events, self.bytes) = (0, 0);
         self.connection = open_file(&self.path, &MIGRATIONS)?;
+        self.version = None;
         let filled = tables::put_receivers(&mut self.connection, &self.names);
         filled.map_err(StoreError::sqlite(&self.path))
     }

@@ -4,7 +4,7 @@
 //! Fails with SQLite's error.
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use uuid::Uuid;
 
 use super::{Added, Kind, OPEN_MS};
@@ -180,11 +180,31 @@ pub fn count(connection: &Connection) -> rusqlite::Result<Vec<(i64, u64, u64)>> 
     counted.collect()
 }
 
-/// Has these receivers and no others. Returns their numbers in the same order, and those of the others, whose
-/// messages are removed.
+/// What changes when another connection has written.
+pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut version = connection.prepare_cached("PRAGMA data_version")?;
+    version.query_row([], |row| row.get(0))
+}
+
+/// Whether there is a message.
+pub fn has_message(connection: &Connection, message: i64) -> rusqlite::Result<bool> {
+    let mut find = connection.prepare_cached("SELECT 1 FROM messages WHERE id = ?1")?;
+    find.exists(params![message])
+}
+
+/// The numbers of all receivers.
+pub fn receivers(connection: &Connection) -> rusqlite::Result<FxHashSet<i64>> {
+    let mut find = connection.prepare_cached("SELECT id FROM receivers")?;
+    let found = find.query_map([], |row| row.get(0))?;
+    found.collect()
+}
+
+/// Has these receivers and, unless others are to be kept, no others. Returns their numbers in the same order, and those of
+/// the others, whose messages are removed.
 pub fn set_receivers(
     connection: &mut Connection,
     names: &[&str],
+    keeps_others: bool,
 ) -> rusqlite::Result<(Vec<i64>, Vec<i64>)> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone: FxHashMap<String, i64> = {
@@ -203,7 +223,10 @@ pub fn set_receivers(
         };
         numbers.push(number);
     }
-    let gone: Vec<i64> = gone.into_values().collect();
+    let mut gone: Vec<i64> = gone.into_values().collect();
+    if keeps_others {
+        gone.clear();
+    }
     for number in &gone {
         for sql in [
             "DELETE FROM events WHERE receiver = ?1",

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 
+mod sharing;
+
 const NOW_MS: i64 = 1_800_000_000_000;
 
 struct Fixture {
