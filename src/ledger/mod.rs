@@ -193,6 +193,14 @@ impl Ledger {
         following.as_mut().map(Following::read).unwrap_or_default()
     }
 
+    /// Puts another plan of webhooks in force. Blocks for as long as the outbox takes.
+    ///
+    /// # Errors
+    /// The outbox cannot be written, or there is no thread for it. The plan before stays in force.
+    pub fn change_webhooks(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
+        self.webhooks.reload(plan)
+    }
+
     /// Tells webhooks of a quota. Never blocks.
     pub fn tell(&self, event: QuotaEvent) {
         self.webhooks.tell(event);

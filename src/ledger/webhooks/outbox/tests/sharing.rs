@@ -75,9 +75,9 @@ fn an_open_message_that_another_process_has_dropped_is_begun_again() {
     f.outbox.add(&usage(f.a, [1]), NOW_MS).unwrap();
     let dropped = other.add(&usage(f.a, [2, 3, 4]), NOW_MS).unwrap();
     assert_eq!(dropped.get(&f.a), Some(&1));
-    f.outbox
-        .add(&[usage(f.b, [7]), usage(f.a, [5])].concat(), NOW_MS)
-        .unwrap();
+    let mut events = usage(f.b, [7]);
+    events.extend(usage(f.a, [5]));
+    f.outbox.add(&events, NOW_MS).unwrap();
     assert_eq!(f.drain(f.a), BTreeSet::from([5]));
     assert_eq!(f.drain(f.b), BTreeSet::from([7]));
 }
