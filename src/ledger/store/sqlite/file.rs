@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 
 use super::super::names::{Names, storable};
 use super::super::row::{self, Additions, Row};
@@ -22,6 +24,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("../schema/sqlite_1.sql")];
 const MODE: u32 = 0o600;
 /// How long a statement waits for another process, such as a backup.
 const BUSY: Duration = Duration::from_secs(5);
+/// How often it is looked whether it still has to, where SQLite does not wait by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// As many statements stay compiled.
 const STATEMENTS: usize = 32;
 
@@ -250,13 +254,31 @@ pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> 
     if found > known {
         return Err(newer(path, found, known));
     }
-    let settings =
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;";
+    use_wal(&connection).map_err(&failed)?;
+    let settings = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;";
     connection.execute_batch(settings).map_err(&failed)?;
     if found < known {
         upgrade(&mut connection, migrations, known).map_err(&failed)?;
     }
     Ok(connection)
+}
+
+/// Changes a new file to WAL. SQLite itself does not wait while another process does the same.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match connection.execute_batch("PRAGMA journal_mode = WAL") {
+            Err(e)
+                if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < until => {}
+            changed => return changed,
+        }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "whoever uses a database has a thread that may block"
+        )]
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn upgrade(connection: &mut Connection, migrations: &[&str], known: i64) -> rusqlite::Result<()> {
