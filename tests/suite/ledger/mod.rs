@@ -2,6 +2,7 @@
 //!
 //! The ledger is read as an operator would read it, with SQLite, while the gateway runs and after it.
 
+mod abandoned;
 mod answered;
 mod clocks;
 mod damage;
