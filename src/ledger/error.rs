@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 
 use super::journal::JournalError;
-use super::journals::NUMBERS;
 use super::store::StoreError;
 
 /// Why a ledger cannot start.
@@ -17,7 +16,12 @@ pub enum LedgerError {
     /// Its journal cannot be opened.
     Journal(JournalError),
     /// As many processes record in its folder as can.
-    AllInUse(String),
+    AllInUse {
+        /// The folder.
+        path: String,
+        /// How many they are.
+        processes: usize,
+    },
     /// Its database cannot be opened.
     Store(StoreError),
     /// Its thread cannot be started.
@@ -35,11 +39,10 @@ impl fmt::Display for LedgerError {
         match self {
             Self::Folder(path, error) => write!(f, "ledger: {path} cannot be made: {error}"),
             Self::Journal(error) => write!(f, "ledger: {error}"),
-            Self::AllInUse(path) => write!(
+            Self::AllInUse { path, processes } => write!(
                 f,
-                "ledger: {} processes record in {path}, and no more can: wait until those that were replaced have \
-                 ended, or end them",
-                NUMBERS.count()
+                "ledger: {processes} processes record in {path}, and no more can: wait until those that were \
+                 replaced have ended, or end them"
             ),
             Self::Store(error) => write!(f, "ledger: {error}"),
             Self::Thread(error) => write!(f, "ledger: its thread cannot be started: {error}"),

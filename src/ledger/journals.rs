@@ -82,7 +82,10 @@ pub fn take(
             Err(error) => return Err(error.into()),
         }
     }
-    let own = own.ok_or_else(|| LedgerError::AllInUse(ledger.display().to_string()))?;
+    let own = own.ok_or_else(|| LedgerError::AllInUse {
+        path: ledger.display().to_string(),
+        processes: NUMBERS.count(),
+    })?;
     Ok(Taken { own, abandoned })
 }
 

@@ -11,7 +11,7 @@ fn start_as(config: &config::Ledger, how: Start) -> Arc<Ledger> {
     loop {
         let counts = observe::webhooks::Webhooks::new().unwrap();
         match Ledger::start(config, &WebhookPlan::default(), counts, how) {
-            Err(LedgerError::Journal(JournalError::InUse(_)) | LedgerError::AllInUse(_))
+            Err(LedgerError::Journal(JournalError::InUse(_)) | LedgerError::AllInUse { .. })
                 if Instant::now() < by =>
             {
                 std::thread::yield_now();
