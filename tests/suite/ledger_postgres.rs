@@ -1,12 +1,14 @@
 //! The ledger in a real PostgreSQL: each record once, what nodes share, and months that go.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use tollgate::config::{Archive, Ledger, Located, OnFailure, Place};
 use tollgate::ledger::journal::Position;
 use tollgate::ledger::store::{Database, Part, Store, StoreError};
-use tollgate::ledger::{Record, Tokens};
+use tollgate::ledger::{Balance, Record, Start, Tokens, WebhookPlan};
+use tollgate::observe::webhooks::Webhooks;
 use tollgate::secret::Secret;
 
 use crate::support::postgres::Postgres;
@@ -109,6 +111,60 @@ fn records_that_are_loaded_again_count_once_and_nodes_share_the_sums() {
     assert_eq!(server.query(partitions), "2");
     let id = "SELECT min(id::text) FROM tollgate.requests";
     assert_eq!(server.query(id), "00000000-0000-0000-0000-000000000001");
+}
+
+#[test]
+fn processes_that_take_over_from_each_other_count_each_request_once() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&server.url(), "one");
+    config.path.value = folder.path().to_owned();
+    let start = |how| -> Arc<tollgate::ledger::Ledger> {
+        let counts = Webhooks::new().unwrap();
+        tollgate::ledger::Ledger::start(&config, &WebhookPlan::default(), counts, how).unwrap()
+    };
+    let charged = |used: Vec<Balance>| used.iter().map(|b| b.charge_nanos).sum::<u64>();
+    let record_all = |ledger: &tollgate::ledger::Ledger, ids: std::ops::Range<u128>| {
+        for id in ids {
+            ledger.record(&record(id, NOVEMBER)).unwrap();
+        }
+    };
+
+    let before = start(Start::Alone);
+    assert_eq!(before.balances(&[0], 0).unwrap(), []);
+    let after = std::thread::scope(|scope| {
+        let recording = scope.spawn(|| record_all(&before, 0..3_000));
+        let after = start(Start::Successor);
+        let mut sum = charged(after.balances(&[0], 0).unwrap());
+        record_all(&after, 3_000..3_010);
+        recording.join().unwrap();
+        // Less than is read at once.
+        sum += charged(after.used_elsewhere().used);
+        assert_eq!(sum, 3_000 * 1_500);
+        assert_eq!(charged(before.used_elsewhere().used), 10 * 1_500);
+        after
+    });
+    before.hand_over();
+    record_all(&before, 3_010..3_100);
+    // It ends before all is loaded, as by a kill.
+    drop(before);
+    let count = || server.query("SELECT count(*) FROM tollgate.requests");
+    let by = Instant::now() + PATIENCE;
+    while count() != "3100" {
+        assert!(Instant::now() < by, "{}", count());
+    }
+    assert_eq!(charged(after.used_elsewhere().used), 90 * 1_500);
+    assert!(after.stop(PATIENCE));
+    let mut store = open(&config).unwrap();
+    assert_eq!(
+        used(&mut *store),
+        [("acme".to_owned(), 3_100 * 120, 3_100 * 1_500)]
+    );
+    let nodes = server.query("SELECT node FROM tollgate.positions ORDER BY node");
+    assert_eq!(nodes.lines().collect::<Vec<_>>(), ["one", "one#2"]);
 }
 
 #[test]
