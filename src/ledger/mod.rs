@@ -206,14 +206,6 @@ impl Ledger {
         self.webhooks.tell(event);
     }
 
-    /// Puts another plan of webhooks in force. Blocks.
-    ///
-    /// # Errors
-    /// The outbox cannot be written. The plan before stays in force.
-    pub fn change_webhooks(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
-        self.webhooks.reload(plan)
-    }
-
     /// Makes a report of what has been loaded. Blocks.
     ///
     /// # Errors
