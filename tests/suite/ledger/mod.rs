@@ -14,6 +14,7 @@ mod quotas;
 mod refused_starts;
 mod rows;
 mod stopped;
+mod upgraded;
 
 use std::net::SocketAddr;
 
