@@ -1,6 +1,6 @@
 //! The command line: what each command reads, prints and exits with.
 //!
-//! Owns flags, exit codes and the text of the demo. `check` prints the tables, `route` the targets of
+//! Owns flags and exit codes. `run` serves, `check` prints the tables, `route` the targets of
 //! one request, `diff` what a reload would change, `health` and `operator` ask a gateway that runs, `chats` converts
 //! the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
 //! handle the configuration's mistakes (see `config`) or the process (see
@@ -12,6 +12,7 @@ mod diff;
 mod health;
 mod operator;
 mod route;
+mod run;
 mod table;
 mod usage;
 
@@ -22,9 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock;
-use crate::config::{self, Config, MAX_THREADS, Origin, Overrides, Problems, Source, Variables};
-use crate::observe::logging;
-use crate::server::{self, Inherited, Listening};
+use crate::config::{self, Config, Problems, Source, Variables};
 use operator::Wanted;
 
 /// The configuration is invalid (`EX_USAGE`).
@@ -45,41 +44,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve requests until SIGTERM or Ctrl-C
-    Run {
-        /// The configuration file
-        ///
-        /// Without it, the first of these that exists: the file in CONFIG_PATH, ./tollgate.yaml,
-        /// /etc/tollgate/tollgate.yaml, the environment. The environment's variables are
-        /// OPENAI_API_KEY or OPENAI_KEYS, OPENAI_BASE_URL or UPSTREAM_API_URL, FORWARD_KEY, PORT,
-        /// ADMIN, WORKERS, UPSTREAM_STREAM, LOG_CHAT, LOG_PATH, MASK_LOG, CACHE_BACKEND, and
-        /// EXTRA_BASE_URL with EXTRA_ROUTE_PREFIX.
-        /// `tollgate check` prints them as a file.
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// The configuration file, as an option
-        #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
-        config: Option<PathBuf>,
-        /// A file of variables, in the form of systemd's EnvironmentFile
-        ///
-        /// Its variables win over those of the process.
-        #[arg(long, value_name = "FILE")]
-        env_file: Option<PathBuf>,
-        /// The port of the first client listener, instead of the configured one; 0 for any free port
-        #[arg(long, value_name = "N")]
-        port: Option<u16>,
-        /// Worker threads, instead of the configured ones; 0 for one per core
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_THREADS)))]
-        workers: Option<u16>,
-        /// Log requests and answers: where the configuration says, else to ./chats.jsonl
-        #[arg(long)]
-        log_chat: bool,
-        /// Serve a built-in provider, without a configuration
-        #[arg(long, conflicts_with_all = ["file", "config"])]
-        demo: bool,
-        /// Mask addresses and the names of clients' keys in the log, whatever the configuration says
-        #[arg(long)]
-        mask_log: bool,
-    },
+    Run(run::Run),
     /// Check the configuration and print it as it is understood
     Check {
         /// The configuration file; without it, it is found as for `run`
@@ -167,32 +132,7 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run {
-            file,
-            config,
-            env_file,
-            port,
-            workers,
-            log_chat,
-            demo,
-            mask_log,
-        } => {
-            let source = match demo {
-                true => Source::Demo,
-                false => Source::find(file.or(config), &variables),
-            };
-            let overrides = Overrides {
-                port,
-                threads: workers.map(usize::from),
-                logs_chats: log_chat,
-                masks_log: mask_log,
-            };
-            run(Origin {
-                source,
-                env_file,
-                overrides,
-            })
-        }
+        Command::Run(run) => run.run(&variables),
         Command::Check {
             file,
             config,
@@ -226,7 +166,8 @@ impl Command {
     /// The file of variables, if one is named.
     fn env_file(&self) -> Option<&Path> {
         match self {
-            Self::Run { env_file, .. } | Self::Check { env_file, .. } => env_file.as_deref(),
+            Self::Run(run) => run.env_file(),
+            Self::Check { env_file, .. } => env_file.as_deref(),
             Self::Diff(diff) => diff.env_file.as_deref(),
             Self::Schema => None,
             Self::Health(health) => health.env_file(),
@@ -263,63 +204,6 @@ fn check(source: &Source, config: &Config, model: Option<&str>, tenant: Option<&
     }
 }
 
-fn run(origin: Origin) -> ExitCode {
-    let mut inherited = match Inherited::take() {
-        Ok(inherited) => inherited,
-        Err(message) => {
-            print_error(&format!("tollgate: {message}"));
-            return ExitCode::from(EXIT_START);
-        }
-    };
-    let mut predecessor = inherited.predecessor();
-    let config = match origin.load() {
-        Ok(config) => config,
-        Err(problems) => {
-            predecessor.tell_failure(&problems.to_string());
-            return refuse(&problems);
-        }
-    };
-    let is_demo = origin.source == Source::Demo;
-    let journal = std::env::var("JOURNAL_STREAM").ok();
-    let log = match logging::start(&config.server.log, journal.as_deref()) {
-        Ok(log) => log,
-        Err(e) => {
-            predecessor.tell_failure(&e.to_string());
-            print_error(&format!("tollgate: {e}"));
-            return ExitCode::from(EXIT_START);
-        }
-    };
-    log::info!(
-        "tollgate {} with the configuration of {}",
-        env!("CARGO_PKG_VERSION"),
-        origin.source
-    );
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
-    if config.tenants.is_empty() {
-        log::warn!(
-            "no client keys are configured: every client on this machine is served, and no other"
-        );
-    }
-    let outcome = server::run(config, origin, (inherited, &mut predecessor), |listening| {
-        if is_demo {
-            print(&demo_banner(listening));
-        }
-    });
-    // A thread of its own writes the log: its last lines come before the message below.
-    drop(log);
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            predecessor.tell_failure(&e.to_string());
-            // Printed even where the log is off.
-            print_error(&format!("tollgate: {e}"));
-            ExitCode::from(EXIT_START)
-        }
-    }
-}
-
 fn refuse(problems: &Problems) -> ExitCode {
     print_error(problems.to_string().trim_end());
     ExitCode::from(EXIT_CONFIG)
@@ -332,50 +216,4 @@ fn print(text: &str) {
 
 fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-fn demo_banner(listening: &Listening) -> String {
-    let url = listening
-        .clients
-        .first()
-        .map(|(address, _)| format!("http://{address}"))
-        .unwrap_or_default();
-    let admin = match listening.admin {
-        Some(address) => format!("health and metrics   http://{address}/metrics\n"),
-        None => String::new(),
-    };
-    let curl = |flag: &str, path: &str, body: &str| {
-        format!(
-            "  curl {flag}{url}/v1{path} -H 'Authorization: Bearer tollgate-demo-key' \
-             -H 'Content-Type: application/json' -d '{body}'\n"
-        )
-    };
-    format!(
-        "\nTollgate's demo is listening on {url}, with a built-in provider behind it.\n\
-         key                  tollgate-demo-key\n\
-         models               echo, lorem, embed, fault-429, fault-500, fault-cut, fault-stall\n\
-         {admin}\n\
-         Watch an answer stream:\n{}\
-         Get one whole:\n{}\
-         Ask through the Responses API:\n{}\
-         See how an upstream that breaks within an answer is reported:\n{}\
-         \nAny OpenAI client works with OPENAI_BASE_URL={url}/v1 and OPENAI_API_KEY=tollgate-demo-key.\n\
-         Ctrl-C stops it. For your own providers, see conf/tollgate.yaml.\n",
-        curl(
-            "-N ",
-            "/chat/completions",
-            r#"{"model":"lorem","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
-        ),
-        curl(
-            "",
-            "/chat/completions",
-            r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#
-        ),
-        curl("", "/responses", r#"{"model":"echo","input":"hello"}"#),
-        curl(
-            "-N ",
-            "/chat/completions",
-            r#"{"model":"fault-cut","stream":true,"messages":[{"role":"user","content":"hello"}]}"#
-        ),
-    )
 }

@@ -113,7 +113,6 @@ impl Metrics {
     /// # Errors
     /// A name is taken twice, which a test would have found.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
         let metrics = Self {
             requests: counters(
                 "tollgate_requests_total",
@@ -170,7 +169,7 @@ impl Metrics {
             uptime: Gauge::new("tollgate_uptime_seconds", "Age of the process.")?,
             total_requests: IntCounter::new("total_requests", "Requests that were answered.")?,
             errors: IntCounter::new("error_count", "Requests that ended in an error.")?,
-            registry,
+            registry: Registry::new(),
         };
         metrics.register_all()?;
         Ok(metrics)

@@ -42,6 +42,10 @@ impl Inherited {
     ///
     /// # Errors
     /// A descriptor is no listening TCP socket.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "systemd's protocol, not a setting"
+    )]
     pub fn take() -> Result<Self, String> {
         let mut given = ListenFd::from_env();
         if given.len() > MAX_SOCKETS {

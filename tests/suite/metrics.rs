@@ -195,7 +195,8 @@ async fn the_operators_listener_serves_nothing_else() {
     let gateway = Gateway::before(&upstream);
     let unknown = gateway.get_admin("/v1/models").await;
     assert_eq!(unknown.status, 404);
-    let told = "There is no /v1/models; there are /health, /metrics, /status and those below /admin/.";
+    let told =
+        "There is no /v1/models; there are /health, /metrics, /status and those below /admin/.";
     assert_eq!(unknown.json()["error"]["message"], told);
     assert_eq!(unknown.json()["error"]["type"], "invalid_request_error");
     let mut client = gateway.connect_admin().await;

@@ -83,7 +83,7 @@ async fn reloads_and_upgrades_behind_nginx_are_noticed_by_no_client() {
         .await;
         let next = told(&gateway, "upgrade: process ").1;
         // The one before ends by itself.
-        std::mem::forget(std::mem::replace(&mut serving, Serving(next)));
+        serving.0 = next;
     }
     more().await;
     ends.store(true, Ordering::SeqCst);

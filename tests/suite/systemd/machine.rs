@@ -4,6 +4,7 @@
 //! It has a file system of its own over that of the test, the journal, and no other unit. Its network is that of the
 //! test. Does not handle Tollgate in it (see `service`). Where it cannot run, the test is skipped.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -163,7 +164,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the journal of the machine:\n{}", self.journal());
+            let _ = writeln!(std::io::stderr(), "the machine:\n{}", self.journal());
         }
         // Its process 1 ends with this one, and all of its processes with that.
         let _ = self.child.kill();
