@@ -218,7 +218,7 @@ fn what_needs_a_restart_is_marked() {
             ("listen: [127.0.0.1:8080,", "listen: [127.0.0.1:8081,"),
             (
                 "  limits: {",
-                "  threads: 3\n  admin: off\n  max_body: 1MiB\n  log: { level: warn }\n  limits: {",
+                "  threads: 3\n  admin: off\n  max_body: 1MiB\n  log: { level: warn, files: { path: . } }\n  limits: {",
             ),
             ("path: l ", "path: m, on_failure: refuse "),
         ],
@@ -229,6 +229,7 @@ fn what_needs_a_restart_is_marked() {
             "server.max_body: changed",
             "server.threads: changed, needs a restart",
             "server.log.level: changed",
+            "server.log.files: changed, needs a restart",
             "ledger.path: changed, needs a restart",
             "ledger.on_failure: changed, needs a restart",
         ],

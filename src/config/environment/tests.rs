@@ -223,6 +223,12 @@ fn log_files_are_in_the_folder_that_the_variable_names() {
     assert_eq!(folder("").as_deref(), None);
     let expected = "    files: { path: \"/var/log/my relay\" }";
     assert_eq!(folder("/var/log/my relay").as_deref(), Some(expected));
+    let here = std::env::temp_dir();
+    let files = config(&[(K, "k"), ("LOG_PATH", here.to_str().unwrap())])
+        .server
+        .log
+        .files;
+    assert_eq!(files.unwrap().path.value, here);
 }
 
 /// A variable and a value of it that is not the default.

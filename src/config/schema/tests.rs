@@ -146,6 +146,11 @@ enum In {
 const CHOICES: &[(In, &str, &str)] = &[
     (
         In::Top,
+        "/properties/server/properties/log/properties/format",
+        "server: { log: { format: WORD } }",
+    ),
+    (
+        In::Top,
         "/properties/server/properties/log/properties/level",
         "server: { log: { level: WORD } }",
     ),
