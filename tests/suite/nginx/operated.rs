@@ -81,9 +81,8 @@ async fn reloads_and_upgrades_behind_nginx_are_noticed_by_no_client() {
             told(&gateway, "upgrade: process ").0 == round
         })
         .await;
-        let next = told(&gateway, "upgrade: process ").1;
         // The one before ends by itself.
-        serving.0 = next;
+        serving.0 = told(&gateway, "upgrade: process ").1;
     }
     more().await;
     ends.store(true, Ordering::SeqCst);

@@ -4,7 +4,7 @@
 //! It has a file system of its own over that of the test, the journal, and no other unit. Its network is that of the
 //! test. Does not handle Tollgate in it (see `service`). Where it cannot run, the test is skipped.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -164,7 +164,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = writeln!(std::io::stderr(), "the machine:\n{}", self.journal());
+            let _ = writeln!(std::io::stderr(), "in the machine:\n{}", self.journal());
         }
         // Its process 1 ends with this one, and all of its processes with that.
         let _ = self.child.kill();
