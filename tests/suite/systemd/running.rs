@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::service::{CHAT, RELOAD, Service, UNINSTALL};
 use crate::support::client::Client;
 use crate::support::upstream::Upstream;
-use crate::support::{PROVIDER_KEY, chat};
+use crate::support::{PROVIDER_KEY, chat, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_reloads_and_ends_under_systemd() {
@@ -118,4 +118,35 @@ async fn a_process_that_stands_still_is_replaced() {
     service.wait_for("NRestarts", |count| count == "1");
     service.wait_for("ActiveState", |state| state == "active");
     assert_eq!(service.ask("gpt-4o").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_as_a_credential_reaches_the_upstream_after_a_reload_and_an_upgrade_too() {
+    let far = Upstream::answering("{}").await;
+    let Some(service) = Service::install(&far) else {
+        return;
+    };
+    let file = "/etc/tollgate/keys/far";
+    service.machine.write(file, &format!("{PROVIDER_KEY}\n"));
+    service.machine.expect(&format!("chmod 0400 {file}"));
+    let yaml = service.yaml.replace("${FAR_KEY}", "${credential:far}");
+    service.configure(&yaml);
+    // As the page says.
+    service.drop_in(
+        "tollgate.service",
+        &format!("[Service]\nLoadCredential=far:{file}\nExecReload=\nExecReload=+/bin/kill -HUP $MAINPID\n"),
+    );
+    service.start();
+    let key = format!("Bearer {PROVIDER_KEY}");
+    assert_eq!(service.ask("gpt-4o").await, 200);
+    assert_eq!(far.request().await.header("authorization"), [key.as_str()]);
+    service.configure(&yaml.replace("gpt-4o", "gpt-5"));
+    service.machine.expect(RELOAD);
+    until("the reload", || {
+        service.machine.journal().contains("gpt-5: added")
+    })
+    .await;
+    service.upgrade();
+    assert_eq!(service.ask("gpt-5").await, 200);
+    assert_eq!(far.request().await.header("authorization"), [key.as_str()]);
 }
