@@ -140,6 +140,44 @@ async fn the_operator_sets_the_level() {
 }
 
 #[tokio::test]
+async fn a_reload_changes_the_log_but_not_where_it_goes() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = start(&with_log(&upstream, "mask: false"));
+    assert_eq!(put(&gateway, "PUT", "debug").await.status, 200);
+    let reload = async |log: &str| {
+        let yaml = with_log(&upstream, log);
+        gateway.folder().write("tollgate.yaml", yaml);
+        let mut client = gateway.connect_admin().await;
+        let request = "POST /admin/reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+        client.send(request).await;
+        client.response().await.json()
+    };
+    let reloaded = reload("format: json, mask: true, files: { path: ./log }").await;
+    let waiting = reloaded["needs_restart"].to_string();
+    assert!(waiting.contains("server.log.files"), "{reloaded}");
+    gateway.post("/v1/embeddings", &chat("same-json")).await;
+    let line = gateway.output().wait_for("\"model\":\"same-json\"");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["client"], "127.0.0.0");
+    let level = async || {
+        gateway
+            .get_admin("/admin/log-level")
+            .await
+            .text()
+            .to_owned()
+    };
+    assert_eq!(
+        level().await,
+        r#"{"level":"debug","set_by":"PUT /admin/log-level"}"#
+    );
+    reload("format: json, level: warn").await;
+    assert_eq!(
+        level().await,
+        r#"{"level":"warn","set_by":"server.log.level"}"#
+    );
+}
+
+#[tokio::test]
 async fn only_the_operator_sets_the_level() {
     let upstream = Upstream::answering("{}").await;
     let yaml = config(upstream.address, "", "").replace(
