@@ -17,6 +17,7 @@ mod orders;
 mod principal;
 mod reloads;
 mod rules;
+mod settings;
 mod shared;
 mod transforms;
 mod usual;
@@ -24,9 +25,7 @@ mod usual;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::auth::{Key, Keys, Owner, Refused};
@@ -35,7 +34,6 @@ use crate::config::{self, Config, Passthrough};
 use crate::limits::Limits;
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
-use crate::secret::Secret;
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
@@ -50,6 +48,7 @@ pub use orders::{NotReloaded, NotTaken, Order, Orders, Reloaded};
 pub use principal::{Credential, Principal};
 pub use reloads::Reloads;
 pub use rules::{Fallback, Rule};
+pub use settings::Settings;
 pub use shared::{InFlight, Shared};
 pub use transforms::Transforms;
 pub use usual::UsualOutput;
@@ -74,54 +73,6 @@ pub struct Runtime {
     tenants: Vec<Arc<Tenant>>,
     /// Set when there are no client keys.
     anonymous: Option<Arc<Tenant>>,
-}
-
-/// What the gateway needs of the `server` section.
-#[derive(Debug)]
-pub struct Settings {
-    /// The largest request body that is read, in bytes.
-    pub max_body_bytes: usize,
-    /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Names of hosts that the operator's listener answers to.
-    pub admin_hosts: Vec<String>,
-    /// What `/admin/` asks for.
-    pub admin_token: Option<Secret>,
-    /// Requests a second that one address may make.
-    pub flood_guard: Option<u32>,
-    /// How much clients may ask of us at a time, and how slow they may be.
-    pub limits: config::Limits,
-    /// Whether each request has its line in the log.
-    pub log_access: bool,
-    /// Whether clients' addresses lose their last part in logs.
-    pub mask_addresses: bool,
-    /// Whether a request for the list of models looks first whether the configuration has changed.
-    pub reload_on_models: bool,
-    /// The time between two lines of statistics in the log.
-    pub statistics: Option<Duration>,
-    /// How long a list of an upstream's models is taken for fresh.
-    pub models_ttl: Duration,
-    /// How much is read on of answers whose client has left.
-    pub drain: config::Drain,
-    /// How often something is tried again.
-    pub retries: config::Retries,
-    /// How forms are read.
-    pub forms: config::Forms,
-    /// How long sockets live.
-    pub websocket: config::WebSocket,
-    /// The models of requests that name none, each with its key of `server.default_models`.
-    default_models: Vec<(&'static str, String)>,
-}
-
-impl Settings {
-    /// The model of a request to an endpoint that names none.
-    pub fn default_model(&self, endpoint: &Exchange) -> Option<&str> {
-        endpoint.default_models.iter().find_map(|wanted| {
-            let mut all = self.default_models.iter();
-            let (_, model) = all.find(|(key, _)| key == wanted)?;
-            Some(model.as_str())
-        })
-    }
 }
 
 /// A forwarded prefix.
@@ -157,28 +108,8 @@ impl Runtime {
         let rules: Vec<Arc<Rule>> = rules
             .map(|written| rules::rule(written, config, &index, registry, limits))
             .collect();
-        let defaults = server.default_models.iter();
         Self {
-            settings: Settings {
-                max_body_bytes: server.max_body_bytes,
-                trusted_proxies: server.trusted_proxies.clone(),
-                admin_hosts: server.admin_hosts.clone(),
-                admin_token: server.admin_token.clone(),
-                flood_guard: server.flood_guard,
-                limits: server.limits,
-                drain: server.drain,
-                log_access: server.log.access,
-                mask_addresses: server.log.mask,
-                reload_on_models: server.reload_on_models,
-                statistics: server.log.statistics,
-                models_ttl: server.models_ttl,
-                retries: server.retries,
-                forms: server.forms.clone(),
-                websocket: server.websocket,
-                default_models: defaults
-                    .map(|(key, model)| (*key, model.value.clone()))
-                    .collect(),
-            },
+            settings: Settings::new(server),
             home_rules: rules::home_rules(config, &index, registry, limits),
             index,
             many: many(&rules, config),

@@ -71,7 +71,7 @@ pub struct Connection {
     body: Mutex<Option<Chunked>>,
     /// Why what came is not taken.
     refused: Option<Failure>,
-    /// Comes true when the process is to end, which closes a connection that waits for a next request; over HTTP/2 Pingora looks after that.
+    /// Comes true when connections that wait for a next request are to be closed; over HTTP/2 Pingora looks after that.
     closing: Option<Closing>,
 }
 
@@ -234,8 +234,7 @@ impl Connection {
                 Poll::Pending => break,
             };
         }
-        // A connection that has not carried a request yet, or carries the beginning of one, may still send it: its
-        // client cannot know that the process ends.
+        // Before its first request and in the middle of a header, a client cannot know that the process ends.
         if *self.phase.get_mut() == WAITING
             && let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
