@@ -121,10 +121,9 @@ impl Admin {
 
     async fn carry_out(&self, path: &str) -> Response<Vec<u8>> {
         self.ordered.fetch_add(1, Ordering::AcqRel);
-        let orders = &self.shared.orders;
         let (status, body) = match path {
-            "/admin/reload" => orders::reload(orders).await,
-            _ => orders::upgrade(orders).await,
+            "/admin/reload" => orders::reload(&self.shared).await,
+            _ => orders::upgrade(&self.shared.orders).await,
         };
         self.ordered.fetch_sub(1, Ordering::AcqRel);
         respond(status, JSON, body.to_string().into_bytes())

@@ -8,15 +8,22 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::config::Problem;
-use crate::runtime::{NotReloaded, NotTaken, Orders};
+use crate::runtime::{NotReloaded, NotTaken, Orders, Shared};
 
 /// An answer: its status and its JSON.
 pub type Answer = (StatusCode, Value);
 
 /// Reads the configuration again.
-pub async fn reload(orders: &Orders) -> Answer {
-    match orders.reload().await {
-        Ok(Ok(changes)) => (StatusCode::OK, changes.json()),
+pub async fn reload(shared: &Shared) -> Answer {
+    match shared.orders.reload().await {
+        Ok(Ok(changes)) => {
+            let mut answer = changes.json();
+            if let Some(members) = answer.as_object_mut() {
+                let source = shared.reloads.state().source;
+                members.insert("source".to_owned(), Value::String(source));
+            }
+            (StatusCode::OK, answer)
+        }
         Ok(Err(NotReloaded::Invalid(problems))) => {
             let message = format!(
                 "The configuration has mistakes; the one before stays in force.\n{}",

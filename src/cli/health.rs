@@ -1,18 +1,19 @@
 //! `tollgate health`: whether the gateway of this machine serves, for health checks of containers.
 //!
 //! Owns the flags, which listener is asked, and what an answer of `/health` means for the exit code. It never asks
-//! a provider. Does not handle the answer itself (see `admin`). Fails with exit code 1 and one line that says why:
-//! also where the configuration cannot be read, because health checks know no other code.
+//! a provider. Does not handle the answer itself (see `admin`), nor how a gateway is asked (see `running`). Fails with
+//! exit code 1 and one line that says why, because health checks know no other code.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use ureq::{Agent, Error};
+use ureq::Error;
 
+use super::running::{agent, cause, reachable};
 use super::{Configured, print, print_error};
 use crate::config::{Config, Server, Source, Variables};
 
@@ -42,7 +43,11 @@ impl Health {
     pub fn run(self, variables: &Variables) -> ExitCode {
         let health = match self.address {
             Some(address) => ask(address),
-            None => ask_configured(&Source::find(self.configured.config, variables), variables),
+            None => {
+                // The file may have mistakes by now: the gateway then serves by what it has read before.
+                let source = Source::find(self.configured.config, variables);
+                address(&Config::server_of(&source, variables)).and_then(ask)
+            }
         };
         match health {
             Ok(line) => {
@@ -54,25 +59,6 @@ impl Health {
                 ExitCode::from(EXIT_UNHEALTHY)
             }
         }
-    }
-}
-
-/// Asks the listener that the configuration names.
-fn ask_configured(source: &Source, variables: &Variables) -> Result<String, String> {
-    let problems = match Config::load(source, variables) {
-        Ok(config) => return ask(address(&config.server)?),
-        Err(problems) => problems.to_string(),
-    };
-    // The gateway may run by another file, or the file was broken after the start: then it serves by what it has read
-    // before, and a restart would end that. So it is asked at its usual address.
-    let usual = Server::default().admin.map(|admin| admin.value);
-    let answer = usual.ok_or_else(String::new).and_then(ask);
-    let problems = problems.trim_end();
-    match answer {
-        Ok(line) => Ok(format!(
-            "{line} at the default address; the configuration cannot be read:\n{problems}"
-        )),
-        Err(line) => Err(format!("{problems}\n{line}")),
     }
 }
 
@@ -88,37 +74,14 @@ fn address(server: &Server) -> Result<SocketAddr, String> {
                 .to_owned(),
         );
     };
-    match address.port() {
-        0 => Err(format!(
-            "{address} is any free port: name the one in use with --address"
-        )),
-        port => Ok(SocketAddr::new(reachable(address.ip()), port)),
-    }
-}
-
-/// The address of this machine by which a listener on an address is reached.
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
+    reachable(address, "--address")
 }
 
 /// Asks, and tells what the answer means: `Ok` where the gateway serves.
 fn ask(address: SocketAddr) -> Result<String, String> {
     let url = format!("http://{address}/health");
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        // A proxy of the environment is for the world outside.
-        .proxy(None)
-        .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
-    let failed = |error: Error| format!("{url}: {}", cause(&error));
-    let mut answer = agent.get(&url).call().map_err(failed)?;
+    let failed = |error: Error| format!("{url}: {}", cause(&error, TIMEOUT));
+    let mut answer = agent(TIMEOUT).get(&url).call().map_err(failed)?;
     let body = answer.body_mut().with_config().limit(ANSWER_BYTES);
     let body = body.read_to_vec().map_err(failed)?;
     let meaning = meaning(answer.status().as_u16(), &body);
@@ -138,14 +101,6 @@ fn meaning(status: u16, body: &[u8]) -> Result<String, String> {
         // Degraded is alive: a restart mends no disk and no database, and would cut what is served.
         (200, Some("ok" | "degraded")) => Ok(line),
         _ => Err(format!("{line} (status {status})")),
-    }
-}
-
-fn cause(error: &Error) -> String {
-    match error {
-        Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        Error::Io(error) => error.to_string(),
-        other => other.to_string(),
     }
 }
 

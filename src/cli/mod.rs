@@ -13,6 +13,7 @@ mod health;
 mod operator;
 mod route;
 mod run;
+mod running;
 mod table;
 mod usage;
 

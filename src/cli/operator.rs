@@ -1,18 +1,18 @@
 //! `tollgate reload` and `tollgate upgrade`: what the operator asks of the gateway that runs.
 //!
-//! Owns finding the operator's listener of that gateway in its configuration, and the text of its answers. Does not
-//! handle what follows (see `server::operate`). Fails with an exit code, and with what the gateway has said.
+//! Owns the text of its answers. Does not handle where it is found (see `running`) or what follows (see
+//! `server::operate`). A configuration with mistakes is the gateway's to refuse. Fails with an exit code, and with what the gateway has said.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use ureq::Agent;
 
-use super::{Configured, EXIT_CONFIG, print, print_error, refuse};
+use super::running::{agent, cause, reachable};
+use super::{EXIT_CONFIG, print, print_error};
 use crate::config::{Config, Source, Variables};
 
 /// The gateway could not be asked, or has refused.
@@ -26,14 +26,20 @@ pub struct Asked {
     /// The address of its operator's listener, instead of that in the configuration
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    #[command(flatten)]
-    configured: Configured,
+    /// The configuration file in which its address and token are found; it is found as for `run`
+    ///
+    /// The gateway reads the file that it was started with, whatever is named here.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A file of variables, in the form of systemd's EnvironmentFile
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
 }
 
 impl Asked {
     /// The file of variables, if one is named.
     pub fn env_file(&self) -> Option<&Path> {
-        self.configured.env_file.as_deref()
+        self.env_file.as_deref()
     }
 }
 
@@ -57,30 +63,24 @@ impl Wanted {
 
 /// Asks the gateway that runs with this configuration.
 pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
-    let source = Source::find(asked.configured.config, variables);
-    let config = match Config::load(&source, variables) {
-        Ok(config) => config,
-        // The gateway would say the same.
-        Err(problems) => return refuse(&problems),
-    };
-    let admin = asked
-        .admin
-        .or(config.server.admin.as_ref().map(|a| a.value));
-    let Some(admin) = admin.map(reachable) else {
+    let source = Source::find(asked.config, variables);
+    let server = Config::server_of(&source, variables);
+    let Some(listener) = asked.admin.or(server.admin.as_ref().map(|a| a.value)) else {
         print_error(&format!(
             "{source}: server.admin is off, so the gateway cannot be asked; send it a signal instead: SIGHUP to \
              reload, SIGUSR2 to upgrade"
         ));
         return ExitCode::from(EXIT_CONFIG);
     };
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .into();
-    let mut request = agent.post(format!("http://{admin}{}", wanted.path()));
-    if let Some(token) = &config.server.admin_token {
+    let admin = match reachable(listener, "--admin") {
+        Ok(admin) => admin,
+        Err(message) => {
+            print_error(&message);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let mut request = agent(PATIENCE).post(format!("http://{admin}{}", wanted.path()));
+    if let Some(token) = &server.admin_token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
     let answered = request.send_empty().and_then(|mut answer| {
@@ -101,7 +101,9 @@ pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
         }
         Err(e) => {
             print_error(&format!(
-                "the gateway cannot be asked at {admin} (server.admin in {source}): {e}; is it running?"
+                "the gateway cannot be asked at {admin}: {} (is it running? if server.admin has changed since it \
+                 started, name the old address with --admin)",
+                cause(&e, PATIENCE)
             ));
             ExitCode::from(EXIT_FAILED)
         }
@@ -125,10 +127,12 @@ fn done(wanted: Wanted, answer: &Value) -> String {
         lines.map(|line| format!("\n  {line}")).collect::<String>()
     };
     let (changed, needs_restart) = (list("changed"), list("needs_restart"));
+    let source = answer.get("source").and_then(Value::as_str);
+    let source = source.unwrap_or("the configuration");
     let mut text = match changed.is_empty() {
-        true if needs_restart.is_empty() => "nothing has changed".to_owned(),
-        true => "nothing has changed that can change now".to_owned(),
-        false => format!("in force now:{changed}"),
+        true if needs_restart.is_empty() => format!("{source}: nothing has changed"),
+        true => format!("{source}: nothing has changed that can change now"),
+        false => format!("{source}: in force now:{changed}"),
     };
     if !needs_restart.is_empty() {
         text.push_str(&format!(
@@ -136,14 +140,4 @@ fn done(wanted: Wanted, answer: &Value) -> String {
         ));
     }
     text
-}
-
-/// The address by which this machine reaches what listens on all addresses.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
 }

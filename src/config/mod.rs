@@ -133,6 +133,21 @@ impl Config {
         })
     }
 
+    /// The `server` section of a source, with defaults for what cannot be read: where a gateway listens is to be found
+    /// even if its file has mistakes by now.
+    pub fn server_of(source: &Source, variables: &Variables) -> Server {
+        let Ok((text, _)) = source.read(variables) else {
+            return Server::default();
+        };
+        let context = Context::new(source.to_string(), variables);
+        let read = document::with_root(&context, &text, |root| {
+            root.section()?
+                .take("server")
+                .map(|node| server::read(&node))
+        });
+        read.unwrap_or_default()
+    }
+
     /// Reads a configuration from its text; `name` is what problems call it.
     ///
     /// # Errors

@@ -181,8 +181,11 @@ async fn serve(
     log_listening(&listening);
     announce(&listening);
     let reloader = Reloader::new(origin, &shared, built_in, certificates, config);
+    // Before this process is the main one, systemd takes no word from it, and knows that the service is ready.
+    if !predecessor.is_there() {
+        notify::ready();
+    }
     predecessor.tell_ready();
-    notify::ready();
     let status = tokio::spawn(notify::tell_status(Arc::clone(&shared)));
     let watchdog = first.map(|listener| tokio::spawn(notify::feed_watchdog(listener)));
     let mut operation = Operation::new(signals, orders, reloader, sockets);
@@ -193,10 +196,12 @@ async fn serve(
         signals,
         reloader,
         sockets,
+        orders,
         ..
     } = operation;
-    // With a descriptor of it left, a socket would still take connections.
-    drop(sockets);
+    // With a descriptor of it left, a socket would still take connections. Who waits for an order is told that none is
+    // carried out any more.
+    drop((sockets, orders));
     stop::end(end, signals, &listeners, &shared, reloader.server()).await;
     Ok(shared.in_flight() > 0)
 }

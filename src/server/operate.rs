@@ -37,7 +37,7 @@ pub struct Operation {
     /// Signals of the operator.
     pub signals: Signals,
     /// What is asked through the operator's listener.
-    orders: mpsc::Receiver<Order>,
+    pub orders: mpsc::Receiver<Order>,
     /// The configuration.
     pub reloader: Reloader,
     /// The listening sockets, for a successor.

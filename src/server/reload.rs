@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::certificates::Certificates;
 use super::{ledger, notify};
 use crate::chatlog::ChatLog;
-use crate::config::{Changes, Config, FileKind, Origin, Server};
+use crate::config::{Changes, Config, FileKind, Origin, Server, Source};
 use crate::observe::logging;
 use crate::runtime::{NotReloaded, Reloaded, Runtime, Shared};
 
@@ -41,7 +41,7 @@ impl Reloader {
         certificates: Certificates,
         in_force: Config,
     ) -> Self {
-        shared.reloads.started(&origin.source.to_string());
+        shared.reloads.started(&name(&origin.source));
         Self {
             origin,
             shared: Arc::clone(shared),
@@ -83,7 +83,7 @@ impl Reloader {
         let outcome = self.read_and_apply().await;
         match &outcome {
             Ok(changes) => {
-                self.shared.reloads.applied(&self.origin.source.to_string());
+                self.shared.reloads.applied(&name(&self.origin.source));
                 log_changes(cause, changes);
             }
             Err(not_reloaded) => {
@@ -196,6 +196,18 @@ impl Reloader {
     }
 }
 
+/// What the operator knows a source by, wherever it is told.
+fn name(source: &Source) -> String {
+    match source {
+        // Fails for an empty path alone.
+        Source::File(path) => match std::path::absolute(path) {
+            Ok(path) => path.display().to_string(),
+            Err(_) => source.to_string(),
+        },
+        Source::Environment | Source::Demo => source.to_string(),
+    }
+}
+
 /// Does what blocks, on a thread for that.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -228,7 +240,10 @@ fn log_changes(cause: &str, changes: &Changes) {
         log::info!("reload ({cause}): nothing has changed");
         return;
     }
-    log::info!("reload ({cause}): the new configuration is in force");
+    match changes.applied().next() {
+        Some(_) => log::info!("reload ({cause}): the new configuration is in force"),
+        None => log::info!("reload ({cause}): nothing has changed that can change now"),
+    }
     let lines = changes.to_string();
     for line in lines.lines().take(MAX_LOGGED) {
         log::info!("  {line}");

@@ -99,6 +99,7 @@ pub async fn end(
     wait_for_settlement(shared).await;
     close_chat_log(shared).await;
     ledger::close(shared).await;
+    let _ = listeners.admin.send(true);
     log::info!("stopped");
 }
 

@@ -280,7 +280,7 @@ async fn warnings_are_printed_by_check_and_logged_at_the_start() {
     );
     let logged = gateway.output().wait_for("no rule under `models` serves");
     assert!(
-        logged.ends_with(&format!(" WARN  tollgate::cli {warning}")),
+        logged.ends_with(&format!(" WARN  tollgate::cli::run {warning}")),
         "{logged}"
     );
     let output = tollgate(gateway.folder(), &["check", file.to_str().unwrap()], &[]);

@@ -15,9 +15,19 @@ use crate::support::{DONE, chat, delta, soon, streamed_chat};
 
 const ANSWER: &str = r#"{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
 
+/// The configuration of the tests, which is read again only where that is asked for.
+pub fn plain(upstream: &Upstream) -> String {
+    config(upstream.address, "", "").replace("server:\n", "server:\n  reload_on_change: false\n")
+}
+
+/// The same, read again when it has changed, as is the default.
+fn watched(yaml: &str) -> String {
+    yaml.replace("  reload_on_change: false\n", "")
+}
+
 /// The configuration of the tests, with one more model.
 fn with_model(upstream: &Upstream, name: &str) -> String {
-    config(upstream.address, "", "")
+    plain(upstream)
         .replace(
             "tenants:",
             &format!("  - {{ match: {name}, targets: [{{ upstream: far }}] }}\ntenants:"),
@@ -43,7 +53,7 @@ async fn is_served(gateway: &Gateway, model: &str) {
 #[tokio::test]
 async fn an_order_puts_the_new_file_in_force_and_lists_what_changed() {
     let upstream = Upstream::answering(ANSWER).await;
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&plain(&upstream));
     assert_eq!(status_of(&gateway, "new-model").await, 404);
     gateway
         .folder()
@@ -67,19 +77,15 @@ async fn an_order_puts_the_new_file_in_force_and_lists_what_changed() {
 #[tokio::test]
 async fn a_hang_up_does_the_same() {
     let upstream = Upstream::answering(ANSWER).await;
-    let gateway = Gateway::start(&unwatched(&config(upstream.address, "", "")));
+    let gateway = Gateway::start(&plain(&upstream));
     gateway
         .folder()
-        .write(FILE, unwatched(&with_model(&upstream, "new-model")));
+        .write(FILE, with_model(&upstream, "new-model"));
     gateway.signal("HUP");
     is_served(&gateway, "new-model").await;
     gateway
         .output()
         .wait_for("reload (SIGHUP): the new configuration is in force");
-}
-
-fn unwatched(yaml: &str) -> String {
-    yaml.replace("server:\n", "server:\n  reload_on_change: false\n")
 }
 
 #[tokio::test]
@@ -88,7 +94,7 @@ async fn a_change_of_the_file_is_enough() {
     let gateway = Gateway::before(&upstream);
     gateway
         .folder()
-        .write(FILE, with_model(&upstream, "new-model"));
+        .write(FILE, watched(&with_model(&upstream, "new-model")));
     is_served(&gateway, "new-model").await;
     gateway.output().wait_for("reload (a file has changed)");
 }
@@ -98,7 +104,7 @@ async fn another_target_of_a_link_is_a_change() {
     let upstream = Upstream::answering(ANSWER).await;
     let gateway = Gateway::before(&upstream);
     let folder = gateway.folder();
-    folder.write("next.yaml", with_model(&upstream, "new-model"));
+    folder.write("next.yaml", watched(&with_model(&upstream, "new-model")));
     symlink(folder.0.join("next.yaml"), folder.0.join("link")).unwrap();
     fs::rename(folder.0.join("link"), folder.0.join(FILE)).unwrap();
     is_served(&gateway, "new-model").await;
@@ -127,9 +133,8 @@ async fn a_variable_of_dot_env_is_read_anew() {
 #[tokio::test]
 async fn a_list_of_models_is_of_the_file_as_it_is_now() {
     let upstream = Upstream::answering(ANSWER).await;
-    let on =
-        |yaml: String| unwatched(&yaml).replace("server:\n", "server:\n  reload_on_models: true\n");
-    let gateway = Gateway::start(&on(config(upstream.address, "", "")));
+    let on = |yaml: String| yaml.replace("server:\n", "server:\n  reload_on_models: true\n");
+    let gateway = Gateway::start(&on(plain(&upstream)));
     let listed = async |model: &str| gateway.get("/v1/models").await.text().contains(model);
     assert!(!listed("new-model").await);
     gateway
@@ -160,14 +165,14 @@ async fn a_stream_in_flight_ends_on_what_it_began_with() {
         .await
     };
     let new = Upstream::answering(ANSWER).await;
-    let gateway = Gateway::before(&old);
+    let gateway = Gateway::start(&plain(&old));
     let mut client = gateway.connect().await;
     client
         .send(post("/v1/chat/completions", "", &streamed_chat("gpt-4o")))
         .await;
     client.head().await;
     client.chunk().await.unwrap();
-    gateway.folder().write(FILE, config(new.address, "", ""));
+    gateway.folder().write(FILE, plain(&new));
     let answer = order(&gateway, "/admin/reload").await.json();
     let changed = answer["changed"][0].as_str().unwrap();
     assert!(
@@ -207,7 +212,7 @@ async fn what_is_counted_and_learnt_survives_by_name() {
             "{ id: tester, limits: { requests_per_day: 3 },",
         )
     };
-    let gateway = Gateway::start(&limited(config(upstream.address, "", "")));
+    let gateway = Gateway::start(&limited(plain(&upstream)));
     assert_eq!(status_of(&gateway, "gpt-4o").await, 429);
     let asked = upstream.requests();
     gateway
@@ -231,7 +236,7 @@ async fn a_rate_limit_counts_on_after_a_reload() {
             "{ id: tester, limits: { requests_per_day: 2 },",
         )
     };
-    let gateway = Gateway::start(&limited(config(upstream.address, "", "")));
+    let gateway = Gateway::start(&limited(plain(&upstream)));
     assert_eq!(status_of(&gateway, "gpt-4o").await, 200);
     gateway
         .folder()
@@ -244,7 +249,7 @@ async fn a_rate_limit_counts_on_after_a_reload() {
 #[tokio::test]
 async fn what_needs_a_restart_is_told_and_the_rest_is_in_force() {
     let upstream = Upstream::answering(ANSWER).await;
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&plain(&upstream));
     let yaml = with_model(&upstream, "new-model").replace("server:\n", "server:\n  threads: 3\n");
     gateway.folder().write(FILE, &yaml);
     for _ in 0..2 {
@@ -263,8 +268,8 @@ async fn what_needs_a_restart_is_told_and_the_rest_is_in_force() {
 async fn a_ledger_and_a_quota_may_come_with_a_reload() {
     const USES_A_HUNDRED: &str = r#"{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":50,"completion_tokens":50,"total_tokens":100}}"#;
     let upstream = Upstream::answering(USES_A_HUNDRED).await;
-    let gateway = Gateway::before(&upstream);
-    let yaml = config(upstream.address, "", "\nledger: { path: ledger }").replace(
+    let gateway = Gateway::start(&plain(&upstream));
+    let yaml = format!("{}\nledger: {{ path: ledger }}", plain(&upstream)).replace(
         "{ id: tester,",
         "{ id: tester, quota: { tokens: 100, per: month },",
     );

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use super::reload::plain;
 use super::{FILE, order};
 use crate::support::chat;
-use crate::support::gateway::{Gateway, config};
+use crate::support::gateway::Gateway;
 use crate::support::upstream::Upstream;
 
 const SUCCESSFUL: &str = "tollgate_config_last_reload_successful";
@@ -18,8 +19,8 @@ async fn still_serves(gateway: &Gateway) {
 #[tokio::test]
 async fn a_file_with_mistakes_is_refused_with_all_of_them() {
     let upstream = Upstream::answering("{}").await;
-    let gateway = Gateway::before(&upstream);
-    let good = config(upstream.address, "", "");
+    let gateway = Gateway::start(&plain(&upstream));
+    let good = plain(&upstream);
     gateway.metric_becomes(SUCCESSFUL, 1.0).await;
     let half = &good[..good.len() / 2];
     let mistakes = good
@@ -56,7 +57,7 @@ async fn a_file_with_mistakes_is_refused_with_all_of_them() {
 #[tokio::test]
 async fn a_file_that_is_gone_or_cannot_be_read_is_refused() {
     let upstream = Upstream::answering("{}").await;
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&plain(&upstream));
     let file = gateway.folder().0.join(FILE);
     fs::rename(&file, gateway.folder().0.join("away")).unwrap();
     let answer = order(&gateway, "/admin/reload").await;
@@ -76,7 +77,7 @@ async fn a_file_that_is_gone_or_cannot_be_read_is_refused() {
 #[tokio::test]
 async fn a_chat_log_that_cannot_be_opened_is_refused_whole() {
     let upstream = Upstream::answering("{}").await;
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&plain(&upstream));
     let yaml = config(
         upstream.address,
         "",
@@ -94,14 +95,14 @@ async fn a_chat_log_that_cannot_be_opened_is_refused_whole() {
 #[tokio::test]
 async fn orders_take_post_alone_and_only_from_who_may_ask() {
     let upstream = Upstream::answering("{}").await;
-    let yaml = config(upstream.address, "", "").replace(
+    let yaml = plain(&upstream).replace(
         "server:\n",
         "server:\n  admin_token: 0123456789abcdef0123456789abcdef\n",
     );
     let gateway = Gateway::start(&yaml);
     assert_eq!(order(&gateway, "/admin/reload").await.status, 401);
     assert_eq!(order(&gateway, "/admin/upgrade").await.status, 401);
-    let gateway = Gateway::before(&upstream);
+    let gateway = Gateway::start(&plain(&upstream));
     let answer = gateway.get_admin("/admin/reload").await;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.header("allow"), Some("POST"));
