@@ -78,10 +78,9 @@ async fn a_file_that_is_gone_or_cannot_be_read_is_refused() {
 async fn a_chat_log_that_cannot_be_opened_is_refused_whole() {
     let upstream = Upstream::answering("{}").await;
     let gateway = Gateway::start(&plain(&upstream));
-    let yaml = config(
-        upstream.address,
-        "",
-        "chat_log: { path: /proc/none/chats.jsonl }",
+    let yaml = format!(
+        "{}\nchat_log: {{ path: /proc/none/chats.jsonl }}",
+        plain(&upstream)
     )
     .replace("match: gpt-4o,", "match: other,")
     .replace("models: [gpt-4o,", "models: [other,");
