@@ -17,7 +17,7 @@ mod tenants;
 mod usage;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -40,11 +40,11 @@ pub const PATHS: &str = "/health, /metrics, /status and those below /admin/";
 const ADMIN_PATHS: &str = "/admin/usage, /admin/reload, /admin/upgrade and /admin/log-level";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The application behind the operator's listener.
+/// The application behind one connection of the operator's listener.
 pub struct Admin {
     shared: Arc<Shared>,
-    /// Orders that are being carried out.
-    ordered: AtomicUsize,
+    /// Whether an order is being carried out.
+    is_ordering: AtomicBool,
 }
 
 impl Admin {
@@ -52,13 +52,13 @@ impl Admin {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            ordered: AtomicUsize::new(0),
+            is_ordering: AtomicBool::new(false),
         }
     }
 
-    /// Whether somebody waits until an order is carried out.
+    /// Whether its client waits until an order is carried out.
     pub fn is_carrying_out(&self) -> bool {
-        self.ordered.load(Ordering::Acquire) > 0
+        self.is_ordering.load(Ordering::Acquire)
     }
 
     /// The answer to a request whose host is not accepted.
@@ -120,12 +120,12 @@ impl Admin {
     }
 
     async fn carry_out(&self, path: &str) -> Response<Vec<u8>> {
-        self.ordered.fetch_add(1, Ordering::AcqRel);
+        self.is_ordering.store(true, Ordering::Release);
         let (status, body) = match path {
             "/admin/reload" => orders::reload(&self.shared).await,
             _ => orders::upgrade(&self.shared.orders).await,
         };
-        self.ordered.fetch_sub(1, Ordering::AcqRel);
+        self.is_ordering.store(false, Ordering::Release);
         respond(status, JSON, body.to_string().into_bytes())
     }
 

@@ -17,6 +17,7 @@ use crate::config::{Config, Source, Variables};
 
 /// The gateway could not be asked, or has refused.
 const EXIT_FAILED: u8 = 1;
+const UNAUTHORIZED: u16 = 401;
 /// How long an answer may take: an upgrade waits for the new process.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -83,7 +84,9 @@ pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
     if let Some(token) = &server.admin_token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
+    let mut status = 0;
     let answered = request.send_empty().and_then(|mut answer| {
+        status = answer.status().as_u16();
         let is_done = answer.status().is_success();
         let text = answer.body_mut().read_to_string()?;
         // What is no JSON is not from a gateway, and has no message.
@@ -97,6 +100,11 @@ pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
         Ok((false, answer)) => {
             let message = answer.pointer("/error/message").and_then(Value::as_str);
             print_error(message.unwrap_or("the gateway has refused, without a reason"));
+            if status == UNAUTHORIZED {
+                print_error(
+                    "If the token in the configuration is newer than the gateway's, send SIGHUP.",
+                );
+            }
             ExitCode::from(EXIT_FAILED)
         }
         Err(e) => {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
-use super::Runtime;
+use super::{Metering, Runtime};
 use crate::clock;
 use crate::config::OnFailure;
 use crate::ledger::{Balance, Elsewhere, Health, Ledger, Record};
@@ -105,38 +105,25 @@ impl Accounts {
 
     /// Tries once to load what quotas have been used of. Blocks. Tells whether that is known now.
     pub fn load_balances(&self, runtime: &Runtime) -> bool {
-        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let scopes: Vec<(&Arc<Scope>, i64)> = runtime
-            .metering
-            .quotas()
-            .filter(|scope| scope.needs_balance())
-            .filter_map(|scope| Some((scope, scope.period(now)?)))
-            .collect();
-        let mut starts: Vec<i64> = scopes.iter().map(|(_, start)| *start).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        let Some(mut balances) = self.ledger.balances(&starts, now.as_second()) else {
+        let Some(balances) = self.read_balances(&runtime.metering) else {
             return false;
         };
-        balances.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
-        for (scope, start) in scopes {
-            let ScopeName::Tenant(tenant) = scope.name() else {
-                continue;
-            };
-            let from = balances.partition_point(|b| key(b) < (tenant.as_str(), start));
-            let behind = balances.iter().skip(from);
-            let mut of_tenant = behind.take_while(|b| b.tenant == *tenant).peekable();
-            let current = of_tenant.next_if(|b| b.period_start == start);
-            let (tokens, nanos) = current.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
-            scope.load(start, tokens, nanos);
-            for later in of_tenant.filter(|b| b.period_start > now.as_second()) {
-                scope.load_later(later.period_start, later.tokens, later.charge_nanos);
-            }
-        }
+        balances.load(runtime);
         // Another process may have recorded much that its database does not have.
         while self.count_elsewhere(runtime) {}
         self.has_balances.store(true, Ordering::Release);
         true
+    }
+
+    /// Reads what quotas have been used of whose balance is not known. Blocks. `None` while it cannot be known.
+    pub fn read_balances(&self, metering: &Metering) -> Option<Balances> {
+        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut starts: Vec<i64> = waiting(metering, now).map(|(_, start)| start).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut sums = self.ledger.balances(&starts, now.as_second())?;
+        sums.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        Some(Balances { now, sums })
     }
 
     /// Counts what other processes with the same ledger have used of quotas since the last call: while one takes over
@@ -165,6 +152,41 @@ impl Accounts {
     pub fn is_beside_others(&self) -> bool {
         self.health().others.in_use > 0
     }
+}
+
+/// What quotas have been used of, as it was read.
+pub struct Balances {
+    now: Timestamp,
+    /// By tenant and period.
+    sums: Vec<Balance>,
+}
+
+impl Balances {
+    /// Gives each quota whose balance is not known what it has been used of.
+    pub fn load(&self, runtime: &Runtime) {
+        for (scope, start) in waiting(&runtime.metering, self.now) {
+            let ScopeName::Tenant(tenant) = scope.name() else {
+                continue;
+            };
+            let from = self
+                .sums
+                .partition_point(|b| key(b) < (tenant.as_str(), start));
+            let behind = self.sums.iter().skip(from);
+            let mut of_tenant = behind.take_while(|b| b.tenant == *tenant).peekable();
+            let current = of_tenant.next_if(|b| b.period_start == start);
+            let (tokens, nanos) = current.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
+            scope.load(start, tokens, nanos);
+            for later in of_tenant.filter(|b| b.period_start > self.now.as_second()) {
+                scope.load_later(later.period_start, later.tokens, later.charge_nanos);
+            }
+        }
+    }
+}
+
+/// The scopes whose balance is not known, each with the beginning of its period.
+fn waiting(metering: &Metering, now: Timestamp) -> impl Iterator<Item = (&Arc<Scope>, i64)> {
+    let waiting = metering.quotas().filter(|scope| scope.needs_balance());
+    waiting.filter_map(move |scope| Some((scope, scope.period(now)?)))
 }
 
 fn key(balance: &Balance) -> (&str, i64) {

@@ -37,7 +37,7 @@ use crate::routing::{Index, Prefixes, Target};
 use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, Balances};
 pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};

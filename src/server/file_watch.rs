@@ -3,13 +3,16 @@
 //! Owns what counts as a change: other bytes, found twice in a row, so that a file is not read while it is still being
 //! written. Paths are followed anew each time: a link that points elsewhere, a file that was replaced by renaming and
 //! one on a network folder are seen alike, which is why the system is not asked to tell of changes. Does not handle
-//! what follows (see `operate`). A file that cannot be read counts as one with no bytes.
+//! what follows (see `operate`). A file that cannot be read, and what is no
+//! regular file, counts as one with no bytes.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::config::ReadFile;
 
 /// More bytes of a file are not looked at: a larger configuration is not read either.
 const MAX_BYTES: u64 = 8 << 20;
@@ -32,12 +35,31 @@ impl Fingerprint {
     }
 }
 
+/// The first of these files that is there and is no regular one: a pipe has to be waited for, and can be read once.
+/// Blocks.
+pub fn first_irregular(files: &[ReadFile]) -> Option<&Path> {
+    let mut files = files.iter().map(|file| file.path.as_path());
+    files.find(|path| is_regular(path) == Some(false))
+}
+
+/// `None` where there is nothing.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it is called where threads may block"
+)]
+fn is_regular(path: &Path) -> Option<bool> {
+    Some(std::fs::metadata(path).ok()?.is_file())
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "it is called where threads may block"
 )]
 fn content(file: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
+    if is_regular(file) != Some(true) {
+        return bytes;
+    }
     let read = File::open(file).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
     match read {
         Ok(_) => bytes,

@@ -5,14 +5,16 @@
 //! too. Does not handle the ledger itself (see `ledger`). Fails where nothing can be
 //! recorded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartError;
-use crate::config::Config;
+use crate::config::{Config, Quota};
 pub use crate::ledger::Start;
 use crate::ledger::{Ledger, WebhookPlan};
-use crate::runtime::{Accounts, Runtime, Shared};
+use crate::limits::Limits;
+use crate::runtime::{Accounts, Balances, Metering, Runtime, Shared};
 
 /// The time that remains to load the last records.
 const LOAD: Duration = Duration::from_secs(5);
@@ -54,27 +56,57 @@ pub async fn start(config: &Config, shared: &Arc<Shared>, start: Start) -> Resul
     Ok(())
 }
 
-/// Prepares the ledger for a new configuration and its snapshot, which are not in force yet: the balances of its new
-/// quotas are loaded, and its webhooks told from now on. Blocks.
+/// What of the ledger a reload needs, prepared before anything changes.
+pub struct Prepared(Option<Balances>);
+
+/// Prepares the ledger for a new configuration: what its new quotas have been used of is read, and webhooks are told by
+/// its plan from now on. Blocks.
 ///
 /// # Errors
 /// What cannot be done, for the operator.
-pub fn follow(config: &Config, shared: &Shared, runtime: &Runtime) -> Result<(), String> {
+pub fn prepare(config: &Config, before: &Config, shared: &Shared) -> Result<Prepared, String> {
     let Some(accounts) = shared.accounts() else {
-        return Ok(());
+        return Ok(Prepared(None));
     };
-    if runtime.metering.quotas().any(|scope| scope.needs_balance())
-        && !accounts.load_balances(runtime)
-    {
-        return Err(
-            "what new quotas have been used of cannot be read from the ledger: its \
-                    database is away, or is still being loaded"
-                .to_owned(),
-        );
+    let balances = match has_new_quotas(config, before) {
+        // Limits that nothing counts in: those in force change with the snapshot alone.
+        true => {
+            let read = accounts.read_balances(&Metering::new(config, &Limits::new()));
+            Some(read.ok_or(
+                "what new quotas have been used of cannot be read from the ledger: its database is away, or is \
+                 still being loaded",
+            )?)
+        }
+        false => None,
+    };
+    let planned = accounts.ledger().change_webhooks(&WebhookPlan::of(config));
+    planned.map_err(|e| format!("the outbox of the webhooks cannot be written: {e}"))?;
+    Ok(Prepared(balances))
+}
+
+impl Prepared {
+    /// Gives new quotas their balances.
+    pub fn load(&self, runtime: &Runtime) {
+        if let Some(balances) = &self.0 {
+            balances.load(runtime);
+        }
     }
-    let plan = WebhookPlan::of(config);
-    let planned = accounts.ledger().change_webhooks(&plan);
-    planned.map_err(|e| format!("the outbox of the webhooks cannot be written: {e}"))
+}
+
+/// Whether a tenant has a quota whose periods it did not have before.
+fn has_new_quotas(config: &Config, before: &Config) -> bool {
+    let quotas = before.tenants.iter().filter_map(|tenant| {
+        let quota = tenant.quota.as_ref()?;
+        Some((tenant.id.value.as_str(), &quota.value))
+    });
+    let before: HashMap<&str, &Quota> = quotas.collect();
+    config.tenants.iter().any(|tenant| {
+        let Some(quota) = tenant.quota.as_ref().map(|quota| &quota.value) else {
+            return false;
+        };
+        let known = before.get(tenant.id.value.as_str());
+        known.is_none_or(|known| known.per != quota.per || known.timezone != quota.timezone)
+    })
 }
 
 /// Lets a process that takes over do what only one process may.

@@ -57,8 +57,7 @@ use operate::Operation;
 use operator::Operator;
 use protocol::ClientApp;
 use reload::Reloader;
-use signals::Signals;
-use stop::Listeners;
+use stop::{End, Listeners};
 use successor::Handed;
 
 /// The time between two look-ups of the upstreams' names.
@@ -158,7 +157,8 @@ async fn serve(
     (inherited, predecessor): (Inherited, &mut Predecessor),
     announce: impl FnOnce(&Listening),
 ) -> Result<bool, StartError> {
-    let signals = Signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let signals = signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
+    let (signals, mut stops) = signals;
     let start = match predecessor.is_there() {
         true => ledger::Start::Successor,
         false => ledger::Start::Alone,
@@ -189,11 +189,13 @@ async fn serve(
     let status = tokio::spawn(notify::tell_status(Arc::clone(&shared)));
     let watchdog = first.map(|listener| tokio::spawn(notify::feed_watchdog(listener)));
     let mut operation = Operation::new(signals, orders, reloader, sockets);
-    let end = operation.run().await;
+    let end = tokio::select! {
+        () = operation.run() => End::HandedOver,
+        name = stops.next() => End::Stop(name),
+    };
     status.abort();
     watchdog.inspect(|task| task.abort());
     let Operation {
-        signals,
         reloader,
         sockets,
         orders,
@@ -202,7 +204,7 @@ async fn serve(
     // With a descriptor of it left, a socket would still take connections. Who waits for an order is told that none is
     // carried out any more.
     drop((sockets, orders));
-    stop::end(end, signals, &listeners, &shared, reloader.server()).await;
+    stop::end(end, stops, &listeners, &shared, reloader.server()).await;
     Ok(shared.in_flight() > 0)
 }
 

@@ -3,10 +3,12 @@
 //! Owns the messages: ready, reloading, stopping, the state in words, the watchdog, and which process is the main one
 //! after an upgrade. The watchdog is fed while a connection to a client listener is answered: where the listeners or
 //! the threads stand still, systemd restarts the process. Without systemd nothing is sent. Does not handle when
-//! something happens (see `operate`). An error is logged at debug: the process serves all the same.
+//! something happens (see `operate`). Messages go through a queue to a thread of their own; an error is logged at debug, and the process serves
+//! all the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -18,6 +20,10 @@ use crate::runtime::Shared;
 
 /// How often the state in words is told.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// The messages that wait at most; the next one is lost.
+const MAX_QUEUED: usize = 16;
+/// The watchdog is not fed more often, whatever systemd wants.
+const LEAST_WATCHDOG: Duration = Duration::from_millis(100);
 /// A request that any listener of clients answers, whether it speaks TLS or not.
 const PROBE: &[u8] = b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n";
 
@@ -44,10 +50,34 @@ pub fn main_pid(pid: u32) {
     send(&[NotifyState::MainPid(pid)]);
 }
 
+/// Queues a message. systemd may not take it now, and nothing waits for that.
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(states) {
-        log::debug!("systemd cannot be told how the process is: {e}");
+    static MESSAGES: LazyLock<Option<SyncSender<String>>> = LazyLock::new(messenger);
+    let Some(messages) = &*MESSAGES else { return };
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+    if messages.try_send(lines.join("\n")).is_err() {
+        log::debug!("systemd takes no messages: {} is lost", lines.join(", "));
     }
+}
+
+/// A thread that hands messages to systemd one by one. `None` without systemd.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "systemd's protocol, not a setting"
+)]
+fn messenger() -> Option<SyncSender<String>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (messages, queued) = mpsc::sync_channel::<String>(MAX_QUEUED);
+    let tell = move || {
+        for message in queued {
+            if let Err(e) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+                log::debug!("systemd cannot be told how the process is: {e}");
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("systemd".to_owned());
+    started.spawn(tell).ok()?;
+    Some(messages)
 }
 
 /// Tells the state in words, from time to time, as long as it is polled.
@@ -83,17 +113,15 @@ pub async fn feed_watchdog(listener: SocketAddr) {
         return;
     };
     let listener = reachable(listener);
-    let mut ticks = tokio::time::interval(within / 3);
+    let every = (within / 3).max(LEAST_WATCHDOG);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match tokio::time::timeout(within / 3, probe(listener)).await {
+        match tokio::time::timeout(every, probe(listener)).await {
             Ok(Ok(())) => send(&[NotifyState::Watchdog]),
             Ok(Err(e)) => log::warn!("watchdog: {listener} cannot be asked: {e}"),
-            Err(_) => log::warn!(
-                "watchdog: {listener} has not answered within {:?}",
-                within / 3
-            ),
+            Err(_) => log::warn!("watchdog: {listener} has not answered within {every:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator asks of the running process, one thing after the other.
 //!
-//! Owns the loop that takes signals, orders from the operator's listener and changes of files, until the process has
-//! to end. A signal to stop comes first, whatever is being done. Does not handle how a thing is done (see `reload`,
+//! Owns the loop that takes signals, orders from the operator's listener and changes of files, until another process
+//! serves. A signal to stop ends the loop, whatever is being done (see `server`). Does not handle how a thing is done (see `reload`,
 //! `successor`, `stop`). Cannot fail: what fails is told to the one who asked, and logged.
 
 use std::path::PathBuf;
@@ -23,19 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The least time between two looks for lists of models.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Why the loop has ended.
-#[derive(Clone, Copy, Debug)]
-pub enum End {
-    /// This signal has come.
-    Stop(&'static str),
-    /// Another process serves.
-    HandedOver,
-}
-
 /// The loop.
 pub struct Operation {
-    /// Signals of the operator.
-    pub signals: Signals,
+    signals: Signals,
     /// What is asked through the operator's listener.
     pub orders: mpsc::Receiver<Order>,
     /// The configuration.
@@ -85,11 +75,9 @@ impl Operation {
         }
     }
 
-    /// Does what is asked until the process has to end.
-    pub async fn run(&mut self) -> End {
-        if let Some(end) = self.catch_up().await {
-            return end;
-        }
+    /// Does what is asked until another process serves. May be dropped at any time: a signal to stop comes first.
+    pub async fn run(&mut self) {
+        self.catch_up().await;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -98,88 +86,84 @@ impl Operation {
                 Some(order) = self.orders.recv() => Asked::Order(order),
                 _ = looks.tick() => Asked::Look,
             };
-            let end = match asked {
-                Asked::Signal(Signal::Stop(name)) => Some(End::Stop(name)),
-                Asked::Signal(Signal::Reload) => self.reload("SIGHUP").await.err(),
-                Asked::Signal(Signal::Upgrade) => self.upgrade("SIGUSR2").await.1,
-                Asked::Order(order) => self.carry_out(order).await,
-                Asked::Look if self.reloader.server().reload_on_change => {
-                    self.look(Settled::Twice).await
+            let is_handed_over = match asked {
+                Asked::Signal(Signal::Reload) => {
+                    // The log has the outcome.
+                    let _ = self.reload("SIGHUP").await;
+                    false
                 }
-                Asked::Look => None,
+                Asked::Signal(Signal::Upgrade) => self.upgrade("SIGUSR2").await.is_ok(),
+                Asked::Order(order) => self.carry_out(order).await,
+                Asked::Look => {
+                    if self.reloader.server().reload_on_change {
+                        self.look(Settled::Twice).await;
+                    }
+                    false
+                }
             };
-            if let Some(end) = end {
-                return end;
+            if is_handed_over {
+                return;
             }
         }
     }
 
-    /// Who has given an order may have left: that nobody takes its outcome is no error.
-    async fn carry_out(&mut self, order: Order) -> Option<End> {
+    /// Returns whether another process serves. Who has given an order may have left: that nobody takes its outcome is no
+    /// error.
+    async fn carry_out(&mut self, order: Order) -> bool {
         match order {
-            Order::Reload(outcome) => match self.reload("asked for").await {
-                Ok(reloaded) => drop(outcome.send(reloaded)),
-                Err(end) => return Some(end),
-            },
+            Order::Reload(outcome) => {
+                let reloaded = self.reload("asked for").await;
+                drop(outcome.send(reloaded));
+            }
             Order::ReloadIfChanged(done) => {
-                let mut end = None;
                 if self.looked.elapsed() >= LOOK_AGAIN {
                     self.looked = Instant::now();
-                    end = self.look(Settled::Now).await;
+                    self.look(Settled::Now).await;
                 }
                 let _ = done.send(());
-                return end;
             }
             Order::Upgrade(outcome) => {
-                let (upgraded, end) = self.upgrade("asked for").await;
+                let upgraded = self.upgrade("asked for").await;
+                let is_handed_over = upgraded.is_ok();
                 drop(outcome.send(upgraded));
-                return end;
+                return is_handed_over;
             }
         }
-        None
+        false
     }
 
-    /// Reads the configuration again.
-    ///
-    /// # Errors
-    /// The process has to end.
-    async fn reload(&mut self, cause: &str) -> Result<Reloaded, End> {
+    async fn reload(&mut self, cause: &str) -> Reloaded {
         // Before it is read: what is written meanwhile is a change.
         let (configuration, certificates) = self.fingerprints().await;
         self.configuration.act_on(configuration);
         self.certificates.act_on(certificates);
-        tokio::select! {
-            reloaded = self.reloader.reload(cause) => Ok(reloaded),
-            name = self.signals.stop() => Err(End::Stop(name)),
-        }
+        self.reloader.reload(cause).await
     }
 
     /// Takes notice of the files as they are at the start. One may have changed since it was read.
-    async fn catch_up(&mut self) -> Option<End> {
+    async fn catch_up(&mut self) {
         let (configuration, certificates) = self.fingerprints().await;
         self.configuration.act_on(configuration);
         self.certificates.act_on(certificates);
-        let is_watched = self.reloader.server().reload_on_change;
-        match is_watched && self.reloader.is_behind().await {
-            true => self.reload("a file has changed").await.err(),
-            false => None,
+        if self.reloader.server().reload_on_change && self.reloader.is_behind().await {
+            // The log has the outcome.
+            let _ = self.reload("a file has changed").await;
         }
     }
 
     /// Looks whether a file has changed, and acts on it.
-    async fn look(&mut self, settled: Settled) -> Option<End> {
+    async fn look(&mut self, settled: Settled) {
         let (configuration, certificates) = self.fingerprints().await;
         if settled == Settled::Now {
             // It counts as seen before, so that one look is enough.
             self.configuration.look(configuration);
         }
         if self.configuration.look(configuration) {
-            return self.reload("a file has changed").await.err();
-        }
-        if self.certificates.look(certificates) {
+            // The log has the outcome.
+            let _ = self.reload("a file has changed").await;
+        } else if self.certificates.look(certificates) {
             self.reloader.reload_certificates().await;
         }
-        None
     }
 
     async fn fingerprints(&self) -> (Fingerprint, Fingerprint) {
@@ -196,27 +180,26 @@ impl Operation {
         read.unwrap_or_default()
     }
 
-    /// Hands over to the binary that is on disk. Returns its process id or why it does not serve, and whether this
-    /// process has to end.
-    async fn upgrade(&mut self, cause: &str) -> (Result<u32, String>, Option<End>) {
+    /// Hands over to the binary that is on disk. Returns the process id of the new process.
+    ///
+    /// # Errors
+    /// Why this process serves on.
+    async fn upgrade(&mut self, cause: &str) -> Result<u32, String> {
         log::info!("upgrade ({cause}): the binary that is on disk is started");
         let within = self.reloader.server().upgrade_timeout;
-        let started = tokio::select! {
-            started = successor::start(&self.sockets, within) => started,
-            name = self.signals.stop() => {
-                let stopped = Err(format!("{name}: the process ends"));
-                return (stopped, Some(End::Stop(name)));
-            }
-        };
-        match started {
+        match successor::start(&self.sockets, within).await {
             Ok(pid) => {
                 notify::main_pid(pid);
                 log::info!("upgrade: process {pid} serves new connections");
-                (Ok(pid), Some(End::HandedOver))
+                Ok(pid)
             }
             Err(why) => {
-                log::error!("upgrade: this process serves on: {why}");
-                (Err(why.to_string()), None)
+                let why = why.to_string();
+                log::error!(
+                    "upgrade: this process serves on: {}",
+                    why.replace('\n', " | ")
+                );
+                Err(why)
             }
         }
     }

@@ -26,7 +26,6 @@ const LONGEST_ORDER: Duration = Duration::from_secs(600);
 
 /// The application of the operator's listener, behind its limits.
 pub struct Operator {
-    admin: Arc<Admin>,
     shared: Arc<Shared>,
     permits: Semaphore,
 }
@@ -35,7 +34,6 @@ impl Operator {
     /// Serves from the shared state.
     pub fn new(shared: &Arc<Shared>) -> Self {
         Self {
-            admin: Arc::new(Admin::new(Arc::clone(shared))),
             shared: Arc::clone(shared),
             permits: Semaphore::new(MAX_CONNECTIONS),
         }
@@ -50,6 +48,8 @@ impl ServerApp for Operator {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _permit = self.permits.try_acquire().ok()?;
+        // One for each connection: it knows whether this one waits for an order.
+        let admin = Arc::new(Admin::new(Arc::clone(&self.shared)));
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some(connection) = next {
             let (stream, settings) = connection.consume();
@@ -58,10 +58,10 @@ impl ServerApp for Operator {
                 settings.apply_to_session(&mut session);
             }
             let limit = self.shared.pin().settings.limits.header_timeout;
-            let mut served = pin!(self.admin.process_new_http(session, shutdown));
+            let mut served = pin!(admin.process_new_http(session, shutdown));
             next = match tokio::time::timeout(limit, &mut served).await {
                 Ok(next) => next,
-                Err(_) if self.admin.is_carrying_out() => {
+                Err(_) if admin.is_carrying_out() => {
                     tokio::time::timeout(LONGEST_ORDER, served).await.ok()?
                 }
                 Err(_) => return None,

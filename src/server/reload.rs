@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificates::Certificates;
-use super::{ledger, notify};
+use super::{file_watch, ledger, notify};
 use crate::chatlog::ChatLog;
-use crate::config::{Changes, Config, FileKind, Origin, Server, Source};
+use crate::config::{Changes, Config, FileKind, Origin, Server, Source, Upstream};
 use crate::observe::logging;
 use crate::runtime::{NotReloaded, Reloaded, Runtime, Shared};
 
@@ -68,10 +68,17 @@ impl Reloader {
 
     /// Whether the files say something else than what is in force.
     pub async fn is_behind(&self) -> bool {
-        let origin = self.origin.clone();
-        let config = blocking(move || origin.load()).await;
-        // Mistakes are something else.
-        !matches!(config, Ok(Ok(config)) if Changes::between(&self.in_force, &config).is_empty())
+        let (origin, files) = (self.origin.clone(), self.in_force.files().to_vec());
+        let read = move || match file_watch::first_irregular(&files) {
+            // What can be read once is what was read.
+            Some(_) => None,
+            None => Some(origin.load()),
+        };
+        match blocking(read).await {
+            Ok(Some(Ok(config))) => !Changes::between(&self.in_force, &config).is_empty(),
+            Ok(Some(Err(_))) => true,
+            Ok(None) | Err(_) => false,
+        }
     }
 
     /// Reads the configuration again and puts it in force. `cause` is for the log.
@@ -121,9 +128,16 @@ impl Reloader {
     }
 
     async fn read_and_apply(&mut self) -> Reloaded {
-        let origin = self.origin.clone();
-        let config = blocking(move || origin.load()).await?;
-        let config = config.map_err(NotReloaded::Invalid)?;
+        let (origin, files) = (self.origin.clone(), self.in_force.files().to_vec());
+        let read = move || match file_watch::first_irregular(&files) {
+            Some(path) => Err(NotReloaded::Failed(format!(
+                "{} is no regular file, and cannot be read again",
+                path.display()
+            ))),
+            None => origin.load().map_err(NotReloaded::Invalid),
+        };
+        let config = blocking(read).await??;
+        check(&config, &self.in_force, self.built_in).map_err(NotReloaded::Failed)?;
         let changes = Changes::between(&self.in_force, &config);
         let certificates = self.load_certificates(&config).await?;
         if !changes.is_empty() {
@@ -134,28 +148,32 @@ impl Reloader {
         Ok(changes)
     }
 
-    /// Builds what the configuration amounts to, and puts it in force. What can fail comes first.
-    async fn apply(&self, config: &Config) -> Result<(), NotReloaded> {
-        let shared = &self.shared;
+    /// Builds what the configuration amounts to, and puts it in force. What can fail comes first: limits are shared by
+    /// name, and follow the snapshot that is built.
+    async fn apply(&mut self, config: &Config) -> Result<(), NotReloaded> {
+        let shared = Arc::clone(&self.shared);
         let chat_log = self.open_chat_log(config)?;
-        if self.in_force.ledger.is_none() {
-            let started = ledger::start(config, shared, ledger::Start::Alone).await;
+        if shared.accounts().is_none() {
+            let started = ledger::start(config, &shared, ledger::Start::Alone).await;
             started.map_err(|e| NotReloaded::Failed(e.to_string()))?;
+            // It goes on, whatever comes of the rest.
+            self.in_force.ledger.clone_from(&config.ledger);
         }
-        let runtime = self.build(config).await?;
-        if let Err(not_reloaded) = self.load_accounts(config, &runtime).await {
-            // Limits are shared by name, and follow the snapshot that was built last.
-            self.build(&self.in_force).await?;
-            return Err(not_reloaded);
-        }
+        let prepared = self.prepare_ledger(config).await?;
+        let runtime = self.build(config, prepared).await?;
         if let Some(chat_log) = chat_log {
             shared.log_chats(chat_log);
         }
         logging::apply(&config.server.log);
-        let runtime = Arc::into_inner(runtime);
-        let built = runtime.ok_or_else(|| NotReloaded::Failed("internal: in use".to_owned()))?;
-        shared.replace(built);
+        shared.replace(runtime);
         Ok(())
+    }
+
+    async fn prepare_ledger(&self, config: &Config) -> Result<ledger::Prepared, NotReloaded> {
+        let (config, before) = (config.clone(), self.in_force.clone());
+        let shared = Arc::clone(&self.shared);
+        let prepared = blocking(move || ledger::prepare(&config, &before, &shared)).await?;
+        prepared.map_err(NotReloaded::Failed)
     }
 
     /// The chat log, where another one is wanted than there is.
@@ -174,25 +192,42 @@ impl Reloader {
         Ok(Some(Some(started)))
     }
 
-    async fn build(&self, config: &Config) -> Result<Arc<Runtime>, NotReloaded> {
+    async fn build(
+        &self,
+        config: &Config,
+        prepared: ledger::Prepared,
+    ) -> Result<Runtime, NotReloaded> {
         let (shared, config, built_in) = (Arc::clone(&self.shared), config.clone(), self.built_in);
-        let build = move || Runtime::new(&config, built_in, &shared.registry, &shared.limits);
+        let build = move || {
+            let runtime = Runtime::new(&config, built_in, &shared.registry, &shared.limits);
+            prepared.load(&runtime);
+            runtime
+        };
         let runtime = blocking(build).await?;
         // A name that is not known by then is looked up again later.
         let _ = tokio::time::timeout(RESOLVE, runtime.resolve_names()).await;
-        Ok(Arc::new(runtime))
+        Ok(runtime)
     }
+}
 
-    /// Loads the balances of new quotas, and tells the webhooks of their new plan.
-    async fn load_accounts(
-        &self,
-        config: &Config,
-        runtime: &Arc<Runtime>,
-    ) -> Result<(), NotReloaded> {
-        let (shared, config) = (Arc::clone(&self.shared), config.clone());
-        let runtime = Arc::clone(runtime);
-        let loaded = blocking(move || ledger::follow(&config, &shared, &runtime)).await?;
-        loaded.map_err(NotReloaded::Failed)
+/// Refuses what no running process may become.
+fn check(config: &Config, before: &Config, built_in: Option<SocketAddr>) -> Result<(), String> {
+    // A file that is cut off while it is written may have lost its end.
+    if config.tenants.is_empty() && !before.tenants.is_empty() {
+        return Err(
+            "`tenants` is gone, and without it everybody on this machine would be served without a key; if that \
+             is meant, restart"
+                .to_owned(),
+        );
+    }
+    let mut upstreams = config.upstreams.iter();
+    let needs_built_in = |u: &&Upstream| u.dialect.has_built_in_server && u.servers.is_empty();
+    match upstreams.find(needs_built_in) {
+        Some(upstream) if built_in.is_none() => Err(format!(
+            "upstreams.{}: the built-in provider starts with the process: restart, or `tollgate upgrade`",
+            upstream.name.value
+        )),
+        _ => Ok(()),
     }
 }
 

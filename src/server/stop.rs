@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::operate::End;
-use super::signals::Signals;
+use super::signals::StopSignals;
 use super::{ledger, notify};
 use crate::config::Server;
 use crate::runtime::Shared;
@@ -28,6 +27,15 @@ const CHATS: Duration = Duration::from_secs(2);
 /// reuses its connections may do so in the very moment in which one is closed, and must not send that request again.
 const KEPT: Duration = Duration::from_secs(5);
 
+/// Why the process ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// This signal has come.
+    Stop(&'static str),
+    /// Another process serves.
+    HandedOver,
+}
+
 /// What closes the listeners.
 pub struct Listeners {
     /// Those of clients.
@@ -41,7 +49,7 @@ pub struct Listeners {
 /// Ends what is served. A second signal to stop cuts off what is in flight.
 pub async fn end(
     end: End,
-    mut signals: Signals,
+    mut signals: StopSignals,
     listeners: &Listeners,
     shared: &Shared,
     server: &Server,
@@ -89,7 +97,7 @@ pub async fn end(
     };
     let cut = tokio::select! {
         () = draining => None,
-        name = signals.stop() => Some(name),
+        name = signals.next() => Some(name),
     };
     if let Some(name) = cut {
         let _ = listeners.clients.send(true);

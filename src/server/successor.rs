@@ -23,6 +23,8 @@ use super::inherited::{READY, SERVING};
 const FIRST: i32 = 3;
 /// As much is read of what a successor says.
 const MAX_TOLD_BYTES: u64 = 64 << 10;
+/// How long both processes take connections before the old one ends.
+const PROBATION: Duration = Duration::from_secs(1);
 /// The process id of a container's only process: what it starts ends with it.
 const OF_A_CONTAINER: u32 = 1;
 
@@ -81,9 +83,11 @@ pub async fn start(sockets: &[Handed], within: Duration) -> Result<u32, NotUpgra
     let ready = tokio::time::timeout(within, listen(&mut told)).await;
     let failure = match ready {
         Ok(said) if said == SERVING => {
-            return starting
-                .keep()
-                .ok_or_else(|| NotUpgraded::Failed(String::new()));
+            if starting.lives_on().await {
+                let pid = starting.keep();
+                return pid.ok_or_else(|| NotUpgraded::Failed(String::new()));
+            }
+            NotUpgraded::Failed("it said that it serves, and ended".to_owned())
         }
         Ok(said) => NotUpgraded::Failed(said),
         Err(_) => NotUpgraded::Late(within),
@@ -96,6 +100,14 @@ pub async fn start(sockets: &[Handed], within: Duration) -> Result<u32, NotUpgra
 struct Starting(Option<Child>);
 
 impl Starting {
+    /// Whether it is still there after the time in which what fails at once has failed.
+    async fn lives_on(&mut self) -> bool {
+        let Some(child) = &mut self.0 else {
+            return false;
+        };
+        tokio::time::timeout(PROBATION, child.wait()).await.is_err()
+    }
+
     /// Lets it live on. Returns its process id.
     fn keep(&mut self) -> Option<u32> {
         let mut child = self.0.take()?;
@@ -123,11 +135,12 @@ impl Drop for Starting {
     }
 }
 
-/// What a successor says, until it closes its end.
+/// What a successor says, until it serves or closes its end: a program that has started it may keep that open.
 async fn listen(told: &mut UnixStream) -> String {
     let mut said = Vec::new();
+    let mut told = told.take(MAX_TOLD_BYTES);
     // An error is the end of what it says.
-    let _ = told.take(MAX_TOLD_BYTES).read_to_end(&mut said).await;
+    while said != SERVING.as_bytes() && told.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
     String::from_utf8_lossy(&said).into_owned()
 }
 

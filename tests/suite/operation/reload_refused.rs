@@ -106,3 +106,81 @@ async fn orders_take_post_alone_and_only_from_who_may_ask() {
     assert_eq!(answer.status, 405);
     assert_eq!(answer.header("allow"), Some("POST"));
 }
+
+async fn refused(gateway: &Gateway, yaml: &str, wanted: &str) {
+    gateway.folder().write(FILE, yaml);
+    let answer = order(gateway, "/admin/reload").await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains(wanted), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_file_that_has_lost_its_tenants_does_not_open_the_gateway() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&plain(&upstream));
+    let yaml = plain(&upstream);
+    let (without, _) = yaml.split_once("tenants:").unwrap();
+    refused(&gateway, without, "`tenants` is gone").await;
+    let mut client = gateway.connect().await;
+    let body = chat("gpt-4o");
+    client
+        .send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    assert_eq!(client.response().await.status, 401);
+    still_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn the_built_in_provider_does_not_come_with_a_reload() {
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&plain(&upstream));
+    let yaml = plain(&upstream).replace("upstreams:\n", "upstreams:\n  demo: { dialect: demo }\n");
+    refused(&gateway, &yaml, "upstreams.demo").await;
+    still_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_the_file_is_refused_and_holds_up_nothing() {
+    let upstream = Upstream::answering("{}").await;
+    let yaml = plain(&upstream).replace("  reload_on_change: false\n", "");
+    let mut gateway = Gateway::start(&yaml);
+    let file = gateway.folder().0.join(FILE);
+    fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    let answer = order(&gateway, "/admin/reload").await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer.text().contains("no regular file"),
+        "{}",
+        answer.text()
+    );
+    still_serves(&gateway).await;
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+}
+
+#[tokio::test]
+async fn what_was_counted_is_not_lost_by_a_reload_that_is_refused() {
+    let upstream = Upstream::answering("{}").await;
+    let limited = |limit: &str, more: &str| {
+        plain(&upstream).replace(
+            "{ id: tester,",
+            &format!("{{ id: tester, limits: {{ {limit} }},"),
+        ) + more
+    };
+    let gateway = Gateway::start(&limited("requests_per_day: 1", ""));
+    still_serves(&gateway).await;
+    let other = limited(
+        "requests_per_hour: 9",
+        "\nchat_log: { path: /proc/none/chats.jsonl }",
+    );
+    gateway.folder().write(FILE, other);
+    assert!(order(&gateway, "/admin/reload").await.status >= 400);
+    let answer = gateway.post("/v1/chat/completions", &chat("gpt-4o")).await;
+    assert_eq!(answer.status, 429);
+}

@@ -118,6 +118,15 @@ async fn one_that_is_killed_in_the_middle_changes_nothing() {
 }
 
 #[tokio::test]
+async fn one_that_says_that_it_serves_and_ends() {
+    let upstream = Upstream::answering("{}").await;
+    let mut gateway = replaceable(&yaml(&upstream).replace("500ms", "30s"));
+    // Behind the sockets of clients and of the operator.
+    replace_binary(&gateway, "#!/bin/sh\nprintf 'serving\\n' >&5\n");
+    refuses(&mut gateway, "said that it serves, and ended").await;
+}
+
+#[tokio::test]
 async fn a_signal_to_stop_ends_a_process_that_waits_for_its_successor() {
     let upstream = Upstream::answering("{}").await;
     let mut gateway = replaceable(&yaml(&upstream).replace("500ms", "600s"));
