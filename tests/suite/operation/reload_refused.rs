@@ -70,7 +70,7 @@ async fn a_file_that_is_gone_or_cannot_be_read_is_refused() {
     // A folder in its place: for the superuser, no file is unreadable.
     fs::create_dir(&file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-    assert_eq!(order(&gateway, "/admin/reload").await.status, 422);
+    assert_eq!(order(&gateway, "/admin/reload").await.status, 503);
     still_serves(&gateway).await;
 }
 
