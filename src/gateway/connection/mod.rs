@@ -87,10 +87,8 @@ impl Connection {
         shutdown: &ShutdownWatch,
     ) -> Self {
         let mut shutdown = shutdown.clone();
-        let closing = async move {
-            // The other end is gone only with the process.
-            let _ = shutdown.wait_for(|over| *over).await;
-        };
+        // The other end is gone only with the process.
+        let closing = async move { drop(shutdown.wait_for(|over| *over).await) };
         Self {
             preface: None,
             closing: Some(Box::pin(closing)),

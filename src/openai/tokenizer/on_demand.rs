@@ -41,7 +41,7 @@ impl OnDemand {
         Ok(Arc::clone(&loaded.tokenizer))
     }
 
-    /// Lets go of a tokenizer that has not been asked for during [`IDLE`]. Its memory is free when the last count
+    /// Lets go of a tokenizer that has not been asked for during ten minutes. Its memory is free when the last count
     /// has ended. Returns whether there was one. Never waits.
     pub fn release_idle(&self, now: Instant) -> bool {
         // Who holds the lock is using it.
