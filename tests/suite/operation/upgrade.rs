@@ -162,7 +162,10 @@ async fn no_connection_is_refused_and_no_stream_is_cut() {
     let (upgrades, streams) = (of("STORM_UPGRADES", 3), of("STORM_STREAMS", 20));
     let step = Arc::new(Semaphore::new(0));
     let upstream = held_streams(&step).await;
-    let mut gateway = Gateway::start_quietly(&config(upstream.address, "", ""));
+    let yaml = config(upstream.address, "", "");
+    // The streams last as long as all upgrades.
+    let yaml = yaml.replace("server:\n", "server:\n  shutdown_grace: 600s\n");
+    let mut gateway = Gateway::start_quietly(&yaml);
     let mut open = Vec::new();
     for _ in 0..streams {
         open.push(open_stream(&gateway).await);
