@@ -11,7 +11,7 @@ use super::addresses::is_local;
 use super::document::{Context, Place};
 use super::validate::Unread;
 use super::validity::{Lapse, Validity};
-use super::{Config, Keys, Passthrough, Price, Tenant, Upstream};
+use super::{Config, Keys, Passthrough, Price, Tenant, Upstream, certificate};
 use crate::clock;
 use crate::openai::providers;
 use crate::routing::Matcher;
@@ -28,6 +28,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     }
     check_prices(config, context);
     let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    check_certificates(config, now, context);
     for tenant in &config.tenants {
         check_client_keys(tenant, context);
         check_expiry(tenant, now, context);
@@ -39,6 +40,21 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             check_models(tenant, config, context);
         }
         check_passthrough(tenant, config, context);
+    }
+}
+
+/// Warns of certificates that clients refuse. Some are made for a few days, so none is warned of before.
+fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
+    for tls in config.server.listen.iter().filter_map(|l| l.tls.as_ref()) {
+        let Some(end) = certificate::end(tls) else {
+            continue;
+        };
+        if end > now {
+            continue;
+        }
+        let message = format!("the certificate has expired at {end}: clients refuse it");
+        let hint = "renew it; its files are read again when they have changed";
+        context.warn(&tls.cert.place, message, hint);
     }
 }
 

@@ -7,18 +7,30 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
 
 use super::StartError;
 use super::handshake::Handshake;
+use crate::clock;
 use crate::config::{Config, Tls, certificate};
 
-/// The certificates in use, each with the configured address of its listener.
+/// The certificates in use.
 #[derive(Default)]
-pub struct Certificates(Vec<(SocketAddr, Arc<Handshake>)>);
+pub struct Certificates(Vec<Arc<Used>>);
+
+/// The certificate of one listener.
+struct Used {
+    /// The configured address of the listener.
+    address: SocketAddr,
+    handshake: Arc<Handshake>,
+    /// When it ceases to be valid, where that is known.
+    end: Mutex<Option<Timestamp>>,
+}
 
 /// Certificates that can be used, and are not in use yet.
-pub struct Loaded(Vec<(Arc<Handshake>, Acceptor)>);
+pub struct Loaded(Vec<(Arc<Used>, Acceptor, Option<Timestamp>)>);
 
 impl Certificates {
     /// Loads the certificate of a listener at its configured address. `None` for a cleartext listener.
@@ -32,22 +44,32 @@ impl Certificates {
     ) -> Result<Option<Arc<Handshake>>, StartError> {
         let Some(tls) = tls else { return Ok(None) };
         let handshake = Arc::new(Handshake::new(acceptor(tls).map_err(StartError::Tls)?));
-        self.0.push((address, Arc::clone(&handshake)));
+        self.0.push(Arc::new(Used {
+            address,
+            handshake: Arc::clone(&handshake),
+            end: Mutex::new(certificate::end(tls)),
+        }));
         Ok(Some(handshake))
     }
 
     /// Loads the certificates that a configuration names for the listeners that there are.
     ///
     /// # Errors
-    /// One cannot be used. Those in use stay.
+    /// One cannot be used, or has expired where the one in use has not. Those in use stay.
     pub fn load(&self, config: &Config) -> Result<Loaded, String> {
         let mut loaded = Vec::new();
         for listener in &config.server.listen {
             let Some(tls) = &listener.tls else { continue };
             let address = listener.address.value;
-            if let Some((_, handshake)) = self.0.iter().find(|(known, _)| *known == address) {
-                loaded.push((Arc::clone(handshake), acceptor(tls)?));
+            let Some(used) = self.0.iter().find(|used| used.address == address) else {
+                continue;
+            };
+            let end = certificate::end(tls);
+            if is_over(end) && !is_over(*used.end.lock()) {
+                let file = tls.cert.value.display();
+                return Err(format!("the certificate in {file} has expired"));
             }
+            loaded.push((Arc::clone(used), acceptor(tls)?, end));
         }
         Ok(Loaded(loaded))
     }
@@ -56,10 +78,16 @@ impl Certificates {
 impl Loaded {
     /// Puts them in use.
     pub fn put_in_use(self) {
-        for (handshake, acceptor) in self.0 {
-            handshake.replace(acceptor);
+        for (used, acceptor, end) in self.0 {
+            used.handshake.replace(acceptor);
+            *used.end.lock() = end;
         }
     }
+}
+
+fn is_over(end: Option<Timestamp>) -> bool {
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    end.is_some_and(|end| end <= now)
 }
 
 fn acceptor(tls: &Tls) -> Result<Acceptor, String> {

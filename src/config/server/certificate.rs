@@ -1,6 +1,6 @@
 //! Whether a listener's certificate and key can be used.
 //!
-//! Owns the check of the two files. `validate` runs it when a configuration is read, and the server
+//! Owns the check of the two files, and when a certificate ends. `validate` runs it when a configuration is read, and the server
 //! runs it again before it gives them to Pingora, which panics on files that it cannot use. Does not
 //! handle serving TLS (see `server::listeners`). Fails with the file that has to be changed.
 
@@ -9,6 +9,9 @@ use std::path::Path;
 use pingora::tls::{
     RusTlsError, ServerConfig, install_default_crypto_provider, load_certs_and_key_files,
 };
+
+use jiff::Timestamp;
+use x509_parser::pem::Pem;
 
 use super::Tls;
 use crate::config::document::Place;
@@ -82,6 +85,15 @@ pub fn check(tls: &Tls) -> Result<(), Fault<'_>> {
         )),
         Err(e) => Err(unusable(e.to_string())),
     }
+}
+
+/// When the certificate ceases to be valid, without those of its chain. `None` where that cannot be read.
+pub fn end(tls: &Tls) -> Option<Timestamp> {
+    let text = read(&tls.cert.value).ok()?;
+    let mut blocks = Pem::iter_from_buffer(text.as_bytes()).filter_map(Result::ok);
+    let certificate = blocks.find(|block| block.label == "CERTIFICATE")?;
+    let validity = certificate.parse_x509().ok()?.validity().clone();
+    Timestamp::from_second(validity.not_after.timestamp()).ok()
 }
 
 const READABLE: &str = "name a file, and give read permission to the user that runs Tollgate";

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use crate::support::certificate::certificate;
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::soon;
+use crate::support::tools::require;
 use crate::support::upstream::Upstream;
 
 /// A gateway that speaks TLS with the certificate in `cert.pem` and `key.pem` of a folder.
@@ -59,4 +60,30 @@ async fn a_renewed_certificate_is_in_use_without_a_restart() {
     })
     .await;
     assert!(!ask(&gateway, &first).status.success());
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_not_taken_for_one_that_has_not() {
+    if require(&["faketime"], "faketime").is_none() {
+        return;
+    }
+    let (folder, expired) = (Folder::new(), Folder::new());
+    certificate(&folder);
+    let path = |name: &str| expired.0.join(name).display().to_string();
+    // It was valid for two days, ten days ago.
+    let mut command = Command::new("faketime");
+    command.args(["-f", "-10d", "openssl", "req", "-x509", "-newkey", "ec"]);
+    command.args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    command.args(["-days", "2", "-subj", "/CN=localhost"]);
+    command.args(["-keyout", &path("key.pem"), "-out", &path("cert.pem")]);
+    assert!(command.output().unwrap().status.success());
+    let gateway = with_tls(&folder).await;
+    assert!(ask(&gateway, &folder).status.success());
+    copy(&expired, &folder, "key.pem");
+    copy(&expired, &folder, "cert.pem");
+    gateway.output().wait_for("has expired");
+    assert!(ask(&gateway, &folder).status.success());
+    // At a start there is none before it: it is warned of.
+    let late = with_tls(&folder).await;
+    late.output().wait_for("the certificate has expired at");
 }
