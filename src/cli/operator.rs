@@ -1,7 +1,8 @@
 //! `tollgate reload` and `tollgate upgrade`: what the operator asks of the gateway that runs.
 //!
 //! Owns the text of its answers. Does not handle where it is found (see `running`) or what follows (see
-//! `server::operate`). A configuration with mistakes is the gateway's to refuse. Fails with an exit code, and with what the gateway has said.
+//! `server::operate`). A configuration with mistakes is the gateway's to refuse. Fails with an exit code, and with what
+//! the gateway has said.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use http::StatusCode;
 use serde_json::Value;
 
 use super::running::{agent, cause, reachable};
@@ -17,7 +19,6 @@ use crate::config::{Config, Source, Variables};
 
 /// The gateway could not be asked, or has refused.
 const EXIT_FAILED: u8 = 1;
-const UNAUTHORIZED: u16 = 401;
 /// How long an answer may take: an upgrade waits for the new process.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -84,23 +85,21 @@ pub fn ask(wanted: Wanted, asked: Asked, variables: &Variables) -> ExitCode {
     if let Some(token) = &server.admin_token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
-    let mut status = 0;
     let answered = request.send_empty().and_then(|mut answer| {
-        status = answer.status().as_u16();
-        let is_done = answer.status().is_success();
         let text = answer.body_mut().read_to_string()?;
         // What is no JSON is not from a gateway, and has no message.
-        Ok((is_done, serde_json::from_str(&text).unwrap_or(Value::Null)))
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok((answer.status(), value))
     });
     match answered {
-        Ok((true, answer)) => {
+        Ok((status, answer)) if status.is_success() => {
             print(&done(wanted, &answer));
             ExitCode::SUCCESS
         }
-        Ok((false, answer)) => {
+        Ok((status, answer)) => {
             let message = answer.pointer("/error/message").and_then(Value::as_str);
             print_error(message.unwrap_or("the gateway has refused, without a reason"));
-            if status == UNAUTHORIZED {
+            if status == StatusCode::UNAUTHORIZED {
                 print_error(
                     "If the token in the configuration is newer than the gateway's, send SIGHUP.",
                 );

@@ -3,26 +3,23 @@
 //! Owns how an address and a token are found in a configuration, which may have mistakes by now, and how the gateway is
 //! asked. Does not handle what is asked (see `health` and `operator`). Fails with a text for the operator.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ureq::{Agent, Error};
+
+use crate::config::from_here;
 
 /// The address of this machine by which a listener is reached.
 ///
 /// # Errors
 /// Its port is not known.
 pub fn reachable(listener: SocketAddr, flag: &str) -> Result<SocketAddr, String> {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
     match listener.port() {
         0 => Err(format!(
             "{listener} is any free port: name the one in use with {flag}"
         )),
-        port => Ok(SocketAddr::new(ip, port)),
+        _ => Ok(from_here(listener)),
     }
 }
 

@@ -44,7 +44,7 @@ mod validity;
 mod warnings;
 mod webhook;
 
-pub use addresses::{is_local, stays_local};
+pub use addresses::{from_here, is_local, stays_local};
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};

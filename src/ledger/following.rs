@@ -6,7 +6,6 @@
 //! cannot be read is tried again with the next call, and the log says so once a minute.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -14,16 +13,15 @@ use super::journal::{Position, Tail};
 use super::journals::{self, NUMBERS};
 use super::record::Record;
 use super::store::{Balance, Used};
+use crate::observe::log_interval::LogInterval;
 
 /// About as much is read of each journal at once.
 const BATCH_BYTES: usize = 1 << 20;
-/// The least time between two log lines about a failure.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The reading of all journals but one.
 pub struct Following {
     tails: Vec<Tail>,
-    logged: Option<Instant>,
+    logged: LogInterval,
 }
 
 /// What was used elsewhere since the last call.
@@ -41,7 +39,7 @@ impl Following {
     pub fn begin(ledger: &Path, own: usize, positions: &[Option<Position>]) -> (Self, bool) {
         let mut following = Self {
             tails: Vec::new(),
-            logged: None,
+            logged: LogInterval::default(),
         };
         let mut is_whole = true;
         for (number, position) in NUMBERS.zip(positions) {
@@ -89,8 +87,7 @@ impl Following {
     }
 
     fn log(&mut self, failure: &str) {
-        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-            self.logged = Some(Instant::now());
+        if self.logged.has_passed() {
             log::error!(
                 "ledger: quotas do not know what another process uses, whose journal cannot be read: {failure}"
             );

@@ -18,6 +18,7 @@ use super::journals::{self, NUMBERS, Numbered};
 use super::load::Loader;
 use super::webhooks::Webhooks;
 use crate::config;
+use crate::observe::log_interval::LogInterval;
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// How long the loading of one journal may take before the next one has its turn.
 const LOAD_WITHIN: Duration = Duration::from_secs(600);
-/// The least time between two log lines about a failure.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// How the journals of other processes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Others {
             waiting: abandoned,
             loaded: Vec::new(),
             ends: [None; NUMBER_COUNT],
-            logged: None,
+            logged: LogInterval::default(),
         };
         let spawned = thread::Builder::new().name("journals".to_owned());
         spawned.spawn(move || thread.run())?;
@@ -164,7 +163,7 @@ struct Thread {
     loaded: Vec<Numbered>,
     /// Up to where each of them is loaded, by its number.
     ends: [Option<Position>; NUMBER_COUNT],
-    logged: Option<Instant>,
+    logged: LogInterval,
 }
 
 impl Thread {
@@ -274,8 +273,7 @@ impl Thread {
     }
 
     fn log(&mut self, number: usize, error: &dyn std::fmt::Display) {
-        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-            self.logged = Some(Instant::now());
+        if self.logged.has_passed() {
             let folder = journals::folder(&self.config.path.value, number);
             let folder = folder.display();
             log::error!("ledger: {folder} of a process that has ended is loaded later: {error}");

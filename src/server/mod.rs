@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 use super::demo;
 use crate::admin;
 use crate::chatlog::ChatLog;
-use crate::config::{Config, Origin};
+use crate::config::{self, Config, Origin, Upstream};
 use crate::ledger::LedgerError;
 use crate::limits::Limits;
 use crate::runtime::{Order, Orders, Runtime, Shared};
@@ -168,7 +168,7 @@ async fn serve(
     start_chat_log(&config, &shared)?;
     ledger::start(&config, &shared, start).await?;
     warn_of_not_in_force(&config);
-    let listening = open.listening();
+    let listening = open.listening(&config);
     let mut certificates = Certificates::default();
     let (built_in, first) = (open.built_in(), listening.clients.first().map(|(a, _)| *a));
     let (listeners, sockets) = start_services(&config, open, &shared, &mut certificates)?;
@@ -214,8 +214,6 @@ struct Open {
     clients: Vec<BoundSocket>,
     admin: Option<BoundSocket>,
     demo: Option<BoundSocket>,
-    /// Whether each client listener speaks TLS.
-    tls: Vec<bool>,
 }
 
 impl Open {
@@ -242,12 +240,6 @@ impl Open {
             sockets,
             clients,
             admin,
-            tls: config
-                .server
-                .listen
-                .iter()
-                .map(|l| l.tls.is_some())
-                .collect(),
         })
     }
 
@@ -255,10 +247,11 @@ impl Open {
         self.demo.as_ref().map(|bound| bound.address)
     }
 
-    fn listening(&self) -> Listening {
-        let clients = self.clients.iter().zip(&self.tls);
+    fn listening(&self, config: &Config) -> Listening {
+        let clients = self.clients.iter().zip(&config.server.listen);
+        let clients = clients.map(|(bound, wanted)| (bound.address, wanted.tls.is_some()));
         Listening {
-            clients: clients.map(|(bound, tls)| (bound.address, *tls)).collect(),
+            clients: clients.collect(),
             admin: self.admin.as_ref().map(|bound| bound.address),
         }
     }
@@ -323,7 +316,7 @@ fn start_services(
 /// The socket of the built-in provider, if an upstream uses it.
 fn bind_demo(config: &Config, sockets: &mut Sockets) -> Result<Option<BoundSocket>, StartError> {
     let mut upstreams = config.upstreams.iter();
-    let is_used = upstreams.any(|u| u.dialect.has_built_in_server && u.servers.is_empty());
+    let is_used = upstreams.any(Upstream::needs_built_in_server);
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     is_used.then(|| sockets.bind_own(any_port)).transpose()
 }
@@ -338,12 +331,14 @@ fn start_chat_log(config: &Config, shared: &Shared) -> Result<(), StartError> {
     let Some(wanted) = &config.chat_log else {
         return Ok(());
     };
-    let path = &wanted.path.value;
-    let started = ChatLog::start(wanted, shared.metrics.chats().clone());
-    let started = started.map_err(|e| StartError::ChatLog(path.clone(), e))?;
-    shared.log_chats(Some(started));
-    log::info!("chats are written to {}", path.display());
+    shared.log_chats(Some(open_chat_log(wanted, shared)?));
+    log::info!("chats are written to {}", wanted.path.value.display());
     Ok(())
+}
+
+fn open_chat_log(wanted: &config::ChatLog, shared: &Shared) -> Result<ChatLog, StartError> {
+    let started = ChatLog::start(wanted, shared.metrics.chats().clone());
+    started.map_err(|e| StartError::ChatLog(wanted.path.value.clone(), e))
 }
 
 /// The service of an application on its sockets.

@@ -3,10 +3,10 @@
 //! Owns the messages: ready, reloading, stopping, the state in words, the watchdog, and which process is the main one
 //! after an upgrade. The watchdog is fed while a connection to a client listener is answered: where the listeners or
 //! the threads stand still, systemd restarts the process. Without systemd nothing is sent. Does not handle when
-//! something happens (see `operate`). Messages go through a queue to a thread of their own; an error is logged at debug, and the process serves
-//! all the same.
+//! something happens (see `operate`). Messages go through a queue to a thread of their own. An error is logged at debug,
+//! and the process serves all the same.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 
+use crate::config::from_here;
 use crate::runtime::Shared;
 
 /// How often the state in words is told.
@@ -80,7 +81,7 @@ fn messenger() -> Option<SyncSender<String>> {
     Some(messages)
 }
 
-/// Tells the state in words, from time to time, as long as it is polled.
+/// Tells the state of a process that serves in words, from time to time, as long as it is polled.
 pub async fn tell_status(shared: Arc<Shared>) {
     let mut told = String::new();
     let mut ticks = tokio::time::interval(STATUS_EVERY);
@@ -97,14 +98,8 @@ pub async fn tell_status(shared: Arc<Shared>) {
 
 fn status(shared: &Shared) -> String {
     let in_flight = shared.in_flight();
-    let state = match shared.is_draining() {
-        true => "stopping",
-        false => "serving",
-    };
-    format!(
-        "{state}: {in_flight} requests in flight; {}",
-        shared.reloads.describe()
-    )
+    let configuration = shared.reloads.describe();
+    format!("serving: {in_flight} requests in flight; {configuration}")
 }
 
 /// Feeds the watchdog, if systemd wants that, as long as it is polled and `listener` answers.
@@ -112,7 +107,7 @@ pub async fn feed_watchdog(listener: SocketAddr) {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return;
     };
-    let listener = reachable(listener);
+    let listener = from_here(listener);
     let every = (within / 3).max(LEAST_WATCHDOG);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,14 +131,4 @@ async fn probe(listener: SocketAddr) -> std::io::Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-/// The address by which this process reaches what listens on all addresses.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
 }

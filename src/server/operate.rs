@@ -1,8 +1,8 @@
 //! What the operator asks of the running process, one thing after the other.
 //!
 //! Owns the loop that takes signals, orders from the operator's listener and changes of files, until another process
-//! serves. A signal to stop ends the loop, whatever is being done (see `server`). Does not handle how a thing is done (see `reload`,
-//! `successor`, `stop`). Cannot fail: what fails is told to the one who asked, and logged.
+//! serves. A signal to stop ends the loop, whatever is being done (see `server`). Does not handle how a thing is done
+//! (see `reload`, `successor`, `stop`). Cannot fail: what fails is told to the one who asked, and logged.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificates::Certificates;
-use super::{file_watch, ledger, notify};
+use super::{file_watch, ledger, notify, open_chat_log};
 use crate::chatlog::ChatLog;
-use crate::config::{Changes, Config, FileKind, Origin, Server, Source, Upstream};
+use crate::config::{Changes, Config, FileKind, Origin, Server, Source};
 use crate::observe::logging;
 use crate::runtime::{NotReloaded, Reloaded, Runtime, Shared};
 
@@ -68,16 +68,11 @@ impl Reloader {
 
     /// Whether the files say something else than what is in force.
     pub async fn is_behind(&self) -> bool {
-        let (origin, files) = (self.origin.clone(), self.in_force.files().to_vec());
-        let read = move || match file_watch::first_irregular(&files) {
+        match self.read().await {
+            Ok(config) => !Changes::between(&self.in_force, &config).is_empty(),
+            Err(NotReloaded::Invalid(_)) => true,
             // What can be read once is what was read.
-            Some(_) => None,
-            None => Some(origin.load()),
-        };
-        match blocking(read).await {
-            Ok(Some(Ok(config))) => !Changes::between(&self.in_force, &config).is_empty(),
-            Ok(Some(Err(_))) => true,
-            Ok(None) | Err(_) => false,
+            Err(NotReloaded::Failed(_)) => false,
         }
     }
 
@@ -127,7 +122,7 @@ impl Reloader {
         loaded.map_err(|why| NotReloaded::Failed(format!("TLS: {why}")))
     }
 
-    async fn read_and_apply(&mut self) -> Reloaded {
+    async fn read(&self) -> Result<Config, NotReloaded> {
         let (origin, files) = (self.origin.clone(), self.in_force.files().to_vec());
         let read = move || match file_watch::first_irregular(&files) {
             Some(path) => Err(NotReloaded::Failed(format!(
@@ -136,7 +131,11 @@ impl Reloader {
             ))),
             None => origin.load().map_err(NotReloaded::Invalid),
         };
-        let config = blocking(read).await??;
+        blocking(read).await?
+    }
+
+    async fn read_and_apply(&mut self) -> Reloaded {
+        let config = self.read().await?;
         check(&config, &self.in_force, self.built_in).map_err(NotReloaded::Failed)?;
         let changes = Changes::between(&self.in_force, &config);
         let certificates = self.load_certificates(&config).await?;
@@ -144,7 +143,7 @@ impl Reloader {
             self.apply(&config).await?;
         }
         certificates.put_in_use();
-        self.in_force = with_what_needs_a_restart(config, &self.in_force);
+        self.in_force = config.in_force_after(&self.in_force);
         Ok(changes)
     }
 
@@ -184,12 +183,9 @@ impl Reloader {
         let Some(wanted) = &config.chat_log else {
             return Ok(Some(None));
         };
-        let started = ChatLog::start(wanted, self.shared.metrics.chats().clone());
-        let started = started.map_err(|e| {
-            let path = wanted.path.value.display();
-            NotReloaded::Failed(format!("chat_log.path: {path} cannot be opened: {e}"))
-        })?;
-        Ok(Some(Some(started)))
+        let opened = open_chat_log(wanted, &self.shared);
+        let opened = opened.map_err(|e| NotReloaded::Failed(e.to_string()))?;
+        Ok(Some(Some(opened)))
     }
 
     async fn build(
@@ -221,8 +217,7 @@ fn check(config: &Config, before: &Config, built_in: Option<SocketAddr>) -> Resu
         );
     }
     let mut upstreams = config.upstreams.iter();
-    let needs_built_in = |u: &&Upstream| u.dialect.has_built_in_server && u.servers.is_empty();
-    match upstreams.find(needs_built_in) {
+    match upstreams.find(|upstream| upstream.needs_built_in_server()) {
         Some(upstream) if built_in.is_none() => Err(format!(
             "upstreams.{}: the built-in provider starts with the process: restart, or `tollgate upgrade`",
             upstream.name.value
@@ -249,25 +244,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, NotReloaded> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| NotReloaded::Failed(format!("internal: {e}")))
-}
-
-/// A configuration as it is in force: what needs a restart stays as it was, and differs from the file until then.
-fn with_what_needs_a_restart(mut config: Config, before: &Config) -> Config {
-    let listen = std::mem::replace(&mut config.server.listen, before.server.listen.clone());
-    for listener in &mut config.server.listen {
-        let mut wanted = listen.iter();
-        let same = wanted.find(|l| l.address.value == listener.address.value);
-        if let (Some(tls), Some(Some(wanted))) = (&mut listener.tls, same.map(|l| &l.tls)) {
-            tls.clone_from(wanted);
-        }
-    }
-    config.server.admin.clone_from(&before.server.admin);
-    config.server.threads = before.server.threads;
-    config.server.log.files.clone_from(&before.server.log.files);
-    if before.ledger.is_some() {
-        config.ledger.clone_from(&before.ledger);
-    }
-    config
 }
 
 fn log_changes(cause: &str, changes: &Changes) {

@@ -2,7 +2,8 @@
 //!
 //! Owns the order: `/health` says that the process is draining and answers close their connections; new connections
 //! are still taken for the notice; connections that are kept open may be used once more after a hand-over; requests in
-//! flight have the grace; what they have used is settled, recorded and written. Does not handle what starts it (see `operate`). Fails by warnings: the process ends all the same.
+//! flight have the grace; what they have used is settled, recorded and written. Does not handle what starts it (see
+//! `operate`). Fails by warnings: the process ends all the same.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What differs between two configurations, by the names of the file.
 //!
-//! Owns the list of changes, which of them need a restart, and their form as text and as JSON. `sections`
+//! Owns the list of changes, which of them need a restart and stay as they were until then, and their form as text and
+//! as JSON. `sections`
 //! compares section by section, `keys` says which keys of a section differ. Values are compared as they
 //! are understood: a default that is written down is no change, a variable with another value is one. No
 //! value is part of a change, so no secret is. Does not handle applying a change (see `server`). Cannot fail.
@@ -22,6 +23,28 @@ const NEEDS_RESTART: [&str; 4] = [
     "server.log.files",
     "ledger",
 ];
+
+impl Config {
+    /// This configuration as a reload puts it in force in place of another: what needs a restart stays as it was, and is a
+    /// change until then.
+    #[must_use]
+    pub fn in_force_after(mut self, before: &Self) -> Self {
+        let wanted = std::mem::replace(&mut self.server.listen, before.server.listen.clone());
+        for listener in &mut self.server.listen {
+            let same = wanted.iter().find(|l| l.address == listener.address);
+            if let (Some(tls), Some(Some(wanted))) = (&mut listener.tls, same.map(|l| &l.tls)) {
+                tls.clone_from(wanted);
+            }
+        }
+        self.server.admin.clone_from(&before.server.admin);
+        self.server.threads = before.server.threads;
+        self.server.log.files.clone_from(&before.server.log.files);
+        if before.ledger.is_some() {
+            self.ledger.clone_from(&before.ledger);
+        }
+        self
+    }
+}
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

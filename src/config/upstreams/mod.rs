@@ -62,6 +62,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Whether its only server is the one that we start ourselves.
+    pub fn needs_built_in_server(&self) -> bool {
+        self.dialect.has_built_in_server && self.servers.is_empty()
+    }
+
     /// The path of the API on a server: that of the URL, else that of the dialect.
     pub fn base_path<'a>(&'a self, url: &'a BaseUrl) -> &'a str {
         url.path.as_deref().unwrap_or(&self.dialect.base_path)

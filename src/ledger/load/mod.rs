@@ -15,6 +15,7 @@ use super::journal::{Journal, Position};
 use super::record::Record;
 use super::store::{Database, Month, Store, StoreError};
 use super::webhooks::Webhooks;
+use crate::observe::log_interval::LogInterval;
 use crate::{clock, config};
 use state::State;
 
@@ -31,8 +32,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often old months are looked for.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3_600);
-/// The least time between two log lines about a failure.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// A loader that runs.
 pub struct Loader {
@@ -59,7 +58,7 @@ impl Loader {
             state: Arc::clone(&state),
             position: None,
             maintained: None,
-            logged: None,
+            logged: LogInterval::default(),
         };
         let spawned = thread::Builder::new().name("ledger".to_owned());
         let told = Arc::clone(&state);
@@ -119,7 +118,7 @@ struct Thread {
     /// Up to where the journal has been loaded, once that is known.
     position: Option<Position>,
     maintained: Option<Instant>,
-    logged: Option<Instant>,
+    logged: LogInterval,
 }
 
 impl Thread {
@@ -276,8 +275,7 @@ impl Thread {
     }
 
     fn log(&mut self, error: &StoreError) {
-        if self.logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-            self.logged = Some(Instant::now());
+        if self.logged.has_passed() {
             log::error!("ledger: usage is kept in the journal and loaded later: {error}");
         }
     }

@@ -25,8 +25,9 @@ use super::outbox::{Added, Message, Outbox};
 use super::receivers::{Receiver, Receivers};
 use super::schedule::{Lane, Timing};
 use super::sender::{Outcome, Sender};
-use super::shared::{LogInterval, Shared, duration_ms, ms, now_ms};
+use super::shared::{Shared, duration_ms, ms, now_ms};
 use crate::ledger::store::StoreError;
+use crate::observe::log_interval::LogInterval;
 
 /// As many requests run at a time.
 const REQUESTS: usize = 8;

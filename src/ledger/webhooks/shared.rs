@@ -14,10 +14,8 @@ use super::outbox::{Dropped, Outbox};
 use super::receivers::{Receivers, WebhookPlan};
 use crate::clock;
 use crate::ledger::store::StoreError;
+use crate::observe::log_interval::LogInterval;
 use crate::observe::webhooks::Webhooks as Counts;
-
-/// The least time between two log lines about the same.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What is shared.
 pub struct Shared {
@@ -166,21 +164,6 @@ impl Shared {
             }
         }
         end.has_ended
-    }
-}
-
-/// The interval between two log lines about the same.
-#[derive(Default)]
-pub struct LogInterval(Option<Instant>);
-
-impl LogInterval {
-    /// Whether the interval has passed; then it starts again.
-    pub fn has_passed(&mut self) -> bool {
-        let has_passed = self.0.is_none_or(|last| last.elapsed() >= LOG_EVERY);
-        if has_passed {
-            self.0 = Some(Instant::now());
-        }
-        has_passed
     }
 }
 
