@@ -1,116 +1,125 @@
-//! From the key that a request carries to the tenant that owns it.
+//! Who is calling: from what a request shows to the tenant that it belongs to.
 //!
-//! Owns which headers carry a key and how it is looked up: by SHA-256, compared in constant time; a key
-//! over 256 bytes is refused before that. Prefixes are checked besides: one never grants anything, it only
-//! says whose a key would have to be. Does not handle what a tenant may do (see `tenants`), nor what a client
-//! is told: every refusal is the same to it (see `gateway::admit`). A key that is not accepted gives
-//! [`Refused`], for the log.
+//! Owns which [`Method`] counts for a request, and what holds for every method: the listener and the tenant take
+//! it, and the tenant is valid. What is shown first in the order of [`Callers::find`] decides: a credential that is
+//! not accepted is refused, and no other is looked at. `keys` has the method of client keys. Does not handle
+//! what a tenant may do (see `tenants`), nor what a client is told of a refusal (see `gateway::failure`). Fails with
+//! [`Refused`], for the log and for metrics; nothing of a credential is in it.
 
-use std::collections::HashMap;
+mod keys;
+
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method as HttpMethod, Uri};
 use jiff::Timestamp;
 
-use crate::config::{Lapse, Validity};
-use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES};
+use crate::config::{Lapse, Method, Methods, Validity};
 
-/// The headers that carry a key besides `Authorization`.
-const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
+pub use keys::{Key, Keys, key_of, lacks_bearer};
 
-/// Finds the key of a request: `Authorization: Bearer`, else one of `KEY_HEADERS`, in their order.
-pub fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        scheme
-            .eq_ignore_ascii_case(b"Bearer ")
-            .then(|| key.trim_ascii())
-    });
-    let named = || KEY_HEADERS.iter().find_map(|name| headers.get(*name));
-    bearer
-        .or_else(|| named().map(|value| value.as_bytes().trim_ascii()))
-        .filter(|key| !key.is_empty())
-}
-
-/// Whether there is an `Authorization` header with a value that is not `Bearer` and a key.
-pub fn lacks_bearer(headers: &HeaderMap) -> bool {
-    headers.get(AUTHORIZATION).is_some_and(|value| {
-        let said = value.as_bytes().trim_ascii();
-        !said.is_empty() && !said.eq_ignore_ascii_case(b"Bearer")
-    })
-}
-
-/// Who may have keys.
+/// A tenant, as far as it matters for finding it.
 #[derive(Clone, Debug)]
 pub struct Owner {
     /// Its id.
     pub id: Arc<str>,
     /// What each of its keys begins with.
     pub prefix: Option<String>,
-    /// Whether and until when its keys hold.
+    /// Whether and until when it holds.
     pub validity: Validity,
+    /// The methods by which it is found; `None` for every one.
+    pub methods: Option<Methods>,
 }
 
-/// A key of a tenant.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// Its hash.
-    pub hash: KeyHash,
-    /// The position of the tenant that owns it.
-    pub tenant: usize,
+/// What a request shows of its caller.
+#[derive(Clone, Copy)]
+pub struct Shown<'r> {
+    /// Its method.
+    pub method: &'r HttpMethod,
+    /// Its target, as it was sent.
+    pub uri: &'r Uri,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// The key in its headers, or in the subprotocol of a WebSocket.
+    pub key: Option<&'r [u8]>,
+    /// The position of the listener that it came by.
+    pub listener: usize,
+}
+
+/// A credential that has been accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// By which method.
+    pub method: Method,
     /// Its name in reports.
     pub name: Arc<str>,
     /// Its name in the log, which may not show the other.
     pub logged_name: Arc<str>,
-    /// Whether and until when it holds.
-    pub validity: Validity,
+    /// Its position among all client keys, where it is one.
+    pub key: Option<usize>,
 }
 
-/// A key that was found.
-#[derive(Clone, Copy, Debug)]
-pub struct Found<'k> {
-    /// The key.
-    pub key: &'k Key,
-    /// Its position among all keys.
-    pub position: usize,
+/// A caller that has been found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The position of its tenant.
+    pub tenant: usize,
+    /// What it has shown.
+    pub credential: Credential,
 }
 
-/// Why a key is not accepted: for the operator. The client is told the same in every case.
+/// Why a request has no caller: for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no key.
+    /// It shows nothing.
     Missing,
-    /// No tenant owns it. The id is that of the tenant whose prefix it has.
-    Unknown(Option<Arc<str>>),
-    /// It is longer than any key, or begins with no tenant's prefix where every tenant has one.
-    Impossible,
-    /// It is the key of a tenant, but does not begin with that tenant's prefix, or begins with another's.
-    WrongPrefix(Arc<str>),
-    /// The key does not hold: the tenant, and the key's name in the log.
-    Key(Arc<str>, Arc<str>, Lapse),
+    /// Its key is not accepted.
+    Key(keys::Refused),
     /// The tenant does not hold.
-    Tenant(Arc<str>, Lapse),
+    Tenant(Method, Arc<str>, Lapse),
+    /// The tenant is not found by this method.
+    MethodOfTenant(Method, Arc<str>),
+    /// The listener does not take this method.
+    MethodOfListener(Method),
 }
 
 impl Refused {
-    /// Whether the key is one that is configured, so that the operator is told why it does not work.
-    pub fn is_known(&self) -> bool {
-        matches!(
-            self,
-            Self::WrongPrefix(_) | Self::Key(..) | Self::Tenant(..)
-        )
+    /// The method that was used; `None` where nothing was shown.
+    pub fn method(&self) -> Option<Method> {
+        match self {
+            Self::Missing => None,
+            Self::Key(_) => Some(Method::Key),
+            Self::Tenant(method, ..)
+            | Self::MethodOfTenant(method, _)
+            | Self::MethodOfListener(method) => Some(*method),
+        }
     }
 
-    /// The tenant that the key belongs to, or would belong to by its prefix.
+    /// Its name in metrics: one of `observe::callers::REASONS`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Key(refused) => refused.reason(),
+            Self::Tenant(_, _, lapse) => lapse.name(),
+            Self::MethodOfTenant(..) | Self::MethodOfListener(_) => "method",
+        }
+    }
+
+    /// Whether the credential is one that is configured, so that the operator is told why it does not work.
+    pub fn is_known(&self) -> bool {
+        match self {
+            Self::Key(refused) => refused.is_known(),
+            Self::Tenant(..) | Self::MethodOfTenant(..) => true,
+            Self::Missing | Self::MethodOfListener(_) => false,
+        }
+    }
+
+    /// The tenant that the credential belongs to, or would belong to.
     pub fn tenant(&self) -> Option<&str> {
         match self {
-            Self::Missing | Self::Impossible | Self::Unknown(None) => None,
-            Self::Unknown(Some(id))
-            | Self::WrongPrefix(id)
-            | Self::Key(id, ..)
-            | Self::Tenant(id, _) => Some(id),
+            Self::Key(refused) => refused.tenant(),
+            Self::Tenant(_, id, _) | Self::MethodOfTenant(_, id) => Some(id),
+            Self::Missing | Self::MethodOfListener(_) => None,
         }
     }
 }
@@ -118,118 +127,84 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("no key"),
-            Self::Unknown(None) => f.write_str("an unknown key"),
-            Self::Unknown(Some(tenant)) => {
-                write!(f, "an unknown key with the prefix of tenant {tenant}")
+            Self::Missing => f.write_str("no credential"),
+            Self::Key(refused) => refused.fmt(f),
+            Self::Tenant(_, tenant, lapse) => write!(f, "the tenant {tenant} is {}", lapse.name()),
+            Self::MethodOfTenant(method, tenant) => {
+                write!(f, "the tenant {tenant} does not take {method}")
             }
-            Self::Impossible => f.write_str("a key that can be no tenant's"),
-            Self::WrongPrefix(tenant) => {
-                write!(f, "a key of tenant {tenant} without the tenant's prefix")
-            }
-            Self::Key(tenant, name, lapse) => {
-                write!(f, "the key {name} of tenant {tenant} is {}", lapse.name())
-            }
-            Self::Tenant(tenant, lapse) => write!(f, "the tenant {tenant} is {}", lapse.name()),
+            Self::MethodOfListener(method) => write!(f, "the listener does not take {method}"),
         }
     }
 }
 
-/// The keys of every tenant.
+/// Every caller of one snapshot.
 #[derive(Debug, Default)]
-pub struct Keys {
-    /// Positions of the keys.
-    positions: HashMap<KeyHash, usize>,
-    keys: Vec<Key>,
+pub struct Callers {
     owners: Vec<Owner>,
-    /// Positions of the owners by their prefixes. None is the beginning of another.
-    prefixes: HashMap<Box<[u8]>, usize>,
-    /// The lengths that prefixes have, each once.
-    lengths: Vec<usize>,
-    /// Whether every owner has a prefix, so that a key without one need not be looked up.
-    have_all_prefixes: bool,
+    /// The methods that each listener takes; `None` for every one.
+    listeners: Vec<Option<Methods>>,
+    keys: Keys,
 }
 
-impl Keys {
-    /// Takes those who may have keys, and the keys.
-    pub fn new(owners: Vec<Owner>, keys: Vec<Key>) -> Self {
-        let prefixes = owners.iter().enumerate().filter_map(|(position, owner)| {
-            let prefix = owner.prefix.as_ref()?;
-            Some((prefix.as_bytes().into(), position))
-        });
-        let prefixes: HashMap<Box<[u8]>, usize> = prefixes.collect();
-        let mut lengths: Vec<usize> = prefixes.keys().map(|prefix| prefix.len()).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        let positions = keys.iter().enumerate();
+impl Callers {
+    /// Takes the tenants, the methods of each listener in the order of the configuration, and the keys.
+    pub fn new(owners: Vec<Owner>, listeners: Vec<Option<Methods>>, keys: Vec<Key>) -> Self {
         Self {
-            positions: positions.map(|(position, k)| (k.hash, position)).collect(),
-            have_all_prefixes: !owners.is_empty() && owners.iter().all(|o| o.prefix.is_some()),
-            keys,
+            keys: Keys::new(&owners, keys),
+            listeners,
             owners,
-            prefixes,
-            lengths,
         }
     }
 
-    /// Every key, by its position.
-    pub fn all(&self) -> &[Key] {
-        &self.keys
-    }
-
-    /// The key that a request has brought, if it holds now.
+    /// The caller of a request, now.
     ///
     /// # Errors
-    /// Why it is not accepted.
-    pub fn find(&self, key: &[u8], now: Timestamp) -> Result<Found<'_>, Refused> {
-        if key.len() > MAX_CLIENT_KEY_BYTES {
-            return Err(Refused::Impossible);
-        }
-        let prefixed = self.prefixed(key);
-        if self.have_all_prefixes && prefixed.is_none() {
-            return Err(Refused::Impossible);
-        }
-        let found = self.look_up(key).and_then(|found| {
-            let owner = self.owners.get(found.key.tenant)?;
-            Some((found, owner))
-        });
-        let Some((found, owner)) = found else {
-            let owner = prefixed.and_then(|position| self.owners.get(position));
-            return Err(Refused::Unknown(owner.map(|owner| Arc::clone(&owner.id))));
+    /// Why there is none.
+    pub fn find(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
+        let found = match shown.key {
+            Some(key) => {
+                self.check_listener(shown.listener, Method::Key)?;
+                self.by_key(key, now)?
+            }
+            None => return Err(Refused::Missing),
         };
-        // A key has the prefix of its owner, and where that has none, no prefix at all.
-        let expected = owner.prefix.as_ref().map(|_| found.key.tenant);
-        if prefixed != expected {
-            return Err(Refused::WrongPrefix(Arc::clone(&owner.id)));
-        }
-        if let Some(lapse) = owner.validity.lapse(now) {
-            return Err(Refused::Tenant(Arc::clone(&owner.id), lapse));
-        }
-        if let Some(lapse) = found.key.validity.lapse(now) {
-            let (id, name) = (Arc::clone(&owner.id), Arc::clone(&found.key.logged_name));
-            return Err(Refused::Key(id, name, lapse));
-        }
+        self.check_tenant(&found, now)?;
         Ok(found)
     }
 
-    fn look_up(&self, key: &[u8]) -> Option<Found<'_>> {
-        let hash = KeyHash::of(key);
-        let (stored, position) = self.positions.get_key_value(&hash)?;
-        if !stored.matches(&hash) {
-            return None;
-        }
-        Some(Found {
-            key: self.keys.get(*position)?,
-            position: *position,
+    fn by_key(&self, key: &[u8], now: Timestamp) -> Result<Found, Refused> {
+        let found = self.keys.find(key, now).map_err(Refused::Key)?;
+        Ok(Found {
+            tenant: found.key.tenant,
+            credential: Credential {
+                method: Method::Key,
+                name: Arc::clone(&found.key.name),
+                logged_name: Arc::clone(&found.key.logged_name),
+                key: Some(found.position),
+            },
         })
     }
 
-    /// The position of the owner whose prefix a key begins with.
-    fn prefixed(&self, key: &[u8]) -> Option<usize> {
-        let beginnings = self.lengths.iter().filter_map(|length| key.get(..*length));
-        beginnings
-            .filter_map(|beginning| self.prefixes.get(beginning).copied())
-            .next()
+    fn check_listener(&self, listener: usize, method: Method) -> Result<(), Refused> {
+        match self.listeners.get(listener) {
+            Some(Some(methods)) if !methods.have(method) => Err(Refused::MethodOfListener(method)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What holds for a tenant, by whatever method it was found.
+    fn check_tenant(&self, found: &Found, now: Timestamp) -> Result<(), Refused> {
+        let method = found.credential.method;
+        // The position is one of this snapshot's.
+        let owner = self.owners.get(found.tenant).ok_or(Refused::Missing)?;
+        if owner.methods.is_some_and(|methods| !methods.have(method)) {
+            return Err(Refused::MethodOfTenant(method, Arc::clone(&owner.id)));
+        }
+        match owner.validity.lapse(now) {
+            Some(lapse) => Err(Refused::Tenant(method, Arc::clone(&owner.id), lapse)),
+            None => Ok(()),
+        }
     }
 }
 

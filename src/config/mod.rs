@@ -1,6 +1,6 @@
 //! What the operator wrote.
 //!
-//! `server/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
+//! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
 //! tenant, `rotation` what both logs have; within the folders a file reads a key or a section of its own. `document` reads YAML with its
 //! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
@@ -13,6 +13,7 @@
 //! Fails with every mistake at once, see [`Problems`].
 
 mod addresses;
+mod auth;
 mod changes;
 mod chat_log;
 mod client_keys;
@@ -45,6 +46,7 @@ mod warnings;
 mod webhook;
 
 pub use addresses::{from_here, is_local, stays_local};
+pub use auth::{Method, Methods};
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};

@@ -5,6 +5,7 @@
 //! cannot be read is reported with its place.
 
 use super::Config;
+use super::auth::{self, Methods};
 use super::client_keys::{self, ClientKey, Written};
 use super::document::{Located, Node, Section, is_plain_name};
 use super::limits::{self, RateLimits};
@@ -31,6 +32,8 @@ pub struct Tenant {
     pub labels: Vec<(String, String)>,
     /// Whether and until when its keys hold.
     pub validity: Validity,
+    /// The methods by which it is found; `None` for every one.
+    pub auth: Option<Methods>,
     /// What each of its keys begins with, and no key of another.
     pub key_prefix: Option<Located<String>>,
     /// Its keys. Empty only with a prefix.
@@ -96,6 +99,7 @@ fn read_members<'a>(
         name: section.take("name").and_then(|n| n.name()),
         labels: labels.map_or_else(Vec::new, |n| read_labels(&n)),
         validity: validity::take(section),
+        auth: section.take("auth").and_then(|n| auth::read(&n)),
         models: section.take("models").and_then(|n| read_models(&n)),
         passthrough: passthrough.and_then(|n| read_passthrough(&n)),
         allowances: read_allowances(section),

@@ -4,24 +4,24 @@
 //! free slot, hops, content type. Finds the caller once, as a [`Principal`](crate::runtime::Principal).
 //! Does not handle framing (see `framing`). Each refusal is a [`Failure`].
 
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method};
 use pingora::http::RequestHeader;
 
 use super::context::Context;
-use super::failure::{Failure, Unreadable};
+use super::failure::{Failure, NoCaller, Unreadable};
 use super::headers;
-use crate::auth;
+use crate::auth::{self, Shown};
+use crate::config::Method;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{self, Endpoint, Exchange};
 use crate::openai::references;
-use crate::secret;
 
 /// The endpoint that the request names, if it takes the method.
-pub fn endpoint<'p>(path: &'p str, method: &Method) -> Option<Endpoint<'p>> {
+pub fn endpoint<'p>(path: &'p str, method: &http::Method) -> Option<Endpoint<'p>> {
     let endpoint = Endpoint::find(path)?;
     let allowed = endpoint.method();
-    let reads_header_only = allowed == Method::GET && method == Method::HEAD;
+    let reads_header_only = allowed == http::Method::GET && method == http::Method::HEAD;
     (*method == allowed || reads_header_only).then_some(endpoint)
 }
 
@@ -52,9 +52,9 @@ pub fn has_no_home(request: &RequestHeader) -> Failure {
 }
 
 /// Finds the caller, and refuses a request that may run in a circle of gateways.
-pub fn caller(headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
-    key(auth::key_of(headers), headers, context)?;
-    hops(headers, context)
+pub fn caller(request: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
+    found(auth::key_of(&request.headers), request, context)?;
+    hops(&request.headers, context)
 }
 
 /// Refuses what may be running in a circle of gateways.
@@ -65,30 +65,39 @@ pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Finds out whose key it is, which came with these headers, and gives the request a place among
-/// those that are served.
-pub fn key(key: Option<&[u8]>, headers: &HeaderMap, context: &mut Context) -> Result<(), Failure> {
+/// Finds the caller of a request, which came with this key, and gives the request a place among those that are
+/// served.
+pub fn found(
+    key: Option<&[u8]>,
+    request: &RequestHeader,
+    context: &mut Context,
+) -> Result<(), Failure> {
     if context.request.floods {
         return Err(Failure::Flood);
     }
-    match context.runtime.principal(key) {
+    let shown = Shown {
+        method: &request.method,
+        uri: &request.uri,
+        headers: &request.headers,
+        key,
+        listener: context.request.listener,
+    };
+    match context.runtime.principal(&shown) {
         Ok(principal) => {
             context.caller = Some(principal);
-            // What has no key takes no place from what has one.
+            // What has no caller takes no place from what has one.
             let limit = context.runtime.settings.limits.requests;
             match context.in_flight.serve(limit) {
                 true => Ok(()),
                 false => Err(Failure::Shed(Shed::Requests)),
             }
         }
-        Err(refused) => Err(match key {
-            None if auth::lacks_bearer(headers) => Failure::NoBearer,
-            None => Failure::NoKey,
-            Some(key) => Failure::WrongKey {
-                refused,
-                masked: secret::mask(&String::from_utf8_lossy(key)),
-            },
-        }),
+        Err(refused) => {
+            let method = refused.method().map_or("none", Method::name);
+            let metrics = &context.in_flight.shared().metrics;
+            metrics.callers().refused(method, refused.reason());
+            Err(Failure::Caller(NoCaller::new(refused, &shown)))
+        }
     }
 }
 

@@ -24,12 +24,14 @@ use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
 use crate::upstreams::Upstream;
 
-/// The request itself. Written by `open`.
+/// The request itself. Written at its start and by `open`.
 pub struct Request {
     /// Our id for it.
     pub id: String,
     /// When its header had been read.
     pub started: Instant,
+    /// The position of the listener that it came by.
+    pub listener: usize,
     /// Where it came from.
     pub client: Option<IpAddr>,
     /// Whether its address sends too much.
@@ -149,13 +151,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// Starts the life of a request.
-    pub fn new(shared: &Arc<Shared>) -> Self {
+    /// Starts the life of a request that has come by the listener at this position.
+    pub fn new(shared: &Arc<Shared>, listener: usize) -> Self {
         Self {
             runtime: shared.pin(),
             request: Request {
                 id: ids::request_id(),
                 started: Instant::now(),
+                listener,
                 client: None,
                 floods: false,
             },
@@ -200,10 +203,9 @@ impl Context {
         self.tenant().map_or("", |tenant| &tenant.id)
     }
 
-    /// What the log calls the key that is used, once that is known; `None` where none is needed.
-    pub fn logged_key_name(&self) -> Option<&str> {
-        let caller = self.caller.as_ref()?;
-        Some(caller.credential.logged_key_name()).filter(|name| !name.is_empty())
+    /// The name of its caller's credential in the log, once that is known; `None` where none is needed.
+    pub fn logged_credential_name(&self) -> Option<&str> {
+        self.caller.as_ref()?.logged_credential_name()
     }
 
     /// The model that an upstream is asked for: the one that is sent, else the client's.

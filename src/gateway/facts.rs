@@ -181,7 +181,7 @@ impl Facts {
 
     /// The record that it makes with what it has used. `period`: of the tenant's quota.
     pub fn record(&self, amounts: &Amounts, client_gone: bool, period: Option<i64>) -> Record<'_> {
-        let key = self.caller.as_ref().map(|c| c.credential.key_name());
+        let key = self.caller.as_ref().map(Principal::credential_name);
         Record {
             id: self.id,
             at_ms: self.at.as_millisecond(),

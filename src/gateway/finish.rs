@@ -35,7 +35,7 @@ pub fn finish(session: &ClientSession, context: &Context, shared: &Arc<Shared>) 
             false => context.request.client,
         },
         tenant: context.tenant().map(|t| t.id.as_str()),
-        key: context.logged_key_name(),
+        key: context.logged_credential_name(),
         method: request.method.as_str(),
         path: request.uri.path(),
         model: context.asked.model.as_deref(),

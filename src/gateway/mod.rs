@@ -83,12 +83,18 @@ pub fn tls_required() -> Vec<u8> {
 pub struct Gateway {
     shared: Arc<Shared>,
     options: HttpServerOptions,
+    /// The position of the listener.
+    listener: usize,
 }
 
 impl Gateway {
-    /// Serves from the shared state's current snapshot.
-    pub fn new(shared: Arc<Shared>, options: HttpServerOptions) -> Self {
-        Self { shared, options }
+    /// Serves from the shared state's current snapshot, behind the listener at this position of the configuration.
+    pub fn new(shared: Arc<Shared>, options: HttpServerOptions, listener: usize) -> Self {
+        Self {
+            shared,
+            options,
+            listener,
+        }
     }
 }
 
@@ -106,7 +112,10 @@ impl HttpServerApp for Gateway {
         Box::pin(async move {
             Connection::next_request(&session);
             let error = match session.read_request().await {
-                Ok(true) => return serve::serve(ClientSession::new(session), &self.shared).await,
+                Ok(true) => {
+                    let session = ClientSession::new(session);
+                    return serve::serve(session, &self.shared, self.listener).await;
+                }
                 Ok(false) => None,
                 Err(error) => Some(error),
             };

@@ -61,9 +61,10 @@ impl Way {
 pub fn serve(
     mut session: ClientSession,
     shared: &Arc<Shared>,
+    listener: usize,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
     Box::pin(async move {
-        let mut serving = Serving(Context::new(shared));
+        let mut serving = Serving(Context::new(shared, listener));
         let context = &mut serving.0;
         open::open(&mut session, context, shared);
         let served = match go(&mut session, context, shared).await {
@@ -113,11 +114,11 @@ async fn go(
         }
         Way::Models => {
             context.asked.endpoint = Endpoint::Models.name();
-            admit::caller(&session.request().headers, context)?;
+            admit::caller(session.request(), context)?;
             let mut waited = Duration::ZERO;
             if context.runtime.settings.reload_on_models {
                 own_time::timed(&mut waited, look_for_changes(context, shared)).await;
-                admit::caller(&session.request().headers, context)?;
+                admit::caller(session.request(), context)?;
             }
             let list = own_time::timed(&mut waited, models::list(context, shared)).await;
             context.outcome.waited += waited;
@@ -125,7 +126,7 @@ async fn go(
         }
         Way::Model(id) => {
             context.asked.endpoint = Endpoint::Model(&id).name();
-            admit::caller(&session.request().headers, context)?;
+            admit::caller(session.request(), context)?;
             let mut waited = Duration::ZERO;
             let model = models::retrieve(context, shared, &id);
             let model = own_time::timed(&mut waited, model).await;

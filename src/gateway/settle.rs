@@ -301,8 +301,7 @@ fn roughly(prompt: &Prompt, sample: &Sample) -> Usage {
 fn entry(chat: Chat, context: &Context) -> (Arc<ChatLog>, Entry) {
     let waited = context.request.started.elapsed();
     let now = clock::now();
-    // Without client keys there are no tenants.
-    let has_tenants = context.runtime.has_client_keys();
+    let has_tenants = context.runtime.has_tenants();
     let tenant = context.tenant().filter(|_| has_tenants);
     let upstream = context.outcome.upstream_name();
     let entry = Entry {

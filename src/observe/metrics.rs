@@ -3,7 +3,7 @@
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
 //! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`,
-//! `chats`, `handshakes`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
+//! `chats`, `handshakes`, `callers`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
+use super::callers::Callers;
 use super::chats::Chats;
 pub use super::families::OTHER;
 use super::families::{counters, histogram};
@@ -61,6 +62,7 @@ pub struct Metrics {
     reloads: ReloadMetrics,
     states: StateGauges,
     handshakes: Handshakes,
+    callers: Callers,
     log_lines: LogLines,
     shed: IntCounterVec,
     connections: Gauge,
@@ -112,6 +114,7 @@ impl Metrics {
     ///
     /// # Errors
     /// A name is taken twice, which a test would have found.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let metrics = Self {
             requests: counters(
@@ -162,6 +165,7 @@ impl Metrics {
             reloads: ReloadMetrics::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
+            callers: Callers::new()?,
             log_lines: LogLines::shared()?,
             shed: super::shed::counters_by_limit()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
@@ -209,6 +213,7 @@ impl Metrics {
         let all = all.chain([
             self.chats.collector(),
             self.handshakes.collector(),
+            self.callers.collector(),
             self.log_lines.collector(),
         ]);
         for collector in all.chain(self.states.collectors()) {
@@ -323,6 +328,11 @@ impl Metrics {
     /// The counters of TLS handshakes.
     pub fn handshakes(&self) -> &Handshakes {
         &self.handshakes
+    }
+
+    /// The counters of callers that are refused.
+    pub fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// The gauges of servers, targets and keys. Set them before each scrape.

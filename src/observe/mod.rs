@@ -3,7 +3,7 @@
 //! `metrics` counts requests, `shed` names what limits refuse, `attempts` counts attempts at upstreams, `tokens`
 //! usage, `money` what it costs, `recording` records of the ledger, `reloads` of the
 //! configuration, `webhooks` events for webhooks, `chats` lines of
-//! the chat log, and `handshakes` TLS handshakes that fail. `families` makes counters and histograms. `states` has
+//! the chat log, `handshakes` TLS handshakes that fail, and `callers` callers that are refused. `families` makes counters and histograms. `states` has
 //! the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
 //! and `initial_series` creates series at zero. `logging` is the log, `log_lines` counts lines that it loses, `access`
 //! writes the line of a request, `statistics` that of a time, `log_interval` tells when something may be said again,
@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod callers;
 pub mod chats;
 mod families;
 pub mod handshakes;

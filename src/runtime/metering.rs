@@ -41,7 +41,7 @@ pub struct Metering {
     gateway: Option<Metered>,
     /// By the positions of the tenants.
     tenants: Vec<Terms>,
-    /// Of every caller where there are no client keys.
+    /// Of every caller where there are no tenants.
     anonymous: Terms,
     /// By the positions of the keys.
     keys: Vec<Option<Metered>>,
@@ -85,7 +85,7 @@ impl Metering {
 
     /// The scopes of a request of this caller, by this rule.
     pub fn scopes(&self, caller: Option<&Principal>, rule: Option<&Rule>) -> Scopes {
-        let key = caller.and_then(|caller| self.keys.get(caller.credential.key_position()?));
+        let key = caller.and_then(|caller| self.keys.get(caller.key_position()?));
         let metered = [
             self.gateway.as_ref(),
             rule.and_then(|rule| rule.metered.as_ref()),

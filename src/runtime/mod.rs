@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::auth::{Key, Keys, Owner, Refused};
+use crate::auth::{Callers, Key, Owner, Refused, Shown};
 use crate::clock;
 use crate::config::{self, Config, Passthrough};
 use crate::limits::Limits;
@@ -45,7 +45,7 @@ pub use memory::{Held, Memory};
 pub use metered::Metered;
 pub use metering::{Metering, Scopes};
 pub use orders::{NotReloaded, NotTaken, Order, Orders, Reloaded};
-pub use principal::{Credential, Principal};
+pub use principal::Principal;
 pub use reloads::Reloads;
 pub use rules::{Fallback, Rule};
 pub use settings::Settings;
@@ -69,9 +69,9 @@ pub struct Runtime {
     home_rules: HashMap<usize, Arc<Rule>>,
     /// The positions of those that serve many models by the names that they give them.
     many: Vec<usize>,
-    keys: Keys,
+    callers: Callers,
     tenants: Vec<Arc<Tenant>>,
-    /// Set when there are no client keys.
+    /// Set when there are no tenants.
     anonymous: Option<Arc<Tenant>>,
 }
 
@@ -126,42 +126,37 @@ impl Runtime {
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
             metering: Metering::new(config, limits),
-            keys: keys(config),
+            callers: callers(config),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
     }
 
-    /// The caller with this key; any caller where there are no client keys.
+    /// The caller that shows this; any caller where there are no tenants.
     ///
     /// # Errors
-    /// Why the key is not accepted: for the operator, and not for the client.
-    pub fn principal(&self, key: Option<&[u8]>) -> Result<Principal, Refused> {
+    /// Why what is shown is not accepted.
+    pub fn principal(&self, shown: &Shown<'_>) -> Result<Principal, Refused> {
         if let Some(tenant) = &self.anonymous {
             return Ok(Principal {
                 tenant: Arc::clone(tenant),
                 position: None,
-                credential: Credential::Anonymous,
+                credential: None,
             });
         }
         // A clock that cannot be told expires everything that expires.
         let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MAX);
-        let found = self.keys.find(key.ok_or(Refused::Missing)?, now)?;
-        let tenant = self.tenants.get(found.key.tenant);
+        let found = self.callers.find(shown, now)?;
+        let tenant = self.tenants.get(found.tenant);
         Ok(Principal {
-            tenant: Arc::clone(tenant.ok_or(Refused::Unknown(None))?),
-            position: Some(found.key.tenant),
-            credential: Credential::Key {
-                hash: found.key.hash,
-                name: Arc::clone(&found.key.name),
-                logged_name: Arc::clone(&found.key.logged_name),
-                position: found.position,
-            },
+            tenant: Arc::clone(tenant.ok_or(Refused::Missing)?),
+            position: Some(found.tenant),
+            credential: Some(found.credential),
         })
     }
 
-    /// Whether callers need a key.
-    pub fn has_client_keys(&self) -> bool {
+    /// Whether callers belong to tenants, so that each has to show a credential.
+    pub fn has_tenants(&self) -> bool {
         self.anonymous.is_none()
     }
 
@@ -260,12 +255,13 @@ impl Runtime {
     }
 }
 
-/// The keys of all tenants, in the order of the file.
-fn keys(config: &Config) -> Keys {
+/// The callers, in the order of the file.
+fn callers(config: &Config) -> Callers {
     let owners = config.tenants.iter().map(|tenant| Owner {
         id: tenant.id.value.as_str().into(),
         prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
         validity: tenant.validity,
+        methods: tenant.auth,
     });
     let written = config.tenants.iter().enumerate();
     let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
@@ -282,7 +278,8 @@ fn keys(config: &Config) -> Keys {
             validity: key.validity,
         }
     });
-    Keys::new(owners.collect(), keys.collect())
+    let listeners = config.server.listen.iter().map(|listener| listener.auth);
+    Callers::new(owners.collect(), listeners.collect(), keys.collect())
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

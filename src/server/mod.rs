@@ -286,12 +286,13 @@ fn start_services(
         idle: watch::channel(false).0,
         admin: watch::channel(false).0,
     };
-    let app = ClientApp::new(shared, &limiter, listeners.idle.subscribe());
-    let listen = config.server.listen.iter().zip(&open.clients);
+    let listen = config.server.listen.iter().zip(&open.clients).enumerate();
     let services: Vec<_> = listen
-        .map(|(listener, bound)| {
+        .map(|(position, (listener, bound))| {
             let tls = certificates.add(listener.address.value, listener.tls.as_ref())?;
-            Ok(service("clients", [bound], app.with_tls(tls)))
+            let idle = listeners.idle.subscribe();
+            let app = ClientApp::new(shared, &limiter, (position, tls), idle);
+            Ok(service("clients", [bound], app))
         })
         .collect::<Result<_, StartError>>()?;
     let (fds, sockets) = open.sockets.into_parts();

@@ -38,37 +38,26 @@ pub struct ClientApp {
 }
 
 impl ClientApp {
-    /// Serves from the shared state, on a cleartext listener.
+    /// Serves from the shared state, on the listener at this position of the configuration, with these TLS settings.
     pub fn new(
         shared: &Arc<Shared>,
         limiter: &Arc<ConnectionLimiter>,
+        (listener, tls): (usize, Option<Arc<Handshake>>),
         idle: ShutdownWatch,
     ) -> Self {
         let gateway = |h2c| {
             let mut options = HttpServerOptions::default();
             options.h2c = h2c;
             options.h2_idle_timeout = Some(IDLE_HTTP2);
-            Arc::new(Gateway::new(Arc::clone(shared), options))
+            Arc::new(Gateway::new(Arc::clone(shared), options, listener))
         };
         Self {
             shared: Arc::clone(shared),
             limiter: Arc::clone(limiter),
             http1: gateway(false),
             http2: gateway(true),
-            tls: None,
-            idle,
-        }
-    }
-
-    /// The same application on a listener with these TLS settings.
-    pub fn with_tls(&self, tls: Option<Arc<Handshake>>) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            limiter: Arc::clone(&self.limiter),
-            http1: Arc::clone(&self.http1),
-            http2: Arc::clone(&self.http2),
             tls,
-            idle: self.idle.clone(),
+            idle,
         }
     }
 

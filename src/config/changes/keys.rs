@@ -5,8 +5,8 @@
 //! `sections`). Cannot fail.
 
 use crate::config::{
-    Allowances, Balance, ChatLog, Concurrency, Ledger, Log, ModelRule, Price, RateLimits, Rates,
-    Route, Server, Tenant, Upstream, Validity, Webhook,
+    Allowances, Balance, ChatLog, Concurrency, Ledger, Listener, Log, ModelRule, Price, RateLimits,
+    Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
 };
 
 /// Keys that differ.
@@ -61,6 +61,11 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
         files => "log.files",
     } but {}));
     keys
+}
+
+/// The keys of a listener. Whether it speaks TLS at all is not one of them.
+pub(super) fn of_listener(old: &Listener, new: &Listener) -> Differing {
+    differing!(old, new, Listener { tls => "tls", auth => "auth", } but { address })
 }
 
 fn of_allowances(old: Allowances, new: Allowances) -> Differing {
@@ -138,6 +143,7 @@ pub(super) fn of_route(old: &Route, new: &Route) -> Differing {
 pub(super) fn of_tenant(old: &Tenant, new: &Tenant) -> Differing {
     let mut keys = differing!(old, new, Tenant {
         name => "name",
+        auth => "auth",
         labels => "labels",
         key_prefix => "key_prefix",
         keys => "keys",

@@ -32,8 +32,8 @@ impl Config {
         let wanted = std::mem::replace(&mut self.server.listen, before.server.listen.clone());
         for listener in &mut self.server.listen {
             let same = wanted.iter().find(|l| l.address == listener.address);
-            if let (Some(tls), Some(Some(wanted))) = (&mut listener.tls, same.map(|l| &l.tls)) {
-                tls.clone_from(wanted);
+            if let Some(wanted) = same.filter(|wanted| wanted.is_same_kind(listener)) {
+                listener.clone_from(wanted);
             }
         }
         self.server.admin.clone_from(&before.server.admin);

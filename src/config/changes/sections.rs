@@ -83,7 +83,7 @@ fn compare_models(old: &[ModelRule], new: &[ModelRule], changes: &mut Changes) {
     }
 }
 
-/// Sockets are opened at the start, cleartext or TLS. The certificate of one can be exchanged.
+/// Sockets are opened at the start, cleartext or TLS. What is served on one can be exchanged.
 fn compare_listeners(old: &[Listener], new: &[Listener], changes: &mut Changes) {
     // Several may have the same address, with port 0.
     let mut left: Vec<&Listener> = old.iter().collect();
@@ -92,11 +92,10 @@ fn compare_listeners(old: &[Listener], new: &[Listener], changes: &mut Changes) 
         let found = left.iter().position(|l| l.address == listener.address);
         let (kind, keys, needs_restart) = match found.map(|position| left.remove(position)) {
             None => (Kind::Added, Vec::new(), true),
-            Some(before) if before.tls != listener.tls => {
-                let is_other_kind = before.tls.is_some() != listener.tls.is_some();
-                (Kind::Changed, vec!["tls"], is_other_kind)
-            }
-            Some(_) => continue,
+            Some(before) => match keys::of_listener(before, listener) {
+                keys if keys.is_empty() => continue,
+                keys => (Kind::Changed, keys, !before.is_same_kind(listener)),
+            },
         };
         changes.0.push(Change {
             path: path(listener),

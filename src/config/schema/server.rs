@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::accounts::{retention, rotation};
 use super::shapes::{
-    boolean, duration, integer, list, one_of, or, or_off, section, size, text, word,
+    boolean, duration, integer, list, list_or, one_of, or, or_off, section, size, text, word,
 };
 use crate::config::MAX_THREADS;
+use crate::config::Method;
 use crate::openai::endpoint;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -164,6 +165,16 @@ pub(super) const ALLOW_USAGE_REPORTS: &str =
     "Whether requests that pass through may read what the whole account has used.";
 pub(super) const STRICT: &str = "Whether a request may name its model only, and no stored object.";
 
+/// The same key is in a listener and in a tenant.
+pub(super) const METHODS: &str =
+    "The methods by which callers are found. Default: every one that is configured.";
+
+/// A list of methods, or one alone.
+pub(super) fn methods() -> Value {
+    let method = || word(Method::ALL.map(Method::name));
+    list_or(method(), method())
+}
+
 fn listener() -> Value {
     let tls = section(
         &["cert", "key"],
@@ -177,6 +188,7 @@ fn listener() -> Value {
         [
             ("address", "An IP address with a port.", text()),
             ("tls", "Certificate and key; without them cleartext.", tls),
+            ("auth", METHODS, methods()),
         ],
     )
 }

@@ -6,7 +6,9 @@
 use serde_json::{Value, json};
 
 use super::accounts;
-use super::server::{ALLOW_ADMINISTRATION, ALLOW_EPHEMERAL_KEYS, ALLOW_USAGE_REPORTS, STRICT};
+use super::server::{
+    ALLOW_ADMINISTRATION, ALLOW_EPHEMERAL_KEYS, ALLOW_USAGE_REPORTS, METHODS, STRICT, methods,
+};
 use super::shapes::{
     boolean, decimal, integer, list, list_or, map, moment, one_of, or, or_off, reference, section,
     text, word,
@@ -22,6 +24,7 @@ pub(super) fn tenant() -> Value {
             ("labels", "Notes of the operator's.", map(text())),
             ("enabled", "Whether its keys hold.", or(boolean(), true)),
             ("expires", "From when on they do not.", moment()),
+            ("auth", METHODS, methods()),
             ("key_prefix", "What each of its keys begins with.", text()),
             (
                 "keys",

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::auth::{self, Methods};
 use crate::config::document::{Located, Node};
 use crate::config::files::FileKind;
 
@@ -17,6 +18,15 @@ pub struct Listener {
     pub address: Located<SocketAddr>,
     /// Certificate and key; `None` for cleartext.
     pub tls: Option<Tls>,
+    /// The methods by which callers are found here; `None` for every one.
+    pub auth: Option<Methods>,
+}
+
+impl Listener {
+    /// Whether a socket of one can serve the other: both speak TLS, or neither.
+    pub fn is_same_kind(&self, other: &Self) -> bool {
+        self.tls.is_some() == other.tls.is_some()
+    }
 }
 
 /// A listener's certificate.
@@ -49,6 +59,7 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
         return Some(Listener {
             address: node.locate(read_address(node)?),
             tls: None,
+            auth: None,
         });
     }
     let mut section = node.section()?;
@@ -56,8 +67,10 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
         .require("address")
         .and_then(|n| Some(n.locate(read_address(&n)?)));
     let tls = section.take("tls").map(|n| read_tls(&n));
+    let auth = section.take("auth").and_then(|n| auth::read(&n));
     section.finish();
     Some(Listener {
+        auth,
         address: address?,
         tls: match tls {
             Some(tls) => Some(tls?),

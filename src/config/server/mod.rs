@@ -96,6 +96,7 @@ impl Default for Server {
             listen: vec![Listener {
                 address: located(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
                 tls: None,
+                auth: None,
             }],
             admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))),
             admin_token: None,

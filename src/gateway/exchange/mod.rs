@@ -77,9 +77,9 @@ async fn ask<'r>(
     runtime: &'r Runtime,
 ) -> Result<Box<Begun<'r>>, Failure> {
     context.asked.endpoint = endpoint.name;
-    let headers = &session.request().headers;
-    admit::caller(headers, context)?;
-    let content = admit::content(headers, endpoint)?;
+    let request = session.request();
+    admit::caller(request, context)?;
+    let content = admit::content(&request.headers, endpoint)?;
 
     let is_strict = context.tenant().is_some_and(|tenant| tenant.is_strict);
     if is_strict {

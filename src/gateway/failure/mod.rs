@@ -2,10 +2,11 @@
 //!
 //! The one place where failures become HTTP. Each has a message for the client, which names nothing of the
 //! provider's, and a detail for the operator. `docs/reference/errors.md` lists them. `body` has the
-//! failures of bodies, `limit` those of limits and quotas, `overload` those of requests that are too many or too slow, `privilege` those of
+//! failures of bodies, `caller` those of credentials, `limit` those of limits and quotas, `overload` those of requests that are too many or too slow, `privilege` those of
 //! what a tenant may not do, `upstream` those of upstreams.
 
 mod body;
+mod caller;
 mod limit;
 mod overload;
 mod privilege;
@@ -15,7 +16,6 @@ use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::headers::SHOULD_RETRY;
-use crate::auth::Refused;
 use crate::limits::Refusal;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
@@ -27,6 +27,7 @@ use crate::openai::references::Reference;
 use crate::openai::request::BodyError;
 
 pub use body::Unreadable;
+pub use caller::NoCaller;
 pub use limit::add_standing;
 pub use upstream::{Cause, Phase, RestOfError, UpstreamFailure, UpstreamRefusal, unspoken};
 
@@ -79,12 +80,8 @@ pub enum Failure {
     Limited(Box<Refusal>),
     /// What the tenant uses cannot be recorded.
     QuotaUnavailable,
-    /// No key at all.
-    NoKey,
-    /// The Authorization header does not begin with `Bearer `.
-    NoBearer,
-    /// A key that is not accepted.
-    WrongKey { refused: Refused, masked: String },
+    /// What the request shows is not accepted.
+    Caller(NoCaller),
     /// The body could not be read to its end.
     Unreadable(Unreadable),
     /// The body cannot be served.
@@ -138,7 +135,7 @@ impl Failure {
             Self::Flood => overload::flood(),
             Self::Limited(refusal) => limit::api_error(refusal),
             Self::QuotaUnavailable => limit::unavailable(),
-            Self::NoKey | Self::NoBearer | Self::WrongKey { .. } => self.of_key(),
+            Self::Caller(refused) => refused.api_error(),
             Self::TlsRequired => bad_request(
                 Some("tls_required"),
                 None,
@@ -164,27 +161,6 @@ impl Failure {
                 INVALID,
                 Some("client_gone"),
                 "The client closed the connection.".to_owned(),
-            ),
-        }
-    }
-
-    fn of_key(&self) -> ApiError {
-        match self {
-            Self::WrongKey { masked, .. } => unauthorized(
-                Some("invalid_api_key"),
-                format!("Incorrect API key provided: {masked}."),
-            ),
-            Self::NoBearer => unauthorized(
-                None,
-                "The Authorization header does not begin with `Bearer `. Send it as \
-                 Authorization: Bearer YOUR_KEY."
-                    .to_owned(),
-            ),
-            _ => unauthorized(
-                None,
-                "You didn't provide an API key. Send it in the Authorization header: \
-                 Authorization: Bearer YOUR_KEY."
-                    .to_owned(),
             ),
         }
     }
@@ -301,13 +277,7 @@ impl Failure {
             Self::Unreadable(Unreadable::NoRoom(what)) => {
                 log::error!("{request_id} a form could not be kept in a file: {what}");
             }
-            // Of a key that no tenant owns, the access line says enough.
-            Self::WrongKey { refused, .. } if refused.is_known() => {
-                log::warn!("{request_id} refused: {refused}");
-            }
-            Self::WrongKey { refused, .. } if refused.tenant().is_some() => {
-                log::info!("{request_id} refused: {refused}");
-            }
+            Self::Caller(refused) => refused.log(request_id),
             _ => {}
         }
     }

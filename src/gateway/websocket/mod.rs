@@ -62,9 +62,9 @@ pub async fn serve(
     let protocols = offer.forwarded.join(", ");
     let has_realtime = offer.has_realtime;
     let key = auth::key_of(&request.headers).or(offer.key.map(str::as_bytes));
-    match admit::key(key, &request.headers, context) {
+    match admit::found(key, request, context) {
         Ok(()) => {}
-        Err(failure @ (Failure::NoKey | Failure::NoBearer | Failure::WrongKey { .. })) => {
+        Err(failure @ Failure::Caller(_)) => {
             return refuse(client, context, has_realtime, &failure).await;
         }
         Err(failure) => return Err(failure),
