@@ -6,10 +6,12 @@
 //! the successor has said.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -44,6 +46,8 @@ pub enum NotUpgraded {
     FirstProcess,
     /// The program cannot be started.
     NotStarted(String, io::Error),
+    /// The file is not a program.
+    NoProgram(PathBuf),
     /// It has ended, after saying this.
     Failed(String),
     /// It did not say that it serves in this time.
@@ -57,6 +61,11 @@ impl fmt::Display for NotUpgraded {
                 "this process is the first one of its container, which ends with it: replace the container instead",
             ),
             Self::NotStarted(program, e) => write!(f, "{program} cannot be started: {e}"),
+            Self::NoProgram(path) => write!(
+                f,
+                "{} is not a program: install the new one whole, and move it to its place",
+                path.display()
+            ),
             Self::Failed(why) if why.is_empty() => f.write_str(
                 "the new process ended before it was ready; its log says why",
             ),
@@ -144,11 +153,37 @@ async fn listen(told: &mut UnixStream) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
+/// The file that a program's name leads to, where that can be read and is not a program. The system would have a shell
+/// read it line by line.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "four bytes, once for each upgrade, beside starting a process"
+)]
+fn no_program(program: &OsStr) -> Option<PathBuf> {
+    let is_path = Path::new(program).components().count() > 1;
+    let path = match is_path {
+        true => PathBuf::from(program),
+        false => {
+            let folders = env::var_os("PATH")?;
+            let mut places = env::split_paths(&folders).map(|folder| folder.join(program));
+            places.find(|place| place.is_file())?
+        }
+    };
+    let mut start = Vec::new();
+    let file = std::fs::File::open(&path).ok()?;
+    file.take(4).read_to_end(&mut start).ok()?;
+    let is_program = start.starts_with(b"\x7fELF") || start.starts_with(b"#!");
+    (!is_program).then_some(path)
+}
+
 fn spawn(sockets: &[Handed]) -> Result<(Child, UnixStream), NotUpgraded> {
     // By the name that this process was started with: what it points to may be another file now.
     let mut arguments = env::args_os();
     let program = arguments.next().unwrap_or_else(|| "tollgate".into());
     let failed = |e| NotUpgraded::NotStarted(program.to_string_lossy().into_owned(), e);
+    if let Some(path) = no_program(&program) {
+        return Err(NotUpgraded::NoProgram(path));
+    }
     let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
     ours.set_nonblocking(true).map_err(failed)?;
     let ours = UnixStream::from_std(ours).map_err(failed)?;

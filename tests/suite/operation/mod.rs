@@ -7,6 +7,7 @@ mod reload_refused;
 mod storm;
 mod systemd;
 mod upgrade;
+mod upgrade_connections;
 mod upgrade_refused;
 
 use crate::support::client::{Client, Response};

@@ -44,7 +44,7 @@ pub async fn serves(gateway: &Gateway, pid: u32) {
 }
 
 /// Has the gateway upgraded. Whoever still takes the operator's connections is asked.
-async fn upgrade(gateway: &Gateway) -> Successor {
+pub async fn upgrade(gateway: &Gateway) -> Successor {
     soon("an upgrade", async {
         loop {
             let answer = order(gateway, "/admin/upgrade").await;
@@ -58,7 +58,7 @@ async fn upgrade(gateway: &Gateway) -> Successor {
 }
 
 /// An upstream whose streams wait in the middle for a permit, and that answers all else at once.
-async fn held_streams(step: &Arc<Semaphore>) -> Upstream {
+pub async fn held_streams(step: &Arc<Semaphore>) -> Upstream {
     let step = Arc::clone(step);
     Upstream::start(move |request, mut reply| {
         let step = Arc::clone(&step);

@@ -54,6 +54,12 @@ async fn one_that_crashes_or_cannot_be_started() {
     let mut gateway = replaceable(&yaml(&upstream));
     replace_binary(&gateway, "#!/bin/sh\nexit 3\n");
     refuses(&mut gateway, "ended before it was ready").await;
+    // A shell would read it line by line.
+    replace_binary(&gateway, "echo read by a shell > read\n");
+    refuses(&mut gateway, "is not a program").await;
+    assert!(!gateway.folder().0.join("read").exists());
+    replace_binary(&gateway, "");
+    refuses(&mut gateway, "is not a program").await;
     replace_binary(&gateway, "\u{7f}ELF but not a program");
     refuses(&mut gateway, "").await;
     fs::remove_file(gateway.folder().0.join(PROGRAM)).unwrap();
