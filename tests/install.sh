@@ -32,6 +32,7 @@ if [ "${1:-build}" = test ]; then
   need node nodejs
   need npm npm
   need faketime faketime
+  need chromium chromium
   # It starts nothing: the tests run it in a namespace.
   need systemd-analyze systemd
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)

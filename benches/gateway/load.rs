@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::wire::{Call, Client};
+use crate::wire::{Call, Client, Door};
 
 /// A loop that takes longer than this has failed.
 const TOO_LONG: Duration = Duration::from_secs(60);
@@ -45,10 +45,10 @@ impl Measured {
 }
 
 /// Opens keep-alive connections for a call.
-pub async fn connect(port: u16, connections: usize, call: &Call) -> Result<Vec<Client>, String> {
+pub async fn connect(door: &Door, connections: usize, call: &Call) -> Result<Vec<Client>, String> {
     let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
-        clients.push(Client::connect(port, call).await?);
+        clients.push(Client::connect(door, call).await?);
     }
     Ok(clients)
 }

@@ -9,10 +9,10 @@
 //! load       the closed loop                             wire  HTTP/1.1 as it speaks it
 //! cpu        what processes cost                         socket    WebSockets
 //! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
-//! table      and names: keys and models                  faults    providers that fail
+//! table      and names: keys and models                  tls        the certificate                  faults    providers that fail
 //! ```
 //!
-//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, big, stream,
+//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, tls, big, stream,
 //! upload, download, websocket, rss and faults. Everything happens on 127.0.0.1 and is bounded in
 //! count and time. A wrong answer, or a server that does not start, ends the run with an error; a
 //! target that is missed does not.
@@ -45,6 +45,7 @@ mod scenario;
 mod servers;
 mod socket;
 mod table;
+mod tls;
 mod turns;
 mod upstream;
 mod wire;

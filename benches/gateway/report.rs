@@ -117,6 +117,7 @@ impl Report {
             self.cpu("json", Kind::Nginx, 2.2),
             self.cpu("json", Kind::Passthrough, 1.05),
             self.cpu_of(Kind::TollgateMetered, "json", Kind::Tollgate, 1.08),
+            self.over_tls(0.1),
             self.cpu("stream", Kind::Nginx, 2.0),
             self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.throughput("upload", 0.8),
@@ -165,6 +166,21 @@ impl Report {
             bound: Bound::AtMost(limit),
             unit: "×",
             measured: rows.map(|(row, other)| times(row, other, |turn| turn.cpu_us)),
+        }
+    }
+
+    /// How much the ratio to nginx grows when both speak TLS.
+    fn over_tls(&self, limit: f64) -> Target {
+        let (title, cleartext) = self.rows("tls", Kind::Tollgate, Kind::Nginx);
+        let (_, tls) = self.rows("tls", Kind::TollgateTls, Kind::NginxTls);
+        let ratio = |(row, other)| times(row, other, |turn| turn.cpu_us);
+        Target {
+            what: format!("{title}: ratio to nginx, less the one in cleartext"),
+            bound: Bound::AtMost(limit),
+            unit: "",
+            measured: tls
+                .zip(cleartext)
+                .map(|(tls, cleartext)| ratio(tls) - ratio(cleartext)),
         }
     }
 
@@ -228,7 +244,7 @@ make bench BENCH=\"--only json,big\"        # some of {names}
 It builds as `make release` does: Tollgate and the pass-through by one profile of both at work, recorded
 with requests that are not the benchmark's (`benches/profile.sh`). nginx is the distribution's.
 
-Client, servers and upstream are on one machine and talk over 127.0.0.1 without TLS. Each server has
+Client, servers and upstream are on one machine and talk over 127.0.0.1, without TLS but in the scenario that\nsays so: TLS 1.3 towards clients, a certificate of P-256, the handshakes before the measurement. Each server has
 {WORKERS} workers: nginx {WORKERS} processes, the others {WORKERS} threads. All keep connections to the
 upstream alive, and nginx buffers no answers. The upstream answers at once, with about 600 bytes of
 JSON, or with a stream of {EVENTS} events of about 200 bytes, {pace_ms} ms apart, each written by itself.

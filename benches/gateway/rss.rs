@@ -12,7 +12,7 @@ use crate::load;
 use crate::scenario::{self, Size};
 use crate::servers::{Kind, Server, Workbench};
 use crate::upstream::Upstream;
-use crate::wire::{Begun, Call, Client, Expected};
+use crate::wire::{Begun, Call, Client, Door, Expected};
 
 /// Streams that are open at once.
 pub const STREAMS: usize = 2_000;
@@ -58,7 +58,7 @@ async fn measure(kind: Kind, bench: &Workbench, upstream: &Upstream) -> Result<M
     let server = Server::start(kind, bench, upstream.port)?;
     for scenario in scenario::all(Size::QUICK) {
         if ["json", "stream"].contains(&scenario.name) {
-            let clients = load::connect(server.port, 32, &scenario.call).await?;
+            let clients = load::connect(&server.door, 32, &scenario.call).await?;
             load::drive(clients, &scenario.call, scenario.warm_up).await?;
         }
     }
@@ -66,7 +66,7 @@ async fn measure(kind: Kind, bench: &Workbench, upstream: &Upstream) -> Result<M
     let processes = server.processes();
     let before_kib = processes.resident_kib();
     let call = scenario::held_stream();
-    let open = within(open(server.port, &call)).await?;
+    let open = within(open(&server.door, &call)).await?;
     tokio::time::sleep(SETTLES).await;
     let open_kib = processes.resident_kib();
     upstream.release();
@@ -82,14 +82,14 @@ async fn within<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, S
     outcome.map_err(|_| format!("not within {TOO_LONG:?}"))?
 }
 
-async fn open(port: u16, call: &Arc<Call>) -> Result<Vec<(Client, Begun)>, String> {
+async fn open(door: &Door, call: &Arc<Call>) -> Result<Vec<(Client, Begun)>, String> {
     let mut open = Vec::with_capacity(STREAMS);
     while open.len() < STREAMS {
         let mut tasks = JoinSet::new();
         for _ in 0..OPENED_AT_ONCE {
-            let call = Arc::clone(call);
+            let (door, call) = (door.clone(), Arc::clone(call));
             tasks.spawn(async move {
-                let mut client = Client::connect(port, &call).await?;
+                let mut client = Client::connect(&door, &call).await?;
                 let begun = client.begin(&call).await?;
                 Ok::<_, String>((client, begun))
             });

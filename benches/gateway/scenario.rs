@@ -86,8 +86,9 @@ pub enum Unit {
 }
 
 /// The names of all scenarios, the memory of streams and failing providers among them.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "json",
+    "tls",
     "big",
     "stream",
     "upload",
@@ -98,19 +99,27 @@ pub const NAMES: [&str; 8] = [
 ];
 
 /// The scenarios that measure CPU.
-pub fn all(size: Size) -> [Scenario; 6] {
-    let [json, big] = whole_answers(size);
+pub fn all(size: Size) -> [Scenario; 7] {
+    let [json, tls, big] = whole_answers(size);
     let [upload, download] = files();
-    [json, big, stream(size), upload, download, websocket(size)]
+    [
+        json,
+        tls,
+        big,
+        stream(size),
+        upload,
+        download,
+        websocket(size),
+    ]
 }
 
-fn whole_answers(size: Size) -> [Scenario; 2] {
-    let json = |name, title, connections, messages: String| Scenario {
+fn whole_answers(size: Size) -> [Scenario; 3] {
+    let json = |name, title, kinds, connections, messages: String| Scenario {
         name,
         title,
         remark: "latency to the answer's end",
         unit: Unit::Request,
-        kinds: &Kind::ALL,
+        kinds,
         connections,
         call: chat(&messages, "", Expected::Json(Upstream::json())),
         names: Some(model_in_json),
@@ -118,8 +127,27 @@ fn whole_answers(size: Size) -> [Scenario; 2] {
         measured: Until::Elapsed(size.turn),
     };
     [
-        json("json", "1 KB request, JSON answer", 32, messages(6, 128)),
-        json("big", "1 MB request, JSON answer", 8, messages(50, 20_800)),
+        json(
+            "json",
+            "1 KB request, JSON answer",
+            &Kind::ALL,
+            32,
+            messages(6, 128),
+        ),
+        json(
+            "tls",
+            "1 KB request, JSON answer, over TLS",
+            &Kind::TLS,
+            32,
+            messages(6, 128),
+        ),
+        json(
+            "big",
+            "1 MB request, JSON answer",
+            &Kind::ALL,
+            8,
+            messages(50, 20_800),
+        ),
     ]
 }
 

@@ -12,7 +12,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{Processes, children};
+use tokio_rustls::TlsConnector;
+
 use crate::names::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
+use crate::tls;
+use crate::wire::Door;
 
 /// Worker threads, or processes, of each server.
 pub const WORKERS: usize = 2;
@@ -43,10 +47,14 @@ pub enum Kind {
     Nginx,
     /// The same with buffers of [`NGINX_LARGE`] for files.
     NginxLarge,
+    /// nginx with TLS towards clients.
+    NginxTls,
     /// `examples/passthrough`.
     Passthrough,
     /// Tollgate as it comes, with its access log going to a file.
     Tollgate,
+    /// The same with TLS towards clients.
+    TollgateTls,
     /// Tollgate without access log.
     TollgateSilent,
     /// Tollgate with limits, a quota, prices and the ledger.
@@ -86,13 +94,23 @@ impl Kind {
         Self::Tollgate,
     ];
 
+    /// What is compared over TLS, with both in cleartext beside it.
+    pub const TLS: [Self; 4] = [
+        Self::Nginx,
+        Self::Tollgate,
+        Self::NginxTls,
+        Self::TollgateTls,
+    ];
+
     /// The row's name.
     pub fn title(self) -> &'static str {
         match self {
             Self::Nginx => "nginx `proxy_pass`",
             Self::NginxLarge => "nginx, 1 MiB buffers",
+            Self::NginxTls => "nginx `proxy_pass`, TLS",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
+            Self::TollgateTls => "tollgate, TLS",
             Self::TollgateMetered => "tollgate, metered",
             Self::TollgateSilent => "tollgate, access log off",
             Self::TollgateUnread => "tollgate, events not read",
@@ -101,10 +119,15 @@ impl Kind {
 
     /// Whether it is ours.
     pub fn is_tollgate(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Tollgate | Self::TollgateMetered | Self::TollgateSilent | Self::TollgateUnread
+            Self::Nginx | Self::NginxLarge | Self::NginxTls | Self::Passthrough
         )
+    }
+
+    /// Whether clients speak TLS with it.
+    pub fn speaks_tls(self) -> bool {
+        matches!(self, Self::NginxTls | Self::TollgateTls)
     }
 
     /// Whether each of its requests leaves a line in its log.
@@ -116,8 +139,10 @@ impl Kind {
         match self {
             Self::Nginx => "nginx",
             Self::NginxLarge => "nginx-large",
+            Self::NginxTls => "nginx-tls",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
+            Self::TollgateTls => "tollgate-tls",
             Self::TollgateMetered => "tollgate-metered",
             Self::TollgateSilent => "tollgate-silent",
             Self::TollgateUnread => "tollgate-unread",
@@ -129,6 +154,8 @@ impl Kind {
 pub struct Workbench {
     /// Where it is.
     pub directory: PathBuf,
+    /// What clients make handshakes with.
+    pub tls: TlsConnector,
     /// Held while we run: two benchmarks at once would measure each other.
     _lock: File,
 }
@@ -144,6 +171,7 @@ impl Workbench {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
         Ok(Self {
+            tls: tls::make(&directory)?,
             directory,
             _lock: lock,
         })
@@ -161,7 +189,7 @@ pub struct Server {
     /// Which one.
     pub kind: Kind,
     /// Where it listens on 127.0.0.1.
-    pub port: u16,
+    pub door: Door,
     log: PathBuf,
     running: Running,
 }
@@ -204,7 +232,10 @@ impl Server {
             .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
         let mut server = Self {
             kind,
-            port,
+            door: Door {
+                port,
+                tls: kind.speaks_tls().then(|| bench.tls.clone()),
+            },
             log,
             running: Running { kind, child },
         };
@@ -244,15 +275,17 @@ impl Server {
     fn is_ready(&mut self) -> bool {
         if self.kind.is_tollgate() {
             match announced_port(&self.log) {
-                Some(port) => self.port = port,
+                Some(port) => self.door.port = port,
                 None => return false,
             }
         }
         let workers = match self.kind {
-            Kind::Nginx | Kind::NginxLarge => children(self.running.child.id()).len(),
+            Kind::Nginx | Kind::NginxLarge | Kind::NginxTls => {
+                children(self.running.child.id()).len()
+            }
             _ => WORKERS,
         };
-        workers == WORKERS && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        workers == WORKERS && TcpStream::connect(("127.0.0.1", self.door.port)).is_ok()
     }
 
     fn log_end(&self) -> String {
@@ -292,10 +325,11 @@ fn signal(name: &str, pid: u32) {
     let _ = Command::new("sh").arg("-c").arg(script).status();
 }
 
-/// Reads the port from `listening on http://127.0.0.1:PORT`.
+/// Reads the port from `listening on http://127.0.0.1:PORT`, or `https`.
 pub fn announced_port(log: &Path) -> Option<u16> {
     let log = fs::read_to_string(log).ok()?;
-    let (_, address) = log.split_once(" listening on http://127.0.0.1:")?;
+    let (_, url) = log.split_once(" listening on http")?;
+    let (_, address) = url.split_once("://127.0.0.1:")?;
     address.lines().next()?.trim().parse().ok()
 }
 
@@ -311,14 +345,18 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
     };
     match kind {
-        Kind::Nginx | Kind::NginxLarge => {
+        Kind::Nginx | Kind::NginxLarge | Kind::NginxTls => {
             let path = file("conf");
             let buffers = match kind {
                 Kind::NginxLarge => nginx_buffers(NGINX_LARGE),
                 _ => String::new(),
             };
             let name = kind.file_stem();
-            let text = nginx_configuration(directory, name, (port, upstream), &buffers);
+            let tls = match kind.speaks_tls() {
+                true => tls::NGINX,
+                false => "",
+            };
+            let text = nginx_configuration((directory, name), (port, upstream), tls, &buffers);
             write(&path, text)?;
             let mut command = Command::new(nginx_program());
             command.arg("-p").arg(directory).arg("-c").arg(path);
@@ -329,7 +367,7 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
             command.args([port, upstream, WORKERS as u16].map(|n| n.to_string()));
             Ok(command)
         }
-        Kind::Tollgate | Kind::TollgateMetered | Kind::TollgateSilent | Kind::TollgateUnread => {
+        _ => {
             let path = file("yaml");
             write(&path, tollgate_configuration(upstream, kind))?;
             let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -367,9 +405,9 @@ fn nginx_buffers(size: &str) -> String {
 }
 
 fn nginx_configuration(
-    directory: &Path,
-    name: &str,
+    (directory, name): (&Path, &str),
     (port, upstream): (u16, u16),
+    tls: &str,
     buffers: &str,
 ) -> String {
     let directory = directory.display();
@@ -394,7 +432,7 @@ http {{
         keepalive_requests 100000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{tls};
         location / {{
             proxy_pass http://provider;
             proxy_http_version 1.1;
@@ -437,9 +475,13 @@ fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
         Kind::TollgateUnread => "/plain",
         _ => "",
     };
+    let tls = match kind.speaks_tls() {
+        true => tls::TOLLGATE,
+        false => "",
+    };
     format!(
         "server:
-  listen: [{{ address: \"127.0.0.1:0\" }}]
+  listen: [{{ address: \"127.0.0.1:0\"{tls} }}]
   admin: 127.0.0.1:0
   threads: {WORKERS}
   max_body: 64MiB

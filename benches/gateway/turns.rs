@@ -121,7 +121,7 @@ async fn take_round(
 async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String> {
     // A WebSocket leaves one line at its end, however much has passed over it.
     let logs = server.kind.logs_access() && scenario.unit != Unit::RoundTrip;
-    let clients = load::connect(server.port, scenario.connections, &scenario.call).await?;
+    let clients = load::connect(&server.door, scenario.connections, &scenario.call).await?;
     let (clients, _) = load::drive(clients, &scenario.call, scenario.warm_up).await?;
     if logs {
         tokio::time::sleep(LOG_SETTLES).await;
@@ -163,7 +163,7 @@ async fn take_turn(server: &Server, scenario: &Scenario) -> Result<Turn, String>
 async fn prove(server: &Server, scenario: &Scenario, upstream: &Upstream) -> Result<(), String> {
     upstream.watch(true);
     let answered = async {
-        let mut client = Client::connect(server.port, &scenario.call).await?;
+        let mut client = Client::connect(&server.door, &scenario.call).await?;
         client.exchange(&scenario.call).await
     };
     let answered = answered.await;
@@ -171,10 +171,8 @@ async fn prove(server: &Server, scenario: &Scenario, upstream: &Upstream) -> Res
     let name = server.kind.title();
     answered.map_err(|e| format!("{name} does not serve {}: {e}", scenario.name))?;
     let (key, model) = match server.kind {
-        Kind::Nginx | Kind::NginxLarge | Kind::Passthrough => (TENANT_KEY, MODEL),
-        Kind::Tollgate | Kind::TollgateMetered | Kind::TollgateSilent | Kind::TollgateUnread => {
-            (PROVIDER_KEY, SENT_MODEL)
-        }
+        kind if kind.is_tollgate() => (PROVIDER_KEY, SENT_MODEL),
+        _ => (TENANT_KEY, MODEL),
     };
     let seen = upstream.seen();
     let has_key = seen.contains(&format!(": Bearer {key}\r\n"));

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::tls::NAME;
 
 /// The largest answer's head, or JSON with its head, that fits.
 const BUFFER_BYTES: usize = 32 << 10;
@@ -47,9 +51,23 @@ pub struct Call {
     pub expected: Expected,
 }
 
+/// A connection's bytes, in cleartext or within TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Where to connect on this machine.
+#[derive(Clone)]
+pub struct Door {
+    /// The port.
+    pub port: u16,
+    /// What makes the handshake, where TLS is spoken.
+    pub tls: Option<TlsConnector>,
+}
+
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     filled: usize,
 }
@@ -62,14 +80,22 @@ pub struct Begun {
 }
 
 impl Client {
-    /// Connects to a port of this machine, so that the call can be made.
-    pub async fn connect(port: u16, call: &Call) -> Result<Self, String> {
+    /// Connects, so that the call can be made.
+    pub async fn connect(door: &Door, call: &Call) -> Result<Self, String> {
+        let port = door.port;
         let stream = TcpStream::connect(("127.0.0.1", port))
             .await
             .map_err(|e| format!("cannot connect to port {port}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let mut client = Self {
-            stream,
+            stream: match &door.tls {
+                Some(tls) => {
+                    let name = ServerName::try_from(NAME).map_err(|e| e.to_string())?;
+                    let shaken = tls.connect(name, stream).await;
+                    Box::new(shaken.map_err(|e| format!("TLS with port {port}: {e}"))?)
+                }
+                None => Box::new(stream),
+            },
             buffer: vec![0; BUFFER_BYTES],
             filled: 0,
         };
@@ -156,8 +182,13 @@ impl Client {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let written = self.stream.write_all(bytes).await;
-        written.map_err(|e| format!("cannot send a request: {e}"))
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        written
+            .await
+            .map_err(|e| format!("cannot send a request: {e}"))
     }
 
     async fn read_json(&mut self, body: &[u8]) -> Result<(), String> {

@@ -1,21 +1,27 @@
 //! Who is calling: from what a request shows to the tenant that it belongs to.
 //!
 //! Owns which [`Method`] counts for a request, and what holds for every method: the listener and the tenant take
-//! it, and the tenant is valid. What is shown first in the order of [`Callers::find`] decides: a credential that is
-//! not accepted is refused, and no other is looked at. `keys` has the method of client keys. Does not handle
+//! it, the tenant is valid, and its callers come from there. What is shown first in the order of [`Callers::find`] decides: a credential that is
+//! not accepted is refused, and no other is looked at. `keys` has the method of client keys, `jwt` that of
+//! tokens. Does not handle
 //! what a tenant may do (see `tenants`), nor what a client is told of a refusal (see `gateway::failure`). Fails with
 //! [`Refused`], for the log and for metrics; nothing of a credential is in it.
 
+mod jwt;
 mod keys;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method as HttpMethod, Uri};
 use jiff::Timestamp;
 
-use crate::config::{Lapse, Method, Methods, Validity};
+use crate::config::{Issuer, Lapse, Method, Methods, Validity};
+use crate::jwt as wire;
+use crate::networks::AddressRules;
 
+pub use jwt::{Measured, Refused as TokenRefused, Remote, Remotes};
 pub use keys::{Key, Keys, key_of, lacks_bearer};
 
 /// A tenant, as far as it matters for finding it.
@@ -29,6 +35,8 @@ pub struct Owner {
     pub validity: Validity,
     /// The methods by which it is found; `None` for every one.
     pub methods: Option<Methods>,
+    /// Where its callers may come from.
+    pub addresses: Option<AddressRules>,
 }
 
 /// What a request shows of its caller.
@@ -44,6 +52,8 @@ pub struct Shown<'r> {
     pub key: Option<&'r [u8]>,
     /// The position of the listener that it came by.
     pub listener: usize,
+    /// Where it came from; `None` for this machine.
+    pub address: Option<IpAddr>,
 }
 
 /// A credential that has been accepted.
@@ -66,6 +76,8 @@ pub struct Found {
     pub tenant: usize,
     /// What it has shown.
     pub credential: Credential,
+    /// The models that it may ask for, where its credential has fewer than its tenant.
+    pub models: Option<Arc<Vec<String>>>,
 }
 
 /// Why a request has no caller: for the operator.
@@ -75,12 +87,16 @@ pub enum Refused {
     Missing,
     /// Its key is not accepted.
     Key(keys::Refused),
+    /// Its token is not accepted.
+    Token(jwt::Refused),
     /// The tenant does not hold.
     Tenant(Method, Arc<str>, Lapse),
     /// The tenant is not found by this method.
     MethodOfTenant(Method, Arc<str>),
     /// The listener does not take this method.
     MethodOfListener(Method),
+    /// The tenant's callers do not come from this address.
+    Address(Method, Arc<str>),
 }
 
 impl Refused {
@@ -89,8 +105,10 @@ impl Refused {
         match self {
             Self::Missing => None,
             Self::Key(_) => Some(Method::Key),
+            Self::Token(_) => Some(Method::Jwt),
             Self::Tenant(method, ..)
             | Self::MethodOfTenant(method, _)
+            | Self::Address(method, _)
             | Self::MethodOfListener(method) => Some(*method),
         }
     }
@@ -100,8 +118,10 @@ impl Refused {
         match self {
             Self::Missing => "missing",
             Self::Key(refused) => refused.reason(),
+            Self::Token(refused) => refused.reason(),
             Self::Tenant(_, _, lapse) => lapse.name(),
             Self::MethodOfTenant(..) | Self::MethodOfListener(_) => "method",
+            Self::Address(..) => "address",
         }
     }
 
@@ -109,8 +129,8 @@ impl Refused {
     pub fn is_known(&self) -> bool {
         match self {
             Self::Key(refused) => refused.is_known(),
-            Self::Tenant(..) | Self::MethodOfTenant(..) => true,
-            Self::Missing | Self::MethodOfListener(_) => false,
+            Self::Tenant(..) | Self::MethodOfTenant(..) | Self::Address(..) => true,
+            Self::Missing | Self::Token(_) | Self::MethodOfListener(_) => false,
         }
     }
 
@@ -118,8 +138,8 @@ impl Refused {
     pub fn tenant(&self) -> Option<&str> {
         match self {
             Self::Key(refused) => refused.tenant(),
-            Self::Tenant(_, id, _) | Self::MethodOfTenant(_, id) => Some(id),
-            Self::Missing | Self::MethodOfListener(_) => None,
+            Self::Tenant(_, id, _) | Self::MethodOfTenant(_, id) | Self::Address(_, id) => Some(id),
+            Self::Missing | Self::Token(_) | Self::MethodOfListener(_) => None,
         }
     }
 }
@@ -129,29 +149,59 @@ impl fmt::Display for Refused {
         match self {
             Self::Missing => f.write_str("no credential"),
             Self::Key(refused) => refused.fmt(f),
+            Self::Token(refused) => refused.fmt(f),
             Self::Tenant(_, tenant, lapse) => write!(f, "the tenant {tenant} is {}", lapse.name()),
             Self::MethodOfTenant(method, tenant) => {
                 write!(f, "the tenant {tenant} does not take {method}")
             }
             Self::MethodOfListener(method) => write!(f, "the listener does not take {method}"),
+            Self::Address(_, tenant) => {
+                write!(f, "the tenant {tenant} does not come from this address")
+            }
         }
     }
 }
 
 /// Every caller of one snapshot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Callers {
     owners: Vec<Owner>,
     /// The methods that each listener takes; `None` for every one.
     listeners: Vec<Option<Methods>>,
     keys: Keys,
+    tokens: jwt::Tokens,
+    masks_names: bool,
+}
+
+/// What callers are found by, as it is configured.
+pub struct Configured<'c> {
+    /// The tenants, in the order of the configuration.
+    pub owners: Vec<Owner>,
+    /// The methods of each listener, in the order of the configuration.
+    pub listeners: Vec<Option<Methods>>,
+    /// The keys of all tenants.
+    pub keys: Vec<Key>,
+    /// The issuers of tokens.
+    pub issuers: &'c [Issuer],
+    /// Whether the log may not show the names of credentials.
+    pub masks_names: bool,
 }
 
 impl Callers {
-    /// Takes the tenants, the methods of each listener in the order of the configuration, and the keys.
-    pub fn new(owners: Vec<Owner>, listeners: Vec<Option<Methods>>, keys: Vec<Key>) -> Self {
+    /// Takes what is configured, and the keys that issuers publish.
+    pub fn new(configured: Configured<'_>, remotes: &Remotes) -> Self {
+        let Configured {
+            owners,
+            listeners,
+            keys,
+            issuers,
+            masks_names,
+        } = configured;
+        let ids = owners.iter().map(|owner| Arc::clone(&owner.id));
         Self {
             keys: Keys::new(&owners, keys),
+            tokens: jwt::Tokens::new(issuers, ids, remotes),
+            masks_names,
             listeners,
             owners,
         }
@@ -163,13 +213,17 @@ impl Callers {
     /// Why there is none.
     pub fn find(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
         let found = match shown.key {
+            Some(token) if !self.tokens.is_empty() && wire::is_token(token) => {
+                self.check_listener(shown.listener, Method::Jwt)?;
+                self.by_token(token, now)?
+            }
             Some(key) => {
                 self.check_listener(shown.listener, Method::Key)?;
                 self.by_key(key, now)?
             }
             None => return Err(Refused::Missing),
         };
-        self.check_tenant(&found, now)?;
+        self.check_tenant(&found, shown.address, now)?;
         Ok(found)
     }
 
@@ -183,6 +237,25 @@ impl Callers {
                 logged_name: Arc::clone(&found.key.logged_name),
                 key: Some(found.position),
             },
+            models: None,
+        })
+    }
+
+    fn by_token(&self, token: &[u8], now: Timestamp) -> Result<Found, Refused> {
+        let accepted = self.tokens.accept(token, now).map_err(Refused::Token)?;
+        let logged_name = match self.masks_names {
+            true => &accepted.masked,
+            false => &accepted.subject,
+        };
+        Ok(Found {
+            tenant: accepted.tenant,
+            credential: Credential {
+                method: Method::Jwt,
+                name: Arc::clone(&accepted.subject),
+                logged_name: Arc::clone(logged_name),
+                key: None,
+            },
+            models: accepted.models.clone(),
         })
     }
 
@@ -194,12 +267,24 @@ impl Callers {
     }
 
     /// What holds for a tenant, by whatever method it was found.
-    fn check_tenant(&self, found: &Found, now: Timestamp) -> Result<(), Refused> {
+    fn check_tenant(
+        &self,
+        found: &Found,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         let method = found.credential.method;
         // The position is one of this snapshot's.
         let owner = self.owners.get(found.tenant).ok_or(Refused::Missing)?;
         if owner.methods.is_some_and(|methods| !methods.have(method)) {
             return Err(Refused::MethodOfTenant(method, Arc::clone(&owner.id)));
+        }
+        if owner
+            .addresses
+            .as_ref()
+            .is_some_and(|rules| !rules.permit(address))
+        {
+            return Err(Refused::Address(method, Arc::clone(&owner.id)));
         }
         match owner.validity.lapse(now) {
             Some(lapse) => Err(Refused::Tenant(method, Arc::clone(&owner.id), lapse)),

@@ -16,6 +16,7 @@ fn owner(id: &str) -> Owner {
         prefix: None,
         validity: Validity::default(),
         methods: None,
+        addresses: None,
     }
 }
 
@@ -29,7 +30,14 @@ fn callers(owners: Vec<Owner>, listeners: Vec<Option<Methods>>) -> Callers {
         validity: Validity::default(),
     });
     let keys = keys.collect();
-    Callers::new(owners, listeners, keys)
+    let configured = Configured {
+        owners,
+        listeners,
+        keys,
+        issuers: &[],
+        masks_names: false,
+    };
+    Callers::new(configured, &Remotes::default())
 }
 
 /// The tenant that is found by a key at a listener.
@@ -41,6 +49,7 @@ fn find(callers: &Callers, key: Option<&str>, listener: usize) -> Result<usize, 
         headers: &headers,
         key: key.map(str::as_bytes),
         listener,
+        address: "10.0.0.1".parse().ok(),
     };
     let found = callers.find(&shown, at(NOW));
     if let Err(refused) = &found {
@@ -93,6 +102,24 @@ fn a_listener_and_a_tenant_take_the_methods_that_they_name() {
     assert_eq!(refused, Refused::MethodOfListener(Method::Key));
     // A method that is not taken is refused before the credential is looked at.
     assert_eq!(find(&callers, Some("unknown"), 2), Err(refused));
+}
+
+#[test]
+fn a_tenant_s_callers_come_from_its_addresses() {
+    let rules = |allow: &str| {
+        Some(AddressRules {
+            allow: Some([allow.parse().unwrap()].into_iter().collect()),
+            ..AddressRules::default()
+        })
+    };
+    let mut owners = vec![owner("a"), owner("b")];
+    owners[0].addresses = rules("10.0.0.0/8");
+    owners[1].addresses = rules("192.0.2.0/24");
+    let callers = callers(owners, vec![None]);
+    assert_eq!(find(&callers, Some("a"), 0), Ok(0));
+    let refused = find(&callers, Some("b"), 0).unwrap_err();
+    assert_eq!(refused, Refused::Address(Method::Key, "b".into()));
+    assert!(refused.is_known());
 }
 
 #[test]

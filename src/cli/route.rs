@@ -6,6 +6,7 @@
 //! in a running gateway (see `admin::status`). Fails for a tenant that the configuration lacks.
 
 use super::table::{align, row};
+use crate::auth::Remotes;
 use crate::config::{Config, ModelRule, nearest};
 use crate::gateway::Plan;
 use crate::limits::Limits;
@@ -85,7 +86,13 @@ fn snapshot(config: &Config) -> Result<Runtime, String> {
     let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
     servers.for_each(|server| server.url.host = "127.0.0.1".to_owned());
     let built_in = Some(([127, 0, 0, 1], 0).into());
-    let runtime = Runtime::new(&config, built_in, &Registry::default(), &Limits::new());
+    let runtime = Runtime::new(
+        &config,
+        built_in,
+        &Registry::default(),
+        &Limits::new(),
+        &Remotes::default(),
+    );
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

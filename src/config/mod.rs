@@ -12,6 +12,7 @@
 //! not handle what runs: `runtime` builds that from a [`Config`].
 //! Fails with every mistake at once, see [`Problems`].
 
+mod address_rules;
 mod addresses;
 mod auth;
 mod changes;
@@ -46,7 +47,7 @@ mod warnings;
 mod webhook;
 
 pub use addresses::{from_here, is_local, stays_local};
-pub use auth::{Method, Methods};
+pub use auth::{Auth, Issuer, IssuerKeys, JwksUrl, Method, Methods, TenantOf};
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
@@ -67,8 +68,8 @@ pub use routes::Route;
 pub use schema::schema;
 pub use server::certificate;
 pub use server::{
-    Allowances, Budget, Drain, Forms, Limits, Listener, Log, LogFiles, LogFormat, MAX_THREADS,
-    Passthrough, Retries, Server, Tls, WebSocket,
+    Allowances, Budget, Cors, Drain, Forms, Hsts, Limits, Listener, Log, LogFiles, LogFormat,
+    MAX_THREADS, Passthrough, RedirectTo, Retries, Server, Tls, WebSocket,
 };
 pub use sources::Source;
 pub use tenants::Tenant;
@@ -93,6 +94,8 @@ pub struct Config {
     pub models: Vec<ModelRule>,
     /// Forwarded prefixes.
     pub routes: Vec<Route>,
+    /// How callers are found besides their keys.
+    pub auth: Auth,
     /// Tenants; empty when every caller on this machine is served.
     pub tenants: Vec<Tenant>,
     /// How much may be asked of the whole gateway in a time.
@@ -197,6 +200,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
     let server = section.take("server");
     let upstreams = section.require("upstreams");
     let models = section.require("models");
+    let auth = section.take("auth");
     let tenants = section.take("tenants");
     let ledger = section.take("ledger");
     let prices = section.take("prices");
@@ -207,6 +211,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         routes: section
             .take("routes")
             .map_or_else(Vec::new, |n| routes::read(&n)),
+        auth: auth.as_ref().map_or_else(Auth::default, auth::read),
         tenants: tenants.as_ref().map_or_else(Vec::new, tenants::read),
         limits: limits::take(&mut section),
         prices: prices.as_ref().map_or_else(Vec::new, prices::read),
@@ -229,6 +234,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         upstreams: is_unread(&upstreams, config.upstreams.len()),
         models: is_unread(&models, config.models.len()),
         // The section may be missing, and the list may be empty.
+        auth: auth.is_some(),
         tenants: tenants.is_some_and(|n| !n.is_list() || n.len() != config.tenants.len()),
         prices: prices.is_some(),
     };

@@ -5,6 +5,7 @@
 //! cannot be read is reported with its place.
 
 use super::Config;
+use super::address_rules;
 use super::auth::{self, Methods};
 use super::client_keys::{self, ClientKey, Written};
 use super::document::{Located, Node, Section, is_plain_name};
@@ -15,6 +16,7 @@ use super::quota::{self, Quota};
 use super::server::{Allowances, Passthrough, read_allowances, read_passthrough};
 use super::validity::{self, Validity};
 use super::webhook::{self, Webhook};
+use crate::networks::AddressRules;
 
 /// A tenant has no more labels.
 const MOST_LABELS: usize = 16;
@@ -34,9 +36,11 @@ pub struct Tenant {
     pub validity: Validity,
     /// The methods by which it is found; `None` for every one.
     pub auth: Option<Methods>,
+    /// Where its callers may come from.
+    pub addresses: Option<AddressRules>,
     /// What each of its keys begins with, and no key of another.
     pub key_prefix: Option<Located<String>>,
-    /// Its keys. Empty only with a prefix.
+    /// Its keys. Empty only where it has a prefix, or is found by another method.
     pub keys: Vec<ClientKey>,
     /// Names that it may ask for, `*` standing for any rest; `None` for all.
     pub models: Option<Vec<Located<String>>>,
@@ -99,7 +103,10 @@ fn read_members<'a>(
         name: section.take("name").and_then(|n| n.name()),
         labels: labels.map_or_else(Vec::new, |n| read_labels(&n)),
         validity: validity::take(section),
-        auth: section.take("auth").and_then(|n| auth::read(&n)),
+        addresses: section
+            .take("addresses")
+            .and_then(|n| address_rules::read(&n)),
+        auth: section.take("auth").and_then(|n| auth::read_methods(&n)),
         models: section.take("models").and_then(|n| read_models(&n)),
         passthrough: passthrough.and_then(|n| read_passthrough(&n)),
         allowances: read_allowances(section),
@@ -112,42 +119,30 @@ fn read_members<'a>(
         },
         prices: prices.map_or_else(Vec::new, |n| prices::read(&n)),
         key_prefix,
+        keys,
         // What must be there comes last, when all keys have been taken.
         id: id?,
-        keys: keys?,
     })
 }
 
-/// Reads the prefix and the keys of a tenant; the keys are `None` where there must be some and are not.
+/// Reads the prefix and the keys of a tenant.
 fn read_keys<'a>(
     section: &mut Section<'a>,
     position: usize,
     id: Option<&Located<String>>,
     written: &mut Written<'a>,
-) -> (Option<Located<String>>, Option<Vec<ClientKey>>) {
+) -> (Option<Located<String>>, Vec<ClientKey>) {
     let node = section.take("key_prefix");
-    // Keys may be missing with a prefix, even with one that cannot be read.
-    let may_be_empty = node.is_some();
     let prefix = node.and_then(|n| client_keys::read_prefix(&n));
     if let (Some(prefix), Some(id)) = (&prefix, id) {
         written.add_prefix(&prefix.value, position, &id.value);
     }
-    let node = match may_be_empty {
-        true => section.take("keys"),
-        false => section.require("keys"),
-    };
-    let Some(node) = node else {
-        return (prefix, may_be_empty.then(Vec::new));
-    };
-    if node.is_list() && node.len() == 0 && !may_be_empty {
-        node.report(
-            "at least one key is needed",
-            Some("keys: [\"${CLIENT_KEY}\"]"),
-        );
-    }
     let begins = prefix.as_ref().map(|prefix| prefix.value.as_str());
-    let keys = client_keys::read(&node, position, begins, written);
-    (prefix, Some(keys))
+    let keys = section.take("keys");
+    let keys = keys.map_or_else(Vec::new, |n| {
+        client_keys::read(&n, position, begins, written)
+    });
+    (prefix, keys)
 }
 
 fn read_id(node: &Node<'_>) -> Option<Located<String>> {

@@ -224,7 +224,10 @@ fn wrong_types_say_what_was_expected() {
             "tenants: [{ id: t, keys: [] }]",
             "at least one key is needed",
         ),
-        ("tenants: [{ id: t }]", "tenants[0]: `keys` is missing"),
+        (
+            "tenants: [{ id: t }]",
+            "tenants[0].id: at least one key is needed",
+        ),
         (
             "tenants: [{ id: t, keys: [k], models: [] }]",
             "an empty list would allow nothing",

@@ -51,9 +51,25 @@ pub fn has_no_home(request: &RequestHeader) -> Failure {
     }
 }
 
+/// Refuses an address that may not come to the listener.
+pub fn address(context: &Context) -> Result<(), Failure> {
+    let request = &context.request;
+    match context
+        .runtime
+        .settings
+        .permits(request.listener, request.client)
+    {
+        true => Ok(()),
+        false => {
+            context.in_flight.shared().metrics.callers().addresses.inc();
+            Err(Failure::Address)
+        }
+    }
+}
+
 /// Finds the caller, and refuses a request that may run in a circle of gateways.
-pub fn caller(request: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
-    found(auth::key_of(&request.headers), request, context)?;
+pub async fn caller(request: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
+    found(auth::key_of(&request.headers), request, context).await?;
     hops(&request.headers, context)
 }
 
@@ -67,11 +83,23 @@ pub fn hops(headers: &HeaderMap, context: &Context) -> Result<(), Failure> {
 
 /// Finds the caller of a request, which came with this key, and gives the request a place among those that are
 /// served.
-pub fn found(
+pub async fn found(
     key: Option<&[u8]>,
     request: &RequestHeader,
     context: &mut Context,
 ) -> Result<(), Failure> {
+    let found = find(key, request, context);
+    match &found {
+        Err(Failure::Caller(no_caller)) => match no_caller.remote().cloned() {
+            // Its issuer may have a new key by now. What is rare has room of its own.
+            Some(remote) if Box::pin(remote.ask_again()).await => find(key, request, context),
+            _ => found,
+        },
+        _ => found,
+    }
+}
+
+fn find(key: Option<&[u8]>, request: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
     if context.request.floods {
         return Err(Failure::Flood);
     }
@@ -81,6 +109,7 @@ pub fn found(
         headers: &request.headers,
         key,
         listener: context.request.listener,
+        address: context.request.client,
     };
     match context.runtime.principal(&shown) {
         Ok(principal) => {

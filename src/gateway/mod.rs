@@ -13,20 +13,23 @@
 //! |---|---|
 //! | `session`, `connection` | the seam to Pingora, and the bytes below it |
 //! | `framing`, `client_body` | what may be read in one way only; how a body comes |
-//! | `open`, `admit`, `finish` | the first two steps, and the last |
+//! | `open`, `client_address`, `admit`, `finish` | the first two steps, and the last |
 //! | `context`, `meter`, `facts`, `settle` | what a request carries, what it uses, and how that is counted |
 //! | `plan`, `reserve` | the candidates of a request, in order; its limits, all at once |
 //! | `quota_events` | what is told of quotas |
 //! | `upstream_error` | what an upstream's error says |
 //! | `failure`, `reply` | errors as HTTP, and writing answers of our own |
+//! | `cors`, `redirect` | web pages of other origins, and clients that are sent to HTTPS |
 //! | `headers`, `pieces`, `own_time` | which headers pass, bytes that are kept, our share of the time |
 //!
 //! Engines below do not know HTTP sessions with clients; nothing above knows how a request is served.
 
 mod admit;
+mod client_address;
 mod client_body;
 mod connection;
 mod context;
+mod cors;
 mod exchange;
 mod facts;
 mod failed;
@@ -42,6 +45,7 @@ mod own_time;
 mod pieces;
 mod plan;
 mod quota_events;
+mod redirect;
 mod reply;
 mod reserve;
 mod serve;

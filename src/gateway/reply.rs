@@ -293,6 +293,25 @@ pub async fn json(
     Ok(())
 }
 
+/// Answers with a header alone.
+pub async fn bare(
+    session: &mut ClientSession,
+    context: &mut Context,
+    mut header: Parts,
+) -> Result<(), Unended> {
+    let id = HeaderValue::from_str(&context.request.id).ok();
+    header.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    context.commit(header.status.as_u16());
+    settle::settle(context).await;
+    // A status of 204 has no length.
+    if header.status != StatusCode::NO_CONTENT {
+        header.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    }
+    session.write(vec![Part::header(header), Part::End]).await?;
+    discard_body(session, context).await;
+    Ok(())
+}
+
 fn json_header(status: StatusCode, context: &Context) -> Parts {
     let mut header = headers::ours(status, "application/json");
     let id = HeaderValue::from_str(&context.request.id).ok();

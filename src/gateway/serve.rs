@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::response::Parts;
 use pingora::apps::ReusedHttpStream;
 use pingora::http::RequestHeader;
 
@@ -17,7 +18,9 @@ use super::context::Context;
 use super::failure::Failure;
 use super::session::ClientSession;
 use super::websocket;
-use super::{admit, exchange, finish, framing, models, open, own_time, reply, settle, tunnel};
+use super::{
+    admit, cors, exchange, finish, framing, models, open, own_time, redirect, reply, settle, tunnel,
+};
 use crate::admin;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{Endpoint, Exchange};
@@ -94,9 +97,14 @@ async fn go(
     context: &mut Context,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
+    admit::address(context)?;
     let header_bytes = framing::check(session, &context.runtime.settings.limits)?;
     if session.is_http2() && !context.hold_header(header_bytes) {
         return Err(Failure::Shed(Shed::HeaderMemory));
+    }
+    if let Some(header) = unserved(session, context, shared)? {
+        let sent = reply::bare(session, context, header).await;
+        return sent.map_err(|_| Failure::ClientGone);
     }
     let mut status = StatusCode::OK;
     let body = match Way::of(session.request()) {
@@ -114,11 +122,11 @@ async fn go(
         }
         Way::Models => {
             context.asked.endpoint = Endpoint::Models.name();
-            admit::caller(session.request(), context)?;
+            admit::caller(session.request(), context).await?;
             let mut waited = Duration::ZERO;
             if context.runtime.settings.reload_on_models {
                 own_time::timed(&mut waited, look_for_changes(context, shared)).await;
-                admit::caller(session.request(), context)?;
+                admit::caller(session.request(), context).await?;
             }
             let list = own_time::timed(&mut waited, models::list(context, shared)).await;
             context.outcome.waited += waited;
@@ -126,7 +134,7 @@ async fn go(
         }
         Way::Model(id) => {
             context.asked.endpoint = Endpoint::Model(&id).name();
-            admit::caller(session.request(), context)?;
+            admit::caller(session.request(), context).await?;
             let mut waited = Duration::ZERO;
             let model = models::retrieve(context, shared, &id);
             let model = own_time::timed(&mut waited, model).await;
@@ -136,6 +144,32 @@ async fn go(
     };
     let sent = reply::json(session, context, (status, body)).await;
     sent.map_err(|_| Failure::ClientGone)
+}
+
+/// What a request is told that asks for nothing, or asks in the wrong place: a preflight, and one to a listener that
+/// redirects.
+fn unserved(
+    session: &ClientSession,
+    context: &Context,
+    shared: &Shared,
+) -> Result<Option<Parts>, Failure> {
+    let (request, settings) = (session.request(), &context.runtime.settings);
+    if let Some(Some(target)) = settings.redirects.get(context.request.listener) {
+        if redirect::exposes_key(request) && shared.exposed_keys.lock().has_passed() {
+            log::warn!(
+                "{} a client has sent a key in cleartext to a listener that redirects: replace the key, and give \
+                 the client a URL with https",
+                context.request.id
+            );
+        }
+        return redirect::to(target, request).map(Some);
+    }
+    let cors = settings.cors.as_ref();
+    let preflight = cors.and_then(|cors| cors::preflight(cors, request));
+    match preflight {
+        Some(_) if context.request.floods => Err(Failure::Flood),
+        preflight => Ok(preflight),
+    }
 }
 
 /// Has the configuration read again if it has changed, and goes on with what is in force then.

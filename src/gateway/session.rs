@@ -14,7 +14,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::VARY;
 use http::response::Parts;
+use http::{HeaderName, HeaderValue};
 use pingora::ErrorType;
 use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -55,13 +57,22 @@ impl Part {
 }
 
 /// A session with a client, of which a request has been read.
-pub struct ClientSession(ServerSession);
+pub struct ClientSession(
+    ServerSession,
+    /// What the header of each answer has besides.
+    Vec<(HeaderName, HeaderValue)>,
+);
 
 impl ClientSession {
     /// Takes a session whose request's header has been read.
     pub fn new(session: ServerSession) -> Self {
         Connection::header_passed(&session);
-        Self(session)
+        Self(session, Vec::new())
+    }
+
+    /// Adds to the header of each answer from now on. `Vary` is extended, any other header replaced.
+    pub fn add_to_answers(&mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) {
+        self.1.extend(headers);
     }
 
     /// The header of the request.
@@ -179,7 +190,15 @@ impl ClientSession {
         let mut tasks = Vec::with_capacity(parts.len());
         for part in parts {
             match (part, tasks.last_mut()) {
-                (Part::Header(header), _) => {
+                (Part::Header(mut header), _) => {
+                    for (name, value) in &self.1 {
+                        let value = match header.headers.get(VARY).filter(|_| name == VARY) {
+                            Some(more) => joined(more, value),
+                            None => value.clone(),
+                        };
+                        // There are few of them, so that it cannot be one too many.
+                        let _ = header.insert_header(name, value);
+                    }
                     if Connection::is_ending(&self.0) {
                         self.close_after_answer();
                     }
@@ -263,6 +282,12 @@ impl ClientSession {
         let ended = pin!(self.0.shutdown());
         ended.poll(cx).map(drop)
     }
+}
+
+/// Two values of a header in one.
+fn joined(first: &HeaderValue, second: &HeaderValue) -> HeaderValue {
+    let both = [first.as_bytes(), b", ", second.as_bytes()].concat();
+    HeaderValue::from_bytes(&both).unwrap_or_else(|_| first.clone())
 }
 
 /// Polls a future once. Pingora's readers of bodies may be dropped while they wait: they keep what they

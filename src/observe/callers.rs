@@ -3,8 +3,8 @@
 //! Owns their name and labels: the method that was used, and why its credential was not accepted. Does not handle
 //! the refusals themselves (see `auth`). Cannot fail after the start.
 
-use prometheus::IntCounterVec;
 use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec};
 
 use super::families::counters;
 
@@ -13,13 +13,44 @@ pub const REASONS: &[(&str, &[&str])] = &[
     ("none", &["missing"]),
     (
         "key",
-        &["unknown", "wrong_prefix", "expired", "disabled", "method"],
+        &[
+            "unknown",
+            "wrong_prefix",
+            "expired",
+            "disabled",
+            "method",
+            "address",
+        ],
+    ),
+    (
+        "jwt",
+        &[
+            "malformed",
+            "issuer",
+            "algorithm",
+            "no_keys",
+            "unknown_key",
+            "signature",
+            "audience",
+            "expired",
+            "early",
+            "claim",
+            "tenant",
+            "disabled",
+            "method",
+            "address",
+        ],
     ),
 ];
 
 /// The counters of refused callers.
 pub struct Callers {
     refused: IntCounterVec,
+    /// What the lists of addresses of the client listeners have turned away.
+    pub addresses: IntCounter,
+    /// The same of the operator's listener.
+    pub admin_addresses: IntCounter,
+    by_listener: IntCounterVec,
 }
 
 impl Callers {
@@ -38,12 +69,25 @@ impl Callers {
                 refused.with_label_values(&[method, reason]);
             }
         }
-        Ok(Self { refused })
+        let by_listener = counters(
+            "tollgate_addresses_refused_total",
+            "Connections and requests that a listener's list of addresses turned away.",
+            &["listener"],
+        )?;
+        Ok(Self {
+            refused,
+            addresses: by_listener.with_label_values(&["clients"]),
+            admin_addresses: by_listener.with_label_values(&["admin"]),
+            by_listener,
+        })
     }
 
     /// All of them, to be registered.
-    pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(self.refused.clone())
+    pub fn collectors(&self) -> [Box<dyn Collector>; 2] {
+        [
+            Box::new(self.refused.clone()),
+            Box::new(self.by_listener.clone()),
+        ]
     }
 
     /// Counts a refusal.

@@ -210,10 +210,10 @@ impl Metrics {
         let all = all.chain(self.recording.collectors());
         let all = all.chain(self.webhooks.collectors());
         let all = all.chain(self.reloads.collectors());
+        let all = all.chain(self.callers.collectors());
         let all = all.chain([
             self.chats.collector(),
             self.handshakes.collector(),
-            self.callers.collector(),
             self.log_lines.collector(),
         ]);
         for collector in all.chain(self.states.collectors()) {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::auth::{Callers, Key, Owner, Refused, Shown};
+use crate::auth::{Callers, Configured, Key, Owner, Refused, Remotes, Shown};
 use crate::clock;
 use crate::config::{self, Config, Passthrough};
 use crate::limits::Limits;
@@ -86,12 +86,14 @@ pub struct Route {
 
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `registry`
-    /// has what has been learnt of servers, keys and targets, `limits` what has been counted.
+    /// has what has been learnt of servers, keys and targets, `limits` what has been counted, `remotes` the keys that
+    /// issuers of tokens publish.
     pub fn new(
         config: &Config,
         demo: Option<SocketAddr>,
         registry: &Registry,
         limits: &Limits,
+        remotes: &Remotes,
     ) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
@@ -126,7 +128,7 @@ impl Runtime {
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
             metering: Metering::new(config, limits),
-            callers: callers(config),
+            callers: callers(config, remotes),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
@@ -147,9 +149,12 @@ impl Runtime {
         // A clock that cannot be told expires everything that expires.
         let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MAX);
         let found = self.callers.find(shown, now)?;
-        let tenant = self.tenants.get(found.tenant);
+        let tenant = self.tenants.get(found.tenant).ok_or(Refused::Missing)?;
         Ok(Principal {
-            tenant: Arc::clone(tenant.ok_or(Refused::Missing)?),
+            tenant: match &found.models {
+                Some(models) => Arc::new(tenant.narrowed_to(models)),
+                None => Arc::clone(tenant),
+            },
             position: Some(found.tenant),
             credential: Some(found.credential),
         })
@@ -256,12 +261,13 @@ impl Runtime {
 }
 
 /// The callers, in the order of the file.
-fn callers(config: &Config) -> Callers {
+fn callers(config: &Config, remotes: &Remotes) -> Callers {
     let owners = config.tenants.iter().map(|tenant| Owner {
         id: tenant.id.value.as_str().into(),
         prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
         validity: tenant.validity,
         methods: tenant.auth,
+        addresses: tenant.addresses.clone(),
     });
     let written = config.tenants.iter().enumerate();
     let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
@@ -279,7 +285,14 @@ fn callers(config: &Config) -> Callers {
         }
     });
     let listeners = config.server.listen.iter().map(|listener| listener.auth);
-    Callers::new(owners.collect(), listeners.collect(), keys.collect())
+    let configured = Configured {
+        owners: owners.collect(),
+        listeners: listeners.collect(),
+        keys: keys.collect(),
+        issuers: &config.auth.jwt,
+        masks_names: config.server.log.mask,
+    };
+    Callers::new(configured, remotes)
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

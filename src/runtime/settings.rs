@@ -3,11 +3,14 @@
 //! Owns the choice: what only the start of the process needs is not here. Does not handle how it is written (see
 //! `config::server`). Cannot fail.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
-use crate::config::{self, Server};
+use crate::config::{self, Cors, RedirectTo, Server};
+use crate::networks::AddressRules;
 use crate::openai::endpoint::Exchange;
 use crate::secret::Secret;
 
@@ -18,6 +21,16 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who may connect to each listener, by its position.
+    pub addresses: Vec<Option<AddressRules>>,
+    /// What browsers are told at each listener of using TLS alone: the value of its header.
+    pub hsts: Vec<Option<HeaderValue>>,
+    /// Where each listener sends its clients instead of serving them.
+    pub redirects: Vec<Option<RedirectTo>>,
+    /// Which web pages may call.
+    pub cors: Option<Cors>,
+    /// Who may connect to the operator's listener.
+    pub admin_addresses: Option<AddressRules>,
     /// Names of hosts that the operator's listener answers to.
     pub admin_hosts: Vec<String>,
     /// What `/admin/` asks for.
@@ -52,9 +65,18 @@ impl Settings {
     /// Takes what the operator wrote.
     pub fn new(server: &Server) -> Self {
         let defaults = server.default_models.iter();
+        let listen = server.listen.iter();
         Self {
             max_body_bytes: server.max_body_bytes,
             trusted_proxies: server.trusted_proxies.clone(),
+            addresses: listen.clone().map(|l| l.addresses.clone()).collect(),
+            hsts: listen
+                .clone()
+                .map(|l| HeaderValue::try_from(l.hsts?.value()).ok())
+                .collect(),
+            redirects: listen.map(|l| l.redirect.clone()).collect(),
+            cors: server.cors.clone(),
+            admin_addresses: server.admin_addresses.clone(),
             admin_hosts: server.admin_hosts.clone(),
             admin_token: server.admin_token.clone(),
             flood_guard: server.flood_guard,
@@ -71,6 +93,14 @@ impl Settings {
             default_models: defaults
                 .map(|(key, model)| (*key, model.value.clone()))
                 .collect(),
+        }
+    }
+
+    /// Whether one may come from an address to the listener at a position. `None`: from this machine.
+    pub fn permits(&self, listener: usize, address: Option<IpAddr>) -> bool {
+        match self.addresses.get(listener) {
+            Some(Some(rules)) => rules.permit(address),
+            _ => true,
         }
     }
 

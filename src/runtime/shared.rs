@@ -11,13 +11,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
 use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, known};
+use crate::auth::Remotes;
 use crate::chatlog::ChatLog;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
+use crate::observe::log_interval::LogInterval;
 use crate::observe::metrics::Metrics;
 use crate::openai::tokenizer::OnDemand;
 use crate::upstreams::{Connector, Registry};
@@ -29,6 +32,8 @@ pub struct Shared {
     pub registry: Registry,
     /// What has been counted of limits and quotas.
     pub limits: Limits,
+    /// The keys that issuers of tokens publish.
+    pub remotes: Arc<Remotes>,
     /// Connections to upstreams, pooled by address.
     pub connector: Arc<Connector>,
     /// Connections of clients.
@@ -43,6 +48,8 @@ pub struct Shared {
     pub estimates: Arc<Gauge>,
     /// What counts their tokens.
     pub tokenizer: Arc<OnDemand>,
+    /// When it was said last that a key has come in cleartext to a listener that redirects.
+    pub exposed_keys: Mutex<LogInterval>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// How the configuration that is in force came to be.
@@ -68,7 +75,7 @@ impl Shared {
     pub fn new(
         runtime: Runtime,
         registry: Registry,
-        limits: Limits,
+        (limits, remotes): (Limits, Remotes),
         orders: Orders,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
@@ -77,6 +84,7 @@ impl Shared {
             current: ArcSwap::from_pointee(runtime),
             registry,
             limits,
+            remotes: Arc::new(remotes),
             connector: Arc::default(),
             connections: Arc::default(),
             headers: Arc::default(),
@@ -84,6 +92,7 @@ impl Shared {
             drains: Arc::default(),
             estimates: Arc::default(),
             reloads: Reloads::new(metrics.reloads().clone()),
+            exposed_keys: Mutex::default(),
             tokenizer: Arc::default(),
             metrics,
             orders,
@@ -108,6 +117,7 @@ impl Shared {
         self.metrics.start_series(&known::known(&runtime));
         self.current.store(Arc::new(runtime));
         self.limits.forget_unused();
+        self.remotes.forget_unused();
     }
 
     /// Writes chats to another log from now on, or to none. The one before ends when its last line is written.

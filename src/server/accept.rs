@@ -53,6 +53,20 @@ impl ConnectionLimiter {
         }
     }
 
+    /// Whether a connection may come from its address to the listener at this position. Of a trusted proxy, its
+    /// requests are looked at one by one.
+    pub fn permits(&self, listener: usize, socket: Option<&SocketDigest>) -> bool {
+        let runtime = self.shared.pin();
+        let settings = &runtime.settings;
+        let address = socket.and_then(address);
+        let is_proxy = |ip: IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(&ip));
+        if address.is_some_and(is_proxy) || settings.permits(listener, address) {
+            return true;
+        }
+        self.shared.metrics.callers().addresses.inc();
+        false
+    }
+
     /// Decides on a connection.
     pub fn admit(&self, socket: Option<Arc<SocketDigest>>) -> Admission {
         let runtime = self.shared.pin();

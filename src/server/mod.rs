@@ -43,6 +43,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::demo;
 use crate::admin;
+use crate::auth::Remotes;
 use crate::chatlog::ChatLog;
 use crate::config::{self, Config, Origin, Upstream};
 use crate::ledger::LedgerError;
@@ -173,6 +174,7 @@ async fn serve(
     let (built_in, first) = (open.built_in(), listening.clients.first().map(|(a, _)| *a));
     let (listeners, sockets) = start_services(&config, open, &shared, &mut certificates)?;
     tokio::spawn(refresh_names(Arc::clone(&shared)));
+    tokio::spawn(refresh_keys(Arc::clone(&shared)));
     tokio::spawn(tend_connections(Arc::clone(&shared)));
     tokio::spawn(watch_health(Arc::clone(&shared)));
     tokio::spawn(statistics::write(Arc::clone(&shared)));
@@ -264,10 +266,11 @@ async fn share(
 ) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
     let registry = Registry::default();
     let limits = Limits::new();
-    let runtime = Runtime::new(config, open.built_in(), &registry, &limits);
+    let remotes = Remotes::default();
+    let runtime = Runtime::new(config, open.built_in(), &registry, &limits, &remotes);
     runtime.resolve_names().await;
     let (orders, asked) = Orders::queue();
-    let shared = Shared::new(runtime, registry, limits, orders);
+    let shared = Shared::new(runtime, registry, (limits, remotes), orders);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     Ok((shared, asked))
 }
@@ -360,6 +363,10 @@ async fn refresh_names(shared: Arc<Shared>) {
         tokio::time::sleep(RESOLVE_EVERY).await;
         shared.pin().resolve_names().await;
     }
+}
+
+async fn refresh_keys(shared: Arc<Shared>) {
+    shared.remotes.keep_fresh().await;
 }
 
 async fn tend_connections(shared: Arc<Shared>) {

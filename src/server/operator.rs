@@ -1,7 +1,7 @@
 //! Connections to the operator's listener.
 //!
 //! Owns their limits: how many there are at a time, and how long each request may take, from the end
-//! of the one before to the end of its answer; an order takes as long as it takes. A connection above the limit is closed at once. Does
+//! of the one before to the end of its answer; an order takes as long as it takes. A connection above the limit, or from an address that may not come, is closed at once. Does
 //! not handle what is served (see `admin`). Fails by closing the connection.
 
 use std::pin::pin;
@@ -38,6 +38,21 @@ impl Operator {
             permits: Semaphore::new(MAX_CONNECTIONS),
         }
     }
+
+    /// Whether a connection may come from its address.
+    fn permits_address(&self, stream: &Stream) -> bool {
+        let runtime = self.shared.pin();
+        let Some(rules) = &runtime.settings.admin_addresses else {
+            return true;
+        };
+        let socket = stream.get_socket_digest();
+        let address = socket.and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip()));
+        let may = rules.permit(address);
+        if !may {
+            self.shared.metrics.callers().admin_addresses.inc();
+        }
+        may
+    }
 }
 
 #[async_trait]
@@ -47,6 +62,9 @@ impl ServerApp for Operator {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        if !self.permits_address(&stream) {
+            return None;
+        }
         let _permit = self.permits.try_acquire().ok()?;
         // One for each connection: it knows whether this one waits for an order.
         let admin = Arc::new(Admin::new(Arc::clone(&self.shared)));

@@ -29,6 +29,8 @@ const PREFACE_START: &[u8; 4] = b"PRI ";
 pub struct ClientApp {
     shared: Arc<Shared>,
     limiter: Arc<ConnectionLimiter>,
+    /// The position of the listener.
+    listener: usize,
     http1: Arc<Gateway>,
     http2: Arc<Gateway>,
     /// `None` on a cleartext listener.
@@ -54,6 +56,7 @@ impl ClientApp {
         Self {
             shared: Arc::clone(shared),
             limiter: Arc::clone(limiter),
+            listener,
             http1: gateway(false),
             http2: gateway(true),
             tls,
@@ -106,7 +109,11 @@ impl ServerApp for ClientApp {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        match self.limiter.admit(stream.get_socket_digest()) {
+        let socket = stream.get_socket_digest();
+        if !self.limiter.permits(self.listener, socket.as_deref()) {
+            return None;
+        }
+        match self.limiter.admit(socket) {
             Admission::Admitted(_permit) => {
                 let stream = self.with_handshake(stream).await?;
                 self.serve(stream, shutdown).await;

@@ -195,7 +195,13 @@ impl Reloader {
     ) -> Result<Runtime, NotReloaded> {
         let (shared, config, built_in) = (Arc::clone(&self.shared), config.clone(), self.built_in);
         let build = move || {
-            let runtime = Runtime::new(&config, built_in, &shared.registry, &shared.limits);
+            let runtime = Runtime::new(
+                &config,
+                built_in,
+                &shared.registry,
+                &shared.limits,
+                &shared.remotes,
+            );
             prepared.load(&runtime);
             runtime
         };

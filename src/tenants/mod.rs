@@ -4,6 +4,7 @@
 //! handle how a caller is found (see `auth`). Cannot fail.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::openai::privileges::Grants;
 
@@ -19,7 +20,9 @@ pub struct Tenant {
     pub grants: Grants,
     /// Whether its requests may name nothing but their model, and never pass unread.
     pub is_strict: bool,
-    allowed: Option<Allowed>,
+    allowed: Option<Arc<Allowed>>,
+    /// What its caller's credential allows, where that is less.
+    only: Option<Arc<Vec<String>>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +50,8 @@ impl Tenant {
             home: None,
             grants: Grants::default(),
             is_strict: false,
-            allowed,
+            allowed: allowed.map(Arc::new),
+            only: None,
         }
     }
 
@@ -75,17 +79,39 @@ impl Tenant {
         }
     }
 
+    /// The same tenant to a caller whose credential allows these names alone, among its own; `*` at the end stands for
+    /// any rest.
+    pub fn narrowed_to(&self, models: &Arc<Vec<String>>) -> Self {
+        Self {
+            id: self.id.clone(),
+            home: self.home,
+            grants: self.grants,
+            is_strict: self.is_strict,
+            allowed: self.allowed.clone(),
+            only: Some(Arc::clone(models)),
+        }
+    }
+
     /// Whether it may ask for every model.
     pub fn allows_all(&self) -> bool {
-        self.allowed.is_none()
+        self.allowed.is_none() && self.only.is_none()
     }
 
     /// Whether it may ask for `model`.
     pub fn allows(&self, model: &str) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| {
+        let is_one = |name: &String| match name.strip_suffix('*') {
+            Some(prefix) => model.starts_with(prefix),
+            None => name == model,
+        };
+        let is_allowed = self.allowed.as_ref().is_none_or(|allowed| {
             let mut prefixes = allowed.prefixes.iter();
             allowed.names.contains(model) || prefixes.any(|p| model.starts_with(p.as_str()))
-        })
+        });
+        is_allowed
+            && self
+                .only
+                .as_ref()
+                .is_none_or(|only| only.iter().any(is_one))
     }
 }
 
@@ -103,6 +129,12 @@ mod tests {
         assert!(!tenant.allows_all());
         assert!(Tenant::anonymous().allows("anything"));
         assert!(Tenant::anonymous().allows_all());
+        let only = Arc::new(vec!["gpt-*".to_owned(), "deepseek-chat".to_owned()]);
+        let narrowed = tenant.narrowed_to(&only);
+        assert!(narrowed.allows("gpt-4o") && narrowed.allows("deepseek-chat"));
+        assert!(!narrowed.allows("gpt-4o-mini") && !narrowed.allows("deepseek-v3"));
+        let narrowed = Tenant::anonymous().narrowed_to(&Arc::default());
+        assert!(!narrowed.allows_all() && !narrowed.allows("anything"));
         let all = Tenant::new("t".into(), Some(vec!["gpt-4o".into(), "*".into()]));
         assert!(all.allows("anything") && all.allows_all());
     }

@@ -46,10 +46,10 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     // Below `config`, which finds out with it which rule serves a name.
     &["routing"],
-    &["openai"],
+    &["openai", "jwt"],
     // Which target and which server are chosen by it.
     &["weighted"],
-    &["ids", "secret", "clock", "workers"],
+    &["ids", "secret", "clock", "networks", "workers"],
 ];
 
 /// What does one task each and is put together by `runtime` and `gateway` alone.

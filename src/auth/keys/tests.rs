@@ -71,6 +71,7 @@ fn owner(id: &str, prefix: Option<&str>) -> Owner {
         prefix: prefix.map(str::to_owned),
         validity: Validity::default(),
         methods: None,
+        addresses: None,
     }
 }
 

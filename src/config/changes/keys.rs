@@ -5,8 +5,8 @@
 //! `sections`). Cannot fail.
 
 use crate::config::{
-    Allowances, Balance, ChatLog, Concurrency, Ledger, Listener, Log, ModelRule, Price, RateLimits,
-    Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
+    Allowances, Auth, Balance, ChatLog, Concurrency, Ledger, Listener, Log, ModelRule, Price,
+    RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
 };
 
 /// Keys that differ.
@@ -30,8 +30,10 @@ macro_rules! differing {
 pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
     let mut keys = differing!(old, new, Server {
         admin => "admin",
+        admin_addresses => "admin_addresses",
         admin_token => "admin_token",
         admin_hosts => "admin_hosts",
+        cors => "cors",
         trusted_proxies => "trusted_proxies",
         max_body_bytes => "max_body",
         threads => "threads",
@@ -65,7 +67,13 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
 
 /// The keys of a listener. Whether it speaks TLS at all is not one of them.
 pub(super) fn of_listener(old: &Listener, new: &Listener) -> Differing {
-    differing!(old, new, Listener { tls => "tls", auth => "auth", } but { address })
+    differing!(old, new, Listener { tls => "tls", auth => "auth", addresses => "addresses",
+        hsts => "hsts",
+        redirect => "redirect", } but { address })
+}
+
+pub(super) fn of_auth(old: &Auth, new: &Auth) -> Differing {
+    differing!(old, new, Auth { jwt => "jwt", } but {})
 }
 
 fn of_allowances(old: Allowances, new: Allowances) -> Differing {
@@ -144,6 +152,7 @@ pub(super) fn of_tenant(old: &Tenant, new: &Tenant) -> Differing {
     let mut keys = differing!(old, new, Tenant {
         name => "name",
         auth => "auth",
+        addresses => "addresses",
         labels => "labels",
         key_prefix => "key_prefix",
         keys => "keys",

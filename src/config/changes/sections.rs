@@ -11,6 +11,7 @@ use super::{Change, Changes, Kind, keys};
 use crate::config::{Config, Listener, ModelRule, Price, Tenant, Upstream};
 
 /// Notes every difference of `new`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
     // Every field is named, so that none is forgotten.
     let Config {
@@ -18,6 +19,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         upstreams,
         models,
         routes,
+        auth,
         tenants,
         limits,
         prices,
@@ -45,6 +47,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         keys::of_route,
         changes,
     );
+    note_keys("auth", keys::of_auth(auth, &new.auth), changes);
     compare_entries(
         "tenants",
         (tenants, &new.tenants),

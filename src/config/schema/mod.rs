@@ -6,6 +6,8 @@
 //! hold that both know the same keys. Cannot fail.
 
 mod accounts;
+mod auth;
+mod listen;
 mod models;
 mod server;
 mod shapes;
@@ -54,6 +56,11 @@ fn keys() -> Vec<Key> {
             list(models::route()),
         ),
         (
+            "auth",
+            "How callers are found besides their keys.",
+            auth::section_of(),
+        ),
+        (
             "tenants",
             "The owners of client keys. Without any, only callers on this machine are served.",
             list(tenants::tenant()),
@@ -84,6 +91,7 @@ fn keys() -> Vec<Key> {
 
 fn definitions() -> Value {
     json!({
+        "addresses": listen::addresses(),
         "duration": shapes::duration_definition(),
         "limits": tenants::limits(),
         "price": accounts::price(),

@@ -6,11 +6,11 @@
 use serde_json::{Value, json};
 
 use super::accounts::{retention, rotation};
+use super::listen::{cors, listener};
 use super::shapes::{
-    boolean, duration, integer, list, list_or, one_of, or, or_off, section, size, text, word,
+    boolean, duration, integer, list, one_of, or, or_off, reference, section, size, text, word,
 };
 use crate::config::MAX_THREADS;
-use crate::config::Method;
 use crate::openai::endpoint;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -27,6 +27,11 @@ pub(super) fn section_of() -> Value {
             or(or_off(text()), "127.0.0.1:9464"),
         ),
         (
+            "admin_addresses",
+            "Who may connect to it.",
+            reference("addresses"),
+        ),
+        (
             "admin_token",
             "What requests below /admin/ must bring, as a bearer token of at least 16 characters.",
             text(),
@@ -36,6 +41,7 @@ pub(super) fn section_of() -> Value {
             "Host names that the operator's listener answers to, besides localhost and addresses.",
             list(text()),
         ),
+        ("cors", "Which web pages may call. Default: none.", cors()),
         (
             "trusted_proxies",
             "Networks or addresses whose X-Forwarded-For is believed.",
@@ -164,34 +170,6 @@ pub(super) const ALLOW_ADMINISTRATION: &str =
 pub(super) const ALLOW_USAGE_REPORTS: &str =
     "Whether requests that pass through may read what the whole account has used.";
 pub(super) const STRICT: &str = "Whether a request may name its model only, and no stored object.";
-
-/// The same key is in a listener and in a tenant.
-pub(super) const METHODS: &str =
-    "The methods by which callers are found. Default: every one that is configured.";
-
-/// A list of methods, or one alone.
-pub(super) fn methods() -> Value {
-    let method = || word(Method::ALL.map(Method::name));
-    list_or(method(), method())
-}
-
-fn listener() -> Value {
-    let tls = section(
-        &["cert", "key"],
-        [
-            ("cert", "The certificate, then its chain, in PEM.", text()),
-            ("key", "The private key in PEM, unencrypted.", text()),
-        ],
-    );
-    section(
-        &["address"],
-        [
-            ("address", "An IP address with a port.", text()),
-            ("tls", "Certificate and key; without them cleartext.", tls),
-            ("auth", METHODS, methods()),
-        ],
-    )
-}
 
 fn forms() -> Value {
     section(

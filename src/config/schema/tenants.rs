@@ -6,15 +6,15 @@
 use serde_json::{Value, json};
 
 use super::accounts;
-use super::server::{
-    ALLOW_ADMINISTRATION, ALLOW_EPHEMERAL_KEYS, ALLOW_USAGE_REPORTS, METHODS, STRICT, methods,
-};
+use super::listen::{METHODS, methods};
+use super::server::{ALLOW_ADMINISTRATION, ALLOW_EPHEMERAL_KEYS, ALLOW_USAGE_REPORTS, STRICT};
 use super::shapes::{
     boolean, decimal, integer, list, list_or, map, moment, one_of, or, or_off, reference, section,
     text, word,
 };
 use crate::config::{Period, Window};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn tenant() -> Value {
     section(
         &["id"],
@@ -25,6 +25,11 @@ pub(super) fn tenant() -> Value {
             ("enabled", "Whether its keys hold.", or(boolean(), true)),
             ("expires", "From when on they do not.", moment()),
             ("auth", METHODS, methods()),
+            (
+                "addresses",
+                "Where its callers may come from.",
+                reference("addresses"),
+            ),
             ("key_prefix", "What each of its keys begins with.", text()),
             (
                 "keys",

@@ -7,9 +7,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::edge::{self, Hsts, RedirectTo};
+use crate::config::address_rules;
 use crate::config::auth::{self, Methods};
 use crate::config::document::{Located, Node};
 use crate::config::files::FileKind;
+use crate::networks::AddressRules;
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +23,12 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// The methods by which callers are found here; `None` for every one.
     pub auth: Option<Methods>,
+    /// Who may connect.
+    pub addresses: Option<AddressRules>,
+    /// What browsers are told of using TLS alone.
+    pub hsts: Option<Hsts>,
+    /// Where clients are sent instead of being served.
+    pub redirect: Option<RedirectTo>,
 }
 
 impl Listener {
@@ -60,6 +69,9 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
             address: node.locate(read_address(node)?),
             tls: None,
             auth: None,
+            addresses: None,
+            hsts: None,
+            redirect: None,
         });
     }
     let mut section = node.section()?;
@@ -67,10 +79,28 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
         .require("address")
         .and_then(|n| Some(n.locate(read_address(&n)?)));
     let tls = section.take("tls").map(|n| read_tls(&n));
-    let auth = section.take("auth").and_then(|n| auth::read(&n));
+    let addresses = section
+        .take("addresses")
+        .and_then(|n| address_rules::read(&n));
+    let auth = section.take("auth").and_then(|n| auth::read_methods(&n));
+    let (hsts, redirect) = (section.take("hsts"), section.take("redirect"));
     section.finish();
+    if let (Some(node), None) = (&hsts, &tls) {
+        let hint = "write `tls`, or remove `hsts`";
+        node.report("browsers take no notice of it without TLS", Some(hint));
+    }
+    if let (Some(node), Some(_)) = (&redirect, &tls) {
+        let hint = "write it at a listener without `tls`";
+        node.report(
+            "a listener with TLS has nothing to redirect from",
+            Some(hint),
+        );
+    }
     Some(Listener {
+        hsts: hsts.and_then(|n| edge::read_hsts(&n)),
+        redirect: redirect.and_then(|n| edge::read_redirect(&n)),
         auth,
+        addresses,
         address: address?,
         tls: match tls {
             Some(tls) => Some(tls?),

@@ -5,7 +5,9 @@
 //! default is used.
 
 pub mod certificate;
+mod cors;
 mod drain;
+mod edge;
 mod forms;
 mod limits;
 mod listen;
@@ -14,17 +16,21 @@ mod passthrough;
 mod retries;
 mod websocket;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::address_rules;
 use super::document::{Located, Node, Place, Section};
+use crate::networks::AddressRules;
 use crate::openai::endpoint;
 use crate::secret::Secret;
 
 pub use self::log::{Log, LogFiles, LogFormat};
+pub use cors::Cors;
 pub use drain::Drain;
+pub use edge::{Hsts, RedirectTo};
 pub use forms::Forms;
 pub use limits::Limits;
 pub use listen::{Listener, Tls};
@@ -44,10 +50,14 @@ pub struct Server {
     pub listen: Vec<Listener>,
     /// Where health and metrics are served to the operator; `None` when turned off.
     pub admin: Option<Located<SocketAddr>>,
+    /// Who may connect to it.
+    pub admin_addresses: Option<AddressRules>,
     /// What requests for `/admin/` must bring; `None` where they are served to this machine alone.
     pub admin_token: Option<Secret>,
     /// Names of hosts that the operator's listener answers to, beside `localhost`.
     pub admin_hosts: Vec<String>,
+    /// Which web pages may call; `None` for none.
+    pub cors: Option<Cors>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The largest request body that is read, in bytes.
@@ -97,10 +107,15 @@ impl Default for Server {
                 address: located(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
                 tls: None,
                 auth: None,
+                addresses: None,
+                hsts: None,
+                redirect: None,
             }],
             admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))),
+            admin_addresses: None,
             admin_token: None,
             admin_hosts: Vec::new(),
+            cors: None,
             trusted_proxies: Vec::new(),
             max_body_bytes: 32 << 20,
             threads: 0,
@@ -144,17 +159,21 @@ pub fn read(node: &Node<'_>) -> Server {
     if let Some(node) = section.take("admin") {
         server.admin = read_admin(&node);
     }
+    server.admin_addresses = section
+        .take("admin_addresses")
+        .and_then(|n| address_rules::read(&n));
     server.admin_token = section.take("admin_token").and_then(|n| read_token(&n));
     if let Some(node) = section.take("admin_hosts") {
         let hosts = node.list().unwrap_or_default();
         server.admin_hosts = hosts.iter().filter_map(read_host).collect();
     }
+    server.cors = section.take("cors").and_then(|n| cors::read(&n));
     if let Some(node) = section.take("trusted_proxies") {
         server.trusted_proxies = node
             .list()
             .unwrap_or_default()
             .iter()
-            .filter_map(read_network)
+            .filter_map(address_rules::read_network)
             .collect();
     }
     if let Some(bytes) = section.take("max_body").and_then(|n| n.bytes()) {
@@ -258,20 +277,6 @@ fn read_host(node: &Node<'_>) -> Option<String> {
         return None;
     }
     Some(text)
-}
-
-fn read_network(node: &Node<'_>) -> Option<IpNet> {
-    let text = node.name()?;
-    let network = text
-        .parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    if network.is_err() {
-        node.report(
-            format!("`{text}` is not a network"),
-            Some("as in 10.0.0.0/8, 127.0.0.1/32 or ::1"),
-        );
-    }
-    network.ok()
 }
 
 /// Reads the keys of requests that no rule serves, and of bodies and sockets.

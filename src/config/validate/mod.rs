@@ -2,12 +2,13 @@
 //!
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is written
 //! twice, that no fallback is circular, that no caller from outside is served without a key; and that
-//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `accounting`
+//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `callers` what methods need, `accounting`
 //! what prices, quotas and the ledger must be like, `folders` what can be written. Does not handle what is allowed and probably not meant
 //! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
 //! are not reported.
 
 mod accounting;
+mod callers;
 mod folders;
 mod tenants;
 
@@ -25,6 +26,8 @@ pub struct Unread {
     pub upstreams: bool,
     /// Rules may be missing.
     pub models: bool,
+    /// The section `auth` is written, and all of its methods may be missing.
+    pub auth: bool,
     /// Tenants may be missing.
     pub tenants: bool,
     /// Prices are written, and all of them may be missing.
@@ -44,7 +47,8 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     if !unread.models {
         check_default_models(config, context);
     }
-    tenants::check(config, context);
+    tenants::check(config, unread, context);
+    callers::check(config, unread, context);
     accounting::check(config, unread, context);
     check_routes(config, context);
     folders::check(config, context);

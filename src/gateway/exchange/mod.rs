@@ -78,7 +78,7 @@ async fn ask<'r>(
 ) -> Result<Box<Begun<'r>>, Failure> {
     context.asked.endpoint = endpoint.name;
     let request = session.request();
-    admit::caller(request, context)?;
+    admit::caller(request, context).await?;
     let content = admit::content(&request.headers, endpoint)?;
 
     let is_strict = context.tenant().is_some_and(|tenant| tenant.is_strict);

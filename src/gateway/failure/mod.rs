@@ -80,6 +80,8 @@ pub enum Failure {
     Limited(Box<Refusal>),
     /// What the tenant uses cannot be recorded.
     QuotaUnavailable,
+    /// The listener does not take requests from this address.
+    Address,
     /// What the request shows is not accepted.
     Caller(NoCaller),
     /// The body could not be read to its end.
@@ -135,6 +137,7 @@ impl Failure {
             Self::Flood => overload::flood(),
             Self::Limited(refusal) => limit::api_error(refusal),
             Self::QuotaUnavailable => limit::unavailable(),
+            Self::Address => caller::address_error(),
             Self::Caller(refused) => refused.api_error(),
             Self::TlsRequired => bad_request(
                 Some("tls_required"),
@@ -257,6 +260,7 @@ impl Failure {
                 let seconds = failure.cause.retry_after()?;
                 Some((RETRY_AFTER, HeaderValue::from(seconds)))
             }
+            Self::Caller(refused) => refused.header(),
             Self::Shed(what) if overload::passes_soon(*what) => Some((RETRY_AFTER, fixed("1"))),
             _ => None,
         }

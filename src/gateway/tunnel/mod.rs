@@ -45,7 +45,7 @@ pub async fn serve(
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
     let framing = client_body::framing(client);
-    let (upstream, target) = target::find(client.request(), context)?;
+    let (upstream, target) = target::find(client.request(), context).await?;
     context.outcome.upstream = Some(Arc::clone(&upstream));
     let is_api = matches!(target, Target::Api(_));
     let body = match is_api {

@@ -46,7 +46,7 @@ impl Target {
 }
 
 /// Finds out where a request goes.
-pub fn find(
+pub async fn find(
     request: &RequestHeader,
     context: &mut Context,
 ) -> Result<(Arc<Upstream>, Target), Failure> {
@@ -60,7 +60,7 @@ pub fn find(
     if let Some((route, upstream, rest)) = runtime.route(path) {
         context.asked.endpoint = ROUTE;
         context.asked.route = Some(Arc::clone(route));
-        admit::caller(request, context)?;
+        admit::caller(request, context).await?;
         admit::unread(path, context)?;
         check_path(path)?;
         let mark = if query.is_empty() { "" } else { "?" };
@@ -71,7 +71,7 @@ pub fn find(
         return Err(admit::nobody_serves(request));
     };
     context.asked.endpoint = PASSTHROUGH;
-    admit::caller(request, context)?;
+    admit::caller(request, context).await?;
     if Socket::find(path).is_some_and(|s| s.model_in_query) && request.method == Method::GET {
         let path = path.to_owned();
         return Err(Failure::SocketNeeded { path });

@@ -62,7 +62,7 @@ pub async fn serve(
     let protocols = offer.forwarded.join(", ");
     let has_realtime = offer.has_realtime;
     let key = auth::key_of(&request.headers).or(offer.key.map(str::as_bytes));
-    match admit::found(key, request, context) {
+    match admit::found(key, request, context).await {
         Ok(()) => {}
         Err(failure @ Failure::Caller(_)) => {
             return refuse(client, context, has_realtime, &failure).await;

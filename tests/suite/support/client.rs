@@ -265,6 +265,10 @@ fn framing(response: &Response) -> Framing {
     let chunked = response
         .header("transfer-encoding")
         .is_some_and(|v| v.contains("chunked"));
+    // It has no body, and says nothing of its length.
+    if response.status == 204 {
+        return Framing::Length(0);
+    }
     match response.header("content-length") {
         Some(length) => Framing::Length(length.parse().unwrap()),
         None if chunked => Framing::Chunked,

@@ -1,0 +1,105 @@
+//! The schema of a listener, and of who may call over it.
+//!
+//! Owns their keys. Does not handle how they are read (see `config::server`, `config::auth` and
+//! `config::address_rules`). Cannot fail.
+
+use serde_json::Value;
+
+use super::shapes::{boolean, duration, list, list_or, one_of, or, reference, section, text, word};
+use crate::config::Method;
+
+fn hsts() -> Value {
+    section(
+        &["max_age"],
+        [
+            ("max_age", "For how long.", duration()),
+            (
+                "include_subdomains",
+                "Whether for every name below the host, too.",
+                or(boolean(), false),
+            ),
+            (
+                "preload",
+                "Whether browsers may ship with it.",
+                or(boolean(), false),
+            ),
+        ],
+    )
+}
+
+pub(super) fn cors() -> Value {
+    section(
+        &["origins"],
+        [
+            (
+                "origins",
+                "The pages that may call: scheme, host and port; *. before a host; or * for all.",
+                list(text()),
+            ),
+            (
+                "max_age",
+                "How long a browser may remember what it was told.",
+                or(duration(), "10m"),
+            ),
+            (
+                "credentials",
+                "Whether a page may call with the browser's client certificate.",
+                or(boolean(), false),
+            ),
+        ],
+    )
+}
+
+/// Who may come, by address.
+pub(super) fn addresses() -> Value {
+    section(
+        &[],
+        [
+            (
+                "allow",
+                "The only networks from which one may come.",
+                list(text()),
+            ),
+            ("deny", "Networks from which one may not.", list(text())),
+        ],
+    )
+}
+
+/// The same key is in a listener and in a tenant.
+pub(super) const METHODS: &str =
+    "The methods by which callers are found. Default: every one that is configured.";
+
+/// A list of methods, or one alone.
+pub(super) fn methods() -> Value {
+    let method = || word(Method::ALL.map(Method::name));
+    list_or(method(), method())
+}
+
+pub(super) fn listener() -> Value {
+    let tls = section(
+        &["cert", "key"],
+        [
+            ("cert", "The certificate, then its chain, in PEM.", text()),
+            ("key", "The private key in PEM, unencrypted.", text()),
+        ],
+    );
+    section(
+        &["address"],
+        [
+            ("address", "An IP address with a port.", text()),
+            ("tls", "Certificate and key; without them cleartext.", tls),
+            ("auth", METHODS, methods()),
+            ("addresses", "Who may connect.", reference("addresses")),
+            (
+                "hsts",
+                "For how long browsers use TLS alone. With `tls`.",
+                one_of([duration(), hsts()]),
+            ),
+            (
+                "redirect",
+                "`https`, or the URL of a server, to which clients are sent. Without `tls`.",
+                text(),
+            ),
+        ],
+    )
+}
