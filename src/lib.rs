@@ -14,6 +14,7 @@
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
 //!   openai/    the OpenAI API on the wire, without I/O
+//!   tls/       what rustls needs of a side; the suite of RFC 8998
 //!   weighted, ids, secret, clock, workers
 //! ```
 //!
@@ -49,6 +50,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod tenants;
+pub mod tls;
 pub mod upstreams;
 pub mod weighted;
 pub mod workers;

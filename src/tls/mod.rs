@@ -1,0 +1,7 @@
+//! TLS: from certificates and keys to what rustls needs of a side.
+//!
+//! `server` makes the configuration of a listener, `sm` has the suite of RFC 8998. Does not read files (see
+//! `config::certificate`), nor make the handshake of a connection (see `server::handshake`).
+
+pub mod server;
+pub mod sm;
