@@ -66,7 +66,8 @@ impl Health {
 /// TLS.
 fn address(server: &Server) -> Result<SocketAddr, String> {
     let operator = server.admin.iter().map(|address| address.value);
-    let clients = server.listen.iter().filter(|l| l.tls.is_none());
+    let clients = server.listen.iter();
+    let clients = clients.filter(|l| l.tls.is_none() && l.redirect.is_none());
     let mut addresses = operator.chain(clients.map(|l| l.address.value));
     let Some(address) = addresses.next() else {
         return Err(

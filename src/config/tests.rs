@@ -95,6 +95,96 @@ fn a_certificate_that_cannot_be_used_is_told() {
     );
 }
 
+/// The problems of a listener with this in `tls`.
+fn problems_of_tls(tls: &str) -> Vec<String> {
+    problems(&with(&format!(
+        "server: {{ listen: [{{ address: '127.0.0.1:0', tls: {{ {tls} }} }}] }}"
+    )))
+}
+
+#[test]
+fn a_certificate_of_sm2_has_a_place_of_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sm");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (cert, key, other) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let sm = format!("cert: '{cert}', key: '{key}'");
+    assert_eq!(
+        problems_of_tls(&format!("sm: {{ {sm}, only: true }}")),
+        [""; 0]
+    );
+    let wrong = [
+        (
+            sm.clone(),
+            "tls.key: the private key in KEY is one of SM2 (move it and its certificate to `tls.sm`)",
+        ),
+        (
+            format!("sm: {{ cert: '{other}', key: '{key}', only: true }}"),
+            "tls.sm.key: the key in KEY does not belong to the certificate in",
+        ),
+        (
+            format!("sm: {{ {sm}, only: true }}, cert: other.pem"),
+            "tls.cert: with `sm.only: true`, no client gets this (remove it, or set `only` to false)",
+        ),
+        (format!("sm: {{ {sm} }}"), "tls: `cert` is missing"),
+        (format!("sm: {{ {sm} }}"), "tls: `key` is missing"),
+        (
+            format!("sm: {{ cert: '{cert}', only: true }}"),
+            "tls.sm: `key` is missing",
+        ),
+        (format!("sm: {{ {sm}, only: yes }}"), "tls.sm.only:"),
+        (
+            format!("sm: {{ {sm}, olny: true }}"),
+            "tls.sm.olny: unknown key",
+        ),
+    ];
+    for (tls, expected) in wrong {
+        let expected = expected.replace("KEY", &key);
+        let found = problems_of_tls(&tls);
+        let is_told = found.iter().any(|problem| problem.contains(&expected));
+        assert!(is_told, "expected `{expected}` in {found:#?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_one_of_sm2_is_told_where_it_belongs() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let cert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sm/server.pem");
+    // An Ed25519 key (RFC 8410, 10.3), and the form that `openssl ec` writes.
+    let keys = [
+        (
+            key(
+                "ed25519",
+                "-----BEGIN PRIVATE KEY-----\n\
+                 MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+                 -----END PRIVATE KEY-----\n",
+            ),
+            "is not one of SM2 (`tls.sm` takes a key made with openssl genpkey -algorithm SM2; move any \
+             other to `tls`)",
+        ),
+        (
+            key(
+                "sec1",
+                "-----BEGIN SM2 PRIVATE KEY-----\nAAAA\n-----END SM2 PRIVATE KEY-----\n",
+            ),
+            "has a form that only OpenSSL reads (convert it: openssl pkcs8 -topk8 -nocrypt -in KEY -out PLAIN)",
+        ),
+        (key("none", "nothing"), "holds no private key"),
+    ];
+    for (key, expected) in keys {
+        let cert = cert.display();
+        let found = problems_of_tls(&format!(
+            "sm: {{ cert: '{cert}', key: '{key}', only: true }}"
+        ));
+        let is_told = found.iter().any(|problem| problem.contains(expected));
+        assert!(is_told, "expected `{expected}` in {found:#?}");
+    }
+}
+
 #[test]
 fn a_folder_for_forms_that_cannot_be_written_is_told() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");

@@ -45,8 +45,10 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
 
 /// Warns of certificates that clients refuse. Some are made for a few days, so none is warned of before.
 fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
-    for tls in config.server.listen.iter().filter_map(|l| l.tls.as_ref()) {
-        let Some(end) = certificate::end(tls) else {
+    let listeners = config.server.listen.iter();
+    let listeners = listeners.filter_map(|listener| listener.tls.as_ref());
+    for (files, _) in listeners.flat_map(certificate::all) {
+        let Some(end) = certificate::end(files) else {
             continue;
         };
         if end > now {
@@ -54,7 +56,7 @@ fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
         }
         let message = format!("the certificate has expired at {end}: clients refuse it");
         let hint = "renew it; its files are read again when they have changed";
-        context.warn(&tls.cert.place, message, hint);
+        context.warn(&files.cert.place, message, hint);
     }
 }
 

@@ -9,45 +9,53 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use pingora::listeners::tls::{Acceptor, TlsSettings};
+use pingora::listeners::tls::Acceptor;
 
 use super::StartError;
-use super::handshake::Handshake;
+use super::handshake::{Acceptors, Handshake};
 use crate::clock;
-use crate::config::{Config, Tls, certificate};
+use crate::config::{CertificateFiles, Config, Tls, certificate};
+use crate::tls::server::Suites;
 
 /// The certificates in use.
 #[derive(Default)]
 pub struct Certificates(Vec<Arc<Used>>);
 
-/// The certificate of one listener.
+/// The certificates of one listener.
 struct Used {
     /// The configured address of the listener.
     address: SocketAddr,
     handshake: Arc<Handshake>,
-    /// When it ceases to be valid, where that is known.
-    end: Mutex<Option<Timestamp>>,
+    /// When each of them ceases to be valid.
+    ends: Mutex<Ends>,
+}
+
+/// When the certificates of a listener cease to be valid, where that is known.
+#[derive(Clone, Copy)]
+struct Ends {
+    usual: Option<Timestamp>,
+    sm: Option<Timestamp>,
 }
 
 /// Certificates that can be used, and are not in use yet.
-pub struct Loaded(Vec<(Arc<Used>, Acceptor, Option<Timestamp>)>);
+pub struct Loaded(Vec<(Arc<Used>, Acceptors, Ends)>);
 
 impl Certificates {
-    /// Loads the certificate of a listener at its configured address. `None` for a cleartext listener.
+    /// Loads the certificates of a listener at its configured address. `None` for a cleartext listener.
     ///
     /// # Errors
-    /// The certificate or its key cannot be used.
+    /// A certificate or its key cannot be used.
     pub fn add(
         &mut self,
         address: SocketAddr,
         tls: Option<&Tls>,
     ) -> Result<Option<Arc<Handshake>>, StartError> {
         let Some(tls) = tls else { return Ok(None) };
-        let handshake = Arc::new(Handshake::new(acceptor(tls).map_err(StartError::Tls)?));
+        let handshake = Arc::new(Handshake::new(acceptors(tls).map_err(StartError::Tls)?));
         self.0.push(Arc::new(Used {
             address,
             handshake: Arc::clone(&handshake),
-            end: Mutex::new(certificate::end(tls)),
+            ends: Mutex::new(Ends::of(tls)),
         }));
         Ok(Some(handshake))
     }
@@ -64,12 +72,14 @@ impl Certificates {
             let Some(used) = self.0.iter().find(|used| used.address == address) else {
                 continue;
             };
-            let end = certificate::end(tls);
-            if is_over(end) && !is_over(*used.end.lock()) {
-                let file = tls.cert.value.display();
-                return Err(format!("the certificate in {file} has expired"));
+            let (ends, before) = (Ends::of(tls), *used.ends.lock());
+            for (files, end, before) in [
+                (&tls.usual, ends.usual, before.usual),
+                (&tls.sm, ends.sm, before.sm),
+            ] {
+                refuse_expired(files.as_ref(), end, before)?;
             }
-            loaded.push((Arc::clone(used), acceptor(tls)?, end));
+            loaded.push((Arc::clone(used), acceptors(tls)?, ends));
         }
         Ok(Loaded(loaded))
     }
@@ -78,10 +88,34 @@ impl Certificates {
 impl Loaded {
     /// Puts them in use.
     pub fn put_in_use(self) {
-        for (used, acceptor, end) in self.0 {
-            used.handshake.replace(acceptor);
-            *used.end.lock() = end;
+        for (used, acceptors, ends) in self.0 {
+            used.handshake.replace(acceptors);
+            *used.ends.lock() = ends;
         }
+    }
+}
+
+impl Ends {
+    fn of(tls: &Tls) -> Self {
+        Self {
+            usual: tls.usual.as_ref().and_then(certificate::end),
+            sm: tls.sm.as_ref().and_then(certificate::end),
+        }
+    }
+}
+
+/// Fails for a certificate that has expired where the one before has not.
+fn refuse_expired(
+    files: Option<&CertificateFiles>,
+    end: Option<Timestamp>,
+    before: Option<Timestamp>,
+) -> Result<(), String> {
+    match files {
+        Some(files) if is_over(end) && !is_over(before) => {
+            let file = files.cert.value.display();
+            Err(format!("the certificate in {file} has expired"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -90,15 +124,16 @@ fn is_over(end: Option<Timestamp>) -> bool {
     end.is_some_and(|end| end <= now)
 }
 
-fn acceptor(tls: &Tls) -> Result<Acceptor, String> {
-    // Pingora panics on a certificate that it cannot use, and the files may have changed since the
-    // configuration was read.
-    certificate::check(tls).map_err(|fault| fault.message)?;
-    let (cert, key) = (&tls.cert.value, &tls.key.value);
-    let (Some(cert), Some(key)) = (cert.to_str(), key.to_str()) else {
-        return Err("a path is not UTF-8".to_owned());
+fn acceptors(tls: &Tls) -> Result<Acceptors, String> {
+    let load = |files: &CertificateFiles, suites| {
+        let config = certificate::load(files, suites).map_err(|fault| fault.message)?;
+        Ok::<_, String>(Acceptor::from_server_config(Arc::new(config)))
     };
-    let mut settings = TlsSettings::intermediate(cert, key).map_err(|e| e.to_string())?;
-    settings.enable_h2();
-    Ok(settings.build())
+    let load = |files: Option<&CertificateFiles>, suites| {
+        files.map(|files| load(files, suites)).transpose()
+    };
+    Ok(Acceptors {
+        usual: load(tls.usual.as_ref(), Suites::Usual)?,
+        sm: load(tls.sm.as_ref(), Suites::Sm)?,
+    })
 }

@@ -4,8 +4,8 @@
 //! logged at debug with the client's address as `log.mask` has it, and the connection is closed. A
 //! client that speaks plain HTTP is answered that it must use TLS. Pingora's listener could make the
 //! handshake, but it logs each failure as an error with the whole address, so that one port scan fills
-//! the log. Does not handle the certificate (see `certificates`) or the limits on connections (see
-//! `accept`).
+//! the log. Where a listener has a certificate for RFC 8998 beside the usual one, `client_hello` shows which of them a
+//! client gets. Does not handle the certificates (see `certificates`) or the limits on connections (see `accept`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
 
+use super::client_hello;
 use crate::gateway;
 use crate::observe::handshakes::HandshakeFailure;
 use crate::observe::masking;
 use crate::runtime::Shared;
+use crate::tls::sm;
 
 /// The first byte of every TLS connection: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -27,9 +29,35 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 10;
 
-/// Makes TLS handshakes with the certificate of one listener.
+/// Makes TLS handshakes with the certificates of one listener.
 pub struct Handshake {
-    acceptor: ArcSwap<Acceptor>,
+    acceptors: ArcSwap<Acceptors>,
+}
+
+/// What makes the handshakes of a listener: one of the two, or both.
+pub struct Acceptors {
+    /// With the usual suites.
+    pub usual: Option<Acceptor>,
+    /// With the suite of RFC 8998 alone.
+    pub sm: Option<Acceptor>,
+}
+
+impl Acceptors {
+    /// The one for a client that is about to begin.
+    async fn choose(&self, client: &mut TcpStream) -> Option<&Acceptor> {
+        match (&self.usual, &self.sm) {
+            (Some(usual), Some(sm)) => {
+                let offers = client_hello::look(client, sm::offers).await;
+                // Where it is no ClientHello, rustls finds out and answers.
+                Some(if offers.unwrap_or_default() {
+                    sm
+                } else {
+                    usual
+                })
+            }
+            (usual, sm) => usual.as_ref().or(sm.as_ref()),
+        }
+    }
 }
 
 /// A handshake that failed, with the text for the log.
@@ -52,15 +80,15 @@ impl Failed {
 
 impl Handshake {
     /// Uses a listener's TLS settings.
-    pub fn new(acceptor: Acceptor) -> Self {
+    pub fn new(acceptors: Acceptors) -> Self {
         Self {
-            acceptor: ArcSwap::from_pointee(acceptor),
+            acceptors: ArcSwap::from_pointee(acceptors),
         }
     }
 
     /// Uses other settings for handshakes that begin from now on.
-    pub fn replace(&self, acceptor: Acceptor) {
-        self.acceptor.store(Arc::new(acceptor));
+    pub fn replace(&self, acceptors: Acceptors) {
+        self.acceptors.store(Arc::new(acceptors));
     }
 
     /// Makes the handshake. `None`: it failed, and the connection is over.
@@ -111,13 +139,16 @@ impl Handshake {
             });
         }
         let tcp = stream.into_any().downcast::<TcpStream>();
-        let tcp = tcp.map_err(|_| {
+        let mut tcp = tcp.map_err(|_| {
             Failed::new(
                 HandshakeFailure::Failed,
                 "the connection is not a TCP stream",
             )
         })?;
-        let acceptor = self.acceptor.load_full();
+        let acceptors = self.acceptors.load_full();
+        let acceptor = acceptors.choose(&mut tcp).await.ok_or_else(|| {
+            Failed::new(HandshakeFailure::Failed, "the listener has no certificate")
+        })?;
         let done = acceptor.tls_handshake(*tcp).await;
         Ok(Box::new(
             done.map_err(|e| Failed::new(HandshakeFailure::Failed, e))?,

@@ -13,6 +13,7 @@
 
 mod accept;
 mod certificates;
+mod client_hello;
 mod fd_limit;
 mod file_watch;
 mod handshake;

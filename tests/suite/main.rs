@@ -78,6 +78,7 @@ mod systemd;
 mod terminal_event;
 mod timeouts;
 mod tls;
+mod tls_sm;
 mod tunnel;
 mod tunnel_models;
 mod upstream_failures;

@@ -76,13 +76,16 @@ pub(super) fn methods() -> Value {
 }
 
 pub(super) fn listener() -> Value {
-    let tls = section(
-        &["cert", "key"],
-        [
-            ("cert", "The certificate, then its chain, in PEM.", text()),
-            ("key", "The private key in PEM, unencrypted.", text()),
-        ],
-    );
+    let files = [
+        ("cert", "The certificate, then its chain, in PEM.", text()),
+        ("key", "The private key in PEM, unencrypted.", text()),
+    ];
+    let only =
+        "Refuse clients without these algorithms. Then `cert` and `key` are those of `sm` alone.";
+    let only = ("only", only, or(boolean(), false));
+    let sm = section(&["cert", "key"], files.clone().into_iter().chain([only]));
+    let sm_text = "A certificate of SM2, for clients that offer TLS by RFC 8998: SM2, SM3 and SM4.";
+    let tls = section(&[], files.into_iter().chain([("sm", sm_text, sm)]));
     section(
         &["address"],
         [

@@ -1,20 +1,21 @@
 //! Whether a listener's certificate and key can be used.
 //!
-//! Owns the check of the two files, and when a certificate ends. `validate` runs it when a configuration is read, and the server
-//! runs it again before it gives them to Pingora, which panics on files that it cannot use. Does not
-//! handle serving TLS (see `server::listeners`). Fails with the file that has to be changed.
+//! Owns reading the two files, and when a certificate ends. `validate` does it when a configuration is read, and the server
+//! does it again to use them. Does not handle what is negotiated (see `tls::server`), nor serving TLS (see
+//! `server::handshake`). Fails with the file that has to be changed.
 
 use std::path::Path;
 
-use pingora::tls::{
-    RusTlsError, ServerConfig, install_default_crypto_provider, load_certs_and_key_files,
-};
-
 use jiff::Timestamp;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{Error, ServerConfig};
 use x509_parser::pem::Pem;
 
-use super::Tls;
+use super::{CertificateFiles, Tls};
 use crate::config::document::Place;
+use crate::tls::server::{self, Suites};
+use crate::tls::sm;
 
 /// What is wrong with the certificate or its key.
 #[derive(Debug)]
@@ -27,69 +28,95 @@ pub struct Fault<'t> {
     pub hint: &'static str,
 }
 
-/// Checks both files.
+/// The certificates of a listener, and which clients get them.
+pub fn all(tls: &Tls) -> impl Iterator<Item = (&CertificateFiles, Suites)> {
+    let usual = tls.usual.iter().map(|files| (files, Suites::Usual));
+    usual.chain(tls.sm.iter().map(|files| (files, Suites::Sm)))
+}
+
+/// Reads both files.
 ///
 /// # Errors
 /// One cannot be read or holds something else, or they do not belong together.
-pub fn check(tls: &Tls) -> Result<(), Fault<'_>> {
-    let cert = |message, hint| Fault {
-        place: &tls.cert.place,
+pub fn load(files: &CertificateFiles, suites: Suites) -> Result<ServerConfig, Fault<'_>> {
+    let chain = read_chain(files)?;
+    let private = read_key(files, suites)?;
+    let (cert_path, key_path) = (files.cert.value.display(), files.key.value.display());
+    server::config(chain, private, suites).map_err(|error| match error {
+        Error::InconsistentKeys(_) => Fault {
+            place: &files.key.place,
+            message: format!(
+                "the key in {key_path} does not belong to the certificate in {cert_path}"
+            ),
+            hint: "name the key that the certificate was made for; in the file of the certificate, its \
+                   chain comes after it",
+        },
+        error => Fault {
+            place: &files.cert.place,
+            message: format!("{cert_path} with {key_path} cannot be used: {error}"),
+            hint: "name a certificate and its key, both in PEM",
+        },
+    })
+}
+
+fn read_chain(files: &CertificateFiles) -> Result<Vec<CertificateDer<'static>>, Fault<'_>> {
+    let path = files.cert.value.display();
+    let fault = |message, hint| Fault {
+        place: &files.cert.place,
         message,
         hint,
     };
-    let key = |message, hint| Fault {
-        place: &tls.key.place,
-        message,
-        hint,
-    };
-    let (cert_path, key_path) = (tls.cert.value.display(), tls.key.value.display());
-    let text = read(&tls.cert.value).map_err(|e| cert(e, READABLE))?;
-    if !text.contains("-----BEGIN CERTIFICATE-----") {
-        return Err(cert(
-            format!("{cert_path} holds no certificate"),
-            "name a file in PEM: the certificate, then its chain",
-        ));
+    let text = read(&files.cert.value).map_err(|e| fault(e, READABLE))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let broken = |e| fault(format!("{path} is not PEM: {e}"), CHAIN);
+    match chain.map_err(broken)? {
+        chain if chain.is_empty() => Err(fault(format!("{path} holds no certificate"), CHAIN)),
+        chain => Ok(chain),
     }
-    let text = read(&tls.key.value).map_err(|e| key(e, READABLE))?;
+}
+
+fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'static>, Fault<'_>> {
+    let path = files.key.value.display();
+    let fault = |message, hint| Fault {
+        place: &files.key.place,
+        message,
+        hint,
+    };
+    let text = read(&files.key.value).map_err(|e| fault(e, READABLE))?;
     if text.contains("ENCRYPTED") {
-        return Err(key(
-            format!("the private key in {key_path} is encrypted"),
+        return Err(fault(
+            format!("the private key in {path} is encrypted"),
             "decrypt it: openssl pkey -in KEY -out PLAIN",
         ));
     }
-    if !text.contains("PRIVATE KEY-----") {
-        return Err(key(
-            format!("{key_path} holds no private key"),
-            "name a file in PEM that has one",
+    if text.contains("-----BEGIN SM2 PRIVATE KEY-----") {
+        return Err(fault(
+            format!("the private key in {path} has a form that only OpenSSL reads"),
+            "convert it: openssl pkcs8 -topk8 -nocrypt -in KEY -out PLAIN",
         ));
     }
-    let unusable = |what: String| {
-        let message = format!("{cert_path} with {key_path} cannot be used: {what}");
-        cert(message, "name a certificate and its key, both in PEM")
+    let Ok(key) = PrivateKeyDer::from_pem_slice(text.as_bytes()) else {
+        return Err(fault(
+            format!("{path} holds no private key"),
+            "name a file in PEM that has one",
+        ));
     };
-    let (Some(cert_name), Some(key_name)) = (tls.cert.value.to_str(), tls.key.value.to_str())
-    else {
-        return Err(unusable("a path is not UTF-8".to_owned()));
-    };
-    install_default_crypto_provider();
-    let pair =
-        load_certs_and_key_files(cert_name, key_name).map_err(|e| unusable(e.to_string()))?;
-    let (chain, private) = pair.ok_or_else(|| unusable("one of them is empty".to_owned()))?;
-    let builder = ServerConfig::builder().with_no_client_auth();
-    match builder.with_single_cert(chain, private) {
-        Ok(_) => Ok(()),
-        Err(RusTlsError::InconsistentKeys(_)) => Err(key(
-            format!("the key in {key_path} does not belong to the certificate in {cert_path}"),
-            "name the key that the certificate was made for; in the file of the certificate, its \
-             chain comes after it",
+    match (suites, sm::is_sm2_key(&key)) {
+        (Suites::Usual, true) => Err(fault(
+            format!("the private key in {path} is one of SM2"),
+            "move it and its certificate to `tls.sm`",
         )),
-        Err(e) => Err(unusable(e.to_string())),
+        (Suites::Sm, false) => Err(fault(
+            format!("the private key in {path} is not one of SM2"),
+            "`tls.sm` takes a key made with openssl genpkey -algorithm SM2; move any other to `tls`",
+        )),
+        _ => Ok(key),
     }
 }
 
 /// When the certificate ceases to be valid, without those of its chain. `None` where that cannot be read.
-pub fn end(tls: &Tls) -> Option<Timestamp> {
-    let text = read(&tls.cert.value).ok()?;
+pub fn end(files: &CertificateFiles) -> Option<Timestamp> {
+    let text = read(&files.cert.value).ok()?;
     let mut blocks = Pem::iter_from_buffer(text.as_bytes()).filter_map(Result::ok);
     let certificate = blocks.find(|block| block.label == "CERTIFICATE")?;
     let validity = certificate.parse_x509().ok()?.validity().clone();
@@ -97,6 +124,7 @@ pub fn end(tls: &Tls) -> Option<Timestamp> {
 }
 
 const READABLE: &str = "name a file, and give read permission to the user that runs Tollgate";
+const CHAIN: &str = "name a file in PEM: the certificate, then its chain";
 
 #[allow(
     clippy::disallowed_methods,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::edge::{self, Hsts, RedirectTo};
 use crate::config::address_rules;
 use crate::config::auth::{self, Methods};
-use crate::config::document::{Located, Node};
+use crate::config::document::{Located, Node, Section};
 use crate::config::files::FileKind;
 use crate::networks::AddressRules;
 
@@ -38,9 +38,18 @@ impl Listener {
     }
 }
 
-/// A listener's certificate.
+/// A listener's certificates: one of the two, or both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
+    /// For clients with the usual suites; `None` where they are refused.
+    pub usual: Option<CertificateFiles>,
+    /// For clients that offer the suite of RFC 8998.
+    pub sm: Option<CertificateFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertificateFiles {
     /// The chain, PEM.
     pub cert: Located<PathBuf>,
     /// The private key, PEM.
@@ -111,14 +120,59 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
 
 fn read_tls(node: &Node<'_>) -> Option<Tls> {
     let mut section = node.section()?;
-    let cert = section.require("cert").and_then(|n| n.path());
-    let key = section.require("key").and_then(|n| n.path());
+    let sm = match section.take("sm") {
+        Some(node) => Some(read_sm(&node)),
+        None => None,
+    };
+    let is_sm_alone = sm.as_ref().is_some_and(|(_, only)| *only);
+    let usual = match is_sm_alone {
+        true => {
+            refuse_unused(&mut section);
+            None
+        }
+        false => Some(read_files(&mut section)),
+    };
     section.finish();
-    for file in cert.iter().chain(&key) {
-        let context = node.context();
-        context.note_file(&file.value, FileKind::Certificate);
+    let sm = sm.map(|(files, _)| files);
+    // Of what is written, all can be used, or nothing.
+    let is_whole =
+        usual.as_ref().is_none_or(Option::is_some) && sm.as_ref().is_none_or(Option::is_some);
+    is_whole.then(|| Tls {
+        usual: usual.flatten(),
+        sm: sm.flatten(),
+    })
+}
+
+/// Reads the certificate for RFC 8998, and whether all other clients are refused.
+fn read_sm(node: &Node<'_>) -> (Option<CertificateFiles>, bool) {
+    let Some(mut section) = node.section() else {
+        return (None, false);
+    };
+    let files = read_files(&mut section);
+    let only = section.take("only").and_then(|n| n.boolean());
+    section.finish();
+    (files, only.unwrap_or_default())
+}
+
+fn refuse_unused(section: &mut Section<'_>) {
+    for name in ["cert", "key"] {
+        if let Some(unused) = section.take(name) {
+            let hint = "remove it, or set `only` to false";
+            unused.report("with `sm.only: true`, no client gets this", Some(hint));
+        }
     }
-    Some(Tls {
+}
+
+fn read_files(section: &mut Section<'_>) -> Option<CertificateFiles> {
+    let mut file = |name| {
+        let node = section.require(name)?;
+        let path = node.path()?;
+        let context = node.context();
+        context.note_file(&path.value, FileKind::Certificate);
+        Some(path)
+    };
+    let (cert, key) = (file("cert"), file("key"));
+    Some(CertificateFiles {
         cert: cert?,
         key: key?,
     })

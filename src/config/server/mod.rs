@@ -33,7 +33,7 @@ pub use drain::Drain;
 pub use edge::{Hsts, RedirectTo};
 pub use forms::Forms;
 pub use limits::Limits;
-pub use listen::{Listener, Tls};
+pub use listen::{CertificateFiles, Listener, Tls};
 pub use passthrough::{Allowances, Passthrough, read_allowances, read_passthrough};
 pub use retries::{Budget, Retries};
 pub use websocket::WebSocket;

@@ -82,8 +82,10 @@ fn check_listener(has_tenants: bool, listener: &Listener, context: &Context<'_>)
         );
     }
     let Some(tls) = &listener.tls else { return };
-    if let Err(fault) = certificate::check(tls) {
-        context.report(fault.place, fault.message, Some(fault.hint.to_owned()));
+    for (files, suites) in certificate::all(tls) {
+        if let Err(fault) = certificate::load(files, suites) {
+            context.report(fault.place, fault.message, Some(fault.hint.to_owned()));
+        }
     }
 }
 

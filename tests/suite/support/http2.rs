@@ -1,6 +1,7 @@
 //! An HTTP/2 client that chooses its frames: the `h2` crate over a socket.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{SendRequest, handshake};
@@ -58,7 +59,11 @@ impl Client2 {
     }
 
     pub async fn connect(gateway: &Gateway) -> Self {
-        let stream = TcpStream::connect(gateway.address).await.unwrap();
+        Self::connect_to(gateway.address).await
+    }
+
+    pub async fn connect_to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
         let (requests, connection) = handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Self { requests }

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http2;
 pub mod postgres;
 pub mod recorded;
+pub mod sm;
 pub mod tools;
 pub mod upstream;
 pub mod websocket;
