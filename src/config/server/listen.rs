@@ -120,10 +120,7 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
 
 fn read_tls(node: &Node<'_>) -> Option<Tls> {
     let mut section = node.section()?;
-    let sm = match section.take("sm") {
-        Some(node) => Some(read_sm(&node)),
-        None => None,
-    };
+    let sm = section.take("sm").map(|node| read_sm(&node));
     let is_sm_alone = sm.as_ref().is_some_and(|(_, only)| *only);
     let usual = match is_sm_alone {
         true => {

@@ -227,7 +227,7 @@ fn a_certificate_that_does_not_hold_is_refused() {
         let client = client_at(provider(), authority, seconds);
         match shake_for(name, &client, &server(certificate)).err() {
             Some(Error::InvalidCertificate(why)) => format!("{why:?}"),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     };
     let tests = [

@@ -92,6 +92,7 @@ fn sequence(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_signature_in_another_form_is_refused() {
     let (key, point) = pair();
     let (message, signer) = (b"message", signer(&key));
