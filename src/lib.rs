@@ -36,6 +36,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod gateway;
+pub mod https;
 pub mod ids;
 pub mod jwt;
 pub mod ledger;

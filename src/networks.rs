@@ -154,7 +154,9 @@ mod tests {
             for _ in 0..50 {
                 let near = networks[random.usize(..networks.len())].addr();
                 let address: IpAddr = match (near, random.bool()) {
-                    (IpAddr::V4(ip), true) => (u32::from(ip) ^ (1 << random.u32(0..32))).into_v4(),
+                    (IpAddr::V4(ip), true) => {
+                        IpAddr::V4((u32::from(ip) ^ (1 << random.u32(0..32))).into())
+                    }
                     (IpAddr::V4(ip), false) => IpAddr::V4(ip),
                     (IpAddr::V6(ip), true) => {
                         IpAddr::V6((u128::from(ip) ^ (1 << random.u32(0..128))).into())
@@ -166,16 +168,6 @@ mod tests {
                     .any(|net| net.contains(&address.to_canonical()));
                 assert_eq!(set.contain(address), naive, "{address} in {networks:?}");
             }
-        }
-    }
-
-    trait IntoV4 {
-        fn into_v4(self) -> IpAddr;
-    }
-
-    impl IntoV4 for u32 {
-        fn into_v4(self) -> IpAddr {
-            IpAddr::V4(self.into())
         }
     }
 

@@ -21,7 +21,7 @@ use crate::config::{Issuer, Lapse, Method, Methods, Validity};
 use crate::jwt as wire;
 use crate::networks::AddressRules;
 
-pub use jwt::{Measured, Refused as TokenRefused, Remote, Remotes};
+pub use jwt::{Refused as TokenRefused, Remote, Remotes};
 pub use keys::{Key, Keys, key_of, lacks_bearer};
 
 /// A tenant, as far as it matters for finding it.
@@ -110,6 +110,16 @@ impl Refused {
             | Self::MethodOfTenant(method, _)
             | Self::Address(method, _)
             | Self::MethodOfListener(method) => Some(*method),
+        }
+    }
+
+    /// The published keys that may have to be asked for anew before the caller is known.
+    pub fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Token(jwt::Refused::NoKeys(remote) | jwt::Refused::UnknownKey(Some(remote))) => {
+                Some(remote)
+            }
+            _ => None,
         }
     }
 

@@ -4,7 +4,6 @@
 //! names exist and whether its dates fit each other (see `validate`), nor which price a request has (see
 //! `prices`). What cannot be read is reported with its place, in the file of prices where there is one.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -104,12 +103,10 @@ pub fn read(node: &Node<'_>) -> Vec<Price> {
 /// Reads a file that has a list of prices, alone or under `prices`. Its path is relative to the folder of the
 /// configuration.
 fn read_file(node: &Node<'_>) -> Vec<Price> {
-    let Some(path) = node.path() else {
+    let Some(path) = node.path_beside() else {
         return Vec::new();
     };
     let context = node.context();
-    let folder = Path::new(context.source()).parent();
-    let path = folder.map_or(path.value.clone(), |folder| folder.join(&path.value));
     context.note_file(&path, FileKind::Configuration);
     let text = match read_text(&path) {
         Ok(text) => text,

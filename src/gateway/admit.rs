@@ -53,18 +53,13 @@ pub fn has_no_home(request: &RequestHeader) -> Failure {
 
 /// Refuses an address that may not come to the listener.
 pub fn address(context: &Context) -> Result<(), Failure> {
-    let request = &context.request;
-    match context
-        .runtime
-        .settings
-        .permits(request.listener, request.client)
-    {
-        true => Ok(()),
-        false => {
-            context.in_flight.shared().metrics.callers().addresses.inc();
-            Err(Failure::Address)
-        }
+    let (request, settings) = (&context.request, &context.runtime.settings);
+    let listener = settings.listener(request.listener);
+    if listener.is_none_or(|listener| listener.permits(request.client)) {
+        return Ok(());
     }
+    context.in_flight.shared().metrics.callers().addresses.inc();
+    Err(Failure::Address)
 }
 
 /// Finds the caller, and refuses a request that may run in a circle of gateways.
@@ -88,18 +83,6 @@ pub async fn found(
     request: &RequestHeader,
     context: &mut Context,
 ) -> Result<(), Failure> {
-    let found = find(key, request, context);
-    match &found {
-        Err(Failure::Caller(no_caller)) => match no_caller.remote().cloned() {
-            // Its issuer may have a new key by now. What is rare has room of its own.
-            Some(remote) if Box::pin(remote.ask_again()).await => find(key, request, context),
-            _ => found,
-        },
-        _ => found,
-    }
-}
-
-fn find(key: Option<&[u8]>, request: &RequestHeader, context: &mut Context) -> Result<(), Failure> {
     if context.request.floods {
         return Err(Failure::Flood);
     }
@@ -111,22 +94,26 @@ fn find(key: Option<&[u8]>, request: &RequestHeader, context: &mut Context) -> R
         listener: context.request.listener,
         address: context.request.client,
     };
-    match context.runtime.principal(&shown) {
-        Ok(principal) => {
-            context.caller = Some(principal);
-            // What has no caller takes no place from what has one.
-            let limit = context.runtime.settings.limits.requests;
-            match context.in_flight.serve(limit) {
-                true => Ok(()),
-                false => Err(Failure::Shed(Shed::Requests)),
-            }
-        }
-        Err(refused) => {
-            let method = refused.method().map_or("none", Method::name);
-            let metrics = &context.in_flight.shared().metrics;
-            metrics.callers().refused(method, refused.reason());
-            Err(Failure::Caller(NoCaller::new(refused, &shown)))
-        }
+    let mut found = context.runtime.principal(&shown);
+    // Its issuer may have a new key by now. What is rare has room of its own.
+    if let Err(refused) = &found
+        && let Some(remote) = refused.remote()
+        && Box::pin(remote.ask_again()).await
+    {
+        found = context.runtime.principal(&shown);
+    }
+    let principal = found.map_err(|refused| {
+        let method = refused.method().map_or("none", Method::name);
+        let metrics = &context.in_flight.shared().metrics;
+        metrics.callers().refused(method, refused.reason());
+        Failure::Caller(NoCaller::new(refused, &shown))
+    })?;
+    context.caller = Some(principal);
+    // What has no caller takes no place from what has one.
+    let limit = context.runtime.settings.limits.requests;
+    match context.in_flight.serve(limit) {
+        true => Ok(()),
+        false => Err(Failure::Shed(Shed::Requests)),
     }
 }
 

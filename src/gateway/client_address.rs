@@ -7,20 +7,22 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
-use ipnet::IpNet;
 
 /// No more proxies stand between a client and us.
 const MAX_HOPS: usize = 32;
 
 /// The socket's address, unless it is a trusted proxy's: then the right-most hop of `X-Forwarded-For` that is not.
-pub fn client_address(socket: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
+pub fn client_address(
+    socket: IpAddr,
+    headers: &HeaderMap,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     let mut client = socket.to_canonical();
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     // From the last line's end.
     let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     for _ in 0..MAX_HOPS {
-        if !is_trusted(&client) {
+        if !is_trusted(client) {
             return client;
         }
         // What cannot be read cannot be trusted to have been written by a proxy of ours.
@@ -44,6 +46,7 @@ fn read_hop(hop: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use ipnet::IpNet;
 
     use super::*;
 
@@ -56,7 +59,8 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", HeaderValue::from_bytes(value).unwrap());
         }
-        client_address(socket.parse().unwrap(), &headers, &trusted).to_string()
+        let is_trusted = |ip| trusted.iter().any(|network: &IpNet| network.contains(&ip));
+        client_address(socket.parse().unwrap(), &headers, is_trusted).to_string()
     }
 
     #[test]

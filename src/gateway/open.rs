@@ -1,7 +1,8 @@
 //! The first step: where a request comes from, and how long its client may take.
 //!
-//! Owns what the answers to its connection have besides (HSTS, CORS), the flood guard's count and the timeouts of the client's connection. Does not handle which address is
-//! the client's (see `client_address`). Does not refuse anything (see `admit`). Cannot fail.
+//! Owns what the answers to its connection have besides (HSTS, CORS), the flood guard's count, and the timeouts of
+//! the client's connection. Does not handle which address is the client's (see `client_address`), and does not refuse
+//! anything (see `admit`). Cannot fail.
 
 use http::Version;
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -24,19 +25,16 @@ pub fn open(session: &mut ClientSession, context: &mut Context, shared: &Shared)
     let settings = &context.runtime.settings;
     session.set_read_timeout(Some(client_body::READ_TIMEOUT));
     session.set_write_timeout(settings.limits.write_timeout);
-    let headers = settings
-        .hsts
-        .get(context.request.listener)
-        .cloned()
-        .flatten();
-    session.add_to_answers(headers.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
+    let listener = settings.listener(context.request.listener);
+    let hsts = listener.and_then(|listener| listener.hsts.clone());
+    session.add_to_answers(hsts.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
     if let Some(cors) = &settings.cors {
         let headers = cors::headers(cors, &session.request().headers);
         session.add_to_answers(headers);
     }
     context.request.client = session
         .address()
-        .map(|ip| client_address(ip, &session.request().headers, &settings.trusted_proxies));
+        .map(|ip| client_address(ip, &session.request().headers, |ip| settings.trusts(ip)));
     if let (Some(limit), Some(ip)) = (settings.flood_guard, context.request.client) {
         context.request.floods = shared.floods(settings.limits.counted_as(ip), limit);
     }

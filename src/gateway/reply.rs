@@ -253,9 +253,7 @@ fn floods(stream: &Stream, shared: &Shared) -> bool {
     let address = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
     let ip = address.map(|address| address.ip().to_canonical());
     match (ip, settings.flood_guard) {
-        (Some(ip), Some(limit))
-            if !settings.trusted_proxies.iter().any(|net| net.contains(&ip)) =>
-        {
+        (Some(ip), Some(limit)) if !settings.trusts(ip) => {
             shared.floods(settings.limits.counted_as(ip), limit)
         }
         _ => false,
@@ -299,8 +297,7 @@ pub async fn bare(
     context: &mut Context,
     mut header: Parts,
 ) -> Result<(), Unended> {
-    let id = HeaderValue::from_str(&context.request.id).ok();
-    header.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    name_request(&mut header, context);
     context.commit(header.status.as_u16());
     settle::settle(context).await;
     // A status of 204 has no length.
@@ -314,10 +311,14 @@ pub async fn bare(
 
 fn json_header(status: StatusCode, context: &Context) -> Parts {
     let mut header = headers::ours(status, "application/json");
-    let id = HeaderValue::from_str(&context.request.id).ok();
-    header.headers.extend(id.map(|id| (REQUEST_ID, id)));
+    name_request(&mut header, context);
     context.add_standing(&mut header.headers);
     header
+}
+
+fn name_request(header: &mut Parts, context: &Context) {
+    let id = HeaderValue::from_str(&context.request.id).ok();
+    header.headers.extend(id.map(|id| (REQUEST_ID, id)));
 }
 
 async fn send(

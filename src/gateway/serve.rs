@@ -154,7 +154,8 @@ fn unserved(
     shared: &Shared,
 ) -> Result<Option<Parts>, Failure> {
     let (request, settings) = (session.request(), &context.runtime.settings);
-    if let Some(Some(target)) = settings.redirects.get(context.request.listener) {
+    let listener = settings.listener(context.request.listener);
+    if let Some(target) = listener.and_then(|listener| listener.redirect.as_ref()) {
         if redirect::exposes_key(request) && shared.exposed_keys.lock().has_passed() {
             log::warn!(
                 "{} a client has sent a key in cleartext to a listener that redirects: replace the key, and give \

@@ -14,19 +14,44 @@ use crate::networks::AddressRules;
 use crate::openai::endpoint::Exchange;
 use crate::secret::Secret;
 
+/// What holds for the requests of one listener.
+#[derive(Debug, Default)]
+pub struct Listener {
+    /// Who may connect.
+    pub addresses: Option<AddressRules>,
+    /// What browsers are told of using TLS alone: the value of its header.
+    pub hsts: Option<HeaderValue>,
+    /// Where its clients are sent instead of being served.
+    pub redirect: Option<RedirectTo>,
+}
+
+impl Listener {
+    fn new(written: &config::Listener) -> Self {
+        Self {
+            addresses: written.addresses.clone(),
+            hsts: written
+                .hsts
+                .and_then(|hsts| HeaderValue::try_from(hsts.value()).ok()),
+            redirect: written.redirect.clone(),
+        }
+    }
+
+    /// Whether one may come from an address. `None`: from this machine.
+    pub fn permits(&self, address: Option<IpAddr>) -> bool {
+        let rules = self.addresses.as_ref();
+        rules.is_none_or(|rules| rules.permit(address))
+    }
+}
+
 /// What the gateway needs of the `server` section.
 #[derive(Debug)]
 pub struct Settings {
     /// The largest request body that is read, in bytes.
     pub max_body_bytes: usize,
     /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Who may connect to each listener, by its position.
-    pub addresses: Vec<Option<AddressRules>>,
-    /// What browsers are told at each listener of using TLS alone: the value of its header.
-    pub hsts: Vec<Option<HeaderValue>>,
-    /// Where each listener sends its clients instead of serving them.
-    pub redirects: Vec<Option<RedirectTo>>,
+    trusted_proxies: Vec<IpNet>,
+    /// What holds for each listener, by its position.
+    listeners: Vec<Listener>,
     /// Which web pages may call.
     pub cors: Option<Cors>,
     /// Who may connect to the operator's listener.
@@ -65,16 +90,10 @@ impl Settings {
     /// Takes what the operator wrote.
     pub fn new(server: &Server) -> Self {
         let defaults = server.default_models.iter();
-        let listen = server.listen.iter();
         Self {
             max_body_bytes: server.max_body_bytes,
             trusted_proxies: server.trusted_proxies.clone(),
-            addresses: listen.clone().map(|l| l.addresses.clone()).collect(),
-            hsts: listen
-                .clone()
-                .map(|l| HeaderValue::try_from(l.hsts?.value()).ok())
-                .collect(),
-            redirects: listen.map(|l| l.redirect.clone()).collect(),
+            listeners: server.listen.iter().map(Listener::new).collect(),
             cors: server.cors.clone(),
             admin_addresses: server.admin_addresses.clone(),
             admin_hosts: server.admin_hosts.clone(),
@@ -96,12 +115,15 @@ impl Settings {
         }
     }
 
-    /// Whether one may come from an address to the listener at a position. `None`: from this machine.
-    pub fn permits(&self, listener: usize, address: Option<IpAddr>) -> bool {
-        match self.addresses.get(listener) {
-            Some(Some(rules)) => rules.permit(address),
-            _ => true,
-        }
+    /// What holds for the listener at a position. The positions are those of the configuration.
+    pub fn listener(&self, position: usize) -> Option<&Listener> {
+        self.listeners.get(position)
+    }
+
+    /// Whether an address is that of a trusted proxy.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(&address))
     }
 
     /// The model of a request to an endpoint that names none.

@@ -59,8 +59,10 @@ impl ConnectionLimiter {
         let runtime = self.shared.pin();
         let settings = &runtime.settings;
         let address = socket.and_then(address);
-        let is_proxy = |ip: IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(&ip));
-        if address.is_some_and(is_proxy) || settings.permits(listener, address) {
+        let is_permitted = settings
+            .listener(listener)
+            .is_none_or(|l| l.permits(address));
+        if is_permitted || address.is_some_and(|ip| settings.trusts(ip)) {
             return true;
         }
         self.shared.metrics.callers().addresses.inc();
@@ -72,10 +74,9 @@ impl ConnectionLimiter {
         let runtime = self.shared.pin();
         let settings = &runtime.settings;
         let limits = &settings.limits;
-        let exempt = |ip: &IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(ip));
         let address = socket
             .and_then(|socket| address(&socket))
-            .filter(|ip| !exempt(ip));
+            .filter(|ip| !settings.trusts(*ip));
         let admitted = self.shared.connections.admit(
             limits.connections.min(self.system_limit),
             address.map(|ip| (limits.counted_as(ip), limits.connections_per_address)),
@@ -91,7 +92,8 @@ impl ConnectionLimiter {
     }
 }
 
-fn address(socket: &SocketDigest) -> Option<IpAddr> {
+/// The address of a connection's other end.
+pub fn address(socket: &SocketDigest) -> Option<IpAddr> {
     let address = socket.peer_addr()?.as_inet()?;
     Some(address.ip().to_canonical())
 }

@@ -16,7 +16,7 @@ use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
 
-use super::client_hello;
+use super::{accept, client_hello};
 use crate::gateway;
 use crate::observe::handshakes::HandshakeFailure;
 use crate::observe::masking;
@@ -95,7 +95,7 @@ impl Handshake {
     pub async fn accept(&self, stream: Stream, shared: &Shared) -> Option<Stream> {
         let client = stream
             .get_socket_digest()
-            .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+            .and_then(|socket| accept::address(&socket));
         let limit = shared.pin().settings.limits.header_timeout;
         let done = tokio::time::timeout(limit, self.handshake(stream)).await;
         let failed = match done {

@@ -15,6 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 
+use super::accept;
 use crate::admin::Admin;
 use crate::runtime::Shared;
 
@@ -46,7 +47,7 @@ impl Operator {
             return true;
         };
         let socket = stream.get_socket_digest();
-        let address = socket.and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip()));
+        let address = socket.and_then(|socket| accept::address(&socket));
         let may = rules.permit(address);
         if !may {
             self.shared.metrics.callers().admin_addresses.inc();

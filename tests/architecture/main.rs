@@ -49,7 +49,7 @@ const LAYERS: &[&[&str]] = &[
     &["openai", "jwt", "tls"],
     // Which target and which server are chosen by it.
     &["weighted"],
-    &["ids", "secret", "clock", "networks", "workers"],
+    &["ids", "secret", "clock", "https", "networks", "workers"],
 ];
 
 /// What does one task each and is put together by `runtime` and `gateway` alone.

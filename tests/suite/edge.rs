@@ -3,16 +3,15 @@
 use std::process::Command;
 
 use crate::support::CLIENT_KEY;
-use crate::support::certificate::{Certificate, certificate};
+use crate::support::certificate::certificate;
 use crate::support::client::{Client, Response};
-use crate::support::gateway::{Folder, Gateway, config};
+use crate::support::gateway::{Folder, Gateway, config, with_listener};
 use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
 
 fn redirecting(upstream: &Upstream, to: &str) -> Gateway {
-    let listen = format!("listen: [{{ address: '127.0.0.1:0', redirect: '{to}' }}]");
     let yaml = config(upstream.address, "", "");
-    Gateway::start(&yaml.replace("listen: ['127.0.0.1:0']", &listen))
+    Gateway::start(&with_listener(&yaml, &format!("redirect: '{to}'")))
 }
 
 async fn ask(gateway: &Gateway, request: &str) -> Response {
@@ -103,25 +102,16 @@ async fn browsers_are_told_to_stay_with_tls_in_every_answer_over_it() {
         return;
     };
     let folder = Folder::new();
-    let Certificate {
-        authority,
-        cert,
-        key,
-    } = certificate(&folder);
+    let certificate = certificate(&folder);
     let upstream = Upstream::start(async |_, mut reply| {
         let theirs = "Strict-Transport-Security: max-age=1\r\n";
         reply.json_with("200 OK", theirs, "{}").await;
         reply
     })
     .await;
-    let listen = format!(
-        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }}, \
-         hsts: {{ max_age: 365d, include_subdomains: true }} }}]",
-        cert.display(),
-        key.display()
-    );
-    let yaml = config(upstream.address, "", "").replace("listen: ['127.0.0.1:0']", &listen);
-    let gateway = Gateway::start(&yaml);
+    let hsts = "hsts: { max_age: 365d, include_subdomains: true }";
+    let listener = format!("{}, {hsts}", certificate.tls());
+    let gateway = Gateway::start(&with_listener(&config(upstream.address, "", ""), &listener));
     for (version, key) in [
         ("--http1.1", CLIENT_KEY),
         ("--http2", CLIENT_KEY),
@@ -131,7 +121,7 @@ async fn browsers_are_told_to_stay_with_tls_in_every_answer_over_it() {
         let mut command = Command::new(&curl);
         command
             .args(["-sS", "-i", version, "--max-time", "20", "--cacert"])
-            .arg(&authority)
+            .arg(&certificate.authority)
             .args(["-H", &format!("Authorization: Bearer {key}")])
             .args([
                 "-H",

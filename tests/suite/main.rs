@@ -24,7 +24,6 @@ mod broken_responses;
 mod callers;
 mod chats;
 mod chats_recorded;
-mod client_keys;
 mod command_line;
 mod configurations;
 mod converted;

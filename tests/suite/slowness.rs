@@ -8,10 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::certificate::{Certificate, certificate};
+use crate::support::certificate::certificate;
 use crate::support::client::post;
 use crate::support::form::{self, BOUNDARY};
-use crate::support::gateway::{Folder, Gateway, config};
+use crate::support::gateway::{Folder, Gateway, config, with_listener};
 use crate::support::http2::Client2;
 use crate::support::tools::require;
 use crate::support::upstream::Upstream;
@@ -213,14 +213,9 @@ async fn over_tls_a_header_has_as_long() {
         return;
     };
     let folder = Folder::new();
-    let Certificate { cert, key, .. } = certificate(&folder);
+    let certificate = certificate(&folder);
     let upstream = Upstream::answering("{}").await;
-    let tls = format!(
-        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]",
-        cert.display(),
-        key.display()
-    );
-    let yaml = limited(&upstream, "").replace("listen: ['127.0.0.1:0']", &tls);
+    let yaml = with_listener(&limited(&upstream, ""), &certificate.tls());
     let gateway = Gateway::start(&yaml);
     let talk = |alpn: &str, begun: &str| {
         let mut command = Command::new(&openssl);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::certificate::{Certificate, certificate};
-use crate::support::gateway::{Folder, Gateway, config};
+use crate::support::gateway::{Folder, Gateway, config, with_listener};
 use crate::support::tools::{require, run};
 use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, chat, soon, until};
@@ -15,24 +15,15 @@ async fn clients_connect_over_tls_with_both_versions() {
         return;
     };
     let folder = Folder::new();
-    let Certificate {
-        authority,
-        cert,
-        key,
-    } = certificate(&folder);
+    let certificate = certificate(&folder);
     let upstream = Upstream::answering("{\"ok\":1}").await;
-    let tls = format!(
-        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]",
-        cert.display(),
-        key.display()
-    );
-    let yaml = config(upstream.address, "", "").replace("listen: ['127.0.0.1:0']", &tls);
+    let yaml = with_listener(&config(upstream.address, "", ""), &certificate.tls());
     let gateway = Gateway::start(&yaml);
     for (version, status) in [("--http1.1", "HTTP/1.1 200"), ("--http2", "HTTP/2 200")] {
         let mut command = Command::new("curl");
         command
             .args(["-sS", "-i", version, "--max-time", "20", "--cacert"])
-            .arg(&authority)
+            .arg(&certificate.authority)
             .args(["-H", &format!("Authorization: Bearer {CLIENT_KEY}")])
             .args([
                 "-H",
@@ -58,15 +49,9 @@ async fn clients_connect_over_tls_with_both_versions() {
 
 /// A gateway that listens with TLS and masks addresses; nothing listens behind it.
 fn masked(folder: &Folder) -> Gateway {
-    let Certificate { cert, key, .. } = certificate(folder);
-    let tls = format!(
-        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]\n  \
-         limits: {{ header_timeout: 1s }}",
-        cert.display(),
-        key.display()
-    );
     let nothing = "127.0.0.1:1".parse().unwrap();
-    let yaml = config(nothing, "", "").replace("listen: ['127.0.0.1:0']", &tls);
+    let yaml = with_listener(&config(nothing, "", ""), &certificate(folder).tls());
+    let yaml = yaml.replace("server:\n", "server:\n  limits: { header_timeout: 1s }\n");
     Gateway::start(&yaml.replace("mask: false", "mask: true"))
 }
 

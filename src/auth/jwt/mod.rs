@@ -20,7 +20,7 @@ use crate::config::{Issuer, IssuerKeys, TenantOf};
 use crate::jwt::{Claims, KeySet, Malformed, Token, Unverified};
 use crate::secret::KeyHash;
 
-pub use remote::{Measured, Remote, Remotes};
+pub use remote::{Remote, Remotes};
 
 /// As many tokens are remembered; a further one takes the place of one that has not been used for long.
 const REMEMBERED: usize = 16_384;

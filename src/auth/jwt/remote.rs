@@ -2,8 +2,8 @@
 //!
 //! Owns when they are asked for: at the start, from time to time, and when a token names a key that is not among them,
 //! at most once in [`LEAST_PAUSE`]. The last good keys stay until others come. Kept by URL from one snapshot to the
-//! next. Does not handle asking itself (see `fetch`). Cannot fail: a failure is noted, logged when it begins and when
-//! it ends, and counted.
+//! next. Does not handle asking itself (see `fetch`). Cannot fail: a failure is logged when it begins and when
+//! it ends.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Remote {
     at: JwksUrl,
     keys: ArcSwapOption<KeySet>,
     state: Mutex<State>,
-    /// How often they have been asked for, in any case: who waits looks for a change.
+    /// How often they have been asked for, with success or not. A request that waits looks for a change.
     done: watch::Sender<u64>,
 }
 
@@ -44,27 +44,11 @@ pub struct Remote {
 struct State {
     /// When they were asked for last.
     last_try: Option<Instant>,
-    last_success: Option<Instant>,
     is_asking: bool,
     /// Whether a token has named a key that is not known.
     is_wanted: bool,
-    succeeded: u64,
-    failed: u64,
     /// Whether the last try has failed.
     is_failing: bool,
-}
-
-/// What is told of published keys in metrics.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// The issuer.
-    pub issuer: String,
-    /// How often they have been got.
-    pub succeeded: u64,
-    /// How often not.
-    pub failed: u64,
-    /// How old they are; `None` where there are none.
-    pub age: Option<Duration>,
 }
 
 impl Eq for Remote {}
@@ -149,8 +133,6 @@ impl Remote {
                     log::info!("the keys of the issuer {} are there again", self.issuer);
                 }
                 state.is_failing = false;
-                state.succeeded += 1;
-                state.last_success = Some(Instant::now());
                 // What was verified with the same keys stays so.
                 if self.keys.load().as_deref() != Some(&keys) {
                     self.keys.store(Some(Arc::new(keys)));
@@ -166,7 +148,6 @@ impl Remote {
                     log::warn!("the keys of the issuer {issuer} cannot be had: {why}; {meanwhile}");
                 }
                 state.is_failing = true;
-                state.failed += 1;
             }
         }
         drop(state);
@@ -176,16 +157,6 @@ impl Remote {
     #[cfg(test)]
     pub(super) fn note_for_test(&self, asked: Result<KeySet, String>) {
         self.note(asked);
-    }
-
-    fn measured(&self) -> Measured {
-        let state = self.state.lock();
-        Measured {
-            issuer: self.issuer.clone(),
-            succeeded: state.succeeded,
-            failed: state.failed,
-            age: state.last_success.map(|at| at.elapsed()),
-        }
     }
 }
 
@@ -207,15 +178,6 @@ impl Remotes {
         self.0
             .lock()
             .retain(|_, remote| Arc::strong_count(remote) > 1);
-    }
-
-    /// How all of them are.
-    pub fn measure(&self) -> Vec<Measured> {
-        self.0
-            .lock()
-            .values()
-            .map(|remote| remote.measured())
-            .collect()
     }
 
     /// Asks for whatever is due, as long as the process serves.

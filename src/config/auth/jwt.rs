@@ -110,10 +110,7 @@ fn read_issuer(node: &Node<'_>) -> Option<Issuer> {
 }
 
 fn read_audiences(node: &Node<'_>) -> Option<Vec<String>> {
-    let items = match node.is_list() {
-        true => node.list()?,
-        false => vec![node.clone()],
-    };
+    let items = node.list_or_one()?;
     if items.is_empty() {
         node.report(
             "at least one audience is needed",
@@ -163,10 +160,7 @@ fn read_algorithm(node: &Node<'_>) -> Option<Algorithm> {
 }
 
 fn read_leeway(node: &Node<'_>) -> Option<Duration> {
-    let leeway = match node.text()?.trim() {
-        "0" | "0s" => Duration::ZERO,
-        _ => node.duration()?,
-    };
+    let leeway = node.duration_or_zero()?;
     if leeway > MOST_LEEWAY {
         node.report("a leeway is at most 10m", Some("leeway: 60s"));
         return None;
@@ -296,7 +290,8 @@ fn read_url(node: &Node<'_>) -> Option<String> {
         (Some("https"), Some(_)) => return Some(url),
         (Some("http"), Some(host)) => {
             if !matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
-                let hint = "whoever can change the answer can sign tokens: use https";
+                let hint =
+                    "use https: a machine on the way could put keys of its own in their place";
                 node.warn("the keys are asked for without TLS", hint);
             }
             return Some(url);
@@ -314,11 +309,8 @@ fn read_file(
     node: &Node<'_>,
     read: impl Fn(&[u8]) -> Result<KeySet, crate::jwt::KeyFault>,
 ) -> Option<KeySet> {
-    let written = node.path()?;
-    let context = node.context();
-    let folder = Path::new(context.source()).parent();
-    let path = folder.map_or(written.value.clone(), |folder| folder.join(&written.value));
-    context.note_file(&path, FileKind::Configuration);
+    let path = node.path_beside()?;
+    node.context().note_file(&path, FileKind::Configuration);
     let shown = path.display();
     let keys = read_bytes(&path).and_then(|bytes| read(&bytes).map_err(|e| e.to_string()));
     match keys {

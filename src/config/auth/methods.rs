@@ -64,10 +64,7 @@ impl Methods {
 
 /// Reads a list of methods, or one alone.
 pub fn read(node: &Node<'_>) -> Option<Methods> {
-    let items = match node.is_list() {
-        true => node.list()?,
-        false => vec![node.clone()],
-    };
+    let items = node.list_or_one()?;
     if items.is_empty() {
         node.report(
             "an empty list would admit nothing",

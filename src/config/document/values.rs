@@ -5,7 +5,7 @@
 //! reported with its place and gives `None`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -226,6 +226,32 @@ impl Node<'_> {
                 None
             }
         }
+    }
+
+    /// The entries of a list, or one value that is written without one.
+    pub fn list_or_one(&self) -> Option<Vec<Self>> {
+        match self.is_list() {
+            true => self.list(),
+            false => Some(vec![self.clone()]),
+        }
+    }
+
+    /// A duration, or `0` for none.
+    pub fn duration_or_zero(&self) -> Option<Duration> {
+        match self.text()?.trim() {
+            "0" | "0s" => Some(Duration::ZERO),
+            _ => self.duration(),
+        }
+    }
+
+    /// The path of a file that is relative to the folder of the configuration.
+    pub fn path_beside(&self) -> Option<PathBuf> {
+        let written = self.path()?.value;
+        let folder = Path::new(self.context().source()).parent();
+        Some(match folder {
+            Some(folder) => folder.join(written),
+            None => written,
+        })
     }
 
     /// A list of text; every entry that is not text is reported.

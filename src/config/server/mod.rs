@@ -216,7 +216,7 @@ fn read_life(section: &mut Section<'_>, server: &mut Server) {
     }
     if let Some(notice) = section
         .take("shutdown_notice")
-        .and_then(|n| read_notice(&n))
+        .and_then(|n| n.duration_or_zero())
     {
         server.shutdown_notice = notice;
     }
@@ -227,14 +227,6 @@ fn read_life(section: &mut Section<'_>, server: &mut Server) {
     server.reload_on_change = reload.unwrap_or(server.reload_on_change);
     let reload = section.take("reload_on_models").and_then(|n| n.boolean());
     server.reload_on_models = reload.unwrap_or(server.reload_on_models);
-}
-
-/// A time, or `0` for none.
-fn read_notice(node: &Node<'_>) -> Option<Duration> {
-    match node.text()?.trim() {
-        "0" | "0s" => Some(Duration::ZERO),
-        _ => node.duration(),
-    }
 }
 
 fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {

@@ -3,13 +3,11 @@
 //! Owns the words for each method: they tell the client what to change, and not whether a tenant or a key exists.
 //! The operator is told why, see [`NoCaller::log`].
 
-use std::sync::Arc;
-
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{INVALID, error, unauthorized};
-use crate::auth::{self, Refused, Remote, Shown, TokenRefused};
+use crate::auth::{self, Refused, Shown, TokenRefused};
 use crate::openai::error::ApiError;
 use crate::secret;
 
@@ -46,14 +44,6 @@ impl NoCaller {
     fn token(&self) -> Option<&TokenRefused> {
         match &self.refused {
             Refused::Token(refused) => Some(refused),
-            _ => None,
-        }
-    }
-
-    /// The keys that may have to be asked for anew before the caller is known.
-    pub fn remote(&self) -> Option<&Arc<Remote>> {
-        match self.token()? {
-            TokenRefused::NoKeys(remote) | TokenRefused::UnknownKey(Some(remote)) => Some(remote),
             _ => None,
         }
     }

@@ -7,10 +7,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use pingora::tls::{RusTlsError as TlsError, load_native_certs};
+use pingora::tls::RusTlsError as TlsError;
 use ureq::config::Config;
 use ureq::http::Response;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::Certificate;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error};
 
@@ -18,12 +18,11 @@ use super::address::CheckedResolver;
 use super::signature::signature;
 use crate::clock;
 use crate::config::Webhook;
+use crate::https;
 use crate::openai::ratelimit;
 
 /// How much of an answer is read, so that its connection can be used again.
 const ANSWER_BYTES: u64 = 64 * 1024;
-/// The largest header of an answer.
-const HEADER_BYTES: usize = 16 * 1024;
 /// As many connections are kept.
 const IDLE_CONNECTIONS: usize = 16;
 /// A kept connection is closed after this time.
@@ -55,29 +54,11 @@ pub struct Sender {
 impl Sender {
     /// A sender whose requests take this long at most, all in all.
     pub fn new(timeout: Duration) -> Self {
-        let found = load_native_certs().unwrap_or_else(|e| {
-            log::error!("webhooks: the system's certificates cannot be read, so https fails: {e}");
-            Vec::new()
-        });
-        let certificates = found.iter();
-        let certificates = certificates.map(|der| Certificate::from_der(der).to_owned());
-        Self::trusting(timeout, certificates.collect())
+        Self::trusting(timeout, https::system_roots())
     }
 
     fn trusting(timeout: Duration, certificates: Vec<Certificate<'static>>) -> Self {
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::from(certificates))
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            // A proxy would look the name up by itself.
-            .proxy(None)
-            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .max_response_header_size(HEADER_BYTES)
+        let config = https::config(timeout, certificates)
             .max_idle_connections(IDLE_CONNECTIONS)
             .max_idle_connections_per_host(1)
             .max_idle_age(IDLE)

@@ -3,7 +3,7 @@
 use super::{ask, refused, yaml};
 use crate::support::CLIENT_KEY;
 use crate::support::client::Client;
-use crate::support::gateway::{Gateway, config};
+use crate::support::gateway::{Gateway, config, with_listener};
 use crate::support::upstream::Upstream;
 
 fn key() -> String {
@@ -16,9 +16,11 @@ fn turned_away(listener: &str) -> String {
 
 /// A gateway whose listener has these rules, and these keys of `server`.
 fn listening(upstream: &Upstream, rules: &str, more: &str) -> Gateway {
-    let listen = format!("listen: [{{ address: '127.0.0.1:0', addresses: {rules} }}]\n  {more}");
-    let yaml = config(upstream.address, "", "").replace("listen: ['127.0.0.1:0']", &listen);
-    Gateway::start(&yaml)
+    let yaml = with_listener(
+        &config(upstream.address, "", ""),
+        &format!("addresses: {rules}"),
+    );
+    Gateway::start(&yaml.replace("server:\n", &format!("server:\n  {more}\n")))
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who may call: the methods by which a caller is found, each with what it refuses.
 
 mod addresses;
+mod keys;
 mod pages;
 mod tokens;
 
@@ -29,6 +30,11 @@ async fn ask(gateway: &Gateway, headers: &str) -> Response {
         ))
         .await;
     client.response().await
+}
+
+/// Asks with a key or a token.
+async fn bearer(gateway: &Gateway, key: &str) -> Response {
+    ask(gateway, &format!("authorization: Bearer {key}\r\n")).await
 }
 
 /// How often callers have been refused by a method for a reason.

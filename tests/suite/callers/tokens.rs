@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{ask, refused, yaml};
+use super::{ask, bearer, refused, yaml};
 use crate::sdk::{node, python};
-use crate::support::client::Response;
 use crate::support::gateway::{Folder, Gateway};
 use crate::support::tools::{root, run};
 use crate::support::upstream::Upstream;
@@ -82,10 +81,6 @@ tenants:
         idp.server.address,
         "s".repeat(32)
     )
-}
-
-async fn bearer(gateway: &Gateway, token: &str) -> Response {
-    ask(gateway, &format!("authorization: Bearer {token}\r\n")).await
 }
 
 /// Waits until the keys of the provider are known.

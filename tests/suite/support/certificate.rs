@@ -13,6 +13,14 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
+impl Certificate {
+    /// The `tls` of a listener that has it.
+    pub fn tls(&self) -> String {
+        let (cert, key) = (self.cert.display(), self.key.display());
+        format!("tls: {{ cert: '{cert}', key: '{key}' }}")
+    }
+}
+
 /// Makes one in `folder`.
 pub fn certificate(folder: &Folder) -> Certificate {
     let path = |name: &str| folder.0.join(name);

@@ -119,6 +119,16 @@ tenants:
     )
 }
 
+/// A configuration whose listener has these keys, too.
+pub fn with_listener(yaml: &str, keys: &str) -> String {
+    let plain = "listen: ['127.0.0.1:0']";
+    assert!(yaml.contains(plain), "{yaml}");
+    yaml.replace(
+        plain,
+        &format!("listen: [{{ address: '127.0.0.1:0', {keys} }}]"),
+    )
+}
+
 impl Gateway {
     /// Starts the gateway in front of an upstream.
     pub fn before(upstream: &Upstream) -> Self {

@@ -12,8 +12,8 @@ use tungstenite::{Message, WebSocket};
 
 use crate::sdk::{ask, node, python};
 use crate::support::PROVIDER_KEY;
-use crate::support::certificate::{Certificate, certificate};
-use crate::support::gateway::{Folder, Gateway, config};
+use crate::support::certificate::certificate;
+use crate::support::gateway::{Folder, Gateway, config, with_listener};
 use crate::support::tools::require;
 
 /// A provider that plays its part of a session, as far as the scripts ask.
@@ -137,22 +137,13 @@ async fn the_node_sdk_opens_sockets_unchanged_and_so_does_a_browser() {
         return;
     }
     let folder = Folder::new();
-    let Certificate {
-        authority,
-        cert,
-        key,
-    } = certificate(&folder);
+    let certificate = certificate(&folder);
     let Some(mut command) = node("realtime.mjs", &folder) else {
         return;
     };
     // The SDK opens sockets over TLS only.
-    let tls = format!(
-        "listen: [{{ address: '127.0.0.1:0', tls: {{ cert: '{}', key: '{}' }} }}]",
-        cert.display(),
-        key.display()
-    );
-    let gateway = Gateway::start(&yaml().replace("listen: ['127.0.0.1:0']", &tls));
-    command.env("NODE_EXTRA_CA_CERTS", authority);
+    let gateway = Gateway::start(&with_listener(&yaml(), &certificate.tls()));
+    command.env("NODE_EXTRA_CA_CERTS", certificate.authority);
     ask(
         command,
         &format!("https://localhost:{}/v1", gateway.address.port()),

@@ -2,31 +2,14 @@
 
 use std::process::Command;
 
-use crate::support::chat;
-use crate::support::client::{Client, Response};
-use crate::support::gateway::{BINARY, Folder, Gateway, config};
+use super::bearer;
+use crate::support::client::Response;
+use crate::support::gateway::{BINARY, Folder, Gateway};
 use crate::support::upstream::Upstream;
 
 /// The usual configuration with these tenants in place of its own.
 fn yaml(upstream: &Upstream, tenants: &str) -> String {
-    let yaml = config(upstream.address, "", "");
-    let (before, _) = yaml.split_once("tenants:\n").unwrap();
-    format!("{before}tenants:\n{tenants}")
-}
-
-/// Asks with a key.
-async fn ask(gateway: &Gateway, key: &str) -> Response {
-    let body = chat("gpt-4o");
-    let mut client = Client::connect(gateway.address).await;
-    let head =
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
-    let length = body.len();
-    client
-        .send(format!(
-            "{head}authorization: Bearer {key}\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
-        .await;
-    client.response().await
+    super::yaml(upstream, &format!("tenants:\n{tenants}"))
 }
 
 /// Asserts that a key is refused as one that nobody has, and gives the rest of the message.
@@ -56,7 +39,7 @@ async fn a_key_that_does_not_hold_is_refused_like_an_unknown_one_and_the_log_say
 ",
     ));
     for key in ["a-key-that-holds", "a-key-with-a-date"] {
-        assert_eq!(ask(&gateway, key).await.status, 200, "{key}");
+        assert_eq!(bearer(&gateway, key).await.status, 200, "{key}");
     }
     assert_eq!(upstream.requests(), 2);
     for (key, said) in [
@@ -77,10 +60,10 @@ async fn a_key_that_does_not_hold_is_refused_like_an_unknown_one_and_the_log_say
             "refused: the tenant ended is expired",
         ),
     ] {
-        assert_unknown(&ask(&gateway, key).await);
+        assert_unknown(&bearer(&gateway, key).await);
         gateway.output().wait_for(said);
     }
-    assert_unknown(&ask(&gateway, "a-key-of-nobody").await);
+    assert_unknown(&bearer(&gateway, "a-key-of-nobody").await);
     assert_eq!(upstream.requests(), 2);
 }
 
@@ -93,7 +76,7 @@ async fn a_prefix_tells_the_operator_whose_a_wrong_key_would_be_and_grants_nothi
   - { id: later, key_prefix: lt_ }
 ",
     ));
-    assert_eq!(ask(&gateway, "rs1_0123456789").await.status, 200);
+    assert_eq!(bearer(&gateway, "rs1_0123456789").await.status, 200);
     for (key, said) in [
         (
             "rs1_wrong",
@@ -104,10 +87,10 @@ async fn a_prefix_tells_the_operator_whose_a_wrong_key_would_be_and_grants_nothi
             "refused: an unknown key with the prefix of tenant later",
         ),
     ] {
-        assert_unknown(&ask(&gateway, key).await);
+        assert_unknown(&bearer(&gateway, key).await);
         gateway.output().wait_for(said);
     }
-    assert_unknown(&ask(&gateway, "0123456789").await);
+    assert_unknown(&bearer(&gateway, "0123456789").await);
     assert_eq!(upstream.requests(), 1);
     gateway
         .output()
