@@ -83,7 +83,7 @@ fn a_tenant_that_does_not_hold_is_refused_and_the_log_says_why() {
 
 #[test]
 fn a_listener_and_a_tenant_take_the_methods_that_they_name() {
-    let other = Methods::of(&[Method::Jwt, Method::Mtls]);
+    let other = Methods::of(&[Method::Jwt]);
     let mut owners = vec![owner("a"), owner("b")];
     owners[1].methods = Some(other);
     let callers = callers(

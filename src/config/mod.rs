@@ -234,7 +234,6 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         upstreams: is_unread(&upstreams, config.upstreams.len()),
         models: is_unread(&models, config.models.len()),
         // The section may be missing, and the list may be empty.
-        auth: auth.is_some(),
         tenants: tenants.is_some_and(|n| !n.is_list() || n.len() != config.tenants.len()),
         prices: prices.is_some(),
     };

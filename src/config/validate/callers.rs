@@ -6,23 +6,25 @@
 use super::Unread;
 use crate::config::document::Context;
 use crate::config::problem::nearest;
-use crate::config::{Config, Method, Methods, TenantOf};
+use crate::config::{Config, Method, TenantOf};
 
 /// Notes what is wrong with methods.
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     if !unread.tenants {
         check_tenants_of_issuers(config, context);
     }
-    for listener in &config.server.listen {
-        let place = &listener.address.place;
-        check_methods(listener.auth, config, unread, |message, hint| {
+    let listeners = config.server.listen.iter();
+    let listeners = listeners.map(|listener| (listener.auth, &listener.address.place));
+    let tenants = config.tenants.iter();
+    let tenants = tenants.map(|tenant| (tenant.auth, &tenant.id.place));
+    // Its issuers may be among what could not be read.
+    let has_issuers = !config.auth.jwt.is_empty() || context.has_mistake_in("auth");
+    for (methods, place) in listeners.chain(tenants) {
+        if !has_issuers && methods.is_some_and(|methods| methods.have(Method::Jwt)) {
+            let message = "`auth` names jwt, and none are configured";
+            let hint = "write its issuers in `auth.jwt`".to_owned();
             context.report(place, message, Some(hint));
-        });
-    }
-    for tenant in &config.tenants {
-        check_methods(tenant.auth, config, unread, |message, hint| {
-            context.report(&tenant.id.place, message, Some(hint));
-        });
+        }
     }
 }
 
@@ -43,26 +45,5 @@ fn check_tenants_of_issuers(config: &Config, context: &Context<'_>) {
             }
             TenantOf::Id(_) | TenantOf::Claim(_) => {}
         }
-    }
-}
-
-/// A method that is named has to be configured, or no caller would be found by it.
-fn check_methods(
-    methods: Option<Methods>,
-    config: &Config,
-    unread: &Unread,
-    report: impl Fn(String, String),
-) {
-    let Some(methods) = methods else { return };
-    let (is_configured, hint) = (
-        !config.auth.jwt.is_empty(),
-        "write its issuers in `auth.jwt`",
-    );
-    if methods.have(Method::Jwt) && !is_configured && !unread.auth {
-        let message = format!(
-            "`auth` names {}, and none are configured",
-            Method::Jwt.name()
-        );
-        report(message, hint.to_owned());
     }
 }

@@ -26,8 +26,6 @@ pub struct Unread {
     pub upstreams: bool,
     /// Rules may be missing.
     pub models: bool,
-    /// The section `auth` is written, and all of its methods may be missing.
-    pub auth: bool,
     /// Tenants may be missing.
     pub tenants: bool,
     /// Prices are written, and all of them may be missing.
@@ -47,7 +45,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     if !unread.models {
         check_default_models(config, context);
     }
-    tenants::check(config, unread, context);
+    tenants::check(config, context);
     callers::check(config, unread, context);
     accounting::check(config, unread, context);
     check_routes(config, context);

@@ -5,12 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Unread;
 use crate::config::document::{Context, Located};
 use crate::config::{Config, Passthrough, Tenant};
 
 /// Notes what is wrong between tenants.
-pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
+pub fn check(config: &Config, context: &Context<'_>) {
     let mut ids = HashSet::new();
     let mut keys = HashMap::new();
     for tenant in &config.tenants {
@@ -36,10 +35,12 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             }
         }
     }
+    // Or a method that leads to it.
+    let has_mistaken_auth = context.has_mistake_in("auth");
     for (position, tenant) in config.tenants.iter().enumerate() {
         // Its keys may be among what could not be read.
         let is_read = !context.has_mistake_in(&format!("tenants[{position}]"));
-        if is_read && !can_be_found(tenant, config, unread) {
+        if is_read && !has_mistaken_auth && !can_be_found(tenant, config) {
             let hint = "keys: [\"${CLIENT_KEY}\"]".to_owned();
             let message = "at least one key is needed";
             context.report(&tenant.id.place, message, Some(hint));
@@ -49,11 +50,8 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
 }
 
 /// Whether there is a method by which a tenant is found, or, with a prefix, will be.
-fn can_be_found(tenant: &Tenant, config: &Config, unread: &Unread) -> bool {
-    !tenant.keys.is_empty()
-        || tenant.key_prefix.is_some()
-        || !config.auth.jwt.is_empty()
-        || unread.auth
+fn can_be_found(tenant: &Tenant, config: &Config) -> bool {
+    !tenant.keys.is_empty() || tenant.key_prefix.is_some() || !config.auth.jwt.is_empty()
 }
 
 /// A prefix names one tenant: none is that of two, or the beginning of another's.
