@@ -29,7 +29,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
     ServerConnection, SideData, version,
 };
-use tollgate::tls::server::{self, Suites};
+use tollgate::tls::server::{self, Choice, Suites};
 use tollgate::tls::sm;
 
 /// The gateway's own.
@@ -86,7 +86,14 @@ fn sides(
 ) -> Sides {
     let chain = vec![CertificateDer::from_pem_slice(cert).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key).unwrap();
-    let server = server::config(chain, key, suites).unwrap();
+    let server = match suites {
+        Suites::Usual => {
+            let certified = server::certified(chain, key, None, suites).unwrap();
+            server::usual(vec![certified], &Choice::default(), None)
+        }
+        Suites::Sm => server::sm(chain, key),
+    }
+    .unwrap();
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(authority).unwrap())

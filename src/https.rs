@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use pingora::tls::load_native_certs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use ureq::Agent;
 use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -24,6 +26,13 @@ pub fn system_roots() -> Vec<Certificate<'static>> {
     let roots = found
         .iter()
         .map(|der| Certificate::from_der(der).to_owned());
+    roots.collect()
+}
+
+/// The certificates in a file in PEM.
+pub fn roots(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    let roots = found.map(|der| Certificate::from_der(&der).to_owned());
     roots.collect()
 }
 

@@ -14,6 +14,7 @@
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
 //!   openai/    the OpenAI API on the wire, without I/O
+//!   signature/ signed requests: what is covered, digests of bodies
 //!   tls/       what rustls needs of a side; the suite of RFC 8998
 //!   weighted, ids, secret, clock, workers
 //! ```
@@ -50,6 +51,7 @@ pub mod routing;
 pub mod runtime;
 pub mod secret;
 pub mod server;
+pub mod signature;
 pub mod tenants;
 pub mod tls;
 pub mod upstreams;

@@ -88,6 +88,12 @@ impl KeyHash {
         u64::from_be_bytes(head)
     }
 
+    /// The first 128 bits: enough to tell what is no secret from everything else.
+    pub fn first_half(&self) -> u128 {
+        let half = self.0.first_chunk().copied().unwrap_or_default();
+        u128::from_be_bytes(half)
+    }
+
     /// The first eight hexadecimal digits: names a key in logs and tables.
     pub fn fingerprint(&self) -> String {
         self.0.iter().take(4).map(|b| format!("{b:02x}")).collect()

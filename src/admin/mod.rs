@@ -139,6 +139,7 @@ impl Admin {
             accounts.measure();
         }
         status::measure(&self.shared.pin(), self.shared.metrics.states());
+        status::measure_issuers(&self.shared.callers.remotes, self.shared.metrics.states());
         let connections = self.shared.connections.count();
         match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::tenants::tenants;
+use crate::auth::Remotes;
 use crate::clock;
 use crate::observe::states::StateGauges;
 use crate::runtime::{Rule, Runtime, Shared};
@@ -117,6 +118,19 @@ fn breaker(breaker: &Breaker, now: Instant) -> Value {
         State::Trial => ("trial", None),
     };
     json!({ "state": state, "for_seconds": seconds, "ejections": breaker.ejections() })
+}
+
+/// Sets the gauges of the keys that issuers publish.
+pub fn measure_issuers(remotes: &Remotes, gauges: &StateGauges) {
+    for issuer in remotes.standing() {
+        let labels = [issuer.name.as_str()];
+        let failing = gauges.jwks_failing.with_label_values(&labels);
+        failing.set(i64::from(issuer.is_failing));
+        if let Some(age) = issuer.age {
+            let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            gauges.jwks_age.with_label_values(&labels).set(age);
+        }
+    }
 }
 
 /// Sets the gauges to the current states.

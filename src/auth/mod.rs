@@ -3,26 +3,39 @@
 //! Owns which [`Method`] counts for a request, and what holds for every method: the listener and the tenant take
 //! it, the tenant is valid, and its callers come from there. What is shown first in the order of [`Callers::find`] decides: a credential that is
 //! not accepted is refused, and no other is looked at. `keys` has the method of client keys, `jwt` that of
-//! tokens. Does not handle
+//! tokens, `signatures` that of signed requests, `certificates` that of client certificates, `state` what outlives a snapshot. Does not handle
 //! what a tenant may do (see `tenants`), nor what a client is told of a refusal (see `gateway::failure`). Fails with
 //! [`Refused`], for the log and for metrics; nothing of a credential is in it.
 
+mod certificates;
 mod jwt;
 mod keys;
+mod refused;
+mod signatures;
+mod state;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method as HttpMethod, Uri};
 use jiff::Timestamp;
 
-use crate::config::{Issuer, Lapse, Method, Methods, Validity};
+use crate::config::{Issuer, Method, Methods, Validity};
 use crate::jwt as wire;
 use crate::networks::AddressRules;
+use crate::signature::{Message, SIGNATURE_INPUT};
+use crate::tls::clients::ClientCertificate;
 
-pub use jwt::{Refused as TokenRefused, Remote, Remotes};
+use certificates::Certificates;
+pub use certificates::{CertificateName, Refused as CertificateRefused};
+pub use jwt::{OwnLimits, Refused as TokenRefused, Remote, Remotes};
 pub use keys::{Key, Keys, key_of, lacks_bearer};
+pub use refused::Refused;
+use signatures::Signatures;
+pub use signatures::{
+    NotOnce, Refused as SignatureRefused, Signature, SignatureKey, Terms as SignatureTerms,
+};
+pub use state::CallerState;
 
 /// A tenant, as far as it matters for finding it.
 #[derive(Clone, Debug)]
@@ -50,6 +63,10 @@ pub struct Shown<'r> {
     pub headers: &'r HeaderMap,
     /// The key in its headers, or in the subprotocol of a WebSocket.
     pub key: Option<&'r [u8]>,
+    /// The certificate of its connection.
+    pub certificate: Option<&'r ClientCertificate>,
+    /// Whether a certificate may count: not where a web page asks that may not call with one.
+    pub certificate_counts: bool,
     /// The position of the listener that it came by.
     pub listener: usize,
     /// Where it came from; `None` for this machine.
@@ -78,98 +95,10 @@ pub struct Found {
     pub credential: Credential,
     /// The models that it may ask for, where its credential has fewer than its tenant.
     pub models: Option<Arc<Vec<String>>>,
-}
-
-/// Why a request has no caller: for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It shows nothing.
-    Missing,
-    /// Its key is not accepted.
-    Key(keys::Refused),
-    /// Its token is not accepted.
-    Token(jwt::Refused),
-    /// The tenant does not hold.
-    Tenant(Method, Arc<str>, Lapse),
-    /// The tenant is not found by this method.
-    MethodOfTenant(Method, Arc<str>),
-    /// The listener does not take this method.
-    MethodOfListener(Method),
-    /// The tenant's callers do not come from this address.
-    Address(Method, Arc<str>),
-}
-
-impl Refused {
-    /// The method that was used; `None` where nothing was shown.
-    pub fn method(&self) -> Option<Method> {
-        match self {
-            Self::Missing => None,
-            Self::Key(_) => Some(Method::Key),
-            Self::Token(_) => Some(Method::Jwt),
-            Self::Tenant(method, ..)
-            | Self::MethodOfTenant(method, _)
-            | Self::Address(method, _)
-            | Self::MethodOfListener(method) => Some(*method),
-        }
-    }
-
-    /// The published keys that may have to be asked for anew before the caller is known.
-    pub fn remote(&self) -> Option<&Remote> {
-        match self {
-            Self::Token(jwt::Refused::NoKeys(remote) | jwt::Refused::UnknownKey(Some(remote))) => {
-                Some(remote)
-            }
-            _ => None,
-        }
-    }
-
-    /// Its name in metrics: one of `observe::callers::REASONS`.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Key(refused) => refused.reason(),
-            Self::Token(refused) => refused.reason(),
-            Self::Tenant(_, _, lapse) => lapse.name(),
-            Self::MethodOfTenant(..) | Self::MethodOfListener(_) => "method",
-            Self::Address(..) => "address",
-        }
-    }
-
-    /// Whether the credential is one that is configured, so that the operator is told why it does not work.
-    pub fn is_known(&self) -> bool {
-        match self {
-            Self::Key(refused) => refused.is_known(),
-            Self::Tenant(..) | Self::MethodOfTenant(..) | Self::Address(..) => true,
-            Self::Missing | Self::Token(_) | Self::MethodOfListener(_) => false,
-        }
-    }
-
-    /// The tenant that the credential belongs to, or would belong to.
-    pub fn tenant(&self) -> Option<&str> {
-        match self {
-            Self::Key(refused) => refused.tenant(),
-            Self::Tenant(_, id, _) | Self::MethodOfTenant(_, id) | Self::Address(_, id) => Some(id),
-            Self::Missing | Self::Token(_) | Self::MethodOfListener(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("no credential"),
-            Self::Key(refused) => refused.fmt(f),
-            Self::Token(refused) => refused.fmt(f),
-            Self::Tenant(_, tenant, lapse) => write!(f, "the tenant {tenant} is {}", lapse.name()),
-            Self::MethodOfTenant(method, tenant) => {
-                write!(f, "the tenant {tenant} does not take {method}")
-            }
-            Self::MethodOfListener(method) => write!(f, "the listener does not take {method}"),
-            Self::Address(_, tenant) => {
-                write!(f, "the tenant {tenant} does not come from this address")
-            }
-        }
-    }
+    /// The limits that it brings.
+    pub limits: Option<Arc<OwnLimits>>,
+    /// Its signature, which does not count yet.
+    pub signature: Option<Signature>,
 }
 
 /// Every caller of one snapshot.
@@ -180,6 +109,8 @@ pub struct Callers {
     listeners: Vec<Option<Methods>>,
     keys: Keys,
     tokens: jwt::Tokens,
+    signatures: Signatures,
+    certificates: Certificates,
     masks_names: bool,
 }
 
@@ -193,48 +124,80 @@ pub struct Configured<'c> {
     pub keys: Vec<Key>,
     /// The issuers of tokens.
     pub issuers: &'c [Issuer],
+    /// The keys of all tenants that requests are signed with.
+    pub signature_keys: Vec<SignatureKey>,
+    /// What holds for their signatures.
+    pub signature_terms: SignatureTerms,
+    /// The names of all tenants in certificates.
+    pub certificate_names: Vec<CertificateName>,
     /// Whether the log may not show the names of credentials.
     pub masks_names: bool,
 }
 
 impl Callers {
-    /// Takes what is configured, and the keys that issuers publish.
-    pub fn new(configured: Configured<'_>, remotes: &Remotes) -> Self {
+    /// Takes what is configured, and what has been learnt of callers.
+    pub fn new(configured: Configured<'_>, state: &CallerState) -> Self {
         let Configured {
             owners,
             listeners,
             keys,
             issuers,
+            signature_keys,
+            signature_terms,
+            certificate_names,
             masks_names,
         } = configured;
         let ids = owners.iter().map(|owner| Arc::clone(&owner.id));
         Self {
             keys: Keys::new(&owners, keys),
-            tokens: jwt::Tokens::new(issuers, ids, remotes),
+            tokens: jwt::Tokens::new(issuers, ids, &state.remotes),
+            certificates: Certificates::new(certificate_names, masks_names),
+            signatures: Signatures::new(signature_keys, signature_terms, &state.nonces),
             masks_names,
             listeners,
             owners,
         }
     }
 
-    /// The caller of a request, now.
+    /// The caller of a request, now. What it shows is looked at in this order: a signature, a token or a key, a
+    /// certificate. The first whose method the listener takes decides.
     ///
     /// # Errors
     /// Why there is none.
     pub fn find(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
-        let found = match shown.key {
-            Some(token) if !self.tokens.is_empty() && wire::is_token(token) => {
-                self.check_listener(shown.listener, Method::Jwt)?;
-                self.by_token(token, now)?
-            }
-            Some(key) => {
-                self.check_listener(shown.listener, Method::Key)?;
-                self.by_key(key, now)?
-            }
-            None => return Err(Refused::Missing),
+        let methods = self.listeners.get(shown.listener).copied().flatten();
+        let is_taken = |method: &Method| methods.is_none_or(|methods| methods.have(*method));
+        let shows = self.methods_of(shown);
+        let Some(method) = shows.iter().flatten().find(|method| is_taken(method)) else {
+            let first = shows.into_iter().flatten().next();
+            return Err(first.map_or(Refused::Missing, Refused::MethodOfListener));
+        };
+        let key = shown.key.unwrap_or_default();
+        let found = match method {
+            Method::Hmac => self.by_signature(shown, now)?,
+            Method::Jwt => self.by_token(key, now)?,
+            Method::Key => self.by_key(key, now)?,
+            Method::Mtls => self.by_certificate(shown, now)?,
         };
         self.check_tenant(&found, shown.address, now)?;
         Ok(found)
+    }
+
+    /// The methods of what a request shows, in the order in which they are looked at.
+    fn methods_of(&self, shown: &Shown<'_>) -> [Option<Method>; 3] {
+        let is_signed = !self.signatures.is_empty() && shown.headers.contains_key(SIGNATURE_INPUT);
+        let by_bearer = shown
+            .key
+            .map(|key| match !self.tokens.is_empty() && wire::is_token(key) {
+                true => Method::Jwt,
+                false => Method::Key,
+            });
+        let has_certificate = !self.certificates.is_empty() && shown.certificate.is_some();
+        [
+            is_signed.then_some(Method::Hmac),
+            by_bearer,
+            has_certificate.then_some(Method::Mtls),
+        ]
     }
 
     fn by_key(&self, key: &[u8], now: Timestamp) -> Result<Found, Refused> {
@@ -248,6 +211,8 @@ impl Callers {
                 key: Some(found.position),
             },
             models: None,
+            limits: None,
+            signature: None,
         })
     }
 
@@ -266,14 +231,53 @@ impl Callers {
                 key: None,
             },
             models: accepted.models.clone(),
+            limits: accepted.limits.clone(),
+            signature: None,
         })
     }
 
-    fn check_listener(&self, listener: usize, method: Method) -> Result<(), Refused> {
-        match self.listeners.get(listener) {
-            Some(Some(methods)) if !methods.have(method) => Err(Refused::MethodOfListener(method)),
-            _ => Ok(()),
+    fn by_signature(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
+        let message = Message {
+            method: shown.method,
+            path: shown.uri.path(),
+            query: shown.uri.query(),
+            headers: shown.headers,
+        };
+        let accepted = self.signatures.accept(&message, now);
+        let (key, signature) = accepted.map_err(Refused::Signature)?;
+        Ok(Found {
+            tenant: key.tenant,
+            credential: Credential {
+                method: Method::Hmac,
+                name: Arc::clone(&key.id),
+                logged_name: Arc::clone(&key.logged_id),
+                key: None,
+            },
+            models: None,
+            limits: None,
+            signature: Some(signature),
+        })
+    }
+
+    fn by_certificate(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
+        let certificate = shown.certificate.ok_or(Refused::Missing)?;
+        if !shown.certificate_counts {
+            return Err(Refused::Certificate(certificates::Refused::Origin));
         }
+        let named = self.certificates.find(certificate, now);
+        let named = named.map_err(Refused::Certificate)?;
+        Ok(Found {
+            tenant: named.tenant,
+            credential: Credential {
+                method: Method::Mtls,
+                name: Arc::clone(&named.name),
+                logged_name: Arc::clone(&named.logged_name),
+                key: None,
+            },
+            models: None,
+            limits: None,
+            signature: None,
+        })
     }
 
     /// What holds for a tenant, by whatever method it was found.

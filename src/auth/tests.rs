@@ -1,5 +1,7 @@
 //! Which method counts, and what holds for a tenant whichever it is.
 
+use std::time::Duration;
+
 use super::*;
 use crate::observe::callers::REASONS;
 use crate::secret::KeyHash;
@@ -35,9 +37,15 @@ fn callers(owners: Vec<Owner>, listeners: Vec<Option<Methods>>) -> Callers {
         listeners,
         keys,
         issuers: &[],
+        signature_keys: Vec::new(),
+        signature_terms: SignatureTerms {
+            window: Duration::from_secs(300),
+            nonces: 10,
+        },
+        certificate_names: Vec::new(),
         masks_names: false,
     };
-    Callers::new(configured, &Remotes::default())
+    Callers::new(configured, &CallerState::default())
 }
 
 /// The tenant that is found by a key at a listener.
@@ -48,6 +56,8 @@ fn find(callers: &Callers, key: Option<&str>, listener: usize) -> Result<usize, 
         uri: &uri,
         headers: &headers,
         key: key.map(str::as_bytes),
+        certificate: None,
+        certificate_counts: true,
         listener,
         address: "10.0.0.1".parse().ok(),
     };

@@ -6,7 +6,7 @@
 //! in a running gateway (see `admin::status`). Fails for a tenant that the configuration lacks.
 
 use super::table::{align, row};
-use crate::auth::Remotes;
+use crate::auth::CallerState;
 use crate::config::{Config, ModelRule, nearest};
 use crate::gateway::Plan;
 use crate::limits::Limits;
@@ -91,7 +91,7 @@ fn snapshot(config: &Config) -> Result<Runtime, String> {
         built_in,
         &Registry::default(),
         &Limits::new(),
-        &Remotes::default(),
+        &CallerState::default(),
     );
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -47,7 +47,9 @@ mod warnings;
 mod webhook;
 
 pub use addresses::{from_here, is_local, stays_local};
-pub use auth::{Auth, Issuer, IssuerKeys, JwksUrl, Method, Methods, TenantOf};
+pub use auth::{
+    Auth, Issuer, IssuerKeys, JwksUrl, Method, Methods, SignatureKey, SignatureTerms, TenantOf,
+};
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
@@ -67,6 +69,7 @@ pub use rotation::{Every, Retention, Rotation};
 pub use routes::Route;
 pub use schema::schema;
 pub use server::certificate;
+use server::client_authorities;
 pub use server::{
     Allowances, Budget, CertificateFiles, Cors, Drain, Forms, Hsts, Limits, Listener, Log,
     LogFiles, LogFormat, MAX_THREADS, Passthrough, RedirectTo, Retries, Server, Tls, WebSocket,

@@ -6,7 +6,7 @@
 
 use super::Config;
 use super::address_rules;
-use super::auth::{self, Methods};
+use super::auth::{self, Methods, SignatureKey};
 use super::client_keys::{self, ClientKey, Written};
 use super::document::{Located, Node, Section, is_plain_name};
 use super::limits::{self, RateLimits};
@@ -17,6 +17,7 @@ use super::server::{Allowances, Passthrough, read_allowances, read_passthrough};
 use super::validity::{self, Validity};
 use super::webhook::{self, Webhook};
 use crate::networks::AddressRules;
+use crate::tls::names::Name;
 
 /// A tenant has no more labels.
 const MOST_LABELS: usize = 16;
@@ -42,6 +43,10 @@ pub struct Tenant {
     pub key_prefix: Option<Located<String>>,
     /// Its keys. Empty only where it has a prefix, or is found by another method.
     pub keys: Vec<ClientKey>,
+    /// What its requests are signed with.
+    pub hmac: Vec<SignatureKey>,
+    /// Names in the certificates of its callers.
+    pub mtls: Vec<Located<Name>>,
     /// Names that it may ask for, `*` standing for any rest; `None` for all.
     pub models: Option<Vec<Located<String>>>,
     /// Where its requests go that no rule serves; `None` for what the server says.
@@ -94,6 +99,7 @@ fn read_members<'a>(
 ) -> Option<Tenant> {
     let id = section.require("id").and_then(|n| read_id(&n));
     let (key_prefix, keys) = read_keys(section, position, id.as_ref(), written);
+    let (hmac, mtls) = (section.take("hmac"), section.take("mtls"));
     let labels = section.take("labels");
     let passthrough = section.take("passthrough");
     let quota = section.take("quota");
@@ -118,6 +124,8 @@ fn read_members<'a>(
             millipercent: markup.unwrap_or(0),
         },
         prices: prices.map_or_else(Vec::new, |n| prices::read(&n)),
+        hmac: hmac.map_or_else(Vec::new, |n| auth::read_signature_keys(&n)),
+        mtls: mtls.map_or_else(Vec::new, |n| auth::read_certificate_names(&n)),
         key_prefix,
         keys,
         // What must be there comes last, when all keys have been taken.

@@ -2,6 +2,7 @@
 //! mistakes, word for word, `warnings` what is said of what is allowed, `tenants` and `prices` what is
 //! special to these sections.
 
+mod callers;
 mod files;
 mod messages;
 mod prices;

@@ -11,7 +11,7 @@ use super::addresses::is_local;
 use super::document::{Context, Place};
 use super::validate::Unread;
 use super::validity::{Lapse, Validity};
-use super::{Config, Keys, Passthrough, Price, Tenant, Upstream, certificate};
+use super::{Config, Keys, Passthrough, Price, Tenant, Upstream, certificate, client_authorities};
 use crate::clock;
 use crate::openai::providers;
 use crate::routing::Matcher;
@@ -43,11 +43,23 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     }
 }
 
-/// Warns of certificates that clients refuse. Some are made for a few days, so none is warned of before.
+/// Warns of certificates that clients refuse, and of lists of revoked ones by which clients are. Some are made for a few days, so none is warned of before.
 fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
     let listeners = config.server.listen.iter();
     let listeners = listeners.filter_map(|listener| listener.tls.as_ref());
-    for (files, _) in listeners.flat_map(certificate::all) {
+    let listeners: Vec<_> = listeners.collect();
+    let clients = listeners
+        .iter()
+        .filter_map(|tls| tls.usual.as_ref()?.clients.as_ref());
+    for (list, end) in clients.flat_map(client_authorities::ends) {
+        if end <= now {
+            let message =
+                format!("the list of revoked certificates ended at {end}: clients are refused");
+            let hint = "fetch the next one; the file is read again when it has changed";
+            context.warn(&list.place, message, hint);
+        }
+    }
+    for (files, _) in listeners.into_iter().flat_map(certificate::all) {
         let Some(end) = certificate::end(files) else {
             continue;
         };

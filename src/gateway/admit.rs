@@ -9,13 +9,17 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::RequestHeader;
 
 use super::context::Context;
+use super::cors;
 use super::failure::{Failure, NoCaller, Unreadable};
 use super::headers;
-use crate::auth::{self, Shown};
+use super::session::ClientSession;
+use crate::auth::{self, NotOnce, Refused, Shown, SignatureRefused};
+use crate::clock;
 use crate::config::Method;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint::{self, Endpoint, Exchange};
 use crate::openai::references;
+use crate::runtime::Principal;
 
 /// The endpoint that the request names, if it takes the method.
 pub fn endpoint<'p>(path: &'p str, method: &http::Method) -> Option<Endpoint<'p>> {
@@ -91,6 +95,11 @@ pub async fn found(
         uri: &request.uri,
         headers: &request.headers,
         key,
+        certificate: context.request.certificate.as_deref(),
+        certificate_counts: cors::certificate_counts(
+            context.runtime.settings.cors.as_ref(),
+            &request.headers,
+        ),
         listener: context.request.listener,
         address: context.request.client,
     };
@@ -102,6 +111,10 @@ pub async fn found(
     {
         found = context.runtime.principal(&shown);
     }
+    let found = found.and_then(|principal| match count_once(&principal, context) {
+        Ok(()) => Ok(principal),
+        Err(why) => Err(Refused::Signature(SignatureRefused::NotOnce(why))),
+    });
     let principal = found.map_err(|refused| {
         let method = refused.method().map_or("none", Method::name);
         let metrics = &context.in_flight.shared().metrics;
@@ -114,6 +127,29 @@ pub async fn found(
     match context.in_flight.serve(limit) {
         true => Ok(()),
         false => Err(Failure::Shed(Shed::Requests)),
+    }
+}
+
+/// Has a signature count, where there is one. The list of models looks for its caller twice.
+fn count_once(principal: &Principal, context: &Context) -> Result<(), NotOnce> {
+    let Some(signature) = &principal.signature else {
+        return Ok(());
+    };
+    let before = context
+        .caller
+        .as_ref()
+        .and_then(|caller| caller.signature.as_ref());
+    match before.is_some_and(|before| before.is(signature)) {
+        true => Ok(()),
+        false => signature.take(clock::now_unix_seconds()),
+    }
+}
+
+/// Has the body of a signed request be the one that was signed: it has no end unless it is.
+pub fn body(session: &mut ClientSession, context: &Context) {
+    let caller = context.caller.as_ref();
+    if let Some(signature) = caller.and_then(|caller| caller.signature.as_ref()) {
+        session.expect_body(signature.body.clone());
     }
 }
 

@@ -69,6 +69,7 @@ pub async fn next(session: &mut ClientSession, pace: &mut Pace) -> Result<Option
         BodyError::Late if left < READ_TIMEOUT => too_slow(),
         BodyError::Late => Failure::Unreadable(Unreadable::Timeout),
         BodyError::Malformed => Failure::Framing("the chunked body is malformed"),
+        BodyError::NotSigned => Failure::NotSigned,
         BodyError::Gone => Failure::ClientGone,
     })?;
     pace.pass(read.as_ref().map_or(0, Bytes::len));

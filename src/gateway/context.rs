@@ -15,6 +15,8 @@ use pingora::http::RequestHeader;
 use super::failure::{Failure, add_standing, client_closed_request};
 use super::headers;
 use super::meter::Meter;
+use crate::auth::SignatureRefused;
+use crate::config::Method;
 use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::ledger::Marks;
@@ -22,6 +24,7 @@ use crate::limits::{Now, Reservation};
 use crate::observe::metrics::{OTHER, Shed};
 use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
+use crate::tls::clients::ClientCertificate;
 use crate::upstreams::Upstream;
 
 /// The request itself. Written at its start and by `open`.
@@ -34,6 +37,8 @@ pub struct Request {
     pub listener: usize,
     /// Where it came from.
     pub client: Option<IpAddr>,
+    /// The certificate that its client has shown.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Whether its address sends too much.
     pub floods: bool,
 }
@@ -160,6 +165,7 @@ impl Context {
                 started: Instant::now(),
                 listener,
                 client: None,
+                certificate: None,
                 floods: false,
             },
             caller: None,
@@ -214,8 +220,14 @@ impl Context {
         sent.or(self.asked.model.as_deref())
     }
 
-    /// Writes a failure to the log, where it has anything for the operator.
+    /// Writes a failure to the log, where it has anything for the operator, and counts a body that is not the one
+    /// that was signed, which shows late.
     pub fn log_failure(&self, failure: &Failure) {
+        if let Failure::NotSigned = failure {
+            let refused = SignatureRefused::Body;
+            let callers = self.in_flight.shared().metrics.callers();
+            callers.refused(Method::Hmac.name(), refused.reason());
+        }
         failure.log(
             &self.request.id,
             self.outcome.upstream_name().unwrap_or("-"),

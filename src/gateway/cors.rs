@@ -15,6 +15,9 @@ use pingora::http::RequestHeader;
 
 use crate::config::Cors;
 
+/// How the origin of a page and ours are related, by its browser.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// What a page may ask with.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// The headers of answers that a page may read besides those that it always may.
@@ -71,6 +74,17 @@ pub fn preflight(cors: &Cors, request: &RequestHeader) -> Option<Parts> {
         }
     }
     Some(header)
+}
+
+/// Whether a client certificate counts for a request. A browser sends it with the requests of every page, whoever has
+/// written that: those of other origins count where they may call with it.
+pub fn certificate_counts(cors: Option<&Cors>, request: &HeaderMap) -> bool {
+    if request.get_all(ORIGIN).iter().next().is_none() {
+        // Old browsers leave the origin out of what changes nothing; all name the site.
+        let site = request.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        return site.is_none_or(|site| matches!(site, b"same-origin" | b"none"));
+    }
+    cors.is_some_and(|cors| cors.credentials && permitted(cors, request).is_some())
 }
 
 /// The origin of a request, where there is one and its pages may call.

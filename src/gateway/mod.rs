@@ -51,6 +51,7 @@ mod reserve;
 mod serve;
 mod session;
 mod settle;
+mod spool;
 mod tunnel;
 mod upstream_error;
 mod websocket;

@@ -35,6 +35,7 @@ pub fn open(session: &mut ClientSession, context: &mut Context, shared: &Shared)
     context.request.client = session
         .address()
         .map(|ip| client_address(ip, &session.request().headers, |ip| settings.trusts(ip)));
+    context.request.certificate = session.client_certificate();
     if let (Some(limit), Some(ip)) = (settings.flood_guard, context.request.client) {
         context.request.floods = shared.floods(settings.limits.counted_as(ip), limit);
     }

@@ -28,7 +28,9 @@ pub struct Estimate<'b> {
 /// is known before.
 pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Failure> {
     let metering = &context.runtime.metering;
-    let scopes = metering.scopes(context.caller.as_ref(), context.asked.rule.as_deref());
+    let limits = &context.in_flight.shared().limits;
+    let rule = context.asked.rule.as_deref();
+    let scopes = metering.scopes(context.caller.as_ref(), rule, limits);
     if let Some(accounts) = context.in_flight.shared().accounts() {
         if !accounts.admits(scopes.have_quota) {
             return Err(Failure::QuotaUnavailable);

@@ -10,6 +10,7 @@
 use std::future::{pending, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::{HttpTask, ServerSession};
 
 use super::connection::Connection;
+use crate::signature::{BodyCheck, BodyDigest};
+use crate::tls::clients::ClientCertificate;
 
 /// The client has gone, or takes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum BodyError {
     Late,
     /// Its chunks are not well-formed.
     Malformed,
+    /// It is not the one that was signed.
+    NotSigned,
     /// The client has gone.
     Gone,
 }
@@ -61,13 +66,15 @@ pub struct ClientSession(
     ServerSession,
     /// What the header of each answer has besides.
     Vec<(HeaderName, HeaderValue)>,
+    /// What the body is checked by while it is read.
+    Option<Box<BodyCheck>>,
 );
 
 impl ClientSession {
     /// Takes a session whose request's header has been read.
     pub fn new(session: ServerSession) -> Self {
         Connection::header_passed(&session);
-        Self(session, Vec::new())
+        Self(session, Vec::new(), None)
     }
 
     /// Adds to the header of each answer from now on. `Vary` is extended, any other header replaced.
@@ -108,6 +115,12 @@ impl ClientSession {
         Some(address.ip().to_canonical())
     }
 
+    /// The certificate that the client has shown in the handshake.
+    pub fn client_certificate(&self) -> Option<Arc<ClientCertificate>> {
+        let digest = self.0.digest()?.ssl_digest.as_ref()?;
+        digest.extension.get::<Arc<ClientCertificate>>().cloned()
+    }
+
     /// For how many seconds its connection is kept for a next request; `None` closes it.
     pub fn keep(&mut self, seconds: Option<u64>) {
         self.0.set_keepalive(seconds);
@@ -139,11 +152,22 @@ impl ClientSession {
         self.0.is_body_done()
     }
 
+    /// Has the body be this one: its end is not read unless it is.
+    pub fn expect_body(&mut self, digest: BodyDigest) {
+        self.2 = Some(Box::new(BodyCheck::new(digest)));
+    }
+
+    /// Whether the body has to be a certain one, which shows at its end.
+    pub fn expects_body(&self) -> bool {
+        self.2.is_some()
+    }
+
     /// The next bytes of the body, each with memory of its own; `None` at its end. May be dropped while
     /// it waits: what has been read is kept.
     ///
     /// # Errors
-    /// Nothing came within the limit, its chunks are malformed, or the client has gone.
+    /// Nothing came within the limit, its chunks are malformed, it is not the one that was signed, or the client
+    /// has gone.
     pub async fn read_body(&mut self, limit: Duration) -> Result<Option<Bytes>, BodyError> {
         self.0.set_read_timeout(Some(limit));
         let is_http2 = self.0.is_http2();
@@ -161,10 +185,24 @@ impl ClientSession {
             _ => BodyError::Gone,
         })?;
         // Over HTTP/2 it is a part of all that was read at once, and would keep that.
-        Ok(match is_http2 {
+        let read = match is_http2 {
             true => read.map(|shared| Bytes::copy_from_slice(&shared)),
             false => read,
-        })
+        };
+        match self.is_as_signed(read.as_ref()) {
+            true => Ok(read),
+            false => Err(BodyError::NotSigned),
+        }
+    }
+
+    /// Whether the body may go on like this, or end.
+    fn is_as_signed(&mut self, read: Option<&Bytes>) -> bool {
+        let Some(check) = &mut self.2 else {
+            return true;
+        };
+        check.push(read.map_or(&[], |bytes| bytes));
+        let is_over = read.is_none() || self.0.is_body_done();
+        !is_over || check.fits()
     }
 
     /// Reads bytes of the body and throws them away; `None` at its end, or where there is no more.

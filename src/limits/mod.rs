@@ -6,7 +6,7 @@
 //! where balances are kept (see `ledger`). Fails with a [`Refusal`], and changes nothing then.
 //!
 //! ```text
-//! registry     the scopes by name, from one snapshot to the next
+//! registry     the scopes by name, from one snapshot to the next; subjects: those that a credential brings
 //! admission    several scopes at once: check all, then count in all
 //! reservation  what a request holds until it is settled and dropped
 //! refusal      why a request was not admitted
@@ -32,6 +32,7 @@ mod reservation;
 mod scope;
 mod sliding;
 mod standing;
+mod subjects;
 #[cfg(test)]
 mod tests;
 

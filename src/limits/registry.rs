@@ -11,12 +11,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::scope::{Scope, ScopeName};
+use super::subjects::Subjects;
 use crate::config::{Quota, RateLimits};
 
 /// All scopes.
 #[derive(Debug, Default)]
 pub struct Limits {
     scopes: Mutex<HashSet<ByName>>,
+    subjects: Subjects,
 }
 
 /// A scope that is found by the name that it has, so that no name is kept twice.
@@ -53,6 +55,11 @@ impl Limits {
         };
         scope.change_rules(rates, quota);
         scope
+    }
+
+    /// The scope of a caller whose credential brings these rates.
+    pub fn subject(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
+        self.subjects.of(name, rates)
     }
 
     /// Forgets what no snapshot and no request holds.

@@ -34,16 +34,26 @@ pub enum ScopeName {
         /// The key's name.
         key: String,
     },
+    /// A subject of an issuer's tokens, with limits of its own.
+    Subject {
+        /// The tenant's id.
+        tenant: String,
+        /// The issuer.
+        issuer: String,
+        /// The subject.
+        subject: String,
+    },
 }
 
 impl ScopeName {
-    /// What it is the name of: `gateway`, `rule`, `tenant` or `key`.
+    /// What it is the name of: `gateway`, `rule`, `tenant`, `key` or `subject`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Rule(_) => "rule",
             Self::Tenant(_) => "tenant",
             Self::Key { .. } => "key",
+            Self::Subject { .. } => "subject",
         }
     }
 
@@ -53,12 +63,16 @@ impl ScopeName {
             Self::Rule(_) => 1,
             Self::Tenant(_) => 2,
             Self::Key { .. } => 3,
+            Self::Subject { .. } => 4,
         }
     }
 
     /// Whether its rates are told in the headers of an answer.
     pub(super) fn is_told(&self) -> bool {
-        matches!(self, Self::Tenant(_) | Self::Key { .. })
+        matches!(
+            self,
+            Self::Tenant(_) | Self::Key { .. } | Self::Subject { .. }
+        )
     }
 }
 
@@ -70,6 +84,9 @@ impl fmt::Display for ScopeName {
             Self::Rule(rule) => write!(out, "model rule `{rule}`"),
             Self::Tenant(tenant) => write!(out, "tenant `{tenant}`"),
             Self::Key { tenant, key } => write!(out, "key `{key}` of tenant `{tenant}`"),
+            Self::Subject { tenant, issuer, .. } => {
+                write!(out, "a subject of issuer `{issuer}` of tenant `{tenant}`")
+            }
         }
     }
 }

@@ -41,6 +41,38 @@ pub const REASONS: &[(&str, &[&str])] = &[
             "address",
         ],
     ),
+    (
+        "hmac",
+        &[
+            "malformed",
+            "component",
+            "algorithm",
+            "unknown",
+            "signature",
+            "late",
+            "early",
+            "replayed",
+            "nonces",
+            "body",
+            "expired",
+            "disabled",
+            "method",
+            "address",
+        ],
+    ),
+    (
+        "mtls",
+        &[
+            "unknown",
+            "ambiguous",
+            "revoked",
+            "origin",
+            "expired",
+            "disabled",
+            "method",
+            "address",
+        ],
+    ),
 ];
 
 /// The counters of refused callers.

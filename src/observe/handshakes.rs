@@ -15,18 +15,43 @@ pub enum HandshakeFailure {
     Closed,
     /// The client did not complete the handshake in time.
     Late,
+    /// The client has shown no certificate where one is required.
+    NoCertificate,
+    /// The client's certificate has expired.
+    CertificateExpired,
+    /// The client's certificate has been revoked.
+    CertificateRevoked,
+    /// The client's certificate is of an authority that is not trusted.
+    CertificateUnknown,
+    /// Something else is wrong with the client's certificate, or with the lists of revoked ones.
+    Certificate,
     /// The two sides did not agree, or the connection broke.
     Failed,
 }
 
 impl HandshakeFailure {
-    const ALL: [Self; 4] = [Self::NotTls, Self::Closed, Self::Late, Self::Failed];
+    const ALL: [Self; 9] = [
+        Self::NotTls,
+        Self::Closed,
+        Self::Late,
+        Self::NoCertificate,
+        Self::CertificateExpired,
+        Self::CertificateRevoked,
+        Self::CertificateUnknown,
+        Self::Certificate,
+        Self::Failed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::NotTls => "not_tls",
             Self::Closed => "closed",
             Self::Late => "late",
+            Self::NoCertificate => "no_certificate",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::CertificateUnknown => "certificate_unknown",
+            Self::Certificate => "certificate",
             Self::Failed => "failed",
         }
     }

@@ -1,4 +1,4 @@
-//! Gauges of the states of servers, targets and keys.
+//! Gauges of the states of servers, targets and keys, and of what issuers of tokens publish.
 //!
 //! Owns their names and labels. They are reset and set again for each scrape, so that what a reload
 //! removed disappears. Does not handle where the values come from (see `admin::status`). Fails at the
@@ -23,6 +23,10 @@ pub struct StateGauges {
     pub key_models: IntGaugeVec,
     /// Requests of an upstream with a bound on concurrency, `active` or `queued`.
     pub concurrency: IntGaugeVec,
+    /// Seconds since the keys of an issuer of tokens were had from its URL.
+    pub jwks_age: IntGaugeVec,
+    /// 1 for an issuer whose keys could not be had when they were asked for last.
+    pub jwks_failing: IntGaugeVec,
 }
 
 impl StateGauges {
@@ -69,6 +73,16 @@ impl StateGauges {
                 "Requests that an upstream with max_concurrent is serving, and that wait for it.",
                 &["upstream", "state"],
             )?,
+            jwks_age: gauge(
+                "tollgate_jwks_age_seconds",
+                "Seconds since the keys of an issuer were had from its URL.",
+                &["issuer"],
+            )?,
+            jwks_failing: gauge(
+                "tollgate_jwks_failing",
+                "Whether the keys of an issuer could not be had when they were asked for last.",
+                &["issuer"],
+            )?,
         })
     }
 
@@ -86,7 +100,7 @@ impl StateGauges {
         }
     }
 
-    fn all(&self) -> [&IntGaugeVec; 7] {
+    fn all(&self) -> [&IntGaugeVec; 9] {
         [
             &self.server_up,
             &self.server_ejected,
@@ -95,6 +109,8 @@ impl StateGauges {
             &self.keys,
             &self.key_models,
             &self.concurrency,
+            &self.jwks_age,
+            &self.jwks_failing,
         ]
     }
 }

@@ -21,6 +21,22 @@ pub struct Metered {
     pub has_quota: bool,
 }
 
+impl Metered {
+    /// The scope of a caller whose credential brings limits.
+    pub(super) fn of_subject(limits: &Limits, name: ScopeName, rates: &RateLimits) -> Self {
+        Self {
+            scope: limits.subject(name, rates),
+            counts_tokens: limits_tokens(rates),
+            counts_money: false,
+            has_quota: false,
+        }
+    }
+}
+
+fn limits_tokens(rates: &RateLimits) -> bool {
+    rates.tokens_per_minute.is_some() || rates.tokens_per_day.is_some()
+}
+
 /// The scope with this name, where there is anything to count in it.
 pub(super) fn metered(
     limits: &Limits,
@@ -31,8 +47,7 @@ pub(super) fn metered(
     if rates.is_none() && quota.is_none() {
         return None;
     }
-    let limits_tokens = rates
-        .is_some_and(|rates| rates.tokens_per_minute.is_some() || rates.tokens_per_day.is_some());
+    let limits_tokens = rates.is_some_and(limits_tokens);
     Some(Metered {
         scope: limits.scope(name, rates, quota),
         counts_tokens: limits_tokens || quota.is_some_and(|quota| quota.tokens.is_some()),

@@ -15,6 +15,17 @@ use crate::config::Config;
 use crate::limits::{Limits, Scope, ScopeName};
 use crate::prices::{Bill, Prices, Tariff};
 
+/// The scope of what a caller's credential limits.
+fn own(caller: &Principal, limits: &Limits) -> Option<Metered> {
+    let own = caller.limits.as_ref()?;
+    let name = ScopeName::Subject {
+        tenant: caller.tenant.id.clone(),
+        issuer: own.issuer.clone(),
+        subject: own.subject.clone(),
+    };
+    Some(Metered::of_subject(limits, name, &own.rates))
+}
+
 /// The scopes of one request, and what of it counts in any of them.
 #[derive(Debug, Default)]
 pub struct Scopes {
@@ -83,8 +94,13 @@ impl Metering {
         }
     }
 
-    /// The scopes of a request of this caller, by this rule.
-    pub fn scopes(&self, caller: Option<&Principal>, rule: Option<&Rule>) -> Scopes {
+    /// The scopes of a request of this caller, by this rule. `limits` has those that its credential brings.
+    pub fn scopes(
+        &self,
+        caller: Option<&Principal>,
+        rule: Option<&Rule>,
+        limits: &Limits,
+    ) -> Scopes {
         let key = caller.and_then(|caller| self.keys.get(caller.key_position()?));
         let metered = [
             self.gateway.as_ref(),
@@ -92,8 +108,9 @@ impl Metering {
             self.terms(caller).metered.as_ref(),
             key.and_then(Option::as_ref),
         ];
+        let own = caller.and_then(|caller| own(caller, limits));
         let mut scopes = Scopes::default();
-        for metered in metered.into_iter().flatten() {
+        for metered in metered.into_iter().flatten().chain(&own) {
             scopes.all.push(Arc::clone(&metered.scope));
             scopes.count_tokens |= metered.counts_tokens;
             scopes.count_money |= metered.counts_money;

@@ -7,6 +7,7 @@
 //! seen to it that each name leads somewhere.
 
 mod accounts;
+mod callers;
 mod connections;
 mod gauge;
 mod known;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::auth::{Callers, Configured, Key, Owner, Refused, Remotes, Shown};
+use crate::auth::{CallerState, Callers, Refused, Shown};
 use crate::clock;
 use crate::config::{self, Config, Passthrough};
 use crate::limits::Limits;
@@ -86,14 +87,14 @@ pub struct Route {
 
 impl Runtime {
     /// Builds the snapshot. `demo` is where the built-in provider listens, if it does; `registry`
-    /// has what has been learnt of servers, keys and targets, `limits` what has been counted, `remotes` the keys that
-    /// issuers of tokens publish.
+    /// has what has been learnt of servers, keys and targets, `limits` what has been counted, `caller_state` what
+    /// has been learnt of callers.
     pub fn new(
         config: &Config,
         demo: Option<SocketAddr>,
         registry: &Registry,
         limits: &Limits,
-        remotes: &Remotes,
+        caller_state: &CallerState,
     ) -> Self {
         let server = &config.server;
         let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
@@ -128,7 +129,7 @@ impl Runtime {
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
             metering: Metering::new(config, limits),
-            callers: callers(config, remotes),
+            callers: callers::callers(config, caller_state),
             anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
             tenants,
         }
@@ -144,6 +145,8 @@ impl Runtime {
                 tenant: Arc::clone(tenant),
                 position: None,
                 credential: None,
+                limits: None,
+                signature: None,
             });
         }
         // A clock that cannot be told expires everything that expires.
@@ -157,6 +160,8 @@ impl Runtime {
             },
             position: Some(found.tenant),
             credential: Some(found.credential),
+            limits: found.limits,
+            signature: found.signature.map(Box::new),
         })
     }
 
@@ -258,41 +263,6 @@ impl Runtime {
         }
         lookups.join_all().await;
     }
-}
-
-/// The callers, in the order of the file.
-fn callers(config: &Config, remotes: &Remotes) -> Callers {
-    let owners = config.tenants.iter().map(|tenant| Owner {
-        id: tenant.id.value.as_str().into(),
-        prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
-        validity: tenant.validity,
-        methods: tenant.auth,
-        addresses: tenant.addresses.clone(),
-    });
-    let written = config.tenants.iter().enumerate();
-    let written = written.flat_map(|(tenant, t)| t.keys.iter().map(move |key| (tenant, key)));
-    let keys = written.map(|(tenant, key)| {
-        let name: Arc<str> = key.shown().into();
-        Key {
-            hash: key.hash.value,
-            tenant,
-            logged_name: match config.server.log.mask {
-                true => key.hash.value.fingerprint().into(),
-                false => Arc::clone(&name),
-            },
-            name,
-            validity: key.validity,
-        }
-    });
-    let listeners = config.server.listen.iter().map(|listener| listener.auth);
-    let configured = Configured {
-        owners: owners.collect(),
-        listeners: listeners.collect(),
-        keys: keys.collect(),
-        issuers: &config.auth.jwt,
-        masks_names: config.server.log.mask,
-    };
-    Callers::new(configured, remotes)
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

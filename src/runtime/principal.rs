@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::Credential;
+use crate::auth::{Credential, OwnLimits, Signature};
 use crate::tenants::Tenant;
 
 /// A caller that has been found.
@@ -17,6 +17,10 @@ pub struct Principal {
     pub position: Option<usize>,
     /// What was shown; `None` where nothing is needed, because there are no tenants.
     pub credential: Option<Credential>,
+    /// The limits that its credential brings.
+    pub limits: Option<Arc<OwnLimits>>,
+    /// The signature of the request, where it has one. It has counted.
+    pub signature: Option<Box<Signature>>,
 }
 
 impl Principal {

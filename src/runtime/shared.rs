@@ -16,8 +16,9 @@ use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
 use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, known};
-use crate::auth::Remotes;
+use crate::auth::CallerState;
 use crate::chatlog::ChatLog;
+use crate::clock;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::observe::log_interval::LogInterval;
@@ -32,8 +33,8 @@ pub struct Shared {
     pub registry: Registry,
     /// What has been counted of limits and quotas.
     pub limits: Limits,
-    /// The keys that issuers of tokens publish.
-    pub remotes: Arc<Remotes>,
+    /// What has been learnt of callers.
+    pub callers: CallerState,
     /// Connections to upstreams, pooled by address.
     pub connector: Arc<Connector>,
     /// Connections of clients.
@@ -75,7 +76,7 @@ impl Shared {
     pub fn new(
         runtime: Runtime,
         registry: Registry,
-        (limits, remotes): (Limits, Remotes),
+        (limits, callers): (Limits, CallerState),
         orders: Orders,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
@@ -84,7 +85,7 @@ impl Shared {
             current: ArcSwap::from_pointee(runtime),
             registry,
             limits,
-            remotes: Arc::new(remotes),
+            callers,
             connector: Arc::default(),
             connections: Arc::default(),
             headers: Arc::default(),
@@ -117,7 +118,7 @@ impl Shared {
         self.metrics.start_series(&known::known(&runtime));
         self.current.store(Arc::new(runtime));
         self.limits.forget_unused();
-        self.remotes.forget_unused();
+        self.callers.forget_unused(clock::now_unix_seconds());
     }
 
     /// Writes chats to another log from now on, or to none. The one before ends when its last line is written.

@@ -4,7 +4,9 @@
 //! before: of all listeners, or of none. Connections keep the certificate that they began with. Does not handle the
 //! handshake (see `handshake`), nor when files have changed (see `file_watch`). Fails with what is wrong with a file.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,10 +14,10 @@ use parking_lot::Mutex;
 use pingora::listeners::tls::Acceptor;
 
 use super::StartError;
-use super::handshake::{Acceptors, Handshake};
+use super::handshake::{self, Acceptors, Handshake};
 use crate::clock;
-use crate::config::{CertificateFiles, Config, Tls, certificate};
-use crate::tls::server::Suites;
+use crate::config::{Config, Tls, certificate};
+use crate::tls::clients::Trust;
 
 /// The certificates in use.
 #[derive(Default)]
@@ -26,16 +28,14 @@ struct Used {
     /// The configured address of the listener.
     address: SocketAddr,
     handshake: Arc<Handshake>,
+    /// Who vouches for its clients.
+    trust: Arc<Trust>,
     /// When each of them ceases to be valid.
     ends: Mutex<Ends>,
 }
 
-/// When the certificates of a listener cease to be valid, where that is known.
-#[derive(Clone, Copy)]
-struct Ends {
-    usual: Option<Timestamp>,
-    sm: Option<Timestamp>,
-}
+/// When the certificates of a listener cease to be valid, by their files; `None` where that is not known.
+type Ends = HashMap<PathBuf, Option<Timestamp>>;
 
 /// Certificates that can be used, and are not in use yet.
 pub struct Loaded(Vec<(Arc<Used>, Acceptors, Ends)>);
@@ -51,11 +51,15 @@ impl Certificates {
         tls: Option<&Tls>,
     ) -> Result<Option<Arc<Handshake>>, StartError> {
         let Some(tls) = tls else { return Ok(None) };
-        let handshake = Arc::new(Handshake::new(acceptors(tls).map_err(StartError::Tls)?));
+        let trust = Arc::default();
+        let acceptors = acceptors(tls, &trust).map_err(StartError::Tls)?;
+        trust.replace(acceptors.clients.clone());
+        let handshake = Arc::new(Handshake::new(acceptors));
         self.0.push(Arc::new(Used {
             address,
             handshake: Arc::clone(&handshake),
-            ends: Mutex::new(Ends::of(tls)),
+            trust,
+            ends: Mutex::new(ends(tls)),
         }));
         Ok(Some(handshake))
     }
@@ -72,14 +76,9 @@ impl Certificates {
             let Some(used) = self.0.iter().find(|used| used.address == address) else {
                 continue;
             };
-            let (ends, before) = (Ends::of(tls), *used.ends.lock());
-            for (files, end, before) in [
-                (&tls.usual, ends.usual, before.usual),
-                (&tls.sm, ends.sm, before.sm),
-            ] {
-                refuse_expired(files.as_ref(), end, before)?;
-            }
-            loaded.push((Arc::clone(used), acceptors(tls)?, ends));
+            let ends = ends(tls);
+            refuse_expired(&ends, &used.ends.lock())?;
+            loaded.push((Arc::clone(used), acceptors(tls, &used.trust)?, ends));
         }
         Ok(Loaded(loaded))
     }
@@ -89,33 +88,28 @@ impl Loaded {
     /// Puts them in use.
     pub fn put_in_use(self) {
         for (used, acceptors, ends) in self.0 {
+            used.trust.replace(acceptors.clients.clone());
             used.handshake.replace(acceptors);
             *used.ends.lock() = ends;
         }
     }
 }
 
-impl Ends {
-    fn of(tls: &Tls) -> Self {
-        Self {
-            usual: tls.usual.as_ref().and_then(certificate::end),
-            sm: tls.sm.as_ref().and_then(certificate::end),
-        }
-    }
+fn ends(tls: &Tls) -> Ends {
+    let files = certificate::all(tls);
+    let ends = files.map(|(files, _)| (files.cert.value.clone(), certificate::end(files)));
+    ends.collect()
 }
 
-/// Fails for a certificate that has expired where the one before has not.
-fn refuse_expired(
-    files: Option<&CertificateFiles>,
-    end: Option<Timestamp>,
-    before: Option<Timestamp>,
-) -> Result<(), String> {
-    match files {
-        Some(files) if is_over(end) && !is_over(before) => {
-            let file = files.cert.value.display();
-            Err(format!("the certificate in {file} has expired"))
-        }
-        _ => Ok(()),
+/// Fails for a certificate that has expired, unless it is in use and had done so before.
+fn refuse_expired(ends: &Ends, before: &Ends) -> Result<(), String> {
+    let had_expired = |file| before.get(file).is_some_and(|end| is_over(*end));
+    let expired = ends
+        .iter()
+        .find(|(file, end)| is_over(**end) && !had_expired(*file));
+    match expired {
+        Some((file, _)) => Err(format!("the certificate in {} has expired", file.display())),
+        None => Ok(()),
     }
 }
 
@@ -124,16 +118,17 @@ fn is_over(end: Option<Timestamp>) -> bool {
     end.is_some_and(|end| end <= now)
 }
 
-fn acceptors(tls: &Tls) -> Result<Acceptors, String> {
-    let load = |files: &CertificateFiles, suites| {
-        let config = certificate::load(files, suites).map_err(|fault| fault.message)?;
-        Ok::<_, String>(Acceptor::from_server_config(Arc::new(config)))
-    };
-    let load = |files: Option<&CertificateFiles>, suites| {
-        files.map(|files| load(files, suites)).transpose()
-    };
+fn acceptors(tls: &Tls, trust: &Arc<Trust>) -> Result<Acceptors, String> {
+    let loaded = certificate::load_all(tls).map_err(|fault| fault.message)?;
+    let usual = loaded.usual.map(|config| match &loaded.clients {
+        Some(_) => handshake::keeping_certificates(config, trust),
+        None => Ok(Acceptor::from_server_config(Arc::new(config))),
+    });
     Ok(Acceptors {
-        usual: load(tls.usual.as_ref(), Suites::Usual)?,
-        sm: load(tls.sm.as_ref(), Suites::Sm)?,
+        usual: usual.transpose()?,
+        sm: loaded
+            .sm
+            .map(|config| Acceptor::from_server_config(Arc::new(config))),
+        clients: loaded.clients,
     })
 }

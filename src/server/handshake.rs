@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::listeners::tls::Acceptor;
+use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
+use rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
 
 use super::{accept, client_hello};
 use crate::gateway;
 use crate::observe::handshakes::HandshakeFailure;
 use crate::observe::masking;
 use crate::runtime::Shared;
+use crate::tls::clients::{Presented, Trust, Verifier};
 use crate::tls::sm;
 
 /// The first byte of every TLS connection: a record of the handshake.
@@ -40,6 +43,22 @@ pub struct Acceptors {
     pub usual: Option<Acceptor>,
     /// With the suite of RFC 8998 alone.
     pub sm: Option<Acceptor>,
+    /// What verifies the certificates of clients, where they are asked for one.
+    pub clients: Option<Arc<Verifier>>,
+}
+
+/// An acceptor that keeps the certificate of a client with its connection.
+///
+/// # Errors
+/// What Pingora says of its settings.
+pub fn keeping_certificates(config: ServerConfig, trust: &Arc<Trust>) -> Result<Acceptor, String> {
+    let settings = TlsSettings::with_callbacks(Box::new(Presented::new(trust)));
+    let mut settings = settings.map_err(|e| e.to_string())?;
+    // Its own configuration is replaced as a whole: callbacks can be had in no other way.
+    settings.set_cert_resolver(Arc::clone(&config.cert_resolver));
+    let mut acceptor = settings.build();
+    acceptor.acceptor = TlsAcceptor::from(Arc::new(config));
+    Ok(acceptor)
 }
 
 impl Acceptors {
@@ -150,10 +169,33 @@ impl Handshake {
             Failed::new(HandshakeFailure::Failed, "the listener has no certificate")
         })?;
         let done = acceptor.tls_handshake(*tcp).await;
-        Ok(Box::new(
-            done.map_err(|e| Failed::new(HandshakeFailure::Failed, e))?,
-        ))
+        Ok(Box::new(done.map_err(|e| {
+            let detail = e.to_string();
+            Failed::new(cause(&detail), detail)
+        })?))
     }
+}
+
+/// What has failed, by the words of rustls: Pingora keeps nothing else of its error.
+fn cause(detail: &str) -> HandshakeFailure {
+    let words = [
+        ("peer sent no certificates", HandshakeFailure::NoCertificate),
+        (
+            "invalid peer certificate: certificate expired",
+            HandshakeFailure::CertificateExpired,
+        ),
+        (
+            "invalid peer certificate: Revoked",
+            HandshakeFailure::CertificateRevoked,
+        ),
+        (
+            "invalid peer certificate: UnknownIssuer",
+            HandshakeFailure::CertificateUnknown,
+        ),
+        ("invalid peer certificate", HandshakeFailure::Certificate),
+    ];
+    let found = words.iter().find(|(words, _)| detail.contains(words));
+    found.map_or(HandshakeFailure::Failed, |(_, cause)| *cause)
 }
 
 async fn answer_plain_http(mut stream: Stream) {

@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::demo;
 use crate::admin;
-use crate::auth::Remotes;
+use crate::auth::CallerState;
 use crate::chatlog::ChatLog;
 use crate::config::{self, Config, Origin, Upstream};
 use crate::ledger::LedgerError;
@@ -267,11 +267,11 @@ async fn share(
 ) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
     let registry = Registry::default();
     let limits = Limits::new();
-    let remotes = Remotes::default();
-    let runtime = Runtime::new(config, open.built_in(), &registry, &limits, &remotes);
+    let callers = CallerState::default();
+    let runtime = Runtime::new(config, open.built_in(), &registry, &limits, &callers);
     runtime.resolve_names().await;
     let (orders, asked) = Orders::queue();
-    let shared = Shared::new(runtime, registry, (limits, remotes), orders);
+    let shared = Shared::new(runtime, registry, (limits, callers), orders);
     let shared = shared.map_err(|e| StartError::Internal(e.to_string()))?;
     Ok((shared, asked))
 }
@@ -367,7 +367,7 @@ async fn refresh_names(shared: Arc<Shared>) {
 }
 
 async fn refresh_keys(shared: Arc<Shared>) {
-    shared.remotes.keep_fresh().await;
+    shared.callers.remotes.keep_fresh().await;
 }
 
 async fn tend_connections(shared: Arc<Shared>) {

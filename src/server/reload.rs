@@ -200,7 +200,7 @@ impl Reloader {
                 built_in,
                 &shared.registry,
                 &shared.limits,
-                &shared.remotes,
+                &shared.callers,
             );
             prepared.load(&runtime);
             runtime

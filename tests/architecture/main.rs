@@ -46,7 +46,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     // Below `config`, which finds out with it which rule serves a name.
     &["routing"],
-    &["openai", "jwt", "tls"],
+    &["openai", "jwt", "signature", "tls"],
     // Which target and which server are chosen by it.
     &["weighted"],
     &["ids", "secret", "clock", "https", "networks", "workers"],

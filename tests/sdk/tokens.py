@@ -35,6 +35,10 @@ for name, change in {
     "issuer": {"iss": "https://evil.example"},
     "tenant": {"tenant": "nobody"},
     "narrow": {"models": ["gpt-4o"]},
+    "limited": {"sub": "walter", "limits": {"rpm": 2}},
+    "limited again": {"sub": "walter", "limits": {"rpm": 2}, "jti": "2"},
+    "another subject": {"sub": "skyler", "limits": {"requests_per_minute": 2}},
+    "mistaken": {"limits": {"rpm": "2"}},
     "disabled": {"tenant": "closed"},
     "method": {"tenant": "keys-only"},
 }.items():

@@ -77,6 +77,7 @@ mod systemd;
 mod terminal_event;
 mod timeouts;
 mod tls;
+mod tls_choice;
 mod tls_sm;
 mod tunnel;
 mod tunnel_models;

@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use crate::config::JwksUrl;
 use crate::https;
 use crate::jwt::{KeySet, MAX_SET_BYTES};
 
 /// How long a request may take, all in all.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks for the keys at a URL.
+/// Asks for the keys at a URL, by the certificates of its authority where it has one of its own.
 ///
 /// # Errors
 /// What went wrong.
-pub(super) fn keys(url: &str) -> Result<KeySet, String> {
-    let config = https::config(TIMEOUT, https::system_roots()).build();
-    let agent = Agent::new_with_config(config);
-    let mut answer = agent.get(url).call().map_err(|e| e.to_string())?;
+pub(super) fn keys(at: &JwksUrl) -> Result<KeySet, String> {
+    let roots = match &at.ca {
+        Some(pem) => https::roots(pem),
+        None => https::system_roots(),
+    };
+    let agent = Agent::new_with_config(https::config(TIMEOUT, roots).build());
+    let mut answer = agent.get(&at.url).call().map_err(|e| e.to_string())?;
     let status = answer.status().as_u16();
     if status != 200 {
         return Err(format!("it answered with {status}"));

@@ -3,10 +3,11 @@
 //! Owns what is accepted of an issuer, in this order: the issuer is known, the algorithm is one of its own, a key of
 //! its has signed the token, the audience is ours, the time is right, and the claims name a tenant. A token that has
 //! been accepted is remembered by its whole hash until it expires, its issuer's keys change or the configuration does.
-//! `remote` has the keys that an issuer publishes, and `fetch` asks for them. Does not handle the form of tokens (see
+//! `remote` has the keys that an issuer publishes, `fetch` asks for them, `limits` reads those of a token. Does not handle the form of tokens (see
 //! `crate::jwt`). Fails with [`Refused`]; nothing of a token is in it.
 
 mod fetch;
+mod limits;
 mod remote;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 
-use crate::config::{Issuer, IssuerKeys, TenantOf};
+use crate::config::{Issuer, IssuerKeys, RateLimits, TenantOf};
 use crate::jwt::{Claims, KeySet, Malformed, Token, Unverified};
 use crate::secret::KeyHash;
 
@@ -115,6 +116,19 @@ pub struct Accepted {
     pub masked: Arc<str>,
     /// The models that it may ask for; `None` for those of its tenant.
     pub models: Option<Arc<Vec<String>>>,
+    /// The limits that it brings, besides those of its tenant.
+    pub limits: Option<Arc<OwnLimits>>,
+}
+
+/// Limits that a token brings, for all tokens of its subject.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// Its issuer.
+    pub issuer: String,
+    /// Its subject.
+    pub subject: String,
+    /// What is limited.
+    pub rates: RateLimits,
 }
 
 /// A token that has been accepted before.
@@ -242,14 +256,41 @@ impl Tokens {
             return Err(Refused::Claim("models"));
         }
         let subject = claims.text("sub").map_err(|_| Refused::Claim("sub"))?;
-        let subject = shown(subject.unwrap_or_default());
+        let subject = subject.unwrap_or_default();
+        let limits = own_limits(written, claims, subject)?;
+        let subject = shown(subject);
         Ok(Accepted {
+            limits: limits.map(Arc::new),
             tenant: *tenant,
             masked: KeyHash::of(subject.as_bytes()).fingerprint().into(),
             subject: subject.into(),
             models: models.map(Arc::new),
         })
     }
+}
+
+/// The limits of a token. They are for its subject, so that it needs one.
+fn own_limits(
+    issuer: &Issuer,
+    claims: &Claims,
+    subject: &str,
+) -> Result<Option<OwnLimits>, Refused> {
+    let claim = issuer.limits_claim.as_ref();
+    let Some(claim) = claim.and_then(|path| claims.get(path)) else {
+        return Ok(None);
+    };
+    let rates = limits::read(claim).ok_or(Refused::Claim("limits"))?;
+    if rates == RateLimits::default() {
+        return Ok(None);
+    }
+    if subject.is_empty() {
+        return Err(Refused::Claim("sub"));
+    }
+    Ok(Some(OwnLimits {
+        issuer: issuer.issuer.value.clone(),
+        subject: subject.to_owned(),
+        rates,
+    }))
 }
 
 impl Trusted {

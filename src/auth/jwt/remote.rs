@@ -49,6 +49,19 @@ struct State {
     is_wanted: bool,
     /// Whether the last try has failed.
     is_failing: bool,
+    /// When it was done with success last.
+    last_success: Option<Instant>,
+}
+
+/// How the keys of an issuer stand.
+#[derive(Debug)]
+pub struct Standing {
+    /// The issuer.
+    pub name: String,
+    /// How long ago they were had; `None` where they never were.
+    pub age: Option<Duration>,
+    /// Whether the last try has failed.
+    pub is_failing: bool,
 }
 
 impl Eq for Remote {}
@@ -133,6 +146,7 @@ impl Remote {
                     log::info!("the keys of the issuer {} are there again", self.issuer);
                 }
                 state.is_failing = false;
+                state.last_success = Some(Instant::now());
                 // What was verified with the same keys stays so.
                 if self.keys.load().as_deref() != Some(&keys) {
                     self.keys.store(Some(Arc::new(keys)));
@@ -173,6 +187,20 @@ impl Remotes {
         Arc::clone(known.or_insert_with(|| Arc::new(Remote::new(issuer, at))))
     }
 
+    /// How all of them stand.
+    pub fn standing(&self) -> Vec<Standing> {
+        let all = self.0.lock();
+        let standing = all.values().map(|remote| {
+            let state = remote.state.lock();
+            Standing {
+                name: remote.issuer.clone(),
+                age: state.last_success.map(|at| at.elapsed()),
+                is_failing: state.is_failing,
+            }
+        });
+        standing.collect()
+    }
+
     /// Forgets those that no snapshot has any more.
     pub fn forget_unused(&self) {
         self.0
@@ -185,9 +213,9 @@ impl Remotes {
         loop {
             let all: Vec<Arc<Remote>> = self.0.lock().values().cloned().collect();
             for remote in all.into_iter().filter(|remote| remote.is_due()) {
-                let url = remote.at.url.clone();
+                let at = remote.at.clone();
                 tokio::spawn(async move {
-                    let asked = tokio::task::spawn_blocking(move || fetch::keys(&url)).await;
+                    let asked = tokio::task::spawn_blocking(move || fetch::keys(&at)).await;
                     remote
                         .note(asked.unwrap_or_else(|_| Err("the look-up was cut off".to_owned())));
                 });

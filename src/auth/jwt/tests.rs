@@ -97,6 +97,7 @@ fn issuer(name: &str, algorithms: &[Algorithm], keys: KeySet) -> Issuer {
         leeway: Duration::from_secs(60),
         tenant: TenantOf::Claim("tenant".to_owned()),
         models_claim: Some("models".to_owned()),
+        limits_claim: Some("limits".to_owned()),
     }
 }
 
@@ -392,6 +393,7 @@ fn a_remembered_token_is_refused_once_it_has_expired_or_its_keys_have_changed() 
     let at = JwksUrl {
         url: "http://127.0.0.1:1/".to_owned(),
         refresh: Duration::from_secs(900),
+        ca: None,
     };
     let remotes = Remotes::default();
     let remote = remotes.of("https://idp.example", &at);

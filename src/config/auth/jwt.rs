@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::document::{Located, Node, Section};
 use crate::config::files::FileKind;
+use crate::https;
 use crate::jwt::{Algorithm, Family, KeySet, MAX_SET_BYTES};
 use crate::secret::Secret;
 
@@ -39,6 +40,8 @@ pub struct Issuer {
     pub tenant: TenantOf,
     /// The claim with the models that a token may ask for.
     pub models_claim: Option<String>,
+    /// The claim with limits for a token's subject.
+    pub limits_claim: Option<String>,
 }
 
 /// Where the keys of an issuer are.
@@ -57,6 +60,8 @@ pub struct JwksUrl {
     pub url: String,
     /// How often it is asked.
     pub refresh: Duration,
+    /// The certificates of the authority that vouches for it, in PEM; `None` for those of the system.
+    pub ca: Option<Vec<u8>>,
 }
 
 /// Which tenant a token belongs to.
@@ -96,6 +101,7 @@ fn read_issuer(node: &Node<'_>) -> Option<Issuer> {
     let leeway = section.take("leeway").and_then(|n| read_leeway(&n));
     let tenant = read_tenant(node, &mut section);
     let models_claim = section.take("models_claim").and_then(|n| n.name());
+    let limits_claim = section.take("limits_claim").and_then(|n| n.name());
     let keys = read_keys(node, &mut section, algorithms.as_deref());
     section.finish();
     Some(Issuer {
@@ -106,6 +112,7 @@ fn read_issuer(node: &Node<'_>) -> Option<Issuer> {
         leeway: leeway.unwrap_or(LEEWAY),
         tenant: tenant?,
         models_claim,
+        limits_claim,
     })
 }
 
@@ -247,20 +254,51 @@ fn read_secret(node: &Node<'_>) -> Option<KeySet> {
 
 fn read_jwks(node: &Node<'_>) -> Option<IssuerKeys> {
     let mut section = node.section()?;
-    let (url, file) = (section.take("url"), section.take("file"));
+    let (url, file, ca) = (
+        section.take("url"),
+        section.take("file"),
+        section.take("ca"),
+    );
     let refresh = section.take("refresh").map(|n| read_refresh(&n));
     section.finish();
     match (url, file) {
         (Some(url), None) => Some(IssuerKeys::At(JwksUrl {
             url: read_url(&url)?,
             refresh: refresh.unwrap_or(Some(REFRESH))?,
+            ca: match ca {
+                Some(ca) => Some(read_authority(&ca)?),
+                None => None,
+            },
         })),
+        (None, Some(_)) if ca.is_some() => {
+            node.report("`ca` is for a `url`", Some("remove it"));
+            None
+        }
         (None, Some(file)) => read_file(&file, KeySet::from_jwks).map(IssuerKeys::Here),
         _ => {
             node.report(
                 "exactly one of `url` and `file` is needed",
                 Some("as in url: https://idp.example/jwks.json"),
             );
+            None
+        }
+    }
+}
+
+/// Reads the certificates of an authority.
+fn read_authority(node: &Node<'_>) -> Option<Vec<u8>> {
+    let path = node.path_beside()?;
+    node.context().note_file(&path, FileKind::Configuration);
+    let shown = path.display();
+    let read = read_bytes(&path).and_then(|pem| match https::roots(&pem).is_empty() {
+        true => Err("it holds no certificate".to_owned()),
+        false => Ok(pem),
+    });
+    match read {
+        Ok(pem) => Some(pem),
+        Err(why) => {
+            let hint = "name a file in PEM with the certificates of the authority";
+            node.report(format!("{shown}: {why}"), Some(hint));
             None
         }
     }

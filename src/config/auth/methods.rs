@@ -13,17 +13,23 @@ pub enum Method {
     Key,
     /// A JSON Web Token of an issuer.
     Jwt,
+    /// A signature of the request.
+    Hmac,
+    /// A client certificate.
+    Mtls,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Key, Self::Jwt];
+    pub const ALL: [Self; 4] = [Self::Key, Self::Jwt, Self::Hmac, Self::Mtls];
 
     /// Its name in the configuration and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Key => "key",
             Self::Jwt => "jwt",
+            Self::Hmac => "hmac",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -34,6 +40,8 @@ impl fmt::Display for Method {
         f.write_str(match self {
             Self::Key => "client keys",
             Self::Jwt => "tokens",
+            Self::Hmac => "signatures",
+            Self::Mtls => "client certificates",
         })
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn of_listener(old: &Listener, new: &Listener) -> Differing {
 }
 
 pub(super) fn of_auth(old: &Auth, new: &Auth) -> Differing {
-    differing!(old, new, Auth { jwt => "jwt", } but {})
+    differing!(old, new, Auth { jwt => "jwt", hmac => "hmac", } but {})
 }
 
 fn of_allowances(old: Allowances, new: Allowances) -> Differing {
@@ -156,6 +156,8 @@ pub(super) fn of_tenant(old: &Tenant, new: &Tenant) -> Differing {
         labels => "labels",
         key_prefix => "key_prefix",
         keys => "keys",
+        hmac => "hmac",
+        mtls => "mtls",
         models => "models",
         passthrough => "passthrough",
         strict => "strict",

@@ -4,17 +4,20 @@
 
 use serde_json::Value;
 
-use super::shapes::{duration, list, list_or, or, section, text, word};
+use super::shapes::{duration, integer, list, list_or, or, section, text, word};
 use crate::jwt::Algorithm;
 
 pub(super) fn section_of() -> Value {
     section(
         &[],
-        [(
-            "jwt",
-            "The issuers whose tokens are accepted.",
-            list(issuer()),
-        )],
+        [
+            (
+                "jwt",
+                "The issuers whose tokens are accepted.",
+                list(issuer()),
+            ),
+            ("hmac", "What holds for signed requests.", hmac()),
+        ],
     )
 }
 
@@ -52,6 +55,29 @@ fn issuer() -> Value {
                 "The claim with the models that a token may ask for.",
                 text(),
             ),
+            (
+                "limits_claim",
+                "The claim with limits for the subject of a token.",
+                text(),
+            ),
+        ],
+    )
+}
+
+fn hmac() -> Value {
+    section(
+        &[],
+        [
+            (
+                "window",
+                "How far the time of a signature may be from ours.",
+                or(duration(), "5m"),
+            ),
+            (
+                "nonces",
+                "How many nonces of a key are kept.",
+                or(integer(1, 100_000_000), 1_000_000),
+            ),
         ],
     )
 }
@@ -65,6 +91,11 @@ fn jwks() -> Value {
                 "refresh",
                 "How often they are asked for.",
                 or(duration(), "15m"),
+            ),
+            (
+                "ca",
+                "The authority of the URL, in PEM. Default: the system's.",
+                text(),
             ),
             ("file", "A file that has them.", text()),
         ],

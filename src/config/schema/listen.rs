@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::shapes::{boolean, duration, list, list_or, one_of, or, reference, section, text, word};
 use crate::config::Method;
+use crate::tls::server::Choice;
 
 fn hsts() -> Value {
     section(
@@ -75,6 +76,22 @@ pub(super) fn methods() -> Value {
     list_or(method(), method())
 }
 
+fn clients() -> Value {
+    let lists = "Lists of revoked certificates, in PEM or DER.";
+    section(
+        &["ca"],
+        [
+            ("ca", "The certificates of the authorities, in PEM.", text()),
+            ("crl", lists, list_or(text(), text())),
+            (
+                "required",
+                "Whether a client without a certificate is refused.",
+                or(boolean(), true),
+            ),
+        ],
+    )
+}
+
 pub(super) fn listener() -> Value {
     let files = [
         ("cert", "The certificate, then its chain, in PEM.", text()),
@@ -85,7 +102,34 @@ pub(super) fn listener() -> Value {
     let only = ("only", only, or(boolean(), false));
     let sm = section(&["cert", "key"], files.clone().into_iter().chain([only]));
     let sm_text = "A certificate of SM2, for clients that offer TLS by RFC 8998: SM2, SM3 and SM4.";
-    let tls = section(&[], files.into_iter().chain([("sm", sm_text, sm)]));
+    let ocsp = (
+        "ocsp",
+        "What its authority says of its state, in DER.",
+        text(),
+    );
+    let more = section(
+        &["cert", "key"],
+        files.clone().into_iter().chain([ocsp.clone()]),
+    );
+    let more_text = "Further certificates: a client gets the one for the host that it names (SNI).";
+    let suites: Vec<&str> = Choice::all().map(|(name, _)| name).collect();
+    let choice = [
+        ocsp,
+        ("certificates", more_text, list(more)),
+        (
+            "min_version",
+            "The least version of TLS.",
+            or(word(["1.2", "1.3"]), "1.2"),
+        ),
+        (
+            "suites",
+            "The suites that are offered. Default: all.",
+            list(word(suites)),
+        ),
+        ("clients", "Whose certificates clients show.", clients()),
+        ("sm", sm_text, sm),
+    ];
+    let tls = section(&[], files.into_iter().chain(choice));
     section(
         &["address"],
         [

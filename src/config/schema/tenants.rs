@@ -37,6 +37,16 @@ pub(super) fn tenant() -> Value {
                 list(one_of([text(), key()])),
             ),
             (
+                "hmac",
+                "What its requests are signed with.",
+                list(signature_key()),
+            ),
+            (
+                "mtls",
+                "Names in the certificates of its callers, each of one kind.",
+                list(certificate_name()),
+            ),
+            (
                 "models",
                 "The names that it may ask for. Default: all.",
                 list(text()),
@@ -88,6 +98,35 @@ fn key() -> Value {
             ("enabled", "Whether it holds.", or(boolean(), true)),
             ("expires", "From when on it does not.", moment()),
             ("limits", "Within those of the tenant.", reference("limits")),
+        ],
+    )
+}
+
+fn certificate_name() -> Value {
+    section(
+        &[],
+        [
+            (
+                "subject",
+                "The whole subject, as RFC 4514 writes it.",
+                text(),
+            ),
+            ("cn", "The common name of the subject.", text()),
+            ("dns", "A DNS name.", text()),
+            ("uri", "A URI, as in spiffe://example.org/batch.", text()),
+            ("email", "An address of mail.", text()),
+        ],
+    )
+}
+
+fn signature_key() -> Value {
+    section(
+        &["id", "secret"],
+        [
+            ("id", "Its id, which signatures name.", text()),
+            ("secret", "What it signs with, of 32 bytes or more.", text()),
+            ("enabled", "Whether it holds.", or(boolean(), true)),
+            ("expires", "From when on it does not.", moment()),
         ],
     )
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, Variables};
 const EVERYTHING: &str = include_str!("everything.yaml");
 /// Other forms of some. It is refused, since there are no such files.
 const OTHER_FORMS: &str = "
-server: { listen: [{ address: '127.0.0.1:0', tls: { cert: none.pem, key: none.pem, sm: { cert: none.pem, key: none.pem, only: false } }, hsts: { max_age: 365d } }] }
+server: { listen: [{ address: '127.0.0.1:0', tls: { cert: none.pem, key: none.pem, certificates: [{ cert: none.pem, key: none.pem }], clients: { ca: none.pem }, sm: { cert: none.pem, key: none.pem, only: false } }, hsts: { max_age: 365d } }] }
 prices: [{ model: m, input: 1 }]
 upstreams: { a: { base_url: 'http://a' } }
 models: [{ match: m, targets: [{ upstream: a }] }]

@@ -1,23 +1,32 @@
-//! Whether a listener's certificate and key can be used.
+//! Whether a listener's certificates and keys can be used.
 //!
-//! Owns reading the two files, and when a certificate ends. `validate` does it when a configuration is read, and the server
+//! Owns reading the files, and when a certificate ends. `validate` does it when a configuration is read, and the server
 //! does it again to use them. Does not handle what is negotiated (see `tls::server`), nor serving TLS (see
 //! `server::handshake`). Fails with the file that has to be changed.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
 use x509_parser::pem::Pem;
 
-use super::{CertificateFiles, Tls};
-use crate::config::document::Place;
+use super::{CertificateFiles, Tls, client_authorities};
+use crate::config::document::{Located, Place};
+use crate::tls::clients::Verifier;
 use crate::tls::server::{self, Suites};
 use crate::tls::sm;
 
-/// What is wrong with the certificate or its key.
+/// No file is larger.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+/// No handshake has room for a longer answer of an authority.
+const MAX_OCSP_BYTES: usize = 32 << 10;
+
+/// What is wrong with a file.
 #[derive(Debug)]
 pub struct Fault<'t> {
     /// Where the configuration names the file that has to be changed.
@@ -30,19 +39,65 @@ pub struct Fault<'t> {
 
 /// The certificates of a listener, and which clients get them.
 pub fn all(tls: &Tls) -> impl Iterator<Item = (&CertificateFiles, Suites)> {
-    let usual = tls.usual.iter().map(|files| (files, Suites::Usual));
+    let usual = tls.usual.iter().flat_map(|usual| &usual.certificates);
+    let usual = usual.map(|files| (files, Suites::Usual));
     usual.chain(tls.sm.iter().map(|files| (files, Suites::Sm)))
 }
 
-/// Reads both files.
+/// What a listener uses.
+pub struct Loaded {
+    /// For clients with the usual suites.
+    pub usual: Option<ServerConfig>,
+    /// For clients with the suite of RFC 8998.
+    pub sm: Option<ServerConfig>,
+    /// What verifies the certificates of clients, where they are asked for one.
+    pub clients: Option<Arc<Verifier>>,
+}
+
+/// Reads all files of a listener.
+///
+/// # Errors
+/// The first that cannot be used.
+pub fn load_all(tls: &Tls) -> Result<Loaded, Fault<'_>> {
+    let mut loaded = Loaded {
+        usual: None,
+        sm: None,
+        clients: None,
+    };
+    if let Some(usual) = &tls.usual
+        && let Some(first) = usual.certificates.first()
+    {
+        let clients = usual.clients.as_ref().map(client_authorities::load);
+        loaded.clients = clients.transpose()?.map(Arc::new);
+        let certificates = usual.certificates.iter();
+        let certificates: Result<Vec<_>, Fault<'_>> = certificates
+            .map(|files| load(files, Suites::Usual))
+            .collect();
+        let config = server::usual(certificates?, &usual.choice, loaded.clients.clone());
+        loaded.usual = Some(config.map_err(|error| Fault {
+            place: &first.cert.place,
+            message: format!("TLS cannot be served: {error}"),
+            hint: "change `suites` or `min_version`",
+        })?);
+    }
+    if let Some(files) = &tls.sm {
+        let (chain, key) = (read_chain(files)?, read_key(files, Suites::Sm)?);
+        let config = server::sm(chain, key).map_err(|error| refused(files, &error));
+        loaded.sm = Some(config?);
+    }
+    Ok(loaded)
+}
+
+/// Reads a certificate, its key and what its authority says of it.
 ///
 /// # Errors
 /// One cannot be read or holds something else, or they do not belong together.
-pub fn load(files: &CertificateFiles, suites: Suites) -> Result<ServerConfig, Fault<'_>> {
+pub fn load(files: &CertificateFiles, suites: Suites) -> Result<CertifiedKey, Fault<'_>> {
     let chain = read_chain(files)?;
     let private = read_key(files, suites)?;
+    let ocsp = files.ocsp.as_ref().map(read_ocsp).transpose()?;
     let (cert_path, key_path) = (files.cert.value.display(), files.key.value.display());
-    server::config(chain, private, suites).map_err(|error| match error {
+    server::certified(chain, private, ocsp, suites).map_err(|error| match error {
         Error::InconsistentKeys(_) => Fault {
             place: &files.key.place,
             message: format!(
@@ -51,12 +106,18 @@ pub fn load(files: &CertificateFiles, suites: Suites) -> Result<ServerConfig, Fa
             hint: "name the key that the certificate was made for; in the file of the certificate, its \
                    chain comes after it",
         },
-        error => Fault {
-            place: &files.cert.place,
-            message: format!("{cert_path} with {key_path} cannot be used: {error}"),
-            hint: "name a certificate and its key, both in PEM",
-        },
+        error => refused(files, &error),
     })
+}
+
+/// What rustls cannot use.
+fn refused<'t>(files: &'t CertificateFiles, error: &Error) -> Fault<'t> {
+    let (cert, key) = (files.cert.value.display(), files.key.value.display());
+    Fault {
+        place: &files.cert.place,
+        message: format!("{cert} with {key} cannot be used: {error}"),
+        hint: "name a certificate and its key, both in PEM",
+    }
 }
 
 fn read_chain(files: &CertificateFiles) -> Result<Vec<CertificateDer<'static>>, Fault<'_>> {
@@ -123,16 +184,49 @@ pub fn end(files: &CertificateFiles) -> Option<Timestamp> {
     Timestamp::from_second(validity.not_after.timestamp()).ok()
 }
 
-const READABLE: &str = "name a file, and give read permission to the user that runs Tollgate";
+/// Reads what an authority says of a certificate's state: an OCSP response that tells of success.
+fn read_ocsp(file: &Located<PathBuf>) -> Result<Vec<u8>, Fault<'_>> {
+    let path = file.value.display();
+    let fault = |message| Fault {
+        place: &file.place,
+        message,
+        hint: "write it with: openssl ocsp -issuer CA -cert CERT -url URL -respout FILE",
+    };
+    let bytes = read_bytes(&file.value).map_err(fault)?;
+    // A sequence whose first element is the status, 0 for success.
+    match x509_parser::der_parser::parse_der(&bytes) {
+        Ok((rest, response)) if rest.is_empty() && bytes.len() <= MAX_OCSP_BYTES => {
+            let parts = response.as_sequence().map_err(|_| ());
+            let status = parts.and_then(|parts| parts.first().ok_or(()));
+            let status = status.and_then(|status| status.as_u32().map_err(|_| ()));
+            match status {
+                Ok(0) => Ok(bytes),
+                Ok(status) => Err(fault(format!("{path} tells of an error, {status}"))),
+                Err(()) => Err(fault(format!("{path} is not an OCSP response"))),
+            }
+        }
+        _ => Err(fault(format!("{path} is not an OCSP response in DER"))),
+    }
+}
+
+pub(super) const READABLE: &str =
+    "name a file, and give read permission to the user that runs Tollgate";
 const CHAIN: &str = "name a file in PEM: the certificate, then its chain";
 
+fn read(path: &Path) -> Result<String, String> {
+    read_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads a file of [`MAX_FILE_BYTES`] at most.
 #[allow(
     clippy::disallowed_methods,
     reason = "a configuration is read before anything is served by it"
 )]
-fn read(path: &Path) -> Result<String, String> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(e) => Err(format!("cannot read {}: {e}", path.display())),
-    }
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let read = std::fs::metadata(path).and_then(|about| match about.len() {
+        0..=MAX_FILE_BYTES => std::fs::read(path),
+        _ => Err(io::Error::other("it has more than 16 MiB")),
+    });
+    read.map_err(|e| format!("cannot read {shown}: {e}"))
 }

@@ -1,17 +1,15 @@
-//! The key `server.listen`: where clients connect, and the certificates that they are shown.
+//! The key `server.listen`: where clients connect.
 //!
-//! Owns the form of an address and of a listener. Does not handle whether a certificate can be used
-//! (see `certificate`), nor how a listener is opened (see `server::listeners`). What cannot be read is
+//! Owns the form of an address and of a listener. Does not handle TLS (see `tls`), nor how a listener is opened (see `server::listeners`). What cannot be read is
 //! reported with its place.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::edge::{self, Hsts, RedirectTo};
+use super::tls::{self, Tls};
 use crate::config::address_rules;
 use crate::config::auth::{self, Methods};
-use crate::config::document::{Located, Node, Section};
-use crate::config::files::FileKind;
+use crate::config::document::{Located, Node};
 use crate::networks::AddressRules;
 
 /// One address to listen on.
@@ -36,24 +34,6 @@ impl Listener {
     pub fn is_same_kind(&self, other: &Self) -> bool {
         self.tls.is_some() == other.tls.is_some()
     }
-}
-
-/// A listener's certificates: one of the two, or both.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// For clients with the usual suites; `None` where they are refused.
-    pub usual: Option<CertificateFiles>,
-    /// For clients that offer the suite of RFC 8998.
-    pub sm: Option<CertificateFiles>,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CertificateFiles {
-    /// The chain, PEM.
-    pub cert: Located<PathBuf>,
-    /// The private key, PEM.
-    pub key: Located<PathBuf>,
 }
 
 /// Reads the list; `None` where there is nothing to use.
@@ -87,7 +67,7 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
     let address = section
         .require("address")
         .and_then(|n| Some(n.locate(read_address(&n)?)));
-    let tls = section.take("tls").map(|n| read_tls(&n));
+    let tls = section.take("tls").map(|n| tls::read(&n));
     let addresses = section
         .take("addresses")
         .and_then(|n| address_rules::read(&n));
@@ -115,63 +95,6 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
             Some(tls) => Some(tls?),
             None => None,
         },
-    })
-}
-
-fn read_tls(node: &Node<'_>) -> Option<Tls> {
-    let mut section = node.section()?;
-    let sm = section.take("sm").map(|node| read_sm(&node));
-    let is_sm_alone = sm.as_ref().is_some_and(|(_, only)| *only);
-    let usual = match is_sm_alone {
-        true => {
-            refuse_unused(&mut section);
-            None
-        }
-        false => Some(read_files(&mut section)),
-    };
-    section.finish();
-    let sm = sm.map(|(files, _)| files);
-    // Of what is written, all can be used, or nothing.
-    let is_whole =
-        usual.as_ref().is_none_or(Option::is_some) && sm.as_ref().is_none_or(Option::is_some);
-    is_whole.then(|| Tls {
-        usual: usual.flatten(),
-        sm: sm.flatten(),
-    })
-}
-
-/// Reads the certificate for RFC 8998, and whether all other clients are refused.
-fn read_sm(node: &Node<'_>) -> (Option<CertificateFiles>, bool) {
-    let Some(mut section) = node.section() else {
-        return (None, false);
-    };
-    let files = read_files(&mut section);
-    let only = section.take("only").and_then(|n| n.boolean());
-    section.finish();
-    (files, only.unwrap_or_default())
-}
-
-fn refuse_unused(section: &mut Section<'_>) {
-    for name in ["cert", "key"] {
-        if let Some(unused) = section.take(name) {
-            let hint = "remove it, or set `only` to false";
-            unused.report("with `sm.only: true`, no client gets this", Some(hint));
-        }
-    }
-}
-
-fn read_files(section: &mut Section<'_>) -> Option<CertificateFiles> {
-    let mut file = |name| {
-        let node = section.require(name)?;
-        let path = node.path()?;
-        let context = node.context();
-        context.note_file(&path.value, FileKind::Certificate);
-        Some(path)
-    };
-    let (cert, key) = (file("cert"), file("key"));
-    Some(CertificateFiles {
-        cert: cert?,
-        key: key?,
     })
 }
 

@@ -5,6 +5,7 @@
 //! default is used.
 
 pub mod certificate;
+pub mod client_authorities;
 mod cors;
 mod drain;
 mod edge;
@@ -14,6 +15,7 @@ mod listen;
 mod log;
 mod passthrough;
 mod retries;
+mod tls;
 mod websocket;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,9 +35,10 @@ pub use drain::Drain;
 pub use edge::{Hsts, RedirectTo};
 pub use forms::Forms;
 pub use limits::Limits;
-pub use listen::{CertificateFiles, Listener, Tls};
+pub use listen::Listener;
 pub use passthrough::{Allowances, Passthrough, read_allowances, read_passthrough};
 pub use retries::{Budget, Retries};
+pub use tls::{CertificateFiles, ClientAuthorities, Tls};
 pub use websocket::WebSocket;
 
 /// A shorter token could be guessed.

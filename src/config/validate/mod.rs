@@ -16,7 +16,7 @@ use std::collections::HashSet;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Passthrough, Price, certificate};
+use super::{Config, Listener, Passthrough, Price, certificate, client_authorities};
 use crate::routing::{self, Matcher};
 
 /// Which sections have entries that could not be read.
@@ -84,6 +84,18 @@ fn check_listener(has_tenants: bool, listener: &Listener, context: &Context<'_>)
         if let Err(fault) = certificate::load(files, suites) {
             context.report(fault.place, fault.message, Some(fault.hint.to_owned()));
         }
+    }
+    let usual = tls.usual.as_ref();
+    let Some(clients) = usual.and_then(|usual| usual.clients.as_ref()) else {
+        return;
+    };
+    if let Err(fault) = client_authorities::load(clients) {
+        context.report(fault.place, fault.message, Some(fault.hint.to_owned()));
+    }
+    if clients.is_required && tls.sm.is_some() {
+        let message = "clients of `sm` show no certificate, and would get in without one";
+        let hint = "set `required` to false, or serve `sm` on another listener".to_owned();
+        context.report(&clients.ca.place, message, Some(hint));
     }
 }
 

@@ -51,7 +51,11 @@ pub fn check(config: &Config, context: &Context<'_>) {
 
 /// Whether there is a method by which a tenant is found, or, with a prefix, will be.
 fn can_be_found(tenant: &Tenant, config: &Config) -> bool {
-    !tenant.keys.is_empty() || tenant.key_prefix.is_some() || !config.auth.jwt.is_empty()
+    !tenant.keys.is_empty()
+        || tenant.key_prefix.is_some()
+        || !tenant.hmac.is_empty()
+        || !tenant.mtls.is_empty()
+        || !config.auth.jwt.is_empty()
 }
 
 /// A prefix names one tenant: none is that of two, or the beginning of another's.

@@ -80,6 +80,7 @@ async fn ask<'r>(
     let request = session.request();
     admit::caller(request, context).await?;
     let content = admit::content(&request.headers, endpoint)?;
+    admit::body(session, context);
 
     let is_strict = context.tenant().is_some_and(|tenant| tenant.is_strict);
     if is_strict {

@@ -7,9 +7,16 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{INVALID, error, unauthorized};
-use crate::auth::{self, Refused, Shown, TokenRefused};
+use crate::auth::{
+    self, CertificateRefused, NotOnce, Refused, Shown, SignatureRefused, TokenRefused,
+};
+use crate::config::Method;
 use crate::openai::error::ApiError;
 use crate::secret;
+use crate::signature;
+
+/// What a signature has to be like (RFC 9421).
+const ACCEPT_SIGNATURE: HeaderName = HeaderName::from_static("accept-signature");
 
 /// What a request has shown is not accepted.
 #[derive(Debug)]
@@ -58,6 +65,16 @@ impl NoCaller {
         if let Refused::Address(..) = &self.refused {
             return address_error();
         }
+        if let Refused::Certificate(refused) = &self.refused {
+            return certificate_error(*refused);
+        }
+        if self.refused.method() == Some(Method::Hmac) {
+            return match &self.refused {
+                Refused::Signature(refused) => signature_error(refused),
+                // Which of the others it is says something of the tenant.
+                _ => signature_error(&SignatureRefused::Signature),
+            };
+        }
         match &self.shown {
             As::Key(_) if let Some(token) = self.token() => token_error(token),
             As::Key(masked) => unauthorized(
@@ -79,8 +96,20 @@ impl NoCaller {
         }
     }
 
-    /// What the header of the answer says: how to authenticate, where a token was not accepted.
+    /// What the header of the answer says: how to authenticate, where a token or a signature was not accepted.
     pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match &self.refused {
+            Refused::Signature(SignatureRefused::NotOnce(NotOnce::Full)) => {
+                return Some((RETRY_AFTER, HeaderValue::from_static("1")));
+            }
+            Refused::Signature(SignatureRefused::Malformed(_)) => {
+                return Some((
+                    ACCEPT_SIGNATURE,
+                    HeaderValue::from_static(signature::ACCEPTED),
+                ));
+            }
+            _ => {}
+        }
         let token = self.token()?;
         if self.passes_soon() {
             return Some((RETRY_AFTER, HeaderValue::from_static("5")));
@@ -110,14 +139,45 @@ fn token_error(refused: &TokenRefused) -> ApiError {
             "Your token cannot be checked now: the keys of its issuer are not known yet."
                 .to_owned(),
         ),
-        refused => {
-            let mut why = refused.to_string();
-            if let Some(first) = why.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
-            unauthorized(Some("invalid_token"), format!("{why}."))
-        }
+        refused => unauthorized(Some("invalid_token"), sentence(refused)),
     }
+}
+
+/// What is told to a request whose signature is not accepted, or whose body was not signed.
+pub(super) fn signature_error(refused: &SignatureRefused) -> ApiError {
+    match refused {
+        SignatureRefused::NotOnce(NotOnce::Full) => error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "requests",
+            Some("too_many_signatures"),
+            sentence(refused),
+        ),
+        // That there is such a key is not told.
+        SignatureRefused::Lapsed(..) => signature_error(&SignatureRefused::Signature),
+        refused => unauthorized(Some("invalid_signature"), sentence(refused)),
+    }
+}
+
+fn certificate_error(refused: CertificateRefused) -> ApiError {
+    match refused {
+        CertificateRefused::Origin => error(
+            StatusCode::FORBIDDEN,
+            INVALID,
+            Some("origin_not_allowed"),
+            sentence(&refused),
+        ),
+        refused => unauthorized(Some("invalid_certificate"), sentence(&refused)),
+    }
+}
+
+/// A sentence of what is told to operators, too.
+fn sentence(refused: &impl ToString) -> String {
+    let mut why = refused.to_string();
+    if let Some(first) = why.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    why.push('.');
+    why
 }
 
 /// What is told to a request from an address that is not on a list.

@@ -42,6 +42,7 @@ pub fn api_error(refusal: &Refusal) -> ApiError {
     let whose = match refusal.scope.name() {
         ScopeName::Tenant(tenant) => format!("tenant `{tenant}`"),
         ScopeName::Key { key, .. } => format!("key `{key}`"),
+        ScopeName::Subject { .. } => "your token".to_owned(),
         ScopeName::Rule(_) => "this model".to_owned(),
         ScopeName::Gateway => "this gateway".to_owned(),
     };

@@ -16,6 +16,7 @@ use http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::headers::SHOULD_RETRY;
+use crate::auth::SignatureRefused;
 use crate::limits::Refusal;
 use crate::observe::metrics::Shed;
 use crate::openai::endpoint;
@@ -84,6 +85,8 @@ pub enum Failure {
     Address,
     /// What the request shows is not accepted.
     Caller(NoCaller),
+    /// The body is not the one that was signed.
+    NotSigned,
     /// The body could not be read to its end.
     Unreadable(Unreadable),
     /// The body cannot be served.
@@ -139,6 +142,7 @@ impl Failure {
             Self::QuotaUnavailable => limit::unavailable(),
             Self::Address => caller::address_error(),
             Self::Caller(refused) => refused.api_error(),
+            Self::NotSigned => caller::signature_error(&SignatureRefused::Body),
             Self::TlsRequired => bad_request(
                 Some("tls_required"),
                 None,

@@ -13,6 +13,7 @@ use http::response::Parts;
 use http::{Method, StatusCode};
 use pingora::{Error, ErrorType};
 
+use super::ahead;
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, Phase, UpstreamFailure, UpstreamRefusal};
@@ -22,13 +23,11 @@ use crate::gateway::session::{ClientSession, Part};
 use crate::gateway::upstream_error::{self, ErrorBody, MAX_ERROR_BYTES};
 use crate::gateway::{reply, settle};
 use crate::openai::echo::{Echo, Masking};
-use crate::upstreams::Session;
+use crate::upstreams::{Payload, Session};
 
 /// Once so much of an answer has been gathered, it is written to the client. Each write wakes the client up, so
 /// few long ones cost less than many short ones.
 const GATHERED_BYTES: usize = 192 << 10;
-/// What is written to the upstream at once of a body that has been read, at most.
-const MAX_WRITE_BYTES: usize = 64 << 10;
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -98,7 +97,7 @@ impl<'a> Carry<'a> {
     }
 
     /// Sends the body on until the header of the answer is there; `ahead` is what has been read of it.
-    pub async fn header(&mut self, ahead: &[Bytes]) -> Result<Parts, Silent> {
+    pub async fn header(&mut self, ahead: &Payload) -> Result<Parts, Silent> {
         self.send_ahead(ahead).await;
         let has_come = self.client.is_body_done();
         self.end_body(has_come).await;
@@ -127,17 +126,10 @@ impl<'a> Carry<'a> {
     }
 
     /// Sends what has been read of the body.
-    async fn send_ahead(&mut self, ahead: &[Bytes]) {
+    async fn send_ahead(&mut self, ahead: &Payload) {
         let sending = Instant::now();
-        for whole in ahead {
-            let mut rest = whole.clone();
-            while !rest.is_empty() && self.unsent.is_none() {
-                // The time for a write is for so many bytes.
-                let piece = rest.split_to(rest.len().min(MAX_WRITE_BYTES));
-                let written = self.upstream.write_body(piece).await;
-                self.unsent = written.err().map(unsent);
-            }
-        }
+        let sent = ahead::send(&mut self.upstream, ahead).await;
+        self.unsent = sent.err().map(unsent);
         self.pace.exclude(sending.elapsed());
     }
 

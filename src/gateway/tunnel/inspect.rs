@@ -24,17 +24,21 @@ use crate::gateway::headers::{self, Framing};
 use crate::gateway::own_time;
 use crate::gateway::plan::Plan;
 use crate::gateway::session::ClientSession;
+use crate::gateway::spool::Held;
 use crate::openai::endpoint;
 use crate::openai::form::{Form, FormError};
 use crate::openai::request::{self, BodyError};
 use crate::openai::slot::Slot;
 use crate::tenants::Tenant;
+use crate::upstreams::Payload;
 use crate::workers::walk;
 
 /// A request's body on its way, after a look at it.
 pub struct Inspected {
     /// What has been read of it.
     pub ahead: Vec<Bytes>,
+    /// What follows it, where all of the body has been read.
+    pub rest: Option<Held>,
     /// How it is framed for the upstream.
     pub framing: Framing,
     /// How fast the rest has to come.
@@ -46,9 +50,23 @@ impl Inspected {
     pub fn unread(context: &Context, framing: Framing) -> Self {
         Self {
             ahead: Vec::new(),
+            rest: None,
             framing,
             pace: Pace::new(Instant::now(), 0, &context.runtime.settings.limits),
         }
+    }
+
+    /// What is sent of it before the rest comes.
+    pub fn payload(&self) -> Payload {
+        let mut payload = Payload::default();
+        self.ahead
+            .iter()
+            .cloned()
+            .for_each(|bytes| payload.push(bytes));
+        if let Some(rest) = &self.rest {
+            rest.add_to(&mut payload, 0..rest.len() as u64);
+        }
+        payload
     }
 
     /// Takes another body, which is whole.

@@ -6,8 +6,10 @@
 //! but what no server has acted on. Driven here and not by Pingora's proxy: see
 //! `docs/decisions/tunnel.md`.
 
+mod ahead;
 mod carry;
 mod inspect;
+mod signed;
 mod target;
 
 use std::future::pending;
@@ -18,6 +20,7 @@ use http::Method;
 use http::response::Parts;
 use pingora::http::RequestHeader;
 
+use super::admit;
 use super::client_body;
 use super::context::Context;
 use super::failed::Failed;
@@ -46,13 +49,15 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let framing = client_body::framing(client);
     let (upstream, target) = target::find(client.request(), context).await?;
+    admit::body(client, context);
     context.outcome.upstream = Some(Arc::clone(&upstream));
     let is_api = matches!(target, Target::Api(_));
-    let body = match is_api {
+    let mut body = match is_api {
         true => inspect::inspect(client, context, framing).await?,
         // What another service means by a model is its own.
         false => Inspected::unread(context, framing),
     };
+    signed::hold(client, context, &mut body).await?;
     reserve::reserve(context, &Estimate::default())?;
     let permit = permit(client, context, &upstream).await?;
     let request = client.request();
@@ -129,6 +134,7 @@ impl Passage {
         body: Inspected,
     ) -> Result<(), Failure> {
         let asked = Instant::now();
+        let ahead = body.payload();
         let (carry, header) = loop {
             let reached = self
                 .lease
@@ -139,7 +145,7 @@ impl Passage {
             };
             let echo = self.echo.clone();
             let mut carry = Carry::new(client, context, session, echo, body.pace, self.silence);
-            let failure = match carry.header(&body.ahead).await {
+            let failure = match carry.header(&ahead).await {
                 Ok(header) => break (carry, header),
                 // The server closed a connection that it had kept, just when it was used again.
                 Err(Silent::Closed(_)) if is_reused && self.is_safe && self.lease.may_connect() => {
@@ -152,7 +158,7 @@ impl Passage {
             return Err(self.failed(shared, context, Failed::lost(failure)));
         };
         // It has been sent.
-        drop(body);
+        drop((body, ahead));
         let (session, answered) = match carry.is_readable(&header) {
             true => self.pass_answer(shared, carry, header, asked).await,
             false => {

@@ -1,8 +1,10 @@
 //! Who may call: the methods by which a caller is found, each with what it refuses.
 
 mod addresses;
+mod certificates;
 mod keys;
 mod pages;
+mod signatures;
 mod tokens;
 
 use crate::support::chat;

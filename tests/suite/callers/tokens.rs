@@ -68,6 +68,7 @@ fn sections(idp: &Idp) -> String {
       jwks: {{ url: 'http://{}/jwks.json' }}
       tenant_claim: tenant
       models_claim: models
+      limits_claim: limits
     - issuer: https://secret.example
       audience: tollgate
       algorithms: [HS256]
@@ -157,6 +158,43 @@ async fn tokens_of_jose_lead_to_their_tenant() {
         assert_eq!(answer.status, 200, "{name}");
     }
     gateway.access_line("key=node tenant=team-a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_bring_limits_for_its_subject() {
+    let Some(made) = made(python("tokens.py")) else {
+        return;
+    };
+    let token = |name: &str| made["tokens"][name].as_str().unwrap().to_owned();
+    let idp = Idp::start(made["jwks"].clone()).await;
+    let upstream = Upstream::answering("{}").await;
+    let gateway = Gateway::start(&yaml(&upstream, &sections(&idp)));
+    knows_keys(&gateway, &token("RS256")).await;
+    assert_eq!(bearer(&gateway, &token("limited")).await.status, 200);
+    let second = bearer(&gateway, &token("limited again")).await;
+    assert_eq!(second.status, 200);
+    assert_eq!(second.header("x-ratelimit-limit-requests"), Some("2"));
+    let third = bearer(&gateway, &token("limited")).await;
+    third.assert_error(429, "requests", Some("rate_limit_exceeded"), None);
+    assert!(
+        third.text().contains("for your token on"),
+        "{}",
+        third.text()
+    );
+    let limited = "tollgate_limited_total{limit=\"requests_per_minute\",scope=\"subject\"}";
+    assert_eq!(gateway.metric(limited).await, 1.0);
+    assert_eq!(
+        bearer(&gateway, &token("another subject")).await.status,
+        200
+    );
+    assert_eq!(bearer(&gateway, &token("RS256")).await.status, 200);
+    let mistaken = bearer(&gateway, &token("mistaken")).await;
+    mistaken.assert_error(401, "invalid_request_error", Some("invalid_token"), None);
+    // The keys of the issuer stand as they should.
+    let failing = "tollgate_jwks_failing{issuer=\"https://idp.example\"}";
+    assert_eq!(gateway.metric(failing).await, 0.0);
+    let age = "tollgate_jwks_age_seconds{issuer=\"https://idp.example\"}";
+    assert!(gateway.metric(age).await < 60.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,8 @@ use crate::support::tools::{program, require, skip, test_environment};
 
 /// The key that the examples give to their clients.
 const MY_TEAM_KEY: &str = "choose-something-long";
+/// The secret that the examples sign requests with.
+const BATCH_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A gateway for the commands of a page, and the folder that they run in.
 struct Scene {
@@ -60,6 +62,7 @@ impl Scene {
             .env("HOME", &self.folder.0)
             .env("OPENAI_API_KEY", "sk-of-a-page")
             .env("MY_TEAM_KEY", MY_TEAM_KEY)
+            .env("BATCH_SECRET", BATCH_SECRET)
             .output()
             .unwrap();
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -115,6 +118,29 @@ fn each_program_works() {
         let scene = Scene::new();
         let file = scene.folder.write("page.py", scene.placed(&fence.text));
         if let Err(why) = scene.run(&python, &file) {
+            mistakes.push(format!("{}: {why}", fence.place));
+        }
+    }
+    assert_none(&mistakes);
+}
+
+#[test]
+fn each_program_for_node_works() {
+    let Some(node) = require(&["node"], "nodejs") else {
+        return;
+    };
+    let modules = test_environment().join("node/node_modules");
+    if !modules.join("openai").exists() {
+        skip("the Node SDK is not installed (make test installs it)");
+        return;
+    }
+    let mut mistakes = Vec::new();
+    for fence in fences("js") {
+        let scene = Scene::new();
+        // Modules are looked for beside the program.
+        std::os::unix::fs::symlink(&modules, scene.folder.0.join("node_modules")).unwrap();
+        let file = scene.folder.write("page.mjs", scene.placed(&fence.text));
+        if let Err(why) = scene.run(&node, &file) {
             mistakes.push(format!("{}: {why}", fence.place));
         }
     }

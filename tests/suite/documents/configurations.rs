@@ -78,7 +78,7 @@ pub fn set_variables(command: &mut Command, yaml: &str) {
         let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = part.split_at(end.unwrap_or(part.len()));
         match rest.chars().next() {
-            Some('}') => command.env(name, format!("the-value-of-{name}")),
+            Some('}') => command.env(name, format!("the-value-of-a-variable-called-{name}")),
             Some('[') => command.env(
                 name,
                 ["one", "two", "three"]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `yaml` | `tollgate check`; a file of Prometheus goes to `promtool` |
 //! | `sh` | all of a page run in one shell, one after the other |
-//! | `python` | run with OpenAI's SDK |
+//! | `python`, `js` | run with OpenAI's SDK |
 //! | `promql` | parsed by `promtool` |
 //! | `json` | parsed |
 //! | `sql` | run over a month of the ledger in SQLite, must give a row |
@@ -28,8 +28,8 @@ use crate::support::gateway::Folder;
 use crate::support::tools::root;
 use page::{fences, pages};
 
-const LABELS: [&str; 8] = [
-    "yaml", "sh", "python", "promql", "json", "sql", "console", "text",
+const LABELS: [&str; 9] = [
+    "yaml", "sh", "python", "js", "promql", "json", "sql", "console", "text",
 ];
 
 fn fixture(name: &str) -> String {

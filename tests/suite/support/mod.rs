@@ -1,6 +1,7 @@
 //! What every test needs: a provider's far end, scripted over a socket; the real binary; a client
 //! that sees bytes. Nothing here stands in for a part of ours.
 
+pub mod authority;
 pub mod certificate;
 pub mod client;
 pub mod form;

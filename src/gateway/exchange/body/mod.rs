@@ -7,9 +7,7 @@
 mod form;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +16,7 @@ use crate::gateway::admit::Content;
 use crate::gateway::client_body::{self, Pace};
 use crate::gateway::failure::{Failure, Unreadable};
 use crate::gateway::session::ClientSession;
+use crate::gateway::spool::Held;
 use crate::openai::demand::{self, Demand};
 use crate::openai::edit::Edits;
 use crate::openai::estimate::Prompt;
@@ -54,12 +53,6 @@ pub struct Body {
     held: Held,
 }
 
-#[derive(Debug)]
-enum Held {
-    Memory(Bytes),
-    File(Arc<File>, u64),
-}
-
 impl Body {
     /// Whether it is a form.
     pub fn is_form(&self) -> bool {
@@ -88,10 +81,7 @@ impl Body {
 
     /// Its length in bytes.
     pub fn len(&self) -> usize {
-        match &self.held {
-            Held::Memory(bytes) => bytes.len(),
-            Held::File(_, length) => usize::try_from(*length).unwrap_or(usize::MAX),
-        }
+        self.held.len()
     }
 
     /// What is sent: the body as it came, but for the model's name where `model` replaces it or is
@@ -141,14 +131,7 @@ impl Body {
     }
 
     fn slice(&self, mut payload: Payload, range: Range<u64>) -> Payload {
-        match &self.held {
-            Held::Memory(bytes) => {
-                let within =
-                    |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
-                payload.push(bytes.slice(within(range.start)..within(range.end)));
-            }
-            Held::File(file, _) => payload.push_file(Arc::clone(file), range),
-        }
+        self.held.add_to(&mut payload, range);
         payload
     }
 }

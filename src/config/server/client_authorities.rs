@@ -1,0 +1,105 @@
+//! Whether the authorities of clients' certificates can be used.
+//!
+//! Owns reading their certificates and their lists of revoked ones, and when a list ends. Does not handle what is
+//! verified (see `tls::clients`). Fails with the file that has to be changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::ClientAuthorities;
+use super::certificate::{Fault, READABLE, read_bytes};
+use crate::config::document::Located;
+use crate::tls::clients::Verifier;
+
+/// Reads all files.
+///
+/// # Errors
+/// One cannot be read or holds something else.
+pub fn load(authorities: &ClientAuthorities) -> Result<Verifier, Fault<'_>> {
+    let roots = read_roots(&authorities.ca)?;
+    let mut revoked = Vec::new();
+    for file in &authorities.crl {
+        revoked.extend(read_lists(file)?);
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Verifier::new(roots, revoked, authorities.is_required, provider);
+    verifier.map_err(|error| Fault {
+        place: &authorities.ca.place,
+        message: format!("certificates of clients cannot be verified: {error}"),
+        hint: "name the certificates of their authorities, and lists that these have signed",
+    })
+}
+
+fn read_roots(file: &Located<PathBuf>) -> Result<RootCertStore, Fault<'_>> {
+    let path = file.value.display();
+    let fault = |message, hint| Fault {
+        place: &file.place,
+        message,
+        hint,
+    };
+    const HINT: &str = "name a file in PEM with the certificates of the authorities";
+    let bytes = read_bytes(&file.value).map_err(|e| fault(e, READABLE))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate =
+            certificate.map_err(|e| fault(format!("{path} is not PEM: {e}"), HINT))?;
+        let added = roots.add(certificate);
+        added.map_err(|e| fault(format!("a certificate in {path} cannot be used: {e}"), HINT))?;
+    }
+    match roots.is_empty() {
+        true => Err(fault(format!("{path} holds no certificate"), HINT)),
+        false => Ok(roots),
+    }
+}
+
+fn read_lists(
+    file: &Located<PathBuf>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Fault<'_>> {
+    let path = file.value.display();
+    let fault = |message, hint| Fault {
+        place: &file.place,
+        message,
+        hint,
+    };
+    const HINT: &str = "name a file with lists of revoked certificates (CRL), in PEM or DER";
+    let bytes = read_bytes(&file.value).map_err(|e| fault(e, READABLE))?;
+    let lists: Vec<_> = match bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+        true => {
+            let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+            let lists: Result<Vec<_>, _> = lists;
+            lists.map_err(|e| fault(format!("{path} is not PEM: {e}"), HINT))?
+        }
+        false => vec![CertificateRevocationListDer::from(bytes)],
+    };
+    let is_list = |list: &CertificateRevocationListDer<'_>| {
+        CertificateRevocationList::from_der(list).is_ok_and(|(rest, _)| rest.is_empty())
+    };
+    match lists.is_empty() || !lists.iter().all(is_list) {
+        true => Err(fault(
+            format!("{path} holds no list of revoked certificates"),
+            HINT,
+        )),
+        false => Ok(lists),
+    }
+}
+
+/// The files whose lists end first, each with when that is: clients are refused from then on.
+pub fn ends(authorities: &ClientAuthorities) -> Vec<(&Located<PathBuf>, Timestamp)> {
+    let end = |file| {
+        let lists = read_lists(file).ok()?;
+        let ends = lists.iter().filter_map(|list| {
+            let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+            Timestamp::from_second(list.next_update()?.timestamp()).ok()
+        });
+        Some((file, ends.min()?))
+    };
+    authorities.crl.iter().filter_map(end).collect()
+}

@@ -1,0 +1,102 @@
+//! The scopes of callers whose credential brings limits of its own.
+//!
+//! Owns as many as [`REMEMBERED`]: a further one takes the place of one that has not been used for long, whose counts
+//! begin anew when it comes back. Does not handle what a scope counts (see `scope`). Cannot fail.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+
+use super::scope::{Scope, ScopeName};
+use crate::config::RateLimits;
+
+/// As many scopes are kept.
+pub const REMEMBERED: usize = 10_000;
+
+/// The scopes of subjects.
+pub struct Subjects(Cache<ScopeName, Arc<Subject>>);
+
+struct Subject {
+    scope: Arc<Scope>,
+    /// What it is under.
+    rates: Mutex<RateLimits>,
+}
+
+impl fmt::Debug for Subjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subjects").field(&self.0.len()).finish()
+    }
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+impl Subjects {
+    /// The scope of a subject, under these rates from now on.
+    pub fn of(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
+        let subject = match self.0.get(&name) {
+            Some(known) => known,
+            None => {
+                let subject = Arc::new(Subject {
+                    scope: Arc::new(Scope::new(name.clone())),
+                    rates: Mutex::default(),
+                });
+                // Another request may have been faster.
+                let made = self
+                    .0
+                    .get_or_insert_with(&name, || Ok::<_, ()>(Arc::clone(&subject)));
+                made.unwrap_or(subject)
+            }
+        };
+        let mut current = subject.rates.lock();
+        if *current != *rates {
+            subject.scope.change_rules(Some(rates), None);
+            current.clone_from(rates);
+        }
+        drop(current);
+        Arc::clone(&subject.scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(subject: &str) -> ScopeName {
+        ScopeName::Subject {
+            tenant: "t".to_owned(),
+            issuer: "i".to_owned(),
+            subject: subject.to_owned(),
+        }
+    }
+
+    fn rates(rpm: u64) -> RateLimits {
+        RateLimits {
+            requests_per_minute: Some(rpm),
+            ..RateLimits::default()
+        }
+    }
+
+    #[test]
+    fn a_subject_keeps_its_scope_and_changes_its_rates() {
+        let subjects = Subjects::default();
+        let scope = subjects.of(name("a"), &rates(1));
+        assert!(Arc::ptr_eq(&scope, &subjects.of(name("a"), &rates(2))));
+        assert_eq!(scope.limits(), [("requests_per_minute", 2)]);
+        assert!(!Arc::ptr_eq(&scope, &subjects.of(name("b"), &rates(1))));
+    }
+
+    #[test]
+    fn no_more_are_kept_than_there_is_room_for() {
+        let subjects = Subjects::default();
+        for number in 0..3 * REMEMBERED {
+            subjects.of(name(&number.to_string()), &rates(1));
+        }
+        assert!(subjects.0.len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,96 @@
+//! The callers of a snapshot.
+//!
+//! Owns what of the configuration they are found by. Does not handle how (see `auth`). Cannot fail.
+
+use std::sync::Arc;
+
+use crate::auth::{
+    CallerState, Callers, CertificateName, Configured, Key, Owner, SignatureKey, SignatureTerms,
+};
+use crate::config::{Config, Tenant};
+use crate::secret::KeyHash;
+use crate::signature::SigningKey;
+
+/// The callers, in the order of the file.
+pub fn callers(config: &Config, state: &CallerState) -> Callers {
+    let tenants = || config.tenants.iter().enumerate();
+    let masks = config.server.log.mask;
+    let listeners = config.server.listen.iter().map(|listener| listener.auth);
+    let terms = config.auth.hmac;
+    let configured = Configured {
+        owners: config.tenants.iter().map(owner).collect(),
+        listeners: listeners.collect(),
+        keys: tenants()
+            .flat_map(|(position, tenant)| keys(position, tenant, masks))
+            .collect(),
+        issuers: &config.auth.jwt,
+        signature_keys: tenants()
+            .flat_map(|(position, tenant)| signature_keys(position, tenant, masks))
+            .collect(),
+        signature_terms: SignatureTerms {
+            window: terms.window,
+            nonces: usize::try_from(terms.nonces).unwrap_or(usize::MAX),
+        },
+        certificate_names: tenants()
+            .flat_map(|(position, tenant)| certificate_names(position, tenant))
+            .collect(),
+        masks_names: masks,
+    };
+    Callers::new(configured, state)
+}
+
+fn owner(tenant: &Tenant) -> Owner {
+    Owner {
+        id: tenant.id.value.as_str().into(),
+        prefix: tenant.key_prefix.as_ref().map(|p| p.value.clone()),
+        validity: tenant.validity,
+        methods: tenant.auth,
+        addresses: tenant.addresses.clone(),
+    }
+}
+
+fn keys(tenant: usize, written: &Tenant, masks: bool) -> impl Iterator<Item = Key> + '_ {
+    written.keys.iter().map(move |key| {
+        let name: Arc<str> = key.shown().into();
+        Key {
+            hash: key.hash.value,
+            tenant,
+            logged_name: match masks {
+                true => key.hash.value.fingerprint().into(),
+                false => Arc::clone(&name),
+            },
+            name,
+            validity: key.validity,
+        }
+    })
+}
+
+fn signature_keys(
+    tenant: usize,
+    written: &Tenant,
+    masks: bool,
+) -> impl Iterator<Item = SignatureKey> + '_ {
+    written.hmac.iter().filter_map(move |key| {
+        let id: Arc<str> = key.id.value.as_str().into();
+        Some(SignatureKey {
+            key: SigningKey::new(key.secret.expose().as_bytes())?,
+            logged_id: match masks {
+                true => KeyHash::of(id.as_bytes()).fingerprint().into(),
+                false => Arc::clone(&id),
+            },
+            id,
+            tenant,
+            validity: key.validity,
+        })
+    })
+}
+
+fn certificate_names(
+    tenant: usize,
+    written: &Tenant,
+) -> impl Iterator<Item = CertificateName> + '_ {
+    written.mtls.iter().map(move |name| CertificateName {
+        name: name.value.clone(),
+        tenant,
+    })
+}
