@@ -29,8 +29,8 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
     ServerConnection, SideData, version,
 };
-use tollgate::tls::server::{self, Suites};
 use tollgate::tls::sm;
+use tollgate::tls::{Suites, server};
 
 /// The gateway's own.
 #[global_allocator]

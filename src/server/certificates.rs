@@ -15,7 +15,7 @@ use super::StartError;
 use super::handshake::{Acceptors, Handshake};
 use crate::clock;
 use crate::config::{CertificateFiles, Config, Tls, certificate};
-use crate::tls::server::Suites;
+use crate::tls::Suites;
 
 /// The certificates in use.
 #[derive(Default)]

@@ -9,19 +9,10 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig, version};
 
-use super::sm;
+use super::{Suites, sm};
 
 /// By ALPN, the most wanted first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// Which clients a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suites {
-    /// All that know the usual suites: TLS 1.2 and 1.3 as `ring` has them.
-    Usual,
-    /// Those that offer the suite of RFC 8998: no other one is negotiated.
-    Sm,
-}
 
 /// A configuration with a chain of certificates, the server's own first, and its private key.
 ///

@@ -80,6 +80,7 @@ mod tls;
 mod tls_sm;
 mod tunnel;
 mod tunnel_models;
+mod upstream_connections;
 mod upstream_failures;
 mod usage;
 mod webhook_receiver;

@@ -1,21 +1,18 @@
 //! Whether a listener's certificate and key can be used.
 //!
-//! Owns reading the two files, and when a certificate ends. `validate` does it when a configuration is read, and the server
-//! does it again to use them. Does not handle what is negotiated (see `tls::server`), nor serving TLS (see
+//! Owns whether the two files belong together, and when a certificate ends. `validate` does it when a configuration is read, and the server
+//! does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated (see `tls::server`), nor serving TLS (see
 //! `server::handshake`). Fails with the file that has to be changed.
 
-use std::path::Path;
-
 use jiff::Timestamp;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 use x509_parser::pem::Pem;
 
 use super::{CertificateFiles, Tls};
 use crate::config::document::Place;
-use crate::tls::server::{self, Suites};
-use crate::tls::sm;
+use crate::config::pem;
+use crate::tls::{Suites, server, sm};
 
 /// What is wrong with the certificate or its key.
 #[derive(Debug)]
@@ -26,6 +23,17 @@ pub struct Fault<'t> {
     pub message: String,
     /// What to change.
     pub hint: &'static str,
+}
+
+impl<'t> Fault<'t> {
+    fn of_file(place: &'t Place, fault: pem::Fault) -> Self {
+        let pem::Fault { message, hint } = fault;
+        Self {
+            place,
+            message,
+            hint,
+        }
+    }
 }
 
 /// The certificates of a listener, and which clients get them.
@@ -60,46 +68,18 @@ pub fn load(files: &CertificateFiles, suites: Suites) -> Result<ServerConfig, Fa
 }
 
 fn read_chain(files: &CertificateFiles) -> Result<Vec<CertificateDer<'static>>, Fault<'_>> {
-    let path = files.cert.value.display();
-    let fault = |message, hint| Fault {
-        place: &files.cert.place,
-        message,
-        hint,
-    };
-    let text = read(&files.cert.value).map_err(|e| fault(e, READABLE))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let broken = |e| fault(format!("{path} is not PEM: {e}"), CHAIN);
-    match chain.map_err(broken)? {
-        chain if chain.is_empty() => Err(fault(format!("{path} holds no certificate"), CHAIN)),
-        chain => Ok(chain),
-    }
+    let chain = pem::certificates(&files.cert.value, CHAIN);
+    chain.map_err(|fault| Fault::of_file(&files.cert.place, fault))
 }
 
 fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'static>, Fault<'_>> {
+    let place = &files.key.place;
     let path = files.key.value.display();
+    let key = pem::private_key(&files.key.value).map_err(|fault| Fault::of_file(place, fault))?;
     let fault = |message, hint| Fault {
-        place: &files.key.place,
+        place,
         message,
         hint,
-    };
-    let text = read(&files.key.value).map_err(|e| fault(e, READABLE))?;
-    if text.contains("ENCRYPTED") {
-        return Err(fault(
-            format!("the private key in {path} is encrypted"),
-            "decrypt it: openssl pkey -in KEY -out PLAIN",
-        ));
-    }
-    if text.contains("-----BEGIN SM2 PRIVATE KEY-----") {
-        return Err(fault(
-            format!("the private key in {path} has a form that only OpenSSL reads"),
-            "convert it: openssl pkcs8 -topk8 -nocrypt -in KEY -out PLAIN",
-        ));
-    }
-    let Ok(key) = PrivateKeyDer::from_pem_slice(text.as_bytes()) else {
-        return Err(fault(
-            format!("{path} holds no private key"),
-            "name a file in PEM that has one",
-        ));
     };
     match (suites, sm::is_sm2_key(&key)) {
         (Suites::Usual, true) => Err(fault(
@@ -116,23 +96,11 @@ fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'s
 
 /// When the certificate ceases to be valid, without those of its chain. `None` where that cannot be read.
 pub fn end(files: &CertificateFiles) -> Option<Timestamp> {
-    let text = read(&files.cert.value).ok()?;
+    let text = pem::read(&files.cert.value).ok()?;
     let mut blocks = Pem::iter_from_buffer(text.as_bytes()).filter_map(Result::ok);
     let certificate = blocks.find(|block| block.label == "CERTIFICATE")?;
     let validity = certificate.parse_x509().ok()?.validity().clone();
     Timestamp::from_second(validity.not_after.timestamp()).ok()
 }
 
-const READABLE: &str = "name a file, and give read permission to the user that runs Tollgate";
 const CHAIN: &str = "name a file in PEM: the certificate, then its chain";
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a configuration is read before anything is served by it"
-)]
-fn read(path: &Path) -> Result<String, String> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(e) => Err(format!("cannot read {}: {e}", path.display())),
-    }
-}
