@@ -21,7 +21,6 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -32,6 +31,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tollgate::auth::{CallerState, Shown};
+use tollgate::clock;
 use tollgate::config::{Config, Variables};
 use tollgate::limits::Limits;
 use tollgate::runtime::Runtime;
@@ -100,9 +100,8 @@ fn shown<'r>(uri: &'r Uri, headers: &'r HeaderMap, key: Option<&'r str>) -> Show
     }
 }
 
-fn now_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap().as_secs()
+fn now_s() -> i64 {
+    clock::now_unix_seconds()
 }
 
 fn keys(criterion: &mut Criterion, runtime: &Runtime) {
@@ -183,7 +182,7 @@ fn signatures(criterion: &mut Criterion, runtime: &Runtime) {
                 let principal = runtime.principal(&shown(&uri, &headers, None)).unwrap();
                 let signature = principal.signature.unwrap();
                 // There is no room for the nonces of a long run, which costs the same.
-                let _ = black_box(signature.take(i64::try_from(now_s()).unwrap()));
+                let _ = black_box(signature.take(now_s()));
                 let mut check = BodyCheck::new(signature.body.clone());
                 check.push(black_box(&body));
                 assert!(check.fits());

@@ -29,7 +29,8 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
     ServerConnection, SideData, version,
 };
-use tollgate::tls::server::{self, Choice, Suites};
+use tollgate::tls::Suites;
+use tollgate::tls::server::{self, Choice};
 use tollgate::tls::sm;
 
 /// The gateway's own.

@@ -55,7 +55,7 @@ fn server(server: &Server, now: Instant) -> Value {
     json!({
         "url": server.url().to_string(),
         "weight": server.weight(),
-        "addresses": server.peers().iter().filter_map(|p| p.address()).collect::<Vec<_>>(),
+        "addresses": server.peers().iter().map(|p| p.address().to_string()).collect::<Vec<_>>(),
         "up": health.is_up(),
         "checks": health.checks(),
         "last_failed_check": health.last_failure(),

@@ -83,6 +83,7 @@ pub fn describe(config: &Config, model: &str, tenant: Option<&str>) -> Result<Ro
 /// connected to, so each gets an address that needs no look-up.
 fn snapshot(config: &Config) -> Result<Runtime, String> {
     let mut config = config.clone();
+    config.upstreams.iter_mut().for_each(|u| u.proxy = None);
     let servers = config.upstreams.iter_mut().flat_map(|u| &mut u.servers);
     servers.for_each(|server| server.url.host = "127.0.0.1".to_owned());
     let built_in = Some(([127, 0, 0, 1], 0).into());

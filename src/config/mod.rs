@@ -30,6 +30,7 @@ mod limits;
 mod models;
 mod origin;
 mod overrides;
+mod pem;
 mod prices;
 mod problem;
 mod quick_start;
@@ -77,8 +78,8 @@ pub use server::{
 pub use sources::Source;
 pub use tenants::Tenant;
 pub use upstreams::{
-    Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Timeouts,
-    Upstream,
+    Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Proxy, Timeouts,
+    Upstream, UpstreamTls,
 };
 pub use validity::{Lapse, Validity};
 pub use webhook::{Events, Webhook};

@@ -55,6 +55,8 @@ impl Failed {
         let failure = UpstreamFailure::read(error, phase);
         match failure.cause {
             Cause::Tls => Self::new(&Evidence::Tls, failure),
+            Cause::ProxyUnreachable => Self::new(&Evidence::ProxyUnreachable, failure),
+            Cause::ProxyRefused => Self::new(&Evidence::ProxyRefused, failure),
             _ => Self::new(&Evidence::Unreachable, failure),
         }
     }

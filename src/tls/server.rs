@@ -14,20 +14,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::clients::Verifier;
-use super::sm;
 use super::sni::ByName;
+use super::{Suites, sm};
 
 /// By ALPN, the most wanted first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// Which clients a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suites {
-    /// All that know the usual suites: TLS 1.2 and 1.3 as `ring` has them.
-    Usual,
-    /// Those that offer the suite of RFC 8998: no other one is negotiated.
-    Sm,
-}
 
 impl Suites {
     fn provider(self) -> Arc<CryptoProvider> {

@@ -1,24 +1,30 @@
 //! Connections to upstreams, pooled by address, and sending a request over one.
 //!
 //! Owns getting a connection, writing a request to it, and taking it back into the pool, which `session`
-//! decides. Two things are done differently from Pingora's own connector, both measured (see
+//! decides. `dial` makes new ones. Two things are done differently from Pingora's own connector, both measured (see
 //! `docs/benchmarks.md`). A pooled HTTP/1 connection, which nearly every request gets, is taken from a
 //! pool of our own (`idle`), in a future of its own: the future that can also connect and shake hands is
 //! tens of kilobytes, would be moved from step to step with each request and kept by each open stream.
 //! And a short request leaves in one write, header and body together, where Pingora flushes between them.
 
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
-use pingora::connectors::http::Connector as AnyConnector;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::v2::{Connector as Http2Connector, H2HandshakeSettings, handshake};
 use pingora::http::RequestHeader;
 use pingora::listeners::DEFAULT_L4_WRITE_BUFFER_SIZE;
 use pingora::protocols::Stream;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::{HttpSession as Http1Session, http_req_header_to_wire};
-use pingora::{Error, ErrorType, OrErr, Result};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::tls::ALPN;
+use pingora::upstreams::peer::Peer as PingoraPeer;
+use pingora::{Error, ErrorType, OkOrErr as _, OrErr as _, Result};
 use tokio::io::AsyncWriteExt;
 
 use super::deadline;
@@ -27,9 +33,12 @@ use super::payload::Chunks;
 use super::pool::IDLE_CONNECTION;
 use super::session::{Session, Wire};
 use super::{Payload, Peer};
+use crate::tls::client::Protocols;
 
 /// Idle connections of HTTP/2 that are kept, over all upstreams.
 const IDLE_CONNECTIONS: usize = 1024;
+/// Streams on a connection of HTTP/2.
+const MAX_STREAMS: usize = 100;
 /// Idle connections are looked through this often.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 /// A write to an upstream that moves nothing for this long has failed.
@@ -39,9 +48,47 @@ const ONE_WRITE_BYTES: u64 = 16 << 10;
 
 /// Opens and keeps connections.
 pub struct Connector {
-    http1: TransportConnector,
     idle: Idle,
-    any: AnyConnector,
+    /// Keeps connections of HTTP/2, and does not make them.
+    http2: Http2Connector,
+}
+
+/// What tells Pingora's pool which connections are interchangeable. It has nothing to connect to.
+#[derive(Clone)]
+struct PoolKey(u64);
+
+static NOWHERE: SocketAddr = SocketAddr::Inet(std::net::SocketAddr::V4(SocketAddrV4::new(
+    Ipv4Addr::UNSPECIFIED,
+    0,
+)));
+
+impl fmt::Display for PoolKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {:x}", self.0)
+    }
+}
+
+impl PingoraPeer for PoolKey {
+    fn address(&self) -> &SocketAddr {
+        &NOWHERE
+    }
+
+    fn tls(&self) -> bool {
+        false
+    }
+
+    fn sni(&self) -> &str {
+        ""
+    }
+
+    fn reuse_hash(&self) -> u64 {
+        self.0
+    }
+
+    fn matches_fd<V: AsRawFd>(&self, _: V) -> bool {
+        // The key says it all: the far end of the connection may be a proxy.
+        true
+    }
 }
 
 /// A connection that is ready for a request.
@@ -64,9 +111,8 @@ impl Default for Connector {
     fn default() -> Self {
         let options = ConnectorOptions::new(IDLE_CONNECTIONS);
         Self {
-            http1: TransportConnector::new(Some(options.clone())),
             idle: Idle::default(),
-            any: AnyConnector::new(Some(options)),
+            http2: Http2Connector::new(Some(options)),
         }
     }
 }
@@ -75,30 +121,55 @@ impl Connector {
     /// A connection to `peer`.
     ///
     /// # Errors
-    /// What Pingora says of a connection that could not be made.
+    /// What was in the way of one.
     pub async fn connect(&self, peer: &Peer) -> Result<Connection> {
         if peer.http2 {
-            let (session, reused) = Box::pin(self.any.get_http_session(&peer.http)).await?;
-            let wire = Wire::Any(Box::new(session));
-            return Ok(Connection { wire, reused });
+            return Box::pin(self.connect_http2(peer)).await;
         }
         let (stream, reused) = match self.idle.take(peer.key) {
             Some(stream) => (stream, true),
-            None => (Box::pin(self.http1.new_stream(&peer.http)).await?, false),
+            None => (Box::pin(peer.dial(Protocols::Http1)).await?, false),
         };
         let wire = Wire::Http1(stream);
         Ok(Connection { wire, reused })
+    }
+
+    async fn connect_http2(&self, peer: &Peer) -> Result<Connection> {
+        let streamed = |session, reused| Connection {
+            wire: Wire::Http2(Box::new(HttpSession::H2(session))),
+            reused,
+        };
+        if let Some(session) = self.http2.reused_http_session(&PoolKey(peer.key)).await? {
+            return Ok(streamed(session, true));
+        }
+        // Those of a server that has chosen HTTP/1.
+        let (stream, reused) = match self.idle.take(peer.key) {
+            Some(stream) => (stream, true),
+            None => (peer.dial(Protocols::Http2).await?, false),
+        };
+        // Over TLS the server chooses; in cleartext both sides must know beforehand.
+        if reused || peer.has_tls() && stream.selected_alpn_proto() != Some(ALPN::H2) {
+            let wire = Wire::Http1(stream);
+            return Ok(Connection { wire, reused });
+        }
+        let mut settings = H2HandshakeSettings::new();
+        settings.max_streams = MAX_STREAMS;
+        let connection = handshake(stream, settings).await?;
+        let session = connection.spawn_stream().await?;
+        let session = session.or_err(ErrorType::H2Error, "a new connection takes no streams")?;
+        if connection.more_streams_allowed() {
+            self.http2.in_use_pool().insert(peer.key, connection);
+        }
+        Ok(streamed(session, false))
     }
 
     /// A new connection to `peer` that speaks HTTP/1 whatever else the peer speaks: a WebSocket is
     /// opened over it.
     ///
     /// # Errors
-    /// What Pingora says of a connection that could not be made.
+    /// What was in the way of one.
     pub async fn connect_http1(&self, peer: &Peer) -> Result<Box<Http1Session>> {
-        let mut http1 = peer.http.clone();
-        http1.options.set_http_version(1, 1);
-        let stream = Box::pin(self.http1.new_stream(&http1)).await?;
+        let stream = Box::pin(peer.dial(Protocols::Http1)).await?;
         Ok(Box::new(Http1Session::new(stream)))
     }
 
@@ -107,9 +178,11 @@ impl Connector {
     pub async fn release(&self, session: Session, peer: &Peer) {
         match session.reusable().await {
             Some(Wire::Http1(stream)) => self.idle.put(peer.key, stream, IDLE_CONNECTION),
-            Some(Wire::Any(session)) => {
-                let idle = Some(IDLE_CONNECTION);
-                Box::pin(self.any.release_http_session(*session, &peer.http, idle)).await;
+            Some(Wire::Http2(session)) => {
+                if let HttpSession::H2(stream) = *session {
+                    let (key, idle) = (PoolKey(peer.key), Some(IDLE_CONNECTION));
+                    self.http2.release_http_session(stream, &key, idle);
+                }
             }
             None => {}
         }
@@ -140,9 +213,9 @@ impl Connection {
                 let sent = send_http1(&mut stream, header, body, until).await;
                 (Box::new(HttpSession::H1(Http1Session::new(stream))), sent)
             }
-            Wire::Any(mut session) => {
+            Wire::Http2(mut session) => {
                 session.set_write_timeout(Some(WRITE_TIMEOUT));
-                let sent = Box::pin(send_any(&mut session, header.clone(), body, until)).await;
+                let sent = Box::pin(send_http2(&mut session, header.clone(), body, until)).await;
                 (session, sent)
             }
         };
@@ -173,7 +246,7 @@ impl Connection {
     ) -> std::result::Result<(Session, bool), Box<NotSent>> {
         let mut http = match self.wire {
             Wire::Http1(stream) => Box::new(HttpSession::H1(Http1Session::new(stream))),
-            Wire::Any(session) => session,
+            Wire::Http2(session) => session,
         };
         if http.as_http2().is_some() {
             // HTTP/2 frames bodies itself.
@@ -267,7 +340,7 @@ async fn in_time<T>(until: Instant, io: impl Future<Output = std::io::Result<T>>
     deadline::writing(until, WRITE_TIMEOUT, io).await
 }
 
-async fn send_any(
+async fn send_http2(
     session: &mut HttpSession,
     header: RequestHeader,
     body: &Payload,

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::pool::Server;
@@ -87,7 +86,7 @@ async fn check(
     let mut found = Err("its name has no address".to_owned());
     for peer in peers.iter() {
         found = match &settings.ask {
-            None => reach(peer).await,
+            None => peer.reach().await.map_err(|e| told_within(&e, limit)),
             Some(ask) => {
                 let status = status(peer, ask, connector, (until, limit)).await;
                 status.and_then(|status| {
@@ -102,13 +101,6 @@ async fn check(
         }
     }
     found
-}
-
-/// Makes a mere connection.
-async fn reach(peer: &Peer) -> Result<(), String> {
-    let address = peer.address().ok_or("its address is no IP address")?;
-    let connected = TcpStream::connect(address).await;
-    connected.map(drop).map_err(|e| e.to_string())
 }
 
 /// Asks, and tells the status of the answer.

@@ -5,6 +5,7 @@
 //! - `keys` takes turns among the keys, `cooldown` has the state of each, and `standing` how long a fault
 //!   lasts.
 //! - `concurrency` bounds the requests at a time, and `budget` the retries.
+//! - `dial` connects to a server, through a `forward_proxy` where there is one; `names` has the addresses of names.
 //! - `connector` keeps the connections, `session` reads answers and decides which connections may be used
 //!   again, `deadline` bounds both in time, and `told` has the text of their errors.
 //! - `registry` keeps what has been learnt of all of them from one snapshot to the next, each in a `book`.
@@ -21,10 +22,13 @@ mod concurrency;
 mod connector;
 mod cooldown;
 pub mod deadline;
+mod dial;
+pub mod forward_proxy;
 pub mod health;
 mod health_state;
 mod idle;
 mod keys;
+mod names;
 mod payload;
 mod pool;
 mod registry;

@@ -1,38 +1,37 @@
 //! The servers of an upstream and their addresses.
 //!
-//! Owns resolving names, off the request path, and which servers can be asked. Does not handle which of
-//! them is next (see `balancer`), when one is ejected (see `breaker`), or health checks (see `health`).
+//! Owns when names are resolved, off the request path, and which servers can be asked. Does not handle which of
+//! them is next (see `balancer`), when one is ejected (see `breaker`), health checks (see `health`), or how one is
+//! connected to (see `dial`).
 //! A name that cannot be resolved keeps its last addresses; with none ever found the pool is empty and
 //! [`Pool::choose`] gives `None`.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use pingora::upstreams::peer::{HttpPeer, Peer as _};
+use pingora::Result as PingoraResult;
+use pingora::protocols::Stream;
 
 use super::balancer::Balancer;
 use super::book::Book;
 use super::breaker::{Admission, Breaker};
+use super::dial::{Address, Dialer};
 use super::health_state::Health;
-use crate::config::{self, BaseUrl, Ejection, Timeouts};
+use crate::config::{self, BaseUrl, Ejection};
+use crate::tls::client::Protocols;
 
-/// A name lookup that takes longer than this has failed.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection is closed after this.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// How many addresses of one name are used.
-const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// One address of a server, ready to connect to.
 #[derive(Debug)]
 pub struct Peer {
-    /// What Pingora connects with.
-    pub http: HttpPeer,
+    address: Address,
+    dialer: Arc<Dialer>,
     /// Connections to peers with the same value are interchangeable.
     pub key: u64,
     /// The `Host` header.
@@ -48,9 +47,30 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Where it is.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.http.address().as_inet().copied()
+    /// Where it is, or its proxy.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether TLS is spoken with it.
+    pub fn has_tls(&self) -> bool {
+        self.dialer.has_tls()
+    }
+
+    /// A new connection, over which one of these protocols is spoken.
+    ///
+    /// # Errors
+    /// See [`Dialer::dial`].
+    pub async fn dial(&self, protocols: Protocols) -> PingoraResult<Stream> {
+        self.dialer.dial(&self.address, protocols).await
+    }
+
+    /// Makes a connection and gives it up.
+    ///
+    /// # Errors
+    /// See [`Dialer::reach`].
+    pub async fn reach(&self) -> PingoraResult<()> {
+        self.dialer.reach(&self.address).await
     }
 }
 
@@ -61,7 +81,6 @@ pub struct Pool {
     default_path: String,
     balancer: Balancer,
     ejection: Option<Ejection>,
-    timeouts: Timeouts,
     http2: bool,
 }
 
@@ -70,6 +89,7 @@ pub struct Server {
     /// Its URL, and a number that tells servers of one URL apart.
     name: String,
     url: BaseUrl,
+    dialer: Arc<Dialer>,
     weight: u32,
     /// Its addresses; none before its name has been resolved.
     peers: ArcSwap<Vec<Arc<Peer>>>,
@@ -135,6 +155,7 @@ impl Pool {
                 Server {
                     condition: states.of(format!("{upstream}\n{name}"), ServerState::default),
                     name,
+                    dialer: Arc::new(Dialer::new(written, &url)),
                     url,
                     weight,
                     peers: ArcSwap::default(),
@@ -148,7 +169,6 @@ impl Pool {
             servers,
             default_path: written.dialect.base_path.clone(),
             ejection: written.ejection,
-            timeouts: written.timeouts,
             http2: written.http2,
         }
     }
@@ -274,13 +294,13 @@ impl Pool {
     pub async fn resolve(&self) -> Result<(), String> {
         let mut failures = Vec::new();
         for server in &self.servers {
-            match lookup(&server.url).await {
+            match server.dialer.addresses().await {
                 Ok(addresses) => {
                     let peers = addresses.into_iter();
                     let peers = peers.filter_map(|address| self.peer_at(server, address));
                     server.peers.store(Arc::new(peers.map(Arc::new).collect()));
                 }
-                Err(e) => failures.push(format!("{}: {e}", server.url.host)),
+                Err(e) => failures.push(e),
             }
         }
         if let Err(e) = self.balancer.update().await {
@@ -292,22 +312,12 @@ impl Pool {
         }
     }
 
-    fn peer_at(&self, server: &Server, address: SocketAddr) -> Option<Peer> {
+    fn peer_at(&self, server: &Server, address: Address) -> Option<Peer> {
         let url = &server.url;
-        let mut http = HttpPeer::new(address, url.tls, url.host.clone());
-        let options = &mut http.options;
-        options.connection_timeout = Some(self.timeouts.connect);
-        options.total_connection_timeout = Some(self.timeouts.connect);
-        options.idle_timeout = Some(IDLE_CONNECTION);
-        if self.http2 {
-            // Over TLS the server chooses; in cleartext both sides must know beforehand.
-            let oldest = if url.tls { 1 } else { 2 };
-            options.set_http_version(2, oldest);
-            options.max_h2_streams = 100;
-        }
         Some(Peer {
-            key: http.reuse_hash(),
-            http,
+            key: server.dialer.key(&address),
+            address,
+            dialer: Arc::clone(&server.dialer),
             authority: HeaderValue::from_str(&url.authority()).ok()?,
             base_path: url.path.as_ref().unwrap_or(&self.default_path).clone(),
             url_path: url.path.clone().unwrap_or_default(),
@@ -369,27 +379,6 @@ impl ServerState {
     /// How many requests it is serving.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
-    }
-}
-
-/// The addresses of a URL's host: those of the family that the system prefers.
-async fn lookup(url: &BaseUrl) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(ip) = url.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, url.port)]);
-    }
-    let lookup = tokio::net::lookup_host((url.host.as_str(), url.port));
-    let found: Vec<SocketAddr> = match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES_PER_NAME).collect(),
-        Ok(Err(e)) => return Err(e.to_string()),
-        Err(_) => return Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
-    };
-    match found.first() {
-        Some(first) => {
-            let preferred = first.is_ipv4();
-            let of_family = found.iter().filter(|a| a.is_ipv4() == preferred);
-            Ok(of_family.copied().collect())
-        }
-        None => Err("the name has no address".to_owned()),
     }
 }
 

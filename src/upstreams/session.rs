@@ -24,11 +24,10 @@ use pingora::{Error, ErrorType, Result};
 use super::deadline::{self, MAX_HINTS, NO_ANSWER};
 use crate::workers;
 
-/// What a request is written to: an HTTP/1 connection, or a stream of a connection that may speak
-/// HTTP/2.
+/// What a request is written to: an HTTP/1 connection, or a stream of a connection that speaks HTTP/2.
 pub(super) enum Wire {
     Http1(Stream),
-    Any(Box<HttpSession>),
+    Http2(Box<HttpSession>),
 }
 
 /// A request's session with an upstream.
@@ -192,7 +191,7 @@ impl Session {
                 if !self.is_sent {
                     other.shutdown().await;
                 }
-                Some(Wire::Any(Box::new(other)))
+                Some(Wire::Http2(Box::new(other)))
             }
         }
     }

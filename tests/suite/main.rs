@@ -81,6 +81,7 @@ mod tls_choice;
 mod tls_sm;
 mod tunnel;
 mod tunnel_models;
+mod upstream_connections;
 mod upstream_failures;
 mod usage;
 mod webhook_receiver;

@@ -97,6 +97,8 @@ pub(super) fn of_upstream(old: &Upstream, new: &Upstream) -> Differing {
         keys => "keys",
         timeouts => "timeouts",
         http2 => "http2",
+        tls => "tls",
+        proxy => "proxy",
         health_check => "health_check",
         ejection => "ejection",
         resend_lost => "resend_lost",

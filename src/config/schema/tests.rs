@@ -12,7 +12,7 @@ const EVERYTHING: &str = include_str!("everything.yaml");
 const OTHER_FORMS: &str = "
 server: { listen: [{ address: '127.0.0.1:0', tls: { cert: none.pem, key: none.pem, certificates: [{ cert: none.pem, key: none.pem }], clients: { ca: none.pem }, sm: { cert: none.pem, key: none.pem, only: false } }, hsts: { max_age: 365d } }] }
 prices: [{ model: m, input: 1 }]
-upstreams: { a: { base_url: 'http://a' } }
+upstreams: { a: { base_url: 'https://a', proxy: 'http://a:1', tls: { ca: none.pem, cert: none.pem, key: none.pem, server_name: a, sm: false } } }
 models: [{ match: m, targets: [{ upstream: a }] }]
 ";
 

@@ -41,6 +41,16 @@ pub(super) fn section_of() -> Value {
             or(boolean(), false),
         ),
         (
+            "tls",
+            "How TLS is spoken with the servers. Without it, as the system trusts them.",
+            tls(),
+        ),
+        (
+            "proxy",
+            "The forward proxy that leads to the servers, as in http://user:password@proxy:3128",
+            text(),
+        ),
+        (
             "health_check",
             "How servers are checked. Without it they are not.",
             health_check(),
@@ -157,6 +167,35 @@ fn server() -> Value {
                 "weight",
                 "The server's share of the requests.",
                 or(integer(0, 1000), 1),
+            ),
+        ],
+    )
+}
+
+fn tls() -> Value {
+    section(
+        &[],
+        [
+            (
+                "ca",
+                "The file with the authorities that are trusted, in place of the system's.",
+                text(),
+            ),
+            (
+                "cert",
+                "The file with the certificate that the servers are shown, and its chain.",
+                text(),
+            ),
+            ("key", "The file with its private key.", text()),
+            (
+                "server_name",
+                "The name in the servers' certificates, in place of the URL's.",
+                text(),
+            ),
+            (
+                "sm",
+                "Whether TLS is spoken by RFC 8998, with SM2, SM3 and SM4, and in no other way.",
+                or(boolean(), false),
             ),
         ],
     )

@@ -1,41 +1,26 @@
 //! Whether a listener's certificates and keys can be used.
 //!
-//! Owns reading the files, and when a certificate ends. `validate` does it when a configuration is read, and the server
-//! does it again to use them. Does not handle what is negotiated (see `tls::server`), nor serving TLS (see
-//! `server::handshake`). Fails with the file that has to be changed.
+//! Owns whether the files belong together, and when a certificate ends. `validate` does it when a configuration is read,
+//! and the server does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated (see
+//! `tls::server`), nor serving TLS (see `server::handshake`). Fails with the file that has to be changed.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig};
-use x509_parser::pem::Pem;
 
+use super::file_fault::Fault;
 use super::{CertificateFiles, Tls, client_authorities};
-use crate::config::document::{Located, Place};
+use crate::config::document::Located;
+use crate::config::pem;
 use crate::tls::clients::Verifier;
-use crate::tls::server::{self, Suites};
-use crate::tls::sm;
+use crate::tls::{Suites, server, sm};
 
-/// No file is larger.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 /// No handshake has room for a longer answer of an authority.
 const MAX_OCSP_BYTES: usize = 32 << 10;
-
-/// What is wrong with a file.
-#[derive(Debug)]
-pub struct Fault<'t> {
-    /// Where the configuration names the file that has to be changed.
-    pub place: &'t Place,
-    /// What is wrong.
-    pub message: String,
-    /// What to change.
-    pub hint: &'static str,
-}
 
 /// The certificates of a listener, and which clients get them.
 pub fn all(tls: &Tls) -> impl Iterator<Item = (&CertificateFiles, Suites)> {
@@ -121,46 +106,18 @@ fn refused<'t>(files: &'t CertificateFiles, error: &Error) -> Fault<'t> {
 }
 
 fn read_chain(files: &CertificateFiles) -> Result<Vec<CertificateDer<'static>>, Fault<'_>> {
-    let path = files.cert.value.display();
-    let fault = |message, hint| Fault {
-        place: &files.cert.place,
-        message,
-        hint,
-    };
-    let text = read(&files.cert.value).map_err(|e| fault(e, READABLE))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let broken = |e| fault(format!("{path} is not PEM: {e}"), CHAIN);
-    match chain.map_err(broken)? {
-        chain if chain.is_empty() => Err(fault(format!("{path} holds no certificate"), CHAIN)),
-        chain => Ok(chain),
-    }
+    let chain = pem::certificates(&files.cert.value, CHAIN);
+    chain.map_err(|fault| Fault::of_file(&files.cert.place, fault))
 }
 
 fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'static>, Fault<'_>> {
+    let place = &files.key.place;
     let path = files.key.value.display();
+    let key = pem::private_key(&files.key.value).map_err(|fault| Fault::of_file(place, fault))?;
     let fault = |message, hint| Fault {
-        place: &files.key.place,
+        place,
         message,
         hint,
-    };
-    let text = read(&files.key.value).map_err(|e| fault(e, READABLE))?;
-    if text.contains("ENCRYPTED") {
-        return Err(fault(
-            format!("the private key in {path} is encrypted"),
-            "decrypt it: openssl pkey -in KEY -out PLAIN",
-        ));
-    }
-    if text.contains("-----BEGIN SM2 PRIVATE KEY-----") {
-        return Err(fault(
-            format!("the private key in {path} has a form that only OpenSSL reads"),
-            "convert it: openssl pkcs8 -topk8 -nocrypt -in KEY -out PLAIN",
-        ));
-    }
-    let Ok(key) = PrivateKeyDer::from_pem_slice(text.as_bytes()) else {
-        return Err(fault(
-            format!("{path} holds no private key"),
-            "name a file in PEM that has one",
-        ));
     };
     match (suites, sm::is_sm2_key(&key)) {
         (Suites::Usual, true) => Err(fault(
@@ -177,11 +134,8 @@ fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'s
 
 /// When the certificate ceases to be valid, without those of its chain. `None` where that cannot be read.
 pub fn end(files: &CertificateFiles) -> Option<Timestamp> {
-    let text = read(&files.cert.value).ok()?;
-    let mut blocks = Pem::iter_from_buffer(text.as_bytes()).filter_map(Result::ok);
-    let certificate = blocks.find(|block| block.label == "CERTIFICATE")?;
-    let validity = certificate.parse_x509().ok()?.validity().clone();
-    Timestamp::from_second(validity.not_after.timestamp()).ok()
+    let chain = read_chain(files).ok()?;
+    pem::end(chain.first()?)
 }
 
 /// Reads what an authority says of a certificate's state: an OCSP response that tells of success.
@@ -192,7 +146,7 @@ fn read_ocsp(file: &Located<PathBuf>) -> Result<Vec<u8>, Fault<'_>> {
         message,
         hint: "write it with: openssl ocsp -issuer CA -cert CERT -url URL -respout FILE",
     };
-    let bytes = read_bytes(&file.value).map_err(fault)?;
+    let bytes = pem::bytes(&file.value).map_err(|e| Fault::of_file(&file.place, e))?;
     // A sequence whose first element is the status, 0 for success.
     match x509_parser::der_parser::parse_der(&bytes) {
         Ok((rest, response)) if rest.is_empty() && bytes.len() <= MAX_OCSP_BYTES => {
@@ -209,24 +163,4 @@ fn read_ocsp(file: &Located<PathBuf>) -> Result<Vec<u8>, Fault<'_>> {
     }
 }
 
-pub(super) const READABLE: &str =
-    "name a file, and give read permission to the user that runs Tollgate";
 const CHAIN: &str = "name a file in PEM: the certificate, then its chain";
-
-fn read(path: &Path) -> Result<String, String> {
-    read_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Reads a file of [`MAX_FILE_BYTES`] at most.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a configuration is read before anything is served by it"
-)]
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let read = std::fs::metadata(path).and_then(|about| match about.len() {
-        0..=MAX_FILE_BYTES => std::fs::read(path),
-        _ => Err(io::Error::other("it has more than 16 MiB")),
-    });
-    read.map_err(|e| format!("cannot read {shown}: {e}"))
-}

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::ClientAuthorities;
-use super::certificate::{Fault, READABLE, read_bytes};
+use super::file_fault::Fault;
 use crate::config::document::Located;
+use crate::config::pem;
 use crate::tls::clients::Verifier;
 
 /// Reads all files.
@@ -39,25 +40,20 @@ pub fn load(authorities: &ClientAuthorities) -> Result<Verifier, Fault<'_>> {
 }
 
 fn read_roots(file: &Located<PathBuf>) -> Result<RootCertStore, Fault<'_>> {
-    let path = file.value.display();
-    let fault = |message, hint| Fault {
-        place: &file.place,
-        message,
-        hint,
-    };
     const HINT: &str = "name a file in PEM with the certificates of the authorities";
-    let bytes = read_bytes(&file.value).map_err(|e| fault(e, READABLE))?;
+    let read = pem::certificates(&file.value, HINT);
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate =
-            certificate.map_err(|e| fault(format!("{path} is not PEM: {e}"), HINT))?;
-        let added = roots.add(certificate);
-        added.map_err(|e| fault(format!("a certificate in {path} cannot be used: {e}"), HINT))?;
+    for certificate in read.map_err(|fault| Fault::of_file(&file.place, fault))? {
+        roots.add(certificate).map_err(|e| Fault {
+            place: &file.place,
+            message: format!(
+                "a certificate in {} cannot be used: {e}",
+                file.value.display()
+            ),
+            hint: HINT,
+        })?;
     }
-    match roots.is_empty() {
-        true => Err(fault(format!("{path} holds no certificate"), HINT)),
-        false => Ok(roots),
-    }
+    Ok(roots)
 }
 
 fn read_lists(
@@ -70,7 +66,7 @@ fn read_lists(
         hint,
     };
     const HINT: &str = "name a file with lists of revoked certificates (CRL), in PEM or DER";
-    let bytes = read_bytes(&file.value).map_err(|e| fault(e, READABLE))?;
+    let bytes = pem::bytes(&file.value).map_err(|fault| Fault::of_file(&file.place, fault))?;
     let lists: Vec<_> = match bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
         true => {
             let lists = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();

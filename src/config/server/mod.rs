@@ -9,6 +9,7 @@ pub mod client_authorities;
 mod cors;
 mod drain;
 mod edge;
+mod file_fault;
 mod forms;
 mod limits;
 mod listen;

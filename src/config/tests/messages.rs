@@ -252,7 +252,7 @@ fn one_mistake_of_an_upstream_has_one_message() {
         ),
         (
             "{ servers: [a.example] }",
-            "upstreams.a.servers[0]: the URL must begin with http:// or https:// (as in https://api.openai.com/v1)",
+            "upstreams.a.servers[0]: the URL must begin with http://, https:// or unix:/ (as in https://api.openai.com/v1)",
         ),
         (
             "{ servers: [{ url: http://a, weight: 0 }] }",

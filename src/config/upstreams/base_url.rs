@@ -4,12 +4,18 @@
 //! the caller, which knows where it is written.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The longest path of a socket, as systems bound it.
+const MAX_SOCKET_BYTES: usize = 107;
 
 /// The parts of a base URL that we connect with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// The path of a Unix socket, in place of the host and port.
+    pub socket: Option<PathBuf>,
     /// The host's name or address, without brackets.
     pub host: String,
     /// The port.
@@ -20,17 +26,20 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Parses `http(s)://host[:port][/path]`. An endpoint at its end, which is what people copy from
+    /// Parses `http(s)://host[:port][/path]`, or `unix:/socket[:/path]`. An endpoint at its end, which is what people copy from
     /// a provider's page, is removed: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
     ///
     /// # Errors
     /// What is wrong, for the operator.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(rest) = text.trim().strip_prefix("unix:") {
+            return Self::parse_socket(rest);
+        }
         let url: http::Uri = text.trim().parse().map_err(|_| "is not a URL")?;
         let tls = match url.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err("must begin with http:// or https://"),
+            _ => return Err("must begin with http://, https:// or unix:/"),
         };
         let authority = url.authority().ok_or("has no host")?;
         if authority.as_str().contains('@') {
@@ -43,13 +52,42 @@ impl BaseUrl {
         if host.is_empty() {
             return Err("has no host");
         }
-        let path = url.path().trim_end_matches('/');
-        let path = (!path.is_empty()).then(|| without_endpoint(path).to_owned());
+        let path = base_path(url.path());
         Ok(Self {
             tls,
+            socket: None,
             host,
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             path,
+        })
+    }
+
+    /// Parses what stands behind `unix:`. HTTP is spoken in cleartext, to `localhost`.
+    fn parse_socket(text: &str) -> Result<Self, &'static str> {
+        let (socket, path) = match text.split_once(":/") {
+            Some((socket, path)) => (socket, format!("/{path}")),
+            None => (text, String::new()),
+        };
+        if !socket.starts_with('/') || socket.ends_with('/') {
+            return Err("must name a socket by its absolute path, as in unix:/run/vllm.sock");
+        }
+        if socket.len() > MAX_SOCKET_BYTES {
+            return Err("names a socket whose path has more than 107 bytes");
+        }
+        // As `http::Uri` would: what it refuses could not be sent.
+        let path: http::Uri = match path.as_str() {
+            "" => http::Uri::from_static("/"),
+            path => path.parse().map_err(|_| "is not a URL")?,
+        };
+        if path.query().is_some() {
+            return Err("must not have a query");
+        }
+        Ok(Self {
+            tls: false,
+            socket: Some(PathBuf::from(socket)),
+            host: "localhost".to_owned(),
+            port: 80,
+            path: base_path(path.path()),
         })
     }
 
@@ -66,6 +104,11 @@ impl BaseUrl {
     }
 }
 
+fn base_path(path: &str) -> Option<String> {
+    let path = path.trim_end_matches('/');
+    (!path.is_empty()).then(|| without_endpoint(path).to_owned())
+}
+
 fn without_endpoint(path: &str) -> &str {
     let Some(path) = path.strip_suffix("/completions") else {
         return path;
@@ -79,6 +122,7 @@ impl From<SocketAddr> for BaseUrl {
     fn from(address: SocketAddr) -> Self {
         Self {
             tls: false,
+            socket: None,
             host: address.ip().to_string(),
             port: address.port(),
             path: None,
@@ -90,6 +134,10 @@ impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
         let path = self.path.as_deref().unwrap_or_default();
+        if let Some(socket) = &self.socket {
+            let colon = if path.is_empty() { "" } else { ":" };
+            return write!(f, "unix:{}{colon}{path}", socket.display());
+        }
         write!(f, "{scheme}://{}{path}", self.authority())
     }
 }
@@ -146,12 +194,42 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_stands_in_place_of_the_host() {
+        for (text, socket, path) in [
+            ("unix:/run/vllm.sock", "/run/vllm.sock", None),
+            ("unix:/run/vllm.sock:/v1/", "/run/vllm.sock", Some("/v1")),
+            ("unix:/run/a:b.sock:/v1", "/run/a:b.sock", Some("/v1")),
+            (
+                "unix:/run/v.sock:/v1/chat/completions",
+                "/run/v.sock",
+                Some("/v1"),
+            ),
+        ] {
+            let url = BaseUrl::parse(text).unwrap();
+            assert_eq!(
+                url.socket.as_deref(),
+                Some(std::path::Path::new(socket)),
+                "{text}"
+            );
+            assert_eq!((url.path.as_deref(), url.tls), (path, false), "{text}");
+            assert_eq!(url.authority(), "localhost");
+        }
+        let shown = BaseUrl::parse("unix:/run/v.sock:/v1").unwrap().to_string();
+        assert_eq!(shown, "unix:/run/v.sock:/v1");
+    }
+
+    #[test]
     fn urls_that_cannot_be_meant_are_refused() {
         for bad in [
             "api.openai.com/v1",
             "ftp://host/v1",
             "https://user:pw@host/v1",
             "https://host/v1?key=1",
+            "unix:run/vllm.sock",
+            "unix:/run/",
+            "unix:/run/vllm.sock:/v1?key=1",
+            "unix:/run/vllm.sock:/v 1",
+            "unix:",
             "",
         ] {
             assert!(BaseUrl::parse(bad).is_err(), "{bad}");

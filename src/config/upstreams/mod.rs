@@ -11,8 +11,10 @@ mod ejection;
 mod forward_headers;
 mod health_check;
 mod keys;
+mod proxy;
 mod servers;
 mod timeouts;
+mod tls;
 
 use super::document::{Located, Node, is_plain_name, plain_name};
 use crate::openai::dialect::Dialect;
@@ -25,8 +27,10 @@ pub use concurrency::Concurrency;
 pub use ejection::Ejection;
 pub use health_check::{Ask, HealthCheck};
 pub use keys::{Keys, parse_key};
+pub use proxy::Proxy;
 pub use servers::Server;
 pub use timeouts::Timeouts;
+pub use tls::UpstreamTls;
 
 /// One provider account.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +47,10 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Which HTTP versions are offered to it.
     pub http2: bool,
+    /// How TLS is spoken with its servers; `None` for the usual way.
+    pub tls: Option<UpstreamTls>,
+    /// The forward proxy that leads to its servers, if one does.
+    pub proxy: Option<Proxy>,
     /// How its servers are checked, if they are.
     pub health_check: Option<HealthCheck>,
     /// How one of its servers is chosen.
@@ -105,6 +113,10 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
         hops: hops.unwrap_or_else(|| servers.iter().any(may_be_a_gateway)),
         forward_headers: forward_headers
             .map_or_else(Forwarded::default, |n| forward_headers::read(&n, &dialect)),
+        tls: section.take("tls").and_then(|n| tls::read(&n, &servers)),
+        proxy: section
+            .take("proxy")
+            .and_then(|n| proxy::read(&n, &servers)),
         servers,
         dialect,
         keys: section

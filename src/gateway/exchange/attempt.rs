@@ -209,6 +209,8 @@ fn broke(broken: &Broken, has_header: bool, terms: &Terms) -> Failed {
         Cause::Timeout(Phase::FirstToken) => (Evidence::Silent, failure),
         Cause::Timeout(_) => (Evidence::Late, failure),
         Cause::InvalidResponse => (Evidence::InvalidResponse, failure),
+        // By TLS 1.3 a server refuses our certificate after we have begun to speak.
+        Cause::Tls if !has_header => (Evidence::Tls, failure),
         // A stream begins before there is anything to charge for. A whole answer has been made by
         // the time that its header is sent, and may have been before.
         _ if terms.asked.stream => (Evidence::Cut, failure),

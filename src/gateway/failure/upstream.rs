@@ -9,17 +9,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
-use pingora::{Error, ErrorType};
+use pingora::{Error, ErrorType, ImmutStr};
 
 use super::error;
 use crate::openai::echo::Masking;
 use crate::openai::error::ApiError;
 use crate::openai::usage::Usage;
 use crate::upstreams::deadline::NO_ANSWER;
-use crate::upstreams::{Session, told};
+use crate::upstreams::{Session, forward_proxy, told};
 
 /// What the TLS library says of an upstream, and what an operator can make of it.
-const TLS_WORDS: [(&str, &str); 3] = [
+const TLS_WORDS: [(&str, &str); 11] = [
     (
         "corrupt message of type InvalidContentType",
         "what it speaks is not TLS: does it speak http://?",
@@ -32,7 +32,42 @@ const TLS_WORDS: [(&str, &str); 3] = [
         "tls handshake eof",
         "it closed the connection during the TLS handshake: does it speak TLS on this port?",
     ),
+    (
+        "invalid peer certificate: UnknownIssuer",
+        "no authority that is trusted has signed its certificate: name the one that has in `tls.ca`",
+    ),
+    (
+        "invalid peer certificate: certificate expired",
+        "its certificate has expired",
+    ),
+    (
+        "invalid peer certificate: certificate not valid yet",
+        "its certificate is not valid yet",
+    ),
+    (
+        "received fatal alert: CertificateRequired",
+        "it asks for a certificate of ours: name one in `tls.cert`",
+    ),
+    (
+        "received fatal alert: UnknownCA",
+        "it does not know the authority of our certificate (`tls.cert`)",
+    ),
+    (
+        "received fatal alert: CertificateExpired",
+        "our certificate (`tls.cert`) has expired",
+    ),
+    (
+        "received fatal alert: BadCertificate",
+        "it refuses our certificate (`tls.cert`), or asks for one",
+    ),
+    (
+        "received fatal alert: HandshakeFailure",
+        "it does not agree to any of our suites, or asks for a certificate of ours (`tls.cert`)",
+    ),
 ];
+
+/// What the TLS library says where the other side has ended TLS.
+const ALERT: &str = "received fatal alert: ";
 
 fn of_tls(said: &str) -> String {
     let known = TLS_WORDS.iter().find(|(words, _)| said.contains(words));
@@ -88,6 +123,9 @@ impl UpstreamFailure {
         let cause = match error.etype() {
             E::ConnectTimedout => Cause::Timeout(Phase::Connect),
             E::ReadTimedout | E::WriteTimedout => Cause::Timeout(phase),
+            E::Custom(forward_proxy::UNREACHABLE) => Cause::ProxyUnreachable,
+            E::Custom(forward_proxy::REFUSED) => Cause::ProxyRefused,
+            E::ReadError | E::WriteError if is_alert(error) => Cause::Tls,
             E::TLSHandshakeFailure if broke_in_handshake(error) => Cause::Unreachable,
             E::TLSHandshakeFailure
             | E::TLSHandshakeTimedout
@@ -112,6 +150,7 @@ impl UpstreamFailure {
             }
             Cause::Timeout(phase) => format!("timeouts.{} has passed", phase.setting()),
             Cause::Tls => of_tls(&error.to_string()),
+            Cause::ProxyUnreachable | Cause::ProxyRefused => words_of(error),
             _ => told(error),
         };
         Self { cause, detail }
@@ -171,11 +210,28 @@ fn broke_in_handshake(error: &Error) -> bool {
     BROKEN.iter().any(|broken| words.contains(broken))
 }
 
+/// Whether the other side has ended TLS in the place of an answer.
+fn is_alert(error: &Error) -> bool {
+    let io = error.cause.as_deref();
+    let io = io.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.to_string().contains(ALERT))
+}
+
+/// The words of an error that has no others than ours.
+fn words_of(error: &Error) -> String {
+    let words = error.context.as_ref().map(ImmutStr::as_str);
+    words.unwrap_or_default().to_owned()
+}
+
 /// Kinds of failures of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// No address, no route, or no server listens there.
     Unreachable,
+    /// The forward proxy that leads to it cannot be reached.
+    ProxyUnreachable,
+    /// The forward proxy that leads to it makes no connection.
+    ProxyRefused,
     /// TLS could not be agreed on.
     Tls,
     /// The connection broke before an answer.
@@ -299,7 +355,8 @@ fn broken(cause: Cause) -> (StatusCode, &'static str, &'static str) {
             let message = "The model's provider did not answer in time.";
             return (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message);
         }
-        Cause::Unreachable => (
+        // Which way leads to a provider is not for the client to know.
+        Cause::Unreachable | Cause::ProxyUnreachable | Cause::ProxyRefused => (
             "upstream_unreachable",
             "The model's provider could not be reached.",
         ),

@@ -24,6 +24,10 @@ pub use scope::Scope;
 pub enum Evidence<'a> {
     /// The connection failed before any answer.
     Unreachable,
+    /// The forward proxy could not be reached, or did not answer.
+    ProxyUnreachable,
+    /// The forward proxy made no connection.
+    ProxyRefused,
     /// The TLS handshake failed.
     Tls,
     /// The request could not be sent whole.
@@ -74,6 +78,10 @@ pub enum Reason {
     ServerError,
     /// No connection came about.
     Unreachable,
+    /// The forward proxy could not be reached, or did not answer.
+    ProxyUnreachable,
+    /// The forward proxy made no connection.
+    ProxyRefused,
     /// The TLS handshake failed.
     Tls,
     /// The request could not be sent whole.
@@ -161,6 +169,8 @@ impl Reason {
         Self::Overloaded,
         Self::ServerError,
         Self::Unreachable,
+        Self::ProxyUnreachable,
+        Self::ProxyRefused,
         Self::Tls,
         Self::NotSent,
         Self::Lost,
@@ -189,6 +199,8 @@ impl Reason {
             Self::Overloaded =>      ("overloaded",       OtherTarget, Server, true,  503),
             Self::ServerError =>     ("server_error",     OtherTarget, Server, true,  502),
             Self::Unreachable =>     ("unreachable",      OtherTarget, Server, true,  502),
+            Self::ProxyUnreachable => ("proxy_unreachable", OtherTarget, Server, true, 502),
+            Self::ProxyRefused =>    ("proxy_refused",    OtherTarget, Server, true,  502),
             Self::Tls =>             ("tls",              OtherTarget, Server, true,  502),
             Self::NotSent =>         ("not_sent",         OtherTarget, Server, true,  502),
             Self::Lost =>            ("lost",             Client,      Server, false, 502),
@@ -263,6 +275,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     };
     let reason = match *evidence {
         Evidence::Unreachable => Reason::Unreachable,
+        Evidence::ProxyUnreachable => Reason::ProxyUnreachable,
+        Evidence::ProxyRefused => Reason::ProxyRefused,
         Evidence::Tls => Reason::Tls,
         Evidence::NotSent => Reason::NotSent,
         Evidence::Lost => Reason::Lost,

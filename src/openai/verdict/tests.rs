@@ -53,6 +53,20 @@ fn what_a_connection_showed_has_a_verdict() {
             Server,
             true,
         ),
+        (
+            Evidence::ProxyUnreachable,
+            Reason::ProxyUnreachable,
+            OtherTarget,
+            Server,
+            true,
+        ),
+        (
+            Evidence::ProxyRefused,
+            Reason::ProxyRefused,
+            OtherTarget,
+            Server,
+            true,
+        ),
         (Evidence::Tls, Reason::Tls, OtherTarget, Server, true),
         (
             Evidence::NotSent,

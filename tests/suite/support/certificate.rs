@@ -23,12 +23,19 @@ impl Certificate {
 
 /// Makes one in `folder`.
 pub fn certificate(folder: &Folder) -> Certificate {
+    certificate_for(folder, &[], "DNS:localhost,IP:127.0.0.1")
+}
+
+/// The same for other names, with a program before OpenSSL.
+pub fn certificate_for(folder: &Folder, before: &[&str], names: &str) -> Certificate {
     let path = |name: &str| folder.0.join(name);
     let (authority, authority_key) = (path("ca.pem"), path("ca-key.pem"));
     let (cert, key) = (path("cert.pem"), path("key.pem"));
-    let request = |subject: &str, key: &PathBuf| {
-        let mut command = Command::new("openssl");
+    let request = |before: &[&str], subject: &str, key: &PathBuf| {
+        let mut words = before.iter().copied().chain(["openssl"]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args([
                 "req",
                 "-x509",
@@ -41,11 +48,11 @@ pub fn certificate(folder: &Folder) -> Certificate {
             .arg(key);
         command
     };
-    run(request("/CN=tests", &authority_key)
+    run(request(&[], "/CN=tests", &authority_key)
         .arg("-out")
         .arg(&authority));
-    run(request("/CN=localhost", &key)
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+    run(request(before, "/CN=localhost", &key)
+        .args(["-addext", &format!("subjectAltName={names}")])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-CA")
         .arg(&authority)

@@ -72,6 +72,12 @@ impl Relay {
         Self::start("client", target, &[authority], more)
     }
 
+    /// TLS comes in, with this certificate, and clear text goes out to `target`.
+    pub fn server(target: SocketAddr, certificate: &SmCertificate) -> Option<Self> {
+        let files = [certificate.cert.as_path(), certificate.key.as_path()];
+        Self::start("server", target, &files, &[])
+    }
+
     fn start(role: &str, target: SocketAddr, files: &[&Path], more: &[&str]) -> Option<Self> {
         let mut command = sdk::python("sm_relay.py")?;
         command.args([role, &target.port().to_string()]);

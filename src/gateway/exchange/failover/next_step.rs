@@ -249,6 +249,7 @@ fn again(
         Reason::Overloaded => failed.wait.unwrap_or(backoff),
         // What may have been charged for is not asked of the same again.
         Reason::ServerError | Reason::Unreachable | Reason::NotSent => backoff,
+        Reason::ProxyUnreachable | Reason::ProxyRefused => backoff,
         Reason::Lost if candidate.upstream.resend_lost => backoff,
         _ => return None,
     };
