@@ -4,7 +4,6 @@
 //! before: of all listeners, or of none. Connections keep the certificate that they began with. Does not handle the
 //! handshake (see `handshake`), nor when files have changed (see `file_watch`). Fails with what is wrong with a file.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +13,7 @@ use pingora::listeners::tls::Acceptor;
 use super::StartError;
 use super::handshake::{Acceptors, Handshake};
 use crate::clock;
-use crate::config::{CertificateFiles, Config, Tls, certificate};
+use crate::config::{CertificateFiles, Config, ListenAddress, Tls, certificate};
 use crate::tls::server::Suites;
 
 /// The certificates in use.
@@ -24,7 +23,7 @@ pub struct Certificates(Vec<Arc<Used>>);
 /// The certificates of one listener.
 struct Used {
     /// The configured address of the listener.
-    address: SocketAddr,
+    address: ListenAddress,
     handshake: Arc<Handshake>,
     /// When each of them ceases to be valid.
     ends: Mutex<Ends>,
@@ -47,13 +46,13 @@ impl Certificates {
     /// A certificate or its key cannot be used.
     pub fn add(
         &mut self,
-        address: SocketAddr,
+        address: &ListenAddress,
         tls: Option<&Tls>,
     ) -> Result<Option<Arc<Handshake>>, StartError> {
         let Some(tls) = tls else { return Ok(None) };
         let handshake = Arc::new(Handshake::new(acceptors(tls).map_err(StartError::Tls)?));
         self.0.push(Arc::new(Used {
-            address,
+            address: address.clone(),
             handshake: Arc::clone(&handshake),
             ends: Mutex::new(Ends::of(tls)),
         }));
@@ -68,8 +67,8 @@ impl Certificates {
         let mut loaded = Vec::new();
         for listener in &config.server.listen {
             let Some(tls) = &listener.tls else { continue };
-            let address = listener.address.value;
-            let Some(used) = self.0.iter().find(|used| used.address == address) else {
+            let address = &listener.address.value;
+            let Some(used) = self.0.iter().find(|used| used.address == *address) else {
                 continue;
             };
             let (ends, before) = (Ends::of(tls), *used.ends.lock());

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::signals::StopSignals;
+use super::unix_socket::SocketFile;
 use super::{ledger, notify};
 use crate::config::Server;
 use crate::runtime::Shared;
@@ -45,6 +46,8 @@ pub struct Listeners {
     pub idle: watch::Sender<bool>,
     /// The operator's.
     pub admin: watch::Sender<bool>,
+    /// The files of the clients' Unix sockets that are to be removed with them.
+    pub files: Vec<SocketFile>,
 }
 
 /// Ends what is served. A second signal to stop cuts off what is in flight.
@@ -76,6 +79,10 @@ pub async fn end(
         {
             log::info!("new connections are still taken for {notice:?}");
             tokio::time::sleep(notice).await;
+        }
+        // A successor serves them on.
+        if let End::Stop(_) = end {
+            listeners.files.iter().for_each(SocketFile::remove);
         }
         let _ = listeners.clients.send(true);
         let until = Instant::now() + grace;
