@@ -50,6 +50,16 @@ pub struct Listeners {
     pub files: Vec<SocketFile>,
 }
 
+impl Listeners {
+    /// Takes no more clients. The files of their sockets go, too, unless a successor serves them on.
+    fn close(&self, end: End) {
+        if let End::Stop(_) = end {
+            self.files.iter().for_each(SocketFile::remove);
+        }
+        let _ = self.clients.send(true);
+    }
+}
+
 /// Ends what is served. A second signal to stop cuts off what is in flight.
 pub async fn end(
     end: End,
@@ -80,11 +90,7 @@ pub async fn end(
             log::info!("new connections are still taken for {notice:?}");
             tokio::time::sleep(notice).await;
         }
-        // A successor serves them on.
-        if let End::Stop(_) = end {
-            listeners.files.iter().for_each(SocketFile::remove);
-        }
-        let _ = listeners.clients.send(true);
+        listeners.close(end);
         let until = Instant::now() + grace;
         if let End::HandedOver = end {
             // Answers close their connections from now on.
@@ -108,7 +114,7 @@ pub async fn end(
         name = signals.next() => Some(name),
     };
     if let Some(name) = cut {
-        let _ = listeners.clients.send(true);
+        listeners.close(end);
         let _ = listeners.idle.send(true);
         log::warn!("{name} again: {} requests were cut off", shared.in_flight());
     }
