@@ -21,6 +21,7 @@ if [ "${1:-build}" = profile ]; then
 fi
 if [ "${1:-build}" = test ]; then
   need nginx nginx
+  need haproxy haproxy
   need curl curl
   need openssl openssl
   need slowhttptest slowhttptest

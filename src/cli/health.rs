@@ -63,15 +63,16 @@ impl Health {
 }
 
 /// The address at which the gateway tells of its health: the operator's listener, else the first of clients without
-/// TLS.
+/// TLS, to which no proxy has to announce anybody. A Unix socket is not asked.
 fn address(server: &Server) -> Result<SocketAddr, String> {
     let operator = server.admin.iter().map(|address| address.value);
     let clients = server.listen.iter();
-    let clients = clients.filter(|l| l.tls.is_none() && l.redirect.is_none());
-    let mut addresses = operator.chain(clients.map(|l| l.address.value));
+    let clients =
+        clients.filter(|l| l.tls.is_none() && l.redirect.is_none() && !l.proxy_protocol.value);
+    let mut addresses = operator.chain(clients.filter_map(|l| l.address.value.ip()));
     let Some(address) = addresses.next() else {
         return Err(
-            "server.admin is off, and clients are served with TLS alone: there is nothing to ask"
+            "server.admin is off, and clients are served with TLS, behind a proxy or by a Unix socket alone: there is nothing to ask"
                 .to_owned(),
         );
     };
@@ -128,6 +129,15 @@ mod tests {
             ("{ admin: '[::]:9000' }", "[::1]:9000"),
             ("{ admin: 10.0.0.7:9000 }", "10.0.0.7:9000"),
             ("{ admin: off, listen: ['0.0.0.0:80'] }", "127.0.0.1:80"),
+            (
+                "{ admin: off, trusted_proxies: [10.0.0.5], listen: [{ address: '0.0.0.0:80', \
+                   proxy_protocol: true }, '0.0.0.0:81'] }",
+                "127.0.0.1:81",
+            ),
+            (
+                "{ admin: off, listen: ['unix:/run/t.sock', '0.0.0.0:81'] }",
+                "127.0.0.1:81",
+            ),
         ] {
             assert_eq!(
                 address(&server(text)).unwrap().to_string(),

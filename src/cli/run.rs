@@ -142,9 +142,9 @@ fn demo_banner(listening: &Listening) -> String {
     let url = listening
         .clients
         .first()
-        .map(|(address, _)| format!("http://{address}"))
+        .map(|(address, tls)| address.described(*tls))
         .unwrap_or_default();
-    let admin = match listening.admin {
+    let admin = match &listening.admin {
         Some(address) => format!("health and metrics   http://{address}/metrics\n"),
         None => String::new(),
     };

@@ -72,8 +72,9 @@ pub use schema::schema;
 pub use server::certificate;
 use server::client_authorities;
 pub use server::{
-    Allowances, Budget, CertificateFiles, Cors, Drain, Forms, Hsts, Limits, Listener, Log,
-    LogFiles, LogFormat, MAX_THREADS, Passthrough, RedirectTo, Retries, Server, Tls, WebSocket,
+    Allowances, Budget, CertificateFiles, Cors, Drain, Forms, Hsts, Http2, Limits, ListenAddress,
+    Listener, Log, LogFiles, LogFormat, MAX_THREADS, Passthrough, RedirectTo, Retries, Server, Tls,
+    TrustedProxies, WebSocket,
 };
 pub use sources::Source;
 pub use tenants::Tenant;

@@ -6,12 +6,12 @@
 use super::chat_log::{self, ChatLog};
 use super::document::{self, Context};
 use super::expand::Variables;
-use super::{Config, quick_start};
+use super::{Config, ListenAddress, quick_start};
 
 /// Settings of the command line; each does nothing where it is not given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// The port of the first client listener; 0 for any free port.
+    /// The port of the first client listener that has one; 0 for any free port.
     pub port: Option<u16>,
     /// Worker threads; 0 stands for one per core.
     pub threads: Option<usize>,
@@ -24,8 +24,13 @@ pub struct Overrides {
 impl Overrides {
     /// Changes a configuration that was read.
     pub fn apply(&self, config: &mut Config) {
-        if let (Some(port), Some(listener)) = (self.port, config.server.listen.first_mut()) {
-            listener.address.value.set_port(port);
+        let mut listeners = config.server.listen.iter_mut();
+        let first = listeners.find_map(|listener| match &mut listener.address.value {
+            ListenAddress::Ip(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
+        if let (Some(port), Some(address)) = (self.port, first) {
+            address.set_port(port);
         }
         if let Some(threads) = self.threads {
             config.server.threads = threads;
@@ -81,7 +86,7 @@ mod tests {
             masks_log: true,
         };
         let after = changed("server: { threads: 3 }", overrides);
-        assert_eq!(after.server.listen[0].address.value.port(), 9);
+        assert_eq!(after.server.listen[0].address.value.ip().unwrap().port(), 9);
         assert_eq!(after.server.threads, 2);
         let log = after.chat_log.unwrap();
         assert_eq!(

@@ -271,6 +271,14 @@ fn wrong_types_say_what_was_expected() {
             "`nginx` is not a network",
         ),
         (
+            "server: { listen: [{ address: '127.0.0.1:0', proxy_protocol: true }] }",
+            "server.listen[0].proxy_protocol: only trusted proxies may announce an address, and there are none",
+        ),
+        (
+            "server: { listen: [{ address: '127.0.0.1:0', proxy_protocol: 2 }] }",
+            "server.listen[0].proxy_protocol: expected true or false",
+        ),
+        (
             "server: { limits: { connections: 0 } }",
             "server.limits.connections: expected a whole number from 1 to 1000000",
         ),
@@ -289,6 +297,42 @@ fn wrong_types_say_what_was_expected() {
         (
             "server: { limits: { body_rate: 2GiB } }",
             "server.limits.body_rate: must be at most 1GiB, or 0 for no bound",
+        ),
+        (
+            "server: { listen: ['unix:tollgate.sock'] }",
+            "`tollgate.sock` is not the absolute path of a socket",
+        ),
+        (
+            "server: { listen: ['unix:@tollgate'] }",
+            "abstract sockets are not supported",
+        ),
+        (
+            "server: { listen: ['unix:/run/01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567.sock'] }",
+            "server.listen[0]: the path has 108 bytes, and a Unix socket has room for 107",
+        ),
+        (
+            "server: { listen: [{ address: 'unix:/run/t.sock', mode: '0888' }] }",
+            "`0888` is not a mode in octal digits",
+        ),
+        (
+            "server: { listen: [{ address: '127.0.0.1:0', mode: '0660' }] }",
+            "server.listen[0].mode: only a Unix socket has a mode",
+        ),
+        (
+            "server: { listen: ['unix:/run/t.sock', 'unix:/run/t.sock'] }",
+            "two listeners have the address unix:/run/t.sock",
+        ),
+        (
+            "server: { http2: { max_concurrent_streams: 0 } }",
+            "server.http2.max_concurrent_streams: expected a whole number from 1 to 1000",
+        ),
+        (
+            "server: { http2: { initial_window: 1KiB } }",
+            "server.http2.initial_window: must be from 16KiB to 16MiB",
+        ),
+        (
+            "server: { http2: { max_frame_size: 2MiB } }",
+            "server.http2.max_frame_size: must be from 16KiB to 1MiB",
         ),
         (
             "server: { limits: { request: 5 } }",

@@ -11,13 +11,14 @@ use http::HeaderMap;
 /// No more proxies stand between a client and us.
 const MAX_HOPS: usize = 32;
 
-/// The socket's address, unless it is a trusted proxy's: then the right-most hop of `X-Forwarded-For` that is not.
+/// The socket's address, unless it is a trusted proxy's: then the right-most hop of `X-Forwarded-For` that is not. A
+/// Unix socket has none.
 pub fn client_address(
-    socket: IpAddr,
+    socket: Option<IpAddr>,
     headers: &HeaderMap,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> IpAddr {
-    let mut client = socket.to_canonical();
+    is_trusted: impl Fn(Option<IpAddr>) -> bool,
+) -> Option<IpAddr> {
+    let mut client = socket.map(|ip| ip.to_canonical());
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     // From the last line's end.
     let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
@@ -29,7 +30,7 @@ pub fn client_address(
         let Some(ip) = hops.next().and_then(read_hop) else {
             return client;
         };
-        client = ip;
+        client = Some(ip);
     }
     client
 }
@@ -51,6 +52,10 @@ mod tests {
     use super::*;
 
     fn seen(socket: &str, forwarded: &[&[u8]]) -> String {
+        seen_by(socket.parse().ok(), forwarded).unwrap().to_string()
+    }
+
+    fn seen_by(socket: Option<IpAddr>, forwarded: &[&[u8]]) -> Option<IpAddr> {
         let trusted =
             ["127.0.0.1/32", "10.0.0.0/8", "2001:db8:1::/48"].map(|net| net.parse().unwrap());
         let mut headers = HeaderMap::new();
@@ -59,8 +64,19 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", HeaderValue::from_bytes(value).unwrap());
         }
-        let is_trusted = |ip| trusted.iter().any(|network: &IpNet| network.contains(&ip));
-        client_address(socket.parse().unwrap(), &headers, is_trusted).to_string()
+        // Those of Unix sockets are.
+        let is_trusted = |address: Option<IpAddr>| {
+            address.is_none_or(|ip| trusted.iter().any(|network: &IpNet| network.contains(&ip)))
+        };
+        client_address(socket, &headers, is_trusted)
+    }
+
+    #[test]
+    fn behind_a_unix_socket_that_is_trusted_a_hop_is_the_client() {
+        let client = seen_by(None, &[b"6.6.6.6, 198.51.100.1, 10.0.0.7"]);
+        assert_eq!(client, "198.51.100.1".parse().ok());
+        assert_eq!(seen_by(None, &[b"junk"]), None);
+        assert_eq!(seen_by(None, &[]), None);
     }
 
     #[test]

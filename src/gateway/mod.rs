@@ -135,11 +135,20 @@ impl HttpServerApp for Gateway {
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        let limits = self.shared.pin().settings.limits;
+        let runtime = self.shared.pin();
+        let (limits, http2) = (&runtime.settings.limits, &runtime.settings.http2);
         let mut options = default_h2_options();
         // A list that is a little too long is told so in words; the library resets what is longer.
         let list = limits.http2_header.saturating_mul(2);
-        options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
+        options
+            .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+            .max_concurrent_streams(http2.max_concurrent_streams)
+            .initial_window_size(http2.initial_window)
+            .initial_connection_window_size(http2.connection_window)
+            .max_frame_size(http2.max_frame_size)
+            .max_pending_accept_reset_streams(
+                usize::try_from(http2.max_pending_resets).unwrap_or(usize::MAX),
+            );
         Some(options)
     }
 

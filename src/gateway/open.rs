@@ -32,9 +32,10 @@ pub fn open(session: &mut ClientSession, context: &mut Context, shared: &Shared)
         let headers = cors::headers(cors, &session.request().headers);
         session.add_to_answers(headers);
     }
-    context.request.client = session
-        .address()
-        .map(|ip| client_address(ip, &session.request().headers, |ip| settings.trusts(ip)));
+    let headers = &session.request().headers;
+    context.request.client = client_address(session.address(), headers, |address| {
+        settings.trusts(address)
+    });
     context.request.certificate = session.client_certificate();
     if let (Some(limit), Some(ip)) = (settings.flood_guard, context.request.client) {
         context.request.floods = shared.floods(settings.limits.counted_as(ip), limit);

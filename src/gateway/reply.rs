@@ -253,7 +253,7 @@ fn floods(stream: &Stream, shared: &Shared) -> bool {
     let address = socket.and_then(|socket| socket.peer_addr()?.as_inet().copied());
     let ip = address.map(|address| address.ip().to_canonical());
     match (ip, settings.flood_guard) {
-        (Some(ip), Some(limit)) if !settings.trusts(ip) => {
+        (Some(ip), Some(limit)) if !settings.trusts(Some(ip)) => {
             shared.floods(settings.limits.counted_as(ip), limit)
         }
         _ => false,

@@ -7,6 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::families::counters;
+use super::proxy_headers::ProxyHeaders;
 
 /// The reasons of each method. What shows no credential has the method `none`.
 pub const REASONS: &[(&str, &[&str])] = &[
@@ -83,6 +84,8 @@ pub struct Callers {
     /// The same of the operator's listener.
     pub admin_addresses: IntCounter,
     by_listener: IntCounterVec,
+    /// Connections whose PROXY header did not tell who calls.
+    pub proxy_headers: ProxyHeaders,
 }
 
 impl Callers {
@@ -111,14 +114,16 @@ impl Callers {
             addresses: by_listener.with_label_values(&["clients"]),
             admin_addresses: by_listener.with_label_values(&["admin"]),
             by_listener,
+            proxy_headers: ProxyHeaders::new()?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 2] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 3] {
         [
             Box::new(self.refused.clone()),
             Box::new(self.by_listener.clone()),
+            self.proxy_headers.collector(),
         ]
     }
 

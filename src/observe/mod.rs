@@ -3,7 +3,8 @@
 //! `metrics` counts requests, `shed` names what limits refuse, `attempts` counts attempts at upstreams, `tokens`
 //! usage, `money` what it costs, `recording` records of the ledger, `reloads` of the
 //! configuration, `webhooks` events for webhooks, `chats` lines of
-//! the chat log, `handshakes` TLS handshakes that fail, and `callers` callers that are refused. `families` makes counters and histograms. `states` has
+//! the chat log, `handshakes` TLS handshakes that fail, `callers` callers that are refused, and `proxy_headers`
+//! connections that are refused for their PROXY header. `families` makes counters and histograms. `states` has
 //! the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
 //! and `initial_series` creates series at zero. `logging` is the log, `log_lines` counts lines that it loses, `access`
 //! writes the line of a request, `statistics` that of a time, `log_interval` tells when something may be said again,
@@ -22,6 +23,7 @@ pub mod logging;
 pub mod masking;
 pub mod metrics;
 pub mod money;
+pub mod proxy_headers;
 pub mod recording;
 pub mod reloads;
 mod series_cache;

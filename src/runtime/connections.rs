@@ -23,6 +23,18 @@ struct Counts {
     of: HashMap<IpAddr, usize>,
 }
 
+impl Counts {
+    /// Counts a connection of an address, unless it has as many as it may have.
+    fn add(&mut self, address: IpAddr, limit: usize) -> Result<(), AtLimit> {
+        let count = self.of.get(&address).copied().unwrap_or_default();
+        if count >= limit {
+            return Err(AtLimit::Address);
+        }
+        self.of.insert(address, count + 1);
+        Ok(())
+    }
+}
+
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtLimit {
@@ -48,11 +60,7 @@ impl Connections {
             return Err(AtLimit::Total);
         }
         if let Some((address, limit)) = address {
-            let count = counts.of.get(&address).copied().unwrap_or_default();
-            if count >= limit {
-                return Err(AtLimit::Address);
-            }
-            counts.of.insert(address, count + 1);
+            counts.add(address, limit)?;
         }
         counts.total += 1;
         Ok(ConnectionPermit {
@@ -72,6 +80,19 @@ impl Connections {
 pub struct ConnectionPermit {
     connections: Arc<Connections>,
     address: Option<IpAddr>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for an address that became known later, unless that has as many as it may have. It was
+    /// counted for none.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn count_for(&mut self, address: IpAddr, limit: usize) -> Result<(), AtLimit> {
+        self.connections.counts.lock().add(address, limit)?;
+        self.address = Some(address);
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionPermit {
@@ -105,7 +126,14 @@ mod tests {
         drop(first);
         let exempt = admit(None).unwrap();
         assert_eq!(connections.count(), 3);
-        drop((second, third, exempt));
+        // One that was counted for no address counts for it once it is known.
+        let mut exempt = exempt;
+        exempt.count_for(other, 2).unwrap();
+        drop(second);
+        let mut late = admit(None).unwrap();
+        assert_eq!(late.count_for(other, 2), Err(AtLimit::Address));
+        assert_eq!(connections.count(), 3);
+        drop((late, third, exempt));
         assert_eq!(connections.count(), 0);
         assert!(connections.counts.lock().of.is_empty());
     }

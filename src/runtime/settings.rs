@@ -7,16 +7,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
-use ipnet::IpNet;
 
 use crate::config::{self, Cors, RedirectTo, Server};
 use crate::networks::AddressRules;
+use crate::observe::masking;
 use crate::openai::endpoint::Exchange;
 use crate::secret::Secret;
 
 /// What holds for the requests of one listener.
 #[derive(Debug, Default)]
 pub struct Listener {
+    /// Whether each connection begins with the header of a trusted proxy, which names its client.
+    pub proxy_protocol: bool,
     /// Who may connect.
     pub addresses: Option<AddressRules>,
     /// What browsers are told of using TLS alone: the value of its header.
@@ -28,6 +30,7 @@ pub struct Listener {
 impl Listener {
     fn new(written: &config::Listener) -> Self {
         Self {
+            proxy_protocol: written.proxy_protocol.value,
             addresses: written.addresses.clone(),
             hsts: written
                 .hsts
@@ -48,8 +51,8 @@ impl Listener {
 pub struct Settings {
     /// The largest request body that is read, in bytes.
     pub max_body_bytes: usize,
-    /// Peers whose `X-Forwarded-For` is believed.
-    trusted_proxies: Vec<IpNet>,
+    /// Whose word on a client's address is believed.
+    trusted_proxies: config::TrustedProxies,
     /// What holds for each listener, by its position.
     listeners: Vec<Listener>,
     /// Which web pages may call.
@@ -80,6 +83,8 @@ pub struct Settings {
     pub retries: config::Retries,
     /// How forms are read.
     pub forms: config::Forms,
+    /// What a client may have open and send at a time over one HTTP/2 connection.
+    pub http2: config::Http2,
     /// How long sockets live.
     pub websocket: config::WebSocket,
     /// The models of requests that name none, each with its key of `server.default_models`.
@@ -108,6 +113,7 @@ impl Settings {
             models_ttl: server.models_ttl,
             retries: server.retries,
             forms: server.forms.clone(),
+            http2: server.http2,
             websocket: server.websocket,
             default_models: defaults
                 .map(|(key, model)| (*key, model.value.clone()))
@@ -120,10 +126,18 @@ impl Settings {
         self.listeners.get(position)
     }
 
-    /// Whether an address is that of a trusted proxy.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        let mut networks = self.trusted_proxies.iter();
-        networks.any(|network| network.contains(&address))
+    /// Whether an address is that of a trusted proxy; without one, whether the other ends of Unix sockets are.
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        self.trusted_proxies.have(address)
+    }
+
+    /// An address as it may stand in the log.
+    pub fn shown(&self, address: Option<IpAddr>) -> String {
+        match address {
+            Some(ip) if self.mask_addresses => masking::address(ip).to_string(),
+            Some(ip) => ip.to_string(),
+            None => "-".to_owned(),
+        }
     }
 
     /// The model of a request to an endpoint that names none.

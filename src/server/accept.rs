@@ -62,7 +62,7 @@ impl ConnectionLimiter {
         let is_permitted = settings
             .listener(listener)
             .is_none_or(|l| l.permits(address));
-        if is_permitted || address.is_some_and(|ip| settings.trusts(ip)) {
+        if is_permitted || settings.trusts(address) {
             return true;
         }
         self.shared.metrics.callers().addresses.inc();
@@ -70,21 +70,44 @@ impl ConnectionLimiter {
     }
 
     /// Decides on a connection.
-    pub fn admit(&self, socket: Option<Arc<SocketDigest>>) -> Admission {
+    pub fn admit(&self, socket: Option<&SocketDigest>) -> Admission {
+        let limit = self.shared.pin().settings.limits.connections;
+        let admitted = self
+            .shared
+            .connections
+            .admit(limit.min(self.system_limit), self.counted(socket));
+        match admitted {
+            Ok(permit) => Admission::Admitted(permit),
+            Err(limit) => self.refuse(limit),
+        }
+    }
+
+    /// Counts a connection that was admitted before its client was known.
+    pub fn count(&self, admission: Admission, socket: Option<&SocketDigest>) -> Admission {
+        let (mut permit, (address, limit)) = match (admission, self.counted(socket)) {
+            (Admission::Admitted(permit), Some(counted)) => (permit, counted),
+            (admission, _) => return admission,
+        };
+        match permit.count_for(address, limit) {
+            Ok(()) => Admission::Admitted(permit),
+            Err(limit) => self.refuse(limit),
+        }
+    }
+
+    /// The address that a connection counts for, and how many it may have. That of a trusted proxy has no bound.
+    fn counted(&self, socket: Option<&SocketDigest>) -> Option<(IpAddr, usize)> {
         let runtime = self.shared.pin();
-        let settings = &runtime.settings;
-        let limits = &settings.limits;
+        let limits = &runtime.settings.limits;
         let address = socket
-            .and_then(|socket| address(&socket))
-            .filter(|ip| !settings.trusts(*ip));
-        let admitted = self.shared.connections.admit(
-            limits.connections.min(self.system_limit),
-            address.map(|ip| (limits.counted_as(ip), limits.connections_per_address)),
-        );
-        let shed = match admitted {
-            Ok(permit) => return Admission::Admitted(permit),
-            Err(AtLimit::Total) => Shed::Connections,
-            Err(AtLimit::Address) => Shed::ConnectionsPerAddress,
+            .and_then(address)
+            .filter(|ip| !runtime.settings.trusts(Some(*ip)))?;
+        Some((limits.counted_as(address), limits.connections_per_address))
+    }
+
+    fn refuse(&self, limit: AtLimit) -> Admission {
+        let shed = match limit {
+            AtLimit::Total => Shed::Connections,
+            AtLimit::Address => Shed::ConnectionsPerAddress,
         };
         self.shared.metrics.shed(shed);
         let permit = Arc::clone(&self.refusals).try_acquire_owned().ok();

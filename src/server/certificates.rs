@@ -5,7 +5,6 @@
 //! handshake (see `handshake`), nor when files have changed (see `file_watch`). Fails with what is wrong with a file.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use pingora::listeners::tls::Acceptor;
 use super::StartError;
 use super::handshake::{self, Acceptors, Handshake};
 use crate::clock;
-use crate::config::{Config, Tls, certificate};
+use crate::config::{Config, ListenAddress, Tls, certificate};
 use crate::tls::clients::Trust;
 
 /// The certificates in use.
@@ -26,7 +25,7 @@ pub struct Certificates(Vec<Arc<Used>>);
 /// The certificates of one listener.
 struct Used {
     /// The configured address of the listener.
-    address: SocketAddr,
+    address: ListenAddress,
     handshake: Arc<Handshake>,
     /// Who vouches for its clients.
     trust: Arc<Trust>,
@@ -47,7 +46,7 @@ impl Certificates {
     /// A certificate or its key cannot be used.
     pub fn add(
         &mut self,
-        address: SocketAddr,
+        address: &ListenAddress,
         tls: Option<&Tls>,
     ) -> Result<Option<Arc<Handshake>>, StartError> {
         let Some(tls) = tls else { return Ok(None) };
@@ -56,7 +55,7 @@ impl Certificates {
         trust.replace(acceptors.clients.clone());
         let handshake = Arc::new(Handshake::new(acceptors));
         self.0.push(Arc::new(Used {
-            address,
+            address: address.clone(),
             handshake: Arc::clone(&handshake),
             trust,
             ends: Mutex::new(ends(tls)),
@@ -72,8 +71,8 @@ impl Certificates {
         let mut loaded = Vec::new();
         for listener in &config.server.listen {
             let Some(tls) = &listener.tls else { continue };
-            let address = listener.address.value;
-            let Some(used) = self.0.iter().find(|used| used.address == address) else {
+            let address = &listener.address.value;
+            let Some(used) = self.0.iter().find(|used| used.address == *address) else {
                 continue;
             };
             let ends = ends(tls);

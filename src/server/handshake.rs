@@ -21,7 +21,6 @@ use tokio_rustls::TlsAcceptor;
 use super::{accept, client_hello};
 use crate::gateway;
 use crate::observe::handshakes::HandshakeFailure;
-use crate::observe::masking;
 use crate::runtime::Shared;
 use crate::tls::clients::{Presented, Trust, Verifier};
 use crate::tls::sm;
@@ -127,9 +126,7 @@ impl Handshake {
         };
         shared.metrics.handshakes().failed(failed.cause);
         if log::log_enabled!(log::Level::Debug) {
-            let masks = shared.pin().settings.mask_addresses;
-            let client = client.map(|ip| if masks { masking::address(ip) } else { ip });
-            let client = client.map_or_else(|| "-".to_owned(), |ip| ip.to_string());
+            let client = shared.pin().settings.shown(client);
             log::debug!("TLS with {client} failed: {}", failed.detail);
         }
         if let Some(stream) = failed.plain_http {

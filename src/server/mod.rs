@@ -1,7 +1,7 @@
 //! The process: listeners, services, signals, the end.
 //!
 //! Owns the order in which things start. `listeners` opens the sockets, `inherited` takes those of systemd or of a
-//! predecessor. `protocol` takes a client's new connection: `accept` admits or refuses it, and `handshake` makes the
+//! predecessor. `protocol` takes a client's new connection: `proxy_protocol` reads whom a proxy announces, `accept` admits or refuses it, and `handshake` makes the
 //! TLS handshake with one of the `certificates`. `fd_limit` finds how many connections the system allows, and
 //! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
 //! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
@@ -25,15 +25,16 @@ mod notify;
 mod operate;
 mod operator;
 mod protocol;
+mod proxy_protocol;
 mod reload;
 mod signals;
+mod start_error;
 mod statistics;
 mod stop;
 mod successor;
+mod unix_socket;
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,19 +47,19 @@ use super::demo;
 use crate::admin;
 use crate::auth::CallerState;
 use crate::chatlog::ChatLog;
-use crate::config::{self, Config, Origin, Upstream};
-use crate::ledger::LedgerError;
+use crate::config::{self, Config, ListenAddress, Origin, Upstream};
 use crate::limits::Limits;
 use crate::runtime::{Order, Orders, Runtime, Shared};
 use crate::upstreams::{Registry, health};
 use accept::ConnectionLimiter;
 use certificates::Certificates;
 pub use inherited::{Inherited, Predecessor};
-use listeners::{BoundSocket, Sockets};
+use listeners::{BoundSocket, Opened, Sockets};
 use operate::Operation;
 use operator::Operator;
 use protocol::ClientApp;
 use reload::Reloader;
+pub use start_error::StartError;
 use stop::{End, Listeners};
 use successor::Handed;
 
@@ -67,59 +68,13 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// The time that remains to record requests that are cut off.
 const CUT: Duration = Duration::from_secs(1);
 
-/// Why the process could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A listener could not be opened.
-    Listen(SocketAddr, std::io::Error),
-    /// The chat log cannot be opened.
-    ChatLog(PathBuf, std::io::Error),
-    /// The ledger cannot be opened.
-    Ledger(LedgerError),
-    /// Sockets were handed over that the configuration does not name.
-    Unclaimed(Vec<SocketAddr>),
-    /// A certificate or its key cannot be used.
-    Tls(String),
-    /// The process lacks something that it needs from the system, or a part of it is broken.
-    Internal(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(address, e) if e.kind() == std::io::ErrorKind::AddrInUse => write!(
-                f,
-                "cannot listen on {address}: the port is in use (stop the other process, or choose \
-                 another port: --port or `server.listen` for clients, `server.admin` for the operator; \
-                 without a file, PORT and ADMIN)"
-            ),
-            Self::Listen(address, e) => write!(f, "cannot listen on {address}: {e}"),
-            Self::Unclaimed(addresses) => {
-                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "LISTEN_FDS: no listener of the configuration has the address {}: name it in \
-                     `server.listen` or `server.admin`, or take it out of the .socket unit",
-                    addresses.join(", ")
-                )
-            }
-            Self::ChatLog(path, e) => {
-                write!(f, "chat_log.path: {} cannot be opened: {e}", path.display())
-            }
-            Self::Ledger(e) => e.fmt(f),
-            Self::Tls(what) => write!(f, "TLS: {what}"),
-            Self::Internal(what) => write!(f, "internal: {what}"),
-        }
-    }
-}
-
 /// The addresses that the process listens on.
 #[derive(Clone, Debug)]
 pub struct Listening {
     /// The client listeners, each with whether it speaks TLS.
-    pub clients: Vec<(SocketAddr, bool)>,
+    pub clients: Vec<(ListenAddress, bool)>,
     /// The operator's listener; `None` when it is off.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<ListenAddress>,
 }
 
 /// Runs until a signal ends it. `announce` is called when everything listens.
@@ -172,7 +127,7 @@ async fn serve(
     warn_of_not_in_force(&config);
     let listening = open.listening(&config);
     let mut certificates = Certificates::default();
-    let (built_in, first) = (open.built_in(), listening.clients.first().map(|(a, _)| *a));
+    let (built_in, probed) = (open.built_in(), probed(&listening, &config));
     let (listeners, sockets) = start_services(&config, open, &shared, &mut certificates)?;
     tokio::spawn(refresh_names(Arc::clone(&shared)));
     tokio::spawn(refresh_keys(Arc::clone(&shared)));
@@ -190,7 +145,7 @@ async fn serve(
     }
     predecessor.tell_ready();
     let status = tokio::spawn(notify::tell_status(Arc::clone(&shared)));
-    let watchdog = first.map(|listener| tokio::spawn(notify::feed_watchdog(listener)));
+    let watchdog = probed.map(|listener| tokio::spawn(notify::feed_watchdog(listener)));
     let mut operation = Operation::new(signals, orders, reloader, sockets);
     let end = tokio::select! {
         () = operation.run() => End::HandedOver,
@@ -225,7 +180,7 @@ impl Open {
         let mut sockets = Sockets::new(inherited);
         let listen = config.server.listen.iter();
         let clients = listen
-            .map(|listener| sockets.open(listener.address.value, inherited::CLIENTS))
+            .map(|listener| sockets.open_for_clients(listener))
             .collect::<Result<_, _>>()?;
         let admin = config.server.admin.as_ref();
         let admin = admin
@@ -247,17 +202,24 @@ impl Open {
     }
 
     fn built_in(&self) -> Option<SocketAddr> {
-        self.demo.as_ref().map(|bound| bound.address)
+        self.demo.as_ref()?.address.ip()
     }
 
     fn listening(&self, config: &Config) -> Listening {
         let clients = self.clients.iter().zip(&config.server.listen);
-        let clients = clients.map(|(bound, wanted)| (bound.address, wanted.tls.is_some()));
+        let clients = clients.map(|(bound, wanted)| (bound.address.clone(), wanted.tls.is_some()));
         Listening {
             clients: clients.collect(),
-            admin: self.admin.as_ref().map(|bound| bound.address),
+            admin: self.admin.as_ref().map(|bound| bound.address.clone()),
         }
     }
+}
+
+/// The listener that the watchdog asks: one that answers whoever calls, rather than one that waits for a proxy's word.
+fn probed(listening: &Listening, config: &Config) -> Option<ListenAddress> {
+    let listeners = listening.clients.iter().zip(&config.server.listen);
+    let asked = listeners.min_by_key(|(_, wanted)| wanted.proxy_protocol.value)?;
+    Some(asked.0.0.clone())
 }
 
 /// The first snapshot, and what outlives it.
@@ -285,7 +247,9 @@ fn start_services(
 ) -> Result<(Listeners, Vec<Handed>), StartError> {
     let system_limit = fd_limit::max_connections(config.server.limits.connections);
     let limiter = Arc::new(ConnectionLimiter::new(shared, system_limit));
+    let Opened { fds, handed, files } = open.sockets.into_opened();
     let listeners = Listeners {
+        files,
         clients: watch::channel(false).0,
         idle: watch::channel(false).0,
         admin: watch::channel(false).0,
@@ -293,13 +257,12 @@ fn start_services(
     let listen = config.server.listen.iter().zip(&open.clients).enumerate();
     let services: Vec<_> = listen
         .map(|(position, (listener, bound))| {
-            let tls = certificates.add(listener.address.value, listener.tls.as_ref())?;
+            let tls = certificates.add(&listener.address.value, listener.tls.as_ref())?;
             let idle = listeners.idle.subscribe();
             let app = ClientApp::new(shared, &limiter, (position, tls), idle);
             Ok(service("clients", [bound], app))
         })
         .collect::<Result<_, StartError>>()?;
-    let (fds, sockets) = open.sockets.into_parts();
     let start = |mut service: Box<dyn ServiceWithDependents>, stop: &watch::Sender<bool>| {
         let (ready, _) = watch::channel(false);
         let (fds, stopping) = (Some(Arc::clone(&fds)), stop.subscribe());
@@ -315,7 +278,7 @@ fn start_services(
     start(Box::new(operator), &listeners.admin);
     let demo = service("demo", &open.demo, demo::Provider);
     start(Box::new(demo), &listeners.clients);
-    Ok((listeners, sockets))
+    Ok((listeners, handed))
 }
 
 /// The socket of the built-in provider, if an upstream uses it.
@@ -382,11 +345,10 @@ async fn watch_health(shared: Arc<Shared>) {
 
 /// The client listeners come last: once they are logged, everything listens.
 fn log_listening(listening: &Listening) {
-    if let Some(address) = listening.admin {
+    if let Some(address) = &listening.admin {
         log::info!("operator's listener on http://{address} ({})", admin::PATHS);
     }
     for (address, tls) in &listening.clients {
-        let scheme = if *tls { "https" } else { "http" };
-        log::info!("listening on {scheme}://{address}");
+        log::info!("listening on {}", address.described(*tls));
     }
 }

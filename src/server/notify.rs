@@ -6,17 +6,16 @@
 //! something happens (see `operate`). Messages go through a queue to a thread of their own. An error is logged at debug,
 //! and the process serves all the same.
 
-use std::net::SocketAddr;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::MissedTickBehavior;
 
-use crate::config::from_here;
+use crate::config::{ListenAddress, from_here};
 use crate::runtime::Shared;
 
 /// How often the state in words is told.
@@ -103,17 +102,16 @@ fn status(shared: &Shared) -> String {
 }
 
 /// Feeds the watchdog, if systemd wants that, as long as it is polled and `listener` answers.
-pub async fn feed_watchdog(listener: SocketAddr) {
+pub async fn feed_watchdog(listener: ListenAddress) {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return;
     };
-    let listener = from_here(listener);
     let every = (within / 3).max(LEAST_WATCHDOG);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match tokio::time::timeout(every, probe(listener)).await {
+        match tokio::time::timeout(every, probe(&listener)).await {
             Ok(Ok(())) => send(&[NotifyState::Watchdog]),
             Ok(Err(e)) => log::warn!("watchdog: {listener} cannot be asked: {e}"),
             Err(_) => log::warn!("watchdog: {listener} has not answered within {every:?}"),
@@ -123,8 +121,14 @@ pub async fn feed_watchdog(listener: SocketAddr) {
 
 /// Makes a connection, and waits for the first byte of any answer, or for its end: a listener may close connections from
 /// this machine, and what closes them is alive.
-async fn probe(listener: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(listener).await?;
+async fn probe(listener: &ListenAddress) -> std::io::Result<()> {
+    match listener {
+        ListenAddress::Ip(address) => ask(TcpStream::connect(from_here(*address)).await?).await,
+        ListenAddress::Unix(path) => ask(UnixStream::connect(&**path).await?).await,
+    }
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     stream.write_all(PROBE).await?;
     match stream.read(&mut [0]).await {
         // What was sent has not been read.

@@ -1,7 +1,7 @@
-//! A client's new connection: admission, the TLS handshake, the version of HTTP.
+//! A client's new connection: a proxy's header, admission, the TLS handshake, the version of HTTP.
 //!
-//! Owns their order: `accept` decides before TLS costs anything, and `handshake` makes the handshake
-//! where the listener speaks TLS. Owns the look at a connection's first bytes, within
+//! Owns their order: `proxy_protocol` reads whom a proxy announces, where the listener wants that, `accept` decides
+//! before TLS costs anything, and `handshake` makes the handshake where the listener speaks TLS. Owns the look at a connection's first bytes, within
 //! `header_timeout`: Pingora would wait without end for the 24 bytes of HTTP/2's preface from a client
 //! that sends nothing or a shorter request. Pingora calls this once for each connection, and all its
 //! requests are served within the call. Fails by closing the connection.
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::accept::{self, Admission, ConnectionLimiter};
 use super::handshake::Handshake;
+use super::proxy_protocol;
 use crate::gateway::{Connection, Gateway, PREFACE_BYTES};
 use crate::runtime::Shared;
 
@@ -64,10 +65,38 @@ impl ClientApp {
         }
     }
 
+    /// Finds out who calls, and whether it may, and decides on its connection. `None`: the connection is over.
+    async fn admit(&self, stream: Stream) -> Option<(Stream, Admission)> {
+        let socket = stream.get_socket_digest();
+        if !self.expects_proxy() {
+            let may = self.limiter.permits(self.listener, socket.as_deref());
+            let admission = may.then(|| self.limiter.admit(socket.as_deref()))?;
+            return Some((stream, admission));
+        }
+        if !proxy_protocol::permits(socket.as_deref(), &self.shared) {
+            return None;
+        }
+        // It counts while its header is read; for its client, as soon as that is known.
+        let admission = self.limiter.admit(socket.as_deref());
+        // On the heap: else each connection would keep the future's memory to its end.
+        let stream = Box::pin(proxy_protocol::accept(stream, &self.shared)).await?;
+        let socket = stream.get_socket_digest();
+        let may = self.limiter.permits(self.listener, socket.as_deref());
+        let admission = may.then(|| self.limiter.count(admission, socket.as_deref()))?;
+        Some((stream, admission))
+    }
+
+    /// Whether a proxy says first whose connection it is.
+    fn expects_proxy(&self) -> bool {
+        let runtime = self.shared.pin();
+        let listener = runtime.settings.listener(self.listener);
+        listener.is_some_and(|listener| listener.proxy_protocol)
+    }
+
     /// Makes the TLS handshake where the listener speaks TLS. `None`: the connection is over.
     async fn with_handshake(&self, stream: Stream) -> Option<Stream> {
         match &self.tls {
-            // On the heap: else each connection would keep the future's memory to its end.
+            // On the heap, for the same reason.
             Some(tls) => Box::pin(tls.accept(stream, &self.shared)).await,
             None => Some(stream),
         }
@@ -109,11 +138,8 @@ impl ServerApp for ClientApp {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let socket = stream.get_socket_digest();
-        if !self.limiter.permits(self.listener, socket.as_deref()) {
-            return None;
-        }
-        match self.limiter.admit(socket) {
+        let (stream, admission) = self.admit(stream).await?;
+        match admission {
             Admission::Admitted(_permit) => {
                 let stream = self.with_handshake(stream).await?;
                 self.serve(stream, shutdown).await;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::signals::StopSignals;
+use super::unix_socket::SocketFile;
 use super::{ledger, notify};
 use crate::config::Server;
 use crate::runtime::Shared;
@@ -45,6 +46,18 @@ pub struct Listeners {
     pub idle: watch::Sender<bool>,
     /// The operator's.
     pub admin: watch::Sender<bool>,
+    /// The files of the clients' Unix sockets that are to be removed with them.
+    pub files: Vec<SocketFile>,
+}
+
+impl Listeners {
+    /// Takes no more clients. The files of their sockets go, too, unless a successor serves them on.
+    fn close(&self, end: End) {
+        if let End::Stop(_) = end {
+            self.files.iter().for_each(SocketFile::remove);
+        }
+        let _ = self.clients.send(true);
+    }
 }
 
 /// Ends what is served. A second signal to stop cuts off what is in flight.
@@ -77,7 +90,7 @@ pub async fn end(
             log::info!("new connections are still taken for {notice:?}");
             tokio::time::sleep(notice).await;
         }
-        let _ = listeners.clients.send(true);
+        listeners.close(end);
         let until = Instant::now() + grace;
         if let End::HandedOver = end {
             // Answers close their connections from now on.
@@ -101,7 +114,7 @@ pub async fn end(
         name = signals.next() => Some(name),
     };
     if let Some(name) = cut {
-        let _ = listeners.clients.send(true);
+        listeners.close(end);
         let _ = listeners.idle.send(true);
         log::warn!("{name} again: {} requests were cut off", shared.in_flight());
     }

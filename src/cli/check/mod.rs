@@ -26,13 +26,8 @@ pub fn describe(source: &Source, config: &Config) -> String {
     text.push_str(&format!("{source}: ok\n\n"));
     let mut listeners = vec![row(&["LISTENER", "ADDRESS"])];
     for listener in &config.server.listen {
-        let scheme = if listener.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        let address = listener.address.value;
-        listeners.push(vec!["clients".to_owned(), format!("{scheme}://{address}")]);
+        let address = listener.address.value.described(listener.tls.is_some());
+        listeners.push(vec!["clients".to_owned(), address]);
     }
     if let Some(address) = &config.server.admin {
         let address = format!("http://{}", address.value);

@@ -51,6 +51,7 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
         default_models => "default_models",
         models_ttl => "models_ttl",
         forms => "forms",
+        http2 => "http2",
         websocket => "websocket",
     } but { listen, log, allowances });
     keys.extend(of_allowances(old.allowances, new.allowances));
@@ -67,7 +68,7 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
 
 /// The keys of a listener. Whether it speaks TLS at all is not one of them.
 pub(super) fn of_listener(old: &Listener, new: &Listener) -> Differing {
-    differing!(old, new, Listener { tls => "tls", auth => "auth", addresses => "addresses",
+    differing!(old, new, Listener { mode => "mode", proxy_protocol => "proxy_protocol", tls => "tls", auth => "auth", addresses => "addresses",
         hsts => "hsts",
         redirect => "redirect", } but { address })
 }

@@ -127,7 +127,7 @@ pub struct Place {
 }
 
 /// A value with the place where it stands, kept for checks that come after reading.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Located<T> {
     /// The value.
     pub value: T,

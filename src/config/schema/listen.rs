@@ -1,11 +1,13 @@
-//! The schema of a listener, and of who may call over it.
+//! The schema of a listener, of its connections over HTTP/2, and of who may call over it.
 //!
 //! Owns their keys. Does not handle how they are read (see `config::server`, `config::auth` and
 //! `config::address_rules`). Cannot fail.
 
 use serde_json::Value;
 
-use super::shapes::{boolean, duration, list, list_or, one_of, or, reference, section, text, word};
+use super::shapes::{
+    boolean, duration, integer, list, list_or, one_of, or, reference, section, size, text, word,
+};
 use crate::config::Method;
 use crate::tls::server::Choice;
 
@@ -62,6 +64,39 @@ pub(super) fn addresses() -> Value {
                 list(text()),
             ),
             ("deny", "Networks from which one may not.", list(text())),
+        ],
+    )
+}
+
+pub(super) fn http2() -> Value {
+    section(
+        &[],
+        [
+            (
+                "max_concurrent_streams",
+                "Streams at a time. One more is refused.",
+                or(integer(1, 1000), 100),
+            ),
+            (
+                "initial_window",
+                "Bytes of a body that may be sent before they are read, from 16KiB to 16MiB.",
+                or(size(), 65_535),
+            ),
+            (
+                "connection_window",
+                "The same of all bodies of the connection, from 65535 to 64MiB.",
+                or(size(), 65_535),
+            ),
+            (
+                "max_frame_size",
+                "The largest frame, from 16KiB to 1MiB.",
+                or(size(), "16KiB"),
+            ),
+            (
+                "max_pending_resets",
+                "Streams that were reset before they were served, at a time. More end the connection.",
+                or(integer(1, 1000), 20),
+            ),
         ],
     )
 }
@@ -133,7 +168,21 @@ pub(super) fn listener() -> Value {
     section(
         &["address"],
         [
-            ("address", "An IP address with a port.", text()),
+            (
+                "address",
+                "An IP address with a port, or unix: and a path.",
+                text(),
+            ),
+            (
+                "mode",
+                "The permissions of a Unix socket's file, in octal digits.",
+                or(text(), "0660"),
+            ),
+            (
+                "proxy_protocol",
+                "Whether each connection begins with a PROXY header of a trusted proxy.",
+                or(boolean(), false),
+            ),
             ("tls", "Certificate and key; without them cleartext.", tls),
             ("auth", METHODS, methods()),
             ("addresses", "Who may connect.", reference("addresses")),

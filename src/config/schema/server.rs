@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::accounts::{retention, rotation};
-use super::listen::{cors, listener};
+use super::listen::{cors, http2, listener};
 use super::shapes::{
     boolean, duration, integer, list, one_of, or, or_off, reference, section, size, text, word,
 };
@@ -18,7 +18,7 @@ pub(super) fn section_of() -> Value {
     let mut keys = vec![
         (
             "listen",
-            "Where clients connect: IP addresses with a port.",
+            "Where clients connect: IP addresses with a port, or Unix sockets.",
             list(one_of([text(), listener()])),
         ),
         (
@@ -44,7 +44,7 @@ pub(super) fn section_of() -> Value {
         ("cors", "Which web pages may call. Default: none.", cors()),
         (
             "trusted_proxies",
-            "Networks or addresses whose X-Forwarded-For is believed.",
+            "Networks or addresses whose X-Forwarded-For and PROXY headers are believed, and unix.",
             list(text()),
         ),
         (
@@ -93,6 +93,11 @@ pub(super) fn section_of() -> Value {
             "limits",
             "Bounds on connections, requests and headers.",
             limits(),
+        ),
+        (
+            "http2",
+            "What a client may have open and send at a time over one HTTP/2 connection.",
+            http2(),
         ),
         (
             "retries",

@@ -1,11 +1,10 @@
 //! The key `server.listen`: where clients connect.
 //!
-//! Owns the form of an address and of a listener. Does not handle TLS (see `tls`), nor how a listener is opened (see `server::listeners`). What cannot be read is
-//! reported with its place.
-
-use std::net::SocketAddr;
+//! Owns the form of a listener. Does not handle that of its address (see `listen_address`), TLS (see `tls`), nor how a
+//! listener is opened (see `server::listeners`). What cannot be read is reported with its place.
 
 use super::edge::{self, Hsts, RedirectTo};
+use super::listen_address::{self, ListenAddress};
 use super::tls::{self, Tls};
 use crate::config::address_rules;
 use crate::config::auth::{self, Methods};
@@ -15,8 +14,12 @@ use crate::networks::AddressRules;
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// The address and port.
-    pub address: Located<SocketAddr>,
+    /// Its address and port, or the path of its socket.
+    pub address: Located<ListenAddress>,
+    /// The permissions of its socket's file, where they are written.
+    pub mode: Option<u32>,
+    /// Whether each connection begins with the header of a trusted proxy, which names its client.
+    pub proxy_protocol: Located<bool>,
     /// Certificate and key; `None` for cleartext.
     pub tls: Option<Tls>,
     /// The methods by which callers are found here; `None` for every one.
@@ -30,9 +33,23 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether a socket of one can serve the other: both speak TLS, or neither.
+    /// One without further keys.
+    pub fn plain(address: Located<ListenAddress>) -> Self {
+        Self {
+            address,
+            mode: None,
+            proxy_protocol: Located::default(),
+            tls: None,
+            auth: None,
+            addresses: None,
+            hsts: None,
+            redirect: None,
+        }
+    }
+
+    /// Whether a socket of one can serve the other: both speak TLS, or neither, and the file has the same permissions.
     pub fn is_same_kind(&self, other: &Self) -> bool {
-        self.tls.is_some() == other.tls.is_some()
+        self.tls.is_some() == other.tls.is_some() && self.mode == other.mode
     }
 }
 
@@ -54,19 +71,16 @@ pub(super) fn read(node: &Node<'_>) -> Option<Vec<Listener>> {
 
 fn read_listener(node: &Node<'_>) -> Option<Listener> {
     if !node.is_mapping() {
-        return Some(Listener {
-            address: node.locate(read_address(node)?),
-            tls: None,
-            auth: None,
-            addresses: None,
-            hsts: None,
-            redirect: None,
-        });
+        return Some(Listener::plain(node.locate(listen_address::read(node)?)));
     }
     let mut section = node.section()?;
     let address = section
         .require("address")
-        .and_then(|n| Some(n.locate(read_address(&n)?)));
+        .and_then(|n| Some(n.locate(listen_address::read(&n)?)));
+    let mode = section.take("mode");
+    let proxy_protocol = section
+        .take("proxy_protocol")
+        .and_then(|n| Some(n.locate(n.boolean()?)));
     let tls = section.take("tls").map(|n| tls::read(&n));
     let addresses = section
         .take("addresses")
@@ -85,12 +99,19 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
             Some(hint),
         );
     }
+    if let (Some(node), Some(address)) = (&mode, &address)
+        && address.value.ip().is_some()
+    {
+        node.report("only a Unix socket has a mode", Some("remove it"));
+    }
     Some(Listener {
+        mode: mode.and_then(|n| listen_address::read_mode(&n)),
         hsts: hsts.and_then(|n| edge::read_hsts(&n)),
         redirect: redirect.and_then(|n| edge::read_redirect(&n)),
         auth,
         addresses,
         address: address?,
+        proxy_protocol: proxy_protocol.unwrap_or_default(),
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,
@@ -98,17 +119,3 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
     })
 }
 
-/// Reads an IP address with a port.
-pub(super) fn read_address(node: &Node<'_>) -> Option<SocketAddr> {
-    let text = node.name()?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => {
-            node.report(
-                format!("`{text}` is not an address with a port"),
-                Some("as in 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080"),
-            );
-            None
-        }
-    }
-}

@@ -11,18 +11,19 @@ mod drain;
 mod edge;
 mod file_fault;
 mod forms;
+mod http2;
 mod limits;
 mod listen;
+mod listen_address;
 mod log;
 mod passthrough;
 mod retries;
 mod tls;
+mod trusted_proxies;
 mod websocket;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::address_rules;
 use super::document::{Located, Node, Place, Section};
@@ -35,11 +36,14 @@ pub use cors::Cors;
 pub use drain::Drain;
 pub use edge::{Hsts, RedirectTo};
 pub use forms::Forms;
+pub use http2::Http2;
 pub use limits::Limits;
 pub use listen::Listener;
+pub use listen_address::ListenAddress;
 pub use passthrough::{Allowances, Passthrough, read_allowances, read_passthrough};
 pub use retries::{Budget, Retries};
 pub use tls::{CertificateFiles, ClientAuthorities, Tls};
+pub use trusted_proxies::TrustedProxies;
 pub use websocket::WebSocket;
 
 /// A shorter token could be guessed.
@@ -62,8 +66,8 @@ pub struct Server {
     pub admin_hosts: Vec<String>,
     /// Which web pages may call; `None` for none.
     pub cors: Option<Cors>,
-    /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose word on a client's address is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The largest request body that is read, in bytes.
     pub max_body_bytes: usize,
     /// Worker threads; 0 stands for one per core.
@@ -100,6 +104,8 @@ pub struct Server {
     pub models_ttl: Duration,
     /// How forms are read.
     pub forms: Forms,
+    /// What a client may have open and send at a time over one HTTP/2 connection.
+    pub http2: Http2,
     /// How long sockets live.
     pub websocket: WebSocket,
 }
@@ -107,20 +113,15 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: vec![Listener {
-                address: located(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
-                tls: None,
-                auth: None,
-                addresses: None,
-                hsts: None,
-                redirect: None,
-            }],
+            listen: vec![Listener::plain(located(ListenAddress::Ip(
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            )))],
             admin: Some(located(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))),
             admin_addresses: None,
             admin_token: None,
             admin_hosts: Vec::new(),
             cors: None,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             max_body_bytes: 32 << 20,
             threads: 0,
             shutdown_grace: Duration::from_secs(30),
@@ -139,6 +140,7 @@ impl Default for Server {
             default_models: Vec::new(),
             models_ttl: Duration::from_secs(300),
             forms: Forms::default(),
+            http2: Http2::default(),
             websocket: WebSocket::default(),
         }
     }
@@ -173,12 +175,7 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     server.cors = section.take("cors").and_then(|n| cors::read(&n));
     if let Some(node) = section.take("trusted_proxies") {
-        server.trusted_proxies = node
-            .list()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(address_rules::read_network)
-            .collect();
+        server.trusted_proxies = trusted_proxies::read(&node);
     }
     if let Some(bytes) = section.take("max_body").and_then(|n| n.bytes()) {
         server.max_body_bytes = bytes;
@@ -201,6 +198,9 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     if let Some(node) = section.take("limits") {
         server.limits = limits::read(&node);
+    }
+    if let Some(node) = section.take("http2") {
+        server.http2 = http2::read(&node);
     }
     if let Some(drain) = section.take("drain").and_then(|n| drain::read(&n)) {
         server.drain = drain;
@@ -237,7 +237,7 @@ fn read_admin(node: &Node<'_>) -> Option<Located<SocketAddr>> {
     // YAML 1.2 reads `off` as text; in YAML 1.1 it was `false`, which people still write.
     match node.text()?.as_str() {
         "off" | "false" => None,
-        _ => Some(node.locate(listen::read_address(node)?)),
+        _ => Some(node.locate(listen_address::read_ip(node)?)),
     }
 }
 

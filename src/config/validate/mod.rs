@@ -16,7 +16,9 @@ use std::collections::HashSet;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{Config, Listener, Passthrough, Price, certificate, client_authorities};
+use super::{
+    Config, ListenAddress, Listener, Passthrough, Price, certificate, client_authorities,
+};
 use crate::routing::{self, Matcher};
 
 /// Which sections have entries that could not be read.
@@ -55,27 +57,48 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
 fn check_listeners(config: &Config, unread: &Unread, context: &Context<'_>) {
     let mut seen = HashSet::new();
     let listeners = config.server.listen.iter().map(|l| &l.address);
-    for address in listeners.chain(config.server.admin.as_ref()) {
+    let listeners = listeners.map(|address| (address.value.clone(), &address.place));
+    let admin = config.server.admin.iter();
+    let admin = admin.map(|address| (ListenAddress::from(address.value), &address.place));
+    for (address, place) in listeners.chain(admin) {
         // Port 0 asks the system for any free port, so two of them differ.
-        if address.value.port() != 0 && !seen.insert(address.value) {
-            let message = format!("two listeners have the address {}", address.value);
-            let hint = "remove one of them, or give it another port".to_owned();
-            context.report(&address.place, message, Some(hint));
+        if !address.is_any_port() && !seen.insert(address.clone()) {
+            let message = format!("two listeners have the address {address}");
+            let hint = match address {
+                ListenAddress::Ip(_) => "remove one of them, or give it another port",
+                ListenAddress::Unix(_) => "remove one of them, or give it another path",
+            };
+            context.report(place, message, Some(hint.to_owned()));
         }
     }
+    let has_tenants = unread.tenants || !config.tenants.is_empty();
+    let has_proxies = !config.server.trusted_proxies.is_empty()
+        || context.has_mistake_in("server.trusted_proxies");
     for listener in &config.server.listen {
-        let has_tenants = unread.tenants || !config.tenants.is_empty();
-        check_listener(has_tenants, listener, context);
+        check_listener((has_tenants, has_proxies), listener, context);
     }
 }
 
-fn check_listener(has_tenants: bool, listener: &Listener, context: &Context<'_>) {
+fn check_listener(
+    (has_tenants, has_proxies): (bool, bool),
+    listener: &Listener,
+    context: &Context<'_>,
+) {
     let address = &listener.address;
-    if !has_tenants && !address.value.ip().is_loopback() {
+    if !has_tenants && !address.value.is_of_this_machine() {
         let hint = "add `tenants` with keys, or listen on 127.0.0.1";
         context.report(
             &address.place,
             "without client keys, anybody who reaches this address could spend your money",
+            Some(hint.to_owned()),
+        );
+    }
+    if listener.proxy_protocol.value && !has_proxies {
+        let hint =
+            "name the proxies, as in trusted_proxies: [10.0.0.5], or remove `proxy_protocol`";
+        context.report(
+            &listener.proxy_protocol.place,
+            "only trusted proxies may announce an address, and there are none",
             Some(hint.to_owned()),
         );
     }

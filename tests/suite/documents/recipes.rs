@@ -11,6 +11,7 @@ use std::process::Command;
 use super::configurations::{completed, folder_with_certificate, set_variables};
 use super::page::pages;
 use crate::nginx::Nginx;
+use crate::proxy_protocol::HaProxy;
 use crate::support::gateway::{BINARY, Folder, Gateway};
 use crate::support::tools::{require, root};
 use crate::support::upstream::Upstream;
@@ -151,6 +152,41 @@ async fn the_edge_is_served_with_tls() {
         "{}",
         refused.text()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_haproxy_is_served_with_tls() {
+    let tools =
+        [("haproxy", "haproxy"), ("curl", "curl")].map(|(name, package)| require(&[name], package));
+    let ([Some(program), Some(_)], Some(folder)) = (tools, folder_with_certificate()) else {
+        return;
+    };
+    let far = Upstream::answering(ANSWER).await;
+    let [yaml] = recipe("haproxy.md").try_into().unwrap();
+    let yaml = replaced(&yaml, "10.0.0.5", "127.0.0.1");
+    let yaml = replaced(&yaml, "0.0.0.0:8443", "127.0.0.1:0");
+    let yaml = replaced(
+        &yaml,
+        "https://api.openai.com",
+        &format!("http://{}", far.address),
+    );
+    let authority = folder.0.join("ca.pem");
+    let gateway = serve(&yaml, folder);
+    let file = root().join("docs/recipes/haproxy.md");
+    let page = pages().into_iter().find(|page| page.path == file).unwrap();
+    let shown = page.fences().into_iter().find(|f| f.label == "text");
+    let theirs = replaced(
+        &shown.unwrap().text,
+        "10.0.0.6:8443",
+        &gateway.address.to_string(),
+    );
+    let front = HaProxy::start(&program, |address| {
+        replaced(&theirs, "0.0.0.0:443", &address.to_string())
+    });
+    let from = ["-4", "--interface", "127.0.1.8"];
+    let said = asked_over_tls(front.address.port(), &authority, &from);
+    assert_eq!(said, format!("{ANSWER}\n2 200"));
+    gateway.access_line("client=127.0.1.0 ");
 }
 
 #[tokio::test]

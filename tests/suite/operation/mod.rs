@@ -6,6 +6,7 @@ mod reload;
 mod reload_refused;
 mod storm;
 mod systemd;
+mod unix_sockets;
 mod upgrade;
 mod upgrade_connections;
 mod upgrade_refused;
