@@ -127,7 +127,7 @@ fn clients() -> Value {
     )
 }
 
-pub(super) fn listener() -> Value {
+fn tls() -> Value {
     let files = [
         ("cert", "The certificate, then its chain, in PEM.", text()),
         ("key", "The private key in PEM, unencrypted.", text()),
@@ -164,7 +164,10 @@ pub(super) fn listener() -> Value {
         ("clients", "Whose certificates clients show.", clients()),
         ("sm", sm_text, sm),
     ];
-    let tls = section(&[], files.into_iter().chain(choice));
+    section(&[], files.into_iter().chain(choice))
+}
+
+pub(super) fn listener() -> Value {
     section(
         &["address"],
         [
@@ -183,7 +186,7 @@ pub(super) fn listener() -> Value {
                 "Whether each connection begins with a PROXY header of a trusted proxy.",
                 or(boolean(), false),
             ),
-            ("tls", "Certificate and key; without them cleartext.", tls),
+            ("tls", "Certificate and key; without them cleartext.", tls()),
             ("auth", METHODS, methods()),
             ("addresses", "Who may connect.", reference("addresses")),
             (

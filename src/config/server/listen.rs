@@ -118,4 +118,3 @@ fn read_listener(node: &Node<'_>) -> Option<Listener> {
         },
     })
 }
-

@@ -16,9 +16,7 @@ use std::collections::HashSet;
 
 use super::document::{Context, Located};
 use super::problem::nearest;
-use super::{
-    Config, ListenAddress, Listener, Passthrough, Price, certificate, client_authorities,
-};
+use super::{Config, ListenAddress, Listener, Passthrough, Price, certificate, client_authorities};
 use crate::routing::{self, Matcher};
 
 /// Which sections have entries that could not be read.

@@ -138,7 +138,7 @@ fn malformed(bytes: &[u8], why: &str) {
         Err(Fault::Malformed(said)) => {
             assert!(said.contains(why), "{}: {said}", bytes.escape_ascii());
         }
-        other => panic!("{}: {other:?}", bytes.escape_ascii()),
+        other => unreachable!("{}: {other:?}", bytes.escape_ascii()),
     }
 }
 
