@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -366,6 +366,13 @@ async fn a_certificate_that_is_revoked_ends_on_connections_that_are_open_and_in_
     let (mut open, mut kept) = (bad_client.connect().await, good_client.connect().await);
     assert!(status(&mut open).await.contains("200"));
     assert!(status(&mut kept).await.contains("200"));
+    // A session that is resumed brings its certificate along.
+    let mut again = good_client.connect().await;
+    assert_eq!(
+        again.get_ref().1.handshake_kind(),
+        Some(HandshakeKind::Resumed)
+    );
+    assert!(status(&mut again).await.contains("200"));
     scene.authority.revoke(&bad);
     scene.authority.list(&scene.list);
     soon("the open connection is refused", async {

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::{bearer, refused, yaml};
 use crate::sdk::{ask_as, python};
-use crate::support::chat;
 use crate::support::client::{Client, Response};
 use crate::support::gateway::Gateway;
 use crate::support::http2::Client2;
 use crate::support::upstream::Upstream;
+use crate::support::{DONE, FINISHED, chat, delta};
 
 const SECRET: &str = "a-canary-of-a-secret-with-32-bytes-or-more";
 
@@ -161,7 +161,10 @@ async fn requests_signed_by_a_package_of_others_are_served_whatever_they_are() {
     };
     let upstream = Upstream::start(|request, mut reply| async move {
         match request.text().contains("\"stream\":true") {
-            true => reply.stream("Hello").await,
+            true => {
+                let text = format!("{}{FINISHED}{DONE}", delta("Hello"));
+                reply.stream(&text).await;
+            }
             false => {
                 reply
                     .json("200 OK", "{\"id\": \"file-1\", \"object\": \"file\"}")

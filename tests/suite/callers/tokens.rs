@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::{ask, bearer, refused, yaml};
 use crate::sdk::{node, python};
+use crate::support::certificate::certificate;
 use crate::support::gateway::{Folder, Gateway};
-use crate::support::tools::{root, run};
+use crate::support::tools::{require, root, run};
 use crate::support::upstream::Upstream;
 use crate::support::{chat, soon};
+use crate::upstream_connections::ends::TlsEnd;
 
 /// An identity provider that publishes keys.
 struct Idp {
@@ -158,6 +160,37 @@ async fn tokens_of_jose_lead_to_their_tenant() {
         assert_eq!(answer.status, 200, "{name}");
     }
     gateway.access_line("key=node tenant=team-a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_url_of_an_issuer_may_have_an_authority_of_its_own() {
+    if require(&["openssl"], "openssl").is_none() {
+        return;
+    }
+    let Some(made) = made(python("tokens.py")) else {
+        return;
+    };
+    let token = made["tokens"]["RS256"].as_str().unwrap();
+    let folder = Folder::new();
+    let certificate = certificate(&folder);
+    let idp = Idp::start(made["jwks"].clone()).await;
+    let end = TlsEnd::before(idp.server.address, &certificate, None).await;
+    let upstream = Upstream::answering("{}").await;
+    let plain = format!("url: 'http://{}/jwks.json'", idp.server.address);
+    let url = format!("url: 'https://localhost:{}/jwks.json'", end.address.port());
+    let with_ca = format!("{url}, ca: '{}'", certificate.authority.display());
+    let sections = |keys: &str| sections(&idp).replace(&plain, keys);
+    let gateway = Gateway::start(&yaml(&upstream, &sections(&with_ca)));
+    knows_keys(&gateway, token).await;
+    assert_eq!(bearer(&gateway, token).await.status, 200);
+    // The system's authorities do not vouch for it.
+    let gateway = Gateway::start(&yaml(&upstream, &sections(&url)));
+    let failing = "tollgate_jwks_failing{issuer=\"https://idp.example\"}";
+    gateway.metric_becomes(failing, 1.0).await;
+    assert_eq!(bearer(&gateway, token).await.status, 503);
+    gateway
+        .output()
+        .wait_for("the keys of the issuer https://idp.example cannot be had");
 }
 
 #[tokio::test(flavor = "multi_thread")]

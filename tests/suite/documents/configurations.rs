@@ -8,6 +8,7 @@ use std::process::Command;
 
 use super::page::fences;
 use super::{assert_none, fixture, moved};
+use crate::support::authority::Authority;
 use crate::support::certificate::certificate;
 use crate::support::gateway::{BINARY, Folder};
 use crate::support::tools::require;
@@ -97,6 +98,9 @@ pub fn folder_with_certificate() -> Option<Folder> {
     let made = certificate(&folder);
     let tls = folder.0.join("tls");
     std::fs::create_dir(&tls).unwrap();
+    let clients = Authority::new("clients");
+    std::fs::copy(&clients.cert, tls.join("clients-ca.pem")).unwrap();
+    clients.list(&tls.join("clients.crl"));
     std::fs::copy(made.cert, tls.join("fullchain.pem")).unwrap();
     std::fs::copy(made.key, tls.join("privkey.pem")).unwrap();
     Some(folder)

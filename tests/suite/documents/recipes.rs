@@ -121,7 +121,7 @@ async fn behind_nginx_is_served_through_nginx_with_tls() {
     gateway.access_line("client=127.0.1.0 ");
     assert_eq!(
         far.request().await.header("authorization"),
-        ["Bearer the-value-of-OPENAI_API_KEY"]
+        ["Bearer the-value-of-a-variable-called-OPENAI_API_KEY"]
     );
 }
 
@@ -207,7 +207,10 @@ async fn azure_is_asked_by_both_of_its_apis() {
         assert_eq!(response.json()["model"], "gpt-4o");
         let seen = far.request().await;
         assert_eq!(seen.path, path);
-        assert_eq!(seen.header("api-key"), ["the-value-of-AZURE_API_KEY"]);
+        assert_eq!(
+            seen.header("api-key"),
+            ["the-value-of-a-variable-called-AZURE_API_KEY"]
+        );
         assert!(seen.header("authorization").is_empty());
         assert!(
             seen.text().contains("my-gpt-4o-deployment"),

@@ -1,7 +1,7 @@
 //! How upstreams are connected to: with other authorities, a certificate of ours and another name (`tls`), through a
 //! forward proxy (`proxy`), over a Unix socket (`socket`). The far ends are relays in front of a scripted upstream.
 
-mod ends;
+pub mod ends;
 mod proxy;
 mod socket;
 mod tls;
