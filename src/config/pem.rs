@@ -1,12 +1,14 @@
 //! Certificates and private keys in files of PEM.
 //!
-//! Owns reading them, and what is said of a file that holds something else. Does not handle whether rustls can use
+//! Owns reading them, what is said of a file that holds something else, and when a certificate ends. Does not handle whether rustls can use
 //! what is in them (see their users). Fails with what has to be changed.
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::parse_x509_certificate;
 
 /// A larger file is not read. The bundle of a system has a few hundred KiB.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -68,15 +70,17 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     })
 }
 
-/// The text of a file.
-///
-/// # Errors
-/// It cannot be read, or is larger than any that is meant.
+/// When a certificate ceases to be valid. `None` where that cannot be read.
+pub fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "a configuration is read before anything is served by it"
 )]
-pub fn read(path: &Path) -> Result<String, Fault> {
+fn read(path: &Path) -> Result<String, Fault> {
     let shown = path.display();
     let fault = |e: &dyn std::fmt::Display| Fault {
         message: format!("cannot read {shown}: {e}"),

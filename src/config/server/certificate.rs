@@ -1,13 +1,12 @@
 //! Whether a listener's certificate and key can be used.
 //!
-//! Owns whether the two files belong together, and when a certificate ends. `validate` does it when a configuration is read, and the server
-//! does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated (see `tls::server`), nor serving TLS (see
-//! `server::handshake`). Fails with the file that has to be changed.
+//! Owns whether the two files belong together, and when the certificate ends. `validate` does it when a configuration is
+//! read, and the server does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated
+//! (see `tls::server`), nor serving TLS (see `server::handshake`). Fails with the file that has to be changed.
 
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
-use x509_parser::pem::Pem;
 
 use super::{CertificateFiles, Tls};
 use crate::config::document::Place;
@@ -96,11 +95,8 @@ fn read_key(files: &CertificateFiles, suites: Suites) -> Result<PrivateKeyDer<'s
 
 /// When the certificate ceases to be valid, without those of its chain. `None` where that cannot be read.
 pub fn end(files: &CertificateFiles) -> Option<Timestamp> {
-    let text = pem::read(&files.cert.value).ok()?;
-    let mut blocks = Pem::iter_from_buffer(text.as_bytes()).filter_map(Result::ok);
-    let certificate = blocks.find(|block| block.label == "CERTIFICATE")?;
-    let validity = certificate.parse_x509().ok()?.validity().clone();
-    Timestamp::from_second(validity.not_after.timestamp()).ok()
+    let chain = pem::certificates(&files.cert.value, CHAIN).ok()?;
+    pem::end(chain.first()?)
 }
 
 const CHAIN: &str = "name a file in PEM: the certificate, then its chain";

@@ -97,8 +97,15 @@ pub fn folder_with_certificate() -> Option<Folder> {
     let made = certificate(&folder);
     let tls = folder.0.join("tls");
     std::fs::create_dir(&tls).unwrap();
-    std::fs::copy(made.cert, tls.join("fullchain.pem")).unwrap();
-    std::fs::copy(made.key, tls.join("privkey.pem")).unwrap();
+    for (file, name) in [
+        (&made.cert, "fullchain.pem"),
+        (&made.key, "privkey.pem"),
+        (&made.authority, "company-ca.pem"),
+        (&made.cert, "client.pem"),
+        (&made.key, "client-key.pem"),
+    ] {
+        std::fs::copy(file, tls.join(name)).unwrap();
+    }
     Some(folder)
 }
 
