@@ -55,6 +55,7 @@ fn server(server: &Server, now: Instant) -> Value {
     json!({
         "url": server.url().to_string(),
         "weight": server.weight(),
+        "proxy": server.proxy(),
         "addresses": server.peers().iter().map(|p| p.address().to_string()).collect::<Vec<_>>(),
         "up": health.is_up(),
         "checks": health.checks(),

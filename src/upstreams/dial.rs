@@ -1,11 +1,11 @@
 //! Connecting to a server: over TCP or a Unix socket, through a forward proxy where there is one, then TLS.
 //!
 //! Owns the steps, that they take no longer than the upstream's timeout, and which connections are interchangeable. The
-//! certificate of a server is verified against the name in its URL, or the one that is written in its place; a name that
-//! is an address against that address. Does not handle what a proxy is asked (see `forward_proxy`), what is
-//! negotiated (see `tls::client`), nor keeping connections (see `connector`). Pingora's own connector is not used: it takes no
-//! TLS configuration, and does not tell connections with different authorities apart. Fails with Pingora's errors, and with those
-//! of `forward_proxy`.
+//! certificate of a server is verified against the name in its URL, or the one that is written in its place; a name
+//! that is an address against that address. Does not handle what a proxy is asked (see `forward_proxy`), what is
+//! negotiated (see `tls::client`), nor keeping connections (see `connector`). Pingora's own connector is not used: it
+//! takes no TLS configuration, and does not tell connections with different authorities apart. Fails with Pingora's
+//! errors, and with those of `forward_proxy`.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -108,6 +108,11 @@ impl Dialer {
     /// Whether TLS is spoken.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The host and port of the proxy, where there is one.
+    pub fn proxy(&self) -> Option<&str> {
+        self.proxy.as_ref().map(ForwardProxy::name)
     }
 
     /// The addresses to connect to.

@@ -1,9 +1,9 @@
 //! Asking a forward proxy for a connection (CONNECT, RFC 9110).
 //!
 //! Owns the request and what its answer must be: a status of success, in a header that is not too long, with nothing
-//! behind it before we have spoken. Does not handle connecting to the proxy, nor how long it may take (see `dial`). Fails with
-//! [`UNREACHABLE`] where the proxy does not answer and with [`REFUSED`] where its answer is another. The words hold nothing that
-//! the proxy has sent but the status.
+//! behind it before we have spoken. Does not handle connecting to the proxy, nor how long it may take (see `dial`).
+//! Fails with [`UNREACHABLE`] where the proxy does not answer and with [`REFUSED`] where its answer is another. The
+//! words hold nothing that the proxy has sent but the status.
 
 use std::hash::{Hash, Hasher};
 
@@ -27,6 +27,8 @@ const MAX_HEADERS: usize = 64;
 /// A proxy, and where its connections are to lead.
 #[derive(Debug)]
 pub struct ForwardProxy {
+    /// Its host and port.
+    name: String,
     /// The host and port of the server.
     target: String,
     authorization: Option<Secret>,
@@ -44,12 +46,18 @@ impl ForwardProxy {
     /// For connections to a server.
     pub fn new(proxy: &config::Proxy, host: &str, port: u16) -> Self {
         Self {
+            name: proxy.to_string(),
             target: match host.contains(':') {
                 true => format!("[{host}]:{port}"),
                 false => format!("{host}:{port}"),
             },
             authorization: proxy.authorization.clone(),
         }
+    }
+
+    /// Its host and port.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The error where the proxy cannot be connected to.

@@ -359,6 +359,11 @@ impl Server {
         &self.url
     }
 
+    /// The host and port of the forward proxy that leads to it, if one does.
+    pub fn proxy(&self) -> Option<&str> {
+        self.dialer.proxy()
+    }
+
     /// Its share.
     pub fn weight(&self) -> u32 {
         self.weight

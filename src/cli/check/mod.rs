@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use super::table::{align, row};
 use crate::clock;
 use crate::config::{
-    self, Balance, Config, ConsistentBy, HealthCheck, Keys, Lapse, Passthrough, QuickStart, Source,
-    Tenant, Upstream, Validity,
+    self, Balance, BaseUrl, Config, ConsistentBy, HealthCheck, Keys, Lapse, Passthrough,
+    QuickStart, Source, Tenant, Upstream, Validity,
 };
 
 /// Of a tenant's keys, as many are shown.
@@ -123,15 +123,21 @@ fn upstreams(config: &Config) -> Vec<Vec<String>> {
             continue;
         }
         for server in &upstream.servers {
-            let url = config::BaseUrl {
+            let url = BaseUrl {
                 path: Some(upstream.base_path(&server.url).to_owned()),
                 ..server.url.clone()
             };
-            let server = [url.to_string(), server.weight.to_string()];
+            let server = [way(upstream, &url), server.weight.to_string()];
             table.push([&head[..], &server, std::slice::from_ref(&keys)].concat());
         }
     }
     table
+}
+
+/// Where a server is, and the proxy that leads to it.
+fn way(upstream: &Upstream, url: &BaseUrl) -> String {
+    let proxy = upstream.proxy.as_ref().filter(|_| url.socket.is_none());
+    proxy.map_or_else(|| url.to_string(), |proxy| format!("{url} through {proxy}"))
 }
 
 fn describe_keys(upstream: &Upstream) -> String {

@@ -1,6 +1,6 @@
 //! The base URL of a server.
 //!
-//! Owns its form. Does not resolve names (see `upstreams::pool`). What is wrong with one is returned to
+//! Owns its form. Does not resolve names (see `upstreams::names`). What is wrong with one is returned to
 //! the caller, which knows where it is written.
 
 use std::net::SocketAddr;

@@ -1,7 +1,9 @@
 //! The key `proxy` of an upstream: the forward proxy that leads to its servers.
 //!
-//! Owns its form. Does not handle how a proxy is asked (see `upstreams::forward_proxy`). What cannot be read is reported with its
-//! place, and without the URL, which may hold a password.
+//! Owns its form. Does not handle how a proxy is asked (see `upstreams::forward_proxy`). What cannot be read is reported
+//! with its place, and without the URL, which may hold a password.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +22,16 @@ pub struct Proxy {
     pub port: u16,
     /// The value of `Proxy-Authorization`, where it asks for one.
     pub authorization: Option<Secret>,
+}
+
+impl fmt::Display for Proxy {
+    /// Its host and port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 const AS_IN: &str = "as in http://proxy.internal:3128, or http://user:password@proxy.internal:3128";

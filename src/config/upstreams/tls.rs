@@ -5,10 +5,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use rustls::Error;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Server;
+use crate::clock;
 use crate::config::document::{Node, Section};
 use crate::config::files::FileKind;
 use crate::config::pem;
@@ -98,6 +100,9 @@ fn read_identity(
         }
     };
     let chain = read_path(cert).and_then(|path| told(cert, pem::certificates(&path, CHAIN)));
+    if let Some(first) = chain.as_ref().and_then(|chain| chain.first()) {
+        warn_of_end(cert, first);
+    }
     let path = read_path(&key)?;
     let private = told(&key, pem::private_key(&path))?;
     let shown = path.display();
@@ -118,6 +123,18 @@ fn read_identity(
         }
     }
     None
+}
+
+/// Warns of a certificate that no server accepts.
+fn warn_of_end(node: &Node<'_>, certificate: &CertificateDer<'_>) {
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    if let Some(end) = pem::end(certificate).filter(|end| *end <= now) {
+        let message = format!("the certificate has expired at {end}: servers refuse it");
+        node.warn(
+            message,
+            "renew it; its files are read again when they have changed",
+        );
+    }
 }
 
 /// The path of a file that has a part in the configuration, relative to its folder.

@@ -99,7 +99,11 @@ async fn early_answer(not_sent: NotSent, limit: Limit) -> Result<Session, Failed
     let until = limit.until.min(Instant::now() + EARLY_ANSWER);
     match session.header(until).await {
         Ok(_) => Ok(session),
-        Err(_) => {
+        Err(end) => {
+            let end = UpstreamFailure::read(&end, limit.phase);
+            if end.cause == Cause::Tls {
+                return Err(Failed::new(&Evidence::Tls, end));
+            }
             let failure = UpstreamFailure::read(&error, limit.phase);
             Err(Failed::new(&Evidence::NotSent, failure))
         }

@@ -19,7 +19,7 @@ use crate::upstreams::deadline::NO_ANSWER;
 use crate::upstreams::{Session, forward_proxy, told};
 
 /// What the TLS library says of an upstream, and what an operator can make of it.
-const TLS_WORDS: [(&str, &str); 11] = [
+const TLS_WORDS: [(&str, &str); 12] = [
     (
         "corrupt message of type InvalidContentType",
         "what it speaks is not TLS: does it speak http://?",
@@ -35,6 +35,10 @@ const TLS_WORDS: [(&str, &str); 11] = [
     (
         "invalid peer certificate: UnknownIssuer",
         "no authority that is trusted has signed its certificate: name the one that has in `tls.ca`",
+    ),
+    (
+        "invalid peer certificate: BadSignature",
+        "no authority that is trusted has signed its certificate: the one in `tls.ca` has its name and another key",
     ),
     (
         "invalid peer certificate: certificate expired",

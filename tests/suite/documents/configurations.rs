@@ -99,10 +99,17 @@ pub fn folder_with_certificate() -> Option<Folder> {
     let tls = folder.0.join("tls");
     std::fs::create_dir(&tls).unwrap();
     let clients = Authority::new("clients");
-    std::fs::copy(&clients.cert, tls.join("clients-ca.pem")).unwrap();
     clients.list(&tls.join("clients.crl"));
-    std::fs::copy(made.cert, tls.join("fullchain.pem")).unwrap();
-    std::fs::copy(made.key, tls.join("privkey.pem")).unwrap();
+    for (file, name) in [
+        (&clients.cert, "clients-ca.pem"),
+        (&made.cert, "fullchain.pem"),
+        (&made.key, "privkey.pem"),
+        (&made.authority, "company-ca.pem"),
+        (&made.cert, "client.pem"),
+        (&made.key, "client-key.pem"),
+    ] {
+        std::fs::copy(file, tls.join(name)).unwrap();
+    }
     Some(folder)
 }
 

@@ -48,9 +48,13 @@ pub fn certificate_for(folder: &Folder, before: &[&str], names: &str) -> Certifi
             .arg(key);
         command
     };
-    run(request(&[], "/CN=tests", &authority_key)
-        .arg("-out")
-        .arg(&authority));
+    // No two of them have one name.
+    let authority_name = folder.0.file_name().unwrap().to_string_lossy();
+    run(
+        request(&[], &format!("/CN={authority_name}"), &authority_key)
+            .arg("-out")
+            .arg(&authority),
+    );
     run(request(before, "/CN=localhost", &key)
         .args(["-addext", &format!("subjectAltName={names}")])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])

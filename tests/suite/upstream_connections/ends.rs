@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
@@ -46,8 +46,14 @@ impl TlsEnd {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, counts) = (acceptor.clone(), counts.clone());
                 tokio::spawn(async move {
-                    let Ok(mut near) = acceptor.accept(stream).await else {
-                        return;
+                    let mut near = match acceptor.accept(stream).into_fallible().await {
+                        Ok(near) => near,
+                        Err((_, mut refused)) => {
+                            // What has been sent meanwhile is read, or a reset overtakes the alert.
+                            let _ = refused.shutdown().await;
+                            let _ = copy(&mut refused, &mut sink()).await;
+                            return;
+                        }
                     };
                     counts.1.fetch_add(1, Ordering::SeqCst);
                     if near.get_ref().1.peer_certificates().is_some() {

@@ -17,7 +17,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// A configuration whose one upstream is spoken to over TLS, with these keys.
 fn over_tls(address: SocketAddr, keys: &str) -> String {
-    config(address, keys, "").replace("http://127", "https://127")
+    config(address, keys, "").replace("base_url: 'http:", "base_url: 'https:")
 }
 
 /// A configuration with a second upstream at the same address, which has other keys. It serves the model `missing`.

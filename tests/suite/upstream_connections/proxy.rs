@@ -172,6 +172,9 @@ async fn a_proxy_that_cannot_be_reached_is_told_apart_and_passed_over() {
     drop(listener);
     let upstream = Upstream::answering(ANSWER).await;
     let yaml = config(upstream.address, &format!(", proxy: 'http://{nobody}'"), "");
+    let gateway = Gateway::start(&yaml);
+    assert_eq!(ask(&gateway, "gpt-4o").await.status, 502);
+    gateway.output().wait_for("its proxy cannot be reached");
     let yaml = beside(&yaml, &format!("http://{}/v1", upstream.address), "").replace(
         "targets: [{ upstream: far, model: gpt-4o-2024-11-20 }]",
         "targets: [{ upstream: far }, { upstream: other, priority: 2 }]",
@@ -180,7 +183,6 @@ async fn a_proxy_that_cannot_be_reached_is_told_apart_and_passed_over() {
     is_answered(&gateway, "gpt-4o").await;
     let line = gateway.access_line("upstream=other status=200");
     assert!(line.contains(":proxy_unreachable:"), "{line}");
-    gateway.output().wait_for("its proxy cannot be reached");
 }
 
 #[tokio::test]
@@ -197,7 +199,7 @@ async fn a_proxy_that_does_not_answer_has_the_time_to_connect() {
     gateway.output().wait_for("timeouts.connect has passed");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_health_check_without_a_path_asks_the_proxy_for_the_server() {
     let upstream = Upstream::answering(ANSWER).await;
     let refusing = ProxyEnd::answering("HTTP/1.1 502 no\r\n\r\n").await;

@@ -67,7 +67,7 @@ async fn streams_and_websockets_go_over_a_socket() {
     assert_eq!(socket.connections(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_behind_a_socket_stands_beside_others_and_is_passed_over_while_it_is_away() {
     let folder = Folder::new();
     let upstream = Upstream::answering(ANSWER).await;

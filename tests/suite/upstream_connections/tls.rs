@@ -214,7 +214,7 @@ async fn a_changed_authority_is_in_force_without_a_restart() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn health_checks_speak_tls_as_requests_do() {
     let Some(_) = require(&["openssl"], "openssl") else {
         return;
