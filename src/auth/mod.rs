@@ -165,7 +165,7 @@ impl Callers {
     /// # Errors
     /// Why there is none.
     pub fn find(&self, shown: &Shown<'_>, now: Timestamp) -> Result<Found, Refused> {
-        let methods = self.listeners.get(shown.listener).copied().flatten();
+        let methods = self.methods(shown.listener);
         let is_taken = |method: &Method| methods.is_none_or(|methods| methods.have(*method));
         let shows = self.methods_of(shown);
         let Some(method) = shows.iter().flatten().find(|method| is_taken(method)) else {
@@ -181,6 +181,11 @@ impl Callers {
         };
         self.check_tenant(&found, shown.address, now)?;
         Ok(found)
+    }
+
+    /// The methods that the listener at a position takes; `None` for every one.
+    pub fn methods(&self, listener: usize) -> Option<Methods> {
+        self.listeners.get(listener).copied().flatten()
     }
 
     /// The methods of what a request shows, in the order in which they are looked at.

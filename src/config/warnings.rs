@@ -51,6 +51,13 @@ fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
     let clients = listeners
         .iter()
         .filter_map(|tls| tls.usual.as_ref()?.clients.as_ref());
+    for authorities in clients.clone() {
+        for name in client_authorities::without_list(authorities) {
+            let message = format!("`crl` has no list of {name}: each of its clients is refused");
+            let hint = "add the list, which the authority publishes";
+            context.warn(&authorities.ca.place, message, hint);
+        }
+    }
     for (list, end) in clients.flat_map(client_authorities::ends) {
         if end <= now {
             let message =

@@ -119,7 +119,8 @@ pub async fn found(
         let method = refused.method().map_or("none", Method::name);
         let metrics = &context.in_flight.shared().metrics;
         metrics.callers().refused(method, refused.reason());
-        Failure::Caller(NoCaller::new(refused, &shown))
+        let taken = context.runtime.methods(shown.listener);
+        Failure::Caller(NoCaller::new(refused, &shown, taken))
     })?;
     context.caller = Some(principal);
     // What has no caller takes no place from what has one.

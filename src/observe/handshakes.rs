@@ -23,14 +23,16 @@ pub enum HandshakeFailure {
     CertificateRevoked,
     /// The client's certificate is of an authority that is not trusted.
     CertificateUnknown,
-    /// Something else is wrong with the client's certificate, or with the lists of revoked ones.
+    /// There is no list of revoked certificates for an authority of the client's, or it has ended.
+    RevocationList,
+    /// Something else is wrong with the client's certificate.
     Certificate,
     /// The two sides did not agree, or the connection broke.
     Failed,
 }
 
 impl HandshakeFailure {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::NotTls,
         Self::Closed,
         Self::Late,
@@ -38,6 +40,7 @@ impl HandshakeFailure {
         Self::CertificateExpired,
         Self::CertificateRevoked,
         Self::CertificateUnknown,
+        Self::RevocationList,
         Self::Certificate,
         Self::Failed,
     ];
@@ -51,6 +54,7 @@ impl HandshakeFailure {
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateRevoked => "certificate_revoked",
             Self::CertificateUnknown => "certificate_unknown",
+            Self::RevocationList => "revocation_list",
             Self::Certificate => "certificate",
             Self::Failed => "failed",
         }

@@ -31,7 +31,7 @@ use jiff::Timestamp;
 
 use crate::auth::{CallerState, Callers, Refused, Shown};
 use crate::clock;
-use crate::config::{self, Config, Passthrough};
+use crate::config::{self, Config, Methods, Passthrough};
 use crate::limits::Limits;
 use crate::openai::endpoint::Exchange;
 use crate::routing::{Index, Prefixes, Target};
@@ -163,6 +163,11 @@ impl Runtime {
             limits: found.limits,
             signature: found.signature.map(Box::new),
         })
+    }
+
+    /// The methods by which callers are found at the listener at a position; `None` for every one.
+    pub fn methods(&self, listener: usize) -> Option<Methods> {
+        self.callers.methods(listener)
     }
 
     /// Whether callers belong to tenants, so that each has to show a credential.

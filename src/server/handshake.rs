@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{accept, client_hello};
 use crate::gateway;
 use crate::observe::handshakes::HandshakeFailure;
+use crate::observe::log_interval::LogInterval;
 use crate::runtime::Shared;
 use crate::tls::clients::{Presented, Trust, Verifier};
 use crate::tls::sm;
@@ -34,6 +36,8 @@ const LINGER_BYTES: usize = 64 << 10;
 /// Makes TLS handshakes with the certificates of one listener.
 pub struct Handshake {
     acceptors: ArcSwap<Acceptors>,
+    /// When it was said last that a list of revoked certificates is missing.
+    told: Mutex<LogInterval>,
 }
 
 /// What makes the handshakes of a listener: one of the two, or both.
@@ -101,6 +105,7 @@ impl Handshake {
     pub fn new(acceptors: Acceptors) -> Self {
         Self {
             acceptors: ArcSwap::from_pointee(acceptors),
+            told: Mutex::default(),
         }
     }
 
@@ -125,6 +130,13 @@ impl Handshake {
             ),
         };
         shared.metrics.handshakes().failed(failed.cause);
+        if failed.cause == HandshakeFailure::RevocationList && self.told.lock().has_passed() {
+            log::warn!(
+                "clients are refused: {}; see `clients.crl` of the listener, which needs a list of each authority that \
+                 has not ended",
+                failed.detail
+            );
+        }
         if log::log_enabled!(log::Level::Debug) {
             let client = shared.pin().settings.shown(client);
             log::debug!("TLS with {client} failed: {}", failed.detail);
@@ -177,6 +189,8 @@ impl Handshake {
 fn cause(detail: &str) -> HandshakeFailure {
     let words = [
         ("peer sent no certificates", HandshakeFailure::NoCertificate),
+        ("UnknownRevocationStatus", HandshakeFailure::RevocationList),
+        ("revocation list expired", HandshakeFailure::RevocationList),
         (
             "invalid peer certificate: certificate expired",
             HandshakeFailure::CertificateExpired,

@@ -53,10 +53,12 @@ pub enum Refused {
     Unknown,
     /// Its key has not made it.
     Signature,
-    /// It is older than the window, or says that it has expired; with the second that it is here.
-    Late(i64),
-    /// It is of a time to come, by more than the window; with the second that it is here.
-    Early(i64),
+    /// It is older than the window, by the seconds of both.
+    Late(i64, i64),
+    /// It says that it has expired.
+    Expired,
+    /// It is of a time to come, by more than the window; by the seconds of both.
+    Early(i64, i64),
     /// The key does not hold: its tenant's position, and its id in the log.
     Lapsed(usize, Arc<str>, Lapse),
     /// It does not count.
@@ -72,8 +74,8 @@ impl Refused {
             Self::Malformed(fault) => fault.reason(),
             Self::Unknown => "unknown",
             Self::Signature => "signature",
-            Self::Late(_) => "late",
-            Self::Early(_) => "early",
+            Self::Late(..) | Self::Expired => "late",
+            Self::Early(..) => "early",
             Self::Lapsed(_, _, lapse) => lapse.name(),
             Self::NotOnce(NotOnce::Replayed) => "replayed",
             Self::NotOnce(NotOnce::Full) => "nonces",
@@ -88,13 +90,16 @@ impl fmt::Display for Refused {
         match self {
             Self::Malformed(fault) => fault.fmt(f),
             Self::Unknown | Self::Signature => f.write_str("the signature is not valid"),
-            Self::Late(now_s) => {
-                write!(
-                    f,
-                    "the signature is too old or has expired: it is {now_s} here"
-                )
-            }
-            Self::Early(now_s) => write!(f, "the signature is of the future: it is {now_s} here"),
+            Self::Late(age_s, window_s) => write!(
+                f,
+                "the signature was created {age_s} s ago, and at most {window_s} s are accepted"
+            ),
+            Self::Expired => f.write_str("the signature has expired"),
+            Self::Early(by_s, window_s) => write!(
+                f,
+                "the signature was created {by_s} s in the future, in seconds since 1970, and at most {window_s} s \
+                 are accepted"
+            ),
             Self::Lapsed(_, id, lapse) => write!(f, "the signature's key {id} is {}", lapse.name()),
             Self::NotOnce(NotOnce::Replayed) => f.write_str("the signature's nonce has been used"),
             Self::NotOnce(NotOnce::Full) => {
@@ -177,11 +182,13 @@ impl Signatures {
         let (now_s, created_s) = (now.as_second(), signed.created_s);
         let window_s = i64::try_from(self.terms.window.as_secs()).unwrap_or(i64::MAX);
         if created_s > now_s.saturating_add(window_s) {
-            return Err(Refused::Early(now_s));
+            return Err(Refused::Early(created_s.saturating_sub(now_s), window_s));
         }
-        let has_expired = signed.expires_s.is_some_and(|end_s| end_s <= now_s);
-        if has_expired || created_s < now_s.saturating_sub(window_s) {
-            return Err(Refused::Late(now_s));
+        if created_s < now_s.saturating_sub(window_s) {
+            return Err(Refused::Late(now_s.saturating_sub(created_s), window_s));
+        }
+        if signed.expires_s.is_some_and(|end_s| end_s <= now_s) {
+            return Err(Refused::Expired);
         }
         if let Some(lapse) = key.validity.lapse(now) {
             return Err(Refused::Lapsed(

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::table::{align, row};
 use crate::clock;
 use crate::config::{
-    self, Balance, BaseUrl, Config, ConsistentBy, HealthCheck, Keys, Lapse, Passthrough,
+    self, Balance, BaseUrl, Config, ConsistentBy, HealthCheck, Keys, Lapse, Method, Passthrough,
     QuickStart, Source, Tenant, Upstream, Validity,
 };
 
@@ -59,8 +59,8 @@ pub fn describe(source: &Source, config: &Config) -> String {
     text.trim_end().to_owned()
 }
 
-/// The first keys of a tenant, and how many more there are.
-fn client_keys(tenant: &Tenant) -> String {
+/// By what a tenant is found: its first keys, and how many more there are, then what it has of other methods.
+fn credentials(tenant: &Tenant, config: &Config) -> String {
     let shown = tenant.keys.iter().take(MOST_KEYS).map(|key| {
         let fingerprint = key.hash.value.fingerprint();
         let mut shown = match &key.name {
@@ -73,12 +73,25 @@ fn client_keys(tenant: &Tenant) -> String {
         shown
     });
     let mut shown: Vec<String> = shown.collect();
-    match tenant.keys.len() {
-        0 => shown.push("none yet".to_owned()),
-        count if count > MOST_KEYS => shown.push(format!("{} more", count - MOST_KEYS)),
-        _ => {}
+    if let Some(more) = tenant.keys.len().checked_sub(MOST_KEYS).filter(|n| *n > 0) {
+        shown.push(format!("{more} more"));
     }
-    shown.join(", ")
+    let takes = |method| tenant.auth.is_none_or(|methods| methods.have(method));
+    let signing = tenant
+        .hmac
+        .iter()
+        .take(MOST_KEYS)
+        .map(|key| format!("signs as {}", key.id.value));
+    shown.extend(signing);
+    let names = tenant.mtls.iter().take(MOST_KEYS);
+    shown.extend(names.map(|name| format!("certificate {}:{}", name.value.kind(), name.value)));
+    if !config.auth.jwt.is_empty() && takes(Method::Jwt) {
+        shown.push("tokens".to_owned());
+    }
+    match shown.is_empty() {
+        true => "none yet".to_owned(),
+        false => shown.join(", "),
+    }
 }
 
 /// Whether and until when something holds; `None` where it always does. `before` stands before a date to come.
@@ -285,7 +298,7 @@ fn tenants(config: &Config) -> Vec<Vec<String>> {
         });
         table.push(vec![
             tenant.id.value.clone(),
-            client_keys(tenant),
+            credentials(tenant, config),
             models.unwrap_or_else(|| "all".to_owned()),
             home(
                 tenant.passthrough.as_ref().unwrap_or(of_server),

@@ -111,6 +111,14 @@ fn read_id(node: &Node<'_>) -> Option<Located<String>> {
 fn read_secret(node: &Node<'_>) -> Option<Secret> {
     let secret = Secret::new(node.text()?);
     let length = secret.expose().len();
+    if secret.expose().starts_with("sha256:") {
+        let hint = "write the secret, as ${NAME}";
+        node.report(
+            "a signature is verified with the secret itself, not its hash",
+            Some(hint),
+        );
+        return None;
+    }
     if !(LEAST_SECRET_BYTES..=MOST_SECRET_BYTES).contains(&length) {
         let message = format!(
             "a secret has {LEAST_SECRET_BYTES} to {MOST_SECRET_BYTES} bytes, and this has {length}"

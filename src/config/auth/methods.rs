@@ -40,7 +40,7 @@ impl fmt::Display for Method {
         f.write_str(match self {
             Self::Key => "client keys",
             Self::Jwt => "tokens",
-            Self::Hmac => "signatures",
+            Self::Hmac => "signed requests",
             Self::Mtls => "client certificates",
         })
     }
@@ -54,6 +54,13 @@ impl Methods {
     /// These methods.
     pub fn of(methods: &[Method]) -> Self {
         Self(Method::ALL.map(|method| methods.contains(&method)))
+    }
+
+    /// All of them, as in `client keys, signed requests`.
+    pub fn named(self) -> String {
+        let have = Method::ALL.into_iter().filter(|method| self.have(*method));
+        let names: Vec<String> = have.map(|method| method.to_string()).collect();
+        names.join(", ")
     }
 
     /// Whether a method is one of them.

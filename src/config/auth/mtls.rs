@@ -44,5 +44,35 @@ fn read_entry(node: &Node<'_>) -> Option<Located<Name>> {
         value.report(format!("a name has at most {MAX_NAME_BYTES} bytes"), None);
         return None;
     }
-    Some(value.locate(name(text)))
+    let name = name(text);
+    if let Some((message, hint)) = cannot_match(&name) {
+        value.report(message, Some(hint));
+        return None;
+    }
+    Some(value.locate(name))
+}
+
+/// What keeps a name from being in any certificate as it is written, and what to write instead.
+fn cannot_match(name: &Name) -> Option<(&'static str, &'static str)> {
+    match name {
+        Name::Subject(text)
+            if text.starts_with('/') || text.starts_with("subject=") || text.contains(" = ") =>
+        {
+            Some((
+                "this is not a subject as RFC 4514 writes it",
+                "print it with: openssl x509 -noout -subject -nameopt RFC2253 -in FILE, without `subject=`",
+            ))
+        }
+        Name::Dns(text) if text.contains('*') => Some((
+            "a `*` is no pattern here: a certificate would have to have it",
+            "write the whole name",
+        )),
+        Name::Uri(text) if !text.contains(':') => {
+            Some(("this is not a URI", "as in spiffe://example.org/batch"))
+        }
+        Name::Email(text) if !text.contains('@') => {
+            Some(("this is not an address of mail", "as in batch@example.org"))
+        }
+        _ => None,
+    }
 }

@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -98,4 +99,28 @@ pub fn ends(authorities: &ClientAuthorities) -> Vec<(&Located<PathBuf>, Timestam
         Some((file, ends.min()?))
     };
     authorities.crl.iter().filter_map(end).collect()
+}
+
+/// The authorities of which there is no list although there are lists: each client of theirs is refused.
+pub fn without_list(authorities: &ClientAuthorities) -> Vec<String> {
+    if authorities.crl.is_empty() {
+        return Vec::new();
+    }
+    let lists = authorities
+        .crl
+        .iter()
+        .filter_map(|file| read_lists(file).ok());
+    let lists: Vec<_> = lists.flatten().collect();
+    let is_of = |subject: &[u8]| {
+        lists.iter().any(|list| {
+            let list = CertificateRevocationList::from_der(list);
+            list.is_ok_and(|(_, list)| list.issuer().as_raw() == subject)
+        })
+    };
+    let roots = pem::certificates(&authorities.ca.value, "").unwrap_or_default();
+    let without = roots.iter().filter_map(|root| {
+        let (_, root) = X509Certificate::from_der(root).ok()?;
+        (!is_of(root.subject().as_raw())).then(|| root.subject().to_string())
+    });
+    without.collect()
 }

@@ -241,6 +241,11 @@ fn read_clients(node: &Node<'_>) -> Option<ClientAuthorities> {
 
 fn read_lists(node: &Node<'_>) -> Option<Vec<Located<PathBuf>>> {
     let items = node.list_or_one()?;
+    if items.is_empty() {
+        let hint = "name a file, or leave `crl` out to accept what has been revoked";
+        node.report("there is no list", Some(hint));
+        return None;
+    }
     if items.len() > MOST_LISTS {
         let message = format!("more than {MOST_LISTS} lists");
         node.report(message, Some("put several lists into one file"));

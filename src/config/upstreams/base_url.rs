@@ -35,6 +35,12 @@ impl BaseUrl {
         if let Some(rest) = text.trim().strip_prefix("unix:") {
             return Self::parse_socket(rest);
         }
+        if ["http://unix:", "https://unix:", "http+unix:", "unix://"]
+            .iter()
+            .any(|start| text.trim().starts_with(start))
+        {
+            return Err("names a Unix socket in another way than unix:/run/vllm.sock");
+        }
         let url: http::Uri = text.trim().parse().map_err(|_| "is not a URL")?;
         let tls = match url.scheme_str() {
             Some("https") => true,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::Unread;
 use crate::config::document::Context;
 use crate::config::problem::nearest;
-use crate::config::{Config, Listener, Method, Tenant, TenantOf};
+use crate::config::{Config, Listener, Method, Methods, Tenant, TenantOf};
 
 /// Notes what is wrong with methods.
 pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
@@ -25,8 +25,23 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
         let usual = listener.tls.as_ref().and_then(|tls| tls.usual.as_ref());
         usual.is_some_and(|usual| usual.clients.is_some())
     };
+    for listener in &config.server.listen {
+        let is_alone = listener.auth == Some(Methods::of(&[Method::Mtls]));
+        if is_alone && !asks_clients(listener) {
+            let hint = "write tls: { clients: { ca: FILE } } at it".to_owned();
+            let message = "it takes client certificates alone, and asks for none";
+            context.report(&listener.address.place, message, Some(hint));
+        }
+    }
     let has_clients =
         context.has_mistake_in("server") || config.server.listen.iter().any(asks_clients);
+    for tenant in &config.tenants {
+        if let (Some(name), false) = (tenant.mtls.first(), has_clients) {
+            let hint = "write tls: { clients: { ca: FILE } } at a listener".to_owned();
+            let message = "no listener asks clients for a certificate";
+            context.report(&name.place, message, Some(hint));
+        }
+    }
     let signs = |tenant: &Tenant| !tenant.hmac.is_empty();
     let has_signatures = unread.tenants || config.tenants.iter().any(signs);
     // Its issuers may be among what could not be read.

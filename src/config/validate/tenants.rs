@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::config::document::{Context, Located};
-use crate::config::{Config, Passthrough, Tenant};
+use crate::config::{Config, Method, Passthrough, Tenant};
 
 /// Notes what is wrong between tenants.
 pub fn check(config: &Config, context: &Context<'_>) {
@@ -51,11 +51,24 @@ pub fn check(config: &Config, context: &Context<'_>) {
 
 /// Whether there is a method by which a tenant is found, or, with a prefix, will be.
 fn can_be_found(tenant: &Tenant, config: &Config) -> bool {
-    !tenant.keys.is_empty()
-        || tenant.key_prefix.is_some()
-        || !tenant.hmac.is_empty()
-        || !tenant.mtls.is_empty()
-        || !config.auth.jwt.is_empty()
+    let has = |method| match method {
+        Method::Key => !tenant.keys.is_empty() || tenant.key_prefix.is_some(),
+        Method::Jwt => !config.auth.jwt.is_empty(),
+        Method::Hmac => !tenant.hmac.is_empty(),
+        Method::Mtls => !tenant.mtls.is_empty(),
+    };
+    // One that is named and not there is told elsewhere.
+    let takes = |method: &Method| tenant.auth.is_none_or(|methods| methods.have(*method));
+    let is_there = Method::ALL.into_iter().any(has);
+    let is_taken = Method::ALL
+        .iter()
+        .filter(|method| takes(method))
+        .any(|m| has(*m));
+    is_taken
+        || (is_there
+            && tenant
+                .auth
+                .is_some_and(|methods| !methods.have(Method::Key)))
 }
 
 /// A prefix names one tenant: none is that of two, or the beginning of another's.

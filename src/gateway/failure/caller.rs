@@ -10,7 +10,7 @@ use super::{INVALID, error, unauthorized};
 use crate::auth::{
     self, CertificateRefused, NotOnce, Refused, Shown, SignatureRefused, TokenRefused,
 };
-use crate::config::Method;
+use crate::config::{Method, Methods};
 use crate::openai::error::ApiError;
 use crate::secret;
 use crate::signature;
@@ -24,6 +24,8 @@ pub struct NoCaller {
     refused: Refused,
     /// What the client has shown, as far as it may be told.
     shown: As,
+    /// What the listener takes; `None` for everything.
+    taken: Option<Methods>,
 }
 
 #[derive(Debug)]
@@ -37,14 +39,18 @@ enum As {
 }
 
 impl NoCaller {
-    /// Takes why it is refused, and what was shown.
-    pub fn new(refused: Refused, shown: &Shown<'_>) -> Self {
+    /// Takes why it is refused, what was shown, and what the listener takes.
+    pub fn new(refused: Refused, shown: &Shown<'_>, taken: Option<Methods>) -> Self {
         let shown = match shown.key {
             Some(key) => As::Key(secret::mask(&String::from_utf8_lossy(key))),
             None if auth::lacks_bearer(shown.headers) => As::NoBearer,
             None => As::Nothing,
         };
-        Self { refused, shown }
+        Self {
+            refused,
+            shown,
+            taken,
+        }
     }
 
     /// Why a token is refused, where it is one.
@@ -64,6 +70,23 @@ impl NoCaller {
     pub(super) fn api_error(&self) -> ApiError {
         if let Refused::Address(..) = &self.refused {
             return address_error();
+        }
+        if let Some(taken) = self.taken {
+            let taken = taken.named();
+            let code = Some("auth_method_not_allowed");
+            match &self.refused {
+                Refused::MethodOfListener(method) => {
+                    let message =
+                        format!("This address does not take {method}. It takes: {taken}.");
+                    return unauthorized(code, message);
+                }
+                Refused::Missing if !matches!(self.shown, As::NoBearer) => {
+                    let message =
+                        format!("The request shows nothing of what this address takes: {taken}.");
+                    return unauthorized(code, message);
+                }
+                _ => {}
+            }
         }
         if let Refused::Certificate(refused) = &self.refused {
             return certificate_error(*refused);
