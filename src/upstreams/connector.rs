@@ -13,7 +13,8 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::Uri;
+use http::header::{HOST, TRANSFER_ENCODING};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::v2::{Connector as Http2Connector, H2HandshakeSettings, handshake};
 use pingora::http::RequestHeader;
@@ -248,13 +249,18 @@ impl Connection {
             Wire::Http1(stream) => Box::new(HttpSession::H1(Http1Session::new(stream))),
             Wire::Http2(session) => session,
         };
-        if http.as_http2().is_some() {
-            // HTTP/2 frames bodies itself.
-            header.remove_header(&TRANSFER_ENCODING);
-        }
         http.set_write_timeout(Some(WRITE_TIMEOUT));
         let method = header.method.clone();
-        let written = Box::pin(http.write_request_header(Box::new(header))).await;
+        let fit = match http.as_http2() {
+            Some(_) => fit_for_http2(&mut header),
+            None => Ok(()),
+        };
+        let written = match fit {
+            Ok(()) => Box::pin(http.write_request_header(Box::new(header)))
+                .await
+                .map(drop),
+            Err(error) => Err(error),
+        };
         let session = Session::new(http, &method);
         match written {
             Ok(()) => Ok((session, self.reused)),
@@ -340,13 +346,27 @@ async fn in_time<T>(until: Instant, io: impl Future<Output = std::io::Result<T>>
     deadline::writing(until, WRITE_TIMEOUT, io).await
 }
 
+/// HTTP/2 frames bodies itself, and has a field of its own for the host: nginx refuses a request that has it twice.
+fn fit_for_http2(header: &mut RequestHeader) -> Result<()> {
+    header.remove_header(&TRANSFER_ENCODING);
+    let (Some(host), Some(path)) = (header.remove_header(&HOST), header.uri.path_and_query())
+    else {
+        return Ok(());
+    };
+    let uri = Uri::builder().scheme("https").path_and_query(path.clone());
+    let uri = uri.authority(host.as_bytes()).build();
+    header.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "the host of the upstream")?);
+    Ok(())
+}
+
 async fn send_http2(
     session: &mut HttpSession,
-    header: RequestHeader,
+    mut header: RequestHeader,
     body: &Payload,
     until: Instant,
 ) -> std::result::Result<(), Failed> {
     let failed = |began| move |error| Failed { error, began };
+    fit_for_http2(&mut header).map_err(failed(false))?;
     let headed = session.write_request_header(Box::new(header)).await;
     headed.map_err(failed(false))?;
     let written = async {
