@@ -10,7 +10,7 @@ use super::document::{Node, Section};
 const MOST_CONCURRENT: u64 = 1_000_000;
 
 /// How much may be asked in a time. `None` for no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RateLimits {
     /// Requests in a second.
     pub requests_per_second: Option<u64>,
@@ -33,7 +33,7 @@ pub struct RateLimits {
 }
 
 /// How the window of a rate moves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Window {
     /// The generic cell rate algorithm: steady, with a burst of one whole limit.
     #[default]

@@ -3,6 +3,7 @@
 //! Owns reading them, what is said of a file that holds something else, and when a certificate ends. Does not handle whether rustls can use
 //! what is in them (see their users). Fails with what has to be changed.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -95,9 +96,16 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>, Fault> {
         message: format!("cannot read {shown}: {e}"),
         hint: READABLE,
     };
-    let size = std::fs::metadata(path).map_err(|e| fault(&e))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(fault(&"it has more than 16 MiB"));
+    let about = std::fs::metadata(path).map_err(|e| fault(&e))?;
+    // A pipe or a device would be waited for, or read without end.
+    if !about.is_file() {
+        return Err(fault(&"it is not a file"));
     }
-    std::fs::read(path).map_err(|e| fault(&e))
+    let file = std::fs::File::open(path).map_err(|e| fault(&e))?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    match read.map_err(|e| fault(&e))? as u64 {
+        0..=MAX_FILE_BYTES => Ok(bytes),
+        _ => Err(fault(&"it has more than 16 MiB")),
+    }
 }

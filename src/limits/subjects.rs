@@ -6,7 +6,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::scope::{Scope, ScopeName};
@@ -15,14 +14,9 @@ use crate::config::RateLimits;
 /// As many scopes are kept.
 pub const REMEMBERED: usize = 10_000;
 
-/// The scopes of subjects.
-pub struct Subjects(Cache<ScopeName, Arc<Subject>>);
-
-struct Subject {
-    scope: Arc<Scope>,
-    /// What it is under.
-    rates: Mutex<RateLimits>,
-}
+/// The scopes of subjects. The same subject with other limits is another: its counts are not those of the first, and
+/// do not end them.
+pub struct Subjects(Cache<(ScopeName, RateLimits), Arc<Scope>>);
 
 impl fmt::Debug for Subjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,29 +31,19 @@ impl Default for Subjects {
 }
 
 impl Subjects {
-    /// The scope of a subject, under these rates from now on.
+    /// The scope of a subject under these rates.
     pub fn of(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
-        let subject = match self.0.get(&name) {
-            Some(known) => known,
-            None => {
-                let subject = Arc::new(Subject {
-                    scope: Arc::new(Scope::new(name.clone())),
-                    rates: Mutex::default(),
-                });
-                // Another request may have been faster.
-                let made = self
-                    .0
-                    .get_or_insert_with(&name, || Ok::<_, ()>(Arc::clone(&subject)));
-                made.unwrap_or(subject)
-            }
-        };
-        let mut current = subject.rates.lock();
-        if *current != *rates {
-            subject.scope.change_rules(Some(rates), None);
-            current.clone_from(rates);
+        let key = (name, rates.clone());
+        if let Some(known) = self.0.get(&key) {
+            return known;
         }
-        drop(current);
-        Arc::clone(&subject.scope)
+        let scope = Arc::new(Scope::new(key.0.clone()));
+        scope.change_rules(Some(rates), None);
+        // Another request may have been faster.
+        let made = self
+            .0
+            .get_or_insert_with(&key, || Ok::<_, ()>(Arc::clone(&scope)));
+        made.unwrap_or(scope)
     }
 }
 
@@ -83,11 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_keeps_its_scope_and_changes_its_rates() {
+    fn a_subject_keeps_its_scope_and_other_limits_of_it_do_not_touch_that() {
         let subjects = Subjects::default();
         let scope = subjects.of(name("a"), &rates(1));
-        assert!(Arc::ptr_eq(&scope, &subjects.of(name("a"), &rates(2))));
-        assert_eq!(scope.limits(), [("requests_per_minute", 2)]);
+        let other = subjects.of(name("a"), &rates(2));
+        assert!(Arc::ptr_eq(&scope, &subjects.of(name("a"), &rates(1))));
+        assert!(!Arc::ptr_eq(&scope, &other));
+        assert_eq!(scope.limits(), [("requests_per_minute", 1)]);
+        assert_eq!(other.limits(), [("requests_per_minute", 2)]);
         assert!(!Arc::ptr_eq(&scope, &subjects.of(name("b"), &rates(1))));
     }
 

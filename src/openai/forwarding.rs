@@ -55,10 +55,14 @@ pub fn withheld(name: &str) -> Option<About> {
         | "cookie"
         | "openai-organization"
         | "openai-project"
+        | "signature"
+        | "signature-input"
         | "x-api-key"
         | "x-goog-api-key" => Some(About::Credential),
-        "connection" | "content-length" | "expect" | "host" | "http2-settings" | "keep-alive"
-        | "te" | "trailer" | "transfer-encoding" | "upgrade" => Some(About::Connection),
+        "connection" | "content-digest" | "content-length" | "expect" | "host"
+        | "http2-settings" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => {
+            Some(About::Connection)
+        }
         "forwarded" | "true-client-ip" | "via" | "x-real-ip" => Some(About::Forwarding),
         _ => PREFIXES
             .iter()

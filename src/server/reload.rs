@@ -138,7 +138,8 @@ impl Reloader {
         let config = self.read().await?;
         check(&config, &self.in_force, self.built_in).map_err(NotReloaded::Failed)?;
         let changes = Changes::between(&self.in_force, &config);
-        let certificates = self.load_certificates(&config).await?;
+        let settled = config.clone().in_force_after(&self.in_force);
+        let certificates = self.load_certificates(&settled).await?;
         if !changes.is_empty() {
             self.apply(&config).await?;
         }
@@ -159,7 +160,9 @@ impl Reloader {
             self.in_force.ledger.clone_from(&config.ledger);
         }
         let prepared = self.prepare_ledger(config).await?;
-        let runtime = self.build(config, prepared).await?;
+        // A listener that waits for a restart is as it was, and each has its place among those that are open.
+        let settled = config.clone().in_force_after(&self.in_force);
+        let runtime = self.build(&settled, prepared).await?;
         if let Some(chat_log) = chat_log {
             shared.log_chats(chat_log);
         }

@@ -26,17 +26,22 @@ use super::names::{self, Name};
 
 /// Verifies the certificates of clients.
 #[derive(Debug)]
-pub struct Verifier(Arc<dyn ClientCertVerifier>);
+pub struct Verifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    /// The last second of the list of revoked certificates that ends first.
+    lists_end_s: Option<i64>,
+}
 
 impl Verifier {
     /// One for the certificates of these authorities. With lists of revoked ones, each authority of a chain needs a
-    /// list that is up to date. Clients without a certificate are refused where one is required.
+    /// list that is up to date; the first of them ends after this second. Clients without a certificate are refused
+    /// where one is required.
     ///
     /// # Errors
     /// There is no authority, or a list cannot be read.
     pub fn new(
         authorities: RootCertStore,
-        revoked: Vec<CertificateRevocationListDer<'static>>,
+        (revoked, lists_end_s): (Vec<CertificateRevocationListDer<'static>>, Option<i64>),
         is_required: bool,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
@@ -48,7 +53,10 @@ impl Verifier {
         if !is_required {
             builder = builder.allow_unauthenticated();
         }
-        builder.build().map(Self)
+        Ok(Self {
+            inner: builder.build()?,
+            lists_end_s,
+        })
     }
 }
 
@@ -56,15 +64,15 @@ impl Verifier {
 /// is refused there.
 impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 
     fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
+        self.inner.offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.inner.client_auth_mandatory()
     }
 
     fn verify_client_cert(
@@ -73,7 +81,7 @@ impl ClientCertVerifier for Verifier {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(certificate, chain, now)?;
+        let verified = self.inner.verify_client_cert(certificate, chain, now)?;
         match names::read(certificate) {
             Some(_) => Ok(verified),
             None => Err(CertificateError::BadEncoding.into()),
@@ -86,7 +94,8 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.inner
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -95,11 +104,12 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.inner
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
 
@@ -165,8 +175,14 @@ impl ClientCertificate {
         }
         let verifier = self.trust.0.load_full().ok_or(NotHeld::NotTrusted)?;
         let mut verified = self.verified.lock();
+        // Whether a list that has ended matters for this one, only looking again can tell.
+        let is_lasting = verifier.lists_end_s.is_none_or(|end_s| now_s <= end_s);
         let is_accepted = match &*verified {
-            Some((by, is_accepted)) if Arc::ptr_eq(by, &verifier) => *is_accepted,
+            Some((by, is_accepted))
+                if Arc::ptr_eq(by, &verifier) && (is_lasting || !is_accepted) =>
+            {
+                *is_accepted
+            }
             _ => {
                 let is_accepted = self.is_accepted(&verifier, now_s);
                 *verified = Some((verifier, is_accepted));

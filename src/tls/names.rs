@@ -98,7 +98,8 @@ pub fn read(certificate: &CertificateDer<'_>) -> Option<Read> {
     })
 }
 
-/// A name as RFC 4514 writes it, the last part first; `None` where a part is no text.
+/// A name as RFC 4514 writes it, the last part first, as OpenSSL's `-nameopt RFC2253` does; `None` where a part is no
+/// text.
 fn written(name: &X509Name<'_>) -> Option<String> {
     let mut text = String::new();
     let parts: Vec<_> = name.iter().collect();
@@ -106,7 +107,8 @@ fn written(name: &X509Name<'_>) -> Option<String> {
         if !text.is_empty() {
             text.push(',');
         }
-        for (position, attribute) in part.iter().enumerate() {
+        let attributes: Vec<_> = part.iter().collect();
+        for (position, attribute) in attributes.into_iter().rev().enumerate() {
             if position > 0 {
                 text.push('+');
             }
@@ -123,6 +125,7 @@ fn kind(attribute: &AttributeTypeAndValue<'_>) -> String {
     let number = attribute.attr_type().to_id_string();
     let short = match number.as_str() {
         "2.5.4.3" => "CN",
+        "2.5.4.4" => "SN",
         "2.5.4.5" => "serialNumber",
         "2.5.4.6" => "C",
         "2.5.4.7" => "L",
@@ -130,6 +133,16 @@ fn kind(attribute: &AttributeTypeAndValue<'_>) -> String {
         "2.5.4.9" => "street",
         "2.5.4.10" => "O",
         "2.5.4.11" => "OU",
+        "2.5.4.12" => "title",
+        "2.5.4.13" => "description",
+        "2.5.4.15" => "businessCategory",
+        "2.5.4.17" => "postalCode",
+        "2.5.4.41" => "name",
+        "2.5.4.42" => "GN",
+        "2.5.4.43" => "initials",
+        "2.5.4.46" => "dnQualifier",
+        "2.5.4.65" => "pseudonym",
+        "2.5.4.97" => "organizationIdentifier",
         "0.9.2342.19200300.100.1.1" => "UID",
         "0.9.2342.19200300.100.1.25" => "DC",
         "1.2.840.113549.1.9.1" => "emailAddress",
@@ -148,8 +161,8 @@ fn escape(value: &str, into: &mut String) {
             ' ' => position == 0 || position == last,
             _ => false,
         };
-        if c.is_control() {
-            // As bytes, which are one for each.
+        if c.is_control() || !c.is_ascii() {
+            // As bytes, each of which is one character to OpenSSL.
             let mut bytes = [0; 4];
             for byte in c.encode_utf8(&mut bytes).bytes() {
                 let _ = write!(into, "\\{byte:02X}");

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::clock;
 use crate::config::{Lapse, Validity};
 use crate::signature::{BodyDigest, Fault, Message, Signed, SigningKey};
 
 pub use nonces::{Nonces, NotOnce};
-use nonces::{Once, Used};
+use nonces::{Once, Used, Windows};
 
 /// A key that requests are signed with.
 #[derive(Clone, Debug)]
@@ -137,7 +138,9 @@ impl Signature {
 #[derive(Debug)]
 pub struct Signatures {
     keys: HashMap<Arc<str>, (SignatureKey, Arc<Used>)>,
-    terms: Terms,
+    windows: Windows,
+    /// As many nonces of a key are kept.
+    nonces: usize,
     /// Takes as long as a key, where there is none.
     stranger: Option<SigningKey>,
 }
@@ -149,9 +152,11 @@ impl Signatures {
             let used = nonces.of(&key.id);
             (Arc::clone(&key.id), (key, used))
         });
+        let window_s = i64::try_from(terms.window.as_secs()).unwrap_or(i64::MAX);
         Self {
             keys: keys.collect(),
-            terms,
+            windows: nonces.windows(window_s, clock::now_unix_seconds()),
+            nonces: terms.nonces,
             stranger: SigningKey::new(&fastrand::u128(..).to_ne_bytes()),
         }
     }
@@ -180,7 +185,7 @@ impl Signatures {
             return Err(Refused::Signature);
         }
         let (now_s, created_s) = (now.as_second(), signed.created_s);
-        let window_s = i64::try_from(self.terms.window.as_secs()).unwrap_or(i64::MAX);
+        let window_s = self.windows.of(created_s);
         if created_s > now_s.saturating_add(window_s) {
             return Err(Refused::Early(created_s.saturating_sub(now_s), window_s));
         }
@@ -198,7 +203,7 @@ impl Signatures {
             ));
         }
         let until_s = created_s.saturating_add(window_s.saturating_mul(2));
-        let once = Once::new(used, &signed.nonce, until_s, self.terms.nonces);
+        let once = Once::new(used, &signed.nonce, until_s, self.nonces);
         let body = signed.body;
         Ok((key, Signature { body, once }))
     }

@@ -14,6 +14,8 @@ use crate::secret::KeyHash;
 
 /// Nonces are forgotten in lots: those of as many seconds at a time, at most.
 const LOT_S: i64 = 60;
+/// The longest window that can be configured.
+const LONGEST_WINDOW_S: i64 = 3_600;
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +26,57 @@ pub enum NotOnce {
     Full,
 }
 
+/// How old a signature may be. A nonce is kept by the window that held when it was used, so that one that was made
+/// under a shorter window is held to that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    now_s: i64,
+    /// The shortest one that signatures may have been made under, and the last second at which those were made.
+    before: Option<(i64, i64)>,
+}
+
+impl Windows {
+    /// The window of a signature that was made at this second.
+    pub fn of(self, created_s: i64) -> i64 {
+        match self.before {
+            Some((window_s, last_s)) if created_s <= last_s => window_s.min(self.now_s),
+            _ => self.now_s,
+        }
+    }
+
+    /// Changes to another window, now.
+    fn change(&mut self, window_s: i64, now_s: i64) {
+        let old_s = self.now_s;
+        self.now_s = window_s;
+        if old_s == 0 || window_s <= old_s {
+            return;
+        }
+        // One of a time to come may have been used under the old window.
+        let last_s = now_s.saturating_add(old_s);
+        let is_recent = |(_, last_s): &(i64, i64)| last_s.saturating_add(LONGEST_WINDOW_S) > now_s;
+        let shortest_s = self
+            .before
+            .filter(is_recent)
+            .map_or(old_s, |(before_s, _)| before_s.min(old_s));
+        self.before = Some((shortest_s, last_s));
+    }
+}
+
 /// The nonces of every key.
 #[derive(Debug, Default)]
-pub struct Nonces(Mutex<HashMap<Arc<str>, Arc<Used>>>);
+pub struct Nonces(Mutex<HashMap<Arc<str>, Arc<Used>>>, Mutex<Windows>);
 
 impl Nonces {
     /// Those of a key, with what has been used of them.
     pub fn of(&self, key_id: &Arc<str>) -> Arc<Used> {
         Arc::clone(self.0.lock().entry(Arc::clone(key_id)).or_default())
+    }
+
+    /// How old signatures may be from now on, where the configuration says this.
+    pub fn windows(&self, window_s: i64, now_s: i64) -> Windows {
+        let mut windows = self.1.lock();
+        windows.change(window_s, now_s);
+        *windows
     }
 
     /// Forgets keys that are not configured any more, once none of their signatures could be accepted.
@@ -139,6 +184,30 @@ mod tests {
 
     fn once(nonces: &Nonces, key: &str, nonce: &str) -> Once {
         Once::new(&nonces.of(&Arc::from(key)), nonce, NOW + 600, 3)
+    }
+
+    #[test]
+    fn what_was_made_under_a_shorter_window_is_held_to_it() {
+        let nonces = Nonces::default();
+        let first = nonces.windows(5, NOW);
+        assert_eq!((first.of(NOW), first.of(NOW - 100)), (5, 5));
+        let longer = nonces.windows(300, NOW + 100);
+        assert_eq!(longer.of(NOW + 100), 5);
+        assert_eq!(
+            longer.of(NOW + 105),
+            5,
+            "it may have been used before its time"
+        );
+        assert_eq!(longer.of(NOW + 106), 300);
+        let longest = nonces.windows(3_600, NOW + 200);
+        assert_eq!((longest.of(NOW + 300), longest.of(NOW + 501)), (5, 3_600));
+        let shorter = nonces.windows(60, NOW + 300);
+        assert_eq!((shorter.of(NOW + 300), shorter.of(NOW + 600)), (5, 60));
+        assert_eq!(
+            nonces.windows(60, NOW + 301),
+            shorter,
+            "nothing has changed"
+        );
     }
 
     #[test]

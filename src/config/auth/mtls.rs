@@ -56,7 +56,10 @@ fn read_entry(node: &Node<'_>) -> Option<Located<Name>> {
 fn cannot_match(name: &Name) -> Option<(&'static str, &'static str)> {
     match name {
         Name::Subject(text)
-            if text.starts_with('/') || text.starts_with("subject=") || text.contains(" = ") =>
+            if text.starts_with('/')
+                || text.starts_with("subject=")
+                || text.contains(" = ")
+                || !text.contains('=') =>
         {
             Some((
                 "this is not a subject as RFC 4514 writes it",

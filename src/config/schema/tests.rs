@@ -14,6 +14,7 @@ server: { listen: [{ address: '127.0.0.1:0', tls: { cert: none.pem, key: none.pe
 prices: [{ model: m, input: 1 }]
 upstreams: { a: { base_url: 'https://a', proxy: 'http://a:1', tls: { ca: none.pem, cert: none.pem, key: none.pem, server_name: a, sm: false } } }
 models: [{ match: m, targets: [{ upstream: a }] }]
+tenants: [{ id: t, mtls: [{ cn: a }] }]
 ";
 
 fn parse(text: &str) -> Result<Config, String> {

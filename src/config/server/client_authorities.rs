@@ -9,14 +9,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::ClientAuthorities;
 use super::file_fault::Fault;
+use crate::clock;
 use crate::config::document::Located;
 use crate::config::pem;
 use crate::tls::clients::Verifier;
@@ -32,7 +33,11 @@ pub fn load(authorities: &ClientAuthorities) -> Result<Verifier, Fault<'_>> {
         revoked.extend(read_lists(file)?);
     }
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new(roots, revoked, authorities.is_required, provider);
+    let end = ends(authorities)
+        .into_iter()
+        .map(|(_, end)| end.as_second())
+        .min();
+    let verifier = Verifier::new(roots, (revoked, end), authorities.is_required, provider);
     verifier.map_err(|error| Fault {
         place: &authorities.ca.place,
         message: format!("certificates of clients cannot be verified: {error}"),
@@ -43,18 +48,43 @@ pub fn load(authorities: &ClientAuthorities) -> Result<Verifier, Fault<'_>> {
 fn read_roots(file: &Located<PathBuf>) -> Result<RootCertStore, Fault<'_>> {
     const HINT: &str = "name a file in PEM with the certificates of the authorities";
     let read = pem::certificates(&file.value, HINT);
+    let fault = |message, hint| Fault {
+        place: &file.place,
+        message,
+        hint,
+    };
     let mut roots = RootCertStore::empty();
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     for certificate in read.map_err(|fault| Fault::of_file(&file.place, fault))? {
-        roots.add(certificate).map_err(|e| Fault {
-            place: &file.place,
-            message: format!(
-                "a certificate in {} cannot be used: {e}",
-                file.value.display()
-            ),
-            hint: HINT,
-        })?;
+        let path = file.value.display();
+        // What is trusted here could otherwise make certificates for anybody: nothing else looks at these.
+        if !is_authority(&certificate) {
+            let message = format!("a certificate in {path} is not one of an authority");
+            return Err(fault(
+                message,
+                "name the authority that has signed the certificates of clients",
+            ));
+        }
+        if pem::end(&certificate).is_some_and(|end| end <= now) {
+            let message = format!("an authority in {path} has expired");
+            return Err(fault(
+                message,
+                "remove it, or put its new certificate in its place",
+            ));
+        }
+        let added = roots.add(certificate);
+        added.map_err(|e| fault(format!("a certificate in {path} cannot be used: {e}"), HINT))?;
     }
     Ok(roots)
+}
+
+/// Whether a certificate may sign others.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    let signs = certificate.key_usage().ok().flatten();
+    certificate.is_ca() && signs.is_none_or(|usage| usage.value.key_cert_sign())
 }
 
 fn read_lists(

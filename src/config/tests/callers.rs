@@ -25,7 +25,7 @@ fn tls_with_several_certificates_and_clients_is_read() {
     let tls = format!(
         "{files}, certificates: [{{ {files} }}], min_version: '1.3', suites: [TLS_AES_128_GCM_SHA256], \
          clients: {{ ca: '{}', required: false }}",
-        file("usual.pem")
+        file("ca.pem")
     );
     assert_eq!(problems_of_tls(&tls), [""; 0]);
 }
@@ -38,7 +38,7 @@ fn what_is_wrong_with_tls_is_told_at_its_place() {
         file("usual.pem"),
         file("usual.key")
     );
-    let (ca, key) = (file("usual.pem"), file("usual.key"));
+    let (ca, key, leaf) = (file("ca.pem"), file("usual.key"), file("usual.pem"));
     for (more, expected) in [
         (
             "certificates: [{ cert: a.pem }]",
@@ -77,6 +77,15 @@ fn what_is_wrong_with_tls_is_told_at_its_place() {
         ),
         ("clients: { ca: 'KEY' }", "holds no certificate"),
         (
+            "clients: { ca: 'LEAF' }",
+            "is not one of an authority (name the authority that has signed",
+        ),
+        ("clients: { ca: /dev/zero }", "it is not a file"),
+        (
+            "clients: { ca: 'CA', crl: [] }",
+            "clients.crl: there is no list",
+        ),
+        (
             "clients: { ca: 'CA', crl: none.pem }",
             "clients.crl: cannot read none.pem",
         ),
@@ -93,7 +102,10 @@ fn what_is_wrong_with_tls_is_told_at_its_place() {
             "clients.mode: unknown key",
         ),
     ] {
-        let more = more.replace("CA", &ca).replace("KEY", &key);
+        let more = more
+            .replace("CA", &ca)
+            .replace("KEY", &key)
+            .replace("LEAF", &leaf);
         let found = problems_of_tls(&format!("{files}, {more}"));
         assert_told(&found, expected);
     }
@@ -186,6 +198,36 @@ fn what_is_wrong_with_keys_that_sign_is_told_without_the_secret() {
             "mtls[1].dns: the dns `a.example` belongs",
         ),
         ("", "mtls: [{ ip: 10.0.0.1 }]", "mtls[0].ip: unknown key"),
+        (
+            "",
+            "mtls: [{ subject: /CN=a }]",
+            "mtls[0].subject: this is not a subject as RFC 4514 writes it",
+        ),
+        (
+            "",
+            "mtls: [{ subject: 'CN = a' }]",
+            "mtls[0].subject: this is not a subject",
+        ),
+        (
+            "",
+            "mtls: [{ dns: '*.a' }]",
+            "mtls[0].dns: a `*` is no pattern here",
+        ),
+        (
+            "",
+            "mtls: [{ cn: a }]",
+            "mtls[0].cn: no listener asks clients for a certificate",
+        ),
+        (
+            "",
+            "hmac: [{ id: k1, secret: 'sha256:0123456789abcdef0123456789' }]",
+            "hmac[0].secret: a signature is verified with the secret itself",
+        ),
+        (
+            "",
+            "auth: key, mtls: [{ cn: a }]",
+            "at least one key is needed",
+        ),
     ] {
         let tenant = tenant.replace("SECRET", secret);
         let text = with(&format!(

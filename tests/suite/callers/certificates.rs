@@ -26,6 +26,8 @@ const TENANTS: &str = "tenants:
       - { dns: Batch.Internal }
       - { uri: 'spiffe://example/batch' }
       - { subject: 'CN=job\\, nightly,O=Example' }
+      - { subject: 'CN=Zo\\C3\\AB,O=Ex\\C3\\A4mple' }
+      - { subject: 'CN=two+OU=parts,O=Example' }
   - id: other
     keys: [a-key-of-another-tenant]
     mtls: [{ email: other@example.org }]
@@ -156,6 +158,13 @@ async fn a_certificate_leads_to_the_tenant_that_has_one_of_its_names() {
             "DNS:x",
             "tenant=batch",
         ),
+        ("utf8", "/O=Exämple/CN=Zoë", "DNS:x", "tenant=batch"),
+        (
+            "parts",
+            "/O=Example/OU=parts+CN=two",
+            "DNS:x",
+            "tenant=batch",
+        ),
         (
             "email",
             "/CN=x",
@@ -213,7 +222,7 @@ async fn a_certificate_leads_to_the_tenant_that_has_one_of_its_names() {
         );
         assert!(scene.gateway.metric(&refused("mtls", reason)).await > 0.0);
     }
-    assert_eq!(scene.upstream.requests(), 10);
+    assert_eq!(scene.upstream.requests(), 14);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 use super::{FILE, order};
-use crate::support::client::post;
+use crate::support::client::{Client, post};
 use crate::support::gateway::{Gateway, config};
 use crate::support::upstream::Upstream;
 use crate::support::{DONE, chat, delta, soon, streamed_chat};
@@ -48,6 +48,52 @@ async fn is_served(gateway: &Gateway, model: &str) {
         while status_of(gateway, model).await != 200 {}
     })
     .await;
+}
+
+/// The status of a request to the listener on this address.
+async fn status_at(gateway: &Gateway, ip: &str) -> u16 {
+    let said = gateway
+        .output()
+        .wait_for(&format!("listening on http://{ip}:"));
+    let (_, rest) = said.split_once(&format!("http://{ip}:")).unwrap();
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let mut client = Client::connect(format!("{ip}:{port}").parse().unwrap()).await;
+    client.get("/v1/models").await.status
+}
+
+#[tokio::test]
+async fn what_holds_for_a_listener_follows_its_address_and_one_that_waits_for_a_restart_is_as_it_was()
+ {
+    let upstream = Upstream::answering(ANSWER).await;
+    let (strict, open) = (
+        "{ address: '127.0.0.1:0', redirect: https }",
+        "'127.0.0.2:0'",
+    );
+    let with = |listeners: [&str; 2], model: &str| {
+        let listeners = listeners.join(", ");
+        with_model(&upstream, model).replacen(
+            "listen: ['127.0.0.1:0']",
+            &format!("listen: [{listeners}]"),
+            1,
+        )
+    };
+    let gateway = Gateway::start(&with([strict, open], "first"));
+    for (listeners, model) in [
+        ([strict, open], "first"),
+        (["", open], "second"),
+        ([open, strict], "third"),
+        ([strict, open], "fourth"),
+    ] {
+        let yaml = with(listeners, model).replace("[, ", "[");
+        gateway.folder().write(FILE, yaml);
+        assert_eq!(
+            order(&gateway, "/admin/reload").await.status,
+            200,
+            "{model}"
+        );
+        assert_eq!(status_at(&gateway, "127.0.0.1").await, 308, "{model}");
+        assert_eq!(status_at(&gateway, "127.0.0.2").await, 200, "{model}");
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ fn request(program: &[&str]) -> Command {
 /// Has it make this key, and a certificate for two days.
 fn own<'c>(command: &'c mut Command, subject: &str, key: &Path) -> &'c mut Command {
     command
-        .args(["-nodes", "-days", "2", "-subj", subject, "-keyout"])
+        .args(["-utf8", "-nodes", "-days", "2", "-subj", subject, "-keyout"])
         .arg(key)
 }
 
