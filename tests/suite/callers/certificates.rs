@@ -27,7 +27,7 @@ const TENANTS: &str = "tenants:
       - { uri: 'spiffe://example/batch' }
       - { subject: 'CN=job\\, nightly,O=Example' }
       - { subject: 'CN=Zo\\C3\\AB,O=Ex\\C3\\A4mple' }
-      - { subject: 'CN=two+OU=parts,O=Example' }
+      - { subject: 'OU=parts+CN=two,O=Example' }
   - id: other
     keys: [a-key-of-another-tenant]
     mtls: [{ email: other@example.org }]
