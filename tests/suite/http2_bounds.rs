@@ -46,8 +46,8 @@ impl Frame {
 }
 
 impl Frames {
-    /// Opens a connection, and gives the settings that are announced, and by how much its window grows at once.
-    async fn open(gateway: &Gateway) -> (Self, BTreeMap<u16, u32>, u32) {
+    /// Opens a connection, and gives the settings that are announced.
+    async fn open(gateway: &Gateway) -> (Self, BTreeMap<u16, u32>) {
         let mut frames = Self(TcpStream::connect(gateway.address).await.unwrap());
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         frames.0.write_all(preface).await.unwrap();
@@ -58,17 +58,7 @@ impl Frames {
             (id, u32::from_be_bytes(pair[2..].try_into().unwrap()))
         });
         let pairs = pairs.collect();
-        // The answer to a PING shows that nothing else came before it.
-        frames.send(6, 0, 0, &[0; 8]).await;
-        let mut grown = 0;
-        loop {
-            let frame = frames.next().await.unwrap();
-            match frame.kind {
-                WINDOW_UPDATE => grown = u32::from_be_bytes(frame.payload.try_into().unwrap()),
-                6 => return (frames, pairs, grown),
-                _ => {}
-            }
-        }
+        (frames, pairs)
     }
 
     async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -153,19 +143,22 @@ async fn what_is_configured_is_announced() {
     let upstream = Upstream::answering("{}").await;
     // By default what RFC 9113 begins with is not said.
     let gateway = bounded(&upstream, "");
-    let (_, settings, grown) = Frames::open(&gateway).await;
+    let (_, settings) = Frames::open(&gateway).await;
     let said = |id| settings.get(&id).copied();
-    assert_eq!((said(3), grown), (Some(100), 0), "{settings:?}");
+    assert_eq!(said(3), Some(100), "{settings:?}");
     assert!(said(4).is_none_or(|window| window == 65_535));
     assert!(said(5).is_none_or(|frame| frame == 16_384));
     let gateway = bounded(
         &upstream,
         "max_concurrent_streams: 7, initial_window: 1MiB, connection_window: 2MiB, max_frame_size: 32KiB",
     );
-    let (_, settings, grown) = Frames::open(&gateway).await;
+    let (mut frames, settings) = Frames::open(&gateway).await;
     assert_eq!(settings[&3], 7);
     assert_eq!(settings[&4], 1 << 20);
     assert_eq!(settings[&5], 32 << 10);
+    let is_grown = |frame: &Frame| frame.kind == WINDOW_UPDATE && frame.stream == 0;
+    let grown = frames.until(is_grown).await.payload;
+    let grown = u32::from_be_bytes(grown.try_into().unwrap());
     assert_eq!(grown, (2 << 20) - 65_535);
     assert_eq!(settings[&6], 32 << 10, "twice `limits.http2_header`");
 }
@@ -174,7 +167,7 @@ async fn what_is_configured_is_announced() {
 async fn a_stream_too_many_is_refused_and_the_others_go_on() {
     let upstream = Upstream::answering("{}").await;
     let gateway = bounded(&upstream, "max_concurrent_streams: 2");
-    let (mut frames, _, _) = Frames::open(&gateway).await;
+    let (mut frames, _) = Frames::open(&gateway).await;
     for stream in [1, 3, 5] {
         frames.begin(stream).await;
     }
@@ -215,7 +208,7 @@ async fn a_window_and_a_frame_are_not_exceeded() {
         ),
     ] {
         let gateway = bounded(&upstream, http2);
-        let (mut frames, _, _) = Frames::open(&gateway).await;
+        let (mut frames, _) = Frames::open(&gateway).await;
         frames.begin(1).await;
         let _ = frames.0.write_all(&sent).await;
         match frames.end().await {
@@ -225,7 +218,7 @@ async fn a_window_and_a_frame_are_not_exceeded() {
         assert_eq!(gateway.get("/health").await.status, 200);
     }
     let gateway = bounded(&upstream, "max_frame_size: 32KiB");
-    let (mut frames, _, _) = Frames::open(&gateway).await;
+    let (mut frames, _) = Frames::open(&gateway).await;
     frames.begin(1).await;
     frames.send(DATA, END_STREAM, 1, &[b' '; 20 << 10]).await;
     frames.until(|frame| frame.kind == HEADERS).await;
@@ -236,7 +229,7 @@ async fn a_client_that_resets_its_streams_at_once_loses_its_connection() {
     let upstream = Upstream::answering("{}").await;
     for (resets, http2) in [(400_u32, "max_pending_resets: 5"), (400, "")] {
         let gateway = bounded(&upstream, http2);
-        let (mut frames, _, _) = Frames::open(&gateway).await;
+        let (mut frames, _) = Frames::open(&gateway).await;
         let mut all = Vec::new();
         for n in 0..resets {
             let stream = 2 * n + 1;
@@ -268,6 +261,6 @@ async fn a_reload_holds_for_the_next_connection() {
         .folder()
         .write("tollgate.yaml", yaml.replace("server:\n", other));
     gateway.output().wait_for("server.http2: changed");
-    let (_, settings, _) = Frames::open(&gateway).await;
+    let (_, settings) = Frames::open(&gateway).await;
     assert_eq!(settings[&3], 9);
 }
