@@ -60,7 +60,7 @@ impl Peer {
     /// A new connection, over which one of these protocols is spoken.
     ///
     /// # Errors
-    /// See [`Dialer::dial`].
+    /// As a connection that cannot be made, and a handshake that fails.
     pub async fn dial(&self, protocols: Protocols) -> PingoraResult<Stream> {
         self.dialer.dial(&self.address, protocols).await
     }
@@ -68,7 +68,7 @@ impl Peer {
     /// Makes a connection and gives it up.
     ///
     /// # Errors
-    /// See [`Dialer::reach`].
+    /// As a connection that cannot be made.
     pub async fn reach(&self) -> PingoraResult<()> {
         self.dialer.reach(&self.address).await
     }
