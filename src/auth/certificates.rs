@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::secret::KeyHash;
 use crate::tls::clients::{ClientCertificate, NotHeld};
 use crate::tls::names::Name;
 
@@ -20,6 +19,10 @@ pub struct CertificateName {
     pub name: Name,
     /// The position of its tenant.
     pub tenant: usize,
+    /// What it is called in reports.
+    pub shown: Arc<str>,
+    /// What it is called in the log, which may not show the other.
+    pub logged: Arc<str>,
 }
 
 /// Why a certificate is not accepted.
@@ -64,36 +67,13 @@ impl fmt::Display for Refused {
 /// The names of every tenant.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    names: HashMap<Name, Named>,
-}
-
-/// Whose a name is, and what it is called.
-#[derive(Debug)]
-pub struct Named {
-    /// The position of its tenant.
-    pub tenant: usize,
-    /// The name in reports.
-    pub name: Arc<str>,
-    /// The name in the log, which may not show the other.
-    pub logged_name: Arc<str>,
+    names: HashMap<Name, CertificateName>,
 }
 
 impl Certificates {
-    /// Takes the names; `masks`: the log may not show them.
-    pub fn new(names: Vec<CertificateName>, masks: bool) -> Self {
-        let names = names.into_iter().map(|CertificateName { name, tenant }| {
-            let text: Arc<str> = format!("{}:{name}", name.kind()).into();
-            let logged_name = match masks {
-                true => KeyHash::of(text.as_bytes()).fingerprint().into(),
-                false => Arc::clone(&text),
-            };
-            let named = Named {
-                tenant,
-                name: text,
-                logged_name,
-            };
-            (name, named)
-        });
+    /// Takes the names.
+    pub fn new(names: Vec<CertificateName>) -> Self {
+        let names = names.into_iter().map(|name| (name.name.clone(), name));
         Self {
             names: names.collect(),
         }
@@ -108,14 +88,18 @@ impl Certificates {
     ///
     /// # Errors
     /// Why it is not accepted.
-    pub fn find(&self, certificate: &ClientCertificate, now: Timestamp) -> Result<&Named, Refused> {
+    pub fn find(
+        &self,
+        certificate: &ClientCertificate,
+        now: Timestamp,
+    ) -> Result<&CertificateName, Refused> {
         certificate
             .check(now.as_second())
             .map_err(Refused::NotHeld)?;
         self.owner(&certificate.names)
     }
 
-    fn owner(&self, names: &[Name]) -> Result<&Named, Refused> {
+    fn owner(&self, names: &[Name]) -> Result<&CertificateName, Refused> {
         let mut known = names.iter().filter_map(|name| self.names.get(name));
         let first = known.next().ok_or(Refused::Unknown)?;
         match known.all(|other| other.tenant == first.tenant) {
@@ -130,13 +114,18 @@ mod tests {
     use super::*;
 
     fn certificates() -> Certificates {
-        let named = |name, tenant| CertificateName { name, tenant };
+        let named = |name: Name, tenant| CertificateName {
+            shown: name.shown().into(),
+            logged: "".into(),
+            name,
+            tenant,
+        };
         let names = vec![
             named(Name::Dns("a.example".to_owned()), 0),
             named(Name::CommonName("a".to_owned()), 0),
             named(Name::Uri("spiffe://b".to_owned()), 1),
         ];
-        Certificates::new(names, false)
+        Certificates::new(names)
     }
 
     #[test]
@@ -157,7 +146,7 @@ mod tests {
         ] {
             let certificates = certificates();
             let found = certificates.owner(&names);
-            assert_eq!(found.map(|named| &*named.name), owner, "{names:?}");
+            assert_eq!(found.map(|named| &*named.shown), owner, "{names:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method as HttpMethod, Uri};
 use jiff::Timestamp;
 
-use crate::config::{Issuer, Method, Methods, Validity};
+use crate::config::{Issuer, Method, Methods, SignatureTerms, Validity};
 use crate::jwt as wire;
 use crate::networks::AddressRules;
 use crate::signature::{Message, SIGNATURE_INPUT};
@@ -32,9 +32,7 @@ pub use jwt::{OwnLimits, Refused as TokenRefused, Remote, Remotes};
 pub use keys::{Key, Keys, key_of, lacks_bearer};
 pub use refused::Refused;
 use signatures::Signatures;
-pub use signatures::{
-    NotOnce, Refused as SignatureRefused, Signature, SignatureKey, Terms as SignatureTerms,
-};
+pub use signatures::{NotOnce, Refused as SignatureRefused, Signature, SignatureKey};
 pub use state::CallerState;
 
 /// A tenant, as far as it matters for finding it.
@@ -114,6 +112,24 @@ pub struct Callers {
     masks_names: bool,
 }
 
+impl Found {
+    /// One whose credential brings nothing but itself.
+    fn by(method: Method, tenant: usize, name: &Arc<str>, logged_name: &Arc<str>) -> Self {
+        Self {
+            tenant,
+            credential: Credential {
+                method,
+                name: Arc::clone(name),
+                logged_name: Arc::clone(logged_name),
+                key: None,
+            },
+            models: None,
+            limits: None,
+            signature: None,
+        }
+    }
+}
+
 /// What callers are found by, as it is configured.
 pub struct Configured<'c> {
     /// The tenants, in the order of the configuration.
@@ -151,7 +167,7 @@ impl Callers {
         Self {
             keys: Keys::new(&owners, keys),
             tokens: jwt::Tokens::new(issuers, ids, &state.remotes),
-            certificates: Certificates::new(certificate_names, masks_names),
+            certificates: Certificates::new(certificate_names),
             signatures: Signatures::new(signature_keys, signature_terms, &state.nonces),
             masks_names,
             listeners,
@@ -206,19 +222,10 @@ impl Callers {
     }
 
     fn by_key(&self, key: &[u8], now: Timestamp) -> Result<Found, Refused> {
-        let found = self.keys.find(key, now).map_err(Refused::Key)?;
-        Ok(Found {
-            tenant: found.key.tenant,
-            credential: Credential {
-                method: Method::Key,
-                name: Arc::clone(&found.key.name),
-                logged_name: Arc::clone(&found.key.logged_name),
-                key: Some(found.position),
-            },
-            models: None,
-            limits: None,
-            signature: None,
-        })
+        let keys::Found { key, position } = self.keys.find(key, now).map_err(Refused::Key)?;
+        let mut found = Found::by(Method::Key, key.tenant, &key.name, &key.logged_name);
+        found.credential.key = Some(position);
+        Ok(found)
     }
 
     fn by_token(&self, token: &[u8], now: Timestamp) -> Result<Found, Refused> {
@@ -228,16 +235,9 @@ impl Callers {
             false => &accepted.subject,
         };
         Ok(Found {
-            tenant: accepted.tenant,
-            credential: Credential {
-                method: Method::Jwt,
-                name: Arc::clone(&accepted.subject),
-                logged_name: Arc::clone(logged_name),
-                key: None,
-            },
             models: accepted.models.clone(),
             limits: accepted.limits.clone(),
-            signature: None,
+            ..Found::by(Method::Jwt, accepted.tenant, &accepted.subject, logged_name)
         })
     }
 
@@ -251,16 +251,8 @@ impl Callers {
         let accepted = self.signatures.accept(&message, now);
         let (key, signature) = accepted.map_err(Refused::Signature)?;
         Ok(Found {
-            tenant: key.tenant,
-            credential: Credential {
-                method: Method::Hmac,
-                name: Arc::clone(&key.id),
-                logged_name: Arc::clone(&key.logged_id),
-                key: None,
-            },
-            models: None,
-            limits: None,
             signature: Some(signature),
+            ..Found::by(Method::Hmac, key.tenant, &key.id, &key.logged_id)
         })
     }
 
@@ -269,20 +261,14 @@ impl Callers {
         if !shown.certificate_counts {
             return Err(Refused::Certificate(certificates::Refused::Origin));
         }
-        let named = self.certificates.find(certificate, now);
-        let named = named.map_err(Refused::Certificate)?;
-        Ok(Found {
-            tenant: named.tenant,
-            credential: Credential {
-                method: Method::Mtls,
-                name: Arc::clone(&named.name),
-                logged_name: Arc::clone(&named.logged_name),
-                key: None,
-            },
-            models: None,
-            limits: None,
-            signature: None,
-        })
+        let name = self.certificates.find(certificate, now);
+        let name = name.map_err(Refused::Certificate)?;
+        Ok(Found::by(
+            Method::Mtls,
+            name.tenant,
+            &name.shown,
+            &name.logged,
+        ))
     }
 
     /// What holds for a tenant, by whatever method it was found.

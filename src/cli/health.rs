@@ -63,7 +63,7 @@ impl Health {
 }
 
 /// The address at which the gateway tells of its health: the operator's listener, else the first of clients without
-/// TLS, to which no proxy has to announce anybody. A Unix socket is not asked.
+/// TLS and without PROXY headers. A Unix socket is not asked.
 fn address(server: &Server) -> Result<SocketAddr, String> {
     let operator = server.admin.iter().map(|address| address.value);
     let clients = server.listen.iter();

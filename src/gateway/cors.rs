@@ -76,8 +76,8 @@ pub fn preflight(cors: &Cors, request: &RequestHeader) -> Option<Parts> {
     Some(header)
 }
 
-/// Whether a client certificate counts for a request. A browser sends it with the requests of every page, whoever has
-/// written that: those of other origins count where they may call with it.
+/// Whether a client certificate counts for a request. A browser sends it with the requests of
+/// every page. A request of a page of another origin counts if `cors` permits it.
 pub fn certificate_counts(cors: Option<&Cors>, request: &HeaderMap) -> bool {
     if request.get_all(ORIGIN).iter().next().is_none() {
         // Old browsers leave the origin out of what changes nothing; all name the site.

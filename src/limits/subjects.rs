@@ -3,6 +3,7 @@
 //! Owns as many as [`REMEMBERED`]: a further one takes the place of one that has not been used for long, whose counts
 //! begin anew when it comes back. Does not handle what a scope counts (see `scope`). Cannot fail.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,16 +35,15 @@ impl Subjects {
     /// The scope of a subject under these rates.
     pub fn of(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
         let key = (name, rates.clone());
-        if let Some(known) = self.0.get(&key) {
-            return known;
+        let made = self.0.get_or_insert_with(&key, || {
+            let scope = Scope::new(key.0.clone());
+            scope.change_rules(Some(rates), None);
+            Ok::<_, Infallible>(Arc::new(scope))
+        });
+        match made {
+            Ok(scope) => scope,
+            Err(never) => match never {},
         }
-        let scope = Arc::new(Scope::new(key.0.clone()));
-        scope.change_rules(Some(rates), None);
-        // Another request may have been faster.
-        let made = self
-            .0
-            .get_or_insert_with(&key, || Ok::<_, ()>(Arc::clone(&scope)));
-        made.unwrap_or(scope)
     }
 }
 

@@ -84,7 +84,7 @@ pub struct Callers {
     /// The same of the operator's listener.
     pub admin_addresses: IntCounter,
     by_listener: IntCounterVec,
-    /// Connections whose PROXY header did not tell who calls.
+    /// Connections that were refused for their PROXY header.
     pub proxy_headers: ProxyHeaders,
 }
 

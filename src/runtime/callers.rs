@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{
-    CallerState, Callers, CertificateName, Configured, Key, Owner, SignatureKey, SignatureTerms,
-};
+use crate::auth::{CallerState, Callers, CertificateName, Configured, Key, Owner, SignatureKey};
 use crate::config::{Config, Tenant};
 use crate::secret::KeyHash;
 use crate::signature::SigningKey;
@@ -16,7 +14,6 @@ pub fn callers(config: &Config, state: &CallerState) -> Callers {
     let tenants = || config.tenants.iter().enumerate();
     let masks = config.server.log.mask;
     let listeners = config.server.listen.iter().map(|listener| listener.auth);
-    let terms = config.auth.hmac;
     let configured = Configured {
         owners: config.tenants.iter().map(owner).collect(),
         listeners: listeners.collect(),
@@ -27,12 +24,9 @@ pub fn callers(config: &Config, state: &CallerState) -> Callers {
         signature_keys: tenants()
             .flat_map(|(position, tenant)| signature_keys(position, tenant, masks))
             .collect(),
-        signature_terms: SignatureTerms {
-            window: terms.window,
-            nonces: usize::try_from(terms.nonces).unwrap_or(usize::MAX),
-        },
+        signature_terms: config.auth.hmac,
         certificate_names: tenants()
-            .flat_map(|(position, tenant)| certificate_names(position, tenant))
+            .flat_map(|(position, tenant)| certificate_names(position, tenant, masks))
             .collect(),
         masks_names: masks,
     };
@@ -74,10 +68,7 @@ fn signature_keys(
         let id: Arc<str> = key.id.value.as_str().into();
         Some(SignatureKey {
             key: SigningKey::new(key.secret.expose().as_bytes())?,
-            logged_id: match masks {
-                true => KeyHash::of(id.as_bytes()).fingerprint().into(),
-                false => Arc::clone(&id),
-            },
+            logged_id: logged(&id, masks),
             id,
             tenant,
             validity: key.validity,
@@ -88,9 +79,23 @@ fn signature_keys(
 fn certificate_names(
     tenant: usize,
     written: &Tenant,
+    masks: bool,
 ) -> impl Iterator<Item = CertificateName> + '_ {
-    written.mtls.iter().map(move |name| CertificateName {
-        name: name.value.clone(),
-        tenant,
+    written.mtls.iter().map(move |name| {
+        let shown: Arc<str> = name.value.shown().into();
+        CertificateName {
+            logged: logged(&shown, masks),
+            shown,
+            name: name.value.clone(),
+            tenant,
+        }
     })
+}
+
+/// The name in the log of what has a name elsewhere.
+fn logged(name: &Arc<str>, masks: bool) -> Arc<str> {
+    match masks {
+        true => KeyHash::of(name.as_bytes()).fingerprint().into(),
+        false => Arc::clone(name),
+    }
 }

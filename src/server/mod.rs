@@ -1,7 +1,7 @@
 //! The process: listeners, services, signals, the end.
 //!
 //! Owns the order in which things start. `listeners` opens the sockets, `inherited` takes those of systemd or of a
-//! predecessor. `protocol` takes a client's new connection: `proxy_protocol` reads whom a proxy announces, `accept` admits or refuses it, and `handshake` makes the
+//! predecessor. `protocol` takes a client's new connection: `proxy_protocol` reads the client's address from a proxy, `accept` admits or refuses it, and `handshake` makes the
 //! TLS handshake with one of the `certificates`. `fd_limit` finds how many connections the system allows, and
 //! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
 //! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
@@ -215,7 +215,7 @@ impl Open {
     }
 }
 
-/// The listener that the watchdog asks: one that answers whoever calls, rather than one that waits for a proxy's word.
+/// The listener that the watchdog asks: one without PROXY headers, where there is one.
 fn probed(listening: &Listening, config: &Config) -> Option<ListenAddress> {
     let listeners = listening.clients.iter().zip(&config.server.listen);
     let asked = listeners.min_by_key(|(_, wanted)| wanted.proxy_protocol.value)?;

@@ -138,19 +138,21 @@ impl Reloader {
         let config = self.read().await?;
         check(&config, &self.in_force, self.built_in).map_err(NotReloaded::Failed)?;
         let changes = Changes::between(&self.in_force, &config);
+        // A listener that waits for a restart is as it was, and each has its place among those that are open.
         let settled = config.clone().in_force_after(&self.in_force);
         let certificates = self.load_certificates(&settled).await?;
         if !changes.is_empty() {
-            self.apply(&config).await?;
+            self.apply(&config, &settled).await?;
         }
         certificates.put_in_use();
-        self.in_force = config.in_force_after(&self.in_force);
+        self.in_force = settled;
         Ok(changes)
     }
 
-    /// Builds what the configuration amounts to, and puts it in force. What can fail comes first: limits are shared by
+    /// Builds what the configuration amounts to, and puts it in force; `settled` is what of it holds before a restart.
+    /// What can fail comes first: limits are shared by
     /// name, and follow the snapshot that is built.
-    async fn apply(&mut self, config: &Config) -> Result<(), NotReloaded> {
+    async fn apply(&mut self, config: &Config, settled: &Config) -> Result<(), NotReloaded> {
         let shared = Arc::clone(&self.shared);
         let chat_log = self.open_chat_log(config)?;
         if shared.accounts().is_none() {
@@ -160,9 +162,7 @@ impl Reloader {
             self.in_force.ledger.clone_from(&config.ledger);
         }
         let prepared = self.prepare_ledger(config).await?;
-        // A listener that waits for a restart is as it was, and each has its place among those that are open.
-        let settled = config.clone().in_force_after(&self.in_force);
-        let runtime = self.build(&settled, prepared).await?;
+        let runtime = self.build(settled, prepared).await?;
         if let Some(chat_log) = chat_log {
             shared.log_chats(chat_log);
         }

@@ -52,7 +52,7 @@ fn identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Listens at a path. Nobody can connect before the file has its permissions.
+/// Listens at a path. No connection is accepted before the file has its permissions.
 ///
 /// # Errors
 /// What stands in the way, and what to do about it.

@@ -141,7 +141,7 @@ pub struct ClientCertificate {
     /// The last second at which it is valid.
     end_s: i64,
     trust: Arc<Trust>,
-    /// By whom it was verified last, and whether it was accepted.
+    /// The verifier that looked at it last, and whether that accepted it.
     verified: Mutex<Option<(Arc<Verifier>, bool)>>,
 }
 

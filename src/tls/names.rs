@@ -42,8 +42,14 @@ impl Name {
             Self::Email(_) => "email",
         }
     }
+
+    /// With its kind, as in `dns:batch.internal`.
+    pub fn shown(&self) -> String {
+        format!("{}:{self}", self.kind())
+    }
 }
 
+/// Its text alone.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Subject(text)

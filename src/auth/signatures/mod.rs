@@ -10,12 +10,11 @@ mod nonces;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::clock;
-use crate::config::{Lapse, Validity};
+use crate::config::{Lapse, SignatureTerms, Validity};
 use crate::signature::{BodyDigest, Fault, Message, Signed, SigningKey};
 
 pub use nonces::{Nonces, NotOnce};
@@ -36,15 +35,6 @@ pub struct SignatureKey {
     pub validity: Validity,
 }
 
-/// What holds for the signatures of all keys.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// How far a signature's time may be from ours.
-    pub window: Duration,
-    /// As many nonces of a key are kept.
-    pub nonces: usize,
-}
-
 /// Why a signature is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -60,8 +50,8 @@ pub enum Refused {
     Expired,
     /// It is of a time to come, by more than the window; by the seconds of both.
     Early(i64, i64),
-    /// The key does not hold: its tenant's position, and its id in the log.
-    Lapsed(usize, Arc<str>, Lapse),
+    /// The key does not hold: its id in the log.
+    Lapsed(Arc<str>, Lapse),
     /// It does not count.
     NotOnce(NotOnce),
     /// The body is not what was signed.
@@ -77,7 +67,7 @@ impl Refused {
             Self::Signature => "signature",
             Self::Late(..) | Self::Expired => "late",
             Self::Early(..) => "early",
-            Self::Lapsed(_, _, lapse) => lapse.name(),
+            Self::Lapsed(_, lapse) => lapse.name(),
             Self::NotOnce(NotOnce::Replayed) => "replayed",
             Self::NotOnce(NotOnce::Full) => "nonces",
             Self::Body => "body",
@@ -101,7 +91,7 @@ impl fmt::Display for Refused {
                 "the signature was created {by_s} s in the future, in seconds since 1970, and at most {window_s} s \
                  are accepted"
             ),
-            Self::Lapsed(_, id, lapse) => write!(f, "the signature's key {id} is {}", lapse.name()),
+            Self::Lapsed(id, lapse) => write!(f, "the signature's key {id} is {}", lapse.name()),
             Self::NotOnce(NotOnce::Replayed) => f.write_str("the signature's nonce has been used"),
             Self::NotOnce(NotOnce::Full) => {
                 f.write_str("too many requests have been signed with this key lately")
@@ -147,7 +137,7 @@ pub struct Signatures {
 
 impl Signatures {
     /// Takes the keys, what holds for all of them, and the nonces that have been used.
-    pub fn new(keys: Vec<SignatureKey>, terms: Terms, nonces: &Nonces) -> Self {
+    pub fn new(keys: Vec<SignatureKey>, terms: SignatureTerms, nonces: &Nonces) -> Self {
         let keys = keys.into_iter().map(|key| {
             let used = nonces.of(&key.id);
             (Arc::clone(&key.id), (key, used))
@@ -156,7 +146,7 @@ impl Signatures {
         Self {
             keys: keys.collect(),
             windows: nonces.windows(window_s, clock::now_unix_seconds()),
-            nonces: terms.nonces,
+            nonces: usize::try_from(terms.nonces).unwrap_or(usize::MAX),
             stranger: SigningKey::new(&fastrand::u128(..).to_ne_bytes()),
         }
     }
@@ -196,11 +186,7 @@ impl Signatures {
             return Err(Refused::Expired);
         }
         if let Some(lapse) = key.validity.lapse(now) {
-            return Err(Refused::Lapsed(
-                key.tenant,
-                Arc::clone(&key.logged_id),
-                lapse,
-            ));
+            return Err(Refused::Lapsed(Arc::clone(&key.logged_id), lapse));
         }
         let until_s = created_s.saturating_add(window_s.saturating_mul(2));
         let once = Once::new(used, &signed.nonce, until_s, self.nonces);

@@ -1,5 +1,7 @@
 //! A table of signatures, each with what becomes of it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -134,7 +136,7 @@ fn signatures() -> Signatures {
         key("off", disabled),
         key("old", expired),
     ];
-    let terms = Terms {
+    let terms = SignatureTerms {
         window: Duration::from_secs(300),
         nonces: 3,
     };

@@ -84,7 +84,7 @@ fn credentials(tenant: &Tenant, config: &Config) -> String {
         .map(|key| format!("signs as {}", key.id.value));
     shown.extend(signing);
     let names = tenant.mtls.iter().take(MOST_KEYS);
-    shown.extend(names.map(|name| format!("certificate {}:{}", name.value.kind(), name.value)));
+    shown.extend(names.map(|name| format!("certificate {}", name.value.shown())));
     if !config.auth.jwt.is_empty() && takes(Method::Jwt) {
         shown.push("tokens".to_owned());
     }

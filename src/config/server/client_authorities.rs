@@ -33,10 +33,7 @@ pub fn load(authorities: &ClientAuthorities) -> Result<Verifier, Fault<'_>> {
         revoked.extend(read_lists(file)?);
     }
     let provider = Arc::new(ring::default_provider());
-    let end = ends(authorities)
-        .into_iter()
-        .map(|(_, end)| end.as_second())
-        .min();
+    let end = first_end(&revoked).map(Timestamp::as_second);
     let verifier = Verifier::new(roots, (revoked, end), authorities.is_required, provider);
     verifier.map_err(|error| Fault {
         place: &authorities.ca.place,
@@ -122,13 +119,18 @@ fn read_lists(
 pub fn ends(authorities: &ClientAuthorities) -> Vec<(&Located<PathBuf>, Timestamp)> {
     let end = |file| {
         let lists = read_lists(file).ok()?;
-        let ends = lists.iter().filter_map(|list| {
-            let (_, list) = CertificateRevocationList::from_der(list).ok()?;
-            Timestamp::from_second(list.next_update()?.timestamp()).ok()
-        });
-        Some((file, ends.min()?))
+        Some((file, first_end(&lists)?))
     };
     authorities.crl.iter().filter_map(end).collect()
+}
+
+/// When the first of these lists ends; `None` where none does.
+fn first_end(lists: &[CertificateRevocationListDer<'_>]) -> Option<Timestamp> {
+    let ends = lists.iter().filter_map(|list| {
+        let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+        Timestamp::from_second(list.next_update()?.timestamp()).ok()
+    });
+    ends.min()
 }
 
 /// The authorities of which there is no list although there are lists: each client of theirs is refused.

@@ -13,7 +13,7 @@ use crate::config::document::Node;
 const UNIX: &str = "unix:";
 /// The most bytes of a path: what Linux has room for, without the byte that ends it.
 const MOST_PATH_BYTES: usize = 107;
-/// Nobody has more permissions.
+/// All permissions of all users.
 const MOST_MODE: u32 = 0o777;
 
 /// Where clients connect.

@@ -57,18 +57,11 @@ fn can_be_found(tenant: &Tenant, config: &Config) -> bool {
         Method::Hmac => !tenant.hmac.is_empty(),
         Method::Mtls => !tenant.mtls.is_empty(),
     };
-    // One that is named and not there is told elsewhere.
-    let takes = |method: &Method| tenant.auth.is_none_or(|methods| methods.have(*method));
-    let is_there = Method::ALL.into_iter().any(has);
-    let is_taken = Method::ALL
-        .iter()
-        .filter(|method| takes(method))
-        .any(|m| has(*m));
-    is_taken
-        || (is_there
-            && tenant
-                .auth
-                .is_some_and(|methods| !methods.have(Method::Key)))
+    let takes = |method| tenant.auth.is_none_or(|methods| methods.have(method));
+    let mut all = Method::ALL.into_iter();
+    let is_found = all.clone().any(|method| takes(method) && has(method));
+    // That a method is named and not there is told elsewhere, but for keys.
+    is_found || !takes(Method::Key) && all.any(has)
 }
 
 /// A prefix names one tenant: none is that of two, or the beginning of another's.

@@ -33,7 +33,7 @@ pub enum Client {
 pub struct Header {
     /// Its length in bytes.
     pub length: usize,
-    /// Whom it names.
+    /// The client that it names.
     pub client: Client,
 }
 

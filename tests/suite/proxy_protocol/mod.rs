@@ -1,4 +1,4 @@
-//! Clients whose address a proxy announces before the first byte of their connection: what is believed of whom, what is
+//! Clients whose address a proxy announces before the first byte of their connection: which proxies are believed, what is
 //! refused, and what counts for the client. `haproxy` has the real one.
 
 mod haproxy;
