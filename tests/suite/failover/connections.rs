@@ -137,13 +137,15 @@ async fn a_pooled_connection_that_breaks_is_no_worse_than_a_new_one() {
     for how in [Break::Reset, Break::Close("")] {
         let (first, second) = (breaking_at(&[1, 3], how).await, healthy("second").await);
         let front = one_then_other(&at("first", first.address, ""), &second);
-        assert_whole(&front.post(CHAT, &chat("gpt-4o")).await, "first");
+        // Over one connection, so that each finds what the one before it has left in the pool.
+        let mut client = front.connect().await;
+        assert_whole(&client.post(CHAT, &chat("gpt-4o")).await, "first");
         assert_eq!(first.connections(), 1);
-        let response = front.post(CHAT, &streamed_chat("gpt-4o")).await;
+        let response = client.post(CHAT, &streamed_chat("gpt-4o")).await;
         assert_whole(&response, "first");
         assert_eq!(outcomes(&front, &response), "first:cut first:ok");
         assert_eq!(first.connections(), 2, "the second came over the first");
-        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        let response = client.post(CHAT, &chat("gpt-4o")).await;
         response.assert_error(502, "server_error", Some("upstream_reset"), None);
         assert_eq!(response.header("x-should-retry"), None);
         assert_eq!(second.requests(), 0);

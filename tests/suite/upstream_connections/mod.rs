@@ -8,8 +8,9 @@ mod tls;
 
 use std::net::SocketAddr;
 
-use crate::support::PROVIDER_KEY;
+use crate::support::client::Client;
 use crate::support::gateway::config;
+use crate::support::{PROVIDER_KEY, chat};
 
 /// What a scripted upstream answers here.
 const ANSWER: &str = "{\"ok\":1}";
@@ -27,4 +28,11 @@ fn beside(yaml: &str, url: &str, keys: &str) -> String {
     let rule = "models:\n  - { match: missing, targets: [{ upstream: other }] }\n";
     let yaml = yaml.replace("upstreams:\n", &other);
     yaml.replace("models:\n", rule)
+}
+
+/// Requests of one client's connection follow each other: each is served once what the one before it has used of an
+/// upstream is free again.
+async fn is_answered(client: &mut Client, model: &str) {
+    let answer = client.post(CHAT, &chat(model)).await;
+    assert_eq!((answer.status, answer.text()), (200, ANSWER));
 }

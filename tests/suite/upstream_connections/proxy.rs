@@ -1,7 +1,7 @@
 //! A forward proxy between the gateway and an upstream.
 
 use super::ends::{ProxyEnd, TlsEnd};
-use super::{ANSWER, CHAT, beside, over_tls};
+use super::{ANSWER, CHAT, beside, is_answered, over_tls};
 use crate::support::certificate::certificate;
 use crate::support::client::Response;
 use crate::support::gateway::{BINARY, Folder, Gateway, config};
@@ -24,11 +24,6 @@ async fn ask(gateway: &Gateway, model: &str) -> Response {
     gateway.post(CHAT, &chat(model)).await
 }
 
-async fn is_answered(gateway: &Gateway, model: &str) {
-    let answer = ask(gateway, model).await;
-    assert_eq!((answer.status, answer.text()), (200, ANSWER));
-}
-
 #[tokio::test]
 async fn a_proxy_is_asked_for_the_server_by_its_name_and_the_connection_is_kept() {
     let upstream = Upstream::answering(ANSWER).await;
@@ -40,8 +35,9 @@ async fn a_proxy_is_asked_for_the_server_by_its_name_and_the_connection_is_kept(
         &format!("known-to-the-proxy.invalid:{port}"),
     );
     let gateway = Gateway::start(&yaml);
+    let mut client = gateway.connect().await;
     for _ in 0..3 {
-        is_answered(&gateway, "gpt-4o").await;
+        is_answered(&mut client, "gpt-4o").await;
     }
     let target = format!("known-to-the-proxy.invalid:{port}");
     // `us@er` and the password.
@@ -70,7 +66,8 @@ async fn tls_goes_through_a_proxy_from_end_to_end() {
     let ca = known.authority.display();
     let keys = format!("{}, tls: {{ ca: '{ca}' }}", through(&proxy));
     let gateway = Gateway::start(&over_tls(end.address, &keys));
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     let target = end.address;
     assert_eq!(
         proxy.asked(),
@@ -89,9 +86,10 @@ async fn connections_through_proxies_are_kept_apart_by_proxy_and_credentials() {
     for other in ["", &through(&proxy), &through_as("b", &proxy)] {
         let yaml = config(upstream.address, &through_as("a", &proxy), "");
         let gateway = Gateway::start(&beside(&yaml, &url, other));
+        let mut client = gateway.connect().await;
         let before = upstream.connections();
         for model in ["gpt-4o", "missing", "gpt-4o", "missing"] {
-            is_answered(&gateway, model).await;
+            is_answered(&mut client, model).await;
         }
         assert_eq!(upstream.connections() - before, 2, "{other}");
     }
@@ -180,7 +178,8 @@ async fn a_proxy_that_cannot_be_reached_is_told_apart_and_passed_over() {
         "targets: [{ upstream: far }, { upstream: other, priority: 2 }]",
     );
     let gateway = Gateway::start(&yaml);
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     let line = gateway.access_line("upstream=other status=200");
     assert!(line.contains(":proxy_unreachable:"), "{line}");
 }

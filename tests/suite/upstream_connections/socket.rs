@@ -1,7 +1,7 @@
 //! An upstream behind a Unix socket.
 
 use super::ends::SocketEnd;
-use super::{ANSWER, CHAT};
+use super::{ANSWER, CHAT, is_answered};
 use crate::nginx::Nginx;
 use crate::support::gateway::{BINARY, Folder, Gateway, config};
 use crate::support::tools::{require, run};
@@ -27,9 +27,9 @@ async fn requests_go_over_a_socket_and_its_connection_is_kept() {
     ] {
         let before = socket.connections();
         let gateway = Gateway::start(&at(&url, ""));
+        let mut client = gateway.connect().await;
         for _ in 0..3 {
-            let answer = gateway.post(CHAT, &chat("gpt-4o")).await;
-            assert_eq!((answer.status, answer.text()), (200, ANSWER));
+            is_answered(&mut client, "gpt-4o").await;
             let seen = upstream.request().await;
             assert_eq!(seen.path, wanted);
             assert_eq!(seen.header("host"), ["localhost"]);

@@ -1,7 +1,7 @@
 //! TLS with an upstream: who vouches for it, what it is shown, and which name it has.
 
 use super::ends::TlsEnd;
-use super::{ANSWER, CHAT, beside, over_tls};
+use super::{ANSWER, CHAT, beside, is_answered, over_tls};
 use crate::nginx::Nginx;
 use crate::support::certificate::{Certificate, certificate, certificate_for};
 use crate::support::gateway::{BINARY, Folder, Gateway};
@@ -20,11 +20,6 @@ fn showing(server: &Certificate, ours: &Certificate) -> String {
     let (ca, cert, key) = (&server.authority, &ours.cert, &ours.key);
     let (ca, cert, key) = (ca.display(), cert.display(), key.display());
     format!(", tls: {{ ca: '{ca}', cert: '{cert}', key: '{key}' }}")
-}
-
-async fn is_answered(gateway: &Gateway, model: &str) {
-    let answer = gateway.post(CHAT, &chat(model)).await;
-    assert_eq!((answer.status, answer.text()), (200, ANSWER));
 }
 
 /// The client is told of TLS, and the operator why.
@@ -47,8 +42,9 @@ async fn an_authority_of_one_s_own_vouches_for_a_server() {
     let yaml = over_tls(end.address, &trusting(&known));
     let url = format!("https://{}/v1", end.address);
     let gateway = Gateway::start(&beside(&yaml, &url, &trusting(&unknown)));
-    is_answered(&gateway, "gpt-4o").await;
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
+    is_answered(&mut client, "gpt-4o").await;
     // The connection that is kept is none of the other upstream's.
     is_refused(&gateway, "missing", "name the one that has in `tls.ca`").await;
     assert_eq!((end.counts(), upstream.requests()), ((1, 0), 2));
@@ -72,7 +68,8 @@ async fn a_target_behind_another_server_is_asked_where_one_is_not_trusted() {
         "targets: [{ upstream: far }, { upstream: other, priority: 2 }]",
     );
     let gateway = Gateway::start(&yaml);
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     let line = gateway.access_line("upstream=other status=200");
     assert!(
         line.contains("trail=far/") && line.contains(":tls:"),
@@ -93,10 +90,11 @@ async fn a_server_is_shown_a_certificate_that_it_asks_for() {
     let url = format!("https://{}/v1", end.address);
     let yaml = over_tls(end.address, &showing(&server, &ours));
     let gateway = Gateway::start(&beside(&yaml, &url, &trusting(&server)));
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     // Another upstream at the same address shows none, and does not use the connection of the first.
     is_refused(&gateway, "missing", "it asks for a certificate of ours").await;
-    is_answered(&gateway, "gpt-4o").await;
+    is_answered(&mut client, "gpt-4o").await;
     assert_eq!((end.counts(), upstream.requests()), ((1, 1), 2));
     let gateway = Gateway::start(&over_tls(end.address, &showing(&server, &stranger)));
     is_refused(
@@ -160,7 +158,8 @@ async fn a_server_may_have_another_name_than_its_url() {
     is_refused(&gateway, "gpt-4o", "api.internal").await;
     let keys = keys.replace("tls: {", "tls: { server_name: api.internal,");
     let gateway = Gateway::start(&over_tls(end.address, &keys));
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     // Only TLS is concerned: the request is still for the URL's host.
     let host = upstream.request().await;
     assert_eq!(host.header("host"), [end.address.to_string()]);
@@ -197,7 +196,8 @@ async fn a_changed_authority_is_in_force_without_a_restart() {
     let end = TlsEnd::before(upstream.address, &known, None).await;
     let keys = format!(", tls: {{ ca: '{}' }}", file.display());
     let gateway = Gateway::start(&over_tls(end.address, &keys));
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     std::fs::copy(&unknown.authority, &file).unwrap();
     gateway.output().wait_for("upstreams.far: changed (tls)");
     // The connection that waits was made while the other authority was trusted.
@@ -226,8 +226,9 @@ async fn health_checks_speak_tls_as_requests_do() {
     let check = ", health_check: { path: /health, interval: 50ms, unhealthy_after: 1 }";
     let keys = format!("{}{check}", trusting(&known));
     let gateway = Gateway::start(&over_tls(end.address, &keys));
+    let mut client = gateway.connect().await;
     assert_eq!(upstream.request().await.path, "/health");
-    is_answered(&gateway, "gpt-4o").await;
+    is_answered(&mut client, "gpt-4o").await;
     let gateway = Gateway::start(&over_tls(end.address, check));
     gateway
         .output()
@@ -248,7 +249,8 @@ async fn an_upstream_is_spoken_to_by_rfc_8998() {
     let ca = sm.authority.display();
     let keys = format!(", tls: {{ ca: '{ca}', sm: true }}");
     let gateway = Gateway::start(&over_tls(relay.address, &keys));
-    is_answered(&gateway, "gpt-4o").await;
+    let mut client = gateway.connect().await;
+    is_answered(&mut client, "gpt-4o").await;
     relay.wait_for(&format!("{STRICT} http/1.1 full"));
     // The usual suites have nothing in common with it.
     let keys = format!(", tls: {{ ca: '{ca}' }}");
