@@ -68,6 +68,7 @@ fn line() -> AccessLine<'static> {
         bytes_out: 1269,
         tokens: Some((7, 3)),
         cost_nanos: Some(12_500),
+        cache: None,
         total: Duration::from_micros(140_123),
         first_byte: Some(Duration::from_micros(15_916)),
         own: Some(Duration::from_micros(33)),

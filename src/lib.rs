@@ -31,6 +31,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cache;
 pub mod chatlog;
 pub mod cli;
 pub mod clock;

@@ -140,6 +140,9 @@ impl Admin {
         }
         status::measure(&self.shared.pin(), self.shared.metrics.states());
         status::measure_issuers(&self.shared.callers.remotes, self.shared.metrics.states());
+        let fill = self.shared.cache.fill();
+        let cache = self.shared.metrics.cache();
+        cache.fill(fill.entries, fill.bytes, fill.most_bytes);
         let connections = self.shared.connections.count();
         match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),

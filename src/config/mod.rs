@@ -1,6 +1,6 @@
 //! What the operator wrote.
 //!
-//! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `chat_log`, `limits`, `prices`, `ledger` and
+//! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
 //! tenant, `rotation` what both logs have; within the folders a file reads a key or a section of its own. `document` reads YAML with its
 //! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
@@ -15,6 +15,7 @@
 mod address_rules;
 mod addresses;
 mod auth;
+mod cache;
 mod changes;
 mod chat_log;
 mod client_keys;
@@ -51,6 +52,7 @@ pub use addresses::{from_here, is_local, stays_local};
 pub use auth::{
     Auth, Issuer, IssuerKeys, JwksUrl, Method, Methods, SignatureKey, SignatureTerms, TenantOf,
 };
+pub use cache::Cache;
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
@@ -59,7 +61,9 @@ pub use expand::Variables;
 pub use files::{FileKind, ReadFile};
 pub use ledger::{Archive, Ledger, OnFailure};
 pub use limits::{RateLimits, Window};
-pub use models::{Fallback, ModelRule, OnClientGone, Streams, Target, Transforms};
+pub use models::{
+    CacheScope, CacheWhen, Caching, Fallback, ModelRule, OnClientGone, Streams, Target, Transforms,
+};
 pub use origin::Origin;
 pub use overrides::Overrides;
 pub use prices::{Markup, Price, Rates};
@@ -112,6 +116,8 @@ pub struct Config {
     pub ledger: Option<Ledger>,
     /// Where the operator is told of what every tenant uses.
     pub webhook: Option<Webhook>,
+    /// What holds for answers that are kept; `None` where it is not written.
+    pub cache: Option<Located<Cache>>,
     /// Where conversations are written; `None` for nowhere.
     pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
@@ -222,6 +228,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         prices: prices.as_ref().map_or_else(Vec::new, prices::read),
         ledger: ledger.as_ref().and_then(ledger::read),
         webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
+        cache: section.take("cache").and_then(|n| cache::read(&n)),
         chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
         warnings: Vec::new(),

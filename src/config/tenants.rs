@@ -55,6 +55,10 @@ pub struct Tenant {
     pub allowances: Allowances,
     /// Whether its requests may name nothing but their model; `None` for what the server says.
     pub strict: Option<bool>,
+    /// Whether its answers may be kept to be given again, and shared by equal requests.
+    pub caches: bool,
+    /// Whether its requests may say so themselves, with `Cache-Control`.
+    pub obeys_cache_control: bool,
     /// How much it may ask in a time.
     pub limits: Option<RateLimits>,
     /// How much it may use in a period.
@@ -117,6 +121,10 @@ fn read_members<'a>(
         passthrough: passthrough.and_then(|n| read_passthrough(&n)),
         allowances: read_allowances(section),
         strict: section.take("strict").and_then(|n| n.boolean()),
+        caches: section
+            .take("cache")
+            .is_none_or(|n| !n.says_off() && n.boolean().unwrap_or(true)),
+        obeys_cache_control: section.take("cache_control").is_none_or(|n| obeys(&n)),
         limits: limits::take(section),
         quota: quota.and_then(|n| Some(n.locate(quota::read(&n)?))),
         webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
@@ -131,6 +139,18 @@ fn read_members<'a>(
         // What must be there comes last, when all keys have been taken.
         id: id?,
     })
+}
+
+/// Reads `cache_control`.
+fn obeys(node: &Node<'_>) -> bool {
+    match node.text().as_deref() {
+        Some("ignore") => false,
+        Some("obey") | None => true,
+        Some(_) => {
+            node.report("expected obey or ignore", None);
+            true
+        }
+    }
 }
 
 /// Reads the prefix and the keys of a tenant.

@@ -11,7 +11,9 @@ use super::addresses::is_local;
 use super::document::{Context, Place};
 use super::validate::Unread;
 use super::validity::{Lapse, Validity};
-use super::{Config, Keys, Passthrough, Price, Tenant, Upstream, certificate, client_authorities};
+use super::{
+    CacheScope, Config, Keys, Passthrough, Price, Tenant, Upstream, certificate, client_authorities,
+};
 use crate::clock;
 use crate::openai::providers;
 use crate::routing::Matcher;
@@ -27,6 +29,10 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
         }
     }
     check_prices(config, context);
+    // A rule that could not be read may use it.
+    if !unread.models {
+        check_cache(config, context);
+    }
     let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     check_certificates(config, now, context);
     for tenant in &config.tenants {
@@ -40,6 +46,30 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             check_models(tenant, config, context);
         }
         check_passthrough(tenant, config, context);
+    }
+}
+
+/// Warns of answers that reach every tenant, and of a cache that no rule uses.
+fn check_cache(config: &Config, context: &Context<'_>) {
+    let caching: Vec<_> = config
+        .models
+        .iter()
+        .filter_map(|rule| rule.cache.as_ref())
+        .collect();
+    for cache in &caching {
+        if cache.value.scope == CacheScope::Global && !config.tenants.is_empty() {
+            let message = "`scope: global` gives the answers of one tenant to every tenant";
+            let hint = "write scope: tenant, unless all of them may see each other's questions and answers";
+            context.warn(&cache.place, message.to_owned(), hint);
+        }
+    }
+    if let (Some(cache), []) = (&config.cache, caching.as_slice()) {
+        let message = "no rule in `models` uses the cache";
+        context.warn(
+            &cache.place,
+            message.to_owned(),
+            "add cache: true to a rule",
+        );
     }
 }
 

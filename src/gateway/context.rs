@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::header::AGE;
 use http::response::Parts;
+use http::{HeaderMap, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::failure::{Failure, add_standing, client_closed_request};
@@ -21,6 +22,7 @@ use crate::gateway::connection::UNCOUNTED_HEADER_BYTES;
 use crate::ids;
 use crate::ledger::Marks;
 use crate::limits::{Now, Reservation};
+use crate::observe::cache::CacheResult;
 use crate::observe::metrics::{OTHER, Shed};
 use crate::runtime::{Held, InFlight, Principal, Route, Rule, Runtime, Shared};
 use crate::tenants::Tenant;
@@ -76,6 +78,8 @@ pub struct Outcome {
     pub is_asking: bool,
     /// What it has used, once that is settled.
     pub used: Option<Used>,
+    /// What became of it where its rule uses answers again.
+    pub from_cache: Option<Box<FromCache>>,
     /// Whether asking again is left to the client: it may cost twice, so we do not.
     pub retry_is_clients: bool,
     /// Body bytes from the client.
@@ -96,6 +100,34 @@ struct Committed {
     first_byte: Duration,
     /// How much of the time until then was not waiting.
     own: Duration,
+}
+
+/// What became of a request whose rule uses answers again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FromCache {
+    /// Whether it got one.
+    pub result: CacheResult,
+    /// The request whose answer it got.
+    pub id: Option<Box<str>>,
+    /// How old that is.
+    pub age: Duration,
+}
+
+impl FromCache {
+    /// Tells the client.
+    pub fn add_to(&self, headers: &mut HeaderMap) {
+        let result = match self.result {
+            CacheResult::Hit | CacheResult::Joined => "hit",
+            CacheResult::Miss => "miss",
+            CacheResult::Bypass => "bypass",
+        };
+        headers.insert(super::headers::CACHE, HeaderValue::from_static(result));
+        let id = self.id.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(id)) = id {
+            headers.insert(super::headers::CACHE_ID, id);
+            headers.insert(AGE, HeaderValue::from(self.age.as_secs()));
+        }
+    }
 }
 
 /// What a request has used, for its line in the log.
@@ -185,6 +217,7 @@ impl Context {
                 shed: None,
                 is_asking: false,
                 used: None,
+                from_cache: None,
                 retry_is_clients: false,
                 bytes_in: 0,
                 bytes_out: 0,

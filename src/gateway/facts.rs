@@ -86,6 +86,17 @@ impl Amounts {
     }
 }
 
+impl Amounts {
+    /// Of an answer that was given again, with so many tokens. Nothing has been used of a provider.
+    pub fn of_reused(_tokens: u64, charge_nanos: u64) -> Self {
+        Self {
+            charge_nanos,
+            is_priced: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl Facts {
     /// What is known of a request now.
     pub fn of(context: &Context) -> Self {
@@ -174,9 +185,13 @@ impl Facts {
 
     /// What it is paid with, where anything has a price.
     pub fn bill(&self) -> Option<Bill<'_>> {
-        let served = (self.upstream_name(), self.served_model());
+        self.bill_of(self.upstream_name(), self.served_model())
+    }
+
+    /// What it would be paid with, had this model of an upstream served it.
+    pub fn bill_of(&self, upstream: &str, model: &str) -> Option<Bill<'_>> {
         let metering = &self.runtime.metering;
-        metering.bill(self.caller.as_ref(), served, self.at)
+        metering.bill(self.caller.as_ref(), (upstream, model), self.at)
     }
 
     /// The record that it makes with what it has used. `period`: of the tenant's quota.

@@ -48,6 +48,7 @@ pub fn finish(session: &ClientSession, context: &Context, shared: &Arc<Shared>) 
         bytes_out: context.outcome.bytes_out,
         tokens: context.outcome.used.and_then(|used| used.tokens),
         cost_nanos: context.outcome.used.and_then(|used| used.cost_nanos),
+        cache: context.outcome.from_cache.as_ref().map(|c| c.result.name()),
         total,
         first_byte: context.outcome.first_byte(),
         own: context.outcome.own(),

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::exchange::answer::recording::Recorded;
+use super::storing::{Reused, Storing};
 use crate::chatlog::ChatLog;
 use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::usage::Usage;
@@ -25,6 +27,12 @@ pub struct Meter {
     pub last_event: Option<Instant>,
     /// Whether the client has left before the answer's end.
     pub client_left: bool,
+    /// As much of its answer is kept, in bytes; `None` for nothing.
+    pub records: Option<usize>,
+    /// What keeps its answer, where it is to be given again.
+    pub storing: Option<Box<Storing>>,
+    /// The answer that it has got, where nothing was asked of an upstream for it.
+    pub reused: Option<Box<Reused>>,
 }
 
 /// A request for the chat log.
@@ -44,6 +52,9 @@ impl Meter {
             reading: None,
             last_event: None,
             client_left: false,
+            records: None,
+            storing: None,
+            reused: None,
         }
     }
 }
@@ -71,4 +82,6 @@ pub struct Reading {
     pub is_whole: bool,
     /// Whether it is an error, of which only a usage that is told counts.
     pub is_error: bool,
+    /// All of it as it came, where it is whole and kept to be given again.
+    pub recorded: Option<Recorded>,
 }

@@ -52,6 +52,7 @@ mod serve;
 mod session;
 mod settle;
 mod spool;
+mod storing;
 mod tunnel;
 mod upstream_error;
 mod websocket;

@@ -13,6 +13,7 @@ use super::context::{Context, Used};
 use super::facts::{Amounts, Facts};
 use super::meter::{Chat, Meter, Reading};
 use super::quota_events;
+use super::storing::Reused;
 use crate::chatlog::{ChatLog, Entry};
 use crate::clock;
 use crate::config::OnClientGone;
@@ -27,6 +28,8 @@ use crate::runtime::Shared;
 
 /// As many estimates are made at a time.
 const MAX_ESTIMATES: usize = 64;
+/// The upstream in the metrics of money for answers that no upstream was asked for.
+const CACHE: &str = "cache";
 /// Why a task ends in the middle, as the ledger is told.
 const RESTART: &str = "restart";
 const CLIENT_GONE: &str = "client_gone";
@@ -104,10 +107,14 @@ impl Account {
     /// Counts what has been used, and has it written down.
     pub async fn settle(mut self) -> Option<Used> {
         let mut reading = self.read();
+        let recorded = reading.recorded.take().filter(|_| reading.is_whole);
         let usage = match self.take_prompt(&reading) {
             None => reading.usage.take(),
             Some(prompt) => Some(estimate(&self.shared, prompt, reading.sample).await),
         };
+        if let (Some(storing), Some(recorded)) = (self.meter.storing.take(), recorded) {
+            storing.store(&self.shared, recorded, usage.as_ref());
+        }
         self.count(usage.as_ref())
     }
 
@@ -124,6 +131,10 @@ impl Account {
     /// What is known of the answer. The chat log gets its part.
     fn read(&mut self) -> Reading {
         let mut reading = self.meter.reading.take().unwrap_or_default();
+        // It may have been estimated when it was kept, and costs the same each time.
+        if let Some(known) = self.meter.reused.as_ref().and_then(|r| r.usage.as_ref()) {
+            reading.usage = Some(known.clone());
+        }
         if let Some((_, entry)) = self.chat.as_deref_mut() {
             entry.answer = reading.answer.take();
             entry.is_partial = !reading.is_whole && entry.answer.is_some();
@@ -149,8 +160,12 @@ impl Account {
         let usage = usage.filter(|_| self.is_counted);
         let facts = &self.facts;
         let is_served = self.is_counted && facts.rule.is_some() && !self.absorbs();
-        let amounts = amounts(facts, usage, is_served);
-        if self.is_counted {
+        let reused = self.meter.reused.as_deref();
+        let amounts = match reused {
+            Some(reused) => amounts_of_reused(&self.shared, facts, usage, reused),
+            None => amounts(facts, usage, is_served),
+        };
+        if self.is_counted && reused.is_none() {
             count_in_metrics(&self.shared, facts, usage, &amounts, self.pace);
         }
         if self.is_recorded {
@@ -171,7 +186,7 @@ impl Account {
             entry.cost_nanos = cost_nanos;
             log.record(entry);
         }
-        let reported = usage.filter(|usage| !usage.is_estimated);
+        let reported = usage.filter(|usage| !usage.is_estimated && self.meter.reused.is_none());
         Some(Used {
             tokens: reported.map(|usage| (usage.total_input(), usage.output)),
             cost_nanos,
@@ -228,6 +243,38 @@ fn amounts(facts: &Facts, usage: Option<&Usage>, is_served: bool) -> Amounts {
         },
         None => Amounts::default(),
     }
+}
+
+/// What is charged for an answer that was given again: nothing has been used of a provider.
+fn amounts_of_reused(
+    shared: &Shared,
+    facts: &Facts,
+    usage: Option<&Usage>,
+    reused: &Reused,
+) -> Amounts {
+    let (Some(rule), Some(usage)) = (&facts.rule, usage) else {
+        return Amounts::of_reused(0, 0);
+    };
+    let head = &reused.head;
+    let bill = facts.bill_of(&head.upstream, &head.model);
+    let charge = bill.as_ref().map_or(0, |bill| bill.charge(usage));
+    let charge_nanos = share(charge, facts.runtime.settings.cache.price_ppm);
+    let saved = bill.as_ref().map_or(0, |bill| bill.cost(usage));
+    shared.metrics.cache().saved(&rule.label, saved);
+    let labels = [rule.label.as_str(), CACHE, facts.tenant()];
+    let amount = Amount {
+        cost_nanos: 0,
+        charge_nanos,
+    };
+    shared.metrics.money().count(labels, amount);
+    let tokens = usage.total_input().saturating_add(usage.output);
+    Amounts::of_reused(tokens, charge_nanos)
+}
+
+/// So many millionths of an amount, rounded to the nearest.
+fn share(nanos: u64, ppm: u32) -> u64 {
+    let share = (u128::from(nanos) * u128::from(ppm) + 500_000) / 1_000_000;
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 fn count_in_metrics(

@@ -52,6 +52,8 @@ pub struct AccessLine<'a> {
     pub tokens: Option<(u64, u64)>,
     /// What the provider charges, in nano-dollars, where that is known.
     pub cost_nanos: Option<u64>,
+    /// What became of it where its rule uses answers again.
+    pub cache: Option<&'static str>,
     /// From the request's header to the end.
     pub total: Duration,
     /// From the request's header to the first byte of the answer.
@@ -85,6 +87,7 @@ impl AccessLine<'_> {
         milliseconds(fields, "ms", Some(self.total));
         milliseconds(fields, "first_ms", self.first_byte);
         milliseconds(fields, "own_ms", self.own);
+        fields.text("cache", self.cache);
         fields.text("trail", Some(self.trail));
         fields.number("tokens_in", self.tokens.map(|(input, _)| input));
         fields.number("tokens_out", self.tokens.map(|(_, output)| output));
@@ -123,6 +126,7 @@ mod tests {
             bytes_out: 20,
             tokens: Some((7, 3)),
             cost_nanos: Some(12_500),
+            cache: Some("miss"),
             total: Duration::from_nanos(12_007_600),
             first_byte: Some(Duration::from_micros(1000)),
             own: None,
@@ -132,7 +136,7 @@ mod tests {
             text,
             "id=req_1 client=203.0.113.0 key=ci tenant=internal method=POST path=/v1/chat/completions \
              model=gpt?4?x sent=- upstream=openai status=200 error=- in=10 out=20 ms=12.008 \
-             first_ms=1.000 own_ms=- trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3 cost=0.000012500"
+             first_ms=1.000 own_ms=- cache=miss trail=openai/1a2b3c4d:ok:0.9 tokens_in=7 tokens_out=3 cost=0.000012500"
         );
     }
 }

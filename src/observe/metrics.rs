@@ -3,7 +3,7 @@
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
 //! configuration and from our own tables alone, so the configuration bounds their number. Does not
 //! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`,
-//! `chats`, `handshakes`, `callers`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
+//! `chats`, `handshakes`, `callers`, `cache`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::attempts::Attempts;
+use super::cache::CacheMetrics;
 use super::callers::Callers;
 use super::chats::Chats;
 pub use super::families::OTHER;
@@ -63,6 +64,7 @@ pub struct Metrics {
     states: StateGauges,
     handshakes: Handshakes,
     callers: Callers,
+    cache: CacheMetrics,
     log_lines: LogLines,
     shed: IntCounterVec,
     connections: Gauge,
@@ -166,6 +168,7 @@ impl Metrics {
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
             callers: Callers::new()?,
+            cache: CacheMetrics::new()?,
             log_lines: LogLines::shared()?,
             shed: super::shed::counters_by_limit()?,
             connections: Gauge::new("tollgate_connections", "Connections of clients.")?,
@@ -211,6 +214,7 @@ impl Metrics {
         let all = all.chain(self.webhooks.collectors());
         let all = all.chain(self.reloads.collectors());
         let all = all.chain(self.callers.collectors());
+        let all = all.chain(self.cache.collectors());
         let all = all.chain([
             self.chats.collector(),
             self.handshakes.collector(),
@@ -328,6 +332,11 @@ impl Metrics {
     /// The counters of TLS handshakes.
     pub fn handshakes(&self) -> &Handshakes {
         &self.handshakes
+    }
+
+    /// The counters of answers that are used again.
+    pub fn cache(&self) -> &CacheMetrics {
+        &self.cache
     }
 
     /// The counters of callers that are refused.

@@ -3,7 +3,8 @@
 //! `metrics` counts requests, `shed` names what limits refuse, `attempts` counts attempts at upstreams, `tokens`
 //! usage, `money` what it costs, `recording` records of the ledger, `reloads` of the
 //! configuration, `webhooks` events for webhooks, `chats` lines of
-//! the chat log, `handshakes` TLS handshakes that fail, `callers` callers that are refused, and `proxy_headers`
+//! the chat log, `handshakes` TLS handshakes that fail, `callers` callers that are refused, `cache` answers
+//! that are used again, and `proxy_headers`
 //! connections that are refused for their PROXY header. `families` makes counters and histograms. `states` has
 //! the gauges of servers, targets and keys. `series_cache` keeps the counters of a kind of request,
 //! and `initial_series` creates series at zero. `logging` is the log, `log_lines` counts lines that it loses, `access`
@@ -12,6 +13,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod cache;
 pub mod callers;
 pub mod chats;
 mod families;

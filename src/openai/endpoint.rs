@@ -46,9 +46,22 @@ pub struct Exchange {
     pub takes_stop: bool,
     /// Whether the account stores its result by default, to be fetched by its id.
     pub is_stored: bool,
+    /// Whether an equal request has an equal answer.
+    pub repeats: Repeats,
     /// The keys of `server.default_models` that name its model where a request does not; the first that is
     /// set counts. Empty where the API requires a model in each request.
     pub default_models: &'static [&'static str],
+}
+
+/// Whether an equal request has an equal answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Always: nothing is drawn by lot.
+    Always,
+    /// Where the request says so.
+    IfAsked,
+    /// It is never used again.
+    Never,
 }
 
 /// The form of an error within a stream.
@@ -88,7 +101,16 @@ const fn exchange(name: &'static str, path: &'static str) -> Exchange {
         takes_form: false,
         takes_stop: false,
         is_stored: false,
+        repeats: Repeats::Never,
         default_models: &[],
+    }
+}
+
+/// Whose answers may be used again.
+const fn repeating(repeats: Repeats, exchange: Exchange) -> Exchange {
+    Exchange {
+        repeats,
+        ..exchange
     }
 }
 
@@ -112,6 +134,7 @@ const fn completions(name: &'static str, path: &'static str, stream: Stream) -> 
         has_both_forms: true,
         takes_text: true,
         takes_stop: true,
+        repeats: Repeats::IfAsked,
         ..exchange(name, path)
     }
 }
@@ -130,13 +153,13 @@ static EXCHANGES: [Exchange; 14] = [
     completions("completions", "/completions", Stream::Completions),
     Exchange {
         takes_text: true,
-        ..exchange("embeddings", "/embeddings")
+        ..repeating(Repeats::Always, exchange("embeddings", "/embeddings"))
     },
     Exchange {
         has_both_forms: true,
         takes_text: true,
         default_models: &["responses"],
-        ..responses("responses", "/responses")
+        ..repeating(Repeats::IfAsked, responses("responses", "/responses"))
     },
     Exchange {
         default_models: &["responses_input_tokens", "responses"],
@@ -148,11 +171,14 @@ static EXCHANGES: [Exchange; 14] = [
     },
     Exchange {
         default_models: &["moderations"],
-        ..exchange("moderations", "/moderations")
+        ..repeating(Repeats::Always, exchange("moderations", "/moderations"))
     },
     Exchange {
         default_models: &["images_generations", "images"],
-        ..exchange("images_generations", "/images/generations")
+        ..repeating(
+            Repeats::IfAsked,
+            exchange("images_generations", "/images/generations"),
+        )
     },
     Exchange {
         default_models: &["images_edits", "images"],
@@ -164,11 +190,11 @@ static EXCHANGES: [Exchange; 14] = [
     },
     Exchange {
         answers_json: false,
-        ..exchange("audio_speech", "/audio/speech")
+        ..repeating(Repeats::IfAsked, exchange("audio_speech", "/audio/speech"))
     },
     transcripts("audio_transcriptions", "/audio/transcriptions"),
     transcripts("audio_translations", "/audio/translations"),
-    exchange("rerank", "/rerank"),
+    repeating(Repeats::Always, exchange("rerank", "/rerank")),
 ];
 
 static SOCKETS: [Socket; 3] = [

@@ -23,6 +23,7 @@
 //! and does not use Pingora.
 
 pub mod aggregate;
+pub mod canonical;
 pub mod changes;
 pub mod demand;
 pub mod dialect;
@@ -44,6 +45,7 @@ pub mod providers;
 pub mod ratelimit;
 pub mod references;
 pub mod request;
+pub mod reusable;
 pub mod rewrite;
 pub mod slot;
 pub mod sniff;

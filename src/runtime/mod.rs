@@ -17,6 +17,7 @@ mod metering;
 mod orders;
 mod principal;
 mod reloads;
+mod reuse;
 mod rules;
 mod settings;
 mod shared;
@@ -48,6 +49,7 @@ pub use metering::{Metering, Scopes};
 pub use orders::{NotReloaded, NotTaken, Order, Orders, Reloaded};
 pub use principal::Principal;
 pub use reloads::Reloads;
+pub use reuse::{Reuse, SharedHead};
 pub use rules::{Fallback, Rule};
 pub use settings::Settings;
 pub use shared::{InFlight, Shared};
@@ -112,7 +114,7 @@ impl Runtime {
             .map(|written| rules::rule(written, config, &index, registry, limits))
             .collect();
         Self {
-            settings: Settings::new(server),
+            settings: Settings::new(config),
             home_rules: rules::home_rules(config, &index, registry, limits),
             index,
             many: many(&rules, config),
@@ -279,7 +281,8 @@ fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {
         home(passthrough.unwrap_or(&server.passthrough), config),
         written.allowances.within(server.allowances),
     );
-    Arc::new(tenant.strict(written.is_strict(config)))
+    let tenant = tenant.strict(written.is_strict(config));
+    Arc::new(tenant.caching(written.caches, written.obeys_cache_control))
 }
 
 fn home(passthrough: &Passthrough, config: &Config) -> Option<usize> {

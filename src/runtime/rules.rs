@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::metered::{self, Metered};
 use super::usual::UsualOutput;
-use super::{Transforms, home, position};
+use super::{Reuse, Transforms, home, position};
 use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
 use crate::limits::{Limits, ScopeName};
 use crate::openai::demand::Demand;
@@ -43,6 +43,8 @@ pub struct Rule {
     pub on_client_gone: config::OnClientGone,
     /// What is limited of it.
     pub metered: Option<Metered>,
+    /// Which of its answers are used again; `None` where none are.
+    pub reuse: Option<Reuse>,
     /// How long its answers usually are.
     pub output: UsualOutput,
     /// What each target wants changed, by its position.
@@ -165,6 +167,7 @@ pub(super) fn rule(
     let scope = ScopeName::Rule(label.clone());
     Arc::new(Rule {
         metered: metered::metered(limits, scope, written.limits.as_ref(), None),
+        reuse: Reuse::new(written, config),
         output: UsualOutput::default(),
         label,
         exact: match matcher {

@@ -1,4 +1,4 @@
-//! What the gateway needs of the `server` section.
+//! What the gateway needs of the `server` section, and of others that hold for every request.
 //!
 //! Owns the choice: what only the start of the process needs is not here. Does not handle how it is written (see
 //! `config::server`). Cannot fail.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::config::{self, Cors, RedirectTo, Server};
+use crate::config::{self, Config, Cors, RedirectTo};
 use crate::networks::AddressRules;
 use crate::observe::masking;
 use crate::openai::endpoint::Exchange;
@@ -46,7 +46,7 @@ impl Listener {
     }
 }
 
-/// What the gateway needs of the `server` section.
+/// What the gateway needs of these sections.
 #[derive(Debug)]
 pub struct Settings {
     /// The largest request body that is read, in bytes.
@@ -81,6 +81,8 @@ pub struct Settings {
     pub drain: config::Drain,
     /// How often something is tried again.
     pub retries: config::Retries,
+    /// What holds for answers that are kept.
+    pub cache: config::Cache,
     /// How forms are read.
     pub forms: config::Forms,
     /// What a client may have open and send at a time over one HTTP/2 connection.
@@ -93,7 +95,8 @@ pub struct Settings {
 
 impl Settings {
     /// Takes what the operator wrote.
-    pub fn new(server: &Server) -> Self {
+    pub fn new(config: &Config) -> Self {
+        let server = &config.server;
         let defaults = server.default_models.iter();
         Self {
             max_body_bytes: server.max_body_bytes,
@@ -112,6 +115,7 @@ impl Settings {
             statistics: server.log.statistics,
             models_ttl: server.models_ttl,
             retries: server.retries,
+            cache: config.cache.clone().unwrap_or_default().value,
             forms: server.forms.clone(),
             http2: server.http2,
             websocket: server.websocket,

@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, known};
+use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, SharedHead, known};
 use crate::auth::CallerState;
+use crate::cache::{Bounds, Cache, Flights};
 use crate::chatlog::ChatLog;
 use crate::clock;
 use crate::ledger::Ledger;
@@ -25,6 +26,10 @@ use crate::observe::log_interval::LogInterval;
 use crate::observe::metrics::Metrics;
 use crate::openai::tokenizer::OnDemand;
 use crate::upstreams::{Connector, Registry};
+
+/// Answers that are waited for at a time, each by so many requests. One more asks for itself.
+const MOST_FLIGHTS: usize = 4096;
+const MOST_FOLLOWERS: usize = 4096;
 
 /// What all requests share.
 pub struct Shared {
@@ -51,6 +56,10 @@ pub struct Shared {
     pub tokenizer: Arc<OnDemand>,
     /// When it was said last that a key has come in cleartext to a listener that redirects.
     pub exposed_keys: Mutex<LogInterval>,
+    /// Answers that may be given again.
+    pub cache: Cache,
+    /// Requests that wait for the answer to an equal one.
+    pub flights: Flights<SharedHead>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// How the configuration that is in force came to be.
@@ -81,6 +90,16 @@ impl Shared {
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Metrics::new()?;
         metrics.start_series(&known::known(&runtime));
+        let caching = &runtime.settings.cache;
+        let evicted = metrics.cache().evictions();
+        let cache = Cache::new(caching.memory_bytes as u64, move |entry| {
+            evicted.count(&entry.head.rule);
+        });
+        let flights = Flights::new(Bounds {
+            flights: MOST_FLIGHTS,
+            followers: MOST_FOLLOWERS,
+            bytes: caching.max_answer_bytes,
+        });
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -95,6 +114,8 @@ impl Shared {
             reloads: Reloads::new(metrics.reloads().clone()),
             exposed_keys: Mutex::default(),
             tokenizer: Arc::default(),
+            cache,
+            flights,
             metrics,
             orders,
             chat_log: ArcSwapOption::empty(),
@@ -116,6 +137,8 @@ impl Shared {
     /// Puts another snapshot in force, for requests that come from now on.
     pub fn replace(&self, runtime: Runtime) {
         self.metrics.start_series(&known::known(&runtime));
+        self.cache
+            .set_most_bytes(runtime.settings.cache.memory_bytes as u64);
         self.current.store(Arc::new(runtime));
         self.limits.forget_unused();
         self.callers.forget_unused(clock::now_unix_seconds());

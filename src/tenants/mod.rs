@@ -20,6 +20,10 @@ pub struct Tenant {
     pub grants: Grants,
     /// Whether its requests may name nothing but their model, and never pass unread.
     pub is_strict: bool,
+    /// Whether its answers may be kept to be given again, and shared by equal requests.
+    pub caches: bool,
+    /// Whether its requests may say so themselves, with `Cache-Control`.
+    pub obeys_cache_control: bool,
     allowed: Option<Arc<Allowed>>,
     /// What its caller's credential allows, where that is less.
     only: Option<Arc<Vec<String>>>,
@@ -50,6 +54,8 @@ impl Tenant {
             home: None,
             grants: Grants::default(),
             is_strict: false,
+            caches: true,
+            obeys_cache_control: true,
             allowed: allowed.map(Arc::new),
             only: None,
         }
@@ -79,6 +85,15 @@ impl Tenant {
         }
     }
 
+    /// Says whether its answers may be kept, and whether its requests may say so.
+    pub fn caching(self, caches: bool, obeys_cache_control: bool) -> Self {
+        Self {
+            caches,
+            obeys_cache_control,
+            ..self
+        }
+    }
+
     /// The same tenant to a caller whose credential allows these names alone, among its own; `*` at the end stands for
     /// any rest.
     pub fn narrowed_to(&self, models: &Arc<Vec<String>>) -> Self {
@@ -87,6 +102,8 @@ impl Tenant {
             home: self.home,
             grants: self.grants,
             is_strict: self.is_strict,
+            caches: self.caches,
+            obeys_cache_control: self.obeys_cache_control,
             allowed: self.allowed.clone(),
             only: Some(Arc::clone(models)),
         }

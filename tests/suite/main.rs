@@ -67,6 +67,7 @@ mod no_model;
 mod operation;
 mod privileges;
 mod proxy_protocol;
+mod reuse;
 mod routes;
 mod sdk;
 mod shedding;

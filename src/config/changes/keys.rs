@@ -5,8 +5,8 @@
 //! `sections`). Cannot fail.
 
 use crate::config::{
-    Allowances, Auth, Balance, ChatLog, Concurrency, Ledger, Listener, Log, ModelRule, Price,
-    RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
+    Allowances, Auth, Balance, Cache, ChatLog, Concurrency, Ledger, Listener, Located, Log,
+    ModelRule, Price, RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
 };
 
 /// Keys that differ.
@@ -144,6 +144,8 @@ pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
         drops_malformed => "malformed_events",
         on_client_gone => "on_client_gone",
         limits => "limits",
+        cache => "cache",
+        coalesce => "coalesce",
     } but { matcher })
 }
 
@@ -164,6 +166,8 @@ pub(super) fn of_tenant(old: &Tenant, new: &Tenant) -> Differing {
         models => "models",
         passthrough => "passthrough",
         strict => "strict",
+        caches => "cache",
+        obeys_cache_control => "cache_control",
         limits => "limits",
         quota => "quota",
         webhook => "webhook",
@@ -228,6 +232,16 @@ pub(super) fn of_webhook(old: &Webhook, new: &Webhook) -> Differing {
         secret => "secret",
         events => "events",
         allow_private => "allow_private",
+    } but {})
+}
+
+pub(super) fn of_cache(old: &Located<Cache>, new: &Located<Cache>) -> Differing {
+    differing!(&old.value, &new.value, Cache {
+        memory_bytes => "memory",
+        ttl => "ttl",
+        max_answer_bytes => "max_answer",
+        price_ppm => "price",
+        replay_tokens_per_second => "replay_tokens_per_second",
     } but {})
 }
 

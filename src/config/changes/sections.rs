@@ -25,6 +25,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         prices,
         ledger,
         webhook,
+        cache,
         chat_log,
         quick_start: _,
         warnings: _,
@@ -70,6 +71,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         keys::of_webhook,
         changes,
     );
+    compare_section("cache", (cache, &new.cache), keys::of_cache, changes);
     compare_section(
         "chat_log",
         (chat_log, &new.chat_log),

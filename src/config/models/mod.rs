@@ -6,6 +6,7 @@
 
 mod matcher;
 mod on_client_gone;
+mod reuse;
 mod transforms;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::routing::Matcher;
 
 pub use matcher::read_allowed;
 pub use on_client_gone::OnClientGone;
+pub use reuse::{CacheScope, CacheWhen, Caching};
 pub use transforms::{Streams, Transforms, check_field};
 
 /// The name in metrics of the rule by which requests that name no model go to a home.
@@ -42,6 +44,10 @@ pub struct ModelRule {
     pub on_client_gone: OnClientGone,
     /// How much all tenants together may ask of it in a time.
     pub limits: Option<RateLimits>,
+    /// Which of its answers are kept to be given again; `None` for none.
+    pub cache: Option<Located<Caching>>,
+    /// Whether equal requests at the same time share one answer; `None`: where its answers are kept.
+    pub coalesce: Option<bool>,
 }
 
 impl ModelRule {
@@ -66,6 +72,8 @@ impl ModelRule {
             drops_malformed: false,
             on_client_gone: OnClientGone::default(),
             limits: None,
+            cache: None,
+            coalesce: None,
         }
     }
 }
@@ -127,6 +135,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let on_client_gone = section.take("on_client_gone");
     let on_client_gone = on_client_gone.and_then(|n| on_client_gone::read(&n));
     let limits = limits::take(&mut section);
+    let (cache, coalesce) = reuse::take(&mut section);
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
@@ -137,6 +146,8 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         drops_malformed,
         on_client_gone: on_client_gone.unwrap_or_default(),
         limits,
+        cache,
+        coalesce,
     })
 }
 

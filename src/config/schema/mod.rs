@@ -82,6 +82,11 @@ fn keys() -> Vec<Key> {
             reference("webhook"),
         ),
         (
+            "cache",
+            "What holds for answers that are kept to be given again. A rule uses it with its own key `cache`.",
+            models::cache(),
+        ),
+        (
             "chat_log",
             "A file with the requests and answers. Without the section there is none.",
             accounts::chat_log(),

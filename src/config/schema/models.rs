@@ -6,11 +6,13 @@
 use serde_json::Value;
 
 use super::shapes::{
-    anything, duration, integer, list, map, one_of, or, reference, section, text, word,
+    anything, boolean, duration, integer, list, map, one_of, or, reference, section, size, text,
+    word,
 };
-use crate::config::Streams;
+use crate::config::{CacheScope, CacheWhen, Streams};
 use crate::openai::verdict::Reason;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn rule() -> Value {
     let pattern = section(
         &[],
@@ -64,6 +66,73 @@ pub(super) fn rule() -> Value {
                 "limits",
                 "What all tenants together may ask of it.",
                 reference("limits"),
+            ),
+            (
+                "cache",
+                "Which of its answers are kept to be given again. Default: none.",
+                one_of([boolean(), caching()]),
+            ),
+            (
+                "coalesce",
+                "Whether equal requests at the same time share one answer. Default: with `cache`.",
+                boolean(),
+            ),
+        ],
+    )
+}
+
+fn caching() -> Value {
+    section(
+        &[],
+        [
+            (
+                "ttl",
+                "For how long an answer may be used. Default: that of the section `cache`.",
+                duration(),
+            ),
+            (
+                "scope",
+                "Who may get it.",
+                or(word(CacheScope::ALL.map(CacheScope::name)), "tenant"),
+            ),
+            (
+                "when",
+                "Which requests may get one.",
+                or(word(CacheWhen::ALL.map(CacheWhen::name)), "deterministic"),
+            ),
+            (
+                "tools",
+                "With `when: always`: whether answers that call tools are kept.",
+                or(boolean(), false),
+            ),
+        ],
+    )
+}
+
+pub(super) fn cache() -> Value {
+    section(
+        &[],
+        [
+            ("memory", "The memory of all answers.", or(size(), "256MiB")),
+            (
+                "ttl",
+                "For how long an answer may be used.",
+                or(duration(), "1h"),
+            ),
+            (
+                "max_answer",
+                "A larger answer is not kept.",
+                or(size(), "1MiB"),
+            ),
+            (
+                "price",
+                "The share of its price that a tenant is charged each time, from 0 to 1.",
+                or(anything(), 0),
+            ),
+            (
+                "replay_tokens_per_second",
+                "How fast a stream is replayed. Default: at once.",
+                integer(1, 1_000_000),
             ),
         ],
     )

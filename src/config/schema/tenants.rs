@@ -61,6 +61,16 @@ pub(super) fn tenant() -> Value {
             ("allow_usage_reports", ALLOW_USAGE_REPORTS, boolean()),
             ("strict", STRICT, boolean()),
             (
+                "cache",
+                "Whether its answers may be kept to be given again.",
+                or(boolean(), true),
+            ),
+            (
+                "cache_control",
+                "Whether its requests may say so themselves, with Cache-Control.",
+                or(word(["obey", "ignore"]), "obey"),
+            ),
+            (
                 "limits",
                 "How much it may ask in a time.",
                 reference("limits"),

@@ -1,12 +1,13 @@
 //! The exchange: a request that is read, and its answer, which is read as well.
 //!
-//! Owns the order of the steps: admit, body, plan, reserve, failover, relay; and what happens when the client leaves
+//! Owns the order of the steps: admit, body, plan, reserve, cache, failover, relay; and what happens when the client leaves
 //! in the middle of the answer. Each step is a file of this folder. Fails with what the client is told.
 
 mod after_client;
 pub mod answer;
 mod attempt;
 pub mod body;
+mod cache;
 mod failover;
 mod keepalive;
 mod last_event;
@@ -15,6 +16,7 @@ mod pacing;
 mod relay;
 mod terms;
 mod upstream_error;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,8 @@ use crate::openai::endpoint::Exchange;
 use crate::runtime::{Runtime, Shared};
 use after_client::AfterClient;
 use answer::Answer;
-use failover::{Begun, Failover};
+use cache::{Found, Looked, Looking};
+use failover::{Begun, Failover, Giver};
 use keepalive::Keepalive;
 use relay::Ended;
 
@@ -114,13 +117,50 @@ async fn ask<'r>(
             .keepalive_after
             .filter(|_| body.streaming.is_requested),
     );
-    let mut course = Failover {
+    let course = Failover {
         shared,
         endpoint,
         body: &body,
         plan,
     };
-    course.run(session, context, &mut keepalive).await
+    find_or_ask(session, context, &mut keepalive, course).await
+}
+
+/// An answer that is there already, or that of an upstream.
+async fn find_or_ask<'r>(
+    session: &mut ClientSession,
+    context: &mut Context,
+    keepalive: &mut Keepalive,
+    mut course: Failover<'r, '_>,
+) -> Result<Box<Begun<'r>>, Failure> {
+    let rule = course.plan.rule();
+    if rule.reuse.is_none() {
+        return course.run(session, context, keepalive).await;
+    }
+    let looking = Looking {
+        shared: course.shared,
+        endpoint: course.endpoint,
+        body: course.body,
+        rule,
+    };
+    // What few rules do has room of its own.
+    let lead = match Box::pin(looking.look(session, context, keepalive)).await? {
+        Looked::Found(found) => return Ok(Box::new(Begun::from(*found))),
+        Looked::Ask(lead) => lead,
+    };
+    let mut begun = course.run(session, context, keepalive).await?;
+    cache::begun(context, &mut begun, lead);
+    Ok(begun)
+}
+
+impl From<Found> for Begun<'_> {
+    fn from(found: Found) -> Self {
+        Self {
+            answer: found.answer,
+            terms: found.terms,
+            giver: Giver::Found(found.upstream),
+        }
+    }
 }
 
 /// Notes what an upstream's own error tells that it has used. One under a status of success is an
@@ -156,30 +196,46 @@ async fn pass(
     shared: &Arc<Shared>,
     mut begun: Box<Begun<'_>>,
 ) -> Result<(), Failure> {
-    let upstream = begun.candidate.upstream;
+    let upstream = begun.giver.upstream().cloned();
+    let upstream = upstream.as_deref();
     let ended = relay::relay(session, context, upstream, &begun.terms, begun.answer).await;
+    let Giver::Asked { candidate, lease } = &mut begun.giver else {
+        return end_found(context, ended?);
+    };
     if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
-        shared
-            .metrics
-            .attempts()
-            .attempted(&upstream.name, "broken");
-        begun.lease.report_broken(shared, context);
-        begun.candidate.failed();
+        let name = &candidate.upstream.name;
+        shared.metrics.attempts().attempted(name, "broken");
+        lease.report_broken(shared, context);
+        candidate.failed();
     }
     match ended? {
         Ended::Complete(answer) => {
             if let Some(connection) = answer.into_session() {
-                begun.lease.release(shared, connection).await;
+                lease.release(shared, connection).await;
             }
             Ok(())
         }
         Ended::Broken => Ok(()),
         Ended::Left(answer) => {
-            let idle = upstream.timeouts.idle;
-            leave(context, shared, answer, begun.lease, idle).await;
+            let idle = candidate.upstream.timeouts.idle;
+            if let Giver::Asked { lease, .. } = begun.giver {
+                leave(context, shared, answer, lease, idle).await;
+            }
             Err(Failure::ClientGone)
         }
     }
+}
+
+/// An answer has ended for which nothing was asked.
+fn end_found(context: &mut Context, ended: Ended) -> Result<(), Failure> {
+    let Ended::Left(mut answer) = ended else {
+        return Ok(());
+    };
+    if let Some(meter) = &mut context.meter {
+        meter.client_left = true;
+        meter.reading = answer.reading(false);
+    }
+    Err(Failure::ClientGone)
 }
 
 /// The client has gone: the rest of its answer is read on, where the rule wants that, or left.
@@ -204,6 +260,8 @@ async fn leave(
     if let Some(meter) = &mut context.meter {
         meter.client_left = true;
     }
+    // Others wait for the rest of it.
+    let drains = drains || answer.is_shared();
     let account = drains.then(|| Account::close(context)).flatten();
     if let Some(account) = account {
         let bounds = context.runtime.settings.drain;

@@ -154,6 +154,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
             aggregates: form == Form::Aggregated || context.is_logged(),
         },
         keeps: context.is_logged(),
+        records: context.meter.as_ref().and_then(|meter| meter.records),
         stream_error: endpoint.stream_error,
         answers_json: endpoint.answers_json,
         rewrites: transforms

@@ -25,6 +25,9 @@ use crate::upstreams::Upstream;
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
+/// What is whole is not waited for.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
 /// How an answer that had begun has ended.
 pub enum Ended {
     /// Whole.
@@ -39,7 +42,7 @@ pub enum Ended {
 pub async fn relay(
     client: &mut ClientSession,
     context: &mut Context,
-    upstream: &Upstream,
+    upstream: Option<&Upstream>,
     terms: &Terms,
     mut answer: Box<Answer>,
 ) -> Result<Ended, Failure> {
@@ -90,6 +93,9 @@ fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) ->
     let mut header = context.header_for_client(header, client.request());
     let attempts = headers::count(context.outcome.trail.len());
     header.headers.insert(headers::ATTEMPTS, attempts);
+    if let Some(from_cache) = &context.outcome.from_cache {
+        from_cache.add_to(&mut header.headers);
+    }
     context.commit(header.status.as_u16());
     Part::header(header)
 }
@@ -98,7 +104,8 @@ fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) ->
 struct Relaying<'a> {
     client: &'a mut ClientSession,
     context: &'a mut Context,
-    upstream: &'a Upstream,
+    /// `None` where the answer was kept.
+    upstream: Option<&'a Upstream>,
     terms: &'a Terms,
     answer: Box<Answer>,
     /// The header, until it has been written.
@@ -234,10 +241,9 @@ impl Relaying<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn next(&mut self) -> Result<(), Failure> {
-        let limit = self.answer.limit(
-            self.upstream.timeouts.idle,
-            self.terms.deadline + self.delayed,
-        );
+        let idle = self.upstream.map_or(AT_ONCE, |u| u.timeouts.idle);
+        let deadline = self.terms.deadline + self.delayed;
+        let limit = self.answer.limit(idle, deadline);
         let read = tokio::select! {
             biased;
             read = self.answer.next(limit) => read,
@@ -260,7 +266,7 @@ impl Relaying<'_> {
         meter.last_event = self.answer.last_event();
         meter.reading = self.answer.reading(is_whole);
         if self.answer.events().is_some_and(EventReader::has_too_long) {
-            let (name, id) = (&self.upstream.name, &self.context.request.id);
+            let (name, id) = (self.name(), &self.context.request.id);
             log::warn!(
                 "{id} upstream {name}: an event was too long to be understood, and has passed"
             );
@@ -293,7 +299,7 @@ impl Relaying<'_> {
         match (failure, event) {
             // It has told the client itself, and nothing follows.
             (Failure::Upstream(failure), _) if has_told => {
-                failure.log(&self.context.request.id, &self.upstream.name);
+                failure.log(&self.context.request.id, self.name());
                 self.context.outcome.error = Failure::Upstream(failure).api_error().code;
                 settle::settle(self.context).await;
                 // Clients close as soon as they have read it.
@@ -312,13 +318,18 @@ impl Relaying<'_> {
     fn translated(&self, failure: Failure) -> Failure {
         let events = self.answer.events();
         let untold = events.filter(|events| !events.has_told_client());
-        match (failure, untold.and_then(EventReader::error)) {
-            (Failure::Upstream(failure), Some(error)) => {
-                failure.log(&self.context.request.id, &self.upstream.name);
-                upstream_error::told_in_stream(self.upstream, error)
+        match (failure, untold.and_then(EventReader::error), self.upstream) {
+            (Failure::Upstream(failure), Some(error), Some(upstream)) => {
+                failure.log(&self.context.request.id, self.name());
+                upstream_error::told_in_stream(upstream, error)
             }
-            (failure, _) => failure,
+            (failure, ..) => failure,
         }
+    }
+
+    /// What gives the answer, for the log.
+    fn name(&self) -> &str {
+        self.upstream.map_or("cache", |upstream| &upstream.name)
     }
 
     /// The event that tells of a failure, where one can follow what has passed.

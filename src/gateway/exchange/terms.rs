@@ -47,6 +47,8 @@ pub struct Terms {
     pub wants: Wants,
     /// Whether a whole answer is kept, for the chat log.
     pub keeps: bool,
+    /// As much of an answer is kept to be given again, in bytes; `None` for nothing.
+    pub records: Option<usize>,
     /// How a stream tells that something broke.
     pub stream_error: StreamError,
     /// Whether a whole answer is JSON, an object or an array.

@@ -101,6 +101,8 @@ pub enum Failure {
     Upstream(UpstreamFailure),
     /// The upstream answered with an error, which the client is told as it came.
     Refusal(Box<UpstreamRefusal>),
+    /// The request wants an answer that is kept, and there is none.
+    NotCached,
     /// The request has come through too many gateways: it may be running in a circle.
     Loop,
     /// The client has left: no answer is sent.
@@ -156,18 +158,33 @@ impl Failure {
             Self::UnknownModel { model } => unknown_model(model),
             Self::Upstream(failure) => upstream::api_error(failure.cause),
             Self::Refusal(refusal) => upstream::refusal(refusal),
-            Self::Loop => error(
-                StatusCode::LOOP_DETECTED,
-                INVALID,
-                Some("loop_detected"),
-                "The request has come through too many gateways; does one lead back to another?"
-                    .to_owned(),
-            ),
+            Self::NotCached | Self::Loop => self.of_way(),
             Self::ClientGone => error(
                 client_closed_request(),
                 INVALID,
                 Some("client_gone"),
                 "The client closed the connection.".to_owned(),
+            ),
+        }
+    }
+
+    /// Those of the way that a request has come, or may go.
+    fn of_way(&self) -> ApiError {
+        match self {
+            Self::NotCached => error(
+                StatusCode::GATEWAY_TIMEOUT,
+                INVALID,
+                Some("not_cached"),
+                "There is no answer to this request in the cache, and `Cache-Control: only-if-cached` forbids asking \
+                 the provider."
+                    .to_owned(),
+            ),
+            _ => error(
+                StatusCode::LOOP_DETECTED,
+                INVALID,
+                Some("loop_detected"),
+                "The request has come through too many gateways; does one lead back to another?"
+                    .to_owned(),
             ),
         }
     }
@@ -258,8 +275,8 @@ impl Failure {
             Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
             Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
             Self::Flood | Self::QuotaUnavailable => Some((RETRY_AFTER, fixed("1"))),
-            // Another try would take the same circle.
-            Self::Loop => Some((SHOULD_RETRY, fixed("false"))),
+            // Another try would take the same circle, or find as little.
+            Self::Loop | Self::NotCached => Some((SHOULD_RETRY, fixed("false"))),
             Self::Upstream(failure) => {
                 let seconds = failure.cause.retry_after()?;
                 Some((RETRY_AFTER, HeaderValue::from(seconds)))

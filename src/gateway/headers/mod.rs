@@ -18,6 +18,10 @@ pub use request::{
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header that carries how many attempts were made.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
+/// The header that tells whether an answer was there already.
+pub const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
+/// The header that names the request whose answer that is.
+pub const CACHE_ID: HeaderName = HeaderName::from_static("x-tollgate-cache-id");
 /// The header that tells clients whether trying again may help.
 pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that carries through how many gateways a request has come.

@@ -2,8 +2,9 @@
 //!
 //! Owns reading the source, in one place for all of its users: they wait for first output
 //! (`first_output`), convert its form (`convert`), pass it on (`relay`) or read on after the client has
-//! left (`after_client`). The source is an upstream's connection, or bytes that are whole already; the
-//! reader understands events (`events`), JSON (`json`), or nothing. A stream that has told its end is not
+//! left (`after_client`). The source is an upstream's connection, the answer to an equal request, or bytes that are
+//! whole already; the reader understands events (`events`), JSON (`json`), or nothing. What comes of the source is
+//! kept (`recording`) and handed to equal requests, where that is wanted. A stream that has told its end is not
 //! waited for as long as one that has not. Does not handle what is done about a failure. Fails with the
 //! connection's error, and whose time had passed.
 
@@ -13,6 +14,7 @@ pub mod first_output;
 mod held;
 mod json;
 mod observers;
+pub mod recording;
 pub mod sniff;
 
 use std::mem;
@@ -22,14 +24,17 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
-use pingora::Error;
+use pingora::{Error, ErrorType};
 
+use crate::cache::{Ended, Follower, Lead};
 use crate::gateway::exchange::terms::Limit;
 use crate::gateway::failure::Phase;
 use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
 use crate::openai::echo::Echo;
-use crate::upstreams::Session;
+use crate::runtime::SharedHead;
+use crate::upstreams::{Session, deadline};
+use recording::{Form, Recording};
 
 pub use events::EventReader;
 pub use json::JsonReader;
@@ -51,6 +56,8 @@ pub struct Broken {
 enum Source {
     /// An upstream's connection.
     Upstream(Session),
+    /// The answer to an equal request, as it comes.
+    Shared(Follower<SharedHead>),
     /// Bytes that are whole: what there is of them.
     Whole(Pieces),
 }
@@ -85,6 +92,10 @@ pub struct Answer {
     last_event: Instant,
     /// What is known of it, where its reader reads another form of it.
     reading: Option<Reading>,
+    /// What has come of the source, where that is kept.
+    recording: Option<Box<Recording>>,
+    /// The equal requests that get it as well.
+    shared_with: Option<Box<Lead<SharedHead>>>,
     /// The key that the upstream was asked with.
     pub echo: Echo,
 }
@@ -93,6 +104,17 @@ impl Answer {
     /// One that comes over an upstream's connection, of which the header has come.
     pub fn of_upstream(header: Parts, session: Session, echo: Echo) -> Self {
         Self::new(header, Source::Upstream(session), echo)
+    }
+
+    /// One that an equal request has begun to get.
+    pub fn of_equal(header: Parts, follower: Follower<SharedHead>, echo: Echo) -> Self {
+        Self::new(header, Source::Shared(follower), echo)
+    }
+
+    /// One that is whole.
+    pub fn of_whole(header: Parts, body: Bytes) -> Self {
+        let pieces = Pieces::from(body);
+        Self::new(header, Source::Whole(pieces), Echo::default())
     }
 
     fn new(header: Parts, source: Source, echo: Echo) -> Self {
@@ -107,6 +129,8 @@ impl Answer {
             end: None,
             last_event: Instant::now(),
             reading: None,
+            recording: None,
+            shared_with: None,
             echo,
         }
     }
@@ -123,6 +147,9 @@ impl Answer {
         }
         if self.is_over {
             return Ok(false);
+        }
+        if let Some(lead) = &self.shared_with {
+            lead.room().await;
         }
         match self.read(limit).await {
             Ok(Some(chunk)) => {
@@ -142,6 +169,11 @@ impl Answer {
         let Limit { until, phase } = limit;
         match &mut self.source {
             Source::Whole(pieces) => Ok(pieces.pop()),
+            Source::Shared(follower) => {
+                let next = deadline::reading(until, async { Ok(follower.next().await) }).await;
+                let next = next.and_then(shared_piece);
+                next.map_err(|error| Broken { error, phase })
+            }
             Source::Upstream(session) => match session.response_done() {
                 true => Ok(None),
                 false => {
@@ -161,6 +193,7 @@ impl Answer {
         while !self.is_over && self.ready.len() < bytes {
             let read = match &mut self.source {
                 Source::Whole(pieces) => Some(Ok(pieces.pop())),
+                Source::Shared(follower) => follower.at_hand().map(shared_piece),
                 Source::Upstream(session) => match session.response_done() {
                     true => Some(Ok(None)),
                     false => session.read_at_hand().await,
@@ -214,6 +247,12 @@ impl Answer {
 
     fn take(&mut self, chunk: Bytes) {
         self.read_bytes += chunk.len();
+        if let Some(recording) = &mut self.recording {
+            recording.push(&chunk);
+        }
+        if let Some(lead) = &self.shared_with {
+            lead.push(&chunk);
+        }
         let Reader::Events(events) = &mut self.reader else {
             self.last_event = Instant::now();
             return self.ready.push(chunk);
@@ -227,6 +266,9 @@ impl Answer {
 
     fn finish(&mut self) {
         self.is_over = true;
+        if let Some(lead) = &self.shared_with {
+            lead.end();
+        }
         if let Reader::Events(events) = &mut self.reader {
             let mut rest = Vec::new();
             self.end = Some(events.finish(&mut rest));
@@ -282,12 +324,48 @@ impl Answer {
         self.ready = Pieces::default();
         self.is_over = false;
         self.end = None;
+        if let Some(recording) = &mut self.recording {
+            recording.close();
+        }
         self.reader = reader;
         let whole = Source::Whole(Pieces::from(body));
         match mem::replace(&mut self.source, whole) {
             Source::Upstream(session) => Some(session),
-            Source::Whole(_) => None,
+            Source::Shared(_) | Source::Whole(_) => None,
         }
+    }
+
+    /// Keeps what comes of it from now on, up to so many bytes.
+    fn record(&mut self, form: Form, most_bytes: usize) {
+        self.recording = Some(Box::new(Recording::new(form, most_bytes)));
+    }
+
+    /// What it is, where what comes of it is kept.
+    pub fn recorded_form(&self) -> Option<&Form> {
+        self.recording.as_ref().map(|recording| recording.form())
+    }
+
+    /// Hands it to equal requests: what has come and is kept, and what comes. More than is kept cannot be handed on.
+    pub fn share(&mut self, lead: Lead<SharedHead>, head: SharedHead) {
+        let Some(recording) = &self.recording else {
+            return;
+        };
+        let Some(pieces) = recording.pieces() else {
+            return;
+        };
+        lead.begin(head);
+        pieces.iter().for_each(|piece| lead.push(piece));
+        if recording.is_closed() || self.is_over {
+            return lead.end();
+        }
+        self.shared_with = Some(Box::new(lead));
+    }
+
+    /// Whether equal requests get it as well.
+    pub fn is_shared(&self) -> bool {
+        self.shared_with
+            .as_ref()
+            .is_some_and(|lead| lead.is_followed())
     }
 
     /// Takes out of the header what will not be true of what passes.
@@ -351,21 +429,28 @@ impl Answer {
 
     /// What is known of it, now that no more of it is read: all of it, or what there is.
     pub fn reading(&mut self, is_whole: bool) -> Option<Reading> {
-        if let Some(reading) = self.reading.take() {
-            return Some(reading);
-        }
-        match &mut self.reader {
+        let recording = self.recording.take();
+        let recorded = recording.filter(|_| is_whole).map(|r| r.finish());
+        let known = self.reading.take();
+        let reading = known.or_else(|| match &mut self.reader {
             Reader::Events(events) => Some(events.reading()),
             Reader::Json(json) => Some(json.reading(is_whole)),
-            Reader::Opaque => None,
-        }
+            Reader::Opaque => recorded.as_ref().map(|_| Reading {
+                is_whole,
+                ..Reading::default()
+            }),
+        })?;
+        Some(Reading {
+            recorded,
+            ..reading
+        })
     }
 
     /// The answer is over and read: the connection that it came over, which may carry another.
     pub fn into_session(self) -> Option<Session> {
         match self.source {
             Source::Upstream(session) => Some(session),
-            Source::Whole(_) => None,
+            Source::Shared(_) | Source::Whole(_) => None,
         }
     }
 
@@ -375,5 +460,17 @@ impl Answer {
         if let Source::Upstream(mut session) = mem::replace(&mut self.source, nothing) {
             session.shutdown().await;
         }
+    }
+}
+
+/// What follows of the answer to an equal request: its bytes, its end, or that it has broken.
+fn shared_piece(next: Result<Bytes, Ended>) -> Result<Option<Bytes>, Box<Error>> {
+    match next {
+        Ok(piece) => Ok(Some(piece)),
+        Err(Ended::Whole) => Ok(None),
+        Err(Ended::Broken) => Err(Error::explain(
+            ErrorType::ConnectionClosed,
+            "the answer to an equal request, which is shared, has broken",
+        )),
     }
 }

@@ -251,6 +251,7 @@ impl Observers {
             answer: answer.map(Bytes::from),
             is_whole,
             is_error: false,
+            recorded: None,
         }
     }
 }

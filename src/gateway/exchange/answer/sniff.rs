@@ -5,10 +5,11 @@
 //! begins (see `openai::sniff`). Fails for a web page, and as waiting for first output does.
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 
 use super::first_output::NoAnswer;
+use super::recording::Form;
 use super::{Answer, EventReader, JsonReader, Reader};
 use crate::gateway::exchange::terms::{Limit, Terms};
 use crate::gateway::headers::{self, Media};
@@ -47,7 +48,24 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, limit: Limit) -> Resu
         answer.header.headers.insert(CONTENT_TYPE, label);
     }
     answer.reader = reader(answer, media, is_plain, terms);
+    if let Some(most_bytes) = terms.records.filter(|_| is_plain)
+        && answer.header.status == StatusCode::OK
+    {
+        let form = form(answer, media, terms);
+        answer.record(form, most_bytes);
+    }
     Ok(())
+}
+
+/// What it is, for those that get it again.
+fn form(answer: &Answer, media: Media, terms: &Terms) -> Form {
+    let content_type = answer.header.headers.get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    Form {
+        content_type: content_type.unwrap_or_default().into(),
+        is_stream: media == Media::Events,
+        rewrites: terms.rewrites.clone(),
+    }
 }
 
 fn reader(answer: &Answer, media: Media, is_plain: bool, terms: &Terms) -> Reader {

@@ -8,7 +8,7 @@
 mod next_step;
 mod report;
 
-use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
@@ -17,18 +17,18 @@ use super::body::Body;
 use super::keepalive::Keepalive;
 use super::outgoing;
 use super::terms::Terms;
+use super::waiting::watched;
 use crate::gateway::context::{Context, Tried};
 use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::lease::{self, Lease, NotTaken, Wanted};
-use crate::gateway::own_time;
 use crate::gateway::plan::{self, Candidate, NoCandidate, Plan};
 use crate::gateway::session::ClientSession;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
 use crate::openai::verdict::{Evidence, NextStep, Reason, Scope, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::Permit;
+use crate::upstreams::{Permit, Upstream};
 use next_step::{Next, SoFar};
 
 /// A request, and its candidates.
@@ -43,16 +43,37 @@ pub struct Failover<'r, 'b> {
     pub plan: Plan<'r, 'b>,
 }
 
-/// An answer that has begun, and the candidate that gives it.
+/// An answer that has begun.
 pub struct Begun<'r> {
     /// The answer.
     pub answer: Box<Answer>,
-    /// Who gives it.
-    pub candidate: Candidate<'r>,
     /// What is expected of it.
     pub terms: Terms,
-    /// What it holds of its upstream, until it has ended.
-    pub lease: Lease,
+    /// What gives it.
+    pub giver: Giver<'r>,
+}
+
+/// What gives an answer.
+pub enum Giver<'r> {
+    /// The candidate that was asked.
+    Asked {
+        /// The candidate.
+        candidate: Candidate<'r>,
+        /// What it holds of its upstream, until the answer has ended.
+        lease: Lease,
+    },
+    /// Nothing was asked for it: it was kept, or an upstream is giving it to an equal request.
+    Found(Option<Arc<Upstream>>),
+}
+
+impl<'r> Giver<'r> {
+    /// The upstream; `None` for an answer that was kept.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        match self {
+            Self::Asked { candidate, .. } => Some(candidate.upstream),
+            Self::Found(upstream) => upstream.as_ref(),
+        }
+    }
 }
 
 impl<'r> Failover<'r, '_> {
@@ -173,9 +194,8 @@ impl<'r> Failover<'r, '_> {
                 candidate.succeeded();
                 Ok(Box::new(Begun {
                     answer,
-                    candidate,
                     terms,
-                    lease,
+                    giver: Giver::Asked { candidate, lease },
                 }))
             }
             Err(failed) => {
@@ -303,30 +323,4 @@ fn unresolved() -> Failed {
 
 fn no_server() -> Failure {
     Failure::Upstream(UpstreamFailure::unresolved())
-}
-
-/// Does some work for as long as the client is there, and keeps it awake meanwhile. All of that is waiting
-/// where it cannot go on.
-async fn watched<T>(
-    client: &mut ClientSession,
-    context: &mut Context,
-    keepalive: &mut Keepalive,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
-    let mut work = pin!(work);
-    loop {
-        // The work comes last: one that always has something to do leaves nothing for what comes behind it.
-        let next = async {
-            tokio::select! {
-                biased;
-                () = client.left() => Err(Failure::ClientGone),
-                () = keepalive.due() => Ok(None),
-                done = &mut work => Ok(Some(done)),
-            }
-        };
-        if let Some(done) = own_time::timed(&mut context.outcome.waited, next).await? {
-            return Ok(done);
-        }
-        keepalive.send(client, context).await?;
-    }
 }

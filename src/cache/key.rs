@@ -1,0 +1,59 @@
+//! What an answer is kept under.
+//!
+//! Owns the hash, and that no two lists of parts have the same: each part goes in with its length. Does not handle
+//! which parts there are (see `gateway::exchange::cache`). Cannot fail.
+
+use sha2::{Digest, Sha256};
+
+/// A hash over everything that an answer depends on, and whom it may be given to. A tenant cannot make a request that
+/// has the key of another's: that would take two inputs with the same SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub [u8; 32]);
+
+/// Puts a key together.
+pub struct KeyParts(Sha256);
+
+impl KeyParts {
+    /// Without any part. `form` tells keys of different meaning apart.
+    pub fn new(form: &str) -> Self {
+        let mut parts = Self(Sha256::new());
+        parts.add(form.as_bytes());
+        parts
+    }
+
+    /// Adds a part.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// Adds the last part, which is written piece by piece.
+    pub fn add_last<T>(mut self, write: impl FnOnce(&mut dyn FnMut(&[u8])) -> T) -> (Key, T) {
+        let written = write(&mut |piece| self.0.update(piece));
+        (self.finish(), written)
+    }
+
+    /// The key.
+    pub fn finish(self) -> Key {
+        Key(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(parts: &[&str]) -> Key {
+        let mut all = KeyParts::new("test");
+        parts.iter().for_each(|part| all.add(part.as_bytes()));
+        all.finish()
+    }
+
+    #[test]
+    fn no_other_parts_have_the_same_key() {
+        assert_eq!(key(&["ab", "c"]), key(&["ab", "c"]));
+        for other in [&["a", "bc"][..], &["abc"], &["ab", "c", ""], &["c", "ab"]] {
+            assert_ne!(key(&["ab", "c"]), key(other), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Answers that may be given again, and requests that wait for the same one.
+//!
+//! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
+//! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time. Does
+//! not handle which answers are kept and who may get them (see `gateway::exchange::cache`). At the bound the entries
+//! that were used least give way; an answer that is too large for it is not kept.
+
+mod entry;
+mod flights;
+mod key;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quick_cache::sync::Cache as Kept;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+pub use entry::{Entry, Head};
+pub use flights::{Bounds, Ended, Flights, Follower, Joined, Lead};
+pub use key::{Key, KeyParts};
+
+/// What is set aside for at the start. More entries are no mistake.
+const FIRST_ENTRIES: usize = 1024;
+/// An entry is no larger than a part of the memory. Parts are locked one by one.
+const LEAST_PART_BYTES: u64 = 16 << 20;
+const MOST_PARTS: u64 = 8;
+
+/// Answers in memory.
+pub struct Cache {
+    kept: Kept<Key, Held, Weigh, DefaultHashBuilder, OnEvict>,
+}
+
+/// An entry, and the end of the time in which it may be used. A clock that is set changes nothing about that.
+#[derive(Clone)]
+struct Held {
+    entry: Arc<Entry>,
+    until: Instant,
+    /// What it takes, counted once.
+    weight: u64,
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Key, Held> for Weigh {
+    fn weight(&self, _key: &Key, held: &Held) -> u64 {
+        held.weight
+    }
+}
+
+/// Told of each entry that has given way to another.
+type Evicted = Arc<dyn Fn(&Entry) + Send + Sync>;
+
+#[derive(Clone)]
+struct OnEvict(Evicted);
+
+impl Lifecycle<Key, Held> for OnEvict {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut Self::RequestState, _key: Key, held: Held) {
+        (self.0)(&held.entry);
+    }
+}
+
+/// Which entries are removed: those for which each part fits that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// The tenant's id.
+    pub tenant: Option<String>,
+    /// The rule's label.
+    pub rule: Option<String>,
+    /// The id of the request that was answered first.
+    pub id: Option<String>,
+}
+
+impl Which {
+    fn has(&self, entry: &Entry) -> bool {
+        let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w == has);
+        let head = &entry.head;
+        fits(&self.tenant, &head.tenant) && fits(&self.rule, &head.rule) && fits(&self.id, &head.id)
+    }
+}
+
+/// How full the memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Entries, those among them whose time has passed and that nobody has asked for since.
+    pub entries: usize,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// The bound on these bytes.
+    pub most_bytes: u64,
+}
+
+impl Cache {
+    /// With a bound on its memory, in bytes. `evicted` is told of each entry that gives way to another.
+    pub fn new(most_bytes: u64, evicted: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
+        let parts = (most_bytes / LEAST_PART_BYTES).clamp(1, MOST_PARTS);
+        let mut options = OptionsBuilder::new();
+        options
+            .estimated_items_capacity(FIRST_ENTRIES)
+            .weight_capacity(most_bytes)
+            .shards(usize::try_from(parts).unwrap_or(1));
+        // All that must be said has been.
+        let options = options.build().unwrap_or_else(|_| unreachable!());
+        let hasher = DefaultHashBuilder::default();
+        Self {
+            kept: Kept::with_options(options, Weigh, hasher, OnEvict(Arc::new(evicted))),
+        }
+    }
+
+    /// Sets the bound anew. Entries above it give way.
+    pub fn set_most_bytes(&self, bytes: u64) {
+        if self.kept.capacity() != bytes {
+            self.kept.set_capacity(bytes);
+        }
+    }
+
+    /// The entry under a key, while it may be used.
+    pub fn get(&self, key: &Key, now: Instant) -> Option<Arc<Entry>> {
+        let held = self.kept.get(key)?;
+        if held.until > now {
+            return Some(held.entry);
+        }
+        self.kept.remove_if(key, |held| held.until <= now);
+        None
+    }
+
+    /// Keeps an answer, in the place of one that was kept under the key before. Tells whether it fits.
+    pub fn put(&self, key: Key, entry: Entry, now: Instant) -> bool {
+        let held = Held {
+            weight: entry.weight() as u64,
+            until: now + entry.ttl,
+            entry: Arc::new(entry),
+        };
+        // One in whose place another is kept does not give way: it is not to be counted.
+        self.kept.remove(&key);
+        let fits = held.weight <= self.kept.shard_capacity();
+        if fits {
+            self.kept.insert(key, held);
+        }
+        fits
+    }
+
+    /// Removes entries. Tells how many.
+    pub fn remove(&self, which: &Which) -> usize {
+        self.remove_where(|held| which.has(&held.entry))
+    }
+
+    /// Removes the entries whose time has passed. Tells how many.
+    pub fn remove_expired(&self, now: Instant) -> usize {
+        self.remove_where(|held| held.until <= now)
+    }
+
+    fn remove_where(&self, goes: impl Fn(&Held) -> bool) -> usize {
+        let removed = Cell::new(0);
+        self.kept.retain(|_, held| {
+            let goes = goes(held);
+            removed.set(removed.get() + usize::from(goes));
+            !goes
+        });
+        removed.get()
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        Fill {
+            entries: self.kept.len(),
+            bytes: self.kept.weight(),
+            most_bytes: self.kept.capacity(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

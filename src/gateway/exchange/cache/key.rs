@@ -1,0 +1,76 @@
+//! Under what an answer is kept.
+//!
+//! Owns what goes into the key: whom the answer may be given to, the rule and what it asks its targets for, the
+//! endpoint, and all of the request that may decide what is answered. Does not handle the hash (see `cache::key`), nor
+//! what of a body counts (see `openai::reusable`). Fails for a body that cannot be compared.
+
+use http::HeaderMap;
+use pingora::http::RequestHeader;
+
+use crate::auth;
+use crate::cache::{Key, KeyParts};
+use crate::config::CacheScope;
+use crate::gateway::context::Context;
+use crate::gateway::headers;
+use crate::openai::canonical;
+use crate::openai::endpoint::Exchange;
+use crate::openai::reusable;
+use crate::runtime::{Reuse, Rule};
+
+/// Told apart from keys that are made in another way.
+const FORM: &str = "tollgate answer 1";
+
+/// The key of a request; `None` where its body cannot be compared.
+pub fn key(
+    request: &RequestHeader,
+    context: &Context,
+    endpoint: &Exchange,
+    (rule, reuse): (&Rule, &Reuse),
+    body: &[u8],
+) -> Option<Key> {
+    let mut parts = KeyParts::new(FORM);
+    add_scope(&mut parts, &request.headers, context, reuse);
+    parts.add(endpoint.name.as_bytes());
+    parts.add(rule.label.as_bytes());
+    parts.add(&reuse.targets.0);
+    parts.add(headers::query(request, &[]).as_bytes());
+    // A request that names no model has one all the same.
+    parts.add(
+        context
+            .asked
+            .model
+            .as_deref()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
+    for (name, value) in &request.headers {
+        if reuse.varies_by(name) {
+            parts.add(name.as_str().as_bytes());
+            parts.add(value.as_bytes());
+        }
+    }
+    let is_left_out = |name: &str| reusable::is_unrelated(endpoint, name);
+    let (key, written) = parts.add_last(|sink| canonical::write(body, is_left_out, sink));
+    written.ok().map(|()| key)
+}
+
+/// Whom the answer may be given to. A credential of one tenant never stands for one of another.
+fn add_scope(parts: &mut KeyParts, headers: &HeaderMap, context: &Context, reuse: &Reuse) {
+    parts.add(reuse.scope.name().as_bytes());
+    let (tenant, name) = match (&context.caller, reuse.scope) {
+        (Some(caller), CacheScope::Tenant) => (caller.tenant.id.as_str(), ""),
+        (Some(caller), CacheScope::Key) => (caller.tenant.id.as_str(), caller.credential_name()),
+        (_, CacheScope::Global) | (None, _) => ("", ""),
+    };
+    parts.add(tenant.as_bytes());
+    parts.add(name.as_bytes());
+    // Several keys may have one name. An upstream that gets the client's own key answers for an account of its own.
+    let is_by_key = reuse.scope == CacheScope::Key && context_has_key(context);
+    let credential = (is_by_key || reuse.passes_keys).then(|| auth::key_of(headers));
+    parts.add(credential.flatten().unwrap_or_default());
+}
+
+fn context_has_key(context: &Context) -> bool {
+    let caller = context.caller.as_ref();
+    caller.is_some_and(|caller| caller.key_position().is_some())
+}

@@ -1,0 +1,82 @@
+//! Keeping an answer, so that it can be given again.
+//!
+//! Owns what is known of a request for that, from the step that looks for an answer to its settlement: an answer is
+//! kept once it is whole, and before its last byte is written, so that a client that asks again at once finds it. Does
+//! not handle which requests there are (see `exchange::cache`), nor where answers are kept (see `cache`). What cannot be
+//! kept is counted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::exchange::answer::recording::Recorded;
+use crate::cache::{Entry, Head, Key};
+use crate::clock;
+use crate::openai::endpoint::Exchange;
+use crate::openai::reusable;
+use crate::openai::usage::Usage;
+use crate::runtime::Shared;
+use crate::workers::walk;
+
+/// Why an answer is not kept, beside what it says.
+const TOO_LARGE: &str = "too_large";
+
+/// What keeps an answer, once it is whole.
+pub struct Storing {
+    /// Under which key.
+    pub key: Key,
+    /// For how long.
+    pub ttl: Duration,
+    /// Whether it may call tools.
+    pub tools: bool,
+    /// The endpoint that was asked.
+    pub endpoint: &'static Exchange,
+    /// What was known of it when it began.
+    pub head: Option<Arc<Head>>,
+}
+
+/// An answer that was given again.
+pub struct Reused {
+    /// What was known of it when it began.
+    pub head: Arc<Head>,
+    /// What it has used, where that is known.
+    pub usage: Option<Usage>,
+}
+
+impl Storing {
+    /// Keeps a whole answer.
+    pub fn store(self, shared: &Shared, recorded: Recorded, usage: Option<&Usage>) {
+        let Some(head) = self.head.clone() else {
+            return;
+        };
+        let rule = head.rule.clone();
+        if let Err(reason) = self.put(shared, head, recorded, usage) {
+            shared.metrics.cache().not_stored(&rule, reason);
+        }
+    }
+
+    fn put(
+        &self,
+        shared: &Shared,
+        head: Arc<Head>,
+        recorded: Recorded,
+        usage: Option<&Usage>,
+    ) -> Result<(), &'static str> {
+        let body = recorded.body.ok_or(TOO_LARGE)?;
+        let is_stream = recorded.form.is_stream;
+        let fit = walk(body.len(), || {
+            reusable::answer(self.endpoint, &body, is_stream, self.tools)
+        });
+        fit.map_err(reusable::Refused::name)?;
+        let entry = Entry {
+            head,
+            body,
+            usage: usage.cloned(),
+            stored: clock::now(),
+            ttl: self.ttl,
+        };
+        match shared.cache.put(self.key, entry, Instant::now()) {
+            true => Ok(()),
+            false => Err(TOO_LARGE),
+        }
+    }
+}

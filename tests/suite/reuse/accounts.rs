@@ -1,0 +1,62 @@
+//! What an answer costs that is given again.
+
+use super::{STREAMED, ask, asking, certain, configured, counting, result};
+use crate::support::gateway::Gateway;
+
+const PRICES: &str = "prices: [{ model: gpt-4o-2024-11-20, input: 1000000, output: 2000000 }]\n";
+const CHARGED: &str =
+    r#"tollgate_charge_dollars_total{rule="gpt-4o",tenant="tester",upstream="cache"}"#;
+const SAVED: &str = r#"tollgate_cache_saved_dollars_total{rule="gpt-4o"}"#;
+
+#[tokio::test]
+async fn it_costs_nothing_or_the_share_that_is_configured() {
+    let upstream = counting().await;
+    for (cache, charged) in [("", 0.0), ("cache: { price: 0.25 }\n", 4.75)] {
+        let more = [PRICES, cache].concat();
+        let gateway = Gateway::start(&configured(&upstream, "cache: true", &more));
+        let mut client = gateway.connect().await;
+        assert_eq!(result(&ask(&mut client, &certain("a")).await), "miss");
+        gateway.access_line("tokens_in=11 tokens_out=4 cost=19.000000000");
+        assert_eq!(result(&ask(&mut client, &certain("a")).await), "hit");
+        gateway.access_line("cache=hit trail=- tokens_in=- tokens_out=- cost=0.000000000");
+        assert!((gateway.metric(SAVED).await - 19.0).abs() < 1e-6);
+        let now = gateway.metric(CHARGED).await;
+        assert!((now - charged).abs() < 1e-6, "{cache}: {now}");
+        // In the other form it costs the same.
+        assert_eq!(
+            result(&ask(&mut client, &asking("a", STREAMED)).await),
+            "hit"
+        );
+        let now = gateway.metric(CHARGED).await;
+        assert!((now - 2.0 * charged).abs() < 1e-6, "{cache}: {now}");
+        let tokens = r#"tollgate_tokens_total{kind="output",rule="gpt-4o",upstream="far"}"#;
+        let used = gateway.metric(tokens).await;
+        assert!(
+            (used - 4.0).abs() < 0.5,
+            "the provider was asked once: {used}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn it_counts_as_a_request_and_uses_no_tokens_of_a_limit() {
+    let upstream = counting().await;
+    let yaml = configured(&upstream, "cache: true", "").replace(
+        "models: [gpt-4o,",
+        "limits: { requests_per_hour: 5, tokens_per_day: 60, window: sliding }, models: [gpt-4o,",
+    );
+    let gateway = Gateway::start(&yaml);
+    let mut client = gateway.connect().await;
+    let body = asking("a", r#","temperature":0,"max_tokens":4"#);
+    assert_eq!(result(&ask(&mut client, &body).await), "miss");
+    for _ in 0..4 {
+        assert_eq!(result(&ask(&mut client, &body).await), "hit");
+    }
+    let refused = ask(&mut client, &body).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(
+        refused.text().contains("requests_per_hour"),
+        "{}",
+        refused.text()
+    );
+}
