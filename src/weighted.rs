@@ -1,7 +1,7 @@
 //! Choosing by weight.
 //!
-//! Owns weighted round robin and the weighted random choice, of which targets of a rule and servers of
-//! a pool are chosen. Does not handle what is chosen: it gives a position among the weights that it was
+//! Owns weighted round robin, the weighted random choice and the weighted choice by a number, by which targets of a
+//! rule and servers of a pool are chosen. Does not handle what is chosen: it gives a position among the weights that it was
 //! built with, and asks whether that one can be used. Gives `None` where none can.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +57,22 @@ impl Wheel {
     }
 }
 
+/// How well a position suits a number. The position with the highest score among some is the number's: by weighted
+/// rendezvous hashing each has its share of all numbers, and one that comes or goes moves no others.
+pub fn score(number: u64, position: u64, weight: u32) -> f64 {
+    let bits = mixed(number ^ mixed(position.wrapping_add(1)));
+    // In the open interval from 0 to 1; the 53 bits that a float tells apart.
+    let share = ((bits >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    f64::from(weight) / -share.ln()
+}
+
+/// Spreads what differs in few bits over all of them: the last step of `SplitMix64`.
+pub fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
 /// Smooth weighted round robin, written out once: each turn every position gains its weight, the
 /// richest is taken and pays the total. So 3:1 goes a a b a, not a a a b.
 fn spread(weights: &[u32]) -> Vec<usize> {
@@ -110,6 +126,27 @@ mod tests {
         assert_eq!(all, [50_000, 30_000, 20_000, 0]);
         let some = counts(|| wheel.in_turn(|n| n != 0));
         assert_eq!(some, [0, 60_000, 40_000, 0]);
+    }
+
+    #[test]
+    fn numbers_are_shared_out_by_weight_and_stay_where_they_are() {
+        let weights = [5, 3, 2];
+        let best = |number: u64, positions: &[usize]| {
+            let score = |position: &usize| score(number, *position as u64, weights[*position]);
+            let all = positions.iter().copied();
+            all.max_by(|a, b| score(a).total_cmp(&score(b))).unwrap()
+        };
+        let mut counts = [0_usize; 3];
+        for number in 0..ROUNDS as u64 {
+            let chosen = best(mixed(number), &[0, 1, 2]);
+            counts[chosen] += 1;
+            if chosen != 1 {
+                assert_eq!(best(mixed(number), &[0, 2]), chosen);
+            }
+        }
+        for (seen, expected) in counts.into_iter().zip([50_000, 30_000, 20_000]) {
+            assert!(seen.abs_diff(expected) < ROUNDS / 100, "{counts:?}");
+        }
     }
 
     #[test]

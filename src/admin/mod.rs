@@ -140,6 +140,7 @@ impl Admin {
         }
         status::measure(&self.shared.pin(), self.shared.metrics.states());
         status::measure_issuers(&self.shared.callers.remotes, self.shared.metrics.states());
+        self.shared.metrics.tokens().measure_prompt_caches();
         let fill = self.shared.cache.fill();
         let cache = self.shared.metrics.cache();
         cache.fill(fill.entries, fill.bytes, fill.most_bytes);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::exchange::answer::recording::Recorded;
+use super::recording::Recorded;
 use super::storing::{Reused, Storing};
 use crate::chatlog::ChatLog;
 use crate::openai::estimate::{Prompt, Sample};

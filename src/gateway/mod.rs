@@ -15,6 +15,7 @@
 //! | `framing`, `client_body` | what may be read in one way only; how a body comes |
 //! | `open`, `client_address`, `admit`, `finish` | the first two steps, and the last |
 //! | `context`, `meter`, `facts`, `settle` | what a request carries, what it uses, and how that is counted |
+//! | `recording`, `storing` | keeping an answer to be given again |
 //! | `plan`, `reserve` | the candidates of a request, in order; its limits, all at once |
 //! | `quota_events` | what is told of quotas |
 //! | `upstream_error` | what an upstream's error says |
@@ -45,6 +46,7 @@ mod own_time;
 mod pieces;
 mod plan;
 mod quota_events;
+mod recording;
 mod redirect;
 mod reply;
 mod reserve;

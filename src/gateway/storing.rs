@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::exchange::answer::recording::Recorded;
+use super::recording::Recorded;
 use crate::cache::{Entry, Head, Key};
 use crate::clock;
 use crate::openai::endpoint::Exchange;

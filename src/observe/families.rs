@@ -3,7 +3,7 @@
 //! Owns nothing but the calls. Does not handle what is counted (see `metrics` and `tokens`). Fails on a
 //! name or a label that Prometheus does not allow.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
 /// The label value for models, upstreams, paths and tenants that have no series of their own.
 pub const OTHER: &str = "other";
@@ -26,4 +26,13 @@ pub(super) fn histogram(
 ) -> Result<HistogramVec, prometheus::Error> {
     let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
     HistogramVec::new(opts, labels)
+}
+
+/// Which build this is: always 1, with the version as its label.
+pub(super) fn build() -> Result<Gauge, prometheus::Error> {
+    let help = "Always 1; the labels tell the build.";
+    let opts = Opts::new("tollgate_build_info", help);
+    let build = Gauge::with_opts(opts.const_label("version", env!("CARGO_PKG_VERSION")))?;
+    build.set(1.0);
+    Ok(build)
 }

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder,
+    core::Collector,
 };
 
 use super::attempts::Attempts;
@@ -17,7 +17,7 @@ use super::cache::CacheMetrics;
 use super::callers::Callers;
 use super::chats::Chats;
 pub use super::families::OTHER;
-use super::families::{counters, histogram};
+use super::families::{build, counters, histogram};
 use super::handshakes::Handshakes;
 use super::log_lines::LogLines;
 use super::money::Money;
@@ -184,16 +184,8 @@ impl Metrics {
 
     /// `total_requests` and `errors` are not registered: Prometheus has them as sums of `requests`.
     fn register_all(&self) -> Result<(), prometheus::Error> {
-        let build = Gauge::with_opts(
-            Opts::new(
-                "tollgate_build_info",
-                "Always 1; the labels tell the build.",
-            )
-            .const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1.0);
         let collectors: [Box<dyn Collector>; 13] = [
-            Box::new(build),
+            Box::new(build()?),
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.first_byte.clone()),

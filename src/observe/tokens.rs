@@ -5,10 +5,13 @@
 //! endpoints, rules and upstreams of the configuration. Does not handle how usage is read (see
 //! `openai::usage`). Fails at the start or not at all.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts};
+use prometheus::{
+    Counter, CounterVec, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, Opts,
+};
 
 use super::families::{counters, histogram};
 use super::series_cache::SeriesCache;
@@ -104,6 +107,7 @@ pub struct Tokens {
     first_token: HistogramVec,
     per_token: HistogramVec,
     per_second: HistogramVec,
+    prompt_cache: GaugeVec,
     kinds: SeriesCache<Kind>,
 }
 
@@ -205,12 +209,19 @@ impl Tokens {
                 &PER_SECOND,
                 &LABELS,
             )?,
+            prompt_cache: GaugeVec::new(
+                Opts::new(
+                    "tollgate_prompt_cache_ratio",
+                    "The share of all input tokens that came from a provider's prompt cache.",
+                ),
+                &["rule"],
+            )?,
             kinds: SeriesCache::default(),
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 10] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 11] {
         [
             Box::new(self.total.clone()),
             Box::new(self.parts.clone()),
@@ -222,6 +233,7 @@ impl Tokens {
             Box::new(self.first_token.clone()),
             Box::new(self.per_token.clone()),
             Box::new(self.per_second.clone()),
+            Box::new(self.prompt_cache.clone()),
         ]
     }
 
@@ -241,6 +253,36 @@ impl Tokens {
     /// How many tokens have been used, of every kind.
     pub fn all(&self) -> u64 {
         self.all.get()
+    }
+
+    /// Shows, by rule, how much of the input has come from a provider's prompt cache. A rule without input has none.
+    pub fn measure_prompt_caches(&self) {
+        // Read from the cache, and all of the input.
+        let mut rules: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for family in self.total.collect() {
+            for metric in family.get_metric() {
+                let label = |name: &str| {
+                    let mut labels = metric.get_label().iter();
+                    labels.find(|l| l.name() == name).map(|l| l.value())
+                };
+                let (Some(rule), Some(kind)) = (label("rule"), label("kind")) else {
+                    continue;
+                };
+                let tokens = metric.get_counter().get_value();
+                let (read, input) = rules.entry(rule.to_owned()).or_default();
+                match kind {
+                    "output" => {}
+                    "cache_read" => (*read, *input) = (*read + tokens, *input + tokens),
+                    _ => *input += tokens,
+                }
+            }
+        }
+        for (rule, (read, input)) in rules {
+            if input > 0.0 {
+                let ratio = self.prompt_cache.with_label_values(&[&rule]);
+                ratio.set(read / input);
+            }
+        }
     }
 
     /// Counts a message over a WebSocket that could not be read.

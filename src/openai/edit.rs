@@ -1,7 +1,7 @@
 //! Changes to a request's body, at its top level.
 //!
-//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, for no tree is
-//! built. Below the top level only the list of `stop` is read. Does not decide which target wants which
+//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, white space included, for
+//! no tree is built: a provider's prompt cache finds what it has up to the first change. Below the top level only the list of `stop` is read. Does not decide which target wants which
 //! change (see `config`). Fails where the body is no object, where a key is not text, and beyond
 //! [`MAX_FIELDS`] fields.
 
@@ -100,14 +100,23 @@ struct Field<'b> {
     colon: &'b [u8],
     /// Its value as written.
     value: Cow<'b, str>,
+    /// Its place among the client's fields, and what stands between the field before it and this one; `None` for one
+    /// of ours.
+    place: Option<(usize, &'b [u8])>,
 }
 
 /// The fields of a body in their order; a name may occur more than once.
-struct Fields<'b>(Vec<Field<'b>>);
+struct Fields<'b> {
+    fields: Vec<Field<'b>>,
+    /// The opening brace, and what stands before it.
+    begin: &'b [u8],
+    /// How many there were, and what stands behind the last of them.
+    end: (usize, &'b [u8]),
+}
 
 impl<'b> Fields<'b> {
     fn read(body: &'b [u8]) -> Result<Self, Error> {
-        let mut fields = Vec::new();
+        let (mut fields, mut end) = (Vec::new(), 0);
         entries(body, |key: &'b RawValue, value| {
             if fields.len() == MAX_FIELDS {
                 let refusal = format_args!("more than {MAX_FIELDS} fields");
@@ -118,7 +127,10 @@ impl<'b> Fields<'b> {
             let range = |text: &str| range_in(body, text.as_bytes());
             let colon = body.get(range(key).end..range(value).start);
             let Text(name) = serde_json::from_str(key)?;
+            let before = body.get(end..range(key).start);
+            end = range(value).end;
             fields.push(Field {
+                place: Some((fields.len(), before.unwrap_or_default())),
                 name,
                 key: Cow::Borrowed(key),
                 colon: colon.unwrap_or(b":"),
@@ -126,31 +138,36 @@ impl<'b> Fields<'b> {
             });
             Ok(())
         })?;
-        Ok(Self(fields))
+        let end = (fields.len(), body.get(end..).unwrap_or_default());
+        let brace = body.iter().position(|byte| *byte == b'{').unwrap_or(0);
+        let begin = body.get(..=brace).unwrap_or_default();
+        Ok(Self { fields, begin, end })
     }
 
     fn named(&mut self, name: &str) -> impl Iterator<Item = &mut Field<'b>> {
-        self.0.iter_mut().filter(move |field| field.name == name)
+        let fields = self.fields.iter_mut();
+        fields.filter(move |field| field.name == name)
     }
 
     /// Whether there is a field of this name that is not null.
     fn is_set(&self, name: &str) -> bool {
-        let mut fields = self.0.iter();
+        let mut fields = self.fields.iter();
         fields.any(|field| field.name == name && field.value != "null")
     }
 
     fn remove(&mut self, name: &str) {
-        self.0.retain(|field| field.name != name);
+        self.fields.retain(|field| field.name != name);
     }
 
     /// Replaces all fields of this name by one.
     fn set(&mut self, name: &'b str, value: &impl Serialize) -> Result<(), Error> {
         self.remove(name);
-        self.0.push(Field {
+        self.fields.push(Field {
             name: Cow::Borrowed(name),
             key: Cow::Owned(serde_json::to_string(name)?),
             colon: b":",
             value: Cow::Owned(serde_json::to_string(value)?),
+            place: None,
         });
         Ok(())
     }
@@ -186,19 +203,35 @@ impl<'b> Fields<'b> {
     }
 
     fn write(&self) -> Vec<u8> {
-        let parts = |field: &'_ Field<'_>| field.key.len() + field.colon.len() + field.value.len();
-        let length: usize = self.0.iter().map(|field| parts(field) + 1).sum();
-        let mut out = Vec::with_capacity(length + 2);
-        out.push(b'{');
-        for (nth, field) in self.0.iter().enumerate() {
-            if nth > 0 {
-                out.push(b',');
+        let parts = |field: &'_ Field<'_>| {
+            let before = field.place.map_or(1, |(_, before)| before.len() + 1);
+            before + field.key.len() + field.colon.len() + field.value.len()
+        };
+        let length: usize = self.fields.iter().map(parts).sum();
+        let (count, end) = self.end;
+        let mut out = Vec::with_capacity(length + self.begin.len() + end.len());
+        // The place that the next of the client's fields has where nothing was changed before it.
+        let mut next = Some(0);
+        for (nth, field) in self.fields.iter().enumerate() {
+            match field.place {
+                Some((place, before)) if next == Some(place) => out.extend_from_slice(before),
+                _ if nth == 0 => out.extend_from_slice(self.begin),
+                _ => out.push(b','),
             }
+            next = field.place.map(|(place, _)| place + 1);
             out.extend_from_slice(field.key.as_bytes());
             out.extend_from_slice(field.colon);
             out.extend_from_slice(field.value.as_bytes());
         }
-        out.push(b'}');
+        match next == Some(count) {
+            true => out.extend_from_slice(end),
+            false => {
+                if out.is_empty() {
+                    out.extend_from_slice(self.begin);
+                }
+                out.push(b'}');
+            }
+        }
         out
     }
 }

@@ -31,9 +31,10 @@ pub struct Peek<'b> {
     pub streaming: Streaming,
     /// Whether the answer is to be kept, so that it can be asked for by its id.
     pub store: bool,
-    /// Its `prompt_cache_key`, else its `user`, as it stands in the body: requests of one are best
-    /// served by one server.
-    pub affinity: Option<&'b [u8]>,
+    /// Its `prompt_cache_key`, as it stands in the body: requests of one are best served by one account.
+    pub prompt_cache_key: Option<&'b [u8]>,
+    /// Its `user`, as it stands in the body.
+    pub user: Option<&'b [u8]>,
     /// What it may use.
     pub demand: Demand,
 }
@@ -166,13 +167,16 @@ impl<'b> Fields<'b> {
             streaming,
             store: equals(self.store, "true"),
             demand: self.demand.read(best_of),
-            affinity: [self.prompt_cache_key, self.user]
-                .into_iter()
-                .flatten()
-                .map(|value| value.get().as_bytes())
-                .find(|json| !matches!(*json, b"null" | b"\"\"")),
+            prompt_cache_key: said(self.prompt_cache_key),
+            user: said(self.user),
         })
     }
+}
+
+/// The JSON of a value that says something.
+fn said(value: Option<&RawValue>) -> Option<&[u8]> {
+    let json = value?.get().as_bytes();
+    (!matches!(json, b"null" | b"\"\"")).then_some(json)
 }
 
 /// The most bytes that a name of [`MAX_NAME_BYTES`] has in JSON: its quotes, and an escape for each byte.

@@ -10,7 +10,7 @@ mod prefixes;
 
 use std::collections::HashMap;
 
-use crate::weighted::Wheel;
+use crate::weighted::{self, Wheel};
 
 pub use matcher::Matcher;
 pub use prefixes::Prefixes;
@@ -67,7 +67,7 @@ impl Index {
 }
 
 /// A rule's targets. The tier of the lowest priority with a target that can be asked is used; within it
-/// targets take turns, so that long-run shares equal the weights.
+/// targets take turns, or are chosen by a number, so that long-run shares equal the weights.
 #[derive(Debug)]
 pub struct Targets {
     targets: Vec<Target>,
@@ -110,6 +110,21 @@ impl Targets {
     /// The position of the next target for which `can` holds.
     pub fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
         self.tiers.iter().find_map(|tier| tier.in_turn(&can))
+    }
+
+    /// The position of the target that this number has, among those for which `can` holds: always the same, and over
+    /// many numbers in the shares that the weights say. A target that comes or goes moves only its own numbers.
+    pub fn choose_for(&self, number: u64, can: impl Fn(usize) -> bool) -> Option<usize> {
+        let open = self.targets.iter().enumerate();
+        let open = open.filter(|(position, target)| target.weight > 0 && can(*position));
+        let open: Vec<(usize, &Target)> = open.collect();
+        let first = open.iter().map(|(_, target)| target.priority).min()?;
+        let tier = open.into_iter().filter(|(_, t)| t.priority == first);
+        let score = |(position, target): &(usize, &Target)| {
+            weighted::score(number, *position as u64, target.weight)
+        };
+        tier.max_by(|a, b| score(a).total_cmp(&score(b)))
+            .map(|(position, _)| position)
     }
 
     /// The target at a position.

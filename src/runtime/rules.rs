@@ -39,6 +39,8 @@ pub struct Rule {
     pub keepalive_after: Option<Duration>,
     /// Whether events that cannot be read are kept from the client.
     pub drops_malformed: bool,
+    /// Whether requests of one conversation go to the same target and key.
+    pub follows_conversations: bool,
     /// How usage is counted where the client has left.
     pub on_client_gone: config::OnClientGone,
     /// What is limited of it.
@@ -179,6 +181,7 @@ pub(super) fn rule(
         fallbacks: fallbacks(written, config, index),
         keepalive_after: written.keepalive_after,
         drops_malformed: written.drops_malformed,
+        follows_conversations: written.follows_conversations,
         on_client_gone: written.on_client_gone,
         transforms,
         breakers,

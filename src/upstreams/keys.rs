@@ -17,14 +17,15 @@ use super::standing::{Bounds, Finding};
 use crate::config::Keys;
 use crate::openai::dialect::Dialect;
 use crate::secret::KeyHash;
+use crate::weighted::mixed;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
 pub enum Turn<'a> {
     /// The next key's.
     Next,
-    /// The key that always serves this tenant.
-    Of(&'a str),
+    /// The key that always serves this tenant, or this conversation.
+    Of(&'a [u8]),
 }
 
 /// Where the credential of a request comes from.
@@ -134,10 +135,10 @@ impl KeyRing {
                 .fetch_add(1, Ordering::Relaxed)
                 .checked_rem(keys.len())?,
             // Rendezvous hashing: the key with the highest score, so that a key that comes or goes
-            // moves only the tenants that it wins or loses.
-            Turn::Of(tenant) => {
-                let tenant = KeyHash::of(tenant.as_bytes()).head();
-                let scores = keys.iter().map(|key| mixed(key.seed ^ tenant));
+            // moves only what it wins or loses.
+            Turn::Of(name) => {
+                let name = KeyHash::of(name).head();
+                let scores = keys.iter().map(|key| mixed(key.seed ^ name));
                 scores.enumerate().max_by_key(|(_, score)| *score)?.0
             }
         };
@@ -207,13 +208,6 @@ impl KeyRing {
     }
 }
 
-/// Spreads what differs in few bits over all of them: the last step of `SplitMix64`.
-fn mixed(mut bits: u64) -> u64 {
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -276,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_server_without_keys_has_one_that_says_nothing_and_the_clients_own_is_never_ours() {
-        for turn in [Turn::Next, Turn::Of("t")] {
+        for turn in [Turn::Next, Turn::Of(b"t")] {
             assert_eq!(ring(&[]).choose(USE, turn, &[], 1).unwrap().1.value, None);
             let states = Book::default();
             let passthrough = KeyRing::new(&Keys::Passthrough, &Dialect::default(), "u", &states);
@@ -289,7 +283,7 @@ mod tests {
         let (three, four) = (ring(&["a", "b", "c"]), ring(&["d", "c", "b", "a"]));
         let mut tenants_of: HashMap<String, u32> = HashMap::new();
         for tenant in (0..1000).map(|n| format!("tenant-{n}")) {
-            let key = |ring| chosen(ring, Turn::Of(&tenant)).unwrap();
+            let key = |ring| chosen(ring, Turn::Of(tenant.as_bytes())).unwrap();
             assert_eq!(key(&three), key(&three));
             if key(&four) != "Bearer d" {
                 assert_eq!(key(&four), key(&three), "{tenant}");
@@ -312,7 +306,7 @@ mod tests {
         };
         let (_, first) = ring.choose(USE, Turn::Next, &[], 1).unwrap();
         note(first, 60).unwrap();
-        for turn in [Turn::Next, Turn::Next, Turn::Of("x"), Turn::Of("y")] {
+        for turn in [Turn::Next, Turn::Next, Turn::Of(b"x"), Turn::Of(b"y")] {
             assert_eq!(chosen(&ring, turn).unwrap(), "Bearer b");
         }
         assert_eq!(ring.readiness(USE, Instant::now()), Readiness::Ready);
@@ -321,7 +315,7 @@ mod tests {
         note(other, 600).unwrap();
         assert!(ring.choose(USE, Turn::Next, &[], 1).is_none());
         assert!(
-            ring.pinned(Turn::Of("x")).is_some(),
+            ring.pinned(Turn::Of(b"x")).is_some(),
             "its account alone can serve"
         );
         let readiness = ring.readiness(USE, Instant::now());

@@ -146,6 +146,7 @@ pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
         limits => "limits",
         cache => "cache",
         coalesce => "coalesce",
+        follows_conversations => "affinity",
     } but { matcher })
 }
 

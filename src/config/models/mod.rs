@@ -48,6 +48,8 @@ pub struct ModelRule {
     pub cache: Option<Located<Caching>>,
     /// Whether equal requests at the same time share one answer; `None`: where its answers are kept.
     pub coalesce: Option<bool>,
+    /// Whether requests of one conversation go to the same target and key while these are well.
+    pub follows_conversations: bool,
 }
 
 impl ModelRule {
@@ -74,6 +76,7 @@ impl ModelRule {
             limits: None,
             cache: None,
             coalesce: None,
+            follows_conversations: true,
         }
     }
 }
@@ -136,6 +139,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let on_client_gone = on_client_gone.and_then(|n| on_client_gone::read(&n));
     let limits = limits::take(&mut section);
     let (cache, coalesce) = reuse::take(&mut section);
+    let affinity = section.take("affinity").and_then(|n| read_affinity(&n));
     section.finish();
     Some(ModelRule {
         matcher: matcher?,
@@ -148,7 +152,20 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         limits,
         cache,
         coalesce,
+        follows_conversations: affinity.unwrap_or(true),
     })
+}
+
+/// Whether conversations are followed.
+fn read_affinity(node: &Node<'_>) -> Option<bool> {
+    match node.text()?.as_str() {
+        "conversation" => Some(true),
+        "off" | "false" => Some(false),
+        _ => {
+            node.report("expected conversation or off", None);
+            None
+        }
+    }
 }
 
 const ONE_FALLBACK: &str =

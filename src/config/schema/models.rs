@@ -77,6 +77,11 @@ pub(super) fn rule() -> Value {
                 "Whether equal requests at the same time share one answer. Default: with `cache`.",
                 boolean(),
             ),
+            (
+                "affinity",
+                "Whether requests of one conversation go to the same target and key.",
+                or(word(["conversation", "off"]), "conversation"),
+            ),
         ],
     )
 }

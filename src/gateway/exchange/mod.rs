@@ -14,6 +14,7 @@ mod last_event;
 mod outgoing;
 mod pacing;
 mod relay;
+mod steering;
 mod terms;
 mod upstream_error;
 mod waiting;
@@ -40,6 +41,7 @@ use cache::{Found, Looked, Looking};
 use failover::{Begun, Failover, Giver};
 use keepalive::Keepalive;
 use relay::Ended;
+use steering::Steering;
 
 /// Serves one request that we read.
 pub async fn serve(
@@ -117,11 +119,15 @@ async fn ask<'r>(
             .keepalive_after
             .filter(|_| body.streaming.is_requested),
     );
+    let headers = &session.request().headers;
+    let follows = plan.rule().follows_conversations;
+    let steering = Steering::of(context, headers, endpoint, &body, follows);
     let course = Failover {
         shared,
         endpoint,
         body: &body,
-        plan,
+        plan: plan.steered_to(steering.target()),
+        steering,
     };
     find_or_ask(session, context, &mut keepalive, course).await
 }
@@ -261,7 +267,7 @@ async fn leave(
         meter.client_left = true;
     }
     // Others wait for the rest of it.
-    let drains = drains || answer.is_shared();
+    let drains = drains || answer.copies.is_shared();
     let account = drains.then(|| Account::close(context)).flatten();
     if let Some(account) = account {
         let bounds = context.runtime.settings.drain;

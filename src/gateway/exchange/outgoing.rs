@@ -1,9 +1,8 @@
 //! What a candidate is asked, and what is expected of its answer.
 //!
-//! Owns putting together the request for one attempt: header, path, body, and which key and server
-//! it had better go to. Fails for what cannot be written as HTTP.
+//! Owns putting together the request for one attempt: header, path, body. Does not handle which key and server it had
+//! better go to (see `steering`). Fails for what cannot be written as HTTP.
 
-use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
@@ -12,7 +11,7 @@ use super::body::Body;
 use super::terms::{Form, Terms, Wants};
 use crate::auth;
 use crate::clock;
-use crate::config::{ConsistentBy, Streams};
+use crate::config::Streams;
 use crate::gateway::context::Context;
 use crate::gateway::failure::Failure;
 use crate::gateway::headers;
@@ -24,7 +23,7 @@ use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
 use crate::openai::streaming::StreamMode;
-use crate::upstreams::{Payload, Turn, Upstream};
+use crate::upstreams::Payload;
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -47,25 +46,6 @@ pub struct Outgoing {
     pub payload: Payload,
     /// Whether it may have been sent to a server.
     pub is_sent: bool,
-}
-
-/// Whose turn it is among the keys: what is kept by the account that made it must be found there
-/// again.
-pub fn turn<'t>(endpoint: &Exchange, body: &Body, tenant: &'t str) -> Turn<'t> {
-    match endpoint.is_stored || body.store {
-        true => Turn::Of(tenant),
-        false => Turn::Next,
-    }
-}
-
-/// What the choice of a server depends on; empty where it depends on nothing.
-pub fn affinity(context: &Context, body: &Body, upstream: &Upstream) -> Bytes {
-    let tenant = || Bytes::copy_from_slice(context.tenant_id().as_bytes());
-    match upstream.consistent_by {
-        None => Bytes::new(),
-        Some(ConsistentBy::Tenant) => tenant(),
-        Some(ConsistentBy::PromptCacheKey) => body.affinity.clone().unwrap_or_else(tenant),
-    }
 }
 
 /// What is sent to a candidate, with the key of ours that is leased, or with the client's own where that is

@@ -51,7 +51,7 @@ impl<'a> Wanted<'a> {
     pub fn of_account(tenant: &'a str, operation: &'a str) -> Self {
         Self {
             account: Some(operation),
-            turn: Turn::Of(tenant),
+            turn: Turn::Of(tenant.as_bytes()),
             tokens: 0,
             affinity: b"",
             tried_keys: &[],

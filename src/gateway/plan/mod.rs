@@ -34,6 +34,8 @@ pub struct Plan<'r, 'm> {
     /// The model that the client asked for, and the tenant.
     model: &'m str,
     tenant: Option<Arc<Tenant>>,
+    /// What the choice of a target depends on, where it does not go by turns.
+    steered_to: Option<u64>,
     /// How many fallbacks have been come to.
     fallbacks: usize,
     /// The rule in whose targets we are.
@@ -125,9 +127,18 @@ impl<'r, 'm> Plan<'r, 'm> {
             model,
             tenant,
             runtime,
+            steered_to: None,
             fallbacks: 0,
             last: None,
             tried: Vec::new(),
+        }
+    }
+
+    /// Has the same target chosen each time for the same number, while that can be asked.
+    pub fn steered_to(self, number: Option<u64>) -> Self {
+        Self {
+            steered_to: number,
+            ..self
         }
     }
 
@@ -175,11 +186,16 @@ impl<'r, 'm> Plan<'r, 'm> {
 
     fn choose(&self, strictness: Strictness) -> Option<usize> {
         let now = Instant::now();
-        self.current.rule.targets.choose(|position| {
+        let targets = &self.current.rule.targets;
+        let can = |position| {
             self.last != Some(position)
                 && !self.tried.contains(&position)
                 && self.is_open(position, strictness, now)
-        })
+        };
+        match self.steered_to {
+            Some(number) => targets.choose_for(number, can),
+            None => targets.choose(can),
+        }
     }
 
     fn is_open(&self, position: usize, strictness: Strictness, now: Instant) -> bool {

@@ -86,7 +86,7 @@ impl Opening<'_> {
                 // What is kept by the account that made it must be found there again.
                 turn: match self.socket.model_in_query {
                     true => Turn::Next,
-                    false => Turn::Of(tenant),
+                    false => Turn::Of(tenant.as_bytes()),
                 },
                 ..Wanted::of_account(tenant, "")
             },

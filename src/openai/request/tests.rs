@@ -89,7 +89,8 @@ fn what_a_request_hangs_on_is_its_cache_key_or_its_user() {
         ("", None),
     ] {
         let body = format!(r#"{{"model":"m"{rest}}}"#);
-        let found = peek(body.as_bytes()).unwrap().affinity;
+        let found = peek(body.as_bytes()).unwrap();
+        let found = found.prompt_cache_key.or(found.user);
         assert_eq!(found, affinity.map(str::as_bytes), "{body}");
     }
 }
@@ -265,7 +266,7 @@ fn random_bodies_are_read_as_by_a_tree_and_broken_ones_do_no_harm() {
                 (
                     peek.streaming.is_requested,
                     peek.store,
-                    peek.affinity.map(<[u8]>::to_vec),
+                    peek.prompt_cache_key.or(peek.user).map(<[u8]>::to_vec),
                 )
             };
             assert_eq!(

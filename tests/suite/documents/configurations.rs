@@ -14,7 +14,7 @@ use crate::support::gateway::{BINARY, Folder};
 use crate::support::tools::require;
 
 /// The keys at the top of a configuration.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "server",
     "upstreams",
     "models",
@@ -24,6 +24,7 @@ const SECTIONS: [&str; 10] = [
     "prices",
     "ledger",
     "webhook",
+    "cache",
     "chat_log",
 ];
 

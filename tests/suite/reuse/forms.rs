@@ -157,3 +157,30 @@ async fn a_client_that_leaves_a_replayed_stream_leaves_nothing_behind() {
         .metric_becomes("tollgate_requests_in_flight", 0.0)
         .await;
 }
+
+#[tokio::test]
+async fn a_kept_stream_is_replayed_as_fast_as_is_configured() {
+    let upstream = Upstream::start(|_, mut reply| async move {
+        let words = "answer 1\\n".to_owned() + &"word ".repeat(60);
+        let events: String = (0..10).map(|_| crate::support::delta(&words)).collect();
+        reply
+            .stream(&[&events, crate::support::FINISHED, crate::support::DONE].concat())
+            .await;
+        reply
+    })
+    .await;
+    let mut times = Vec::new();
+    for more in ["", "cache: { replay_tokens_per_second: 1000 }"] {
+        let gateway = Gateway::start(&configured(&upstream, "cache: true", more));
+        let mut client = gateway.connect().await;
+        let first = ask(&mut client, &asking("a", STREAMED)).await;
+        assert_eq!(result(&first), "miss");
+        let started = std::time::Instant::now();
+        let again = ask(&mut client, &asking("a", STREAMED)).await;
+        times.push(started.elapsed());
+        assert_eq!((result(&again), again.text()), ("hit", first.text()));
+    }
+    // About 600 tokens at 1,000 in a second.
+    let slow = std::time::Duration::from_millis(300);
+    assert!(times[1] > slow, "{times:?}");
+}

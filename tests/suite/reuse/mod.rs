@@ -5,6 +5,7 @@ mod accounts;
 mod flights;
 mod forms;
 mod kept;
+mod prompt_caches;
 mod says;
 mod scope;
 

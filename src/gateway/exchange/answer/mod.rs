@@ -4,18 +4,19 @@
 //! (`first_output`), convert its form (`convert`), pass it on (`relay`) or read on after the client has
 //! left (`after_client`). The source is an upstream's connection, the answer to an equal request, or bytes that are
 //! whole already; the reader understands events (`events`), JSON (`json`), or nothing. What comes of the source is
-//! kept (`recording`) and handed to equal requests, where that is wanted. A stream that has told its end is not
+//! kept and handed to equal requests (`copies`), where that is wanted. A stream that has told its end is not
 //! waited for as long as one that has not. Does not handle what is done about a failure. Fails with the
 //! connection's error, and whose time had passed.
 
 pub mod convert;
+mod copies;
 mod events;
 pub mod first_output;
 mod held;
 mod json;
 mod observers;
-pub mod recording;
 pub mod sniff;
+mod source;
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -24,17 +25,18 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
-use pingora::{Error, ErrorType};
+use pingora::Error;
 
-use crate::cache::{Ended, Follower, Lead};
+use crate::cache::{Follower, Lead};
 use crate::gateway::exchange::terms::Limit;
 use crate::gateway::failure::Phase;
 use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
 use crate::openai::echo::Echo;
 use crate::runtime::SharedHead;
-use crate::upstreams::{Session, deadline};
-use recording::{Form, Recording};
+use crate::upstreams::Session;
+use copies::Copies;
+use source::Source;
 
 pub use events::EventReader;
 pub use json::JsonReader;
@@ -50,16 +52,6 @@ pub struct Broken {
     pub error: Box<Error>,
     /// What has passed, if it is a timeout.
     pub phase: Phase,
-}
-
-/// Where the body of an answer comes from.
-enum Source {
-    /// An upstream's connection.
-    Upstream(Session),
-    /// The answer to an equal request, as it comes.
-    Shared(Follower<SharedHead>),
-    /// Bytes that are whole: what there is of them.
-    Whole(Pieces),
 }
 
 /// What understands the body of an answer.
@@ -92,10 +84,8 @@ pub struct Answer {
     last_event: Instant,
     /// What is known of it, where its reader reads another form of it.
     reading: Option<Reading>,
-    /// What has come of the source, where that is kept.
-    recording: Option<Box<Recording>>,
-    /// The equal requests that get it as well.
-    shared_with: Option<Box<Lead<SharedHead>>>,
+    /// What gets a copy of what comes of the source.
+    pub copies: Copies,
     /// The key that the upstream was asked with.
     pub echo: Echo,
 }
@@ -129,8 +119,7 @@ impl Answer {
             end: None,
             last_event: Instant::now(),
             reading: None,
-            recording: None,
-            shared_with: None,
+            copies: Copies::default(),
             echo,
         }
     }
@@ -148,10 +137,8 @@ impl Answer {
         if self.is_over {
             return Ok(false);
         }
-        if let Some(lead) = &self.shared_with {
-            lead.room().await;
-        }
-        match self.read(limit).await {
+        self.copies.room().await;
+        match self.source.read(limit).await {
             Ok(Some(chunk)) => {
                 self.take(chunk);
                 Ok(true)
@@ -164,26 +151,6 @@ impl Answer {
         }
     }
 
-    /// The next bytes of the source, past the reader; `None` at its end.
-    async fn read(&mut self, limit: Limit) -> Result<Option<Bytes>, Broken> {
-        let Limit { until, phase } = limit;
-        match &mut self.source {
-            Source::Whole(pieces) => Ok(pieces.pop()),
-            Source::Shared(follower) => {
-                let next = deadline::reading(until, async { Ok(follower.next().await) }).await;
-                let next = next.and_then(shared_piece);
-                next.map_err(|error| Broken { error, phase })
-            }
-            Source::Upstream(session) => match session.response_done() {
-                true => Ok(None),
-                false => {
-                    let read = session.read_body(until).await;
-                    read.map_err(|error| Broken { error, phase })
-                }
-            },
-        }
-    }
-
     /// Takes what has come already, up to `bytes` in all. Nothing is waited for, so no time passes in
     /// it: a `next` has to follow. Tells whether the answer has come to its end.
     ///
@@ -191,15 +158,7 @@ impl Answer {
     /// The source broke; what came before has been taken.
     pub async fn take_at_hand(&mut self, bytes: usize) -> Result<bool, Broken> {
         while !self.is_over && self.ready.len() < bytes {
-            let read = match &mut self.source {
-                Source::Whole(pieces) => Some(Ok(pieces.pop())),
-                Source::Shared(follower) => follower.at_hand().map(shared_piece),
-                Source::Upstream(session) => match session.response_done() {
-                    true => Some(Ok(None)),
-                    false => session.read_at_hand().await,
-                },
-            };
-            match read {
+            match self.source.read_at_hand().await {
                 None => break,
                 Some(Ok(Some(chunk))) => self.take(chunk),
                 Some(Ok(None)) => self.finish(),
@@ -247,12 +206,7 @@ impl Answer {
 
     fn take(&mut self, chunk: Bytes) {
         self.read_bytes += chunk.len();
-        if let Some(recording) = &mut self.recording {
-            recording.push(&chunk);
-        }
-        if let Some(lead) = &self.shared_with {
-            lead.push(&chunk);
-        }
+        self.copies.push(&chunk);
         let Reader::Events(events) = &mut self.reader else {
             self.last_event = Instant::now();
             return self.ready.push(chunk);
@@ -266,9 +220,7 @@ impl Answer {
 
     fn finish(&mut self) {
         self.is_over = true;
-        if let Some(lead) = &self.shared_with {
-            lead.end();
-        }
+        self.copies.end();
         if let Reader::Events(events) = &mut self.reader {
             let mut rest = Vec::new();
             self.end = Some(events.finish(&mut rest));
@@ -324,48 +276,15 @@ impl Answer {
         self.ready = Pieces::default();
         self.is_over = false;
         self.end = None;
-        if let Some(recording) = &mut self.recording {
-            recording.close();
-        }
+        self.copies.close();
         self.reader = reader;
         let whole = Source::Whole(Pieces::from(body));
-        match mem::replace(&mut self.source, whole) {
-            Source::Upstream(session) => Some(session),
-            Source::Shared(_) | Source::Whole(_) => None,
-        }
+        mem::replace(&mut self.source, whole).into_session()
     }
 
-    /// Keeps what comes of it from now on, up to so many bytes.
-    fn record(&mut self, form: Form, most_bytes: usize) {
-        self.recording = Some(Box::new(Recording::new(form, most_bytes)));
-    }
-
-    /// What it is, where what comes of it is kept.
-    pub fn recorded_form(&self) -> Option<&Form> {
-        self.recording.as_ref().map(|recording| recording.form())
-    }
-
-    /// Hands it to equal requests: what has come and is kept, and what comes. More than is kept cannot be handed on.
+    /// Hands it to equal requests as well.
     pub fn share(&mut self, lead: Lead<SharedHead>, head: SharedHead) {
-        let Some(recording) = &self.recording else {
-            return;
-        };
-        let Some(pieces) = recording.pieces() else {
-            return;
-        };
-        lead.begin(head);
-        pieces.iter().for_each(|piece| lead.push(piece));
-        if recording.is_closed() || self.is_over {
-            return lead.end();
-        }
-        self.shared_with = Some(Box::new(lead));
-    }
-
-    /// Whether equal requests get it as well.
-    pub fn is_shared(&self) -> bool {
-        self.shared_with
-            .as_ref()
-            .is_some_and(|lead| lead.is_followed())
+        self.copies.share(lead, head, self.is_over);
     }
 
     /// Takes out of the header what will not be true of what passes.
@@ -429,8 +348,7 @@ impl Answer {
 
     /// What is known of it, now that no more of it is read: all of it, or what there is.
     pub fn reading(&mut self, is_whole: bool) -> Option<Reading> {
-        let recording = self.recording.take();
-        let recorded = recording.filter(|_| is_whole).map(|r| r.finish());
+        let recorded = self.copies.take_recorded(is_whole);
         let known = self.reading.take();
         let reading = known.or_else(|| match &mut self.reader {
             Reader::Events(events) => Some(events.reading()),
@@ -448,10 +366,7 @@ impl Answer {
 
     /// The answer is over and read: the connection that it came over, which may carry another.
     pub fn into_session(self) -> Option<Session> {
-        match self.source {
-            Source::Upstream(session) => Some(session),
-            Source::Shared(_) | Source::Whole(_) => None,
-        }
+        self.source.into_session()
     }
 
     /// No more of it is read, and its connection is closed.
@@ -460,17 +375,5 @@ impl Answer {
         if let Source::Upstream(mut session) = mem::replace(&mut self.source, nothing) {
             session.shutdown().await;
         }
-    }
-}
-
-/// What follows of the answer to an equal request: its bytes, its end, or that it has broken.
-fn shared_piece(next: Result<Bytes, Ended>) -> Result<Option<Bytes>, Box<Error>> {
-    match next {
-        Ok(piece) => Ok(Some(piece)),
-        Err(Ended::Whole) => Ok(None),
-        Err(Ended::Broken) => Err(Error::explain(
-            ErrorType::ConnectionClosed,
-            "the answer to an equal request, which is shared, has broken",
-        )),
     }
 }

@@ -9,10 +9,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::first_output::NoAnswer;
-use super::recording::Form;
 use super::{Answer, EventReader, JsonReader, Reader};
 use crate::gateway::exchange::terms::{Limit, Terms};
 use crate::gateway::headers::{self, Media};
+use crate::gateway::recording::Form;
 use crate::openai::rewrite::Rewrites;
 use crate::openai::sniff::{Looks, MAX_SNIFFED_BYTES, looks};
 
@@ -52,7 +52,7 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, limit: Limit) -> Resu
         && answer.header.status == StatusCode::OK
     {
         let form = form(answer, media, terms);
-        answer.record(form, most_bytes);
+        answer.copies.record(form, most_bytes);
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ fn reader(answer: &Answer, media: Media, is_plain: bool, terms: &Terms) -> Reade
 async fn look(answer: &mut Answer, limit: Limit) -> Result<Looks, NoAnswer> {
     let mut read = Bytes::new();
     let seen = loop {
-        let Some(chunk) = answer.read(limit).await? else {
+        let Some(chunk) = answer.source.read(limit).await? else {
             break Looks::Other;
         };
         read = match read.is_empty() {

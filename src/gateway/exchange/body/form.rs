@@ -40,7 +40,8 @@ pub async fn read(
         wants_text: form.wants_text,
         store: false,
         demand: Demand::default(),
-        affinity: None,
+        prompt_cache_key: None,
+        user: None,
         is_form: true,
         held: spool.finish().await?,
     })

@@ -45,8 +45,10 @@ pub struct Body {
     pub store: bool,
     /// What it may use.
     pub demand: Demand,
-    /// What the choice of a server may hang on.
-    pub affinity: Option<Bytes>,
+    /// Its `prompt_cache_key`.
+    pub prompt_cache_key: Option<Bytes>,
+    /// Its `user`.
+    pub user: Option<Bytes>,
     /// Where the model's name stands, or can be put.
     slot: Slot,
     is_form: bool,
@@ -159,7 +161,8 @@ pub async fn read(
         wants_text: false,
         store: peek.store,
         demand: peek.demand,
-        affinity: peek.affinity.map(|key| bytes.slice_ref(key)),
+        prompt_cache_key: peek.prompt_cache_key.map(|key| bytes.slice_ref(key)),
+        user: peek.user.map(|user| bytes.slice_ref(user)),
         is_form: false,
         held: Held::Memory(bytes),
     })

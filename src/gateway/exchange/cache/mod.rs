@@ -306,7 +306,7 @@ pub fn begun(context: &mut Context, begun: &mut Begun<'_>, lead: Option<Lead<Sha
     let Giver::Asked { candidate, .. } = &begun.giver else {
         return;
     };
-    let Some(form) = begun.answer.recorded_form().cloned() else {
+    let Some(form) = begun.answer.copies.form().cloned() else {
         return;
     };
     let upstream = candidate.upstream;

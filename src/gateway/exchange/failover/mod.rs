@@ -16,6 +16,7 @@ use super::attempt;
 use super::body::Body;
 use super::keepalive::Keepalive;
 use super::outgoing;
+use super::steering::Steering;
 use super::terms::Terms;
 use super::waiting::watched;
 use crate::gateway::context::{Context, Tried};
@@ -39,7 +40,9 @@ pub struct Failover<'r, 'b> {
     pub endpoint: &'static Exchange,
     /// The request's body.
     pub body: &'b Body,
-    /// Who can be asked.
+    /// Where the request had better go.
+    pub steering: Steering,
+    /// What can be asked.
     pub plan: Plan<'r, 'b>,
 }
 
@@ -223,12 +226,11 @@ impl<'r> Failover<'r, '_> {
         permit: Option<Permit>,
     ) -> Result<Lease, NotTaken> {
         let upstream = candidate.upstream;
-        let tenant = context.tenant_id();
         let wanted = Wanted {
             account: None,
-            turn: outgoing::turn(self.endpoint, self.body, tenant),
+            turn: self.steering.turn(),
             tokens: self.body.len() as u64 / BYTES_PER_TOKEN,
-            affinity: &outgoing::affinity(context, self.body, upstream),
+            affinity: &self.steering.server(upstream),
             tried_keys: &so_far.keys,
             tried_servers: &so_far.servers,
         };
