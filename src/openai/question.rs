@@ -18,6 +18,8 @@
 //! null is taken for one that is missing.
 
 mod canonical;
+mod members;
+mod messages;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +30,12 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::endpoint::Exchange;
-use super::json::{
-    Text, entries, equals, is_array, is_deeper_than, is_null, is_object, is_truthy, items, string,
-};
+use super::json::{Text, entries, is_array, is_deeper_than, is_null, is_truthy};
 use super::references;
 use super::request::MAX_DEPTH;
 use super::stream_state::Stream;
+use members::{MEMBERS, Member, is_named, keep_first, member};
+use messages::Asked;
 
 /// A longer text is not compared: one number of some hundred stands for all of it, and a small difference
 /// within it no longer shows. Many small models read no more than this.
@@ -92,74 +94,6 @@ pub enum Unsuited {
     /// Its answer repeats the text.
     Echo,
 }
-
-/// What a member of a body is to this file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Member {
-    /// It is not covered by the hash.
-    LeftOut,
-    /// Its being there excludes the request.
-    Excludes(Unsuited),
-    /// More than one excludes the request.
-    Count,
-    /// A number that the caller bounds.
-    Temperature,
-    /// A list of the kinds of output.
-    Modalities,
-}
-
-/// The members that are not simply covered.
-static MEMBERS: &[(&str, Member)] = &[
-    ("stream", Member::LeftOut),
-    ("stream_options", Member::LeftOut),
-    ("user", Member::LeftOut),
-    ("safety_identifier", Member::LeftOut),
-    ("metadata", Member::LeftOut),
-    ("prompt_cache_key", Member::LeftOut),
-    ("prompt_cache_retention", Member::LeftOut),
-    ("service_tier", Member::LeftOut),
-    ("tools", Member::Excludes(Unsuited::Tools)),
-    ("functions", Member::Excludes(Unsuited::Tools)),
-    ("tool_resources", Member::Excludes(Unsuited::Tools)),
-    ("mcp_servers", Member::Excludes(Unsuited::Tools)),
-    // What is searched changes from one day to the next.
-    ("web_search_options", Member::Excludes(Unsuited::Tools)),
-    ("search_parameters", Member::Excludes(Unsuited::Tools)),
-    ("enable_search", Member::Excludes(Unsuited::Tools)),
-    ("data_sources", Member::Excludes(Unsuited::Tools)),
-    ("plugins", Member::Excludes(Unsuited::Tools)),
-    ("audio", Member::Excludes(Unsuited::NotText)),
-    ("images", Member::Excludes(Unsuited::NotText)),
-    ("files", Member::Excludes(Unsuited::NotText)),
-    ("attachments", Member::Excludes(Unsuited::NotText)),
-    ("background", Member::Excludes(Unsuited::Background)),
-    ("echo", Member::Excludes(Unsuited::Echo)),
-    ("prompt_token_ids", Member::Excludes(Unsuited::NotText)),
-    ("input_ids", Member::Excludes(Unsuited::NotText)),
-    ("n", Member::Count),
-    ("best_of", Member::Count),
-    ("num_return_sequences", Member::Count),
-    ("temperature", Member::Temperature),
-    ("modalities", Member::Modalities),
-];
-
-/// The members of a message that exclude the request.
-static MESSAGE_MEMBERS: &[(&str, Unsuited)] = &[
-    ("tool_calls", Unsuited::Tools),
-    ("function_call", Unsuited::Tools),
-    ("tool_call_id", Unsuited::Tools),
-    ("audio", Unsuited::NotText),
-    ("images", Unsuited::NotText),
-    ("files", Unsuited::NotText),
-    ("attachments", Unsuited::NotText),
-];
-
-/// Whose messages may stand in a request.
-const ROLES: [&str; 4] = ["system", "developer", "user", "assistant"];
-/// Those of a tool.
-const TOOL_ROLES: [&str; 2] = ["tool", "function"];
-/// The types of parts that are text.
-const TEXT_PARTS: [&str; 4] = ["text", "input_text", "output_text", "refusal"];
 
 impl Form {
     /// The form of an endpoint's bodies; `None` where they ask no question.
@@ -263,189 +197,6 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
         turns: asked.turns,
         temperature,
     })
-}
-
-/// The text, and a hash of what stands around it in the same member.
-struct Asked<'b> {
-    text: Cow<'b, str>,
-    around: Hash,
-    turns: usize,
-}
-
-impl<'b> Asked<'b> {
-    fn prompt(value: &'b RawValue) -> Result<Self, Unsuited> {
-        if is_array(value) {
-            return Err(Unsuited::SeveralTexts);
-        }
-        Ok(Self {
-            text: string(value).ok_or(Unsuited::NotText)?,
-            around: Sha256::digest("prompt").into(),
-            turns: 1,
-        })
-    }
-
-    fn messages(value: &'b RawValue) -> Result<Self, Unsuited> {
-        if !is_array(value) {
-            return Err(Unsuited::Malformed);
-        }
-        let mut hash = Sha256::new();
-        let mut turns = 0;
-        let mut last = None;
-        items(value.get(), |item| {
-            let message = Message::read(item)?;
-            turns += usize::from(message.is_users);
-            match last.replace(message) {
-                Some(earlier) => earlier.add_to(&mut hash),
-                None => Ok(()),
-            }
-        })?;
-        let last = last.filter(|last| last.is_users).ok_or(Unsuited::NoText)?;
-        let text = last.ask(&mut hash)?;
-        Ok(Self {
-            text,
-            around: hash.finalize().into(),
-            turns,
-        })
-    }
-}
-
-/// A message that is text.
-struct Message<'b> {
-    is_users: bool,
-    content: Option<&'b RawValue>,
-    /// Its other members.
-    rest: BTreeMap<Cow<'b, str>, Hash>,
-}
-
-impl<'b> Message<'b> {
-    fn read(item: &'b RawValue) -> Result<Self, Unsuited> {
-        if !is_object(item) {
-            return Err(Unsuited::Malformed);
-        }
-        let mut role = None;
-        let mut content = None;
-        let mut rest = BTreeMap::new();
-        entries(item.get().as_bytes(), |Text(key), value| {
-            match member(MESSAGE_MEMBERS, &key)? {
-                Some(why) if is_truthy(Some(value)) => return Err(why),
-                _ => {}
-            }
-            if is_named(&key, "content")? {
-                return keep_first(&mut content, value);
-            }
-            if is_named(&key, "role")? {
-                role = Some(string(value).ok_or(Unsuited::Malformed)?);
-            }
-            // An item that is no message: a call, its result, what a model thought, something that is kept.
-            if is_named(&key, "type")? && !equals(Some(value), "\"message\"") {
-                return Err(Unsuited::Tools);
-            }
-            canonical::add(&mut rest, key, value)
-        })?;
-        let role = role.ok_or(Unsuited::Malformed)?;
-        if TOOL_ROLES.contains(&&*role) {
-            return Err(Unsuited::Tools);
-        }
-        if !ROLES.contains(&&*role) {
-            return Err(Unsuited::Malformed);
-        }
-        let content = content.filter(|content| !is_null(content));
-        if let Some(parts) = content.filter(|content| is_array(content)) {
-            items(parts.get(), |part| Part::read(part).map(drop))?;
-        }
-        Ok(Self {
-            is_users: role == "user",
-            content,
-            rest,
-        })
-    }
-
-    /// Adds all of it.
-    fn add_to(self, hash: &mut Sha256) -> Result<(), Unsuited> {
-        hash.update(canonical::object(self.rest));
-        match self.content {
-            Some(content) => hash.update(canonical::value(content)?),
-            None => hash.update(b"-"),
-        }
-        Ok(())
-    }
-
-    /// Adds all of it except its text, which it gives.
-    fn ask(self, hash: &mut Sha256) -> Result<Cow<'b, str>, Unsuited> {
-        hash.update(canonical::object(self.rest));
-        let content = self.content.ok_or(Unsuited::NoText)?;
-        if !is_array(content) {
-            hash.update(b"text");
-            return string(content).ok_or(Unsuited::NotText);
-        }
-        let mut only = None;
-        items(content.get(), |part| match only.replace(part) {
-            Some(_) => Err(Unsuited::SeveralTexts),
-            None => Ok(()),
-        })?;
-        let Part { text, rest } = Part::read(only.ok_or(Unsuited::NoText)?)?;
-        hash.update(b"part");
-        hash.update(canonical::object(rest));
-        text.ok_or(Unsuited::NoText)
-    }
-}
-
-/// A part of a content that is text.
-struct Part<'b> {
-    text: Option<Cow<'b, str>>,
-    rest: BTreeMap<Cow<'b, str>, Hash>,
-}
-
-impl<'b> Part<'b> {
-    fn read(part: &'b RawValue) -> Result<Self, Unsuited> {
-        if !is_object(part) {
-            return Err(Unsuited::NotText);
-        }
-        let mut text = None;
-        let mut is_text = false;
-        let mut rest = BTreeMap::new();
-        entries(part.get().as_bytes(), |Text(key), value| {
-            if is_named(&key, "text")? {
-                return keep_first(&mut text, string(value).ok_or(Unsuited::NotText)?);
-            }
-            if is_named(&key, "type")? {
-                is_text = string(value).is_some_and(|name| TEXT_PARTS.contains(&&*name));
-            }
-            canonical::add(&mut rest, key, value)
-        })?;
-        match is_text {
-            true => Ok(Self { text, rest }),
-            false => Err(Unsuited::NotText),
-        }
-    }
-}
-
-/// What a table says of a key.
-fn member<T: Copy>(table: &[(&str, T)], key: &str) -> Result<Option<T>, Unsuited> {
-    for (name, member) in table {
-        if is_named(key, name)? {
-            return Ok(Some(*member));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a key is this name. Some servers read names in any case, and others do not: what differs by its
-/// case alone can be read in two ways.
-fn is_named(key: &str, name: &str) -> Result<bool, Unsuited> {
-    match key.eq_ignore_ascii_case(name) {
-        true if key == name => Ok(true),
-        true => Err(Unsuited::Malformed),
-        false => Ok(false),
-    }
-}
-
-/// Takes a member that may stand once.
-fn keep_first<T>(slot: &mut Option<T>, value: T) -> Result<(), Unsuited> {
-    match slot.replace(value) {
-        Some(_) => Err(Unsuited::Malformed),
-        None => Ok(()),
-    }
 }
 
 fn number(value: &RawValue) -> Result<f64, Unsuited> {

@@ -21,6 +21,8 @@ mod tests;
 mod wording;
 mod words;
 
+use std::collections::HashSet;
+
 use tables::{LANGUAGES, NEGATING_PARTS, OPPOSITE_PARTS};
 use wording::Wording;
 use words::{Kind, Word};
@@ -50,16 +52,30 @@ pub enum Disagreement {
 #[derive(Clone, Debug)]
 pub struct Reading {
     scripts: u32,
-    language: Option<usize>,
+    language: Option<Language>,
     figures: Vec<String>,
     quotes: Vec<String>,
     negations: Vec<&'static str>,
     names: Vec<String>,
+    /// Words in capitals, each once, in order; `None` where all of the text is in capitals.
+    acronyms: Option<Vec<String>>,
+    /// All words as they stand in the text.
+    words: Vec<String>,
     /// Each word once, in order.
     vocabulary: Vec<String>,
+    asks_how: bool,
     /// Rows of opposites, and which side of them it has.
     sides: Vec<(usize, Side)>,
     wording: Wording,
+}
+
+/// The language whose small words a text has most of.
+#[derive(Clone, Copy, Debug)]
+struct Language {
+    /// Its place in the table of small words.
+    row: usize,
+    /// No other is as likely, and there are several such words.
+    is_certain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,21 +103,35 @@ impl Reading {
     pub fn of(text: &str) -> Self {
         let plain: String = text.chars().map(words::fold).collect();
         let plain = plain.to_lowercase();
+        let scripts = scripts(&plain);
         let (all, language) = name_words(text);
-        let rest = wording::without_function_parts(&plain);
-        let said = wording::with_phrases(words::split(&rest));
-        let mut vocabulary: Vec<String> = all.iter().map(|word| word.text.clone()).collect();
+        let row = language.map(|language| language.row);
+        let shortened = match scripts & SCRIPTS_WITHOUT_SPACES {
+            0 => None,
+            _ => Some(with_names(&wording::without_function_parts(&plain), &all)),
+        };
+        let words = shortened.as_deref().unwrap_or(&all);
+        let said = wording::with_phrases(words);
+        let parts = match scripts & SCRIPTS_OF_PARTS {
+            0 => "",
+            _ => plain.as_str(),
+        };
+        let in_order: Vec<String> = all.iter().map(|word| word.text.clone()).collect();
+        let mut vocabulary = in_order.clone();
         vocabulary.sort_unstable();
         vocabulary.dedup();
         Self {
-            scripts: scripts(&plain),
+            scripts,
             language,
-            figures: numbers::figures(&with_names(words::split(&rest), &all)),
+            figures: numbers::figures(words),
             quotes: sorted(quotes::quoted(text)),
-            negations: negations(&all, &plain),
-            names: names(&all, language),
-            sides: sides(&said, &all, &plain),
-            wording: Wording::of(&said, language),
+            negations: negations(&all, parts),
+            names: names(&all, row),
+            acronyms: acronyms(text),
+            asks_how: asks_how(&said, parts),
+            sides: sides(&said, &all, parts),
+            wording: Wording::of(&said, row),
+            words: in_order,
             vocabulary,
         }
     }
@@ -111,9 +141,7 @@ impl Reading {
     /// # Errors
     /// The first thing on which they disagree.
     pub fn compare(&self, other: &Self) -> Result<(), Disagreement> {
-        let are_two =
-            |one: Option<usize>, two: Option<usize>| one.zip(two).is_some_and(|(a, b)| a != b);
-        if self.scripts != other.scripts || are_two(self.language, other.language) {
+        if self.scripts != other.scripts || self.is_certainly_in_another_language(other) {
             return Err(Disagreement::Language);
         }
         if self.figures != other.figures {
@@ -131,22 +159,43 @@ impl Reading {
         if self.opposes(other) || other.opposes(self) {
             return Err(Disagreement::Opposite);
         }
-        if !self.wording.has_directions_of(&other.wording) {
+        let is_turned = self.wording.is_turned_around(&other.wording);
+        if is_turned || self.is_rearranged(other) || !self.wording.leads_as(&other.wording) {
             return Err(Disagreement::Direction);
         }
-        match self.wording.is_near(&other.wording) {
+        let is_near = match self.wording.is_empty() && other.wording.is_empty() {
+            // Nothing but small words: they say it all.
+            true => self.vocabulary == other.vocabulary,
+            false => self.asks_how == other.asks_how && self.wording.is_near(&other.wording),
+        };
+        match is_near {
             true => Ok(()),
             false => Err(Disagreement::Wording),
         }
+    }
+
+    fn is_certainly_in_another_language(&self, other: &Self) -> bool {
+        let both = self.language.zip(other.language);
+        both.is_some_and(|(a, b)| a.is_certain && b.is_certain && a.row != b.row)
     }
 
     /// Whether the names of both stand in both. At the start of a sentence, and in a text without capitals, a
     /// name is not known to be one, so that it is looked for among all words.
     fn has_names_of(&self, other: &Self) -> bool {
         let has = |words: &[String], name: &String| words.binary_search(name).is_ok();
-        self.names.iter().all(|name| has(&other.vocabulary, name))
+        let acronyms = self.acronyms.as_ref().zip(other.acronyms.as_ref());
+        acronyms.is_none_or(|(one, other)| one == other)
+            && self.names.iter().all(|name| has(&other.vocabulary, name))
             && other.names.iter().all(|name| has(&self.vocabulary, name))
             && in_one_order(&self.names, &other.names)
+    }
+
+    /// Whether all words are the same and stand in another order: small words give the others their parts, and who
+    /// says a thing in another way hardly uses the same ones.
+    fn is_rearranged(&self, other: &Self) -> bool {
+        self.words.len() == other.words.len()
+            && self.vocabulary == other.vocabulary
+            && !wording::is_rotated(&self.words, &other.words)
     }
 
     /// Whether this has one side of a pair of opposites alone, and the other text the other side alone.
@@ -168,7 +217,8 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 
 /// Whether the names that both lists have come in one order.
 fn in_one_order(one: &[String], other: &[String]) -> bool {
-    let shared = |of: &[String], with: &[String]| -> Vec<String> {
+    let shared = |of: &'_ [String], with: &[String]| -> Vec<String> {
+        let with: HashSet<&String> = with.iter().collect();
         of.iter()
             .filter(|name| with.contains(name))
             .cloned()
@@ -179,7 +229,7 @@ fn in_one_order(one: &[String], other: &[String]) -> bool {
 }
 
 /// All words of a text, and its language. A text without small letters has no names.
-fn name_words(text: &str) -> (Vec<Word>, Option<usize>) {
+fn name_words(text: &str) -> (Vec<Word>, Option<Language>) {
     let mut all = words::split(text);
     if !text.chars().any(char::is_lowercase) {
         let words = all.iter_mut().filter(|word| word.kind == Kind::Word);
@@ -189,8 +239,8 @@ fn name_words(text: &str) -> (Vec<Word>, Option<usize>) {
     (all, language)
 }
 
-/// The language in which most of the words say little; `None` where two are as likely.
-fn language(words: &[Word]) -> Option<usize> {
+/// The language in which most of the words say little; the first in the table where several are as likely.
+fn language(words: &[Word]) -> Option<Language> {
     let mut counts = [0_usize; LANGUAGES];
     for word in words {
         for language in tables::languages_of(&word.text) {
@@ -199,11 +249,17 @@ fn language(words: &[Word]) -> Option<usize> {
             }
         }
     }
-    let most = counts.iter().copied().max().filter(|most| *most > 1)?;
+    let most = counts.iter().copied().max().filter(|most| *most > 0)?;
     let mut likely = (0..LANGUAGES).filter(|at| counts.get(*at) == Some(&most));
-    let first = likely.next();
-    first.filter(|_| likely.next().is_none())
+    let row = likely.next()?;
+    let is_certain = most > 1 && likely.next().is_none();
+    Some(Language { row, is_certain })
 }
+
+/// Han and Kana.
+const SCRIPTS_WITHOUT_SPACES: u32 = 0b11;
+/// Those and Hangul: what turns a statement around is a part of a word.
+const SCRIPTS_OF_PARTS: u32 = 0b111;
 
 /// The writing systems of a text, as bits. Latin letters stand in texts of all of them.
 fn scripts(text: &str) -> u32 {
@@ -224,14 +280,30 @@ fn scripts(text: &str) -> u32 {
     })
 }
 
-/// Words, with the names among them marked as they are in the text.
-fn with_names(mut words: Vec<Word>, all: &[Word]) -> Vec<Word> {
+/// The words of a text, with the names among them marked as in all words.
+fn with_names(text: &str, all: &[Word]) -> Vec<Word> {
+    let mut words = words::split(text);
     for word in &mut words {
         word.is_name = all
             .iter()
             .any(|other| other.is_name && other.text == word.text);
     }
     words
+}
+
+/// The words of several letters that are in capitals: `US` is another word than `us`.
+fn acronyms(text: &str) -> Option<Vec<String>> {
+    if text.contains(char::is_uppercase) && !text.contains(char::is_lowercase) {
+        return None;
+    }
+    let is_acronym =
+        |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_uppercase);
+    let words = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(is_acronym);
+    let mut acronyms = sorted(words.map(str::to_lowercase).collect::<Vec<_>>());
+    acronyms.dedup();
+    Some(acronyms)
 }
 
 /// The names among words. German writes nouns large, those that say little as well.
@@ -244,6 +316,12 @@ fn names(words: &[Word], language: Option<usize>) -> Vec<String> {
         .iter()
         .filter(|word| word.is_name && !says_little(word));
     names.map(|word| word.text.clone()).collect()
+}
+
+/// Whether a text asks for a way to do something.
+fn asks_how(said: &[Word], plain: &str) -> bool {
+    let mut parts = tables::HOW_PARTS.split(' ');
+    said.iter().any(|word| tables::asks_how(&word.text)) || parts.any(|part| plain.contains(part))
 }
 
 /// How often a text says no, in each way.
@@ -261,23 +339,23 @@ fn negations(words: &[Word], plain: &str) -> Vec<&'static str> {
             text => found.extend(tables::negation_of(text)),
         }
     }
-    let chars: Vec<char> = plain.chars().collect();
     for (name, parts) in NEGATING_PARTS {
         for part in parts.split(' ') {
-            let found_at = plain.match_indices(part).filter(|(at, part)| {
-                let before = plain.get(..*at).map_or(0, |before| before.chars().count());
-                !asks_either_way(&chars, before, part.chars().count())
-            });
-            found.extend(found_at.map(|_| *name));
+            let places = plain.match_indices(part);
+            let negating = places.filter(|(at, part)| !asks_either_way(plain, *at, part.len()));
+            found.extend(negating.map(|_| *name));
         }
     }
     sorted(found)
 }
 
 /// Whether a negation stands between two of the same character: 能不能 asks without saying no.
-fn asks_either_way(chars: &[char], at: usize, length: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|before| chars.get(before));
-    before.is_some_and(|before| words::is_han(*before) && chars.get(at + length) == Some(before))
+fn asks_either_way(text: &str, at: usize, length: usize) -> bool {
+    let before = text.get(..at).and_then(|before| before.chars().next_back());
+    let after = text
+        .get(at + length..)
+        .and_then(|after| after.chars().next());
+    before.is_some_and(words::is_han) && before == after
 }
 
 /// The sides of opposites that a text has: by its words, with phrases taken together or as they are.

@@ -26,32 +26,48 @@ const SINGLE: char = '\'';
 pub(super) fn quoted(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut found = Vec::new();
+    // Where a mark is not closed, those of its kind behind it are not, either.
+    let mut unclosed = Vec::new();
     let mut at = 0;
     while let Some(c) = chars.get(at).copied() {
         let rest = chars.get(at + 1..).unwrap_or_default();
         let before = at.checked_sub(1).and_then(|before| chars.get(before));
-        match end(c, before, rest) {
+        let end = match unclosed.contains(&c) || !opens(c, before) {
+            true => None,
+            false => end(c, rest),
+        };
+        match end {
             Some(end) => {
                 let inner: String = rest.iter().take(end).collect();
                 found.push(inner.trim().to_lowercase());
                 at += end + 2;
             }
-            None => at += 1,
+            None => {
+                if opens(c, before) && !unclosed.contains(&c) {
+                    unclosed.push(c);
+                }
+                at += 1;
+            }
         }
     }
     found.retain(|quote| !quote.is_empty());
     found
 }
 
+/// Whether a character opens a quote.
+fn opens(c: char, before: Option<&char>) -> bool {
+    match c {
+        SINGLE => !before.is_some_and(|before| before.is_alphanumeric()),
+        _ => PAIRS.iter().any(|(open, _)| *open == c),
+    }
+}
+
 /// Where the quote ends that a character opens.
-fn end(open: char, before: Option<&char>, rest: &[char]) -> Option<usize> {
-    let is_letter = |c: Option<&char>| c.is_some_and(|c| c.is_alphanumeric());
+fn end(open: char, rest: &[char]) -> Option<usize> {
     if open == SINGLE {
-        if is_letter(before) {
-            return None;
-        }
+        let is_letter = |c: &char| c.is_alphanumeric();
         let mut ends = rest.iter().enumerate().filter(|(_, c)| **c == SINGLE);
-        let found = ends.find(|(at, _)| !is_letter(rest.get(at + 1)));
+        let found = ends.find(|(at, _)| !rest.get(at + 1).is_some_and(is_letter));
         return found.map(|(at, _)| at);
     }
     let (_, close) = PAIRS.iter().find(|(known, _)| *known == open)?;

@@ -161,6 +161,7 @@ fn names_identifiers_and_addresses_must_be_the_same_in_one_order() {
                 "What is on https://example.com/b?",
             ),
             ("What is NASA?", "What is ESA?"),
+            ("How do I open a jar?", "How do I open a JAR?"),
             ("Was ist mit dem Auto?", "Was ist mit dem Haus?"),
         ],
         Err(Names),
@@ -193,6 +194,8 @@ fn opposites_and_directions_must_agree() {
                 "How do I increase the size of a disk volume?",
                 "Which settings decrease disk usage of logs?",
             ),
+            ("What is my name?", "What is your name?"),
+            ("What was it like last year?", "What is it like next year?"),
             ("How do I turn on alerts?", "How do I turn off alerts?"),
             (
                 "What do I do before surgery?",
@@ -208,8 +211,23 @@ fn opposites_and_directions_must_agree() {
     check(
         &[
             ("convert strings to integers", "convert integers to strings"),
+            (
+                "is the train to munich late?",
+                "is the train from munich late?",
+            ),
+            (
+                "How do I disable the firewall for a port?",
+                "How do I disable a port in the firewall?",
+            ),
+            ("¿Quién llamó a Juan?", "¿A quién llamó Juan?"),
             ("flights from boston to york", "flights from york to boston"),
             ("从北京到上海怎么走?", "从上海到北京怎么走?"),
+            ("Do dogs chase cats?", "Do cats chase dogs?"),
+            ("狗会追猫吗?", "猫会追狗吗?"),
+            (
+                "Who reports to the director?",
+                "Who does the director report to?",
+            ),
         ],
         Err(Direction),
     );
@@ -232,6 +250,14 @@ fn texts_that_differ_in_few_words_ask_two_things() {
             ("法国的首都是哪里?", "德国的首都是哪里?"),
             ("孩子发烧怎么办?", "孩子咳嗽怎么办?"),
             ("What is rust?", "How do I bake bread?"),
+            ("What is a mortgage?", "How do I get a mortgage?"),
+            ("Can I invest in bonds?", "Should I invest in bonds?"),
+            ("Do I need a visa?", "Can I get a visa?"),
+            ("我需要签证吗?", "我可以签证吗?"),
+            ("Who is the president?", "Who was the president?"),
+            ("Who are you?", "Who am I?"),
+            ("How are you?", "What can you do?"),
+            ("什么是房贷?", "怎么申请房贷?"),
         ],
         Err(Wording),
     );
@@ -340,6 +366,6 @@ fn of_the_labelled_pairs_few_that_differ_agree() {
         agreeing.count() as f64 / all.count() as f64
     };
     // The rest of them is for the threshold.
-    assert!(share(false) < 0.08, "{}", share(false));
+    assert!(share(false) < 0.03, "{}", share(false));
     assert!(share(true) > 0.4, "{}", share(true));
 }

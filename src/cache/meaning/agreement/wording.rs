@@ -5,14 +5,14 @@
 //! stands in the place of another, or narrows the question. Texts that are worded differently throughout are left
 //! to the vector. Never fails.
 
-use super::tables::{self, FUNCTION_PARTS, PHRASES, SAME_PARTS};
+use super::tables::{self, FUNCTION_PARTS, SAME_PARTS};
 use super::words::{Kind, Word, is_han};
 
 /// What a character of Han counts: words have two of them on average.
 const HAN_WEIGHT: usize = 1;
 /// What a word counts.
 const WORD_WEIGHT: usize = 2;
-/// Texts that share words must differ by more than this on both sides, or not at all.
+/// Texts that share words must differ by this on both sides, or not at all.
 const MIN_DIFFERENCE: usize = 2 * WORD_WEIGHT;
 
 /// Endings that make no other word of a word, the longest first.
@@ -28,6 +28,8 @@ const MIN_STEM: usize = 4;
 pub(super) struct Wording {
     /// Sorted, each with what it counts.
     content: Vec<(String, usize)>,
+    /// The same in the order of the text, words that stand twice included.
+    order: Vec<String>,
     /// Words behind which it matters what follows, with that. Sorted.
     directions: Vec<(&'static str, String)>,
 }
@@ -58,29 +60,53 @@ impl Wording {
                 _ => content.push((stem, WORD_WEIGHT)),
             }
         }
+        // What a question asks for may be what would stand there.
+        directions.extend(open.into_iter().map(|direction| (direction, String::new())));
+        let order = content.iter().map(|(stem, _)| stem.clone()).collect();
         content.sort_unstable();
         content.dedup();
         directions.sort_unstable();
         directions.dedup();
         Self {
             content,
+            order,
             directions,
         }
     }
 
-    /// Whether behind each word of direction that both have stands the same.
-    pub(super) fn has_directions_of(&self, other: &Self) -> bool {
-        let behind = |of: &Self, name: &str| -> Vec<String> {
-            let found = of
-                .directions
-                .iter()
-                .filter(|(direction, _)| *direction == name);
-            found.map(|(_, word)| word.clone()).collect()
+    /// Whether nothing says what is asked for: all words are such that a request can do without them.
+    pub(super) fn is_empty(&self) -> bool {
+        self.content.is_empty()
+    }
+
+    /// Whether the same words stand in another order, by which two things may have changed their places: a dog bites
+    /// a man, a man bites a dog. What a text begins with may also stand at its end.
+    pub(super) fn is_turned_around(&self, other: &Self) -> bool {
+        let (one, two) = (&self.order, &other.order);
+        if self.content != other.content || one.len() != two.len() {
+            return false;
+        }
+        !is_rotated(one, two)
+    }
+
+    /// Whether the words of direction that both have lead to the same, and nothing that both lead to is reached in
+    /// different directions.
+    pub(super) fn leads_as(&self, other: &Self) -> bool {
+        !self.leads_elsewhere(other) && !other.leads_elsewhere(self)
+    }
+
+    fn leads_elsewhere(&self, other: &Self) -> bool {
+        let contradicts = |(name, word): &(&str, String)| {
+            let (mut same_name, mut same_word, mut same) = (false, false, false);
+            for (other_name, other_word) in &other.directions {
+                let (is_name, is_word) = (name == other_name, word == other_word);
+                same_name |= is_name;
+                same_word |= is_word;
+                same |= is_name && is_word;
+            }
+            !same && (same_name || same_word)
         };
-        self.directions.iter().all(|(name, _)| {
-            let (one, two) = (behind(self, name), behind(other, name));
-            two.is_empty() || one == two
-        })
+        self.directions.iter().any(contradicts)
     }
 
     /// Whether two texts have the same words, or are worded differently throughout.
@@ -95,16 +121,21 @@ impl Wording {
 
     /// What the words count that the other text does not have.
     fn without(&self, other: &Self) -> usize {
-        let mut left = other.content.clone();
-        let mut own = 0;
-        for (word, weight) in &self.content {
-            match left.iter().position(|(other, _)| other == word) {
-                Some(at) => drop(left.swap_remove(at)),
-                None => own += weight,
-            }
-        }
-        own
+        let has = |word: &str| {
+            let found = other
+                .content
+                .binary_search_by(|(other, _)| other.as_str().cmp(word));
+            found.is_ok()
+        };
+        let own = self.content.iter().filter(|(word, _)| !has(word));
+        own.map(|(_, weight)| weight).sum()
     }
+}
+
+/// Whether one list is the other, or would be with its beginning moved to its end.
+pub(super) fn is_rotated(one: &[String], other: &[String]) -> bool {
+    let rotated = |at: usize| other.iter().cycle().skip(at).take(other.len()).eq(one);
+    one == other || (0..other.len()).any(rotated)
 }
 
 fn weight(content: &[(String, usize)]) -> usize {
@@ -125,10 +156,7 @@ fn stem(word: &Word, language: Option<usize>) -> Option<String> {
         Kind::Word => {}
     }
     let languages = tables::languages_of(text);
-    let is_function_word = match language {
-        Some(language) => languages.contains(&language),
-        None => !languages.is_empty(),
-    };
+    let is_function_word = language.is_some_and(|language| languages.contains(&language));
     let is_elsewhere = tables::figure_of(text).is_some() || tables::negation_of(text).is_some();
     if is_function_word || is_elsewhere || text.is_empty() {
         return None;
@@ -164,15 +192,16 @@ pub(super) fn without_function_parts(plain: &str) -> String {
 }
 
 /// Words in which phrases are one word.
-pub(super) fn with_phrases(words: Vec<Word>) -> Vec<Word> {
+pub(super) fn with_phrases(words: &[Word]) -> Vec<Word> {
     let mut joined: Vec<Word> = Vec::with_capacity(words.len());
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let rest = words.get(at..).unwrap_or_default();
-        let found = PHRASES.iter().find(|(phrase, _)| begins_with(rest, phrase));
+        let mut phrases = tables::phrases_from(&word.text).iter();
+        let found = phrases.find(|(phrase, _)| begins_with(rest, phrase));
         let mut word = word.clone();
         if let Some((phrase, name)) = found {
-            at += phrase.split(' ').count();
+            at += phrase.len();
             (*name).clone_into(&mut word.text);
         } else {
             at += 1;
@@ -182,9 +211,7 @@ pub(super) fn with_phrases(words: Vec<Word>) -> Vec<Word> {
     joined
 }
 
-fn begins_with(words: &[Word], phrase: &str) -> bool {
-    let mut words = words.iter();
-    phrase
-        .split(' ')
-        .all(|part| words.next().is_some_and(|word| word.text == part))
+fn begins_with(words: &[Word], phrase: &[&str]) -> bool {
+    let words = words.iter().map(|word| word.text.as_str());
+    words.take(phrase.len()).eq(phrase.iter().copied())
 }

@@ -71,6 +71,9 @@ pub(super) fn split(text: &str) -> Vec<Word> {
 
 /// A character in its usual form: full-width ones, other digits, other apostrophes.
 pub(super) fn fold(c: char) -> char {
+    if c.is_ascii() {
+        return c;
+    }
     let code = u32::from(c);
     let digit = ZEROS.iter().find_map(|zero| {
         let value = code.checked_sub(*zero).filter(|value| *value < 10)?;

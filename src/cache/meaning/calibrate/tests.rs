@@ -50,29 +50,30 @@ fn a_threshold_of_a_real_model_holds_for_pairs_that_it_was_not_found_with() {
     for (from, to) in [(half(0), half(1)), (half(1), half(0)), (whole, unseen)] {
         let found = propose(&from, WANTED_PRECISION).unwrap();
         let held = count(&to, found.threshold);
-        println!("{found}\n    held out: {held}");
         assert!(
             found.counts.precision() >= Some(WANTED_PRECISION),
             "{found}"
         );
-        assert!(held.precision() >= Some(0.9), "{found}: {held}");
-        assert!(held.recall() >= Some(0.4), "{found}: {held}");
+        assert!(
+            held.precision() >= Some(WANTED_PRECISION),
+            "{found}: {held}"
+        );
+        assert!(held.recall() >= Some(0.3), "{found}: {held}");
     }
 }
 
 #[test]
-fn without_the_comparison_of_texts_a_real_model_has_no_threshold() {
+fn without_the_comparison_of_texts_no_threshold_of_a_real_model_is_good() {
     let pairs = measured(PAIRS).into_iter().map(|(_, pair)| Measured {
         agrees: true,
         ..pair
     });
     let pairs: Vec<Measured> = pairs.collect();
-    let found = propose(&pairs, WANTED_PRECISION);
-    let Err(CalibrationError::Unreachable(Some(best))) = found else {
-        panic!("{found:?}");
+    let best = match propose(&pairs, WANTED_PRECISION) {
+        Err(CalibrationError::Unreachable(best)) => best.and_then(|best| best.counts.precision()),
+        _ => None,
     };
-    println!("{best}");
-    assert!(best.counts.recall() < Some(0.2));
+    assert!(best.is_some_and(|precision| precision < 0.6), "{best:?}");
 }
 
 fn pair(similarity: f32, agrees: bool, same: bool) -> Measured {
@@ -216,8 +217,13 @@ fn what_says_nothing_proposes_nothing() {
         pair(0.8, true, true),
         pair(0.7, true, false),
     ];
-    let Err(CalibrationError::Unreachable(Some(best))) = propose(&mixed, 0.98) else {
-        panic!("a threshold was proposed");
-    };
-    assert_eq!((best.counts.right, best.counts.wrong), (1, 1));
+    // With the pair that is the same, one that is not.
+    let threshold = 0.8_f32.midpoint(0.7);
+    let counts = count(&mixed, threshold);
+    assert_eq!((counts.right, counts.wrong), (1, 1));
+    let best = Calibration { threshold, counts };
+    assert_eq!(
+        propose(&mixed, 0.98),
+        Err(CalibrationError::Unreachable(Some(best)))
+    );
 }
