@@ -9,7 +9,7 @@
 //!   gateway/   a request's way, one file or folder per step
 //!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
-//!   auth/  tenants/  limits/  prices/  ledger/  upstreams/  chatlog/     engines
+//!   auth/  tenants/  limits/  prices/  ledger/  upstreams/  chatlog/  cache/     engines
 //!   observe/   metrics, logging, masking       rotation/   the files of logs
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route

@@ -1,13 +1,15 @@
 //! Answers that may be given again, and requests that wait for the same one.
 //!
 //! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
-//! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time. Does
+//! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
+//! `meaning` the parts of a cache by meaning. Does
 //! not handle which answers are kept and who may get them (see `gateway::exchange::cache`). At the bound the entries
 //! that were used least give way; an answer that is too large for it is not kept.
 
 mod entry;
 mod flights;
 mod key;
+pub mod meaning;
 
 use std::cell::Cell;
 use std::sync::Arc;

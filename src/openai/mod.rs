@@ -5,7 +5,8 @@
 //!
 //! Requests: `request` reads JSON and `form` multipart forms. `slot` is where a body names its model,
 //! `model_name` what a name may be, `references` what else a body may name. `streaming` turns a stream on or
-//! off, `demand` is what a request may use, `edit` makes a target's changes.
+//! off, `demand` is what a request may use, `question` what it asks apart from all else, `edit` makes a
+//! target's changes.
 //!
 //! Answers: `sniff` tells a body's type by its first bytes. `sse` splits a stream into events,
 //! `stream_state` says what each means. `usage` reads what was used, `estimate` and `text_sample` estimate
@@ -42,6 +43,7 @@ pub mod models;
 pub mod patches;
 pub mod privileges;
 pub mod providers;
+pub mod question;
 pub mod ratelimit;
 pub mod references;
 pub mod request;
