@@ -12,7 +12,7 @@
 //! table      and names: keys and models                  tls        the certificate                  faults    providers that fail
 //! ```
 //!
-//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, tls, big, stream,
+//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, tls, cache, cache_one, big, stream,
 //! upload, download, websocket, rss and faults. Everything happens on 127.0.0.1 and is bounded in
 //! count and time. A wrong answer, or a server that does not start, ends the run with an error; a
 //! target that is missed does not.

@@ -118,6 +118,9 @@ impl Report {
             self.cpu("json", Kind::Passthrough, 1.05),
             self.cpu_of(Kind::TollgateMetered, "json", Kind::Tollgate, 1.08),
             self.over_tls(0.1),
+            self.cpu_of(Kind::TollgateHit, "cache", Kind::Tollgate, 0.55),
+            self.cpu_of(Kind::TollgateMiss, "cache", Kind::Tollgate, 1.03),
+            self.hit_latency(0.1),
             self.cpu("stream", Kind::Nginx, 2.0),
             self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.throughput("upload", 0.8),
@@ -159,6 +162,8 @@ impl Report {
         let (title, rows) = self.rows(name, kind, against);
         let whose = match kind {
             Kind::TollgateMetered => "metered, ",
+            Kind::TollgateHit => "hit, ",
+            Kind::TollgateMiss => "miss, ",
             _ => "",
         };
         Target {
@@ -181,6 +186,17 @@ impl Report {
             measured: tls
                 .zip(cleartext)
                 .map(|(tls, cleartext)| ratio(tls) - ratio(cleartext)),
+        }
+    }
+
+    /// How long one client waits for an answer that is given again.
+    fn hit_latency(&self, limit: f64) -> Target {
+        let (title, rows) = self.rows("cache_one", Kind::TollgateHit, Kind::Tollgate);
+        Target {
+            what: format!("{title}: hit, p50"),
+            bound: Bound::AtMost(limit),
+            unit: " ms",
+            measured: rows.map(|(hit, _)| median(hit.turns.iter().map(|turn| turn.p50_ms))),
         }
     }
 

@@ -86,9 +86,11 @@ pub enum Unit {
 }
 
 /// The names of all scenarios, the memory of streams and failing providers among them.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "json",
     "tls",
+    "cache",
+    "cache_one",
     "big",
     "stream",
     "upload",
@@ -99,12 +101,14 @@ pub const NAMES: [&str; 9] = [
 ];
 
 /// The scenarios that measure CPU.
-pub fn all(size: Size) -> [Scenario; 7] {
-    let [json, tls, big] = whole_answers(size);
+pub fn all(size: Size) -> [Scenario; 9] {
+    let [json, tls, cache, cache_one, big] = whole_answers(size);
     let [upload, download] = files();
     [
         json,
         tls,
+        cache,
+        cache_one,
         big,
         stream(size),
         upload,
@@ -113,7 +117,7 @@ pub fn all(size: Size) -> [Scenario; 7] {
     ]
 }
 
-fn whole_answers(size: Size) -> [Scenario; 3] {
+fn whole_answers(size: Size) -> [Scenario; 5] {
     let json = |name, title, kinds, connections, messages: String| Scenario {
         name,
         title,
@@ -139,6 +143,20 @@ fn whole_answers(size: Size) -> [Scenario; 3] {
             "1 KB request, JSON answer, over TLS",
             &Kind::TLS,
             32,
+            messages(6, 128),
+        ),
+        json(
+            "cache",
+            "An answer that is given again",
+            &Kind::CACHE,
+            32,
+            messages(6, 128),
+        ),
+        json(
+            "cache_one",
+            "The same, one client",
+            &Kind::CACHE,
+            1,
             messages(6, 128),
         ),
         json(

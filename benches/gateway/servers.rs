@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::names::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
 use crate::tls;
+use crate::upstream::Upstream;
 use crate::wire::Door;
 
 /// Worker threads, or processes, of each server.
@@ -59,6 +60,12 @@ pub enum Kind {
     TollgateSilent,
     /// Tollgate with limits, a quota, prices and the ledger.
     TollgateMetered,
+    /// nginx that has the answer in a file.
+    NginxFile,
+    /// Tollgate that gives an answer again.
+    TollgateHit,
+    /// Tollgate that looks for an answer, has none that is new enough, and keeps the one that comes.
+    TollgateMiss,
     /// Tollgate before an upstream that does not say that its streams are of events: they pass unread.
     TollgateUnread,
 }
@@ -94,6 +101,14 @@ impl Kind {
         Self::Tollgate,
     ];
 
+    /// What an answer costs that is given again, beside one that is asked for.
+    pub const CACHE: [Self; 4] = [
+        Self::NginxFile,
+        Self::Tollgate,
+        Self::TollgateMiss,
+        Self::TollgateHit,
+    ];
+
     /// What is compared over TLS, with both in cleartext beside it.
     pub const TLS: [Self; 4] = [
         Self::Nginx,
@@ -113,6 +128,9 @@ impl Kind {
             Self::TollgateTls => "tollgate, TLS",
             Self::TollgateMetered => "tollgate, metered",
             Self::TollgateSilent => "tollgate, access log off",
+            Self::NginxFile => "nginx, a file",
+            Self::TollgateHit => "tollgate, hit",
+            Self::TollgateMiss => "tollgate, miss",
             Self::TollgateUnread => "tollgate, events not read",
         }
     }
@@ -121,8 +139,13 @@ impl Kind {
     pub fn is_tollgate(self) -> bool {
         !matches!(
             self,
-            Self::Nginx | Self::NginxLarge | Self::NginxTls | Self::Passthrough
+            Self::Nginx | Self::NginxLarge | Self::NginxTls | Self::NginxFile | Self::Passthrough
         )
+    }
+
+    /// Whether its answers come from an upstream each time.
+    pub fn asks_upstream(self) -> bool {
+        !matches!(self, Self::NginxFile | Self::TollgateHit)
     }
 
     /// Whether clients speak TLS with it.
@@ -145,6 +168,9 @@ impl Kind {
             Self::TollgateTls => "tollgate-tls",
             Self::TollgateMetered => "tollgate-metered",
             Self::TollgateSilent => "tollgate-silent",
+            Self::NginxFile => "nginx-file",
+            Self::TollgateHit => "tollgate-hit",
+            Self::TollgateMiss => "tollgate-miss",
             Self::TollgateUnread => "tollgate-unread",
         }
     }
@@ -280,7 +306,7 @@ impl Server {
             }
         }
         let workers = match self.kind {
-            Kind::Nginx | Kind::NginxLarge | Kind::NginxTls => {
+            Kind::Nginx | Kind::NginxLarge | Kind::NginxTls | Kind::NginxFile => {
                 children(self.running.child.id()).len()
             }
             _ => WORKERS,
@@ -345,7 +371,7 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
     };
     match kind {
-        Kind::Nginx | Kind::NginxLarge | Kind::NginxTls => {
+        Kind::Nginx | Kind::NginxLarge | Kind::NginxTls | Kind::NginxFile => {
             let path = file("conf");
             let buffers = match kind {
                 Kind::NginxLarge => nginx_buffers(NGINX_LARGE),
@@ -357,6 +383,14 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
                 false => "",
             };
             let text = nginx_configuration((directory, name), (port, upstream), tls, &buffers);
+            let text = match kind {
+                Kind::NginxFile => {
+                    let answer = String::from_utf8_lossy(&Upstream::json()).into_owned();
+                    write(&directory.join("answer.json"), answer)?;
+                    with_file(&text)
+                }
+                _ => text,
+            };
             write(&path, text)?;
             let mut command = Command::new(nginx_program());
             command.arg("-p").arg(directory).arg("-c").arg(path);
@@ -402,6 +436,20 @@ fn nginx_buffers(size: &str) -> String {
             proxy_buffers 4 {size};
             proxy_busy_buffers_size {size};"
     )
+}
+
+/// The same with the answer in a file, whatever is asked.
+fn with_file(configuration: &str) -> String {
+    let file = "location / {
+            root .;
+            default_type application/json;
+            # A file answers no POST, but that is what is compared.
+            error_page 405 =200 /answer.json;
+        }
+        location = /answer.json { root .; default_type application/json; }
+        location /v1/chat { return 405; }
+        location /proxied {";
+    configuration.replace("location / {", file)
 }
 
 fn nginx_configuration(
@@ -471,6 +519,12 @@ fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
         Kind::TollgateMetered => METERED,
         _ => "",
     };
+    let cache = match kind {
+        // One that is asked for while another is on its way is asked for as well.
+        Kind::TollgateMiss => "\n    cache: { when: always, ttl: 1us }\n    coalesce: false",
+        Kind::TollgateHit => "\n    cache: { when: always }",
+        _ => "",
+    };
     let prefix = match kind {
         Kind::TollgateUnread => "/plain",
         _ => "",
@@ -491,7 +545,7 @@ upstreams:
     base_url: http://127.0.0.1:{upstream}{prefix}/v1
     keys: [{PROVIDER_KEY}]
 models:
-  - match: {MODEL}
+  - match: {MODEL}{cache}
     targets: [{{ upstream: provider, model: {SENT_MODEL} }}]
 tenants:
   - id: bench

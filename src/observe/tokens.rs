@@ -150,6 +150,7 @@ impl Tokens {
     ///
     /// # Errors
     /// A name or a label that Prometheus does not allow, which a test would have found.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let [operation, model, provider] = LABELS;
         Ok(Self {
