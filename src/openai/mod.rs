@@ -30,6 +30,7 @@ pub mod demand;
 pub mod dialect;
 pub mod echo;
 pub mod edit;
+pub mod embeddings;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;

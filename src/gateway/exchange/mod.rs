@@ -37,7 +37,7 @@ use crate::openai::endpoint::Exchange;
 use crate::runtime::{Runtime, Shared};
 use after_client::AfterClient;
 use answer::Answer;
-use cache::{Found, Looked, Looking};
+use cache::{Each, Found, Looked, Looking};
 use failover::{Begun, Failover, Giver};
 use keepalive::Keepalive;
 use relay::Ended;
@@ -153,9 +153,31 @@ async fn find_or_ask<'r>(
     let lead = match Box::pin(looking.look(session, context, keepalive)).await? {
         Looked::Found(found) => return Ok(Box::new(Begun::from(*found))),
         Looked::Ask(lead) => lead,
+        Looked::AskSome(each) => {
+            let some = ask_some(session, context, keepalive, course, *each);
+            return Box::pin(some).await;
+        }
     };
     let mut begun = course.run(session, context, keepalive).await?;
     cache::begun(context, &mut begun, lead);
+    Ok(begun)
+}
+
+/// The answer to a request with several inputs, of which some are asked for.
+async fn ask_some<'r>(
+    session: &mut ClientSession,
+    context: &mut Context,
+    keepalive: &mut Keepalive,
+    course: Failover<'r, '_>,
+    each: Each,
+) -> Result<Box<Begun<'r>>, Failure> {
+    let mut course = Failover {
+        body: each.body.as_ref().unwrap_or(course.body),
+        ..course
+    };
+    let mut begun = course.run(session, context, keepalive).await?;
+    let shared = course.shared;
+    each.complete(shared, context, &mut begun).await?;
     Ok(begun)
 }
 

@@ -1,9 +1,11 @@
-//! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`), who may get them
+//! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`),
+//! each text of a list (`inputs`), the providers' own caches (`prompt_caches`), who may get them
 //! (`scope`), what a request says (`says`), what they cost (`accounts`), and equal requests at the same time (`flights`).
 
 mod accounts;
 mod flights;
 mod forms;
+mod inputs;
 mod kept;
 mod prompt_caches;
 mod says;

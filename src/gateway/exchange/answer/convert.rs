@@ -100,6 +100,23 @@ async fn stream_of(
     Ok(answer.replace(Bytes::from(events), media, Reader::Events(Box::new(reader))))
 }
 
+/// Reads a JSON answer to its end, and puts what `change` makes of it in its place. Gives the connection that it came
+/// over, where nothing more is read of it.
+pub async fn change(
+    answer: &mut Answer,
+    terms: &Terms,
+    change: impl FnOnce(&Bytes) -> Option<Bytes>,
+) -> Result<Option<Session>, NoAnswer> {
+    let body = read(answer, terms).await?;
+    let mut usage = UsageReader::new(terms.keeps);
+    usage.push(&body);
+    answer.reading = Some(usage.finish(true));
+    let changed = walk(body.len(), || change(&body));
+    let changed = changed.ok_or(NoAnswer::Unusable("its answer is not of the known shape"))?;
+    let reader = JsonReader::of_known(terms.rewrites.clone());
+    Ok(answer.replace(changed, "application/json", Reader::Json(Box::new(reader))))
+}
+
 /// Reads a JSON answer to its end.
 async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, NoAnswer> {
     while answer.next(terms.limit()).await? {

@@ -56,6 +56,29 @@ pub struct Body {
 }
 
 impl Body {
+    /// One in JSON; `is_strict`: it may name nothing but its model.
+    ///
+    /// # Errors
+    /// It cannot be served.
+    pub fn of_json(bytes: Bytes, is_strict: bool) -> Result<Self, Failure> {
+        let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
+        if is_strict && let Some(reference) = walk(bytes.len(), || references::find(&bytes)) {
+            return Err(Failure::Names(reference));
+        }
+        Ok(Self {
+            model: peek.model.map(Cow::into_owned),
+            slot: peek.slot,
+            streaming: peek.streaming,
+            wants_text: false,
+            store: peek.store,
+            demand: peek.demand,
+            prompt_cache_key: peek.prompt_cache_key.map(|key| bytes.slice_ref(key)),
+            user: peek.user.map(|user| bytes.slice_ref(user)),
+            is_form: false,
+            held: Held::Memory(bytes),
+        })
+    }
+
     /// Whether it is a form.
     pub fn is_form(&self) -> bool {
         self.is_form
@@ -150,22 +173,7 @@ pub async fn read(
         return Box::pin(form::read(session, pace, &settings.forms, is_strict)).await;
     }
     let bytes = gather(session, pace, settings.max_body_bytes).await?;
-    let peek = walk(bytes.len(), || request::peek(&bytes)).map_err(Failure::Body)?;
-    if is_strict && let Some(reference) = walk(bytes.len(), || references::find(&bytes)) {
-        return Err(Failure::Names(reference));
-    }
-    Ok(Body {
-        model: peek.model.map(Cow::into_owned),
-        slot: peek.slot,
-        streaming: peek.streaming,
-        wants_text: false,
-        store: peek.store,
-        demand: peek.demand,
-        prompt_cache_key: peek.prompt_cache_key.map(|key| bytes.slice_ref(key)),
-        user: peek.user.map(|user| bytes.slice_ref(user)),
-        is_form: false,
-        held: Held::Memory(bytes),
-    })
+    Body::of_json(bytes, is_strict)
 }
 
 /// Reads the whole body into memory, of `limit` bytes at most.

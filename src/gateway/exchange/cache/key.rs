@@ -64,13 +64,17 @@ fn add_scope(parts: &mut KeyParts, headers: &HeaderMap, context: &Context, reuse
     };
     parts.add(tenant.as_bytes());
     parts.add(name.as_bytes());
-    // Several keys may have one name. An upstream that gets the client's own key answers for an account of its own.
-    let is_by_key = reuse.scope == CacheScope::Key && context_has_key(context);
+    // What is found by another method may have the same name, and so may several keys. An upstream that gets the client's own key answers for an account of its own.
+    let by_key = reuse.scope == CacheScope::Key;
+    let shown = context
+        .caller
+        .as_ref()
+        .and_then(|caller| caller.credential.as_ref());
+    let method = shown
+        .filter(|_| by_key)
+        .map_or("", |shown| shown.method.name());
+    parts.add(method.as_bytes());
+    let is_by_key = by_key && shown.is_some_and(|shown| shown.key.is_some());
     let credential = (is_by_key || reuse.passes_keys).then(|| auth::key_of(headers));
     parts.add(credential.flatten().unwrap_or_default());
-}
-
-fn context_has_key(context: &Context) -> bool {
-    let caller = context.caller.as_ref();
-    caller.is_some_and(|caller| caller.key_position().is_some())
 }

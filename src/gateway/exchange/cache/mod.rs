@@ -2,11 +2,12 @@
 //!
 //! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends
 //! on, an answer that is kept, an equal request that is being asked. What is found takes the way out of every other
-//! answer. `key` tells requests apart, `directives` reads what a request says, `replay` gives an answer again. Does not
+//! answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request says, `replay` gives an answer again. Does not
 //! handle keeping an answer (see `gateway::storing`), nor the memory (see `cache`). Fails where the client leaves, and
 //! for a request that wants nothing else.
 
 mod directives;
+mod inputs;
 mod key;
 mod replay;
 
@@ -28,10 +29,13 @@ use crate::gateway::storing::{Reused, Storing};
 use crate::observe::cache::CacheResult;
 use crate::openai::endpoint::Exchange;
 use crate::openai::reusable::{self, Certainty};
+use crate::openai::usage::Usage;
 use crate::runtime::{Reuse, Rule, Shared, SharedHead};
 use crate::upstreams::Upstream;
 use crate::workers::walk;
 use directives::Directives;
+
+pub use inputs::Each;
 
 /// A longer request is not compared with others.
 const MAX_REQUEST_BYTES: usize = 4 << 20;
@@ -58,6 +62,8 @@ pub enum Looked {
     Found(Box<Found>),
     /// It is asked. Equal requests may wait for its answer.
     Ask(Option<Lead<SharedHead>>),
+    /// It has several inputs, of which some are to be asked for.
+    AskSome(Box<Each>),
 }
 
 /// An answer that was not asked for.
@@ -100,24 +106,35 @@ impl Looking<'_> {
                 return Ok(Looked::Ask(None));
             }
         };
-        if let Some(found) = self.kept(context, &may).await {
+        let each = Each::look(self, client, context, reuse, &may);
+        let found = match &each {
+            Some(each) => self.all_of(context, each).await,
+            None => self.kept(context, &may).await,
+        };
+        if let Some(found) = found {
             return Ok(Looked::Found(found));
         }
         if may.says.only_if_cached {
             self.note(context, CacheResult::Miss, None);
             return Err(Failure::NotCached);
         }
+        if let Some(each) = each {
+            self.note(context, CacheResult::Miss, None);
+            self.record(context);
+            return Ok(Looked::AskSome(Box::new(each)));
+        }
         let lead = match may.joins {
             true => match self.join(client, context, keepalive, &may).await? {
                 Looked::Ask(lead) => lead,
-                found @ Looked::Found(_) => return Ok(found),
+                found => return Ok(found),
             },
             false => None,
         };
         self.note(context, CacheResult::Miss, None);
+        if lead.is_some() || may.stores.is_some() {
+            self.record(context);
+        }
         if let Some(meter) = &mut context.meter {
-            let most_bytes = context.runtime.settings.cache.max_answer_bytes;
-            meter.records = (lead.is_some() || may.stores.is_some()).then_some(most_bytes);
             meter.storing = may.stores.map(|ttl| {
                 Box::new(Storing {
                     key: may.key,
@@ -129,6 +146,14 @@ impl Looking<'_> {
             });
         }
         Ok(Looked::Ask(lead))
+    }
+
+    /// Has what comes of the answer kept.
+    fn record(&self, context: &mut Context) {
+        let most_bytes = context.runtime.settings.cache.max_answer_bytes;
+        if let Some(meter) = &mut context.meter {
+            meter.records = Some(most_bytes);
+        }
     }
 
     /// What the request may do, or why it may do nothing.
@@ -188,11 +213,16 @@ impl Looking<'_> {
         }
         let answer = replay::kept(&entry.head, &entry.body);
         let found = self.begin(context, &entry.head, answer, None).await?;
-        self.note(context, CacheResult::Hit, Some((&entry.head, age)));
+        self.hit(context, &entry.head, age, entry.usage.clone());
+        Some(found)
+    }
+
+    /// Counts an answer that was there, and notes it.
+    fn hit(&self, context: &mut Context, head: &Arc<Head>, age: Duration, usage: Option<Usage>) {
+        self.note(context, CacheResult::Hit, Some((head, age)));
         let metrics = self.shared.metrics.cache();
         metrics.aged(&self.rule.label, age.as_secs_f64());
-        reuse_in(context, &entry.head, Some(&entry));
-        Some(found)
+        reuse_in(context, head, usage);
     }
 
     /// Whether a stream has the usage in it that the client wants at its end.
@@ -292,41 +322,21 @@ impl Looking<'_> {
 }
 
 /// Notes the answer for the settlement of its request.
-fn reuse_in(context: &mut Context, head: &Arc<Head>, entry: Option<&Entry>) {
+fn reuse_in(context: &mut Context, head: &Arc<Head>, usage: Option<Usage>) {
     if let Some(meter) = &mut context.meter {
         meter.reused = Some(Box::new(Reused {
             head: Arc::clone(head),
-            usage: entry.and_then(|entry| entry.usage.clone()),
+            usage,
         }));
     }
 }
 
 /// An upstream's answer has begun: it is handed to equal requests, and kept once it is whole.
 pub fn begun(context: &mut Context, begun: &mut Begun<'_>, lead: Option<Lead<SharedHead>>) {
-    let Giver::Asked { candidate, .. } = &begun.giver else {
-        return;
-    };
-    let Some(form) = begun.answer.copies.form().cloned() else {
+    let (Some(head), Giver::Asked { candidate, .. }) = (head(context, begun), &begun.giver) else {
         return;
     };
     let upstream = candidate.upstream;
-    let caller = context.caller.as_ref();
-    let tenant = caller.filter(|caller| caller.position.is_some());
-    let head = Arc::new(Head {
-        tenant: tenant.map_or("", |caller| &caller.tenant.id).into(),
-        rule: context
-            .asked
-            .rule
-            .as_ref()
-            .map_or("", |rule| &rule.label)
-            .into(),
-        id: context.request.id.as_str().into(),
-        content_type: form.content_type,
-        is_stream: form.is_stream,
-        rewrites: form.rewrites,
-        upstream: upstream.name.as_str().into(),
-        model: context.model_to_send().unwrap_or_default().into(),
-    });
     let is_fallback = candidate.fallback.is_some();
     if let Some(meter) = &mut context.meter {
         match &mut meter.storing {
@@ -344,4 +354,27 @@ pub fn begun(context: &mut Context, begun: &mut Begun<'_>, lead: Option<Lead<Sha
         };
         begun.answer.share(lead, shared);
     }
+}
+
+/// What is known of an upstream's answer that has begun; `None` where nothing of it is kept.
+fn head(context: &Context, begun: &Begun<'_>) -> Option<Arc<Head>> {
+    let form = begun.answer.copies.form().cloned()?;
+    let upstream = begun.giver.upstream()?;
+    let caller = context.caller.as_ref();
+    let tenant = caller.filter(|caller| caller.position.is_some());
+    Some(Arc::new(Head {
+        tenant: tenant.map_or("", |caller| &caller.tenant.id).into(),
+        rule: context
+            .asked
+            .rule
+            .as_ref()
+            .map_or("", |rule| &rule.label)
+            .into(),
+        id: context.request.id.as_str().into(),
+        content_type: form.content_type,
+        is_stream: form.is_stream,
+        rewrites: form.rewrites,
+        upstream: upstream.name.as_str().into(),
+        model: context.model_to_send().unwrap_or_default().into(),
+    }))
 }

@@ -1,0 +1,204 @@
+//! Embeddings of several texts: each has an answer of its own.
+//!
+//! Owns which of them are there, asking for the others alone, and the answer that all amount to. Each is kept as the
+//! answer to a request for it alone, and found by one. Does not handle the shapes (see `openai::embeddings`). Such a
+//! request shares no flight. Fails where an upstream's answer cannot be put together with what was there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Looking, May, key, replay};
+use crate::cache::{Entry, Head, Key};
+use crate::clock;
+use crate::gateway::context::Context;
+use crate::gateway::exchange::answer::convert;
+use crate::gateway::exchange::answer::first_output::NoAnswer;
+use crate::gateway::exchange::body::Body;
+use crate::gateway::exchange::failover::{Begun, Giver};
+use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
+use crate::gateway::session::ClientSession;
+use crate::openai::embeddings::{self, Embeddings, Inputs};
+use crate::openai::usage::{self, Usage};
+use crate::runtime::{Reuse, Shared};
+use crate::workers::walk;
+
+const NAME: &str = "embeddings";
+
+/// The inputs of one request, and what was there of them.
+pub struct Each {
+    inputs: Inputs,
+    keys: Vec<Key>,
+    found: Vec<Option<Arc<Entry>>>,
+    ttl: Duration,
+    /// What the upstream is asked for, where that is not all of it.
+    pub body: Option<Body>,
+}
+
+impl Each {
+    /// Looks for each input of a request for embeddings; `None` for any other.
+    pub(super) fn look(
+        looking: &Looking<'_>,
+        client: &ClientSession,
+        context: &Context,
+        reuse: &Reuse,
+        may: &May,
+    ) -> Option<Self> {
+        let ttl = may.stores?;
+        let body = looking.body.json()?;
+        if looking.endpoint.name != NAME {
+            return None;
+        }
+        walk(body.len(), || {
+            let inputs = Inputs::find(body)?;
+            let rule = (looking.rule, reuse);
+            let keys = (0..inputs.count()).map(|position| {
+                let one = inputs.body_of(body, position);
+                key::key(client.request(), context, looking.endpoint, rule, &one)
+            });
+            let keys: Vec<Key> = keys.collect::<Option<_>>()?;
+            let (now, today) = (Instant::now(), clock::now());
+            let found = keys.iter().map(|key| {
+                let entry = looking.shared.cache.get(key, now)?;
+                let is_wanted = !may.says.no_cache && may.says.take(entry.age(today));
+                is_wanted.then_some(entry)
+            });
+            let found: Vec<Option<Arc<Entry>>> = found.collect();
+            let some = found.iter().any(Option::is_some);
+            let is_missing = |position: usize| matches!(found.get(position), Some(None));
+            let asked = some.then(|| inputs.body_of_some(body, is_missing));
+            Some(Self {
+                body: asked.and_then(|asked| Body::of_json(Bytes::from(asked), false).ok()),
+                inputs,
+                keys,
+                found,
+                ttl,
+            })
+        })
+    }
+
+    /// The answer where all of it is there, with what was known of its first part, its age and its usage.
+    pub(super) fn whole(&self) -> Option<(Arc<Head>, Bytes, Duration, Usage)> {
+        let all: Vec<&Arc<Entry>> = self
+            .found
+            .iter()
+            .map(Option::as_ref)
+            .collect::<Option<_>>()?;
+        let bodies: Vec<&[u8]> = all.iter().map(|entry| &*entry.body).collect();
+        let tokens = all.iter().map(|entry| tokens(entry)).sum();
+        let size = bodies.iter().map(|body| body.len()).sum();
+        let body = walk(size, || embeddings::join(&bodies, tokens))?;
+        let now = clock::now();
+        let oldest = all.iter().map(|entry| entry.age(now)).max();
+        let usage = Usage {
+            input: tokens,
+            ..Usage::default()
+        };
+        let head = Arc::clone(&all.first()?.head);
+        Some((head, Bytes::from(body), oldest.unwrap_or_default(), usage))
+    }
+
+    /// Keeps each embedding of an upstream's answer that has begun, and puts the whole answer in its place.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be put together.
+    pub async fn complete(
+        &self,
+        shared: &Shared,
+        context: &Context,
+        begun: &mut Begun<'_>,
+    ) -> Result<(), Failure> {
+        if !begun.answer.is_json() {
+            return match self.body {
+                None => Ok(()),
+                Some(_) => Err(unusable("it gave no JSON")),
+            };
+        }
+        let Some(head) = super::head(context, begun) else {
+            return Ok(());
+        };
+        let change = |answer: &Bytes| self.change(shared, &head, answer);
+        let changed = convert::change(&mut begun.answer, &begun.terms, change).await;
+        let session = changed.map_err(|none| match none {
+            NoAnswer::Broken(broken) => {
+                Failure::Upstream(UpstreamFailure::read(&broken.error, broken.phase))
+            }
+            _ => unusable("its embeddings cannot be told apart"),
+        })?;
+        if let (Some(session), Giver::Asked { lease, .. }) = (session, &mut begun.giver) {
+            lease.release(shared, session).await;
+        }
+        Ok(())
+    }
+
+    /// The whole answer; `None` where it cannot be made. What is asked for as a whole passes as it came.
+    fn change(&self, shared: &Shared, head: &Arc<Head>, answer: &Bytes) -> Option<Bytes> {
+        let missing = self.found.iter().filter(|found| found.is_none()).count();
+        let Some(read) = Embeddings::read(answer, missing) else {
+            return self.body.is_none().then(|| answer.clone());
+        };
+        let places = self.found.iter().zip(self.inputs.lengths());
+        let lengths = places.filter(|(found, _)| found.is_none());
+        let lengths: Vec<usize> = lengths.map(|(_, length)| length).collect();
+        let shares = embeddings::shares(usage::whole(answer).as_ref(), &lengths);
+        let mut parts: Vec<Bytes> = Vec::with_capacity(self.found.len());
+        let mut all = 0;
+        let mut new = shares.into_iter().enumerate();
+        for (found, key) in self.found.iter().zip(&self.keys) {
+            if let Some(entry) = found {
+                all += tokens(entry);
+                parts.push(entry.body.clone());
+                continue;
+            }
+            let (nth, share) = new.next()?;
+            all += share;
+            let entry = self.entry(head, Bytes::from(read.answer_of(nth, share)), share);
+            parts.push(entry.body.clone());
+            if !shared.cache.put(*key, entry, Instant::now()) {
+                shared.metrics.cache().not_stored(&head.rule, "too_large");
+            }
+        }
+        if self.body.is_none() {
+            return Some(answer.clone());
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        embeddings::join(&parts, all).map(Bytes::from)
+    }
+
+    fn entry(&self, head: &Arc<Head>, body: Bytes, tokens: u64) -> Entry {
+        Entry {
+            head: Arc::clone(head),
+            body,
+            usage: Some(Usage {
+                input: tokens,
+                ..Usage::default()
+            }),
+            stored: clock::now(),
+            ttl: self.ttl,
+        }
+    }
+}
+
+fn tokens(entry: &Entry) -> u64 {
+    entry.usage.as_ref().map_or(0, Usage::total_input)
+}
+
+fn unusable(detail: &'static str) -> Failure {
+    Failure::Upstream(UpstreamFailure::of(Cause::InvalidResponse, detail))
+}
+
+impl Looking<'_> {
+    /// The answer to a request of which each input is there.
+    pub(super) async fn all_of(
+        &self,
+        context: &mut Context,
+        each: &Each,
+    ) -> Option<Box<super::Found>> {
+        let (head, body, age, usage) = each.whole()?;
+        let answer = replay::kept(&head, &body);
+        let found = self.begin(context, &head, answer, None).await?;
+        self.hit(context, &head, age, Some(usage));
+        Some(found)
+    }
+}
