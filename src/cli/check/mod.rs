@@ -2,9 +2,10 @@
 //!
 //! Owns the tables. Where the environment stands in for a file, that file is printed first. Keys are
 //! masked, with the fingerprints that logs show. `accounting` has the tables of limits, quotas, prices and the
-//! ledger. Does not handle the targets of one request (see `route`). Cannot fail.
+//! ledger, `caching` that of answers that are used again. Does not handle the targets of one request (see `route`). Cannot fail.
 
 mod accounting;
+mod caching;
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub fn describe(source: &Source, config: &Config) -> String {
         upstreams(config),
         policies(config),
         models(config),
+        caching::caching(config),
         routes(config),
         tenants(config),
         accounting::limits(config),

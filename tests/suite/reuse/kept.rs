@@ -357,3 +357,48 @@ async fn a_rule_without_it_says_nothing_of_it() {
     }
     gateway.access_line("cache=-");
 }
+
+#[test]
+fn check_shows_what_is_kept_and_warns_of_a_cache_that_no_rule_uses() {
+    use crate::support::gateway::{BINARY, Folder};
+    let folder = Folder::new();
+    let check = |models: &str, more: &str| {
+        let yaml = format!(
+            "upstreams: {{ a: {{ base_url: 'http://127.0.0.1:9' }} }}\nmodels: [{models}]\n{more}\n"
+        );
+        let file = folder.write("t.yaml", yaml);
+        let output = std::process::Command::new(BINARY)
+            .arg("check")
+            .arg(file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let targets = "targets: [{ upstream: a }]";
+    let said = check(
+        &format!(
+            "{{ match: m, cache: {{ ttl: 2m, when: always }}, {targets} }}, {{ match: n, coalesce: true, {targets} }}, {{ match: o, {targets} }}"
+        ),
+        "cache: { memory: 64MiB }",
+    );
+    for line in [
+        "CACHE  KEPT  GIVEN TO  REQUESTS  EQUAL ONES  MEMORY",
+        "m      2m    tenant    all       share one   64MiB",
+        "n      -     tenant    all       share one   -",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(!said.contains("warning"), "{said}");
+    let said = check(
+        &format!("{{ match: m, {targets} }}"),
+        "cache: { memory: 64MiB }",
+    );
+    assert!(
+        said.contains(
+            "warning: cache: no rule in `models` uses the cache (add cache: true to a rule)"
+        ),
+        "{said}"
+    );
+    assert!(!said.contains("CACHE "), "{said}");
+}
