@@ -53,6 +53,7 @@ def bill(event):
         "time": event["at"],
         "input_tokens": event["input"] + event["cache_read"] + event["cache_write"],
         "output_tokens": event["output"],
+        "cached_answer_tokens": event["cached_answer"],
         # As text: JSON's numbers are often read as binary fractions, which have not every amount.
         "usd": format(Decimal(event["charge_usd"]), "f"),
     }

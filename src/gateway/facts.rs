@@ -73,6 +73,7 @@ impl Amounts {
                 image: usage.input_image.saturating_add(usage.output_image),
                 audio_ms: usage.audio_ms,
                 searches: usage.searches,
+                cached_answer: 0,
             },
             source: match usage.is_estimated {
                 true => Source::Estimate,

@@ -88,10 +88,14 @@ pub struct Tokens {
     pub audio_ms: u64,
     /// Searches that are priced each.
     pub searches: u64,
+    /// Tokens of an answer that came from the gateway's own cache: input and output of the request that it
+    /// was stored of.
+    pub cached_answer: u64,
 }
 
 impl Tokens {
-    /// All input and output: what limits and quotas count. Saturates.
+    /// All input and output: what limits and quotas count. Nothing was asked of a provider for
+    /// `cached_answer`, so that is no part of it. Saturates.
     pub fn total(&self) -> u64 {
         let cached = self.cache_read.saturating_add(self.cache_write);
         self.input
@@ -110,4 +114,28 @@ pub enum Source {
     Upstream,
     /// They were estimated.
     Estimate,
+    /// The answer came from the cache; nothing was asked of an upstream.
+    Cache,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_quotas_do_not_count_an_answer_from_the_cache() {
+        let asked = Tokens {
+            input: 10,
+            cache_read: 3,
+            cache_write: 2,
+            output: 5,
+            ..Tokens::default()
+        };
+        let answered = Tokens {
+            cached_answer: 1_000,
+            ..asked
+        };
+        assert_eq!(asked.total(), 20);
+        assert_eq!(answered.total(), 20);
+    }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tollgate::config::{Archive, Ledger, Located, OnFailure, Place};
 use tollgate::ledger::journal::Position;
+use tollgate::ledger::report::{Query, report};
 use tollgate::ledger::store::{Database, Part, Store, StoreError};
-use tollgate::ledger::{Balance, Record, Start, Tokens, WebhookPlan};
+use tollgate::ledger::{Balance, Record, Source, Start, Tokens, WebhookPlan};
 use tollgate::observe::webhooks::Webhooks;
 use tollgate::secret::Secret;
 
@@ -111,6 +112,45 @@ fn records_that_are_loaded_again_count_once_and_nodes_share_the_sums() {
     assert_eq!(server.query(partitions), "2");
     let id = "SELECT min(id::text) FROM tollgate.requests";
     assert_eq!(server.query(id), "00000000-0000-0000-0000-000000000001");
+}
+
+#[test]
+fn the_tokens_of_an_answer_from_the_cache_are_kept_and_no_quota_counts_them() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let config = config(&server.url(), "one");
+    let mut store = open(&config).unwrap();
+    let answered = |id, cached_answer| Record {
+        tokens: Tokens {
+            cached_answer,
+            ..Tokens::default()
+        },
+        source: Source::Cache,
+        ..record(id, NOVEMBER)
+    };
+    let records = [answered(1, 120), answered(2, 30), record(3, NOVEMBER)];
+    assert_eq!(store.load(&records[..1], at(1, 100)).unwrap(), 1);
+    assert_eq!(store.load(&records, at(1, 300)).unwrap(), 2);
+    let rows = "SELECT source, cached_answer, input FROM tollgate.requests ORDER BY id";
+    assert_eq!(server.query(rows), "3|120|0\n3|30|0\n0|0|100");
+    let sums = "SELECT requests, cached_answer, input FROM tollgate.daily";
+    assert_eq!(server.query(sums), "3|150|100");
+    assert_eq!(used(&mut *store), [("acme".to_owned(), 120, 4_500)]);
+    let database = Database::of(&config);
+    // The sums by day, and the rows of a part of it.
+    for until_ms in [NOVEMBER + DAY_MS, NOVEMBER + 1] {
+        let query = Query {
+            until_ms,
+            ..Query::default()
+        };
+        let report = report(&database, query).unwrap();
+        let mut csv = Vec::new();
+        report.write_csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        let wanted = "acme,3,0,100,0,0,20,0,0,0,0,0,150,0.000003,0.0000045";
+        assert_eq!(csv.lines().nth(1), Some(wanted), "{until_ms}");
+    }
 }
 
 #[test]

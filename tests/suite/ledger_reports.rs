@@ -13,9 +13,8 @@ use crate::support::gateway::{BINARY, Folder};
 /// 2026-11-05T10:00:00Z.
 const NOVEMBER: i64 = 1_793_872_800_000;
 
-/// Loads usage of two tenants, in two months.
-pub fn load(database: &Database, folder: &Path) {
-    let config = Ledger {
+fn config(folder: &Path) -> Ledger {
+    Ledger {
         path: Located {
             value: folder.to_owned(),
             place: Place::default(),
@@ -26,7 +25,12 @@ pub fn load(database: &Database, folder: &Path) {
         archive: None,
         retention: None,
         is_implied: false,
-    };
+    }
+}
+
+/// Loads usage of two tenants, in two months.
+pub fn load(database: &Database, folder: &Path) {
+    let config = config(folder);
     let record = |id: u128, at_ms: i64, tenant: &'static str| Record {
         id,
         at_ms,
@@ -113,6 +117,54 @@ fn usage_is_a_table_with_the_figures_that_there_are() {
                   acme    2026-11-06  1         0       100    20      0.25      0.5\n\
                   zeta    2026-11-06  1         1       100    20      0.25      0.5\n";
     assert_eq!(said(&output), wanted);
+}
+
+#[test]
+fn usage_and_rows_have_the_tokens_of_answers_from_the_cache() {
+    let folder = folder();
+    let ledger = folder.0.join("usage");
+    let answered = Record {
+        id: 5,
+        at_ms: NOVEMBER,
+        tenant: "acme",
+        key: "ci",
+        model: "gpt-4o",
+        outcome: "ok",
+        status: 200,
+        tokens: Tokens {
+            cached_answer: 120,
+            ..Tokens::default()
+        },
+        source: Source::Cache,
+        charge_nanos: 100_000_000,
+        ..Record::default()
+    };
+    let mut store = Database::Sqlite(ledger.clone())
+        .open(&config(&ledger))
+        .unwrap();
+    let next = Position {
+        segment: 1,
+        offset: 2,
+    };
+    assert_eq!(store.load(&[answered], next).unwrap(), 1);
+    drop(store);
+    let table = tollgate(&folder, &["usage", "--until", "2026-12-01"]);
+    let wanted = "tenant  requests  errors  input  output  cached_answer  cost_usd  charge_usd\n\
+                  acme    3         0       200    40      120            0.5       1.1\n\
+                  zeta    1         1       100    20      0              0.25      0.5\n";
+    assert_eq!(said(&table), wanted);
+    let exported = tollgate(&folder, &["ledger", "export", "--format", "jsonl"]);
+    let exported = said(&exported);
+    let row = exported
+        .lines()
+        .find(|line| line.contains("\"cache\""))
+        .unwrap();
+    let row: serde_json::Value = serde_json::from_str(row).unwrap();
+    assert_eq!(row["source"], "cache");
+    assert_eq!(
+        (&row["cached_answer"], &row["input"]),
+        (&120.into(), &0.into())
+    );
 }
 
 #[test]

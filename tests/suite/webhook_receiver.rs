@@ -87,6 +87,7 @@ fn record(id: u128) -> Record<'static> {
             input: 100,
             cache_read: 20,
             output: 7,
+            cached_answer: 5,
             ..Tokens::default()
         },
         charge_nanos: match id {
@@ -122,6 +123,7 @@ async fn the_example_receiver_bills_each_request_once() {
             (&usage["input_tokens"], &usage["output_tokens"]),
             (&120.into(), &7.into())
         );
+        assert_eq!(usage["cached_answer_tokens"], 5);
         // Text with every digit of the nano-dollars.
         let usd = if id == 1 {
             "0.0015"

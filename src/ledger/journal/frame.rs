@@ -139,6 +139,7 @@ impl Iterator for Scan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{Source, Tokens};
 
     fn frames(records: &[Record<'_>], salt: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -165,6 +166,21 @@ mod tests {
         assert_eq!(scan.next(), Some(0..bytes.len()));
         assert_eq!(scan.next(), None);
         assert_eq!(decode(&bytes), Some(record(7)));
+    }
+
+    #[test]
+    fn the_tokens_of_an_answer_from_the_cache_come_back() {
+        let answered = Record {
+            tokens: Tokens {
+                cached_answer: 1_234,
+                ..Tokens::default()
+            },
+            source: Source::Cache,
+            ..record(7)
+        };
+        let bytes = frames(std::slice::from_ref(&answered), 1);
+        assert_eq!(Scan::new(&bytes, 1, true).next(), Some(0..bytes.len()));
+        assert_eq!(decode(&bytes), Some(answered));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use super::frame::MAX_RECORD_BYTES;
-use super::segment::{HEADER_BYTES, segment_name};
+use super::segment::{HEADER_BYTES, VERSION, segment_name};
 use super::*;
 
 mod damage;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{self, Located, OnFailure, Place};
 use crate::ledger::journal::Position;
-use crate::ledger::record::{Record, Tokens};
+use crate::ledger::record::{Record, Source, Tokens};
 
 fn config(folder: &Path) -> config::Ledger {
     config::Ledger {
@@ -183,7 +183,7 @@ fn a_report_is_csv_or_json_with_exact_money() {
     let mut csv = Vec::new();
     report.write_csv(&mut csv).unwrap();
     let wanted = "tenant,requests,errors,input,cache_read,cache_write,output,reasoning,audio,image,audio_ms,\
-                  searches,cost_usd,charge_usd\nZeta,1,0,10,0,0,1,0,0,0,0,0,1.000000001,2\n";
+                  searches,cached_answer,cost_usd,charge_usd\nZeta,1,0,10,0,0,1,0,0,0,0,0,0,1.000000001,2\n";
     assert_eq!(String::from_utf8(csv).unwrap(), wanted);
     let mut json = Vec::new();
     report.write_json(&mut json).unwrap();
@@ -193,6 +193,96 @@ fn a_report_is_csv_or_json_with_exact_money() {
     assert_eq!(json["until"], serde_json::Value::Null);
     assert_eq!(json["rows"][0]["tenant"], "Zeta");
     assert_eq!(json["rows"][0]["input"], 10);
+}
+
+/// Loads a request that an upstream answered, and two that the cache answered, in two days.
+fn answered(folder: &Path) -> Database {
+    let from_cache = |id, at| Record {
+        tokens: Tokens {
+            cached_answer: 11,
+            ..Tokens::default()
+        },
+        source: Source::Cache,
+        upstream: "",
+        cost_nanos: 0,
+        charge_nanos: 0,
+        ..record(id, at, "acme", "gpt-4o")
+    };
+    let records = [
+        record(1, "2026-11-01T10:00:00Z", "acme", "gpt-4o"),
+        from_cache(2, "2026-11-01T11:00:00Z"),
+        from_cache(3, "2026-11-02T11:00:00Z"),
+    ];
+    load(folder, &records)
+}
+
+#[test]
+fn an_answer_from_the_cache_is_a_request_with_tokens_of_its_own_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = answered(folder.path());
+    // From the sums by day, and from the rows for the part of a day.
+    for (until, wanted) in [
+        ("2026-11-03", "acme,3,0,10,0,0,1,0,0,0,0,0,22,1.000000001,2"),
+        (
+            "2026-11-02T11:00:00Z",
+            "acme,2,0,10,0,0,1,0,0,0,0,0,11,1.000000001,2",
+        ),
+    ] {
+        let since = Some("2026-11-01T09:00:00Z");
+        let query = Query::parse(None, since, Some(until), None).unwrap();
+        let report = report(&database, query).unwrap();
+        let mut csv = Vec::new();
+        report.write_csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        assert_eq!(csv.lines().nth(1), Some(wanted), "{until}");
+    }
+    let query = Query::parse(Some("upstream"), None, None, None).unwrap();
+    let mut json = Vec::new();
+    let report = report(&database, query).unwrap();
+    report.write_json(&mut json).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let row = |at: usize| {
+        let row = &json["rows"][at];
+        [&row["upstream"], &row["requests"], &row["cached_answer"]].map(ToString::to_string)
+    };
+    assert_eq!(row(0), ["\"\"", "2", "22"]);
+    assert_eq!(row(1), ["\"openai\"", "1", "0"]);
+}
+
+#[test]
+fn an_answer_from_the_cache_is_exported_as_such() {
+    use crate::ledger::store::export::{self, Lines};
+    let folder = tempfile::tempdir().unwrap();
+    let database = answered(folder.path());
+    let (mut csv, mut json) = (Vec::new(), Vec::new());
+    export::write_head(Lines::Csv, &mut csv).unwrap();
+    let each = &mut |part: &mut dyn Part| {
+        export::part(part, Lines::Csv, i64::MIN, i64::MAX, &mut csv)?;
+        export::part(part, Lines::Json, i64::MIN, i64::MAX, &mut json).map(drop)
+    };
+    database.each_part(i64::MIN, i64::MAX, each).unwrap();
+    let json = String::from_utf8(json).unwrap();
+    let lines: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told = |at: usize| {
+        let line = &lines[at];
+        [&line["source"], &line["cached_answer"], &line["input"]].map(ToString::to_string)
+    };
+    assert_eq!(told(0), ["\"none\"", "0", "10"]);
+    assert_eq!(told(1), ["\"cache\"", "11", "0"]);
+    let csv = String::from_utf8(csv).unwrap();
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let cell = |row: usize, name: &str| {
+        let place = rows[0].iter().position(|column| *column == name);
+        rows[row][place.unwrap()]
+    };
+    assert_eq!(
+        (cell(2, "source"), cell(2, "cached_answer")),
+        ("cache", "11")
+    );
+    assert_eq!((cell(2, "searches"), cell(2, "cost_usd")), ("0", "0"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub const NAMES: [&str; 8] = [
 ];
 
 /// The other columns of a request, beside its time, its id and its period.
-pub const NUMBERS: [&str; 20] = [
+pub const NUMBERS: [&str; 21] = [
     "status",
     "attempts",
     "streamed",
@@ -40,6 +40,7 @@ pub const NUMBERS: [&str; 20] = [
     "image",
     "audio_ms",
     "searches",
+    "cached_answer",
     "cost_nanos",
     "charge_nanos",
     "first_byte_ms",
@@ -49,7 +50,7 @@ pub const NUMBERS: [&str; 20] = [
 const FIRST_SUM: usize = 8;
 
 /// What is added up by day.
-pub const SUMS: [&str; 13] = [
+pub const SUMS: [&str; 14] = [
     "requests",
     "errors",
     "input",
@@ -61,6 +62,7 @@ pub const SUMS: [&str; 13] = [
     "image",
     "audio_ms",
     "searches",
+    "cached_answer",
     "cost_nanos",
     "charge_nanos",
 ];
@@ -69,7 +71,7 @@ pub const SUMS: [&str; 13] = [
 pub const GROUPS: [&str; 4] = ["tenant", "key", "model", "upstream"];
 
 /// Where the sources of figures stand among their numbers.
-pub const SOURCES: [&str; 3] = ["none", "upstream", "estimate"];
+pub const SOURCES: [&str; 4] = ["none", "upstream", "estimate", "cache"];
 
 /// The outcome of a request that is no error.
 const OK: &str = "ok";
@@ -100,7 +102,7 @@ pub struct Row {
     /// The numbers of its names.
     pub names: [i64; 8],
     /// The other numbers.
-    pub numbers: [i64; 20],
+    pub numbers: [i64; 21],
     /// How long it took, in milliseconds.
     pub total_ms: i64,
     /// When the period of its quota began.
@@ -115,6 +117,7 @@ impl Row {
             Source::None => 0,
             Source::Upstream => 1,
             Source::Estimate => 2,
+            Source::Cache => 3,
         };
         Self {
             at_ms: record.at_ms,
@@ -138,6 +141,7 @@ impl Row {
                 figure(tokens.image),
                 figure(tokens.audio_ms),
                 figure(tokens.searches),
+                figure(tokens.cached_answer),
                 figure(record.cost_nanos),
                 figure(record.charge_nanos),
                 i64::from(record.first_byte_ms),
@@ -152,8 +156,8 @@ impl Row {
         [day_of(self.at_ms), tenant, key, model, upstream]
     }
 
-    fn sums(&self, is_error: bool) -> [i64; 13] {
-        let mut sums = [0; 13];
+    fn sums(&self, is_error: bool) -> [i64; 14] {
+        let mut sums = [0; 14];
         let [requests, errors, figures @ ..] = &mut sums;
         *requests = 1;
         *errors = i64::from(is_error);
@@ -194,7 +198,7 @@ impl Used {
 #[derive(Debug, Default)]
 pub struct Additions {
     /// The sums by day and group.
-    pub daily: FxHashMap<Group, [i64; 13]>,
+    pub daily: FxHashMap<Group, [i64; 14]>,
     /// What was used, by the start of the period and the number of the tenant's name.
     pub periods: FxHashMap<(i64, i64), Used>,
 }
@@ -213,7 +217,7 @@ impl Additions {
     }
 
     /// The sums in a fixed order. Two nodes that write the same ones then never wait for each other.
-    pub fn sorted_daily(&self) -> Vec<(Group, [i64; 13])> {
+    pub fn sorted_daily(&self) -> Vec<(Group, [i64; 14])> {
         let mut sorted: Vec<_> = self.daily.iter().map(|(g, s)| (*g, *s)).collect();
         sorted.sort_unstable();
         sorted
@@ -228,7 +232,7 @@ impl Additions {
 }
 
 /// Adds sums to sums. Saturates.
-pub fn add(sums: &mut [i64; 13], more: &[i64; 13]) {
+pub fn add(sums: &mut [i64; 14], more: &[i64; 14]) {
     for (sum, more) in sums.iter_mut().zip(more) {
         *sum = sum.saturating_add(*more);
     }
@@ -249,6 +253,7 @@ mod tests {
                 input: 10,
                 cache_read: 3,
                 output: 5,
+                cached_answer: 40,
                 ..Tokens::default()
             },
             cost_nanos: 7,
@@ -270,7 +275,7 @@ mod tests {
             additions.add(&row, &record);
         }
         let group = [day_of(1_800_000_000_000), 1, 2, 5, 7];
-        let sums = [2, 1, 20, 6, 0, 10, 0, 0, 0, 0, 0, 14, 18];
+        let sums = [2, 1, 20, 6, 0, 10, 0, 0, 0, 0, 0, 80, 14, 18];
         assert_eq!(additions.sorted_daily(), [(group, sums)]);
         let used = Used {
             tokens: 36,
@@ -281,7 +286,27 @@ mod tests {
 
     #[test]
     fn the_columns_that_are_added_up_have_the_same_names_in_both_tables() {
-        assert_eq!(NUMBERS[FIRST_SUM..FIRST_SUM + 11], SUMS[2..]);
+        assert_eq!(NUMBERS[FIRST_SUM..FIRST_SUM + 12], SUMS[2..]);
+    }
+
+    #[test]
+    fn each_source_has_the_name_at_its_number() {
+        let named = [
+            (Source::None, "none"),
+            (Source::Upstream, "upstream"),
+            (Source::Estimate, "estimate"),
+            (Source::Cache, "cache"),
+        ];
+        assert_eq!(named.map(|(_, name)| name), SOURCES);
+        let place = NUMBERS.iter().position(|column| *column == "source");
+        for (source, name) in named {
+            let record = Record {
+                source,
+                ..record(1)
+            };
+            let number = Row::of(&record, [0; 8]).numbers[place.unwrap()];
+            assert_eq!(SOURCES[usize::try_from(number).unwrap()], name);
+        }
     }
 
     #[test]
@@ -292,8 +317,8 @@ mod tests {
         };
         let row = Row::of(&record, [0; 8]);
         assert!(row.numbers.contains(&1_000_000_000_000_000));
-        let mut sums = [i64::MAX; 13];
+        let mut sums = [i64::MAX; 14];
         add(&mut sums, &row.sums(false));
-        assert_eq!(sums, [i64::MAX; 13]);
+        assert_eq!(sums, [i64::MAX; 14]);
     }
 }

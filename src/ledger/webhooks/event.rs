@@ -203,6 +203,7 @@ mod tests {
             ("source", json!("upstream")),
             ("input", json!(12)),
             ("output", json!(30)),
+            ("cached_answer", json!(0)),
             ("cost_usd", json!(0.000_001_5)),
             ("charge_usd", json!(2.25)),
             ("period", json!("2026-11-01T00:00:00.000Z")),
@@ -210,6 +211,23 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(event[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn an_answer_from_the_cache_is_told_with_the_tokens_that_it_has() {
+        let record = Record {
+            tokens: Tokens {
+                cached_answer: 42,
+                ..Tokens::default()
+            },
+            source: Source::Cache,
+            ..Record::default()
+        };
+        let event: Value = serde_json::from_str(&usage_json(&record)).unwrap();
+        assert_eq!(event["source"], "cache");
+        assert_eq!(event["cached_answer"], 42);
+        assert_eq!((&event["input"], &event["output"]), (&json!(0), &json!(0)));
+        assert_eq!(event["upstream"], "");
     }
 
     #[test]

@@ -25,18 +25,19 @@ pub struct Row {
     pub attempts: u16,
     pub streamed: bool,
     pub client_gone: bool,
-    /// 0 for none, 1 for the upstream, 2 for an estimate.
+    /// 0 for none, 1 for the upstream, 2 for an estimate, 3 for the cache.
     pub source: u8,
     pub input: i64,
     pub cache_read: i64,
     pub output: i64,
+    pub cached_answer: i64,
     pub cost_nanos: i64,
     pub period: Option<i64>,
 }
 
 const SELECT: &str = "SELECT requests.id, tenants.name, endpoints.name, rules.name, models.name, served.name, \
      upstreams.name, status, outcomes.name, attempts, streamed, client_gone, source, input, cache_read, output, \
-     cost_nanos, period FROM requests \
+     cached_answer, cost_nanos, period FROM requests \
      JOIN names tenants ON tenants.id = tenant JOIN names endpoints ON endpoints.id = endpoint \
      JOIN names rules ON rules.id = rule JOIN names models ON models.id = model \
      JOIN names served ON served.id = served_model JOIN names upstreams ON upstreams.id = upstream \
@@ -95,8 +96,9 @@ fn row_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         input: row.get(13)?,
         cache_read: row.get(14)?,
         output: row.get(15)?,
-        cost_nanos: row.get(16)?,
-        period: row.get(17)?,
+        cached_answer: row.get(16)?,
+        cost_nanos: row.get(17)?,
+        period: row.get(18)?,
     })
 }
 

@@ -175,7 +175,8 @@ fn a_segment_of_a_newer_version_is_refused_and_nothing_is_touched() {
     let bounds = written(folder.path(), 3);
     let newer = folder.path().join(segment_name(2));
     let mut bytes = fs::read(folder.path().join(segment_name(1))).unwrap();
-    bytes[8] = 2;
+    let version = VERSION + 1;
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     let checksum = crc32fast::hash(&bytes[..28]);
     bytes[28..32].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&newer, &bytes).unwrap();
@@ -186,8 +187,14 @@ fn a_segment_of_a_newer_version_is_refused_and_nothing_is_touched() {
     fs::write(folder.path().join("00000000000000000003.prepared"), "").unwrap();
     let opened = try_open(folder.path(), Options::default());
     let error = opened.err().unwrap();
-    assert!(matches!(&error, JournalError::Version { path, version: 2 } if *path == newer));
-    assert!(error.to_string().contains("version 2"));
+    assert!(
+        matches!(&error, JournalError::Version { path, version: found } if *path == newer && *found == version)
+    );
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("is of version {version},"))
+    );
     assert_eq!(fs::read(&path).unwrap(), torn);
     assert_eq!(fs::read(&newer).unwrap(), bytes);
     let prepared = folder.path().join("00000000000000000003.prepared");

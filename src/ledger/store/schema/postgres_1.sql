@@ -39,6 +39,7 @@ CREATE TABLE requests (
     image BIGINT NOT NULL,
     audio_ms BIGINT NOT NULL,
     searches BIGINT NOT NULL,
+    cached_answer BIGINT NOT NULL,
     cost_nanos BIGINT NOT NULL,
     charge_nanos BIGINT NOT NULL,
     first_byte_ms BIGINT NOT NULL,
@@ -64,6 +65,7 @@ CREATE TABLE daily (
     image BIGINT NOT NULL,
     audio_ms BIGINT NOT NULL,
     searches BIGINT NOT NULL,
+    cached_answer BIGINT NOT NULL,
     cost_nanos BIGINT NOT NULL,
     charge_nanos BIGINT NOT NULL,
     PRIMARY KEY (day, tenant, key, model, upstream)

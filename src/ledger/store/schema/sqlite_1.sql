@@ -42,6 +42,7 @@ CREATE TABLE requests (
     image INTEGER NOT NULL,
     audio_ms INTEGER NOT NULL,
     searches INTEGER NOT NULL,
+    cached_answer INTEGER NOT NULL,
     cost_nanos INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
     first_byte_ms INTEGER NOT NULL,
@@ -67,6 +68,7 @@ CREATE TABLE daily (
     image INTEGER NOT NULL,
     audio_ms INTEGER NOT NULL,
     searches INTEGER NOT NULL,
+    cached_answer INTEGER NOT NULL,
     cost_nanos INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
     PRIMARY KEY (day, tenant, key, model, upstream)

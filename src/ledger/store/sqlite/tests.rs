@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::config::{Located, OnFailure, Place};
-use crate::ledger::record::Tokens;
+use crate::ledger::record::{Source, Tokens};
 use crate::ledger::store::{Database, Row, day_of};
 
 mod several;
@@ -192,6 +192,46 @@ fn all_that_a_record_has_is_read_back() {
         Ok(())
     };
     each_part(folder.path(), 0, i64::MAX, each).unwrap();
+}
+
+#[test]
+fn the_tokens_of_an_answer_from_the_cache_are_kept_and_no_quota_counts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let answered = |id, cached_answer| Record {
+        tokens: Tokens {
+            cached_answer,
+            ..Tokens::default()
+        },
+        source: Source::Cache,
+        upstream: "",
+        ..record(id, "2026-11-05T10:00:00Z")
+    };
+    let records = [
+        answered(1, 120),
+        answered(2, 30),
+        record(3, "2026-11-05T10:00:00Z"),
+    ];
+    assert_eq!(store.load(&records[..1], at(1, 100)).unwrap(), 1);
+    assert_eq!(store.load(&records, at(1, 300)).unwrap(), 2);
+    let mut found = Vec::new();
+    let each = &mut |part: &mut dyn Part| {
+        for sql in [
+            "SELECT source, cached_answer, input FROM requests ORDER BY id",
+            "SELECT requests, cached_answer, input FROM daily ORDER BY cached_answer",
+        ] {
+            part.query(sql, 0, &mut |_, numbers| {
+                found.push(numbers.to_vec());
+                Ok(())
+            })?;
+        }
+        Ok(())
+    };
+    each_part(folder.path(), 0, i64::MAX, each).unwrap();
+    let rows = [[3, 120, 0], [3, 30, 0], [0, 0, 100]];
+    let sums = [[1, 0, 100], [2, 150, 0]];
+    assert_eq!(found, [&rows[..], &sums].concat());
+    assert_eq!(tokens(&mut store), 120);
 }
 
 #[test]
