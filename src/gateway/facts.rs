@@ -89,8 +89,13 @@ impl Amounts {
 
 impl Amounts {
     /// Of an answer that was given again, with so many tokens. Nothing has been used of a provider.
-    pub fn of_reused(_tokens: u64, charge_nanos: u64) -> Self {
+    pub fn of_reused(tokens: u64, charge_nanos: u64) -> Self {
         Self {
+            tokens: Tokens {
+                cached_answer: tokens,
+                ..Tokens::default()
+            },
+            source: Source::Cache,
             charge_nanos,
             is_priced: true,
             ..Self::default()

@@ -12,7 +12,7 @@ mod large;
 mod postgres;
 mod quotas;
 mod refused_starts;
-mod rows;
+pub mod rows;
 mod stopped;
 mod upgraded;
 

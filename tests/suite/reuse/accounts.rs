@@ -1,7 +1,8 @@
 //! What an answer costs that is given again.
 
 use super::{STREAMED, ask, asking, certain, configured, counting, result};
-use crate::support::gateway::Gateway;
+use crate::ledger::rows::rows;
+use crate::support::gateway::{Folder, Gateway};
 
 const PRICES: &str = "prices: [{ model: gpt-4o-2024-11-20, input: 1000000, output: 2000000 }]\n";
 const CHARGED: &str =
@@ -58,5 +59,47 @@ async fn it_counts_as_a_request_and_uses_no_tokens_of_a_limit() {
         refused.text().contains("requests_per_hour"),
         "{}",
         refused.text()
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_tells_it_from_what_a_provider_has_used() {
+    let upstream = counting().await;
+    let folder = Folder::new();
+    let more = format!(
+        "{PRICES}cache: {{ price: 0.5 }}\nledger: {{ path: '{}' }}\n",
+        folder.0.display()
+    );
+    let mut gateway = Gateway::start(&configured(&upstream, "cache: true", &more));
+    let mut client = gateway.connect().await;
+    for cache in ["miss", "hit"] {
+        assert_eq!(result(&ask(&mut client, &certain("a")).await), cache);
+    }
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let rows = rows(&folder);
+    let [miss, hit] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(
+        (miss.source, miss.input, miss.output, miss.cached_answer),
+        (1, 11, 4, 0)
+    );
+    assert_eq!(
+        (hit.source, hit.input, hit.output, hit.cached_answer),
+        (3, 0, 0, 15)
+    );
+    assert_eq!(
+        (
+            hit.upstream.as_str(),
+            hit.served_model.as_str(),
+            hit.attempts
+        ),
+        ("", "", 0)
+    );
+    assert_eq!((miss.cost_nanos, hit.cost_nanos), (19_000_000_000, 0));
+    assert_eq!(
+        (hit.status, hit.outcome.as_str(), hit.rule.as_str()),
+        (200, "ok", "gpt-4o")
     );
 }
