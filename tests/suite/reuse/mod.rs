@@ -1,12 +1,15 @@
 //! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`), who may get them
-//! (`scope`), what a request says (`says`), what they cost (`accounts`), and equal requests at the same time (`flights`).
+//! (`scope`), what a request says (`says`), what they cost (`accounts`), equal requests at the same time (`flights`),
+//! what the operator sees and removes (`operation`), and what the SDKs make of them (`sdk`).
 
 mod accounts;
 mod flights;
 mod forms;
 mod kept;
+mod operation;
 mod says;
 mod scope;
+mod sdk;
 
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{Gateway, config};
