@@ -2,16 +2,18 @@
 //!
 //! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status`
 //! describes upstreams and models, `orders` has the configuration read again and the binary replaced, `tenants` what
-//! tenants may use, `usage` reports from the ledger, `log_level` shows and sets the log's level. It is for loopback or
-//! a private network: only what is below
-//! `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
+//! tenants may use, `usage` reports from the ledger, `cache` shows and removes answers that are kept, `log_level` shows
+//! and sets the log's level. `parameters` reads query strings. It is for loopback or a private network: only what is
+//! below `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
 //! `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
+mod cache;
 mod health;
 mod host;
 mod log_level;
 mod orders;
+mod parameters;
 mod status;
 mod tenants;
 mod usage;
@@ -37,7 +39,8 @@ const JSON: &str = "application/json";
 /// What there is, for people.
 pub const PATHS: &str = "/health, /metrics, /status and those below /admin/";
 /// What there is for callers with the token.
-const ADMIN_PATHS: &str = "/admin/usage, /admin/reload, /admin/upgrade and /admin/log-level";
+const ADMIN_PATHS: &str =
+    "/admin/usage, /admin/cache, /admin/reload, /admin/upgrade and /admin/log-level";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The application behind one connection of the operator's listener.
@@ -97,6 +100,10 @@ impl Admin {
                 Some(refused) => refused,
                 None => self.usage(request.uri.query().unwrap_or_default()).await,
             },
+            "/admin/cache" => match wrong_method(request, &REMOVING) {
+                Some(refused) => refused,
+                None => self.cache(request).await,
+            },
             path @ ("/admin/reload" | "/admin/upgrade") => match wrong_method(request, &ORDERING) {
                 Some(refused) => refused,
                 None => self.carry_out(path).await,
@@ -112,10 +119,20 @@ impl Admin {
     async fn usage(&self, query: &str) -> Response<Vec<u8>> {
         match usage::usage(self.shared.ledger(), query).await {
             Ok((content_type, body)) => respond(StatusCode::OK, content_type, body),
-            Err((status, message)) if status.is_server_error() => {
-                refuse(status, "server_error", message)
-            }
-            Err((status, message)) => refuse(status, "invalid_request_error", message),
+            Err((status, message)) => refuse_by(status, message),
+        }
+    }
+
+    /// Shows the cache, or removes something of it.
+    async fn cache(&self, request: &RequestHeader) -> Response<Vec<u8>> {
+        let query = request.uri.query().unwrap_or_default();
+        let answer = match request.method == Method::DELETE {
+            true => cache::remove(&self.shared, &request.headers, query).await,
+            false => Ok(cache::shown(&self.shared)),
+        };
+        match answer {
+            Ok(answer) => respond(StatusCode::OK, JSON, answer.to_string().into_bytes()),
+            Err((status, message)) => refuse_by(status, message),
         }
     }
 
@@ -192,10 +209,11 @@ impl ServeHttp for Admin {
     }
 }
 
-/// Methods that read, the method that orders something, and those that show and set.
+/// Methods that read, the method that orders something, those that show and set, and those that show and remove.
 const READING: [Method; 2] = [Method::GET, Method::HEAD];
 const ORDERING: [Method; 1] = [Method::POST];
 const SETTING: [Method; 3] = [Method::GET, Method::HEAD, Method::PUT];
+const REMOVING: [Method; 3] = [Method::GET, Method::HEAD, Method::DELETE];
 
 /// Shows or sets the level of the log.
 async fn log_level(session: &mut ServerSession) -> Response<Vec<u8>> {
@@ -280,4 +298,13 @@ fn refuse(status: StatusCode, kind: &'static str, message: String) -> Response<V
         message,
     };
     respond(status, JSON, error.body())
+}
+
+/// Refuses, as the gateway's or as the caller's fault.
+fn refuse_by(status: StatusCode, message: String) -> Response<Vec<u8>> {
+    let kind = match status.is_server_error() {
+        true => "server_error",
+        false => "invalid_request_error",
+    };
+    refuse(status, kind, message)
 }

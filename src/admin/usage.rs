@@ -1,14 +1,15 @@
 //! `GET /admin/usage`: a report of the ledger.
 //!
 //! Owns its parameters, which are those of `tollgate usage`, and how many reports are made at a time. Does not handle
-//! who may ask (see `authorization`) or the report (see `ledger::report`). Fails with a status and a message.
+//! how they are written (see `parameters`), who may ask (see `authorization`) or the report (see `ledger::report`).
+//! Fails with a status and a message.
 
 use std::sync::Arc;
 
 use http::StatusCode;
-use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
+use super::parameters;
 use crate::ledger::Ledger;
 use crate::ledger::report::Query;
 
@@ -65,28 +66,8 @@ struct Asked {
 
 impl Asked {
     fn parse(text: &str) -> Result<Self, String> {
-        let [mut by, mut since, mut until, mut tenant, mut format] = [const { None }; 5];
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value).decode_utf8();
-            let value = value.map_err(|_| format!("{name}: the value is no UTF-8"))?;
-            let place = match name {
-                "by" => &mut by,
-                "since" => &mut since,
-                "until" => &mut until,
-                "tenant" => &mut tenant,
-                "format" => &mut format,
-                _ => {
-                    return Err(
-                        "there are the parameters by, since, until, tenant and format, and no others"
-                            .to_owned(),
-                    );
-                }
-            };
-            if place.replace(value).is_some() {
-                return Err(format!("{name} is given twice"));
-            }
-        }
+        let names = ["by", "since", "until", "tenant", "format"];
+        let [by, since, until, tenant, format] = parameters::read(text, names)?;
         let is_csv = match format.as_deref() {
             None | Some("json") => false,
             Some("csv") => true,

@@ -11,7 +11,6 @@ mod flights;
 mod key;
 pub mod meaning;
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -145,24 +144,26 @@ impl Cache {
         fits
     }
 
-    /// Removes entries. Tells how many.
+    /// Removes entries. Tells how many. It looks at all of them.
     pub fn remove(&self, which: &Which) -> usize {
         self.remove_where(|held| which.has(&held.entry))
     }
 
-    /// Removes the entries whose time has passed. Tells how many.
+    /// Removes the entries whose time has passed. Tells how many. It looks at all of them.
     pub fn remove_expired(&self, now: Instant) -> usize {
         self.remove_where(|held| held.until <= now)
     }
 
     fn remove_where(&self, goes: impl Fn(&Held) -> bool) -> usize {
-        let removed = Cell::new(0);
-        self.kept.retain(|_, held| {
-            let goes = goes(held);
-            removed.set(removed.get() + usize::from(goes));
-            !goes
-        });
-        removed.get()
+        let mut removed = 0;
+        // A lock is held for one entry at a time: a request never waits until all have been looked at.
+        for (key, held) in self.kept.iter() {
+            // Another may have taken its place by now.
+            if goes(&held) && self.kept.remove_if(&key, &goes).is_some() {
+                removed += 1;
+            }
+        }
+        removed
     }
 
     /// How full it is.

@@ -1,11 +1,12 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags and exit codes. `run` serves, `check` prints the tables, `route` the targets of
-//! one request, `diff` what a reload would change, `health` and `operator` ask a gateway that runs, `chats` converts
-//! the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
+//! one request, `diff` what a reload would change, `health`, `operator` and `cache` ask a gateway that runs, `chats`
+//! converts the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
 //! handle the configuration's mistakes (see `config`) or the process (see
 //! `server`). Fails with an exit code and a message on stderr.
 
+mod cache;
 mod chats;
 mod check;
 mod diff;
@@ -78,16 +79,21 @@ enum Command {
     ///
     /// Prints what has changed and what needs a restart. A configuration with mistakes changes nothing. SIGHUP does
     /// the same, without an answer.
-    Reload(operator::Asked),
+    Reload(running::Asked),
     /// Have the gateway that runs hand over to the binary that is on disk
     ///
     /// No connection is refused, and requests in flight end where they are. If the new process does not serve within
     /// server.upgrade_timeout, the old one serves on. SIGUSR2 does the same, without an answer.
-    Upgrade(operator::Asked),
+    Upgrade(running::Asked),
     /// Ask the gateway of this machine whether it serves
     ///
     /// Exit code 0 if it does, also if it is degraded; 1 if it drains, or nothing answers.
     Health(health::Health),
+    /// Look at the answers that the gateway that runs keeps, or remove them
+    Cache {
+        #[command(subcommand)]
+        command: cache::Cache,
+    },
     /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
@@ -158,6 +164,7 @@ pub fn main() -> ExitCode {
         } => convert.run(&variables),
         Command::Reload(asked) => operator::ask(Wanted::Reload, asked, &variables),
         Command::Upgrade(asked) => operator::ask(Wanted::Upgrade, asked, &variables),
+        Command::Cache { command } => command.run(&variables),
         Command::Usage(usage) => usage.run(&variables),
         Command::Ledger { command } => command.run(&variables),
     }
@@ -176,6 +183,7 @@ impl Command {
                 command: Chats::Convert(convert),
             } => convert.env_file(),
             Self::Reload(asked) | Self::Upgrade(asked) => asked.env_file(),
+            Self::Cache { command } => command.env_file(),
             Self::Usage(usage) => usage.env_file(),
             Self::Ledger { command } => command.env_file(),
         }

@@ -1,7 +1,9 @@
 //! Counters of answers that are used again.
 //!
-//! Owns their names and labels: rules, and our own tables of results and reasons. Does not handle when an answer is
-//! used again (see `gateway::exchange::cache`). Fails at the start or not at all.
+//! Owns their names and labels: rules, and our own tables of results and reasons. It reads them again for the operator.
+//! Does not handle when an answer is used again (see `gateway::exchange::cache`). Fails at the start or not at all.
+
+use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
 use prometheus::{CounterVec, Gauge, HistogramVec, IntCounterVec, Opts};
@@ -21,6 +23,8 @@ const AGE_BUCKETS: [f64; 9] = [
     2_592_000.0,
 ];
 const NANOS: f64 = 1e9;
+/// As many series of a rule begin at zero: each result, evictions, and what was saved.
+pub(super) const SERIES_OF_A_RULE: usize = CacheResult::ALL.len() + 2;
 
 /// What became of a request whose rule uses answers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,27 @@ pub struct CacheMetrics {
     bytes: Gauge,
     most_bytes: Gauge,
     entries: Gauge,
+}
+
+/// What has been counted of one rule since the process began.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    results: BTreeMap<String, u64>,
+    /// Requests that bypass it, by reason.
+    pub bypasses: BTreeMap<String, u64>,
+    /// Answers that were not kept although they were to be, by reason.
+    pub not_stored: BTreeMap<String, u64>,
+    /// Answers that gave way to others.
+    pub evictions: u64,
+    /// What providers would have charged for what was used again, in dollars.
+    pub saved_dollars: f64,
+}
+
+impl Counted {
+    /// Requests with this result.
+    pub fn with(&self, result: CacheResult) -> u64 {
+        self.results.get(result.name()).copied().unwrap_or_default()
+    }
 }
 
 /// Counts entries that have given way to others.
@@ -181,5 +206,82 @@ impl CacheMetrics {
         self.entries.set(entries as f64);
         self.bytes.set(bytes as f64);
         self.most_bytes.set(most_bytes as f64);
+    }
+
+    /// What has been counted of each rule.
+    pub fn by_rule(&self) -> BTreeMap<String, Counted> {
+        let mut rules: BTreeMap<String, Counted> = BTreeMap::new();
+        each_series(&self.requests, |rule, result, value| {
+            let counted = rules.entry(rule.to_owned()).or_default();
+            counted.results.insert(result.to_owned(), whole(value));
+        });
+        each_series(&self.bypasses, |rule, reason, value| {
+            let counted = rules.entry(rule.to_owned()).or_default();
+            counted.bypasses.insert(reason.to_owned(), whole(value));
+        });
+        each_series(&self.not_stored, |rule, reason, value| {
+            let counted = rules.entry(rule.to_owned()).or_default();
+            counted.not_stored.insert(reason.to_owned(), whole(value));
+        });
+        each_series(&self.evictions.0, |rule, _, value| {
+            rules.entry(rule.to_owned()).or_default().evictions = whole(value);
+        });
+        each_series(&self.saved, |rule, _, value| {
+            rules.entry(rule.to_owned()).or_default().saved_dollars = value;
+        });
+        rules
+    }
+}
+
+/// Gives each series of a family: its rule, its other label where it has one, and its value.
+fn each_series(family: &dyn Collector, mut see: impl FnMut(&str, &str, f64)) {
+    for family in family.collect() {
+        for series in family.get_metric() {
+            let (mut rule, mut other) = ("", "");
+            for label in series.get_label() {
+                match label.name() {
+                    "rule" => rule = label.value(),
+                    _ => other = label.value(),
+                }
+            }
+            see(rule, other, series.get_counter().get_value());
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Prometheus gives a count as a float; it is no smaller than 0, and saturates"
+)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_read_by_rule() {
+        let metrics = CacheMetrics::new().unwrap();
+        metrics.start("quiet");
+        metrics.count("a", CacheResult::Hit);
+        metrics.count("a", CacheResult::Hit);
+        metrics.count("a", CacheResult::Bypass);
+        metrics.bypassed("a", "stored");
+        metrics.not_stored("b", "too_large");
+        metrics.evictions().count("b");
+        metrics.saved("a", 1_500_000_000);
+        let rules = metrics.by_rule();
+        assert_eq!(rules.keys().collect::<Vec<_>>(), ["a", "b", "quiet"]);
+        let of_a = &rules["a"];
+        let results = CacheResult::ALL.map(|result| of_a.with(result));
+        assert_eq!(results, [2, 0, 0, 1]);
+        assert_eq!(of_a.bypasses["stored"], 1);
+        assert!((of_a.saved_dollars - 1.5).abs() < 1e-9);
+        assert_eq!(rules["b"].not_stored["too_large"], 1);
+        assert_eq!(rules["b"].evictions, 1);
+        assert_eq!(CacheResult::ALL.map(|r| rules["quiet"].with(r)), [0; 4]);
     }
 }

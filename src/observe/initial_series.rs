@@ -2,15 +2,16 @@
 //!
 //! Owns which counters start at zero: `increase()` misses the first failure of a series that appears
 //! with it. They are the series of what the configuration names, within `MOST_SERIES` for each of
-//! requests, attempts and tokens. With very many rules only those of the first endpoints start at
+//! requests, attempts, tokens and the cache. With very many rules only those of the first endpoints start at
 //! zero, or none; the others appear with their first count. Histograms are not created: they are
 //! large. Does not handle names and labels (see `metrics`, `attempts`, `tokens`). Cannot fail.
 
+use super::cache::SERIES_OF_A_RULE;
 use super::metrics::{Metrics, OTHER};
 use crate::openai::endpoint;
 use crate::openai::verdict::Reason;
 
-/// The most series that start at zero, of each of requests, attempts and tokens.
+/// The most series that start at zero, of each of requests, attempts, tokens and the cache.
 const MOST_SERIES: usize = 8192;
 
 /// The statuses that requests to upstreams end with.
@@ -38,6 +39,8 @@ pub struct Names<'a> {
     pub rules: Vec<(&'a str, &'a str)>,
     /// What the tunnel forwards: the endpoint, the prefix that stands for a rule, the upstream.
     pub tunnelled: Vec<(&'static str, &'a str, &'a str)>,
+    /// Rules that use answers again.
+    pub reusing: Vec<&'a str>,
 }
 
 impl Metrics {
@@ -66,6 +69,9 @@ impl Metrics {
         }
         self.tokens()
             .start(names.rules.iter().copied(), MOST_SERIES);
+        for rule in names.reusing.iter().take(MOST_SERIES / SERIES_OF_A_RULE) {
+            self.cache().start(rule);
+        }
     }
 }
 
@@ -85,6 +91,7 @@ mod tests {
             upstreams: vec!["far"],
             rules: vec![("gpt-4o", "far")],
             tunnelled: vec![("route", "/far", "far")],
+            reusing: vec!["gpt-4o"],
         });
         for line in [
             r#"tollgate_requests_total{endpoint="images_edits",rule="gpt-4o",status="5xx",upstream="far"} 0"#,
@@ -97,6 +104,9 @@ mod tests {
             r#"tollgate_retries_refused_total{upstream="far"} 0"#,
             r#"tollgate_tokens_total{kind="output",rule="gpt-4o",upstream="far"} 0"#,
             r#"tollgate_usage_total{rule="gpt-4o",source="none",upstream="far"} 0"#,
+            r#"tollgate_cache_requests_total{result="hit",rule="gpt-4o"} 0"#,
+            r#"tollgate_cache_evictions_total{rule="gpt-4o"} 0"#,
+            r#"tollgate_cache_saved_dollars_total{rule="gpt-4o"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

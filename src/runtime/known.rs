@@ -37,6 +37,12 @@ pub fn known(runtime: &Runtime) -> Names<'_> {
             .map(|upstream| (PASSTHROUGH, OTHER, upstream))
             .chain(routes)
             .collect(),
+        reusing: runtime
+            .rules
+            .iter()
+            .filter(|rule| rule.reuse.is_some())
+            .map(|rule| rule.label.as_str())
+            .collect(),
     }
 }
 

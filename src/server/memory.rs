@@ -1,8 +1,8 @@
 //! Memory that is not used any more goes back to the system.
 //!
 //! Owns when that is looked after, and how mimalloc is brought to it. Does not own the memory: `openai::tokenizer`
-//! lets its table go, requests free what they held. Cannot fail: where no thread can be started, memory goes back
-//! later.
+//! lets its table go, `cache` removes answers whose time has passed, requests free what they held. Cannot fail: where
+//! no thread can be started, memory goes back later.
 //!
 //! mimalloc gives freed memory back beside other work, and a process that has become quiet does none. Two things
 //! remain to be done after a burst of requests. Each worker has to look at the blocks of its own that other workers
@@ -21,6 +21,9 @@ use crate::runtime::Shared;
 
 /// How often it is looked after.
 const EVERY: Duration = Duration::from_secs(5);
+/// Answers whose time has passed are looked for in one of so many turns: once a minute. A request that asks for one
+/// before is not given it.
+const TURNS_OF_CACHE: u64 = 12;
 /// As many allocations of a worker, and it has looked at its blocks once. They take less than a millisecond.
 const ALLOCATIONS: usize = 11_000;
 /// A block that is not taken from the lists of small ones, which do not count.
@@ -28,11 +31,24 @@ const BLOCK_BYTES: usize = 2 << 10;
 
 /// Looks after it as long as the process serves.
 pub async fn tend(shared: Arc<Shared>) {
-    loop {
+    for turn in 1_u64.. {
         tokio::time::sleep(EVERY).await;
         shared.tokenizer.release_idle(Instant::now());
+        if turn.is_multiple_of(TURNS_OF_CACHE) {
+            remove_expired(&shared).await;
+        }
         give_back();
         collect_on_workers().await;
+    }
+}
+
+/// Removes answers whose time has passed. It looks at all of them, so it is no work for a thread that serves.
+async fn remove_expired(shared: &Arc<Shared>) {
+    let of_thread = Arc::clone(shared);
+    let removing =
+        tokio::task::spawn_blocking(move || of_thread.cache.remove_expired(Instant::now()));
+    if let Ok(removed @ 1..) = removing.await {
+        log::debug!("{removed} answers are not kept any more: their time has passed");
     }
 }
 
@@ -56,5 +72,70 @@ async fn collect_on_workers() {
 fn collect() {
     for _ in 0..ALLOCATIONS {
         drop(hint::black_box(Vec::<u8>::with_capacity(BLOCK_BYTES)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::auth::CallerState;
+    use crate::cache::{Entry, Head, KeyParts};
+    use crate::config::{Config, Variables};
+    use crate::limits::Limits;
+    use crate::openai::rewrite::Rewrites;
+    use crate::runtime::{Orders, Runtime};
+    use crate::upstreams::Registry;
+
+    fn shared() -> Arc<Shared> {
+        let text = "upstreams: { a: { base_url: 'http://127.0.0.1:1' } }\n\
+                    models: [{ match: m, targets: [{ upstream: a }] }]\n";
+        let config = Config::parse("t.yaml", text, &Variables::default()).unwrap();
+        let (registry, limits) = (Registry::default(), Limits::new());
+        let callers = CallerState::default();
+        let runtime = Runtime::new(&config, None, &registry, &limits, &callers);
+        let (orders, _) = Orders::queue();
+        Shared::new(runtime, registry, (limits, callers), orders).unwrap()
+    }
+
+    fn keep(shared: &Shared, id: &str, ttl: Duration) {
+        let head = Head {
+            tenant: "t".into(),
+            rule: "m".into(),
+            id: id.into(),
+            content_type: "application/json".into(),
+            is_stream: false,
+            rewrites: Rewrites::default(),
+            upstream: "a".into(),
+            model: "m".into(),
+        };
+        let entry = Entry {
+            head: Arc::new(head),
+            body: Bytes::from_static(b"{}"),
+            usage: None,
+            stored: SystemTime::UNIX_EPOCH,
+            ttl,
+        };
+        let mut parts = KeyParts::new("test");
+        parts.add(id.as_bytes());
+        assert!(shared.cache.put(parts.finish(), entry, Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_leaves_the_memory_within_a_minute_after_its_time() {
+        let shared = shared();
+        keep(&shared, "over", Duration::ZERO);
+        keep(&shared, "in time", Duration::from_secs(3600));
+        let task = tokio::spawn(tend(Arc::clone(&shared)));
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        assert_eq!(shared.cache.fill().entries, 2);
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        assert_eq!(shared.cache.fill().entries, 1);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(shared.cache.fill().entries, 1, "the other stays");
+        task.abort();
     }
 }

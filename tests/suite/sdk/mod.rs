@@ -6,10 +6,10 @@
 //! what was recorded of many providers, `broken` streams that break off, and `others` compares what
 //! packages that are not OpenAI's make of it.
 
-mod accumulated;
+pub mod accumulated;
 mod answer;
 mod broken;
-mod exchange;
+pub mod exchange;
 mod form;
 mod media;
 mod others;
