@@ -39,6 +39,7 @@ const LAYERS: &[&[&str]] = &[
         "limits",
         "prices",
         "ledger",
+        "cache",
     ],
     &["observe"],
     // The files of both logs.
@@ -62,6 +63,7 @@ const ENGINES: &[&str] = &[
     "limits",
     "prices",
     "ledger",
+    "cache",
 ];
 
 /// Circles that are still there, as the members of each in their order. Take a line out with its circle, and put

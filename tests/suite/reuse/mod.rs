@@ -1,5 +1,6 @@
 //! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`), who may get them
-//! (`scope`), what a request says (`says`), what they cost (`accounts`), and equal requests at the same time (`flights`).
+//! (`scope`), what a request says (`says`), what they cost (`accounts`), equal requests at the same time (`flights`), and what
+//! several gateways share (`second`).
 
 mod accounts;
 mod flights;
@@ -7,6 +8,7 @@ mod forms;
 mod kept;
 mod says;
 mod scope;
+mod second;
 
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{Gateway, config};

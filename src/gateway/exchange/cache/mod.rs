@@ -1,9 +1,11 @@
 //! The step before the first attempt: an answer that is there already, or that an equal request is about to get.
 //!
 //! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends
-//! on, an answer that is kept, an equal request that is being asked. What is found takes the way out of every other
-//! answer. `key` tells requests apart, `directives` reads what a request says, `replay` gives an answer again. Does not
-//! handle keeping an answer (see `gateway::storing`), nor the memory (see `cache`). Fails where the client leaves, and
+//! on, an answer in memory, an equal request that is being asked, and an answer in the second level. The last comes
+//! behind an equal request, so that a thousand of them ask the second level once: the one that leads asks it, and the
+//! others find its answer in memory. A request that joins no other asks it at once. What is found takes the way out of
+//! every other answer. `key` tells requests apart, `directives` reads what a request says, `replay` gives an answer again. Does not
+//! handle keeping an answer (see `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client leaves, and
 //! for a request that wants nothing else.
 
 mod directives;
@@ -19,7 +21,7 @@ use super::failover::{Begun, Giver};
 use super::keepalive::Keepalive;
 use super::terms::Terms;
 use super::waiting::watched;
-use crate::cache::{Entry, Follower, Head, Joined, Key, Lead};
+use crate::cache::{Entry, Follower, Head, Joined, Key, Lead, Place, Scope};
 use crate::clock;
 use crate::gateway::context::{Context, FromCache};
 use crate::gateway::failure::Failure;
@@ -75,6 +77,8 @@ struct May {
     key: Key,
     /// For how long its answer is kept.
     stores: Option<Duration>,
+    /// Where it is kept for other nodes too.
+    place: Option<Place>,
     /// Whether it may wait for an equal one.
     joins: bool,
     says: Directives,
@@ -103,18 +107,24 @@ impl Looking<'_> {
         if let Some(found) = self.kept(context, &may).await {
             return Ok(Looked::Found(found));
         }
-        if may.says.only_if_cached {
-            self.note(context, CacheResult::Miss, None);
-            return Err(Failure::NotCached);
-        }
-        let lead = match may.joins {
-            true => match self.join(client, context, keepalive, &may).await? {
-                Looked::Ask(lead) => lead,
-                found @ Looked::Found(_) => return Ok(found),
-            },
-            false => None,
+        let joins = may.joins && !may.says.only_if_cached;
+        let looked = match joins {
+            true => self.join(client, context, keepalive, &may).await?,
+            false => {
+                let found = self
+                    .kept_elsewhere(client, context, keepalive, &may)
+                    .await?;
+                found.map_or(Looked::Ask(None), Looked::Found)
+            }
+        };
+        let lead = match looked {
+            Looked::Ask(lead) => lead,
+            found @ Looked::Found(_) => return Ok(found),
         };
         self.note(context, CacheResult::Miss, None);
+        if may.says.only_if_cached {
+            return Err(Failure::NotCached);
+        }
         if let Some(meter) = &mut context.meter {
             let most_bytes = context.runtime.settings.cache.max_answer_bytes;
             meter.records = (lead.is_some() || may.stores.is_some()).then_some(most_bytes);
@@ -122,6 +132,7 @@ impl Looking<'_> {
                 Box::new(Storing {
                     key: may.key,
                     ttl,
+                    place: may.place,
                     tools: reuse.tools,
                     endpoint: self.endpoint,
                     head: None,
@@ -167,23 +178,58 @@ impl Looking<'_> {
         let key = walk(body.len(), || {
             key::key(request, context, self.endpoint, (self.rule, reuse), body)
         });
+        let key = key.ok_or("form")?;
+        let level = stores.and_then(|_| self.shared.second_level());
+        let place = level.map(|level| Place {
+            level,
+            scope: Scope::of(key::tenant(context, reuse)),
+            key,
+        });
         Ok(May {
-            key: key.ok_or("form")?,
+            key,
             stores,
+            place,
             joins: joins && !says.no_cache,
             says,
         })
     }
 
-    /// An answer that is kept.
+    /// An answer in memory.
     async fn kept(&self, context: &mut Context, may: &May) -> Option<Box<Found>> {
         if may.says.no_cache {
             return None;
         }
         may.stores?;
         let entry = self.shared.cache.get(&may.key, Instant::now())?;
+        self.give(context, may, &entry).await
+    }
+
+    /// An answer in the second level. It is in memory from then on.
+    async fn kept_elsewhere(
+        &self,
+        client: &mut ClientSession,
+        context: &mut Context,
+        keepalive: &mut Keepalive,
+        may: &May,
+    ) -> Result<Option<Box<Found>>, Failure> {
+        let Some(place) = may.place.as_ref().filter(|_| !may.says.no_cache) else {
+            return Ok(None);
+        };
+        let most_bytes = context.runtime.settings.cache.max_answer_bytes;
+        let asking = place.get(most_bytes);
+        let Some(entry) = watched(client, context, keepalive, asking).await? else {
+            return Ok(None);
+        };
+        let remaining = entry.remaining(clock::now());
+        let memory = &self.shared.cache;
+        memory.put_for(may.key, entry.clone(), remaining, Instant::now());
+        Ok(self.give(context, may, &entry).await)
+    }
+
+    /// Gives an answer that is kept, unless the request asks for more than that.
+    async fn give(&self, context: &mut Context, may: &May, entry: &Entry) -> Option<Box<Found>> {
         let age = entry.age(clock::now());
-        if !may.says.take(age) || !self.tells_enough(&entry) {
+        if !may.says.take(age) || !self.tells_enough(entry) {
             return None;
         }
         let answer = replay::kept(&entry.head, &entry.body);
@@ -191,7 +237,7 @@ impl Looking<'_> {
         self.note(context, CacheResult::Hit, Some((&entry.head, age)));
         let metrics = self.shared.metrics.cache();
         metrics.aged(&self.rule.label, age.as_secs_f64());
-        reuse_in(context, &entry.head, Some(&entry));
+        reuse_in(context, &entry.head, Some(entry));
         Some(found)
     }
 
@@ -218,10 +264,11 @@ impl Looking<'_> {
                 Joined::Alone => break,
                 Joined::Leads(lead) => {
                     // The one before it may have ended just now.
-                    return Ok(match self.kept(context, may).await {
-                        Some(found) => Looked::Found(found),
-                        None => Looked::Ask(Some(lead)),
-                    });
+                    if let Some(found) = self.kept(context, may).await {
+                        return Ok(Looked::Found(found));
+                    }
+                    let found = self.kept_elsewhere(client, context, keepalive, may).await?;
+                    return Ok(found.map_or(Looked::Ask(Some(lead)), Looked::Found));
                 }
                 Joined::Follows(follower) => follower,
             };
@@ -232,7 +279,12 @@ impl Looking<'_> {
                         return Ok(Looked::Found(found));
                     }
                 }
-                Ok(None) => {}
+                // What it has found in the second level is in memory.
+                Ok(None) => {
+                    if let Some(found) = self.kept(context, may).await {
+                        return Ok(Looked::Found(found));
+                    }
+                }
                 Err(_) => break,
             }
         }
