@@ -364,8 +364,9 @@ async fn counted_reloads(gateway: &Gateway, series: &str, number: usize) {
 async fn it_is_reached_over_tls_with_a_password_that_is_never_shown() {
     let authority = Authority::new("tests");
     let made = authority.make("redis", "/CN=localhost", "DNS:localhost");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port().to_string();
+    // Free a moment ago: the listener has ended.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.unwrap().port().to_string();
     let (cert, key) = (made.cert.to_str().unwrap(), made.key.to_str().unwrap());
     let Some(redis) = Redis::start_with(&[
         "--bind",
