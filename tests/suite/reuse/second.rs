@@ -158,7 +158,7 @@ async fn many_equal_requests_ask_it_once() {
         texts.insert(told(&response).0);
     }
     // It may have been too slow for the first of them, which then has asked the upstream.
-    let asked = ["hit", "timeout"].map(|result| series(result));
+    let asked = ["hit", "timeout"].map(series);
     let asked = b.metric(&asked[0]).await + b.metric(&asked[1]).await;
     assert!((1.0..=2.0).contains(&asked), "{asked}");
     assert_eq!(texts.len(), 1, "{texts:?}");

@@ -3,7 +3,7 @@
 //! It listens on a socket in its folder, so that no two tests ever want the same port. It keeps nothing when it ends.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -87,11 +87,6 @@ impl Redis {
 
     fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
-    }
-
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// The URL of its first database.
