@@ -5,6 +5,8 @@
 //! A value can only be read through [`Secret::expose`], so a reviewer finds each use; printing one in
 //! any way shows `[REDACTED]`. Cannot fail.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -30,6 +32,15 @@ impl Secret {
     /// The SHA-256 of the key.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(self.expose().as_bytes())
+    }
+
+    /// The 32 bytes that it stands for, in base64 or as 64 hexadecimal digits; `None` where it is neither.
+    pub fn to_key(&self) -> Option<[u8; 32]> {
+        let text = self.expose();
+        match KeyHash::from_hex(text) {
+            Some(KeyHash(bytes)) => Some(bytes),
+            None => STANDARD.decode(text).ok()?.try_into().ok(),
+        }
     }
 
     /// Enough of the key to recognise it in a table, never enough to use it: `sk-p…`, or `…`
@@ -127,6 +138,23 @@ mod tests {
         assert!(secret("sk-1") == secret("sk-1"));
         assert!(secret("sk-1") != secret("sk-2"));
         assert!(secret("sk-1") != secret("sk-11"));
+    }
+
+    #[test]
+    fn a_key_of_32_bytes_is_base64_or_hexadecimal() {
+        let key = |text: &str| Secret::new(text.to_owned()).to_key();
+        let base64 = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        assert_eq!(key(base64), Some([1; 32]));
+        assert_eq!(key(&"01".repeat(32)), Some([1; 32]));
+        for wrong in [
+            "",
+            "AQEB",
+            "01",
+            &"0x".repeat(32),
+            "a password of some thirty-two by",
+        ] {
+            assert_eq!(key(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

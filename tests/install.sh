@@ -30,6 +30,7 @@ if [ "${1:-build}" = test ]; then
   need psql postgresql-client
   # Debian keeps the server's programs out of the path.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql
+  need redis-server redis-server
   need node nodejs
   need npm npm
   need faketime faketime
@@ -54,7 +55,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     command -v cmake >/dev/null 2>&1 && command -v cc >/dev/null 2>&1 || exit 1
   else
     echo "installing: ${packages[*]}"
-    # nginx and Prometheus would start servers of their own, on ports 80 and 9090.
+    # nginx, Prometheus and Redis would start servers of their own, on ports 80, 9090 and 6379.
     export DEBIAN_FRONTEND=noninteractive
     "${sudo[@]}" apt-get update -qq
     # So would PostgreSQL; the tests make clusters of their own.

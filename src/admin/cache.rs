@@ -65,7 +65,7 @@ pub async fn remove(shared: &Arc<Shared>, headers: &HeaderMap, query: &str) -> A
     let which = which.map_err(|message| (StatusCode::BAD_REQUEST, message))?;
     let (of_thread, asked) = (Arc::clone(shared), which.clone());
     // It looks at every answer.
-    let removing = tokio::task::spawn_blocking(move || of_thread.cache.remove(&asked));
+    let removing = tokio::task::spawn_blocking(move || of_thread.forget_answers(&asked));
     match removing.await {
         Ok(removed) => {
             let what = described(&which);

@@ -59,6 +59,11 @@ impl Entry {
         now.duration_since(self.stored).unwrap_or_default()
     }
 
+    /// For how long it may still be used.
+    pub fn remaining(&self, now: SystemTime) -> Duration {
+        self.ttl.saturating_sub(self.age(now))
+    }
+
     /// The memory that it takes, in bytes.
     pub fn weight(&self) -> usize {
         let head = &self.head;

@@ -2,7 +2,7 @@
 //!
 //! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
 //! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
-//! `meaning` the parts of a cache by meaning. Does
+//! `second` is a Redis that several nodes share, `meaning` has the parts of a cache by meaning. Does
 //! not handle which answers are kept and who may get them (see `gateway::exchange::cache`). At the bound the entries
 //! that were used least give way; an answer that is too large for it is not kept.
 
@@ -10,9 +10,11 @@ mod entry;
 mod flights;
 mod key;
 pub mod meaning;
+mod second;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache as Kept;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
@@ -20,6 +22,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 pub use entry::{Entry, Head};
 pub use flights::{Bounds, Ended, Flights, Follower, Joined, Lead};
 pub use key::{Key, KeyParts};
+pub use second::{Place, Scope, SecondLevel};
 
 /// What is set aside for at the start. More entries are no mistake.
 const FIRST_ENTRIES: usize = 1024;
@@ -73,6 +76,27 @@ pub struct Which {
     pub rule: Option<String>,
     /// The id of the request that was answered first.
     pub id: Option<String>,
+}
+
+/// As in `tenant a, rule m`.
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("tenant", &self.tenant),
+            ("rule", &self.rule),
+            ("id", &self.id),
+        ];
+        let parts = parts
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let parts: Vec<String> = parts
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        match parts.is_empty() {
+            true => f.write_str("all of them"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
 }
 
 impl Which {
@@ -130,9 +154,15 @@ impl Cache {
 
     /// Keeps an answer, in the place of one that was kept under the key before. Tells whether it fits.
     pub fn put(&self, key: Key, entry: Entry, now: Instant) -> bool {
+        let ttl = entry.ttl;
+        self.put_for(key, entry, ttl, now)
+    }
+
+    /// The same, for the rest of its time.
+    pub fn put_for(&self, key: Key, entry: Entry, ttl: Duration, now: Instant) -> bool {
         let held = Held {
             weight: entry.weight() as u64,
-            until: now + entry.ttl,
+            until: now + ttl,
             entry: Arc::new(entry),
         };
         // One in whose place another is kept does not give way: it is not to be counted.

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use super::document::{Located, Node};
+use super::redis_url::RedisUrl;
+use crate::secret::Secret;
 
 /// The smallest memory that has a use.
 const LEAST_MEMORY: usize = 1 << 20;
@@ -27,6 +29,10 @@ pub struct Cache {
     pub price_ppm: u32,
     /// How fast a stream is replayed; `None` for at once.
     pub replay_tokens_per_second: Option<u64>,
+    /// The Redis that several nodes share answers in, as a URL.
+    pub redis: Option<Secret>,
+    /// What answers are encrypted with there: 32 bytes, in base64 or hexadecimal.
+    pub encryption_key: Option<Secret>,
 }
 
 impl Default for Cache {
@@ -37,6 +43,8 @@ impl Default for Cache {
             max_answer_bytes: 1 << 20,
             price_ppm: 0,
             replay_tokens_per_second: None,
+            redis: None,
+            encryption_key: None,
         }
     }
 }
@@ -51,6 +59,8 @@ pub fn read(node: &Node<'_>) -> Option<Located<Cache>> {
     let price = section.take("price").map(|n| n.share().map(millionths));
     let speed = section.take("replay_tokens_per_second");
     let speed = speed.map(|n| n.limit_up_to(MOST_TOKENS));
+    let redis = section.take("redis").map(|n| read_redis(&n));
+    let key = section.take("encryption_key").map(|n| read_key(&n));
     section.finish();
     let cache = Cache {
         memory_bytes: memory.unwrap_or(Some(defaults.memory_bytes))?,
@@ -58,6 +68,8 @@ pub fn read(node: &Node<'_>) -> Option<Located<Cache>> {
         max_answer_bytes: max_answer.unwrap_or(Some(defaults.max_answer_bytes))?,
         price_ppm: price.unwrap_or(Some(defaults.price_ppm))?,
         replay_tokens_per_second: speed.unwrap_or_default(),
+        redis: redis.map_or(Some(None), |redis| redis.map(Some))?,
+        encryption_key: key.map_or(Some(None), |key| key.map(Some))?,
     };
     if cache.max_answer_bytes > cache.memory_bytes / 2 {
         node.report(
@@ -97,6 +109,32 @@ fn read_answer(node: &Node<'_>) -> Option<usize> {
     Some(bytes)
 }
 
+/// What is said of it never has the URL in it: there may be a password.
+fn read_redis(node: &Node<'_>) -> Option<Secret> {
+    let url = Secret::new(node.name()?);
+    if RedisUrl::read(&url).is_none() {
+        node.report(
+            "expected the URL of a Redis database",
+            Some(
+                "as in redis://USER:PASSWORD@HOST:6379/0, rediss:// for TLS or redis+unix:///PATH for a socket, \
+                 with special characters of the password percent-encoded",
+            ),
+        );
+        return None;
+    }
+    Some(url)
+}
+
+fn read_key(node: &Node<'_>) -> Option<Secret> {
+    let key = Secret::new(node.name()?);
+    if key.to_key().is_none() {
+        let hint = "make one with: openssl rand -base64 32";
+        node.report("expected 32 bytes, in base64 or hexadecimal", Some(hint));
+        return None;
+    }
+    Some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,15 +155,19 @@ mod tests {
     #[test]
     fn everything_has_a_default_and_can_be_said() {
         assert_eq!(parse("{}").unwrap(), Cache::default());
-        let cache = parse(
-            "{ memory: 64MiB, ttl: 5m, max_answer: 2MiB, price: 0.25, replay_tokens_per_second: 80 }",
-        );
+        let key = "0f".repeat(32);
+        let cache = parse(&format!(
+            "{{ memory: 64MiB, ttl: 5m, max_answer: 2MiB, price: 0.25, replay_tokens_per_second: 80, \
+             redis: 'rediss://u:p%40@h/2', encryption_key: {key} }}"
+        ));
         let expected = Cache {
             memory_bytes: 64 << 20,
             ttl: Duration::from_secs(300),
             max_answer_bytes: 2 << 20,
             price_ppm: 250_000,
             replay_tokens_per_second: Some(80),
+            redis: Some(Secret::new("rediss://u:p%40@h/2".to_owned())),
+            encryption_key: Some(Secret::new(key)),
         };
         assert_eq!(cache.unwrap(), expected);
     }
@@ -133,6 +175,22 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (cache, expected) in [
+            (
+                "{ redis: 127.0.0.1:6379 }",
+                ".redis: expected the URL of a Redis database",
+            ),
+            (
+                "{ redis: redis://h/x }",
+                ".redis: expected the URL of a Redis database",
+            ),
+            (
+                "{ redis: 'http://u:s3cret@h' }",
+                ".redis: expected the URL of a Redis database",
+            ),
+            (
+                "{ encryption_key: aGVsbG8= }",
+                ".encryption_key: expected 32 bytes, in base64 or hexadecimal (make one with: openssl rand -base64 32)",
+            ),
             ("true", ": expected a mapping, found a boolean"),
             ("{ memory: 1KiB }", ".memory: must be at least 1MiB"),
             ("{ memory: 0 }", ".memory: `0` is not a size"),

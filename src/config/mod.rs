@@ -2,7 +2,7 @@
 //!
 //! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
-//! tenant, `rotation` what both logs have; within the folders a file reads a key or a section of its own. `document` reads YAML with its
+//! tenant, `rotation` what both logs have, `redis_url` the URL of a Redis; within the folders a file reads a key or a section of its own. `document` reads YAML with its
 //! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
 //! sections must agree on, and `warnings` notes what is allowed and probably not meant. `files` are those that a
 //! configuration was read from, `changes` tells two configurations apart,
@@ -36,6 +36,7 @@ mod prices;
 mod problem;
 mod quick_start;
 mod quota;
+mod redis_url;
 mod rotation;
 mod routes;
 mod schema;
@@ -70,6 +71,7 @@ pub use prices::{Markup, Price, Rates};
 pub use problem::{Problem, Problems, Severity, nearest};
 pub use quick_start::QuickStart;
 pub use quota::{Period, Quota};
+pub use redis_url::{RedisServer, RedisUrl};
 pub use rotation::{Every, Retention, Rotation};
 pub use routes::Route;
 pub use schema::schema;

@@ -2,14 +2,15 @@
 //!
 //! Owns what is known of a request for that, from the step that looks for an answer to its settlement: an answer is
 //! kept once it is whole, and before its last byte is written, so that a client that asks again at once finds it. Does
-//! not handle which requests there are (see `exchange::cache`), nor where answers are kept (see `cache`). What cannot be
+//! not handle which requests there are (see `exchange::cache`), nor where answers are kept, in memory and for other nodes
+//! (see `cache`). What cannot be
 //! kept is counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::recording::Recorded;
-use crate::cache::{Entry, Head, Key};
+use crate::cache::{Entry, Head, Key, Place};
 use crate::clock;
 use crate::openai::endpoint::Exchange;
 use crate::openai::reusable;
@@ -26,6 +27,8 @@ pub struct Storing {
     pub key: Key,
     /// For how long.
     pub ttl: Duration,
+    /// Where it is kept for other nodes too.
+    pub place: Option<Place>,
     /// Whether it may call tools.
     pub tools: bool,
     /// The endpoint that was asked.
@@ -55,7 +58,7 @@ impl Storing {
     }
 
     fn put(
-        &self,
+        self,
         shared: &Shared,
         head: Arc<Head>,
         recorded: Recorded,
@@ -74,9 +77,13 @@ impl Storing {
             stored: clock::now(),
             ttl: self.ttl,
         };
-        match shared.cache.put(self.key, entry, Instant::now()) {
-            true => Ok(()),
-            false => Err(TOO_LARGE),
+        let elsewhere = self.place.map(|place| (place, entry.clone()));
+        if !shared.cache.put(self.key, entry, Instant::now()) {
+            return Err(TOO_LARGE);
         }
+        if let Some((place, entry)) = elsewhere {
+            place.put(entry);
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, Gauge, HistogramVec, IntCounterVec, Opts};
+use prometheus::{CounterVec, Gauge, GaugeVec, HistogramVec, IntCounterVec, Opts};
 
 use super::families::{counters, histogram};
 
@@ -54,6 +54,72 @@ impl CacheResult {
     }
 }
 
+/// What became of asking the Redis that several nodes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisResult {
+    /// It had the answer.
+    Hit,
+    /// It did not.
+    Miss,
+    /// An answer was written.
+    Stored,
+    /// It is away, or answered with an error.
+    Error,
+    /// It did not answer in time.
+    Timeout,
+    /// It was left alone after failures.
+    Skipped,
+    /// It had a value that cannot be used.
+    Damaged,
+    /// An answer was not written, for too many waited.
+    Dropped,
+}
+
+impl RedisResult {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Hit,
+        Self::Miss,
+        Self::Stored,
+        Self::Error,
+        Self::Timeout,
+        Self::Skipped,
+        Self::Damaged,
+        Self::Dropped,
+    ];
+
+    /// Its name in metrics and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stored => "stored",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Skipped => "skipped",
+            Self::Damaged => "damaged",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counts what became of asking Redis.
+#[derive(Clone)]
+pub struct RedisCounts(IntCounterVec);
+
+impl RedisCounts {
+    /// One more.
+    pub fn count(&self, result: RedisResult) {
+        self.0.with_label_values(&[result.name()]).inc();
+    }
+
+    /// How often this came.
+    #[cfg(test)]
+    pub fn value(&self, result: RedisResult) -> u64 {
+        self.0.with_label_values(&[result.name()]).get()
+    }
+}
+
 /// The counters of answers that are used again.
 pub struct CacheMetrics {
     requests: IntCounterVec,
@@ -65,6 +131,8 @@ pub struct CacheMetrics {
     bytes: Gauge,
     most_bytes: Gauge,
     entries: Gauge,
+    redis: RedisCounts,
+    redis_up: GaugeVec,
 }
 
 /// What has been counted of one rule since the process began.
@@ -109,6 +177,10 @@ impl CacheMetrics {
             "tollgate_cache_saved_dollars_total",
             "What providers would have charged for answers that were used again.",
         );
+        let redis_up = Opts::new(
+            "tollgate_cache_redis_up",
+            "Whether the Redis of the cache is connected and asked; there where one is configured.",
+        );
         Ok(Self {
             requests: counters(
                 "tollgate_cache_requests_total",
@@ -140,11 +212,17 @@ impl CacheMetrics {
             bytes: Gauge::new("tollgate_cache_bytes", "Memory of answers that are kept.")?,
             most_bytes: Gauge::new("tollgate_cache_limit_bytes", "The bound on that memory.")?,
             entries: Gauge::new("tollgate_cache_entries", "Answers that are kept.")?,
+            redis: RedisCounts(counters(
+                "tollgate_cache_redis_requests_total",
+                "Answers that were looked for in Redis or written to it, by result.",
+                &["result"],
+            )?),
+            redis_up: GaugeVec::new(redis_up, &[])?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 9] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 11] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.bypasses.clone()),
@@ -155,6 +233,8 @@ impl CacheMetrics {
             Box::new(self.bytes.clone()),
             Box::new(self.most_bytes.clone()),
             Box::new(self.entries.clone()),
+            Box::new(self.redis.0.clone()),
+            Box::new(self.redis_up.clone()),
         ]
     }
 
@@ -199,6 +279,25 @@ impl CacheMetrics {
     /// What counts entries that give way.
     pub fn evictions(&self) -> Evictions {
         self.evictions.clone()
+    }
+
+    /// What counts requests to Redis, from zero.
+    pub fn redis(&self) -> RedisCounts {
+        for result in RedisResult::ALL {
+            self.redis.0.with_label_values(&[result.name()]);
+        }
+        self.redis.clone()
+    }
+
+    /// Shows whether Redis is asked; `None` where there is none.
+    pub fn redis_is_up(&self, is_up: Option<bool>) {
+        match is_up {
+            Some(is_up) => self
+                .redis_up
+                .with_label_values::<&str>(&[])
+                .set(f64::from(u8::from(is_up))),
+            None => self.redis_up.reset(),
+        }
     }
 
     /// Shows how full the memory is.

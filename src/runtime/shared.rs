@@ -1,7 +1,7 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the limits, the ledger, the chat log, the counts of clients' connections and of requests in flight, and the
+//! them, the metrics, the limits, the ledger, the chat log, the second level of the cache, the counts of clients' connections and of requests in flight, and the
 //! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
 //! Fails only at the start.
 
@@ -17,9 +17,10 @@ use tokio::sync::Notify;
 
 use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, SharedHead, known};
 use crate::auth::CallerState;
-use crate::cache::{Bounds, Cache, Flights};
+use crate::cache::{Bounds, Cache, Flights, SecondLevel, Which};
 use crate::chatlog::ChatLog;
 use crate::clock;
+use crate::config;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::observe::log_interval::LogInterval;
@@ -66,6 +67,7 @@ pub struct Shared {
     pub reloads: Reloads,
     /// What the operator asks of the process.
     pub orders: Orders,
+    second_level: ArcSwapOption<SecondLevel>,
     chat_log: ArcSwapOption<ChatLog>,
     accounts: OnceLock<Accounts>,
     arrivals: Rate,
@@ -100,6 +102,7 @@ impl Shared {
             followers: MOST_FOLLOWERS,
             bytes: caching.max_answer_bytes,
         });
+        let second_level = second_level(caching, &metrics);
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -118,6 +121,7 @@ impl Shared {
             flights,
             metrics,
             orders,
+            second_level: ArcSwapOption::new(second_level),
             chat_log: ArcSwapOption::empty(),
             accounts: OnceLock::new(),
             arrivals: Rate::new(Duration::from_secs(1)),
@@ -139,9 +143,41 @@ impl Shared {
         self.metrics.start_series(&known::known(&runtime));
         self.cache
             .set_most_bytes(runtime.settings.cache.memory_bytes as u64);
+        self.replace_second_level(&runtime.settings.cache);
         self.current.store(Arc::new(runtime));
         self.limits.forget_unused();
         self.callers.forget_unused(clock::now_unix_seconds());
+    }
+
+    /// Removes answers that are kept, here and in the second level. Tells how many were here.
+    pub fn forget_answers(&self, which: &Which) -> usize {
+        if let Some(level) = self.second_level()
+            && !level.remove(which.clone())
+        {
+            log::warn!(
+                "the second level of the cache has too much to do: nothing is removed there"
+            );
+        }
+        self.cache.remove(which)
+    }
+
+    /// A second level that is not another one keeps its connection, and what is known of it.
+    fn replace_second_level(&self, caching: &config::Cache) {
+        let current = self.second_level();
+        let is_same = match (&current, &caching.redis) {
+            (Some(level), Some(url)) => level.is_of(url, caching.encryption_key.as_ref()),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            let next = second_level(caching, &self.metrics);
+            self.second_level.store(next);
+        }
+    }
+
+    /// The Redis that several nodes share answers in, where there is one.
+    pub fn second_level(&self) -> Option<Arc<SecondLevel>> {
+        self.second_level.load_full()
     }
 
     /// Writes chats to another log from now on, or to none. The one before ends when its last line is written.
@@ -223,6 +259,15 @@ impl Shared {
             notified.await;
         }
     }
+}
+
+fn second_level(caching: &config::Cache, metrics: &Metrics) -> Option<Arc<SecondLevel>> {
+    let url = caching.redis.as_ref()?;
+    SecondLevel::start(
+        url,
+        caching.encryption_key.as_ref(),
+        metrics.cache().redis(),
+    )
 }
 
 /// A request in flight.

@@ -243,6 +243,8 @@ pub(super) fn of_cache(old: &Located<Cache>, new: &Located<Cache>) -> Differing 
         max_answer_bytes => "max_answer",
         price_ppm => "price",
         replay_tokens_per_second => "replay_tokens_per_second",
+        redis => "redis",
+        encryption_key => "encryption_key",
     } but {})
 }
 

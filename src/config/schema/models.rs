@@ -139,6 +139,16 @@ pub(super) fn cache() -> Value {
                 "How fast a stream is replayed. Default: at once.",
                 integer(1, 1_000_000),
             ),
+            (
+                "redis",
+                "The Redis that several nodes share answers in, as a URL. Default: none.",
+                text(),
+            ),
+            (
+                "encryption_key",
+                "What answers are encrypted with there: 32 bytes, in base64 or hexadecimal.",
+                text(),
+            ),
         ],
     )
 }

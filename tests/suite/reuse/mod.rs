@@ -13,6 +13,7 @@ mod prompt_caches;
 mod says;
 mod scope;
 mod sdk;
+mod second;
 
 use crate::support::client::{Client, Response, post};
 use crate::support::gateway::{Gateway, config};

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod http2;
 pub mod postgres;
 pub mod recorded;
+pub mod redis;
 pub mod sm;
 pub mod tools;
 pub mod upstream;

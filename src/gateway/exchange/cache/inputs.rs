@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Looking, May, key, replay};
+use super::{Looking, May, keeping, key, replay};
 use crate::cache::{Entry, Head, Key};
 use crate::clock;
 use crate::gateway::context::Context;
@@ -115,10 +115,11 @@ impl Each {
                 Some(_) => Err(unusable("it gave no JSON")),
             };
         }
-        let Some(head) = super::head(context, begun) else {
+        let Some(head) = keeping::head(context, begun) else {
             return Ok(());
         };
-        let change = |answer: &Bytes| self.change(shared, &head, answer);
+        let keeps = !begun.giver.is_fallback();
+        let change = |answer: &Bytes| self.change(shared, &head, answer, keeps);
         let changed = convert::change(&mut begun.answer, &begun.terms, change).await;
         let session = changed.map_err(|none| match none {
             NoAnswer::Broken(broken) => {
@@ -133,7 +134,13 @@ impl Each {
     }
 
     /// The whole answer; `None` where it cannot be made. What is asked for as a whole passes as it came.
-    fn change(&self, shared: &Shared, head: &Arc<Head>, answer: &Bytes) -> Option<Bytes> {
+    fn change(
+        &self,
+        shared: &Shared,
+        head: &Arc<Head>,
+        answer: &Bytes,
+        keeps: bool,
+    ) -> Option<Bytes> {
         let missing = self.found.iter().filter(|found| found.is_none()).count();
         let Some(read) = Embeddings::read(answer, missing) else {
             return self.body.is_none().then(|| answer.clone());
@@ -155,7 +162,7 @@ impl Each {
             all += share;
             let entry = self.entry(head, Bytes::from(read.answer_of(nth, share)), share);
             parts.push(entry.body.clone());
-            if !shared.cache.put(*key, entry, Instant::now()) {
+            if keeps && !shared.cache.put(*key, entry, Instant::now()) {
                 shared.metrics.cache().not_stored(&head.rule, "too_large");
             }
         }

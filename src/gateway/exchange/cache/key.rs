@@ -54,15 +54,22 @@ pub fn key(
     written.ok().map(|()| key)
 }
 
+/// The id of the only tenant that the answer may be given to; empty where several may get it, or there are none.
+pub fn tenant<'c>(context: &'c Context, reuse: &Reuse) -> &'c str {
+    match (&context.caller, reuse.scope) {
+        (Some(caller), CacheScope::Tenant | CacheScope::Key) => &caller.tenant.id,
+        (_, CacheScope::Global) | (None, _) => "",
+    }
+}
+
 /// Whom the answer may be given to. A credential of one tenant never stands for one of another.
 fn add_scope(parts: &mut KeyParts, headers: &HeaderMap, context: &Context, reuse: &Reuse) {
     parts.add(reuse.scope.name().as_bytes());
-    let (tenant, name) = match (&context.caller, reuse.scope) {
-        (Some(caller), CacheScope::Tenant) => (caller.tenant.id.as_str(), ""),
-        (Some(caller), CacheScope::Key) => (caller.tenant.id.as_str(), caller.credential_name()),
-        (_, CacheScope::Global) | (None, _) => ("", ""),
+    let name = match (&context.caller, reuse.scope) {
+        (Some(caller), CacheScope::Key) => caller.credential_name(),
+        _ => "",
     };
-    parts.add(tenant.as_bytes());
+    parts.add(tenant(context, reuse).as_bytes());
     parts.add(name.as_bytes());
     // What is found by another method may have the same name, and so may several keys. An upstream that gets the client's own key answers for an account of its own.
     let by_key = reuse.scope == CacheScope::Key;

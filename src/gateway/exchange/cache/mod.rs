@@ -1,13 +1,18 @@
 //! The step before the first attempt: an answer that is there already, or that an equal request is about to get.
 //!
 //! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends
-//! on, an answer that is kept, an equal request that is being asked. What is found takes the way out of every other
-//! answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request says, `replay` gives an answer again. Does not
-//! handle keeping an answer (see `gateway::storing`), nor the memory (see `cache`). Fails where the client leaves, and
+//! on, an answer in memory, an equal request that is being asked, and an answer in the second level. The last comes
+//! behind an equal request, so that a thousand of them ask the second level once: the one that leads asks it, and the
+//! others find its answer in memory. A request that joins no other asks it at once. What is found takes the way out of
+//! every other answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request
+//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that. Does not handle keeping an answer (see `gateway::storing`), nor the memory and
+//! the second level (see `cache`). Fails where the client leaves, and
 //! for a request that wants nothing else.
 
 mod directives;
+mod equal;
 mod inputs;
+mod keeping;
 mod key;
 mod replay;
 
@@ -16,11 +21,10 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::body::Body;
-use super::failover::{Begun, Giver};
 use super::keepalive::Keepalive;
 use super::terms::Terms;
 use super::waiting::watched;
-use crate::cache::{Entry, Follower, Head, Joined, Key, Lead};
+use crate::cache::{Entry, Head, Key, Lead, Place, Scope};
 use crate::clock;
 use crate::gateway::context::{Context, FromCache};
 use crate::gateway::failure::Failure;
@@ -36,13 +40,10 @@ use crate::workers::walk;
 use directives::Directives;
 
 pub use inputs::Each;
+pub use keeping::begun;
 
 /// A longer request is not compared with others.
 const MAX_REQUEST_BYTES: usize = 4 << 20;
-/// A request waits this long for the answer to an equal one to begin. Then it asks for itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A request follows so many others that fail. Then it asks for itself.
-const MOST_LEADS: usize = 2;
 
 /// A request whose rule uses answers again.
 pub struct Looking<'l> {
@@ -81,6 +82,8 @@ struct May {
     key: Key,
     /// For how long its answer is kept.
     stores: Option<Duration>,
+    /// Where it is kept for other nodes too.
+    place: Option<Place>,
     /// Whether it may wait for an equal one.
     joins: bool,
     says: Directives,
@@ -114,38 +117,48 @@ impl Looking<'_> {
         if let Some(found) = found {
             return Ok(Looked::Found(found));
         }
-        if may.says.only_if_cached {
-            self.note(context, CacheResult::Miss, None);
-            return Err(Failure::NotCached);
-        }
         if let Some(each) = each {
             self.note(context, CacheResult::Miss, None);
+            if may.says.only_if_cached {
+                return Err(Failure::NotCached);
+            }
             self.record(context);
             return Ok(Looked::AskSome(Box::new(each)));
         }
-        let lead = match may.joins {
-            true => match self.join(client, context, keepalive, &may).await? {
-                Looked::Ask(lead) => lead,
-                found => return Ok(found),
-            },
-            false => None,
+        let joins = may.joins && !may.says.only_if_cached;
+        let looked = match joins {
+            true => self.join(client, context, keepalive, &may).await?,
+            false => {
+                let elsewhere = self.kept_elsewhere(client, context, keepalive, &may);
+                elsewhere.await?.map_or(Looked::Ask(None), Looked::Found)
+            }
+        };
+        let Looked::Ask(lead) = looked else {
+            return Ok(looked);
         };
         self.note(context, CacheResult::Miss, None);
+        if may.says.only_if_cached {
+            return Err(Failure::NotCached);
+        }
         if lead.is_some() || may.stores.is_some() {
             self.record(context);
         }
         if let Some(meter) = &mut context.meter {
-            meter.storing = may.stores.map(|ttl| {
-                Box::new(Storing {
-                    key: may.key,
-                    ttl,
-                    tools: reuse.tools,
-                    endpoint: self.endpoint,
-                    head: None,
-                })
-            });
+            meter.storing = self.storing(may, reuse);
         }
         Ok(Looked::Ask(lead))
+    }
+
+    /// What keeps the answer, where it may be kept.
+    fn storing(&self, may: May, reuse: &Reuse) -> Option<Box<Storing>> {
+        Some(Box::new(Storing {
+            key: may.key,
+            ttl: may.stores?,
+            place: may.place,
+            tools: reuse.tools,
+            endpoint: self.endpoint,
+            head: None,
+        }))
     }
 
     /// Has what comes of the answer kept.
@@ -192,23 +205,58 @@ impl Looking<'_> {
         let key = walk(body.len(), || {
             key::key(request, context, self.endpoint, (self.rule, reuse), body)
         });
+        let key = key.ok_or("form")?;
+        let level = stores.and_then(|_| self.shared.second_level());
+        let place = level.map(|level| Place {
+            level,
+            scope: Scope::of(key::tenant(context, reuse)),
+            key,
+        });
         Ok(May {
-            key: key.ok_or("form")?,
+            key,
             stores,
+            place,
             joins: joins && !says.no_cache,
             says,
         })
     }
 
-    /// An answer that is kept.
+    /// An answer in memory.
     async fn kept(&self, context: &mut Context, may: &May) -> Option<Box<Found>> {
         if may.says.no_cache {
             return None;
         }
         may.stores?;
         let entry = self.shared.cache.get(&may.key, Instant::now())?;
+        self.give(context, may, &entry).await
+    }
+
+    /// An answer in the second level. It is in memory from then on.
+    async fn kept_elsewhere(
+        &self,
+        client: &mut ClientSession,
+        context: &mut Context,
+        keepalive: &mut Keepalive,
+        may: &May,
+    ) -> Result<Option<Box<Found>>, Failure> {
+        let Some(place) = may.place.as_ref().filter(|_| !may.says.no_cache) else {
+            return Ok(None);
+        };
+        let most_bytes = context.runtime.settings.cache.max_answer_bytes;
+        let asking = place.get(most_bytes);
+        let Some(entry) = watched(client, context, keepalive, asking).await? else {
+            return Ok(None);
+        };
+        let remaining = entry.remaining(clock::now());
+        let memory = &self.shared.cache;
+        memory.put_for(may.key, entry.clone(), remaining, Instant::now());
+        Ok(self.give(context, may, &entry).await)
+    }
+
+    /// Gives an answer that is kept, unless the request asks for more than that.
+    async fn give(&self, context: &mut Context, may: &May, entry: &Entry) -> Option<Box<Found>> {
         let age = entry.age(clock::now());
-        if !may.says.take(age) || !self.tells_enough(&entry) {
+        if !may.says.take(age) || !self.tells_enough(entry) {
             return None;
         }
         let answer = replay::kept(&entry.head, &entry.body);
@@ -233,56 +281,6 @@ impl Looking<'_> {
             .as_ref()
             .is_some_and(|usage| !usage.is_estimated);
         !wants || is_told
-    }
-
-    /// The answer that an equal request is about to get; or the request is asked itself.
-    async fn join(
-        &self,
-        client: &mut ClientSession,
-        context: &mut Context,
-        keepalive: &mut Keepalive,
-        may: &May,
-    ) -> Result<Looked, Failure> {
-        for _ in 0..MOST_LEADS {
-            let mut follower = match self.shared.flights.join(may.key) {
-                Joined::Alone => break,
-                Joined::Leads(lead) => {
-                    // The one before it may have ended just now.
-                    return Ok(match self.kept(context, may).await {
-                        Some(found) => Looked::Found(found),
-                        None => Looked::Ask(Some(lead)),
-                    });
-                }
-                Joined::Follows(follower) => follower,
-            };
-            let begun = tokio::time::timeout(LONGEST_WAIT, follower.begun());
-            match watched(client, context, keepalive, begun).await? {
-                Ok(Some(head)) => {
-                    if let Some(found) = self.shared(context, &head, follower).await {
-                        return Ok(Looked::Found(found));
-                    }
-                }
-                Ok(None) => {}
-                Err(_) => break,
-            }
-        }
-        Ok(Looked::Ask(None))
-    }
-
-    /// The answer that an equal request has begun to get.
-    async fn shared(
-        &self,
-        context: &mut Context,
-        head: &SharedHead,
-        follower: Follower<SharedHead>,
-    ) -> Option<Box<Found>> {
-        let answer = replay::shared(head, follower);
-        let upstream = Some(Arc::clone(&head.upstream));
-        let found = self.begin(context, &head.head, answer, upstream).await?;
-        let age = Duration::ZERO;
-        self.note(context, CacheResult::Joined, Some((&head.head, age)));
-        reuse_in(context, &head.head, None);
-        Some(found)
     }
 
     async fn begin(
@@ -329,52 +327,4 @@ fn reuse_in(context: &mut Context, head: &Arc<Head>, usage: Option<Usage>) {
             usage,
         }));
     }
-}
-
-/// An upstream's answer has begun: it is handed to equal requests, and kept once it is whole.
-pub fn begun(context: &mut Context, begun: &mut Begun<'_>, lead: Option<Lead<SharedHead>>) {
-    let (Some(head), Giver::Asked { candidate, .. }) = (head(context, begun), &begun.giver) else {
-        return;
-    };
-    let upstream = candidate.upstream;
-    let is_fallback = candidate.fallback.is_some();
-    if let Some(meter) = &mut context.meter {
-        match &mut meter.storing {
-            // The rule's own target may be back in a moment.
-            storing @ Some(_) if is_fallback => *storing = None,
-            Some(storing) => storing.head = Some(Arc::clone(&head)),
-            None => {}
-        }
-    }
-    if let Some(lead) = lead {
-        let shared = SharedHead {
-            head,
-            echo: begun.answer.echo.clone(),
-            upstream: Arc::clone(upstream),
-        };
-        begun.answer.share(lead, shared);
-    }
-}
-
-/// What is known of an upstream's answer that has begun; `None` where nothing of it is kept.
-fn head(context: &Context, begun: &Begun<'_>) -> Option<Arc<Head>> {
-    let form = begun.answer.copies.form().cloned()?;
-    let upstream = begun.giver.upstream()?;
-    let caller = context.caller.as_ref();
-    let tenant = caller.filter(|caller| caller.position.is_some());
-    Some(Arc::new(Head {
-        tenant: tenant.map_or("", |caller| &caller.tenant.id).into(),
-        rule: context
-            .asked
-            .rule
-            .as_ref()
-            .map_or("", |rule| &rule.label)
-            .into(),
-        id: context.request.id.as_str().into(),
-        content_type: form.content_type,
-        is_stream: form.is_stream,
-        rewrites: form.rewrites,
-        upstream: upstream.name.as_str().into(),
-        model: context.model_to_send().unwrap_or_default().into(),
-    }))
 }

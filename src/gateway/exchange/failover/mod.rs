@@ -70,6 +70,11 @@ pub enum Giver<'r> {
 }
 
 impl<'r> Giver<'r> {
+    /// Whether it is a fallback: the model that was asked for may be back in a moment.
+    pub fn is_fallback(&self) -> bool {
+        matches!(self, Self::Asked { candidate, .. } if candidate.fallback.is_some())
+    }
+
     /// The upstream; `None` for an answer that was kept.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         match self {

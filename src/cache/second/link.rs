@@ -1,0 +1,262 @@
+//! The connection to Redis, and asking it.
+//!
+//! Owns one connection that all requests share, making it anew, how long a command may take, and what counts as a
+//! failure: a command that is not answered in time, and a connection that cannot be made or breaks. An error that Redis
+//! answers is none, for it is there. Does not handle what is asked (see the parent and `orders`). Whatever fails is told
+//! in a line of the log, at most one a minute, and to the caller as the result to be counted.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisError};
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::LONGEST_LOOK;
+use super::breaker::{Admission, Breaker};
+use super::sealed::Sealing;
+use crate::config::{RedisServer, RedisUrl};
+use crate::observe::cache::{RedisCounts, RedisResult};
+use crate::observe::log_interval::LogInterval;
+use crate::tls::client::{Client, Protocols};
+
+/// Until a connection is made, its login included.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Between two tries to connect that nobody asks for.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What Redis says of a value that is a list, a set, or another structure.
+const WRONG_TYPE: &str = "WRONGTYPE";
+
+/// The way to one Redis.
+pub struct Link {
+    server: RedisUrl,
+    /// How values are written and read.
+    pub sealing: Sealing,
+    /// Counts what comes of commands.
+    pub counts: RedisCounts,
+    /// Bytes of answers that wait to be written.
+    pub queued_bytes: AtomicUsize,
+    breaker: Breaker,
+    state: watch::Sender<State>,
+    /// Somebody waits for a connection.
+    wanted: Notify,
+    /// The connection is there, and gives no answers.
+    is_silent: Notify,
+    logged: Mutex<LogInterval>,
+}
+
+/// Its connection. Each try that fails is told as one that is down.
+enum State {
+    Up(MultiplexedConnection),
+    Down,
+}
+
+/// A connection over TCP, TLS or a socket.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Moves the bytes of a connection until it ends.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why there is no connection.
+enum NoConnection {
+    Io(std::io::Error),
+    Name(InvalidDnsNameError),
+    Redis(RedisError),
+    Silent,
+}
+
+impl Link {
+    /// Not connected yet.
+    pub fn new(server: RedisUrl, sealing: Sealing, counts: RedisCounts) -> Self {
+        Self {
+            server,
+            sealing,
+            counts,
+            queued_bytes: AtomicUsize::new(0),
+            breaker: Breaker::default(),
+            state: watch::Sender::new(State::Down),
+            wanted: Notify::new(),
+            is_silent: Notify::new(),
+            logged: Mutex::default(),
+        }
+    }
+
+    /// Whether it is connected, and asked.
+    pub fn is_up(&self) -> bool {
+        let is_connected = matches!(*self.state.borrow(), State::Up(_));
+        is_connected && self.breaker.is_closed()
+    }
+
+    /// Whether a command may be tried now. It is no promise.
+    pub fn is_asked(&self) -> bool {
+        self.breaker.is_closed() || self.breaker.admit(Instant::now()).is_some()
+    }
+
+    /// A value, and one byte of it more than it may have where it has too many; `None` where there is none.
+    pub async fn read(
+        &self,
+        name: &str,
+        most_bytes: usize,
+        within: Duration,
+    ) -> Result<Option<Vec<u8>>, RedisResult> {
+        // A foreign value may have half a gigabyte.
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(name).arg(0).arg(most_bytes);
+        let value: Vec<u8> = self.ask(&command, within).await?;
+        Ok(Some(value).filter(|value| !value.is_empty()))
+    }
+
+    /// Asks for something within a time. May be dropped while it waits.
+    pub async fn ask<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        within: Duration,
+    ) -> Result<T, RedisResult> {
+        let admission = self.breaker.admit(Instant::now());
+        let admission = admission.ok_or(RedisResult::Skipped)?;
+        let begun = Instant::now();
+        let asked = async {
+            let mut connection = self.connection().await?;
+            command.query_async(&mut connection).await.map_err(Some)
+        };
+        let (result, opens) = match timeout(within, asked).await {
+            Ok(Ok(value)) => {
+                answered(admission, begun);
+                return Ok(value);
+            }
+            Ok(Err(Some(error))) if error.code().is_some() => {
+                answered(admission, begun);
+                return Err(self.refused(&error));
+            }
+            Ok(Err(_)) => (RedisResult::Error, admission.failed(Instant::now())),
+            Err(_) => (RedisResult::Timeout, admission.failed(Instant::now())),
+        };
+        if opens {
+            // One whose other end has vanished would be used until TCP gives up, a quarter of an hour later.
+            self.is_silent.notify_one();
+            self.warn(format_args!(
+                "fails again and again, and is left alone for a while"
+            ));
+        }
+        Err(result)
+    }
+
+    /// What an error means that Redis has answered.
+    fn refused(&self, error: &RedisError) -> RedisResult {
+        if error.code() == Some(WRONG_TYPE) {
+            return RedisResult::Damaged;
+        }
+        self.warn(format_args!("answers with an error: {error}"));
+        RedisResult::Error
+    }
+
+    /// The connection, or the next one; `None` where it cannot be made.
+    async fn connection(&self) -> Result<MultiplexedConnection, Option<RedisError>> {
+        let mut state = self.state.subscribe();
+        if let State::Up(connection) = &*state.borrow_and_update() {
+            return Ok(connection.clone());
+        }
+        self.wanted.notify_one();
+        // It fails where its sender is gone, and that is ours.
+        let _ = state.changed().await;
+        match &*state.borrow() {
+            State::Up(connection) => Ok(connection.clone()),
+            State::Down => Err(None),
+        }
+    }
+
+    /// Keeps a connection until it is dropped.
+    pub async fn keep_connected(&self) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let connected = timeout(CONNECT, self.connect()).await;
+            match connected.unwrap_or(Err(NoConnection::Silent)) {
+                Ok((connection, driver)) => {
+                    pause = SHORTEST_PAUSE;
+                    log::info!("cache: connected to Redis at {}", self.server);
+                    // What is asked of the old connection is none of this one's.
+                    let _ = timeout(Duration::ZERO, self.is_silent.notified()).await;
+                    self.state.send_replace(State::Up(connection));
+                    tokio::select! {
+                        () = driver => self.warn(format_args!("has ended the connection")),
+                        () = self.is_silent.notified() => {}
+                    }
+                }
+                Err(why) => self.warn(format_args!("cannot be reached: {why}")),
+            }
+            self.state.send_replace(State::Down);
+            let _ = timeout(pause, self.wanted.notified()).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn connect(&self) -> Result<(MultiplexedConnection, Driver), NoConnection> {
+        let stream = self.dial().await?;
+        // Each command has a time of its own.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let login = &self.server.login;
+        let made = MultiplexedConnection::new_with_config(login, stream, config).await;
+        let (connection, driver) = made.map_err(NoConnection::Redis)?;
+        Ok((connection, Box::pin(driver)))
+    }
+
+    async fn dial(&self) -> Result<Box<dyn Stream>, NoConnection> {
+        let (host, port) = match &self.server.server {
+            RedisServer::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            RedisServer::Tcp(host, port) => (host, *port),
+        };
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        if !self.server.has_tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(host.clone()).map_err(NoConnection::Name)?;
+        let usual = Client::usual().offering(Protocols::Http1);
+        let mut config = (*usual).clone();
+        config.alpn_protocols.clear();
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Box::new(connector.connect(name, stream).await?))
+    }
+
+    fn warn(&self, what: fmt::Arguments<'_>) {
+        if self.logged.lock().has_passed() {
+            let server = &self.server;
+            log::warn!("cache: Redis at {server} {what}; requests go on without it");
+        }
+    }
+}
+
+/// An answer that was written late is no sign that requests would get theirs in time: it counts for nothing.
+fn answered(admission: Admission<'_>, begun: Instant) {
+    if begun.elapsed() <= LONGEST_LOOK {
+        admission.succeeded();
+    }
+}
+
+impl From<std::io::Error> for NoConnection {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+            Self::Redis(error) => error.fmt(f),
+            Self::Silent => write!(f, "no answer within {} s", CONNECT.as_secs()),
+        }
+    }
+}

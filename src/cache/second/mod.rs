@@ -1,0 +1,137 @@
+//! A second level of answers, in a Redis that several nodes share.
+//!
+//! This file owns looking an answer up within a time, and handing answers over to be written. `place` names values,
+//! `sealed` are their bytes, `link` is the connection, `breaker` whether it is asked at all, and `orders` what is done in
+//! the background: writing and removing. Does not handle which answers may be given again, nor the memory, which comes
+//! first (see the parent). Fails for no caller: where Redis is away or slow, or a value cannot be used, there is no
+//! answer, and that is counted.
+
+mod breaker;
+mod link;
+mod orders;
+mod place;
+mod sealed;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub use place::Scope;
+
+use super::{Entry, Key, Which};
+use crate::clock;
+use crate::config::RedisUrl;
+use crate::observe::cache::{RedisCounts, RedisResult};
+use crate::secret::Secret;
+use crate::workers::walk;
+use link::Link;
+use orders::{MOST_QUEUED, MOST_QUEUED_BYTES, Order};
+use sealed::Sealing;
+
+/// A request waits this long. Then it goes on without.
+const LONGEST_LOOK: Duration = Duration::from_millis(50);
+
+/// A Redis that answers are kept in. Its connection and its tasks end with it, once what is queued is written.
+pub struct SecondLevel {
+    url: Secret,
+    encryption_key: Option<Secret>,
+    link: Arc<Link>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// Where an answer is kept, or would be: for the life of a request, whatever is configured meanwhile.
+#[derive(Clone)]
+pub struct Place {
+    /// The second level.
+    pub level: Arc<SecondLevel>,
+    /// To whom the answer may be given.
+    pub scope: Scope,
+    /// Its key.
+    pub key: Key,
+}
+
+impl SecondLevel {
+    /// Begins to connect; `None` for a URL that is none. To be called within a runtime.
+    pub fn start(
+        url: &Secret,
+        encryption_key: Option<&Secret>,
+        counts: RedisCounts,
+    ) -> Option<Arc<Self>> {
+        let server = RedisUrl::read(url)?;
+        let link = Arc::new(Link::new(server, Sealing::new(encryption_key), counts));
+        let (orders, queue) = mpsc::channel(MOST_QUEUED);
+        tokio::spawn(orders::carry_out(Arc::clone(&link), queue));
+        Some(Arc::new(Self {
+            url: url.clone(),
+            encryption_key: encryption_key.cloned(),
+            link,
+            orders,
+        }))
+    }
+
+    /// Whether it is the one with this URL and this key.
+    pub fn is_of(&self, url: &Secret, encryption_key: Option<&Secret>) -> bool {
+        self.url == *url && self.encryption_key.as_ref() == encryption_key
+    }
+
+    /// Whether it is connected, and asked.
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// Removes entries, in the background and after what was handed over before. Tells whether that is going to be
+    /// done: `false` where too much is waiting.
+    pub fn remove(&self, which: Which) -> bool {
+        self.orders.try_send(Order::Remove(which)).is_ok()
+    }
+}
+
+impl Place {
+    /// The answer that is kept there, if it comes in time and may still be used. May be dropped while it waits.
+    pub async fn get(&self, max_answer_bytes: usize) -> Option<Entry> {
+        let link = &self.level.link;
+        let found = self.look(max_answer_bytes).await;
+        link.counts.count(match &found {
+            Ok(Some(_)) => RedisResult::Hit,
+            Ok(None) => RedisResult::Miss,
+            Err(result) => *result,
+        });
+        found.ok().flatten()
+    }
+
+    async fn look(&self, max_answer_bytes: usize) -> Result<Option<Entry>, RedisResult> {
+        let link = &self.level.link;
+        let name = place::name(&self.scope, &self.key);
+        let most_bytes = Sealing::most_bytes(max_answer_bytes);
+        let Some(value) = link.read(&name, most_bytes, LONGEST_LOOK).await? else {
+            return Ok(None);
+        };
+        let opened = walk(value.len(), || {
+            link.sealing.open(&self.key, &value, max_answer_bytes)
+        });
+        let entry = opened.map_err(|fault| {
+            log::debug!("cache: the value {name} of Redis cannot be used: {fault}");
+            RedisResult::Damaged
+        })?;
+        Ok(Some(entry).filter(|entry| !entry.remaining(clock::now()).is_zero()))
+    }
+
+    /// Hands an answer over to be kept there. At the bound of what waits it is dropped.
+    pub fn put(self, entry: Entry) {
+        let Self { level, scope, key } = self;
+        let weight = entry.weight();
+        let link = &level.link;
+        let before = link.queued_bytes.fetch_add(weight, Ordering::Relaxed);
+        let order = Order::Put { scope, key, entry };
+        let fits = before + weight <= MOST_QUEUED_BYTES;
+        if !fits || level.orders.try_send(order).is_err() {
+            link.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            link.counts.count(RedisResult::Dropped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
