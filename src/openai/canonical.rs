@@ -233,7 +233,14 @@ mod tests {
         };
         let equal = [r#"{"a":1,"b":["x"]}"#, r#"{ "b": ["\u0078"], "a": 1.0 }"#];
         assert_eq!(hashed(equal[0]), hashed(equal[1]));
-        for other in ["1", "\"1\"", "[1]", "null", r#"{"a":1,"a":1}"#, r#"{"a":1}"#] {
+        for other in [
+            "1",
+            "\"1\"",
+            "[1]",
+            "null",
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1}"#,
+        ] {
             assert_ne!(hashed(other), hashed(equal[0]), "{other}");
         }
         assert_ne!(hashed("1"), hashed("\"1\""));
