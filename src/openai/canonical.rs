@@ -3,11 +3,12 @@
 //! Owns that form. The order of members and white space count for nothing, text counts as what it says and not as
 //! how it is escaped, a number as its value where a float of 64 bits has all of it. A name that stands twice stays
 //! twice, in its order, for servers disagree about which one counts. Does not handle which members are left out
-//! (see `reusable`). Fails for what is not a JSON object.
+//! (see `reusable` and `question`). Fails for what is not a JSON object.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::json::{self, WalkError, items, members};
 
@@ -33,6 +34,18 @@ pub fn write(
     let text = str::from_utf8(body).map_err(|_| NotCanonical)?;
     let members = sorted(text, is_left_out).map_err(|_| NotCanonical)?;
     write_members(&members, 1, sink).map_err(|_| NotCanonical)
+}
+
+/// The SHA-256 of the canonical form of one value.
+///
+/// # Errors
+/// A member's name in it cannot be read.
+pub fn hash(value: &RawValue) -> Result<[u8; 32], NotCanonical> {
+    let mut hash = Sha256::new();
+    // The value stands where that of a member would.
+    let written = write_value(value, 1, &mut |part| hash.update(part));
+    written.map_err(|_| NotCanonical)?;
+    Ok(hash.finalize().into())
 }
 
 /// A body that is not a JSON object.
@@ -210,6 +223,27 @@ mod tests {
         );
         assert_ne!(form(&compact), form(&nested(r#"{"a":1,"b":"x \" y"}"#)));
         assert_ne!(form(&compact), form(&nested(r#"{"b":"x \"y","a":1}"#)));
+    }
+
+    #[test]
+    fn a_value_has_the_hash_of_its_form() {
+        let hashed = |json: &str| {
+            let value: Box<RawValue> = serde_json::from_str(json).unwrap();
+            hash(&value).unwrap()
+        };
+        let equal = [r#"{"a":1,"b":["x"]}"#, r#"{ "b": ["\u0078"], "a": 1.0 }"#];
+        assert_eq!(hashed(equal[0]), hashed(equal[1]));
+        for other in [
+            "1",
+            "\"1\"",
+            "[1]",
+            "null",
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1}"#,
+        ] {
+            assert_ne!(hashed(other), hashed(equal[0]), "{other}");
+        }
+        assert_ne!(hashed("1"), hashed("\"1\""));
     }
 
     #[test]

@@ -17,14 +17,13 @@
 //! `model`, `seed`, `store` and all members that are not known here are covered. A member of the body that is
 //! null is taken for one that is missing.
 
-mod canonical;
+mod covered;
 mod members;
 mod messages;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -34,6 +33,7 @@ use super::json::{Text, entries, is_array, is_deeper_than, is_null, is_truthy};
 use super::references;
 use super::request::MAX_DEPTH;
 use super::stream_state::Stream;
+use covered::Covered;
 use members::{MEMBERS, Member, is_named, keep_first, member};
 use messages::Asked;
 
@@ -150,7 +150,7 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
     if is_deeper_than(body, MAX_DEPTH) {
         return Err(Unsuited::TooDeep);
     }
-    let mut rest = BTreeMap::new();
+    let mut rest = Covered::default();
     let mut input = None;
     let mut temperature = None;
     entries(body, |Text(key), value| {
@@ -168,7 +168,7 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
             Some(Member::Temperature) => keep_first(&mut temperature, number(value)?)?,
             _ => {}
         }
-        canonical::add(&mut rest, key, value)
+        rest.add(key, value)
     })?;
     let asked = match form {
         Form::Completion => Asked::prompt(input.ok_or(Unsuited::NoText)?)?,
@@ -189,7 +189,7 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
     }
     let mut hash = Sha256::new();
     hash.update(form.input());
-    hash.update(canonical::object(rest));
+    hash.update(rest.hash());
     hash.update(asked.around);
     Ok(Question {
         text: asked.text,

@@ -4,13 +4,13 @@
 //! of a body (see `question`). Fails with [`Unsuited`].
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::covered::{self, Covered};
 use super::members::{is_named, keep_first, member};
-use super::{Hash, Unsuited, canonical};
+use super::{Hash, Unsuited};
 use crate::openai::json::{
     Text, entries, equals, is_array, is_null, is_object, is_truthy, items, string,
 };
@@ -82,7 +82,7 @@ struct Message<'b> {
     is_users: bool,
     content: Option<&'b RawValue>,
     /// Its other members.
-    rest: BTreeMap<Cow<'b, str>, Hash>,
+    rest: Covered<'b>,
 }
 
 impl<'b> Message<'b> {
@@ -92,7 +92,7 @@ impl<'b> Message<'b> {
         }
         let mut role = None;
         let mut content = None;
-        let mut rest = BTreeMap::new();
+        let mut rest = Covered::default();
         entries(item.get().as_bytes(), |Text(key), value| {
             match member(MESSAGE_MEMBERS, &key)? {
                 Some(why) if is_truthy(Some(value)) => return Err(why),
@@ -108,7 +108,7 @@ impl<'b> Message<'b> {
             if is_named(&key, "type")? && !equals(Some(value), "\"message\"") {
                 return Err(Unsuited::Tools);
             }
-            canonical::add(&mut rest, key, value)
+            rest.add(key, value)
         })?;
         let role = role.ok_or(Unsuited::Malformed)?;
         if TOOL_ROLES.contains(&&*role) {
@@ -130,9 +130,9 @@ impl<'b> Message<'b> {
 
     /// Adds all of it.
     fn add_to(self, hash: &mut Sha256) -> Result<(), Unsuited> {
-        hash.update(canonical::object(self.rest));
+        hash.update(self.rest.hash());
         match self.content {
-            Some(content) => hash.update(canonical::value(content)?),
+            Some(content) => hash.update(covered::hash(content)?),
             None => hash.update(b"-"),
         }
         Ok(())
@@ -140,7 +140,7 @@ impl<'b> Message<'b> {
 
     /// Adds all of it except its text, which it gives.
     fn ask(self, hash: &mut Sha256) -> Result<Cow<'b, str>, Unsuited> {
-        hash.update(canonical::object(self.rest));
+        hash.update(self.rest.hash());
         let content = self.content.ok_or(Unsuited::NoText)?;
         if !is_array(content) {
             hash.update(b"text");
@@ -153,7 +153,7 @@ impl<'b> Message<'b> {
         })?;
         let Part { text, rest } = Part::read(only.ok_or(Unsuited::NoText)?)?;
         hash.update(b"part");
-        hash.update(canonical::object(rest));
+        hash.update(rest.hash());
         text.ok_or(Unsuited::NoText)
     }
 }
@@ -161,7 +161,7 @@ impl<'b> Message<'b> {
 /// A part of a content that is text.
 struct Part<'b> {
     text: Option<Cow<'b, str>>,
-    rest: BTreeMap<Cow<'b, str>, Hash>,
+    rest: Covered<'b>,
 }
 
 impl<'b> Part<'b> {
@@ -171,7 +171,7 @@ impl<'b> Part<'b> {
         }
         let mut text = None;
         let mut is_text = false;
-        let mut rest = BTreeMap::new();
+        let mut rest = Covered::default();
         entries(part.get().as_bytes(), |Text(key), value| {
             if is_named(&key, "text")? {
                 return keep_first(&mut text, string(value).ok_or(Unsuited::NotText)?);
@@ -179,7 +179,7 @@ impl<'b> Part<'b> {
             if is_named(&key, "type")? {
                 is_text = string(value).is_some_and(|name| TEXT_PARTS.contains(&&*name));
             }
-            canonical::add(&mut rest, key, value)
+            rest.add(key, value)
         })?;
         match is_text {
             true => Ok(Self { text, rest }),
