@@ -380,7 +380,11 @@ async fn it_is_reached_over_tls_with_a_password_that_is_never_shown() {
         "--tls-auth-clients",
         "no",
         "--user",
-        "gate on >s3cret-of-redis ~tollgate:* +@all",
+        "gate",
+        "on",
+        ">s3cret-of-redis",
+        "~tollgate:*",
+        "+@all",
     ]) else {
         return;
     };
