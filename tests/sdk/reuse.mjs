@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 import { ChatCompletionStream } from "openai/lib/ChatCompletionStream";
+import { ResponseStream } from "openai/lib/responses/ResponseStream";
 
 const prompt = process.env.PROMPT;
 const usage = { stream_options: { include_usage: true } };
@@ -62,11 +63,9 @@ class Asked {
 
 // What an application has at the end of a stream.
 async function accumulated(name, chunks) {
-  if (name === "openai_responses") return chunks.at(-1).response;
-  if (name === "openai_chat") {
-    const lines = new Blob(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`)).stream();
-    return plain(await ChatCompletionStream.fromReadableStream(lines).finalChatCompletion());
-  }
+  const lines = () => new Blob(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`)).stream();
+  if (name === "openai_responses") return plain(await ResponseStream.fromReadableStream(lines()).finalResponse());
+  if (name === "openai_chat") return plain(await ChatCompletionStream.fromReadableStream(lines()).finalChatCompletion());
   const choices = chunks.flatMap((chunk) => chunk.choices);
   const logprobs = choices.map((choice) => choice.logprobs).filter(Boolean);
   const joined = Object.keys(logprobs[0]).map((part) => [part, logprobs.flatMap((of) => of[part])]);
