@@ -15,10 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Key;
 
-/// How long a lead waits for a follower that takes nothing, and has too much to take.
+/// How long a lead waits, in all, for followers that are too far behind.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is held for requests that wait for others.
@@ -115,6 +116,7 @@ impl<H: Clone> Flights<H> {
                     key,
                     flight,
                     most_bytes: self.bounds.bytes,
+                    patience: Mutex::new(PATIENCE),
                 });
             }
         };
@@ -190,6 +192,8 @@ pub struct Lead<H> {
     key: Key,
     flight: Arc<Flight<H>>,
     most_bytes: usize,
+    /// How long it may still wait for followers.
+    patience: Mutex<Duration>,
 }
 
 impl<H: Clone> Lead<H> {
@@ -223,7 +227,8 @@ impl<H: Clone> Lead<H> {
         }
     }
 
-    /// Waits until no follower is too far behind. One that takes nothing is cut off. May be dropped while it waits.
+    /// Waits until no follower is too far behind. Once its patience is at its end, whatever is too far behind is cut
+    /// off: one that takes a little now and then would hold up all others. May be dropped while it waits.
     pub async fn room(&self) {
         loop {
             let mut taken = pin!(self.flight.taken.notified());
@@ -232,7 +237,11 @@ impl<H: Clone> Lead<H> {
             if self.latest().is_none() {
                 return;
             }
-            if tokio::time::timeout(PATIENCE, taken).await.is_err() {
+            let left = *self.patience.lock();
+            let started = Instant::now();
+            let has_taken = tokio::time::timeout(left, taken).await.is_ok();
+            *self.patience.lock() = left.saturating_sub(started.elapsed());
+            if !has_taken {
                 while let Some(seat) = self.latest() {
                     seat.give(Queue::break_off);
                 }
@@ -508,6 +517,27 @@ mod tests {
         drop(quick);
         drop(slow);
         assert!(!lead.is_followed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_a_little_now_and_then_is_cut_off_as_well() {
+        let flights = Flights::new(BOUNDS);
+        let lead = lead(&flights, "a");
+        let mut slow = follow(&flights, "a");
+        lead.begin(1);
+        for _ in 0..20 {
+            lead.push(&Bytes::from_static(b"01234"));
+        }
+        let taking = async {
+            let mut taken = 0;
+            while slow.next().await.is_ok() {
+                taken += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            taken
+        };
+        let ((), taken) = tokio::join!(lead.room(), taking);
+        assert!((3..8).contains(&taken), "{taken}");
     }
 
     #[tokio::test]

@@ -56,6 +56,13 @@ impl Inputs {
         self.each.len()
     }
 
+    /// How many bytes the bodies have in all that have one of them each.
+    pub fn work_bytes(&self, body: &[u8]) -> usize {
+        let rest = body.len().saturating_sub(self.list.len());
+        rest.saturating_mul(self.count())
+            .saturating_add(self.list.len())
+    }
+
     /// How many bytes each has.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         self.each.iter().map(Range::len)
@@ -227,6 +234,7 @@ mod tests {
         );
         let some = text(inputs.body_of_some(body, |n| n != 1));
         assert_eq!(some, r#"{"model":"m", "input" : ["a","c"],"x":1}"#);
+        assert_eq!(inputs.work_bytes(body), 3 * (body.len() - 19) + 19);
         for body in [
             r#"{"input":"a"}"#,
             r#"{"input":["a"]}"#,

@@ -15,7 +15,13 @@ use crate::openai::forwarding::Forwarded;
 use crate::upstreams::Upstream;
 
 /// Headers of a client that upstreams get, and that decide what they answer.
-const DECIDING_HEADERS: [&str; 3] = ["anthropic-beta", "anthropic-version", "openai-beta"];
+const DECIDING_HEADERS: [&str; 4] = [
+    "anthropic-beta",
+    "anthropic-version",
+    // An upstream may answer with what it has answered before under this key, to whatever it was asked.
+    "idempotency-key",
+    "openai-beta",
+];
 
 /// Which answers of a rule are used again, and for whom.
 #[derive(Debug)]

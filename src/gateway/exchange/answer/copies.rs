@@ -75,6 +75,11 @@ impl Copies {
         }
     }
 
+    /// Nothing more comes. Unless all has come, it has broken for those that share it, and none joins any more.
+    pub fn stop(&mut self) {
+        self.lead = None;
+    }
+
     /// What comes from now on is of another form.
     pub fn close(&mut self) {
         if let Some(recording) = &mut self.recording {

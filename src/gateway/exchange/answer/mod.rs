@@ -371,6 +371,8 @@ impl Answer {
 
     /// No more of it is read, and its connection is closed.
     pub async fn shutdown(&mut self) {
+        // Before its client is told: that one may ask again at once.
+        self.copies.stop();
         let nothing = Source::Whole(Pieces::default());
         if let Source::Upstream(mut session) = mem::replace(&mut self.source, nothing) {
             session.shutdown().await;

@@ -25,6 +25,9 @@ use crate::runtime::{Reuse, Shared};
 use crate::workers::walk;
 
 const NAME: &str = "embeddings";
+/// Each input is compared as a request of its own, with all else that the body says. Where that is more, the request is
+/// taken as a whole.
+const MOST_WORK_BYTES: usize = 16 << 20;
 
 /// The inputs of one request, and what was there of them.
 pub struct Each {
@@ -52,6 +55,9 @@ impl Each {
         }
         walk(body.len(), || {
             let inputs = Inputs::find(body)?;
+            if inputs.work_bytes(body) > MOST_WORK_BYTES {
+                return None;
+            }
             let rule = (looking.rule, reuse);
             let keys = (0..inputs.count()).map(|position| {
                 let one = inputs.body_of(body, position);
