@@ -65,11 +65,13 @@ pub fn append(shared: &Shared, frame: &[u8]) -> Result<Position, AppendError> {
         None => writer.write_queued(shared),
     };
     drop(writer);
-    let mut position = written?;
-    position.offset += offset;
+    // One that failed wakes the thread as well: it may be the last one for a while, and the thread has to look whether
+    // there is room again.
     if !shared.signal.is_dirty() {
         shared.signal.set_dirty();
     }
+    let mut position = written?;
+    position.offset += offset;
     Ok(position)
 }
 

@@ -1,7 +1,6 @@
 //! What is found, what leaves at a bound, and files that are written, read and damaged.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use super::*;
 
@@ -297,32 +296,6 @@ fn a_search_goes_on_while_entries_change() {
     });
     assert_eq!(&*nearest.unwrap().unwrap().stored.text, "a");
     assert_eq!(texts(&vectors), ["b"]);
-}
-
-#[test]
-#[ignore = "a measurement: run it with --release --ignored --nocapture"]
-#[allow(clippy::print_stderr, reason = "a measurement says what it found")]
-fn the_time_of_a_full_scan() {
-    for dimensions in [384, 1536] {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut vector = || {
-            let numbers = (0..dimensions).map(|_| random.f32() - 0.5);
-            Vector::new(&numbers.collect::<Vec<_>>()).unwrap()
-        };
-        let vectors = Vectors::new(ROOMY);
-        for n in 0..MAX_ENTRIES {
-            vectors
-                .insert(ONE, vector(), stored(&n.to_string()))
-                .unwrap();
-        }
-        let asked = vector();
-        let start = Instant::now();
-        for _ in 0..100 {
-            let nearest = vectors.nearest(&ONE, &asked, 0.99, 0, |_| true);
-            assert_eq!(nearest, Ok(None));
-        }
-        eprintln!("{dimensions}: {:?} a scan", start.elapsed() / 100);
-    }
 }
 
 /// A file with three entries of two scopes, one of which expires sooner.

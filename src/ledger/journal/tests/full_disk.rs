@@ -96,6 +96,24 @@ fn a_full_disk_is_told_before_a_record_is_lost() {
 }
 
 #[test]
+fn a_journal_that_was_idle_when_the_disk_was_full_sees_that_there_is_room_again() {
+    let Some(disk) = Disk::mount() else { return };
+    let folder = disk.place.path().join("journal");
+    let (journal, _) = open(&folder, options());
+    let filler = disk.fill(0);
+    // Whatever was written is synced, so that the thread sleeps until something wakes it.
+    loop {
+        match journal.append(&record(0)) {
+            Ok(_) => wait_until("synced", || !journal.shared.signal.is_dirty()),
+            Err(_) => break,
+        }
+    }
+    fs::remove_file(filler).unwrap();
+    // Nobody appends meanwhile: requests are refused.
+    wait_until("room", || !journal.is_failing());
+}
+
+#[test]
 fn a_full_disk_costs_no_record_that_was_confirmed_and_appends_go_on_when_it_has_room() {
     let Some(disk) = Disk::mount() else { return };
     let folder = disk.place.path().join("journal");
