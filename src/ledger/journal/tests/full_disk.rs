@@ -101,12 +101,15 @@ fn a_journal_that_was_idle_when_the_disk_was_full_sees_that_there_is_room_again(
     let folder = disk.place.path().join("journal");
     let (journal, _) = open(&folder, options());
     let filler = disk.fill(0);
+    // Long ones, so that a few take all the room.
+    let model = "m".repeat(60 << 10);
+    let long = Record {
+        model: &model,
+        ..record(0)
+    };
     // Whatever was written is synced, so that the thread sleeps until something wakes it.
-    loop {
-        match journal.append(&record(0)) {
-            Ok(_) => wait_until("synced", || !journal.shared.signal.is_dirty()),
-            Err(_) => break,
-        }
+    while journal.append(&long).is_ok() {
+        wait_until("synced", || !journal.shared.signal.is_dirty());
     }
     fs::remove_file(filler).unwrap();
     // Nobody appends meanwhile: requests are refused.
