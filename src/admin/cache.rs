@@ -42,7 +42,7 @@ pub fn shown(shared: &Shared) -> Value {
             "not_stored": counted.not_stored.values().sum::<u64>(),
             "not_stored_reasons": counted.not_stored,
             "evictions": counted.evictions,
-            // The sum of many fractions has digits that nobody was charged.
+            // The sum of many fractions has digits below the smallest amount that is charged.
             "saved_dollars": (counted.saved_dollars * DOLLAR_NANOS).round() / DOLLAR_NANOS,
         })
     });

@@ -2,9 +2,9 @@
 //!
 //! Owns who leads and who follows, and handing each follower the head of an answer and its bytes, in order. What a
 //! late follower has missed is handed on as well. A lead that ends without an answer sends its followers away: the
-//! first of them to come back leads. Bounded by [`Bounds`]. A follower that takes nothing while others wait for it is
-//! cut off, and told so. Does not handle what a head is, nor which requests are equal (see
-//! `gateway::exchange::cache`). Never fails.
+//! first of them to come back leads. Bounded by [`Bounds`]. A lead waits for slow followers, for a
+//! limited time in all; then a follower that is too far behind is cut off, and told so. Does not handle what a head is,
+//! nor which requests are equal (see `gateway::exchange::cache`). Never fails.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};

@@ -5,8 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// A hash over everything that an answer depends on, and whom it may be given to. A tenant cannot make a request that
-/// has the key of another's: that would take two inputs with the same SHA-256.
+/// A hash over everything that an answer depends on, and the tenant that may get it. A tenant cannot make a request
+/// that has the key of another's: that would take two inputs with the same SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 32]);
 

@@ -2,9 +2,9 @@
 //!
 //! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
 //! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
-//! `second` is a Redis that several nodes share, `meaning` has the parts of a cache by meaning. Does
-//! not handle which answers are kept and who may get them (see `gateway::exchange::cache`). At the bound the entries
-//! that were used least give way; an answer that is too large for it is not kept.
+//! `second` is a Redis that several nodes share, `meaning` has the parts of a cache by meaning. Does not
+//! handle which answers are kept and which tenant may get them (see `gateway::exchange::cache`). At the bound the
+//! entries that were used least give way; an answer that is too large for it is not kept.
 
 mod entry;
 mod flights;
@@ -110,7 +110,7 @@ impl Which {
 /// How full the memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
-    /// Entries, those among them whose time has passed and that nobody has asked for since.
+    /// Entries, also those whose time has passed and that no request has looked up since.
     pub entries: usize,
     /// Bytes that they take.
     pub bytes: u64,

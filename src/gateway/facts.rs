@@ -85,9 +85,7 @@ impl Amounts {
             is_unpriced: bill.is_some_and(|bill| bill.is_unpriced()),
         }
     }
-}
 
-impl Amounts {
     /// Of an answer that was given again, with so many tokens. Nothing has been used of a provider.
     pub fn of_reused(tokens: u64, charge_nanos: u64) -> Self {
         Self {

@@ -31,7 +31,7 @@ use crate::tls::client::{Client, Protocols};
 
 /// Until a connection is made, its login included.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Between two tries to connect that nobody asks for.
+/// Between two tries to connect while no request waits for a connection.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What Redis says of a value that is a list, a set, or another structure.
@@ -48,7 +48,7 @@ pub struct Link {
     pub queued_bytes: AtomicUsize,
     breaker: Breaker,
     state: watch::Sender<State>,
-    /// Somebody waits for a connection.
+    /// A request waits for a connection.
     wanted: Notify,
     /// The connection is there, and gives no answers.
     is_silent: Notify,

@@ -1,7 +1,7 @@
 //! The exchange: a request that is read, and its answer, which is read as well.
 //!
-//! Owns the order of the steps: admit, body, plan, reserve, cache, failover, relay; and what happens when the client leaves
-//! in the middle of the answer. Each step is a file of this folder. Fails with what the client is told.
+//! Owns the order of the steps: admit, body, plan, reserve, cache, failover, relay; and what happens when the client
+//! leaves in the middle of the answer. Each step is a file of this folder. Fails with what the client is told.
 
 mod after_client;
 pub mod answer;

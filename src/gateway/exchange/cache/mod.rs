@@ -5,9 +5,9 @@
 //! behind an equal request, so that a thousand of them ask the second level once: the one that leads asks it, and the
 //! others find its answer in memory. A request that joins no other asks it at once. What is found takes the way out of
 //! every other answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request
-//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that. Does not handle keeping an answer (see `gateway::storing`), nor the memory and
-//! the second level (see `cache`). Fails where the client leaves, and
-//! for a request that wants nothing else.
+//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that. Does not handle
+//! keeping an answer (see `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client
+//! leaves, and for a request that wants nothing else.
 
 mod directives;
 mod equal;
