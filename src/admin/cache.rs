@@ -68,8 +68,7 @@ pub async fn remove(shared: &Arc<Shared>, headers: &HeaderMap, query: &str) -> A
     let removing = tokio::task::spawn_blocking(move || of_thread.forget_answers(&asked));
     match removing.await {
         Ok(removed) => {
-            let what = described(&which);
-            log::info!("the operator removes {what} from the cache: {removed} removed");
+            log::info!("the operator removes {which} from the cache: {removed} removed");
             Ok(json!({ "removed": removed }))
         }
         Err(error) => {
@@ -107,17 +106,6 @@ fn what_there_is() -> String {
     )
 }
 
-/// What is removed, for people. A value is quoted, so that it cannot look like a line of the log.
-fn described(which: &Which) -> String {
-    let parts = PARTS.iter().zip([&which.tenant, &which.rule, &which.id]);
-    let parts = parts.filter_map(|(name, value)| Some(format!("{name} {:?}", value.as_ref()?)));
-    let parts: Vec<String> = parts.collect();
-    match parts.is_empty() {
-        true => "all answers".to_owned(),
-        false => format!("answers of {}", parts.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -130,10 +118,10 @@ mod tests {
         let which = parse("rule=gpt-%2A&id=req_1").unwrap();
         assert_eq!(which.rule.as_deref(), Some("gpt-*"));
         assert_eq!((which.tenant.clone(), which.id.is_some()), (None, true));
-        assert_eq!(described(&which), r#"answers of rule "gpt-*", id "req_1""#);
+        assert_eq!(which.to_string(), r#"answers of rule "gpt-*", id "req_1""#);
         let broken = parse("tenant=a%0Ab").unwrap();
-        assert_eq!(described(&broken), r#"answers of tenant "a\nb""#);
-        assert_eq!(described(&Which::default()), "all answers");
+        assert_eq!(broken.to_string(), r#"answers of tenant "a\nb""#);
+        assert_eq!(Which::default().to_string(), "all answers");
     }
 
     #[test]

@@ -78,7 +78,8 @@ pub struct Which {
     pub id: Option<String>,
 }
 
-/// As in `tenant a, rule m`.
+/// As in `answers of tenant "a", rule "m"`.
+/// A value is quoted, so that it cannot look like a line of the log.
 impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
@@ -90,11 +91,11 @@ impl fmt::Display for Which {
             .iter()
             .filter_map(|(name, value)| Some((name, value.as_ref()?)));
         let parts: Vec<String> = parts
-            .map(|(name, value)| format!("{name} {value}"))
+            .map(|(name, value)| format!("{name} {value:?}"))
             .collect();
         match parts.is_empty() {
-            true => f.write_str("all of them"),
-            false => f.write_str(&parts.join(", ")),
+            true => f.write_str("all answers"),
+            false => write!(f, "answers of {}", parts.join(", ")),
         }
     }
 }

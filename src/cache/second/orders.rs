@@ -155,7 +155,7 @@ async fn those_that_fit(
 
 fn tell(which: &Which, removed: Result<u64, RedisResult>) {
     match removed {
-        Ok(removed) => log::info!("cache: {removed} answers were removed from Redis: {which}"),
+        Ok(removed) => log::info!("cache: {which} were removed from Redis: {removed} removed"),
         Err(result) => log::warn!(
             "cache: answers may be left in Redis that were to be removed ({which}), for it is away or slow: {}",
             result.name()
