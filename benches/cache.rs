@@ -48,6 +48,7 @@ fn entry(bytes: usize) -> Entry {
         usage: None,
         stored: SystemTime::UNIX_EPOCH,
         ttl: Duration::from_secs(3600),
+        similarity: None,
     }
 }
 

@@ -35,6 +35,7 @@ pub fn shown(shared: &Shared) -> Value {
         json!({
             "rule": rule.label,
             "hits": counted.with(CacheResult::Hit),
+            "semantic": counted.with(CacheResult::Semantic),
             "joined": counted.with(CacheResult::Joined),
             "misses": counted.with(CacheResult::Miss),
             "bypasses": counted.with(CacheResult::Bypass),
@@ -46,11 +47,16 @@ pub fn shown(shared: &Shared) -> Value {
             "saved_dollars": (counted.saved_dollars * DOLLAR_NANOS).round() / DOLLAR_NANOS,
         })
     });
+    let questions = shared.questions().map(|questions| {
+        let fill = questions.fill();
+        json!({ "entries": fill.entries, "bytes": fill.bytes, "limit_bytes": fill.most_bytes })
+    });
     json!({
         "entries": fill.entries,
         "bytes": fill.bytes,
         "limit_bytes": fill.most_bytes,
         "flights": shared.flights.len(),
+        "questions": questions,
         "rules": rules.collect::<Vec<_>>(),
     })
 }

@@ -161,6 +161,11 @@ impl Admin {
         let fill = self.shared.cache.fill();
         let cache = self.shared.metrics.cache();
         cache.fill(fill.entries, fill.bytes, fill.most_bytes);
+        let questions = self.shared.questions();
+        let fill = questions
+            .map(|questions| questions.fill())
+            .unwrap_or_default();
+        cache.questions(fill.entries, fill.bytes, fill.most_bytes);
         let second = self.shared.second_level();
         cache.redis_is_up(second.map(|level| level.is_up()));
         let connections = self.shared.connections.count();

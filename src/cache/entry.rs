@@ -51,6 +51,8 @@ pub struct Entry {
     pub stored: SystemTime,
     /// For how long it may be used.
     pub ttl: Duration,
+    /// How near the question that it answers is to the one that it is given for; `None` where that is an equal request.
+    pub similarity: Option<f32>,
 }
 
 impl Entry {

@@ -2,14 +2,17 @@
 //!
 //! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
 //! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
-//! `second` is a Redis that several nodes share, `meaning` has the parts of a cache by meaning. Does not
+//! `second` is a Redis that several nodes share, `meaning` has answers to questions that mean the same, `sealed` are
+//! the bytes of an answer where it is not in memory as it is, `breaker` whether something that fails is asked. Does not
 //! handle which answers are kept and which tenant may get them (see `gateway::exchange::cache`). At the bound the
 //! entries that were used least give way; an answer that is too large for it is not kept.
 
+mod breaker;
 mod entry;
 mod flights;
 mod key;
 pub mod meaning;
+mod sealed;
 mod second;
 
 use std::fmt;
@@ -102,14 +105,18 @@ impl fmt::Display for Which {
 
 impl Which {
     fn has(&self, entry: &Entry) -> bool {
-        let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w == has);
         let head = &entry.head;
-        fits(&self.tenant, &head.tenant) && fits(&self.rule, &head.rule) && fits(&self.id, &head.id)
+        self.fits(&head.tenant, &head.rule, &head.id)
+    }
+
+    fn fits(&self, tenant: &str, rule: &str, id: &str) -> bool {
+        let fits = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w == has);
+        fits(&self.tenant, tenant) && fits(&self.rule, rule) && fits(&self.id, id)
     }
 }
 
 /// How full the memory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
     /// Entries, also those whose time has passed and that no request has looked up since.
     pub entries: usize,

@@ -27,6 +27,7 @@ fn entry(tenant: &str, id: &str, bytes: usize) -> Entry {
         usage: None,
         stored: SystemTime::UNIX_EPOCH,
         ttl: Duration::from_secs(60),
+        similarity: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `tollgate cache stats` and `tollgate cache clear`: the answers that the gateway that runs keeps.
 //!
-//! Owns their flags and the text of the answers. Does not handle how the gateway is found and asked (see `running`),
+//! Owns their flags and the text of the answers. Does not handle `tollgate cache calibrate` (see `calibrate`), how the gateway is found and asked (see `running`),
 //! nor what it counts and removes (see `admin`). Fails with an exit code and a message.
 
 use std::path::Path;
@@ -13,6 +13,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::calibrate::Calibrate;
 use super::running::{Asked, Running};
 use super::{print, table};
 use crate::config::Variables;
@@ -27,6 +28,10 @@ const NO_RULE: &str = "no rule uses the cache: set `cache: true` for a rule belo
 pub enum Cache {
     /// Print how often answers were used again, by rule, and the memory that they take
     Stats(Asked),
+    /// Propose the threshold of an embedding model, from labelled pairs of questions
+    ///
+    /// The vectors are asked for by the rule that `vector_cache.embedding_model` names. No gateway has to run.
+    Calibrate(Calibrate),
     /// Remove answers: those for which all options fit
     Clear {
         #[command(flatten)]
@@ -57,13 +62,16 @@ pub struct Selection {
 impl Cache {
     /// The file of variables, if one is named.
     pub fn env_file(&self) -> Option<&Path> {
-        let (Self::Stats(asked) | Self::Clear { asked, .. }) = self;
-        asked.env_file()
+        match self {
+            Self::Stats(asked) | Self::Clear { asked, .. } => asked.env_file(),
+            Self::Calibrate(calibrate) => calibrate.env_file(),
+        }
     }
 
     /// Runs the command.
     pub fn run(self, variables: &Variables) -> ExitCode {
         let done = match self {
+            Self::Calibrate(calibrate) => return calibrate.run(variables),
             Self::Stats(asked) => asked
                 .find(variables, INSTEAD)
                 .and_then(|running| stats(&running)),
@@ -155,6 +163,7 @@ fn by_rule(rules: &[Value]) -> String {
     rows.extend(rules.iter().map(|rule| {
         let counted = |name| number(rule, name);
         let (hits, joined, bypasses) = (counted("hits"), counted("joined"), counted("bypasses"));
+        let hits = hits + counted("semantic");
         let requests = hits + joined + counted("misses") + bypasses;
         let saved = rule.get("saved_dollars").and_then(Value::as_f64);
         vec![

@@ -7,6 +7,7 @@
 //! `server`). Fails with an exit code and a message on stderr.
 
 mod cache;
+mod calibrate;
 mod chats;
 mod check;
 mod diff;

@@ -1,6 +1,6 @@
 //! What the operator wrote.
 //!
-//! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `chat_log`, `limits`, `prices`, `ledger` and
+//! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `vector_cache`, `chat_log`, `limits`, `prices`, `ledger` and
 //! `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands within a
 //! tenant, `rotation` what both logs have, `redis_url` the URL of a Redis; within the folders a file reads a key or a section of its own. `document` reads YAML with its
 //! places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several
@@ -46,6 +46,7 @@ mod tenants;
 mod upstreams;
 mod validate;
 mod validity;
+mod vector_cache;
 mod warnings;
 mod webhook;
 
@@ -89,6 +90,7 @@ pub use upstreams::{
     Upstream, UpstreamTls,
 };
 pub use validity::{Lapse, Validity};
+pub use vector_cache::{VectorCache, VectorProvider};
 pub use webhook::{Events, Webhook};
 
 use document::{Context, Node};
@@ -120,6 +122,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// What holds for answers that are kept; `None` where it is not written.
     pub cache: Option<Located<Cache>>,
+    /// How questions are compared by what they mean; `None` where it is not written.
+    pub vector_cache: Option<Located<VectorCache>>,
     /// Where conversations are written; `None` for nowhere.
     pub chat_log: Option<ChatLog>,
     /// What the document was made from, when the environment stands in for a file.
@@ -136,8 +140,24 @@ impl Config {
     /// # Errors
     /// Every mistake in it.
     pub fn load(source: &Source, variables: &Variables) -> Result<Self, Problems> {
+        Self::load_with(source, variables, true)
+    }
+
+    /// The same for the search for the threshold of its embedding model, which may be missing.
+    ///
+    /// # Errors
+    /// Every other mistake in it.
+    pub fn load_to_calibrate(source: &Source, variables: &Variables) -> Result<Self, Problems> {
+        Self::load_with(source, variables, false)
+    }
+
+    fn load_with(
+        source: &Source,
+        variables: &Variables,
+        needs_threshold: bool,
+    ) -> Result<Self, Problems> {
         let (text, quick_start) = source.read(variables)?;
-        let config = Self::parse(&source.to_string(), &text, variables)?;
+        let config = Self::parse_with(&source.to_string(), &text, variables, needs_threshold)?;
         let mut files = Vec::new();
         if let Source::File(path) = source {
             files.push(ReadFile::new(path, FileKind::Configuration));
@@ -171,10 +191,19 @@ impl Config {
     /// # Errors
     /// Every mistake in it.
     pub fn parse(name: &str, text: &str, variables: &Variables) -> Result<Self, Problems> {
+        Self::parse_with(name, text, variables, true)
+    }
+
+    fn parse_with(
+        name: &str,
+        text: &str,
+        variables: &Variables,
+        needs_threshold: bool,
+    ) -> Result<Self, Problems> {
         let context = Context::new(name, variables);
         let read = document::with_root(&context, text, |root| read_root(&root));
         if let Some((config, unread)) = &read {
-            validate::check(config, unread, &context);
+            validate::check(config, unread, needs_threshold, &context);
             warnings::check(config, unread, &context);
         }
         let (problems, files) = context.into_noted();
@@ -231,6 +260,9 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         ledger: ledger.as_ref().and_then(ledger::read),
         webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
         cache: section.take("cache").and_then(|n| cache::read(&n)),
+        vector_cache: section
+            .take("vector_cache")
+            .and_then(|n| vector_cache::read(&n)),
         chat_log: section.take("chat_log").and_then(|n| chat_log::read(&n)),
         quick_start: None,
         warnings: Vec::new(),

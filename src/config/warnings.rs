@@ -63,6 +63,15 @@ fn check_cache(config: &Config, context: &Context<'_>) {
             context.warn(&cache.place, message.to_owned(), hint);
         }
     }
+    let by_meaning = caching.iter().any(|cache| cache.value.by_meaning);
+    if let Some(section) = &config.vector_cache
+        && !by_meaning
+        && section.value.is_enabled
+    {
+        let message = "no rule in `models` uses answers by meaning";
+        let hint = "add cache: { by_meaning: true } to a rule";
+        context.warn(&section.place, message.to_owned(), hint);
+    }
     if let (Some(cache), []) = (&config.cache, caching.as_slice()) {
         let message = "no rule in `models` uses the cache";
         context.warn(

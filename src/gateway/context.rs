@@ -103,7 +103,7 @@ struct Committed {
 }
 
 /// What became of a request whose rule uses answers again.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct FromCache {
     /// Whether it got one.
     pub result: CacheResult,
@@ -111,6 +111,8 @@ pub struct FromCache {
     pub id: Option<Box<str>>,
     /// How old that is.
     pub age: Duration,
+    /// How near the question that it answers is; `None` for an equal request.
+    pub similarity: Option<f32>,
 }
 
 impl FromCache {
@@ -118,6 +120,7 @@ impl FromCache {
     pub fn add_to(&self, headers: &mut HeaderMap) {
         let result = match self.result {
             CacheResult::Hit | CacheResult::Joined => "hit",
+            CacheResult::Semantic => "semantic",
             CacheResult::Miss => "miss",
             CacheResult::Bypass => "bypass",
         };
@@ -126,6 +129,10 @@ impl FromCache {
         if let Some(Ok(id)) = id {
             headers.insert(super::headers::CACHE_ID, id);
             headers.insert(AGE, HeaderValue::from(self.age.as_secs()));
+        }
+        let similarity = self.similarity.map(|similarity| format!("{similarity:.4}"));
+        if let Some(Ok(similarity)) = similarity.map(HeaderValue::try_from) {
+            headers.insert(super::headers::SIMILARITY, similarity);
         }
     }
 }
@@ -229,6 +236,24 @@ impl Context {
             reservation: None,
             in_flight: shared.enter(),
             header_memory: shared.headers.hold_none(),
+        }
+    }
+
+    /// The state of a request that the gateway makes on behalf of this one: for the same caller, by the same snapshot.
+    pub fn beside(&self) -> Self {
+        let shared = self.in_flight.shared();
+        let beside = Self::new(shared, self.request.listener);
+        let reservation = self.reservation.as_ref();
+        Self {
+            runtime: Arc::clone(&self.runtime),
+            request: Request {
+                client: self.request.client,
+                ..beside.request
+            },
+            caller: self.caller.clone(),
+            is_recorded: self.is_recorded,
+            reservation: reservation.map(|held| Box::new(held.beside())),
+            ..beside
         }
     }
 

@@ -21,8 +21,6 @@ pub struct Form {
 /// A whole answer, as it came.
 #[derive(Debug)]
 pub struct Recorded {
-    /// What it is.
-    pub form: Form,
     /// Its body; `None` where it was larger than the bound.
     pub body: Option<Bytes>,
 }
@@ -94,10 +92,7 @@ impl Recording {
                 .for_each(|piece| body.extend_from_slice(piece));
             body.freeze()
         });
-        Recorded {
-            form: self.form,
-            body,
-        }
+        Recorded { body }
     }
 }
 

@@ -17,6 +17,7 @@ use pingora::http::RequestHeader;
 use super::context::Context;
 use super::failure::Failure;
 use super::session::ClientSession;
+use super::settle::Settled;
 use super::websocket;
 use super::{
     admit, cors, exchange, finish, framing, models, open, own_time, redirect, reply, settle, tunnel,
@@ -67,8 +68,8 @@ pub fn serve(
     listener: usize,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
     Box::pin(async move {
-        let mut serving = Serving(Context::new(shared, listener));
-        let context = &mut serving.0;
+        let mut settled = Settled(Context::new(shared, listener));
+        let context = &mut settled.0;
         open::open(&mut session, context, shared);
         let served = match go(&mut session, context, shared).await {
             Ok(()) => Ok(()),
@@ -81,15 +82,6 @@ pub fn serve(
         // This takes no time, and much room, which every open stream would have kept.
         Box::pin(session.finish()).await
     })
-}
-
-/// A request that is served. One whose task ends in the middle is settled all the same.
-struct Serving(Context);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        settle::settle_now(&mut self.0);
-    }
 }
 
 async fn go(

@@ -56,9 +56,18 @@ pub async fn settle(context: &mut Context) {
     }
 }
 
+/// A request that is settled when its task ends, also in the middle.
+pub struct Settled(pub Context);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        settle_now(&mut self.0);
+    }
+}
+
 /// The same for a request whose task ends in the middle, because its client has left or the process stops: nothing
 /// is waited for.
-pub fn settle_now(context: &mut Context) {
+fn settle_now(context: &mut Context) {
     let is_restart = context.in_flight.shared().is_draining();
     if let Some(meter) = &mut context.meter {
         meter.client_left = !is_restart;

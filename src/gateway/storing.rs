@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::recording::Recorded;
+use crate::cache::meaning::{Fault, Question, Questions};
 use crate::cache::{Entry, Head, Key, Place};
 use crate::clock;
 use crate::openai::endpoint::Exchange;
@@ -34,6 +35,18 @@ pub struct Storing {
     pub endpoint: &'static Exchange,
     /// What was known of it when it began.
     pub head: Option<Arc<Head>>,
+    /// The question that it answers, where questions are compared.
+    pub asked: Option<Asked>,
+}
+
+/// A question that is kept with its answer.
+pub struct Asked {
+    /// It, with its vector.
+    pub question: Question,
+    /// What keeps it.
+    pub questions: Arc<Questions>,
+    /// For how long; `None` for as long as the answer.
+    pub ttl: Option<Duration>,
 }
 
 /// An answer that was given again.
@@ -64,9 +77,8 @@ impl Storing {
         usage: Option<&Usage>,
     ) -> Result<(), &'static str> {
         let body = recorded.body.ok_or(TOO_LARGE)?;
-        let is_stream = recorded.form.is_stream;
         let fit = walk(body.len(), || {
-            reusable::answer(self.endpoint, &body, is_stream, self.tools)
+            reusable::answer(self.endpoint, &body, head.is_stream, self.tools)
         });
         fit.map_err(reusable::Refused::name)?;
         let entry = Entry {
@@ -75,7 +87,9 @@ impl Storing {
             usage: usage.cloned(),
             stored: clock::now(),
             ttl: self.ttl,
+            similarity: None,
         };
+        let question = self.asked.map(|asked| (asked, entry.clone()));
         let elsewhere = self.place.map(|place| (place, entry.clone()));
         if !shared.cache.put(self.key, entry, Instant::now()) {
             return Err(TOO_LARGE);
@@ -83,6 +97,20 @@ impl Storing {
         if let Some((place, entry)) = elsewhere {
             place.put(entry);
         }
-        Ok(())
+        match question {
+            Some((asked, entry)) => asked.keep(entry),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Asked {
+    fn keep(self, entry: Entry) -> Result<(), &'static str> {
+        let entry = Entry {
+            ttl: self.ttl.unwrap_or(entry.ttl),
+            ..entry
+        };
+        let kept = self.questions.keep(self.question, &entry, clock::now());
+        kept.map_err(Fault::name)
     }
 }

@@ -25,7 +25,7 @@ pub struct Reservation {
     has_permits: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     scope: Arc<Scope>,
     taken: Taken,
@@ -118,6 +118,19 @@ impl Reservation {
             settled.add(&held.scope, reached);
         }
         settled
+    }
+
+    /// Nothing, in the same scopes but those of rules, without a permit: what the gateway uses for this request beside
+    /// it is settled with it.
+    pub fn beside(&self) -> Self {
+        let held = self.held.iter();
+        let held = held.filter(|held| !matches!(held.scope.name(), ScopeName::Rule(_)));
+        Self {
+            held: held.cloned().collect(),
+            demand: Demand::default(),
+            is_settled: false,
+            has_permits: false,
+        }
     }
 
     /// How the rates of the tenant and its key stand. `None` if they have none.

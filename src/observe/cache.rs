@@ -31,6 +31,8 @@ pub(super) const SERIES_OF_A_RULE: usize = CacheResult::ALL.len() + 2;
 pub enum CacheResult {
     /// It got an answer that was kept.
     Hit,
+    /// It got an answer to a question that means the same.
+    Semantic,
     /// It got the answer to an equal request.
     Joined,
     /// It was asked of an upstream.
@@ -41,12 +43,19 @@ pub enum CacheResult {
 
 impl CacheResult {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Hit, Self::Joined, Self::Miss, Self::Bypass];
+    pub const ALL: [Self; 5] = [
+        Self::Hit,
+        Self::Semantic,
+        Self::Joined,
+        Self::Miss,
+        Self::Bypass,
+    ];
 
     /// Its name in metrics and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Semantic => "semantic",
             Self::Joined => "joined",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
@@ -125,12 +134,16 @@ pub struct CacheMetrics {
     requests: IntCounterVec,
     bypasses: IntCounterVec,
     not_stored: IntCounterVec,
+    by_meaning: IntCounterVec,
     age: HistogramVec,
     saved: CounterVec,
     evictions: Evictions,
     bytes: Gauge,
     most_bytes: Gauge,
     entries: Gauge,
+    question_bytes: Gauge,
+    most_question_bytes: Gauge,
+    questions: Gauge,
     redis: RedisCounts,
     redis_up: GaugeVec,
 }
@@ -172,6 +185,7 @@ impl CacheMetrics {
     ///
     /// # Errors
     /// A name or a label that Prometheus does not allow, which a test would have found.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let saved = Opts::new(
             "tollgate_cache_saved_dollars_total",
@@ -197,6 +211,11 @@ impl CacheMetrics {
                 "Answers that were not kept although they were to be, by reason.",
                 &["rule", "reason"],
             )?,
+            by_meaning: counters(
+                "tollgate_cache_by_meaning_total",
+                "Requests that no equal one had an answer for, and whose rule compares questions by meaning, by result.",
+                &["rule", "result"],
+            )?,
             age: histogram(
                 "tollgate_cache_age_seconds",
                 "The age of answers that were used again.",
@@ -212,6 +231,18 @@ impl CacheMetrics {
             bytes: Gauge::new("tollgate_cache_bytes", "Memory of answers that are kept.")?,
             most_bytes: Gauge::new("tollgate_cache_limit_bytes", "The bound on that memory.")?,
             entries: Gauge::new("tollgate_cache_entries", "Answers that are kept.")?,
+            question_bytes: Gauge::new(
+                "tollgate_cache_question_bytes",
+                "Memory of questions that are compared by meaning, with their answers.",
+            )?,
+            most_question_bytes: Gauge::new(
+                "tollgate_cache_question_limit_bytes",
+                "The bound on that memory.",
+            )?,
+            questions: Gauge::new(
+                "tollgate_cache_questions",
+                "Questions that are compared by meaning.",
+            )?,
             redis: RedisCounts(counters(
                 "tollgate_cache_redis_requests_total",
                 "Answers that were looked for in Redis or written to it, by result.",
@@ -222,17 +253,21 @@ impl CacheMetrics {
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 11] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 15] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.bypasses.clone()),
             Box::new(self.not_stored.clone()),
+            Box::new(self.by_meaning.clone()),
             Box::new(self.age.clone()),
             Box::new(self.saved.clone()),
             Box::new(self.evictions.0.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.most_bytes.clone()),
             Box::new(self.entries.clone()),
+            Box::new(self.question_bytes.clone()),
+            Box::new(self.most_question_bytes.clone()),
+            Box::new(self.questions.clone()),
             Box::new(self.redis.0.clone()),
             Box::new(self.redis_up.clone()),
         ]
@@ -262,6 +297,11 @@ impl CacheMetrics {
     /// Counts why an answer was not kept.
     pub fn not_stored(&self, rule: &str, reason: &'static str) {
         self.not_stored.with_label_values(&[rule, reason]).inc();
+    }
+
+    /// Counts what the comparison by meaning came to.
+    pub fn compared(&self, rule: &str, result: &'static str) {
+        self.by_meaning.with_label_values(&[rule, result]).inc();
     }
 
     /// Counts the age of an answer that was used again.
@@ -305,6 +345,13 @@ impl CacheMetrics {
         self.entries.set(entries as f64);
         self.bytes.set(bytes as f64);
         self.most_bytes.set(most_bytes as f64);
+    }
+
+    /// Shows how full the memory of questions is.
+    pub fn questions(&self, entries: usize, bytes: u64, most_bytes: u64) {
+        self.questions.set(entries as f64);
+        self.question_bytes.set(bytes as f64);
+        self.most_question_bytes.set(most_bytes as f64);
     }
 
     /// What has been counted of each rule.
@@ -376,11 +423,11 @@ mod tests {
         assert_eq!(rules.keys().collect::<Vec<_>>(), ["a", "b", "quiet"]);
         let of_a = &rules["a"];
         let results = CacheResult::ALL.map(|result| of_a.with(result));
-        assert_eq!(results, [2, 0, 0, 1]);
+        assert_eq!(results, [2, 0, 0, 0, 1]);
         assert_eq!(of_a.bypasses["stored"], 1);
         assert!((of_a.saved_dollars - 1.5).abs() < 1e-9);
         assert_eq!(rules["b"].not_stored["too_large"], 1);
         assert_eq!(rules["b"].evictions, 1);
-        assert_eq!(CacheResult::ALL.map(|r| rules["quiet"].with(r)), [0; 4]);
+        assert_eq!(CacheResult::ALL.map(|r| rules["quiet"].with(r)), [0; 5]);
     }
 }

@@ -1,18 +1,49 @@
 //! Requests for embeddings of several texts, and their answers, taken apart and put together.
 //!
 //! Owns the list of inputs in a body, the embeddings in an answer, and answers made of single ones. Every embedding
-//! keeps its bytes. Does not decide which inputs are asked for (see `gateway::exchange::cache`). Fails for what is not
+//! keeps its bytes. Owns as well a request of the gateway's own for one text, and the numbers of its embedding. Does not decide which inputs are asked for (see `gateway::exchange::cache`). Fails for what is not
 //! of the known shape.
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::{WalkError, is_array, items, members, range_in};
+use super::json::{self, WalkError, is_array, items, members, range_in};
 use super::usage::Usage;
 
 /// A longer list is not taken apart: no API takes more.
 pub const MAX_INPUTS: usize = 2048;
+
+/// A longer embedding is not read, in bytes: it has more numbers than any model gives.
+const MAX_EMBEDDING_BYTES: usize = 1 << 20;
+
+/// A request for the embedding of one text, in numbers.
+pub fn request(model: &str, text: &str, dimensions: Option<u32>) -> Vec<u8> {
+    let mut body = json!({ "model": model, "input": text, "encoding_format": "float" });
+    if let (Some(dimensions), Some(body)) = (dimensions, body.as_object_mut()) {
+        body.insert("dimensions".to_owned(), dimensions.into());
+    }
+    body.to_string().into_bytes()
+}
+
+/// The numbers of the one embedding of an answer. Some servers write base64 whatever they are asked for.
+pub fn numbers(answer: &[u8]) -> Option<Vec<f32>> {
+    let read = Embeddings::read(answer, 1)?;
+    let written = read.each.first()?;
+    if written.get().len() > MAX_EMBEDDING_BYTES {
+        return None;
+    }
+    let Some(encoded) = json::string(written) else {
+        return serde_json::from_str(written.get()).ok();
+    };
+    let bytes = STANDARD.decode(encoded.as_bytes()).ok()?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    let numbers = numbers.iter().copied().map(f32::from_le_bytes);
+    rest.is_empty().then(|| numbers.collect())
+}
 
 /// The inputs of a body, where there are several.
 #[derive(Debug, PartialEq, Eq)]
@@ -281,6 +312,26 @@ mod tests {
         }
         let unnumbered = br#"{"data":[{"embedding":[1]},{"embedding":[2]}]}"#;
         assert!(Embeddings::read(unnumbered, 2).is_some());
+    }
+
+    #[test]
+    fn the_numbers_of_one_embedding_are_read_in_both_forms() {
+        let answer = |embedding: &str| {
+            let answer = format!(r#"{{"data":[{{"index":0,"embedding":{embedding}}}]}}"#);
+            numbers(answer.as_bytes())
+        };
+        assert_eq!(answer("[1, -0.5]"), Some(vec![1.0, -0.5]));
+        assert_eq!(answer(r#""AACAPwAAAL8=""#), Some(vec![1.0, -0.5]));
+        assert_eq!(answer("[]"), Some(vec![]));
+        for wrong in ["7", "null", r#"["a"]"#, r#""AACA""#, r#""?""#, "{}"] {
+            assert_eq!(answer(wrong), None, "{wrong}");
+        }
+        let long = format!("[{}1]", "1,".repeat(MAX_EMBEDDING_BYTES / 2));
+        assert_eq!(answer(&long), None);
+        let asked = request("m", "a \"b\"", Some(3));
+        let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
+        let expected = json!({ "model": "m", "input": "a \"b\"", "encoding_format": "float", "dimensions": 3 });
+        assert_eq!(asked, expected);
     }
 
     #[test]

@@ -6,13 +6,8 @@
 //! asks, by which rule, and with which bounds on turns and temperature (see `gateway`). Fails with
 //! [`Unsuited`], for any bytes; nothing panics.
 //!
-//! The hash covers every member in its canonical form (see `canonical`), except those that are left out:
-//!
-//! - `stream` and `stream_options`: they say how an answer is delivered, and a stream can be made of an answer;
-//! - `user`, `safety_identifier`, `metadata`: they say for whom it is, for the provider's records. The tenant
-//!   is a part of the scope, and no model sees these;
-//! - `prompt_cache_key`, `prompt_cache_retention`: they say where a provider looks for a prefix;
-//! - `service_tier`: it says how soon the answer comes and what it costs.
+//! The hash covers every member in its canonical form (see `canonical`), except those that change nothing about the
+//! answer (see `reusable`): what is left out of the comparison of equal requests is left out here.
 //!
 //! `model`, `seed`, `store` and all members that are not known here are covered. A member of the body that is
 //! null is taken for one that is missing.
@@ -32,6 +27,7 @@ use super::endpoint::Exchange;
 use super::json::{Text, entries, is_array, is_deeper_than, is_null, is_truthy};
 use super::references;
 use super::request::MAX_DEPTH;
+use super::reusable::{UNRELATED, UNRELATED_IN_RESPONSES};
 use super::stream_state::Stream;
 use covered::Covered;
 use members::{MEMBERS, Member, is_named, keep_first, member};
@@ -160,8 +156,10 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
         if is_named(&key, form.input())? {
             return keep_first(&mut input, value);
         }
+        if is_left_out(form, &key)? {
+            return Ok(());
+        }
         match member(MEMBERS, &key)? {
-            Some(Member::LeftOut) => return Ok(()),
             Some(Member::Excludes(why)) if is_truthy(Some(value)) => return Err(why),
             Some(Member::Count) if !is_one(value) => return Err(Unsuited::Choices),
             Some(Member::Modalities) if !is_text_alone(value)? => return Err(Unsuited::NotText),
@@ -197,6 +195,20 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
         turns: asked.turns,
         temperature,
     })
+}
+
+/// Whether a member changes nothing about the answer.
+fn is_left_out(form: Form, key: &str) -> Result<bool, Unsuited> {
+    let left_out: &[&str] = match form {
+        Form::Chat | Form::Completion => &UNRELATED,
+        Form::Response => &UNRELATED_IN_RESPONSES,
+    };
+    for name in left_out {
+        if is_named(key, name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn number(value: &RawValue) -> Result<f64, Unsuited> {

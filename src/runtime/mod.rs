@@ -7,6 +7,7 @@
 //! seen to it that each name leads somewhere.
 
 mod accounts;
+mod by_meaning;
 mod callers;
 mod connections;
 mod gauge;
@@ -16,6 +17,7 @@ mod metered;
 mod metering;
 mod orders;
 mod principal;
+mod questions;
 mod reloads;
 mod reuse;
 mod rules;
@@ -40,6 +42,7 @@ use crate::tenants::Tenant;
 use crate::upstreams::{Registry, Upstream};
 
 pub use accounts::{Accounts, Balances};
+pub use by_meaning::ByMeaning;
 pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
 pub use known::{PASSTHROUGH, ROUTE};
@@ -72,6 +75,8 @@ pub struct Runtime {
     home_rules: HashMap<usize, Arc<Rule>>,
     /// The positions of those that serve many models by the names that they give them.
     many: Vec<usize>,
+    /// How questions are compared by what they mean; `None` where they are not.
+    pub by_meaning: Option<ByMeaning>,
     callers: Callers,
     tenants: Vec<Arc<Tenant>>,
     /// Set when there are no tenants.
@@ -116,6 +121,7 @@ impl Runtime {
         Self {
             settings: Settings::new(config),
             home_rules: rules::home_rules(config, &index, registry, limits),
+            by_meaning: ByMeaning::new(config, &index, &rules),
             index,
             many: many(&rules, config),
             rules,

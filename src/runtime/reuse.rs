@@ -34,6 +34,8 @@ pub struct Reuse {
     pub always: bool,
     /// Whether answers that call tools are kept.
     pub tools: bool,
+    /// Whether answers to questions that mean the same are used again.
+    pub by_meaning: bool,
     /// Whether equal requests at the same time share one answer.
     pub coalesces: bool,
     /// The same where the model may answer otherwise each time.
@@ -56,20 +58,17 @@ impl Reuse {
         }
         let default_ttl = || config.cache.clone().unwrap_or_default().value.ttl;
         let always = caching.is_some_and(|caching| caching.when == CacheWhen::Always);
-        let named = written.targets.iter().filter_map(|target| {
-            let name = &target.upstream.value;
-            config.upstreams.iter().find(|u| u.name.value == *name)
-        });
-        let named: Vec<&config::Upstream> = named.collect();
+        let named: Vec<&config::Upstream> = named(written, config).collect();
         Some(Self {
             ttl: caching.map(|caching| caching.ttl.unwrap_or_else(default_ttl)),
             scope: caching.map_or(CacheScope::Tenant, |caching| caching.scope),
             always,
             tools: !always || caching.is_some_and(|caching| caching.tools),
+            by_meaning: caching.is_some_and(|caching| caching.by_meaning),
             coalesces,
             coalesces_all: written.coalesce == Some(true) || coalesces && always,
             passes_keys: named.iter().any(|u| !matches!(u.keys, Keys::Own(_))),
-            targets: targets(written, &named),
+            targets: targets(written, config),
             forwarded: named.iter().map(|u| u.forward_headers.clone()).collect(),
         })
     }
@@ -95,8 +94,19 @@ pub struct SharedHead {
     pub upstream: Arc<Upstream>,
 }
 
-/// A hash over what the targets are asked for and how their answers are changed.
-fn targets(written: &ModelRule, named: &[&config::Upstream]) -> Key {
+/// The upstream of each target.
+fn named<'c>(
+    written: &'c ModelRule,
+    config: &'c Config,
+) -> impl Iterator<Item = &'c config::Upstream> {
+    written.targets.iter().filter_map(|target| {
+        let name = &target.upstream.value;
+        config.upstreams.iter().find(|u| u.name.value == *name)
+    })
+}
+
+/// A hash over what the targets of a rule are asked for and how their answers are changed.
+pub(super) fn targets(written: &ModelRule, config: &Config) -> Key {
     let mut parts = KeyParts::new("targets");
     for target in &written.targets {
         let model = target.model.as_deref().unwrap_or_default();
@@ -105,7 +115,7 @@ fn targets(written: &ModelRule, named: &[&config::Upstream]) -> Key {
         }
         parts.add(format!("{:?}", target.transforms).as_bytes());
     }
-    for upstream in named {
+    for upstream in named(written, config) {
         parts.add(format!("{:?}", upstream.dialect).as_bytes());
         for server in &upstream.servers {
             parts.add(format!("{:?}", server.url).as_bytes());

@@ -1,22 +1,26 @@
 //! State that outlives a snapshot.
 //!
 //! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the limits, the ledger, the chat log, the second level of the cache, the counts of clients' connections and of requests in flight, and the
+//! them, the metrics, the limits, the ledger, the chat log, the second level of the cache, questions that are compared, the counts of clients' connections and of requests in flight, and the
 //! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
 //! Fails only at the start.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
-use super::{Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, SharedHead, known};
+use super::{
+    Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, Settings, SharedHead, known,
+    questions,
+};
 use crate::auth::CallerState;
+use crate::cache::meaning::Questions;
 use crate::cache::{Bounds, Cache, Flights, SecondLevel, Which};
 use crate::chatlog::ChatLog;
 use crate::clock;
@@ -53,7 +57,9 @@ pub struct Shared {
     pub drains: Arc<Gauge>,
     /// Estimates that are being made.
     pub estimates: Arc<Gauge>,
-    /// What counts their tokens.
+    /// Vectors that are asked for.
+    pub embeddings: Arc<Gauge>,
+    /// What counts tokens of estimates.
     pub tokenizer: Arc<OnDemand>,
     /// When it was said last that a key has come in cleartext to a listener that redirects.
     pub exposed_keys: Mutex<LogInterval>,
@@ -68,6 +74,7 @@ pub struct Shared {
     /// What the operator asks of the process.
     pub orders: Orders,
     second_level: ArcSwapOption<SecondLevel>,
+    questions: ArcSwapOption<Questions>,
     chat_log: ArcSwapOption<ChatLog>,
     accounts: OnceLock<Accounts>,
     arrivals: Rate,
@@ -103,6 +110,8 @@ impl Shared {
             bytes: caching.max_answer_bytes,
         });
         let second_level = second_level(caching, &metrics);
+        let questions = runtime.settings.questions.as_ref();
+        let questions = questions.map(|kept| questions::load(kept, caching));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -114,6 +123,7 @@ impl Shared {
             lingering: Arc::default(),
             drains: Arc::default(),
             estimates: Arc::default(),
+            embeddings: Arc::default(),
             reloads: Reloads::new(metrics.reloads().clone()),
             exposed_keys: Mutex::default(),
             tokenizer: Arc::default(),
@@ -122,6 +132,7 @@ impl Shared {
             metrics,
             orders,
             second_level: ArcSwapOption::new(second_level),
+            questions: ArcSwapOption::new(questions),
             chat_log: ArcSwapOption::empty(),
             accounts: OnceLock::new(),
             arrivals: Rate::new(Duration::from_secs(1)),
@@ -144,12 +155,13 @@ impl Shared {
         self.cache
             .set_most_bytes(runtime.settings.cache.memory_bytes as u64);
         self.replace_second_level(&runtime.settings.cache);
+        self.replace_questions(&runtime.settings);
         self.current.store(Arc::new(runtime));
         self.limits.forget_unused();
         self.callers.forget_unused(clock::now_unix_seconds());
     }
 
-    /// Removes answers that are kept, here and in the second level. Tells how many were here.
+    /// Removes answers that are kept, here, with questions and in the second level. Tells how many were here.
     pub fn forget_answers(&self, which: &Which) -> usize {
         if let Some(level) = self.second_level()
             && !level.remove(which.clone())
@@ -158,7 +170,43 @@ impl Shared {
                 "the second level of the cache has too much to do: nothing is removed there"
             );
         }
-        self.cache.remove(which)
+        let questions = self.questions();
+        let questions = questions.map_or(0, |questions| questions.remove(which));
+        self.cache.remove(which) + questions
+    }
+
+    /// Removes answers whose time has passed. Tells how many. It looks at all of them.
+    pub fn forget_expired_answers(&self) -> usize {
+        let questions = self.questions();
+        let questions = questions.map_or(0, |questions| questions.remove_expired(clock::now()));
+        self.cache.remove_expired(Instant::now()) + questions
+    }
+
+    /// Questions that are compared by meaning, where there are such.
+    pub fn questions(&self) -> Option<Arc<Questions>> {
+        self.questions.load_full()
+    }
+
+    /// Writes the questions to their file, where one is configured.
+    pub fn save_questions(&self) {
+        let settings = &self.pin().settings;
+        if let (Some(questions), Some(kept)) = (self.questions(), &settings.questions) {
+            questions::save(&questions, kept);
+        }
+    }
+
+    /// Questions that are encrypted with the same key are kept.
+    fn replace_questions(&self, settings: &Settings) {
+        let key = settings.cache.encryption_key.as_ref();
+        match (self.questions(), &settings.questions) {
+            (Some(questions), Some(kept)) if questions.is_with(key) => {
+                questions.set_most_bytes(kept.bytes);
+            }
+            (_, kept) => {
+                let next = kept.as_ref().map(|kept| Questions::new(kept.bytes, key));
+                self.questions.store(next.map(Arc::new));
+            }
+        }
     }
 
     /// A second level that is not another one keeps its connection, and what is known of it.

@@ -45,8 +45,7 @@ pub async fn tend(shared: Arc<Shared>) {
 /// Removes answers whose time has passed. It looks at all of them, so it is no work for a thread that serves.
 async fn remove_expired(shared: &Arc<Shared>) {
     let of_thread = Arc::clone(shared);
-    let removing =
-        tokio::task::spawn_blocking(move || of_thread.cache.remove_expired(Instant::now()));
+    let removing = tokio::task::spawn_blocking(move || of_thread.forget_expired_answers());
     if let Ok(removed @ 1..) = removing.await {
         log::debug!("{removed} answers are not kept any more: their time has passed");
     }
@@ -118,6 +117,7 @@ mod tests {
             usage: None,
             stored: SystemTime::UNIX_EPOCH,
             ttl,
+            similarity: None,
         };
         let mut parts = KeyParts::new("test");
         parts.add(id.as_bytes());

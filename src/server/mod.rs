@@ -121,7 +121,7 @@ async fn serve(
         false => ledger::Start::Alone,
     };
     let open = Open::all(&config, inherited, predecessor.is_there())?;
-    let (shared, orders) = share(&config, &open).await?;
+    let (shared, orders) = prepare(&config, open.built_in()).await?;
     start_chat_log(&config, &shared)?;
     ledger::start(&config, &shared, start).await?;
     warn_of_not_in_force(&config);
@@ -222,15 +222,18 @@ fn probed(listening: &Listening, config: &Config) -> Option<ListenAddress> {
     Some(asked.0.0.clone())
 }
 
-/// The first snapshot, and what outlives it.
-async fn share(
+/// The first snapshot, and what outlives it. `demo`: where the built-in provider listens.
+///
+/// # Errors
+/// Something that no configuration can be blamed for.
+pub async fn prepare(
     config: &Config,
-    open: &Open,
+    demo: Option<SocketAddr>,
 ) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
     let registry = Registry::default();
     let limits = Limits::new();
     let callers = CallerState::default();
-    let runtime = Runtime::new(config, open.built_in(), &registry, &limits, &callers);
+    let runtime = Runtime::new(config, demo, &registry, &limits, &callers);
     runtime.resolve_names().await;
     let (orders, asked) = Orders::queue();
     let shared = Shared::new(runtime, registry, (limits, callers), orders);

@@ -14,6 +14,7 @@ use super::file_watch::{Fingerprint, Watch};
 use super::notify;
 use super::reload::Reloader;
 use super::signals::{Signal, Signals};
+use super::stop;
 use super::successor::{self, Handed};
 use crate::config::FileKind;
 use crate::runtime::{Order, Reloaded};
@@ -187,6 +188,8 @@ impl Operation {
     async fn upgrade(&mut self, cause: &str) -> Result<u32, String> {
         log::info!("upgrade ({cause}): the binary that is on disk is started");
         let within = self.reloader.server().upgrade_timeout;
+        // The new process reads them when it starts.
+        stop::save_questions(self.reloader.shared()).await;
         match successor::start(&self.sockets, within).await {
             Ok(pid) => {
                 notify::main_pid(pid);

@@ -51,6 +51,11 @@ impl Reloader {
         }
     }
 
+    /// What outlives a configuration.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The `server` section that is in force.
     pub fn server(&self) -> &Server {
         &self.in_force.server

@@ -5,6 +5,7 @@
 //! flight have the grace; what they have used is settled, recorded and written. Does not handle what starts it (see
 //! `operate`). Fails by warnings: the process ends all the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -65,7 +66,7 @@ pub async fn end(
     end: End,
     mut signals: StopSignals,
     listeners: &Listeners,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     server: &Server,
 ) {
     let in_flight = shared.in_flight();
@@ -119,6 +120,9 @@ pub async fn end(
         log::warn!("{name} again: {} requests were cut off", shared.in_flight());
     }
     wait_for_settlement(shared).await;
+    if let End::Stop(_) = end {
+        save_questions(shared).await;
+    }
     close_chat_log(shared).await;
     ledger::close(shared).await;
     let _ = listeners.admin.send(true);
@@ -145,6 +149,15 @@ async fn wait_for_settlement(shared: &Shared) {
     };
     if tokio::time::timeout(SETTLE, settling).await.is_err() {
         log::warn!("the usage of some requests was not settled within {SETTLE:?}");
+    }
+}
+
+/// Writes the questions to their file, where there is one, for the process that comes next.
+pub async fn save_questions(shared: &Arc<Shared>) {
+    let of_thread = Arc::clone(shared);
+    let saving = tokio::task::spawn_blocking(move || of_thread.save_questions());
+    if let Err(error) = saving.await {
+        log::error!("cache: the questions cannot be written: {error}");
     }
 }
 

@@ -16,6 +16,7 @@ mod vector;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -95,6 +96,7 @@ impl From<VectorError> for InsertError {
 /// All entries.
 #[derive(Debug)]
 pub struct Vectors {
+    most_bytes: AtomicUsize,
     bounds: Bounds,
     inner: Mutex<Inner>,
 }
@@ -132,6 +134,7 @@ impl Vectors {
     pub fn new(bounds: Bounds) -> Self {
         let entries = bounds.entries.min(MAX_ENTRIES);
         Self {
+            most_bytes: AtomicUsize::new(bounds.bytes),
             bounds: Bounds { entries, ..bounds },
             inner: Mutex::default(),
         }
@@ -150,7 +153,8 @@ impl Vectors {
         stored: Stored,
     ) -> Result<(), InsertError> {
         let bytes = SCOPE_BYTES + bytes_of(&vector, &stored);
-        if bytes > self.bounds.bytes || self.bounds.entries == 0 || self.bounds.scopes == 0 {
+        let most_bytes = self.most_bytes();
+        if bytes > most_bytes || self.bounds.entries == 0 || self.bounds.scopes == 0 {
             return Err(InsertError::TooLarge);
         }
         let mut inner = self.inner.lock();
@@ -166,7 +170,7 @@ impl Vectors {
         if !inner.scopes.contains_key(&scope) && inner.scopes.len() >= self.bounds.scopes {
             inner.remove_idle_scope();
         }
-        while inner.bytes + bytes > self.bounds.bytes && inner.remove_oldest() {}
+        while inner.bytes + bytes > most_bytes && inner.remove_oldest() {}
         let number = inner.next;
         inner.next += 1;
         let stored = Arc::new(stored);
@@ -253,6 +257,18 @@ impl Vectors {
     /// The bytes of all entries, as far as they are counted: not what an allocator adds.
     pub fn bytes(&self) -> usize {
         self.inner.lock().bytes
+    }
+
+    /// The most bytes of all entries.
+    pub fn most_bytes(&self) -> usize {
+        self.most_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets this bound anew. The oldest entries above it leave.
+    pub fn set_most_bytes(&self, bytes: usize) {
+        self.most_bytes.store(bytes, Ordering::Relaxed);
+        let mut inner = self.inner.lock();
+        while inner.bytes > bytes && inner.remove_oldest() {}
     }
 
     /// All entries, the oldest first.

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::LONGEST_LOOK;
-use super::breaker::{Admission, Breaker};
-use super::sealed::Sealing;
+use crate::cache::breaker::{Admission, Breaker};
+use crate::cache::sealed::Sealing;
 use crate::config::{RedisServer, RedisUrl};
 use crate::observe::cache::{RedisCounts, RedisResult};
 use crate::observe::log_interval::LogInterval;

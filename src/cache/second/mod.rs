@@ -1,16 +1,13 @@
 //! A second level of answers, in a Redis that several nodes share.
 //!
-//! This file owns looking an answer up within a time, and handing answers over to be written. `place` names values,
-//! `sealed` are their bytes, `link` is the connection, `breaker` whether it is asked at all, and `orders` what is done in
-//! the background: writing and removing. Does not handle which answers may be given again, nor the memory, which comes
+//! This file owns looking an answer up within a time, and handing answers over to be written. `place` names
+//! values, `link` is the connection, and `orders` what is done in the background: writing and removing. Does not handle which answers may be given again, nor the memory, which comes
 //! first (see the parent). Fails for no caller: where Redis is away or slow, or a value cannot be used, there is no
 //! answer, and that is counted.
 
-mod breaker;
 mod link;
 mod orders;
 mod place;
-mod sealed;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +17,7 @@ use tokio::sync::mpsc;
 
 pub use place::Scope;
 
+use super::sealed::Sealing;
 use super::{Entry, Key, Which};
 use crate::clock;
 use crate::config::RedisUrl;
@@ -28,7 +26,6 @@ use crate::secret::Secret;
 use crate::workers::walk;
 use link::Link;
 use orders::{MOST_QUEUED, MOST_QUEUED_BYTES, Order};
-use sealed::Sealing;
 
 /// A request waits this long. Then it goes on without.
 const LONGEST_LOOK: Duration = Duration::from_millis(50);

@@ -26,6 +26,7 @@ fn entry(bytes: usize) -> Entry {
         usage: None,
         stored: SystemTime::UNIX_EPOCH,
         ttl: Duration::from_secs(60),
+        similarity: None,
     }
 }
 

@@ -6,7 +6,8 @@
 
 use crate::config::{
     Allowances, Auth, Balance, Cache, ChatLog, Concurrency, Ledger, Listener, Located, Log,
-    ModelRule, Price, RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, Webhook,
+    ModelRule, Price, RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, VectorCache,
+    Webhook,
 };
 
 /// Keys that differ.
@@ -245,6 +246,22 @@ pub(super) fn of_cache(old: &Located<Cache>, new: &Located<Cache>) -> Differing 
         replay_tokens_per_second => "replay_tokens_per_second",
         redis => "redis",
         encryption_key => "encryption_key",
+    } but {})
+}
+
+pub(super) fn of_vector_cache(old: &Located<VectorCache>, new: &Located<VectorCache>) -> Differing {
+    differing!(&old.value, &new.value, VectorCache {
+        is_enabled => "enabled",
+        provider => "provider",
+        memory_bytes => "memory",
+        file => "file",
+        embedding_model => "embedding_model",
+        dimensions => "dimensions",
+        threshold => "threshold",
+        ttl => "ttl",
+        max_turns => "max_turns",
+        max_temperature => "max_temperature",
+        timeout => "timeout",
     } but {})
 }
 

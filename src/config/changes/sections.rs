@@ -26,6 +26,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         ledger,
         webhook,
         cache,
+        vector_cache,
         chat_log,
         quick_start: _,
         warnings: _,
@@ -72,6 +73,12 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         changes,
     );
     compare_section("cache", (cache, &new.cache), keys::of_cache, changes);
+    compare_section(
+        "vector_cache",
+        (vector_cache, &new.vector_cache),
+        keys::of_vector_cache,
+        changes,
+    );
     compare_section(
         "chat_log",
         (chat_log, &new.chat_log),

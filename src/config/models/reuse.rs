@@ -18,6 +18,8 @@ pub struct Caching {
     pub when: CacheWhen,
     /// Whether one that calls tools is kept where the model may answer otherwise each time.
     pub tools: bool,
+    /// Whether answers to questions that mean the same are used again.
+    pub by_meaning: bool,
 }
 
 /// Who may get an answer that is kept.
@@ -90,12 +92,14 @@ fn read(node: &Node<'_>) -> Option<Caching> {
     let scope = section.take("scope").and_then(|n| read_scope(&n));
     let when = section.take("when").and_then(|n| read_when(&n));
     let tools = section.take("tools").and_then(|n| n.boolean());
+    let by_meaning = section.take("by_meaning").and_then(|n| n.boolean());
     section.finish();
     Some(Caching {
         ttl,
         scope: scope.unwrap_or_default(),
         when: when.unwrap_or_default(),
         tools: tools.unwrap_or_default(),
+        by_meaning: by_meaning.unwrap_or_default(),
     })
 }
 
@@ -159,6 +163,7 @@ mod tests {
             scope: CacheScope::Global,
             when: CacheWhen::Always,
             tools: true,
+            by_meaning: false,
         };
         assert_eq!((caching, coalesce), (Some(expected), Some(false)));
     }

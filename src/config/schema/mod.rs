@@ -33,6 +33,7 @@ pub fn schema() -> String {
     serde_json::to_string_pretty(&document).unwrap_or_default()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn keys() -> Vec<Key> {
     vec![
         (
@@ -85,6 +86,11 @@ fn keys() -> Vec<Key> {
             "cache",
             "What holds for answers that are kept to be given again. A rule uses it with its own key `cache`.",
             models::cache(),
+        ),
+        (
+            "vector_cache",
+            "Answers to questions that mean the same. A rule uses it with `cache: { by_meaning: true }`.",
+            models::vector_cache(),
         ),
         (
             "chat_log",

@@ -9,7 +9,7 @@ use super::shapes::{
     anything, boolean, duration, integer, list, map, one_of, or, reference, section, size, text,
     word,
 };
-use crate::config::{CacheScope, CacheWhen, Streams};
+use crate::config::{CacheScope, CacheWhen, Streams, VectorProvider};
 use crate::openai::verdict::Reason;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -110,6 +110,11 @@ fn caching() -> Value {
                 "With `when: always`: whether answers that call tools are kept.",
                 or(boolean(), false),
             ),
+            (
+                "by_meaning",
+                "Whether answers to questions that mean the same are used again. Needs `vector_cache`.",
+                or(boolean(), false),
+            ),
         ],
     )
 }
@@ -148,6 +153,74 @@ pub(super) fn cache() -> Value {
                 "encryption_key",
                 "What answers are encrypted with there: 32 bytes, in base64 or hexadecimal.",
                 text(),
+            ),
+        ],
+    )
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+pub(super) fn vector_cache() -> Value {
+    section(
+        &["embedding_model"],
+        [
+            ("enabled", "Whether it is used.", or(boolean(), true)),
+            (
+                "provider",
+                "What keeps the questions and their vectors.",
+                or(
+                    word(VectorProvider::ALL.map(VectorProvider::name)),
+                    "memory",
+                ),
+            ),
+            (
+                "memory",
+                "The memory of all questions and their answers.",
+                or(size(), "64MiB"),
+            ),
+            (
+                "file",
+                "The file in which they are kept from one start to the next. Default: none.",
+                text(),
+            ),
+            (
+                "embedding_endpoint",
+                "The endpoint that makes vectors.",
+                or(word(["/v1/embeddings"]), "/v1/embeddings"),
+            ),
+            (
+                "embedding_model",
+                "The model that makes vectors. A rule in `models` serves it.",
+                text(),
+            ),
+            (
+                "dimensions",
+                "How many numbers a vector has. Default: as many as the model usually gives.",
+                integer(1, 16_384),
+            ),
+            (
+                "threshold",
+                "The least similarity, above 0 and 1 at most. `tollgate cache calibrate` proposes one.",
+                anything(),
+            ),
+            (
+                "ttl",
+                "For how long an answer may be used. Default: that of its rule.",
+                duration(),
+            ),
+            (
+                "max_turns",
+                "The most messages of the user in a request that is compared.",
+                or(integer(1, 100), 1),
+            ),
+            (
+                "max_temperature",
+                "The highest temperature of such a request, from 0 to 2.",
+                or(anything(), 1),
+            ),
+            (
+                "timeout",
+                "How long a request waits for its vector and the comparison, 1m at most.",
+                or(duration(), "1s"),
             ),
         ],
     )

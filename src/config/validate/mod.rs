@@ -2,12 +2,14 @@
 //!
 //! Owns what must hold between names: that each reference leads somewhere, that nothing is written
 //! twice, that no fallback is circular, that no caller from outside is served without a key; and that
-//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `callers` what methods need, `accounting`
+//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `callers` what methods need, `caching` what
+//! answers by meaning need, `accounting`
 //! what prices, quotas and the ledger must be like, `folders` what can be written. Does not handle what is allowed and probably not meant
 //! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
 //! are not reported.
 
 mod accounting;
+mod caching;
 mod callers;
 mod folders;
 mod tenants;
@@ -32,8 +34,9 @@ pub struct Unread {
     pub prices: bool,
 }
 
-/// Notes every problem that only the whole configuration shows.
-pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
+/// Notes every problem that only the whole configuration shows. `needs_threshold`: not where that of the embedding
+/// model is to be found out.
+pub fn check(config: &Config, unread: &Unread, needs_threshold: bool, context: &Context<'_>) {
     check_listeners(config, unread, context);
     check_forms(config, context);
     check_versions(config, context);
@@ -48,6 +51,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     tenants::check(config, context);
     callers::check(config, unread, context);
     accounting::check(config, unread, context);
+    caching::check(config, unread, needs_threshold, context);
     check_routes(config, context);
     folders::check(config, context);
 }

@@ -8,16 +8,17 @@ pub mod answer;
 mod attempt;
 pub mod body;
 mod cache;
+pub mod embedding;
 mod failover;
 mod keepalive;
 mod last_event;
 mod outgoing;
 mod pacing;
 mod relay;
+mod requester;
 mod steering;
 mod terms;
 mod upstream_error;
-mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use cache::{Each, Found, Looked, Looking};
 use failover::{Begun, Failover, Giver};
 use keepalive::Keepalive;
 use relay::Ended;
+use requester::Requester;
 use steering::Steering;
 
 /// Serves one request that we read.
@@ -129,19 +131,22 @@ async fn ask<'r>(
         plan: plan.steered_to(steering.target()),
         steering,
     };
-    find_or_ask(session, context, &mut keepalive, course).await
+    let mut requester = Requester::Client {
+        session,
+        keepalive: &mut keepalive,
+    };
+    find_or_ask(&mut requester, context, course).await
 }
 
 /// An answer that is there already, or that of an upstream.
 async fn find_or_ask<'r>(
-    session: &mut ClientSession,
+    requester: &mut Requester<'_>,
     context: &mut Context,
-    keepalive: &mut Keepalive,
     mut course: Failover<'r, '_>,
 ) -> Result<Box<Begun<'r>>, Failure> {
     let rule = course.plan.rule();
     if rule.reuse.is_none() {
-        return course.run(session, context, keepalive).await;
+        return course.run(requester, context).await;
     }
     let looking = Looking {
         shared: course.shared,
@@ -150,24 +155,23 @@ async fn find_or_ask<'r>(
         rule,
     };
     // What few rules do has room of its own.
-    let lead = match Box::pin(looking.look(session, context, keepalive)).await? {
+    let lead = match Box::pin(looking.look(requester, context)).await? {
         Looked::Found(found) => return Ok(Box::new(Begun::from(*found))),
         Looked::Ask(lead) => lead,
         Looked::AskSome(each) => {
-            let some = ask_some(session, context, keepalive, course, *each);
+            let some = ask_some(requester, context, course, *each);
             return Box::pin(some).await;
         }
     };
-    let mut begun = course.run(session, context, keepalive).await?;
+    let mut begun = course.run(requester, context).await?;
     cache::begun(context, &mut begun, lead);
     Ok(begun)
 }
 
 /// The answer to a request with several inputs, of which some are asked for.
 async fn ask_some<'r>(
-    session: &mut ClientSession,
+    requester: &mut Requester<'_>,
     context: &mut Context,
-    keepalive: &mut Keepalive,
     course: Failover<'r, '_>,
     each: Each,
 ) -> Result<Box<Begun<'r>>, Failure> {
@@ -175,7 +179,7 @@ async fn ask_some<'r>(
         body: each.body.as_ref().unwrap_or(course.body),
         ..course
     };
-    let mut begun = course.run(session, context, keepalive).await?;
+    let mut begun = course.run(requester, context).await?;
     let shared = course.shared;
     each.complete(shared, context, &mut begun).await?;
     Ok(begun)

@@ -17,7 +17,6 @@ use crate::gateway::failure::Failure;
 use crate::gateway::headers;
 use crate::gateway::lease::Lease;
 use crate::gateway::plan::Candidate;
-use crate::gateway::session::ClientSession;
 use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
@@ -51,7 +50,7 @@ pub struct Outgoing {
 /// What is sent to a candidate, with the key of ours that is leased, or with the client's own where that is
 /// wanted.
 pub fn outgoing(
-    session: &ClientSession,
+    request: &RequestHeader,
     context: &Context,
     endpoint: &Exchange,
     body: &Body,
@@ -59,7 +58,6 @@ pub fn outgoing(
     lease: &Lease,
     asked: StreamMode,
 ) -> Result<Outgoing, Failure> {
-    let request = session.request();
     let upstream = candidate.upstream;
     let edits = candidate
         .transforms()

@@ -54,7 +54,8 @@ impl Pacing {
     pub fn of(context: &Context) -> Option<Box<Self>> {
         let pacer = context.reservation.as_ref().and_then(|held| held.pacer());
         let from_cache = context.outcome.from_cache.as_ref();
-        let is_kept = from_cache.is_some_and(|from| from.result == CacheResult::Hit);
+        let is_kept = from_cache
+            .is_some_and(|from| matches!(from.result, CacheResult::Hit | CacheResult::Semantic));
         let speed = context.runtime.settings.cache.replay_tokens_per_second;
         let replay = speed.filter(|_| is_kept).map(|tokens_per_second| Replay {
             tokens_per_second,

@@ -22,6 +22,8 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 pub const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
 /// The header that names the request whose answer that is.
 pub const CACHE_ID: HeaderName = HeaderName::from_static("x-tollgate-cache-id");
+/// The header that tells how near the question of that request is.
+pub const SIMILARITY: HeaderName = HeaderName::from_static("x-tollgate-similarity");
 /// The header that tells clients whether trying again may help.
 pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that carries through how many gateways a request has come.

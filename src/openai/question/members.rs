@@ -8,8 +8,6 @@ use super::Unsuited;
 /// What a member of a body is to this file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Member {
-    /// It is not covered by the hash.
-    LeftOut,
     /// Its being there excludes the request.
     Excludes(Unsuited),
     /// More than one excludes the request.
@@ -22,14 +20,6 @@ pub(super) enum Member {
 
 /// The members that are not simply covered.
 pub(super) static MEMBERS: &[(&str, Member)] = &[
-    ("stream", Member::LeftOut),
-    ("stream_options", Member::LeftOut),
-    ("user", Member::LeftOut),
-    ("safety_identifier", Member::LeftOut),
-    ("metadata", Member::LeftOut),
-    ("prompt_cache_key", Member::LeftOut),
-    ("prompt_cache_retention", Member::LeftOut),
-    ("service_tier", Member::LeftOut),
     ("tools", Member::Excludes(Unsuited::Tools)),
     ("functions", Member::Excludes(Unsuited::Tools)),
     ("tool_resources", Member::Excludes(Unsuited::Tools)),

@@ -96,11 +96,27 @@ fn what_changes_no_answer_is_left_out() {
         ("metadata", json!({ "a": "b" })),
         ("prompt_cache_key", json!("k")),
         ("prompt_cache_retention", json!("24h")),
-        ("service_tier", json!("flex")),
         ("seed", json!(null)),
     ] {
         assert_eq!(rest(&json!({ key: value })), rest(&json!({})), "{key}");
     }
+}
+
+#[test]
+fn what_a_response_repeats_is_covered() {
+    let rest = |members: &str| {
+        let body = format!(r#"{{"input":"a"{members}}}"#);
+        read(Form::Response, body.as_bytes()).unwrap().rest
+    };
+    for members in [
+        r#","user":"u1""#,
+        r#","metadata":{"a":"b"}"#,
+        r#","safety_identifier":"s1""#,
+        r#","prompt_cache_key":"k""#,
+    ] {
+        assert_ne!(rest(members), rest(""), "{members}");
+    }
+    assert_eq!(rest(r#","stream":true"#), rest(""));
 }
 
 #[test]

@@ -83,9 +83,6 @@ async fn stream_of(
     terms: &Terms,
 ) -> Result<Option<Session>, NoAnswer> {
     let body = read(answer, terms).await?;
-    let mut usage = UsageReader::new(terms.keeps);
-    usage.push(&body);
-    answer.reading = Some(usage.finish(true));
     let events = walk(body.len(), || {
         synthesize(terms.wants.stream, &body, with_usage)
     });
@@ -108,28 +105,29 @@ pub async fn change(
     change: impl FnOnce(&Bytes) -> Option<Bytes>,
 ) -> Result<Option<Session>, NoAnswer> {
     let body = read(answer, terms).await?;
-    let mut usage = UsageReader::new(terms.keeps);
-    usage.push(&body);
-    answer.reading = Some(usage.finish(true));
     let changed = walk(body.len(), || change(&body));
     let changed = changed.ok_or(NoAnswer::Unusable("its answer is not of the known shape"))?;
     let reader = JsonReader::of_known(terms.rewrites.clone());
     Ok(answer.replace(changed, "application/json", Reader::Json(Box::new(reader))))
 }
 
-/// Reads a JSON answer to its end.
-async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, NoAnswer> {
+/// Reads a JSON answer to its end, and notes what it tells of its usage.
+pub async fn read(answer: &mut Answer, terms: &Terms) -> Result<Bytes, NoAnswer> {
     while answer.next(terms.limit()).await? {
         if answer.read_bytes > MAX_WHOLE_BYTES {
             return Err(NoAnswer::Unusable(
-                "its answer is too large to be made a stream of",
+                "its answer is too large to be read as a whole",
             ));
         }
     }
     let body = answer.ready();
     let masks = matches!(&answer.reader, Reader::Json(json) if json.masks());
-    Ok(match masks {
+    let body = match masks {
         true => walk(body.len(), || answer.echo.mask(body)),
         false => body,
-    })
+    };
+    let mut usage = UsageReader::new(terms.keeps);
+    usage.push(&body);
+    answer.reading = Some(usage.finish(true));
+    Ok(body)
 }

@@ -6,13 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Found, Looked, Looking, May, replay, reuse_in};
+use super::{Found, From, Looked, Looking, May, replay, reuse_in};
 use crate::cache::{Follower, Joined};
 use crate::gateway::context::Context;
-use crate::gateway::exchange::keepalive::Keepalive;
-use crate::gateway::exchange::waiting::watched;
+use crate::gateway::exchange::requester::Requester;
 use crate::gateway::failure::Failure;
-use crate::gateway::session::ClientSession;
 use crate::observe::cache::CacheResult;
 use crate::runtime::SharedHead;
 
@@ -25,9 +23,8 @@ impl Looking<'_> {
     /// The answer that an equal request is about to get; or the request is asked itself.
     pub(super) async fn join(
         &self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
         may: &May,
     ) -> Result<Looked, Failure> {
         for _ in 0..MOST_LEADS {
@@ -38,13 +35,13 @@ impl Looking<'_> {
                     if let Some(found) = self.kept(context, may).await {
                         return Ok(Looked::Found(found));
                     }
-                    let found = self.kept_elsewhere(client, context, keepalive, may).await?;
+                    let found = self.kept_elsewhere(requester, context, may).await?;
                     return Ok(found.map_or(Looked::Ask(Some(lead)), Looked::Found));
                 }
                 Joined::Follows(follower) => follower,
             };
             let begun = tokio::time::timeout(LONGEST_WAIT, follower.begun());
-            match watched(client, context, keepalive, begun).await? {
+            match requester.wait(context, begun).await? {
                 Ok(Some(head)) => {
                     if let Some(found) = self.shared(context, &head, follower).await {
                         return Ok(Looked::Found(found));
@@ -72,8 +69,12 @@ impl Looking<'_> {
         let answer = replay::shared(head, follower);
         let upstream = Some(Arc::clone(&head.upstream));
         let found = self.begin(context, &head.head, answer, upstream).await?;
-        let age = Duration::ZERO;
-        self.note(context, CacheResult::Joined, Some((&head.head, age)));
+        let from = From {
+            head: &head.head,
+            age: Duration::ZERO,
+            similarity: None,
+        };
+        self.note(context, CacheResult::Joined, Some(&from));
         reuse_in(context, &head.head, None);
         Some(found)
     }

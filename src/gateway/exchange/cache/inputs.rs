@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pingora::http::RequestHeader;
 
-use super::{Looking, May, keeping, key, replay};
+use super::{From, Looking, May, keeping, key, replay};
 use crate::cache::{Entry, Head, Key};
 use crate::clock;
 use crate::gateway::context::Context;
@@ -18,7 +19,6 @@ use crate::gateway::exchange::answer::first_output::NoAnswer;
 use crate::gateway::exchange::body::Body;
 use crate::gateway::exchange::failover::{Begun, Giver};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
-use crate::gateway::session::ClientSession;
 use crate::openai::embeddings::{self, Embeddings, Inputs};
 use crate::openai::usage::{self, Usage};
 use crate::runtime::{Reuse, Shared};
@@ -43,7 +43,7 @@ impl Each {
     /// Looks for each input of a request for embeddings; `None` for any other.
     pub(super) fn look(
         looking: &Looking<'_>,
-        client: &ClientSession,
+        request: &RequestHeader,
         context: &Context,
         reuse: &Reuse,
         may: &May,
@@ -61,7 +61,7 @@ impl Each {
             let rule = (looking.rule, reuse);
             let keys = (0..inputs.count()).map(|position| {
                 let one = inputs.body_of(body, position);
-                key::key(client.request(), context, looking.endpoint, rule, &one)
+                key::key(request, context, looking.endpoint, rule, &one)
             });
             let keys: Vec<Key> = keys.collect::<Option<_>>()?;
             let (now, today) = (Instant::now(), clock::now());
@@ -189,6 +189,7 @@ impl Each {
             }),
             stored: clock::now(),
             ttl: self.ttl,
+            similarity: None,
         }
     }
 }
@@ -211,7 +212,12 @@ impl Looking<'_> {
         let (head, body, age, usage) = each.whole()?;
         let answer = replay::kept(&head, &body);
         let found = self.begin(context, &head, answer, None).await?;
-        self.hit(context, &head, age, Some(usage));
+        let from = From {
+            head: &head,
+            age,
+            similarity: None,
+        };
+        self.hit(context, &from, Some(usage));
         Some(found)
     }
 }

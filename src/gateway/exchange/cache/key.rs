@@ -19,6 +19,7 @@ use crate::runtime::{Reuse, Rule};
 
 /// Told apart from keys that are made in another way.
 const FORM: &str = "tollgate answer 1";
+const QUESTION_FORM: &str = "tollgate questions 1";
 
 /// The key of a request; `None` where its body cannot be compared.
 pub fn key(
@@ -28,7 +29,35 @@ pub fn key(
     (rule, reuse): (&Rule, &Reuse),
     body: &[u8],
 ) -> Option<Key> {
-    let mut parts = KeyParts::new(FORM);
+    let parts = begin(FORM, request, context, endpoint, (rule, reuse));
+    let is_left_out = |name: &str| reusable::is_unrelated(endpoint, name);
+    let (key, written) = parts.add_last(|sink| canonical::write(body, is_left_out, sink));
+    written.ok().map(|()| key)
+}
+
+/// The scope of a question: all that must be equal for an answer to be given to another text. `more`: what must be
+/// equal besides what holds for every answer.
+pub fn scope(
+    request: &RequestHeader,
+    context: &Context,
+    endpoint: &Exchange,
+    (rule, reuse): (&Rule, &Reuse),
+    more: &[&[u8]],
+) -> Key {
+    let mut parts = begin(QUESTION_FORM, request, context, endpoint, (rule, reuse));
+    more.iter().for_each(|part| parts.add(part));
+    parts.finish()
+}
+
+/// All that an answer depends on, beside the body.
+fn begin(
+    form: &str,
+    request: &RequestHeader,
+    context: &Context,
+    endpoint: &Exchange,
+    (rule, reuse): (&Rule, &Reuse),
+) -> KeyParts {
+    let mut parts = KeyParts::new(form);
     add_scope(&mut parts, &request.headers, context, reuse);
     parts.add(endpoint.name.as_bytes());
     parts.add(rule.label.as_bytes());
@@ -49,9 +78,7 @@ pub fn key(
             parts.add(value.as_bytes());
         }
     }
-    let is_left_out = |name: &str| reusable::is_unrelated(endpoint, name);
-    let (key, written) = parts.add_last(|sink| canonical::write(body, is_left_out, sink));
-    written.ok().map(|()| key)
+    parts
 }
 
 /// The id of the only tenant that the answer may be given to; empty where several may get it, or there are none.

@@ -1,11 +1,12 @@
 //! The step before the first attempt: an answer that is there already, or that an equal request is about to get.
 //!
 //! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends
-//! on, an answer in memory, an equal request that is being asked, and an answer in the second level. The last comes
+//! on, an answer in memory, an equal request that is being asked, an answer in the second level, and an answer to a
+//! question that means the same. The last comes
 //! behind an equal request, so that a thousand of them ask the second level once: the one that leads asks it, and the
 //! others find its answer in memory. A request that joins no other asks it at once. What is found takes the way out of
 //! every other answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request
-//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that. Does not handle
+//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that, `meaning` compares questions. Does not handle
 //! keeping an answer (see `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client
 //! leaves, and for a request that wants nothing else.
 
@@ -14,22 +15,23 @@ mod equal;
 mod inputs;
 mod keeping;
 mod key;
+mod meaning;
 mod replay;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pingora::http::RequestHeader;
+
 use super::answer::Answer;
 use super::body::Body;
-use super::keepalive::Keepalive;
+use super::requester::Requester;
 use super::terms::Terms;
-use super::waiting::watched;
 use crate::cache::{Entry, Head, Key, Lead, Place, Scope};
 use crate::clock;
 use crate::gateway::context::{Context, FromCache};
 use crate::gateway::failure::Failure;
-use crate::gateway::session::ClientSession;
-use crate::gateway::storing::{Reused, Storing};
+use crate::gateway::storing::{Asked, Reused, Storing};
 use crate::observe::cache::CacheResult;
 use crate::openai::endpoint::Exchange;
 use crate::openai::reusable::{self, Certainty};
@@ -77,6 +79,14 @@ pub struct Found {
     pub upstream: Option<Arc<Upstream>>,
 }
 
+/// An answer that was there.
+struct From<'e> {
+    head: &'e Arc<Head>,
+    age: Duration,
+    /// How near its question is; `None` for an equal request.
+    similarity: Option<f32>,
+}
+
 /// What a request may do.
 struct May {
     key: Key,
@@ -87,20 +97,21 @@ struct May {
     /// Whether it may wait for an equal one.
     joins: bool,
     says: Directives,
+    /// Its question, once that has a vector.
+    asked: Option<Asked>,
 }
 
 impl Looking<'_> {
     /// Looks for an answer.
     pub async fn look(
         &self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
     ) -> Result<Looked, Failure> {
         let Some(reuse) = &self.rule.reuse else {
             return Ok(Looked::Ask(None));
         };
-        let may = match self.may(client, context, reuse) {
+        let mut may = match self.may(requester.request(), context, reuse) {
             Ok(may) => may,
             Err(reason) => {
                 let metrics = self.shared.metrics.cache();
@@ -109,7 +120,7 @@ impl Looking<'_> {
                 return Ok(Looked::Ask(None));
             }
         };
-        let each = Each::look(self, client, context, reuse, &may);
+        let each = Each::look(self, requester.request(), context, reuse, &may);
         let found = match &each {
             Some(each) => self.all_of(context, each).await,
             None => self.kept(context, &may).await,
@@ -127,15 +138,19 @@ impl Looking<'_> {
         }
         let joins = may.joins && !may.says.only_if_cached;
         let looked = match joins {
-            true => self.join(client, context, keepalive, &may).await?,
+            true => self.join(requester, context, &may).await?,
             false => {
-                let elsewhere = self.kept_elsewhere(client, context, keepalive, &may);
+                let elsewhere = self.kept_elsewhere(requester, context, &may);
                 elsewhere.await?.map_or(Looked::Ask(None), Looked::Found)
             }
         };
         let Looked::Ask(lead) = looked else {
             return Ok(looked);
         };
+        let similar = self.by_meaning(requester, context, reuse, &mut may);
+        if let Some(found) = Box::pin(similar).await? {
+            return Ok(Looked::Found(found));
+        }
         self.note(context, CacheResult::Miss, None);
         if may.says.only_if_cached {
             return Err(Failure::NotCached);
@@ -158,6 +173,7 @@ impl Looking<'_> {
             tools: reuse.tools,
             endpoint: self.endpoint,
             head: None,
+            asked: may.asked,
         }))
     }
 
@@ -172,7 +188,7 @@ impl Looking<'_> {
     /// What the request may do, or why it may do nothing.
     fn may(
         &self,
-        client: &ClientSession,
+        request: &RequestHeader,
         context: &Context,
         reuse: &Reuse,
     ) -> Result<May, &'static str> {
@@ -180,7 +196,6 @@ impl Looking<'_> {
         if tenant.is_some_and(|tenant| !tenant.caches) {
             return Err("tenant");
         }
-        let request = client.request();
         let says = match tenant.is_none_or(|tenant| tenant.obeys_cache_control) {
             true => Directives::read(&request.headers),
             false => Directives::default(),
@@ -218,6 +233,7 @@ impl Looking<'_> {
             place,
             joins: joins && !says.no_cache,
             says,
+            asked: None,
         })
     }
 
@@ -234,9 +250,8 @@ impl Looking<'_> {
     /// An answer in the second level. It is in memory from then on.
     async fn kept_elsewhere(
         &self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
         may: &May,
     ) -> Result<Option<Box<Found>>, Failure> {
         let Some(place) = may.place.as_ref().filter(|_| !may.says.no_cache) else {
@@ -244,7 +259,7 @@ impl Looking<'_> {
         };
         let most_bytes = context.runtime.settings.cache.max_answer_bytes;
         let asking = place.get(most_bytes);
-        let Some(entry) = watched(client, context, keepalive, asking).await? else {
+        let Some(entry) = requester.wait(context, asking).await? else {
             return Ok(None);
         };
         let remaining = entry.remaining(clock::now());
@@ -261,16 +276,25 @@ impl Looking<'_> {
         }
         let answer = replay::kept(&entry.head, &entry.body);
         let found = self.begin(context, &entry.head, answer, None).await?;
-        self.hit(context, &entry.head, age, entry.usage.clone());
+        let from = From {
+            head: &entry.head,
+            age,
+            similarity: entry.similarity,
+        };
+        self.hit(context, &from, entry.usage.clone());
         Some(found)
     }
 
     /// Counts an answer that was there, and notes it.
-    fn hit(&self, context: &mut Context, head: &Arc<Head>, age: Duration, usage: Option<Usage>) {
-        self.note(context, CacheResult::Hit, Some((head, age)));
+    fn hit(&self, context: &mut Context, from: &From<'_>, usage: Option<Usage>) {
+        let result = match from.similarity {
+            Some(_) => CacheResult::Semantic,
+            None => CacheResult::Hit,
+        };
+        self.note(context, result, Some(from));
         let metrics = self.shared.metrics.cache();
-        metrics.aged(&self.rule.label, age.as_secs_f64());
-        reuse_in(context, head, usage);
+        metrics.aged(&self.rule.label, from.age.as_secs_f64());
+        reuse_in(context, from.head, usage);
     }
 
     /// Whether a stream has the usage in it that the client wants at its end.
@@ -309,12 +333,13 @@ impl Looking<'_> {
     }
 
     /// Counts what becomes of the request, and notes it for its client.
-    fn note(&self, context: &mut Context, result: CacheResult, from: Option<(&Head, Duration)>) {
+    fn note(&self, context: &mut Context, result: CacheResult, from: Option<&From<'_>>) {
         self.shared.metrics.cache().count(&self.rule.label, result);
         context.outcome.from_cache = Some(Box::new(FromCache {
             result,
-            id: from.map(|(head, _)| head.id.clone()),
-            age: from.map(|(_, age)| age).unwrap_or_default(),
+            id: from.map(|from| from.head.id.clone()),
+            age: from.map(|from| from.age).unwrap_or_default(),
+            similarity: from.and_then(|from| from.similarity),
         }));
     }
 }

@@ -14,17 +14,15 @@ use std::time::{Duration, Instant};
 use super::answer::Answer;
 use super::attempt;
 use super::body::Body;
-use super::keepalive::Keepalive;
 use super::outgoing;
+use super::requester::Requester;
 use super::steering::Steering;
 use super::terms::Terms;
-use super::waiting::watched;
 use crate::gateway::context::{Context, Tried};
 use crate::gateway::failed::Failed;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::lease::{self, Lease, NotTaken, Wanted};
 use crate::gateway::plan::{self, Candidate, NoCandidate, Plan};
-use crate::gateway::session::ClientSession;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::BYTES_PER_TOKEN;
 use crate::openai::verdict::{Evidence, NextStep, Reason, Scope, Verdict};
@@ -91,18 +89,17 @@ impl<'r> Failover<'r, '_> {
     /// The failure to be told, once nothing is left to try; or the client has gone.
     pub async fn run(
         &mut self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
     ) -> Result<Box<Begun<'r>>, Failure> {
         let budget = context.runtime.settings.retries.budget;
-        let mut candidate = self.first(client, context, keepalive).await?;
+        let mut candidate = self.first(requester, context).await?;
         candidate.upstream.budget.deposit(Instant::now(), &budget);
         let mut so_far = SoFar::default();
         let mut told: Option<Failed> = None;
         loop {
             let attempt = self
-                .attempt(client, context, keepalive, candidate, &mut so_far)
+                .attempt(requester, context, candidate, &mut so_far)
                 .await?;
             let (failed, tried) = match attempt {
                 Ok(begun) => return Ok(begun),
@@ -128,7 +125,7 @@ impl<'r> Failover<'r, '_> {
             };
             if !wait.is_zero() {
                 let waiting = tokio::time::sleep(wait);
-                watched(client, context, keepalive, waiting).await?;
+                requester.wait(context, waiting).await?;
             }
         }
     }
@@ -136,9 +133,8 @@ impl<'r> Failover<'r, '_> {
     /// The first candidate; where all are cooling down for a moment, after that moment.
     async fn first(
         &mut self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
     ) -> Result<Candidate<'r>, Failure> {
         let none = match self.plan.first() {
             Ok(candidate) => return Ok(candidate),
@@ -147,7 +143,7 @@ impl<'r> Failover<'r, '_> {
         let longest = context.runtime.settings.retries.longest_wait;
         if let Some(wait) = none.back_in.filter(|wait| *wait <= longest) {
             let wait = wait + Duration::from_millis(1);
-            watched(client, context, keepalive, tokio::time::sleep(wait)).await?;
+            requester.wait(context, tokio::time::sleep(wait)).await?;
             let first = self.plan.first();
             return first.map_err(|none| plan::unavailable(none, context));
         }
@@ -157,9 +153,8 @@ impl<'r> Failover<'r, '_> {
     /// Makes one attempt. The outer error: the client has gone.
     async fn attempt(
         &self,
-        client: &mut ClientSession,
+        requester: &mut Requester<'_>,
         context: &mut Context,
-        keepalive: &mut Keepalive,
         mut candidate: Candidate<'r>,
         so_far: &mut SoFar,
     ) -> Result<Result<Box<Begun<'r>>, Box<(Failed, Candidate<'r>)>>, Failure> {
@@ -168,7 +163,7 @@ impl<'r> Failover<'r, '_> {
         let started = Instant::now();
         let permit = match lease::permit_now(upstream) {
             Ok(permit) => Ok(permit),
-            Err(_) => watched(client, context, keepalive, lease::permit(upstream)).await?,
+            Err(_) => requester.wait(context, lease::permit(upstream)).await?,
         };
         let lease = permit.and_then(|permit| self.lease(context, &candidate, so_far, permit));
         let mut lease = match lease {
@@ -180,7 +175,7 @@ impl<'r> Failover<'r, '_> {
         };
         let terms = outgoing::terms(context, self.endpoint, self.body, &candidate);
         let mut outgoing = outgoing::outgoing(
-            client,
+            requester.request(),
             context,
             self.endpoint,
             self.body,
@@ -190,7 +185,7 @@ impl<'r> Failover<'r, '_> {
         )?;
         // Made once where it stays: it would be moved from step to step, and kept by each stream.
         let asking = Box::pin(attempt::run(self.shared, &mut lease, &terms, &mut outgoing));
-        let outcome = watched(client, context, keepalive, asking).await;
+        let outcome = requester.wait(context, asking).await;
         context.outcome.is_asking = outgoing.is_sent && !matches!(outcome, Ok(Err(_)));
         let outcome = outcome?;
         let name = outcome.as_ref().map_or_else(Failed::name, |_| "ok");
@@ -235,7 +230,7 @@ impl<'r> Failover<'r, '_> {
             account: None,
             turn: self.steering.turn(),
             tokens: self.body.len() as u64 / BYTES_PER_TOKEN,
-            affinity: &self.steering.server(upstream),
+            affinity: self.steering.server(upstream),
             tried_keys: &so_far.keys,
             tried_servers: &so_far.servers,
         };

@@ -1,4 +1,4 @@
-//! An answer as the bytes of a value in Redis.
+//! An answer as bytes that may lie elsewhere: a value in Redis, an entry of a file.
 //!
 //! Owns their form, and that a value is taken for nothing but what was written under its key:
 //!
@@ -8,7 +8,8 @@
 //! Without a key the check is a part of a SHA-256 over everything and the key of the answer: it finds damage, and a value
 //! that lies under another's name. With a key the text is encrypted by AES-256-GCM with a random nonce, and the key of
 //! the answer, the version and the flags are authenticated with it: whoever writes to Redis cannot make a value or move
-//! one. A value that is not encrypted is then refused. Does not handle where values are kept (see `redis`). What
+//! one. A value that is not encrypted is then refused. Does not handle where values are kept (see `second` and
+//! `meaning`). What
 //! cannot be opened is a [`Fault`].
 
 use std::borrow::Cow;
@@ -290,6 +291,7 @@ impl<'a> Written<'a> {
             usage: self.usage.map(WrittenUsage::usage),
             stored: SystemTime::UNIX_EPOCH.checked_add(stored)?,
             ttl: Duration::from_millis(self.ttl_ms),
+            similarity: None,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the second level is asked.
+//! Whether something that fails is asked.
 //!
 //! Owns that it is left alone after failures in a row, for longer each time, and that then one request tries it. The
 //! caller says what a failure is, and gives the time. A trial that is dropped without a report is free again. Cannot
@@ -14,7 +14,7 @@ const MOST_FAILURES: u32 = 5;
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The state of one second level.
+/// The state of one thing that is asked.
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<State>);
 

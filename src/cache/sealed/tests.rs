@@ -35,6 +35,7 @@ fn entry(body: &[u8]) -> Entry {
         usage: Some(usage),
         stored: SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123),
         ttl: Duration::from_secs(3600),
+        similarity: None,
     }
 }
 

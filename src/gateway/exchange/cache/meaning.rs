@@ -1,0 +1,185 @@
+//! Answers to questions that mean the same.
+//!
+//! Owns which requests are compared, what must be equal besides the text, and how long that may take. It comes after
+//! everything that finds the answer to an equal request. A vector is asked for in a task of its own: where a client
+//! leaves or the time is over, it is read and paid for all the same. Does not handle the comparison (see
+//! `cache::meaning`), nor asking for a vector (see `embedding`). Never fails a request: whatever goes wrong is counted,
+//! and the request is asked as any other.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::timeout;
+
+use super::{Found, Looking, May, key};
+use crate::cache::meaning::vectors::Vector;
+use crate::cache::meaning::{Question, Questions};
+use crate::clock;
+use crate::gateway::context::Context;
+use crate::gateway::exchange::embedding::{self, NoVector};
+use crate::gateway::exchange::requester::Requester;
+use crate::gateway::failure::Failure;
+use crate::gateway::storing::Asked;
+use crate::openai::question::{self, Form, Unsuited};
+use crate::runtime::{ByMeaning, Reuse};
+use crate::workers::walk;
+
+/// The temperature of a request that names none.
+const USUAL_TEMPERATURE: f64 = 1.0;
+/// As many vectors are asked for at a time.
+const MOST_EMBEDDINGS: usize = 1024;
+
+impl Looking<'_> {
+    /// An answer to a question that means the same. The question is noted in `may`, to be kept.
+    pub(super) async fn by_meaning(
+        &self,
+        requester: &mut Requester<'_>,
+        context: &mut Context,
+        reuse: &Reuse,
+        may: &mut May,
+    ) -> Result<Option<Box<Found>>, Failure> {
+        let runtime = Arc::clone(&context.runtime);
+        let wanted = reuse.by_meaning && may.stores.is_some();
+        let (Some(by_meaning), Some(questions), true) =
+            (&runtime.by_meaning, self.shared.questions(), wanted)
+        else {
+            return Ok(None);
+        };
+        let compared = self.compare(requester, context, (reuse, by_meaning), &questions, may);
+        let (found, result) = match compared.await? {
+            Ok(found) => match found {
+                Some(found) => (Some(found), "hit"),
+                None => (None, "miss"),
+            },
+            Err(reason) => (None, reason),
+        };
+        self.shared
+            .metrics
+            .cache()
+            .compared(&self.rule.label, result);
+        Ok(found)
+    }
+
+    /// The same. The inner error is why it is not compared.
+    async fn compare(
+        &self,
+        requester: &mut Requester<'_>,
+        context: &mut Context,
+        (reuse, by_meaning): (&Reuse, &ByMeaning),
+        questions: &Arc<Questions>,
+        may: &mut May,
+    ) -> Result<Result<Option<Box<Found>>, &'static str>, Failure> {
+        let read = self.read(requester, context, (reuse, by_meaning));
+        let (scope, text) = match read {
+            Ok(read) => read,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let vector = embed(requester, context, by_meaning, questions, text.clone());
+        let vector = match vector.await? {
+            Ok(vector) => vector,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let question = Question {
+            scope,
+            text,
+            vector,
+        };
+        let now = clock::now();
+        let most_bytes = context.runtime.settings.cache.max_answer_bytes;
+        let found = match may.says.no_cache {
+            true => Ok(None),
+            false => questions.similar(&question, by_meaning.threshold, most_bytes, now),
+        };
+        let questions = Arc::clone(questions);
+        may.asked = Some(Asked {
+            question,
+            questions,
+            ttl: by_meaning.ttl,
+        });
+        let entry = match found {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok(Ok(None)),
+            Err(fault) => return Ok(Err(fault.name())),
+        };
+        let given = self.give(context, may, &entry).await;
+        if given.is_some() {
+            // Equal requests find it without a vector of their own.
+            let remaining = entry.remaining(now);
+            let memory = &self.shared.cache;
+            memory.put_for(may.key, entry, remaining, Instant::now());
+        }
+        Ok(Ok(given))
+    }
+
+    /// What must be equal, and the text that is compared.
+    fn read(
+        &self,
+        requester: &Requester<'_>,
+        context: &Context,
+        (reuse, by_meaning): (&Reuse, &ByMeaning),
+    ) -> Result<(question::Hash, Box<str>), &'static str> {
+        let form = Form::of(self.endpoint).ok_or("endpoint")?;
+        let body = self.body.json().ok_or("form")?;
+        let question = walk(body.len(), || question::read(form, body));
+        let question = question.map_err(Unsuited::name)?;
+        if question.turns > by_meaning.max_turns {
+            return Err("turns");
+        }
+        if question.temperature.unwrap_or(USUAL_TEMPERATURE) > by_meaning.max_temperature {
+            return Err("temperature");
+        }
+        let rule = (self.rule, reuse);
+        let request = requester.request();
+        let scope = key::scope(
+            request,
+            context,
+            self.endpoint,
+            rule,
+            &[&by_meaning.space.0, &question.rest],
+        );
+        Ok((scope.0, question.text.into()))
+    }
+}
+
+/// The vector of a text, if it comes in time. The inner error is why there is none.
+async fn embed(
+    requester: &mut Requester<'_>,
+    context: &mut Context,
+    by_meaning: &ByMeaning,
+    questions: &Arc<Questions>,
+    text: Box<str>,
+) -> Result<Result<Vector, &'static str>, Failure> {
+    let shared = Arc::clone(context.in_flight.shared());
+    let Some(place) = shared.embeddings.enter(MOST_EMBEDDINGS) else {
+        return Ok(Err("busy"));
+    };
+    let Some(admission) = questions.breaker.admit(Instant::now()) else {
+        return Ok(Err("skipped"));
+    };
+    let beside = context.beside();
+    let asking = tokio::spawn(async move {
+        let vector = Box::pin(embedding::vector(beside, &text)).await;
+        drop(place);
+        vector
+    });
+    let asked = requester.wait(context, timeout(by_meaning.timeout, asking));
+    let result = match asked.await? {
+        Ok(Ok(Ok(vector))) => Ok(vector),
+        Ok(Ok(Err(NoVector::Unusable))) => Err("embedding_unusable"),
+        // The task has panicked, or the process ends.
+        Ok(Ok(Err(NoVector::Failed(_))) | Err(_)) => Err("embedding_failed"),
+        Err(_) => Err("embedding_timeout"),
+    };
+    match &result {
+        Ok(_) => admission.succeeded(),
+        Err(_) => {
+            if admission.failed(Instant::now()) {
+                log::warn!(
+                    "cache: vectors of {} fail again and again and are not asked for for a while",
+                    by_meaning.model
+                );
+            }
+        }
+    }
+    Ok(result)
+}
