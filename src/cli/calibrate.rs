@@ -43,7 +43,7 @@ pub struct Calibrate {
     #[arg(value_name = "PAIRS")]
     pairs: PathBuf,
     /// The least share of hits that are right, above 0 and 1 at most
-    #[arg(long, value_name = "SHARE", default_value_t = WANTED_PRECISION)]
+    #[arg(long, value_name = "SHARE", default_value_t = WANTED_PRECISION, value_parser = share)]
     precision: f64,
 }
 
@@ -72,6 +72,7 @@ impl Calibrate {
         section.value.file = None;
         let model = section.value.embedding_model.value.clone();
         let done = self.pairs().and_then(|pairs| {
+            self.check(&pairs)?;
             let vectors = embed(&config, &pairs)?;
             let measured = measure(&pairs, &vectors)?;
             self.result(&model, &measured)
@@ -93,6 +94,19 @@ impl Calibrate {
         let file = OpenOptions::new().read(true).open(&self.pairs);
         let file = file.map_err(|e| format!("{shown}: {e}"))?;
         read_pairs(BufReader::new(file)).map_err(|e| format!("{shown}: {e}"))
+    }
+
+    /// What their labels lack is told before any vector is paid for.
+    fn check(&self, pairs: &[Pair]) -> Result<(), String> {
+        let alike = pairs.iter().map(|pair| Measured {
+            similarity: 1.0,
+            agrees: true,
+            same: pair.same,
+        });
+        match propose(&alike.collect::<Vec<_>>(), self.precision) {
+            Ok(_) | Err(CalibrationError::Unreachable(_)) => Ok(()),
+            Err(error) => Err(format!("{}: {error}", self.pairs.display())),
+        }
     }
 
     fn result(&self, model: &str, measured: &[Measured]) -> Result<String, String> {
@@ -119,6 +133,14 @@ impl Calibrate {
             Err(error @ CalibrationError::Unreachable(_)) => Err(format!("{text}\n{error}")),
             Err(error) => Err(format!("{}: {error}", self.pairs.display())),
         }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    match share > 0.0 && share <= 1.0 {
+        true => Ok(share),
+        false => Err(CalibrationError::Precision.to_string()),
     }
 }
 

@@ -16,6 +16,7 @@ const LEAST_MEMORY: usize = 1 << 20;
 /// The most numbers of a vector.
 const MOST_DIMENSIONS: u32 = 16_384;
 const MOST_TURNS: u32 = 100;
+const MOST_TEMPERATURE: u32 = 2;
 const MOST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How questions are compared, and where they are kept.
@@ -91,7 +92,7 @@ pub fn read(node: &Node<'_>) -> Option<Located<VectorCache>> {
     let ttl = section.take("ttl").map(|n| n.duration());
     let turns = section.take("max_turns").map(|n| n.count(1, MOST_TURNS));
     let temperature = section.take("max_temperature");
-    let temperature = temperature.map(|n| read_temperature(&n));
+    let temperature = temperature.map(|n| n.number_up_to(MOST_TEMPERATURE));
     let timeout = section.take("timeout").map(|n| read_timeout(&n));
     section.finish();
     endpoint.unwrap_or(Some(()))?;
@@ -159,15 +160,6 @@ fn read_threshold(node: &Node<'_>) -> Option<f32> {
         Some("`tollgate cache calibrate` proposes one for your embedding model"),
     );
     None
-}
-
-fn read_temperature(node: &Node<'_>) -> Option<f64> {
-    let parsed = node.text()?.trim().parse::<f64>().ok();
-    let temperature = parsed.filter(|temperature| (0.0..=2.0).contains(temperature));
-    if temperature.is_none() {
-        node.report("expected a number from 0 to 2", None);
-    }
-    temperature
 }
 
 fn read_timeout(node: &Node<'_>) -> Option<Duration> {

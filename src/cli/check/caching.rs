@@ -3,7 +3,7 @@
 //! Owns its columns. Does not handle what they mean (see `gateway::exchange::cache`). Cannot fail.
 
 use crate::cli::table::row;
-use crate::config::{CacheWhen, Config, ModelRule, write_size};
+use crate::config::{CacheWhen, Config, ModelRule, VectorCache, write_size};
 
 /// One row for each rule that uses answers again.
 pub(super) fn caching(config: &Config) -> Vec<Vec<String>> {
@@ -13,6 +13,7 @@ pub(super) fn caching(config: &Config) -> Vec<Vec<String>> {
         "GIVEN TO",
         "REQUESTS",
         "EQUAL ONES",
+        "BY MEANING",
         "MEMORY",
     ])];
     let section = config.cache.clone().unwrap_or_default().value;
@@ -35,10 +36,22 @@ pub(super) fn caching(config: &Config) -> Vec<Vec<String>> {
                 .to_owned(),
             which(rule).to_owned(),
             if shares { "share one" } else { "each its own" }.to_owned(),
+            by_meaning(rule, config),
             cache.map_or("-".to_owned(), |_| memory.clone()),
         ])
     }));
     table
+}
+
+/// The least similarity of a question whose answer is given to another.
+fn by_meaning(rule: &ModelRule, config: &Config) -> String {
+    let compares = rule
+        .cache
+        .as_ref()
+        .is_some_and(|cache| cache.value.by_meaning);
+    let section = VectorCache::enabled(config.vector_cache.as_ref()).filter(|_| compares);
+    let threshold = section.and_then(|section| section.threshold);
+    threshold.map_or("-".to_owned(), |threshold| format!("from {threshold}"))
 }
 
 /// Which requests may get an answer again.

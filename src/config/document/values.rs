@@ -166,18 +166,22 @@ impl Node<'_> {
 
     /// A share of a whole: a number from 0 to 1.
     pub fn share(&self) -> Option<f64> {
+        self.number_up_to(1)
+    }
+
+    /// A number from 0 to a whole one.
+    pub fn number_up_to(&self, most: u32) -> Option<f64> {
         let parsed = match &self.yaml.data {
             YamlData::Value(Scalar::FloatingPoint(number)) => Some(number.0),
-            YamlData::Value(Scalar::Integer(0)) => Some(0.0),
-            YamlData::Value(Scalar::Integer(1)) => Some(1.0),
+            YamlData::Value(Scalar::Integer(whole)) => u32::try_from(*whole).ok().map(f64::from),
             YamlData::Value(Scalar::String(_)) => self.text()?.trim().parse().ok(),
             _ => None,
         };
-        let share = parsed.filter(|share| (0.0..=1.0).contains(share));
-        if share.is_none() {
-            self.report("expected a number from 0 to 1", None);
+        let number = parsed.filter(|number| (0.0..=f64::from(most)).contains(number));
+        if number.is_none() {
+            self.report(format!("expected a number from 0 to {most}"), None);
         }
-        share
+        number
     }
 
     /// `true` or `false`.

@@ -383,9 +383,9 @@ fn check_shows_what_is_kept_and_warns_of_a_cache_that_no_rule_uses() {
         "cache: { memory: 64MiB }",
     );
     for line in [
-        "CACHE  KEPT  GIVEN TO  REQUESTS  EQUAL ONES  MEMORY",
-        "m      2m    tenant    all       share one   64MiB",
-        "n      -     tenant    all       share one   -",
+        "CACHE  KEPT  GIVEN TO  REQUESTS  EQUAL ONES  BY MEANING  MEMORY",
+        "m      2m    tenant    all       share one   -           64MiB",
+        "n      -     tenant    all       share one   -           -",
     ] {
         assert!(said.contains(line), "{said}");
     }

@@ -55,13 +55,14 @@ async fn what_is_kept_and_what_was_counted_is_shown_by_rule() {
     let more = [PRICES, "cache: { memory: 32MiB }\n"].concat();
     let gateway = Gateway::start(&configured(&upstream, "cache: true", &more));
     let empty = json!({
-        "rule": "gpt-4o", "hits": 0, "joined": 0, "misses": 0, "bypasses": 0, "bypass_reasons": {},
+        "rule": "gpt-4o", "hits": 0, "semantic": 0, "joined": 0, "misses": 0, "bypasses": 0, "bypass_reasons": {},
         "not_stored": 0, "not_stored_reasons": {}, "evictions": 0, "saved_dollars": 0.0,
     });
     assert_eq!(
         shown(&gateway).await,
         json!({
-            "entries": 0, "bytes": 0, "limit_bytes": 32 << 20, "flights": 0, "rules": [empty],
+            "entries": 0, "bytes": 0, "limit_bytes": 32 << 20, "flights": 0, "questions": null,
+            "rules": [empty],
         })
     );
     let mut client = gateway.connect().await;

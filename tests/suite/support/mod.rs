@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod client;
+pub mod embeddings;
 pub mod form;
 pub mod gateway;
 pub mod http2;

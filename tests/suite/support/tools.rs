@@ -3,8 +3,10 @@
 //! With `TOLLGATE_REQUIRE_ALL=1` a missing program is a failure.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The first of these programs that is there.
 pub fn program(names: &[&str]) -> Option<PathBuf> {
@@ -67,4 +69,17 @@ pub fn run(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     said
+}
+
+/// A port that no test has at the same time: below those that the system gives for port 0.
+pub fn free_port() -> SocketAddr {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let first = usize::try_from(std::process::id()).unwrap() * 8 % 12_000;
+    loop {
+        let port = 20_000 + (first + COUNT.fetch_add(1, Ordering::SeqCst)) % 12_000;
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        if std::net::TcpListener::bind::<SocketAddr>(address).is_ok() {
+            return address;
+        }
+    }
 }

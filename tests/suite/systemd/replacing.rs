@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::service::{CHAT, INSTALL, RELOAD, Service, Steady, UPGRADE, port};
+use super::service::{CHAT, INSTALL, RELOAD, Service, Steady, UPGRADE};
 use crate::support::client::{Client, post};
+use crate::support::tools::free_port;
 use crate::support::upstream::Upstream;
 use crate::support::{DONE, delta, streamed_chat, until};
 
@@ -171,7 +172,7 @@ async fn a_restart_with_the_socket_unit_refuses_no_connection() {
     service.configure(
         &service
             .yaml
-            .replace(&service.address.to_string(), &port().to_string()),
+            .replace(&service.address.to_string(), &free_port().to_string()),
     );
     service.machine.expect("systemctl start tollgate.socket");
     assert!(

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::machine::Machine;
 use crate::support::client::{Client, post};
 use crate::support::gateway::{BINARY, assert_no_secret};
+use crate::support::tools::free_port;
 use crate::support::upstream::Upstream;
 use crate::support::{CLIENT_KEY, PROVIDER_KEY, chat, soon};
 
@@ -33,19 +34,6 @@ pub struct Service {
     pub yaml: String,
 }
 
-/// A port that no test has at the same time: below those that the system gives for port 0.
-pub fn port() -> SocketAddr {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let first = usize::try_from(std::process::id()).unwrap() * 8 % 12_000;
-    loop {
-        let port = 20_000 + (first + COUNT.fetch_add(1, Ordering::SeqCst)) % 12_000;
-        let address = format!("127.0.0.1:{port}").parse().unwrap();
-        if std::net::TcpListener::bind::<SocketAddr>(address).is_ok() {
-            return address;
-        }
-    }
-}
-
 impl Service {
     pub fn install(upstream: &Upstream) -> Option<Self> {
         let machine = Machine::start()?;
@@ -55,7 +43,7 @@ impl Service {
             std::fs::copy(BINARY, &program).unwrap();
         }
         machine.expect(INSTALL);
-        let (address, admin) = (port(), port());
+        let (address, admin) = (free_port(), free_port());
         let yaml = format!(
             "server:
   listen: ['{address}']
