@@ -47,8 +47,8 @@ pub fn shown(shared: &Shared) -> Value {
             "saved_dollars": (counted.saved_dollars * DOLLAR_NANOS).round() / DOLLAR_NANOS,
         })
     });
-    let questions = shared.questions().map(|questions| {
-        let fill = questions.fill();
+    let questions = shared.questions().and_then(|questions| questions.fill());
+    let questions = questions.map(|fill| {
         json!({ "entries": fill.entries, "bytes": fill.bytes, "limit_bytes": fill.most_bytes })
     });
     json!({

@@ -32,6 +32,7 @@ use authorization::Refusal;
 pub use health::health;
 use host::HostError;
 
+use crate::cache::meaning::Questions;
 use crate::openai::error::ApiError;
 use crate::runtime::Shared;
 
@@ -162,10 +163,10 @@ impl Admin {
         let cache = self.shared.metrics.cache();
         cache.fill(fill.entries, fill.bytes, fill.most_bytes);
         let questions = self.shared.questions();
-        let fill = questions
-            .map(|questions| questions.fill())
-            .unwrap_or_default();
+        let questions = questions.as_deref();
+        let fill = questions.and_then(Questions::fill).unwrap_or_default();
         cache.questions(fill.entries, fill.bytes, fill.most_bytes);
+        cache.vectors_are_up(questions.and_then(Questions::is_up));
         let second = self.shared.second_level();
         cache.redis_is_up(second.map(|level| level.is_up()));
         let connections = self.shared.connections.count();

@@ -10,6 +10,27 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 32]);
 
+impl Key {
+    /// Its 64 hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
+        digits.collect()
+    }
+
+    /// The key of such digits; `None` where there are others.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
 /// Puts a key together.
 pub struct KeyParts(Sha256);
 
@@ -47,6 +68,15 @@ mod tests {
         let mut all = KeyParts::new("test");
         parts.iter().for_each(|part| all.add(part.as_bytes()));
         all.finish()
+    }
+
+    #[test]
+    fn a_key_is_read_from_its_digits() {
+        let some = key(&["a"]);
+        assert_eq!(Key::from_hex(&some.to_hex()), Some(some));
+        for other in ["", "0f", &"0g".repeat(32), &"é".repeat(32)] {
+            assert_eq!(Key::from_hex(other), None, "{other}");
+        }
     }
 
     #[test]

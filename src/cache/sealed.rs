@@ -132,6 +132,11 @@ impl Sealing {
             return None;
         }
         text.extend_from_slice(&entry.body);
+        self.wrap(key, text)
+    }
+
+    /// The value of any text under a key; `None` where nothing random can be had.
+    pub fn wrap(&self, key: &Key, mut text: Vec<u8>) -> Option<Vec<u8>> {
         let mut flags = 0;
         if let Ok(smaller) = zstd::bulk::compress(&text, LEVEL)
             && smaller.len() < text.len()
@@ -167,6 +172,15 @@ impl Sealing {
         if value.len() > Self::most_bytes(max_answer_bytes) {
             return Err(Fault::TooLarge);
         }
+        let text = self.unwrap(key, value, MAX_HEAD_BYTES + max_answer_bytes)?;
+        read(text, max_answer_bytes)
+    }
+
+    /// The text in such a value, of so many bytes at most.
+    ///
+    /// # Errors
+    /// Why the value cannot be used.
+    pub fn unwrap(&self, key: &Key, value: &[u8], most_bytes: usize) -> Result<Vec<u8>, Fault> {
         let (label, rest) = value.split_first_chunk().ok_or(Fault::Foreign)?;
         let &[version, flags] = label;
         if version != VERSION || flags & !(COMPRESSED | ENCRYPTED) != 0 {
@@ -179,16 +193,15 @@ impl Sealing {
             None => Cow::Borrowed(checked(key, *label, rest)?),
             Some(cipher) => Cow::Owned(decrypted(cipher, key, *label, rest)?),
         };
-        let most_bytes = MAX_HEAD_BYTES + max_answer_bytes;
         let text = match flags & COMPRESSED {
             0 => text.into_owned(),
             // The frame says its size; it is given no more memory than that, and never more than the bound.
             _ => zstd::bulk::decompress(&text, most_bytes).map_err(|_| Fault::TooLarge)?,
         };
-        if text.len() > most_bytes {
-            return Err(Fault::TooLarge);
+        match text.len() > most_bytes {
+            true => Err(Fault::TooLarge),
+            false => Ok(text),
         }
-        read(text, max_answer_bytes)
     }
 }
 

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Located, Node};
+use super::redis_url::RedisUrl;
+use crate::secret::Secret;
 
 /// The only path of `embedding_endpoint`.
 const EMBEDDINGS: &str = "/v1/embeddings";
@@ -26,6 +28,10 @@ pub struct VectorCache {
     pub is_enabled: bool,
     /// What keeps the questions.
     pub provider: VectorProvider,
+    /// Where that is: a database as a URL. `None` for memory alone.
+    pub url: Option<Secret>,
+    /// The key that it asks for. A Redis has its password in the URL.
+    pub api_key: Option<Secret>,
     /// The memory of all questions and their answers, in bytes.
     pub memory_bytes: usize,
     /// The file in which they are kept from one start to the next.
@@ -53,16 +59,34 @@ pub enum VectorProvider {
     /// The process itself.
     #[default]
     Memory,
+    /// A Redis that searches vectors.
+    Redis,
+    /// Qdrant.
+    Qdrant,
+    /// Weaviate.
+    Weaviate,
+    /// Milvus.
+    Milvus,
 }
 
 impl VectorProvider {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Memory];
+    pub const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Redis,
+        Self::Qdrant,
+        Self::Weaviate,
+        Self::Milvus,
+    ];
 
     /// Its name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Qdrant => "qdrant",
+            Self::Weaviate => "weaviate",
+            Self::Milvus => "milvus",
         }
     }
 }
@@ -80,6 +104,8 @@ pub fn read(node: &Node<'_>) -> Option<Located<VectorCache>> {
     let mut section = node.section()?;
     let enabled = section.take("enabled").map(|n| n.boolean());
     let provider = section.take("provider").map(|n| read_provider(&n));
+    let url = section.take("url");
+    let api_key = section.take("api_key");
     let memory = section.take("memory").map(|n| read_memory(&n));
     let file = section.take("file").map(|n| n.path_beside());
     let endpoint = section.take("embedding_endpoint");
@@ -95,10 +121,22 @@ pub fn read(node: &Node<'_>) -> Option<Located<VectorCache>> {
     let temperature = temperature.map(|n| n.number_up_to(MOST_TEMPERATURE));
     let timeout = section.take("timeout").map(|n| read_timeout(&n));
     section.finish();
+    let provider = provider.unwrap_or(Some(VectorProvider::default()))?;
+    let place = read_place(node, provider, (url, api_key))?;
+    let is_memory = provider == VectorProvider::Memory;
+    if !is_memory && (memory.is_some() || file.is_some()) {
+        node.report(
+            "`memory` and `file` are for the provider `memory`",
+            Some("remove them"),
+        );
+        return None;
+    }
     endpoint.unwrap_or(Some(()))?;
     Some(node.locate(VectorCache {
         is_enabled: enabled.unwrap_or(Some(true))?,
-        provider: provider.unwrap_or(Some(VectorProvider::default()))?,
+        provider,
+        url: place.0,
+        api_key: place.1,
         memory_bytes: memory.unwrap_or(Some(64 << 20))?,
         file: given(file)?,
         embedding_model: model??,
@@ -120,9 +158,74 @@ fn read_provider(node: &Node<'_>) -> Option<VectorProvider> {
     let name = node.text()?;
     let found = VectorProvider::ALL.into_iter().find(|p| p.name() == name);
     if found.is_none() {
-        node.report("expected memory", None);
+        node.report("expected memory, redis, qdrant, weaviate or milvus", None);
     }
     found
+}
+
+/// The URL and the key of a database. What is said of them never has them in it.
+fn read_place(
+    node: &Node<'_>,
+    provider: VectorProvider,
+    (url, key): (Option<Node<'_>>, Option<Node<'_>>),
+) -> Option<(Option<Secret>, Option<Secret>)> {
+    if provider == VectorProvider::Memory {
+        if url.is_some() || key.is_some() {
+            let hint = "write the database's name as the provider, or remove them";
+            node.report("`url` and `api_key` are for a database", Some(hint));
+            return None;
+        }
+        return Some((None, None));
+    }
+    let Some(url) = url else {
+        let example = example(provider);
+        node.report("`url` is missing", Some(&format!("as in url: {example}")));
+        return None;
+    };
+    let text = Secret::new(url.name()?);
+    let is_url = match provider {
+        VectorProvider::Redis => RedisUrl::read(&text).is_some(),
+        _ => is_base_url(text.expose()),
+    };
+    if !is_url {
+        let hint = format!("as in {}", example(provider));
+        url.report(
+            format!("expected the URL of {}", provider.name()),
+            Some(&hint),
+        );
+        return None;
+    }
+    match (provider, key) {
+        (VectorProvider::Redis, Some(key)) => {
+            key.report(
+                "the password of a Redis stands in its URL",
+                Some(example(provider)),
+            );
+            None
+        }
+        (_, Some(key)) => Some((Some(text), Some(Secret::new(key.name()?)))),
+        (_, None) => Some((Some(text), None)),
+    }
+}
+
+fn example(provider: VectorProvider) -> &'static str {
+    match provider {
+        VectorProvider::Memory | VectorProvider::Redis => "redis://:PASSWORD@127.0.0.1:6379/0",
+        VectorProvider::Qdrant => "http://127.0.0.1:6333",
+        VectorProvider::Weaviate => "http://127.0.0.1:8080",
+        VectorProvider::Milvus => "http://127.0.0.1:19530",
+    }
+}
+
+/// Whether it is http:// or https://, a host, and perhaps a path: no user, no query.
+fn is_base_url(text: &str) -> bool {
+    let Ok(url) = text.parse::<http::Uri>() else {
+        return false;
+    };
+    let authority = url.authority();
+    let has_host = authority
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    matches!(url.scheme_str(), Some("http" | "https")) && has_host && url.query().is_none()
 }
 
 fn read_memory(node: &Node<'_>) -> Option<usize> {
@@ -219,6 +322,87 @@ mod tests {
         assert_eq!(cache.ttl, Some(Duration::from_secs(300)));
         assert_eq!((cache.max_turns, cache.max_temperature), (3, 0.3));
         assert_eq!(cache.timeout, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_database_has_a_url_and_some_have_a_key() {
+        let parse = |place: &str| {
+            parse(&format!(
+                "{{ embedding_model: e, threshold: 0.9, {place} }}"
+            ))
+        };
+        let redis = parse("provider: redis, url: 'redis://:p@h/1'").unwrap();
+        assert_eq!(redis.provider, VectorProvider::Redis);
+        for (provider, place) in [
+            (
+                VectorProvider::Qdrant,
+                "provider: qdrant, url: 'http://h:6333', api_key: k",
+            ),
+            (
+                VectorProvider::Weaviate,
+                "provider: weaviate, url: 'https://h', api_key: k",
+            ),
+            (
+                VectorProvider::Milvus,
+                "provider: milvus, url: 'http://h:19530/x', api_key: 'root:Milvus'",
+            ),
+        ] {
+            let cache = parse(place).unwrap();
+            assert_eq!(cache.provider, provider);
+            assert!(cache.url.is_some() && cache.api_key.is_some());
+        }
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_meant_is_refused() {
+        let parse = |place: &str| {
+            parse(&format!(
+                "{{ embedding_model: e, threshold: 0.9, {place} }}"
+            ))
+        };
+        for (place, expected) in [
+            (
+                "url: 'http://h'",
+                ": `url` and `api_key` are for a database",
+            ),
+            ("provider: redis", ": `url` is missing (as in url: redis://"),
+            (
+                "provider: redis, url: 'http://h'",
+                ".url: expected the URL of redis",
+            ),
+            (
+                "provider: redis, url: 'redis://h', api_key: k",
+                ".api_key: the password of a Redis stands",
+            ),
+            (
+                "provider: qdrant, url: 'http://u:s3cret@h'",
+                ".url: expected the URL of qdrant",
+            ),
+            (
+                "provider: qdrant, url: 'http://h?a=b'",
+                ".url: expected the URL of qdrant",
+            ),
+            (
+                "provider: qdrant, url: 'h:6333'",
+                ".url: expected the URL of qdrant",
+            ),
+            (
+                "provider: qdrant, url: 'http://h', file: f",
+                ": `memory` and `file` are for the provider `memory`",
+            ),
+            (
+                "provider: pinecone",
+                ".provider: expected memory, redis, qdrant, weaviate or milvus",
+            ),
+        ] {
+            let found = parse(place).unwrap_err();
+            let expected = format!("t.yaml:3: vector_cache{expected}");
+            assert!(
+                found.len() == 1 && found[0].starts_with(&expected),
+                "{place}: {found:?}"
+            );
+            assert!(!found[0].contains("s3cret"), "{found:?}");
+        }
     }
 
     #[test]

@@ -63,9 +63,9 @@ impl CacheResult {
     }
 }
 
-/// What became of asking the Redis that several nodes share.
+/// What became of asking a store that several nodes share: the Redis of answers, or the database of vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedisResult {
+pub enum StoreResult {
     /// It had the answer.
     Hit,
     /// It did not.
@@ -84,7 +84,7 @@ pub enum RedisResult {
     Dropped,
 }
 
-impl RedisResult {
+impl StoreResult {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Hit,
@@ -112,19 +112,27 @@ impl RedisResult {
     }
 }
 
-/// Counts what became of asking Redis.
+/// Counts what became of asking such a store.
 #[derive(Clone)]
-pub struct RedisCounts(IntCounterVec);
+pub struct StoreCounts(IntCounterVec);
 
-impl RedisCounts {
+impl StoreCounts {
     /// One more.
-    pub fn count(&self, result: RedisResult) {
+    pub fn count(&self, result: StoreResult) {
         self.0.with_label_values(&[result.name()]).inc();
+    }
+
+    /// All results from zero.
+    fn started(&self) -> Self {
+        for result in StoreResult::ALL {
+            self.0.with_label_values(&[result.name()]);
+        }
+        self.clone()
     }
 
     /// How often this came.
     #[cfg(test)]
-    pub fn value(&self, result: RedisResult) -> u64 {
+    pub fn value(&self, result: StoreResult) -> u64 {
         self.0.with_label_values(&[result.name()]).get()
     }
 }
@@ -144,8 +152,10 @@ pub struct CacheMetrics {
     question_bytes: Gauge,
     most_question_bytes: Gauge,
     questions: Gauge,
-    redis: RedisCounts,
+    redis: StoreCounts,
     redis_up: GaugeVec,
+    vectors: StoreCounts,
+    vectors_up: GaugeVec,
 }
 
 /// What has been counted of one rule since the process began.
@@ -195,6 +205,10 @@ impl CacheMetrics {
             "tollgate_cache_redis_up",
             "Whether the Redis of the cache is connected and asked; there where one is configured.",
         );
+        let vectors_up = Opts::new(
+            "tollgate_cache_vector_store_up",
+            "Whether the database of vectors is asked; there where one is configured.",
+        );
         Ok(Self {
             requests: counters(
                 "tollgate_cache_requests_total",
@@ -243,17 +257,23 @@ impl CacheMetrics {
                 "tollgate_cache_questions",
                 "Questions that are compared by meaning.",
             )?,
-            redis: RedisCounts(counters(
+            redis: StoreCounts(counters(
                 "tollgate_cache_redis_requests_total",
                 "Answers that were looked for in Redis or written to it, by result.",
                 &["result"],
             )?),
             redis_up: GaugeVec::new(redis_up, &[])?,
+            vectors: StoreCounts(counters(
+                "tollgate_cache_vector_store_requests_total",
+                "Questions that were looked for in the database of vectors or written to it, by result.",
+                &["result"],
+            )?),
+            vectors_up: GaugeVec::new(vectors_up, &[])?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 15] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 17] {
         [
             Box::new(self.requests.clone()),
             Box::new(self.bypasses.clone()),
@@ -270,6 +290,8 @@ impl CacheMetrics {
             Box::new(self.questions.clone()),
             Box::new(self.redis.0.clone()),
             Box::new(self.redis_up.clone()),
+            Box::new(self.vectors.0.clone()),
+            Box::new(self.vectors_up.clone()),
         ]
     }
 
@@ -322,22 +344,23 @@ impl CacheMetrics {
     }
 
     /// What counts requests to Redis, from zero.
-    pub fn redis(&self) -> RedisCounts {
-        for result in RedisResult::ALL {
-            self.redis.0.with_label_values(&[result.name()]);
-        }
-        self.redis.clone()
+    pub fn redis(&self) -> StoreCounts {
+        self.redis.started()
+    }
+
+    /// What counts requests to the database of vectors, from zero.
+    pub fn vectors(&self) -> StoreCounts {
+        self.vectors.started()
     }
 
     /// Shows whether Redis is asked; `None` where there is none.
     pub fn redis_is_up(&self, is_up: Option<bool>) {
-        match is_up {
-            Some(is_up) => self
-                .redis_up
-                .with_label_values::<&str>(&[])
-                .set(f64::from(u8::from(is_up))),
-            None => self.redis_up.reset(),
-        }
+        show(&self.redis_up, is_up);
+    }
+
+    /// The same of the database of vectors.
+    pub fn vectors_are_up(&self, is_up: Option<bool>) {
+        show(&self.vectors_up, is_up);
     }
 
     /// Shows how full the memory is.
@@ -376,6 +399,16 @@ impl CacheMetrics {
             rules.entry(rule.to_owned()).or_default().saved_dollars = value;
         });
         rules
+    }
+}
+
+/// Shows whether something is asked; `None` where it is not configured.
+fn show(gauge: &GaugeVec, is_up: Option<bool>) {
+    match is_up {
+        Some(is_up) => gauge
+            .with_label_values::<&str>(&[])
+            .set(f64::from(u8::from(is_up))),
+        None => gauge.reset(),
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::questions::Kept;
-use crate::config::{self, Config, Cors, RedirectTo};
+use crate::config::{self, Config, Cors, RedirectTo, VectorCache};
 use crate::networks::AddressRules;
 use crate::observe::masking;
 use crate::openai::endpoint::Exchange;
@@ -85,7 +84,7 @@ pub struct Settings {
     /// What holds for answers that are kept.
     pub cache: config::Cache,
     /// Where questions are kept that are compared by meaning; `None` where none are.
-    pub questions: Option<Kept>,
+    pub questions: Option<VectorCache>,
     /// How forms are read.
     pub forms: config::Forms,
     /// What a client may have open and send at a time over one HTTP/2 connection.
@@ -119,7 +118,7 @@ impl Settings {
             models_ttl: server.models_ttl,
             retries: server.retries,
             cache: config.cache.clone().unwrap_or_default().value,
-            questions: Kept::new(config),
+            questions: VectorCache::enabled(config.vector_cache.as_ref()).cloned(),
             forms: server.forms.clone(),
             http2: server.http2,
             websocket: server.websocket,

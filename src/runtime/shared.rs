@@ -111,7 +111,8 @@ impl Shared {
         });
         let second_level = second_level(caching, &metrics);
         let questions = runtime.settings.questions.as_ref();
-        let questions = questions.map(|kept| questions::load(kept, caching));
+        let questions =
+            questions.map(|written| questions::load(written, caching, metrics.cache().vectors()));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -190,23 +191,22 @@ impl Shared {
     /// Writes the questions to their file, where one is configured.
     pub fn save_questions(&self) {
         let settings = &self.pin().settings;
-        if let (Some(questions), Some(kept)) = (self.questions(), &settings.questions) {
-            questions::save(&questions, kept);
+        if let (Some(questions), Some(written)) = (self.questions(), &settings.questions) {
+            questions::save(&questions, written);
         }
     }
 
-    /// Questions that are encrypted with the same key are kept.
+    /// Questions that are kept where they were, and are encrypted with the same key, stay.
     fn replace_questions(&self, settings: &Settings) {
         let key = settings.cache.encryption_key.as_ref();
-        match (self.questions(), &settings.questions) {
-            (Some(questions), Some(kept)) if questions.is_with(key) => {
-                questions.set_most_bytes(kept.bytes);
-            }
-            (_, kept) => {
-                let next = kept.as_ref().map(|kept| Questions::new(kept.bytes, key));
-                self.questions.store(next.map(Arc::new));
-            }
+        let (current, written) = (self.questions(), settings.questions.as_ref());
+        let stay = current.zip(written);
+        if stay.is_some_and(|(current, written)| current.change(written, key)) {
+            return;
         }
+        let counts = || self.metrics.cache().vectors();
+        let next = written.map(|written| Arc::new(Questions::new(written, key, counts())));
+        self.questions.store(next);
     }
 
     /// A second level that is not another one keeps its connection, and what is known of it.

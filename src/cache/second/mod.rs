@@ -1,41 +1,45 @@
 //! A second level of answers, in a Redis that several nodes share.
 //!
 //! This file owns looking an answer up within a time, and handing answers over to be written. `place` names
-//! values, `link` is the connection, and `orders` what is done in the background: writing and removing. Does not handle which answers may be given again, nor the memory, which comes
+//! values, and `orders` is what is done in the background: writing and removing. The connection is a `cache::link`. Does not handle which answers may be given again, nor the memory, which comes
 //! first (see the parent). Fails for no caller: where Redis is away or slow, or a value cannot be used, there is no
 //! answer, and that is counted.
 
-mod link;
 mod orders;
 mod place;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
 pub use place::Scope;
 
+use super::link::{LONGEST_LOOK, Link};
 use super::sealed::Sealing;
 use super::{Entry, Key, Which};
 use crate::clock;
 use crate::config::RedisUrl;
-use crate::observe::cache::{RedisCounts, RedisResult};
+use crate::observe::cache::{StoreCounts, StoreResult};
 use crate::secret::Secret;
 use crate::workers::walk;
-use link::Link;
 use orders::{MOST_QUEUED, MOST_QUEUED_BYTES, Order};
-
-/// A request waits this long. Then it goes on without.
-const LONGEST_LOOK: Duration = Duration::from_millis(50);
 
 /// A Redis that answers are kept in. Its connection and its tasks end with it, once what is queued is written.
 pub struct SecondLevel {
     url: Secret,
     encryption_key: Option<Secret>,
-    link: Arc<Link>,
+    inner: Arc<Inner>,
     orders: mpsc::Sender<Order>,
+}
+
+/// What requests and the background have in common.
+struct Inner {
+    link: Link,
+    /// How values are written and read.
+    sealing: Sealing,
+    /// Bytes of answers that wait to be written.
+    queued_bytes: AtomicUsize,
 }
 
 /// Where an answer is kept, or would be: for the life of a request, whatever is configured meanwhile.
@@ -54,16 +58,20 @@ impl SecondLevel {
     pub fn start(
         url: &Secret,
         encryption_key: Option<&Secret>,
-        counts: RedisCounts,
+        counts: StoreCounts,
     ) -> Option<Arc<Self>> {
         let server = RedisUrl::read(url)?;
-        let link = Arc::new(Link::new(server, Sealing::new(encryption_key), counts));
+        let inner = Arc::new(Inner {
+            link: Link::new(server, counts),
+            sealing: Sealing::new(encryption_key),
+            queued_bytes: AtomicUsize::new(0),
+        });
         let (orders, queue) = mpsc::channel(MOST_QUEUED);
-        tokio::spawn(orders::carry_out(Arc::clone(&link), queue));
+        tokio::spawn(orders::carry_out(Arc::clone(&inner), queue));
         Some(Arc::new(Self {
             url: url.clone(),
             encryption_key: encryption_key.cloned(),
-            link,
+            inner,
             orders,
         }))
     }
@@ -75,7 +83,7 @@ impl SecondLevel {
 
     /// Whether it is connected, and asked.
     pub fn is_up(&self) -> bool {
-        self.link.is_up()
+        self.inner.link.is_up()
     }
 
     /// Removes entries, in the background and after what was handed over before. Tells whether that is going to be
@@ -88,29 +96,29 @@ impl SecondLevel {
 impl Place {
     /// The answer that is kept there, if it comes in time and may still be used. May be dropped while it waits.
     pub async fn get(&self, max_answer_bytes: usize) -> Option<Entry> {
-        let link = &self.level.link;
+        let link = &self.level.inner.link;
         let found = self.look(max_answer_bytes).await;
         link.counts.count(match &found {
-            Ok(Some(_)) => RedisResult::Hit,
-            Ok(None) => RedisResult::Miss,
+            Ok(Some(_)) => StoreResult::Hit,
+            Ok(None) => StoreResult::Miss,
             Err(result) => *result,
         });
         found.ok().flatten()
     }
 
-    async fn look(&self, max_answer_bytes: usize) -> Result<Option<Entry>, RedisResult> {
-        let link = &self.level.link;
+    async fn look(&self, max_answer_bytes: usize) -> Result<Option<Entry>, StoreResult> {
+        let Inner { link, sealing, .. } = &*self.level.inner;
         let name = place::name(&self.scope, &self.key);
         let most_bytes = Sealing::most_bytes(max_answer_bytes);
         let Some(value) = link.read(&name, most_bytes, LONGEST_LOOK).await? else {
             return Ok(None);
         };
         let opened = walk(value.len(), || {
-            link.sealing.open(&self.key, &value, max_answer_bytes)
+            sealing.open(&self.key, &value, max_answer_bytes)
         });
         let entry = opened.map_err(|fault| {
             log::debug!("cache: the value {name} of Redis cannot be used: {fault}");
-            RedisResult::Damaged
+            StoreResult::Damaged
         })?;
         Ok(Some(entry).filter(|entry| !entry.remaining(clock::now()).is_zero()))
     }
@@ -119,13 +127,13 @@ impl Place {
     pub fn put(self, entry: Entry) {
         let Self { level, scope, key } = self;
         let weight = entry.weight();
-        let link = &level.link;
-        let before = link.queued_bytes.fetch_add(weight, Ordering::Relaxed);
+        let inner = &level.inner;
+        let before = inner.queued_bytes.fetch_add(weight, Ordering::Relaxed);
         let order = Order::Put { scope, key, entry };
         let fits = before + weight <= MOST_QUEUED_BYTES;
         if !fits || level.orders.try_send(order).is_err() {
-            link.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
-            link.counts.count(RedisResult::Dropped);
+            inner.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            inner.link.counts.count(StoreResult::Dropped);
         }
     }
 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::link::Link;
+use super::Inner;
 use super::place::{self, Scope};
+use crate::cache::sealed::Sealing;
 use crate::cache::{Entry, Key, Which};
 use crate::clock;
-use crate::observe::cache::RedisResult;
+use crate::observe::cache::StoreResult;
 use crate::workers::walk;
 
 /// Answers and removals that wait; one more is dropped, or refused.
@@ -47,63 +48,66 @@ pub enum Order {
 }
 
 /// Carries out orders until nobody can give one any more, and keeps the connection for as long.
-pub async fn carry_out(link: Arc<Link>, mut orders: mpsc::Receiver<Order>) {
+pub async fn carry_out(inner: Arc<Inner>, mut orders: mpsc::Receiver<Order>) {
     let work = async {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Put { scope, key, entry } => {
-                    let result = put(&link, &scope, &key, &entry).await;
-                    link.counts.count(result);
-                    link.queued_bytes
+                    let result = put(&inner, &scope, &key, &entry).await;
+                    inner.link.counts.count(result);
+                    inner
+                        .queued_bytes
                         .fetch_sub(entry.weight(), Ordering::Relaxed);
                 }
-                Order::Remove(which) => tell(&which, remove(&link, &which).await),
+                Order::Remove(which) => tell(&which, remove(&inner, &which).await),
             }
         }
     };
     tokio::select! {
         () = work => {}
-        () = link.keep_connected() => {}
+        () = inner.link.keep_connected() => {}
     }
 }
 
-async fn put(link: &Link, scope: &Scope, key: &Key, entry: &Entry) -> RedisResult {
+async fn put(inner: &Inner, scope: &Scope, key: &Key, entry: &Entry) -> StoreResult {
+    let Inner { link, sealing, .. } = inner;
     if !link.is_asked() {
-        return RedisResult::Skipped;
+        return StoreResult::Skipped;
     }
-    let value = walk(entry.body.len(), || link.sealing.seal(key, entry));
+    let value = walk(entry.body.len(), || sealing.seal(key, entry));
     let remaining = entry.remaining(clock::now()).as_millis();
     let (Some(value), Ok(remaining @ 1..)) = (value, u64::try_from(remaining)) else {
-        return RedisResult::Dropped;
+        return StoreResult::Dropped;
     };
     let mut command = redis::cmd("SET");
     command.arg(place::name(scope, key)).arg(value);
     command.arg("PX").arg(remaining);
     match link.ask::<()>(&command, LONGEST_COMMAND).await {
-        Ok(()) => RedisResult::Stored,
+        Ok(()) => StoreResult::Stored,
         Err(result) => result,
     }
 }
 
 /// Removes answers. Tells how many.
-async fn remove(link: &Link, which: &Which) -> Result<u64, RedisResult> {
+async fn remove(inner: &Inner, which: &Which) -> Result<u64, StoreResult> {
     let says_more = which.rule.is_some() || which.id.is_some();
     let Some(tenant) = &which.tenant else {
-        return remove_in(link, None, says_more.then_some(which)).await;
+        return remove_in(inner, None, says_more.then_some(which)).await;
     };
     let scopes = [Scope::of(tenant), Scope::of("")];
     let [of_tenant, of_all] = &scopes;
-    let removed = remove_in(link, Some(of_tenant), says_more.then_some(which)).await?;
+    let removed = remove_in(inner, Some(of_tenant), says_more.then_some(which)).await?;
     // What it has asked for, and others may get.
-    Ok(removed + remove_in(link, Some(of_all), Some(which)).await?)
+    Ok(removed + remove_in(inner, Some(of_all), Some(which)).await?)
 }
 
 /// Removes the answers of a scope, or of all: all of them, or those that fit.
 async fn remove_in(
-    link: &Link,
+    inner: &Inner,
     scope: Option<&Scope>,
     which: Option<&Which>,
-) -> Result<u64, RedisResult> {
+) -> Result<u64, StoreResult> {
+    let link = &inner.link;
     let pattern = place::pattern(scope);
     let (mut cursor, mut removed) = (0_u64, 0);
     for _ in 0..MOST_PIECES {
@@ -113,7 +117,7 @@ async fn remove_in(
         let found: (u64, Vec<Vec<u8>>) = link.ask(&command, LONGEST_COMMAND).await?;
         let (next, mut names) = found;
         if let Some(which) = which {
-            names = those_that_fit(link, which, names).await?;
+            names = those_that_fit(inner, which, names).await?;
         }
         if !names.is_empty() {
             let mut command = redis::cmd("UNLINK");
@@ -130,22 +134,23 @@ async fn remove_in(
 
 /// The names whose values fit. What cannot be read is no answer of anybody: it is never given, and ends by itself.
 async fn those_that_fit(
-    link: &Link,
+    inner: &Inner,
     which: &Which,
     names: Vec<Vec<u8>>,
-) -> Result<Vec<Vec<u8>>, RedisResult> {
+) -> Result<Vec<Vec<u8>>, StoreResult> {
+    let Inner { link, sealing, .. } = inner;
     let mut fit = Vec::new();
     for name in names {
         let (Some(key), Ok(text)) = (place::key_in(&name), std::str::from_utf8(&name)) else {
             continue;
         };
-        let most_bytes = super::Sealing::most_bytes(MOST_BYTES);
+        let most_bytes = Sealing::most_bytes(MOST_BYTES);
         let value = match link.read(text, most_bytes, LONGEST_COMMAND).await {
             Ok(Some(value)) => value,
-            Ok(None) | Err(RedisResult::Damaged) => continue,
+            Ok(None) | Err(StoreResult::Damaged) => continue,
             Err(result) => return Err(result),
         };
-        let entry = walk(value.len(), || link.sealing.open(&key, &value, MOST_BYTES));
+        let entry = walk(value.len(), || sealing.open(&key, &value, MOST_BYTES));
         if entry.is_ok_and(|entry| which.has(&entry)) {
             fit.push(name);
         }
@@ -153,7 +158,7 @@ async fn those_that_fit(
     Ok(fit)
 }
 
-fn tell(which: &Which, removed: Result<u64, RedisResult>) {
+fn tell(which: &Which, removed: Result<u64, StoreResult>) {
     match removed {
         Ok(removed) => log::info!("cache: {which} were removed from Redis: {removed} removed"),
         Err(result) => log::warn!(

@@ -25,21 +25,14 @@ impl Scope {
 
 /// The name of a value.
 pub fn name(scope: &Scope, key: &Key) -> String {
-    let mut name = begin(scope);
-    add(&mut name, &key.0);
-    name
+    begin(scope) + &key.to_hex()
 }
 
 /// The key in a name; `None` where it is none of ours.
 pub fn key_in(name: &[u8]) -> Option<Key> {
     let name = std::str::from_utf8(name).ok()?.strip_prefix(PREFIX)?;
     let (_, key) = name.split_once(':')?;
-    let key = (key.len() == 64 && key.is_ascii()).then_some(key)?;
-    let mut bytes = [0; 32];
-    for (byte, digits) in bytes.iter_mut().zip(key.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(Key(bytes))
+    Key::from_hex(key)
 }
 
 /// A pattern for the names of one scope, or of all.
@@ -49,19 +42,7 @@ pub fn pattern(scope: Option<&Scope>) -> String {
 }
 
 fn begin(scope: &Scope) -> String {
-    let mut begin = String::with_capacity(PREFIX.len() + 2 * (16 + 32) + 1);
-    begin.push_str(PREFIX);
-    add(&mut begin, &scope.0);
-    begin.push(':');
-    begin
-}
-
-fn add(to: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            to.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
+    format!("{PREFIX}{:032x}:", u128::from_be_bytes(scope.0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What waits for a Redis that is away is bounded, and costs nobody more than its time.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -37,7 +37,7 @@ fn away() -> Secret {
     Secret::new(format!("redis://:s3cret@{address}"))
 }
 
-fn place(url: &Secret) -> (Place, RedisCounts) {
+fn place(url: &Secret) -> (Place, StoreCounts) {
     let counts = CacheMetrics::new().unwrap().redis();
     let level = SecondLevel::start(url, None, counts.clone()).unwrap();
     let place = Place {
@@ -55,9 +55,9 @@ async fn what_is_more_than_may_wait_is_dropped_and_counted() {
     for _ in 0..MOST_QUEUED {
         place.clone().put(entry(10));
     }
-    assert_eq!(counts.value(RedisResult::Dropped), 0);
+    assert_eq!(counts.value(StoreResult::Dropped), 0);
     place.clone().put(entry(10));
-    assert_eq!(counts.value(RedisResult::Dropped), 1);
+    assert_eq!(counts.value(StoreResult::Dropped), 1);
     assert!(!place.level.remove(Which::default()));
 }
 
@@ -67,12 +67,12 @@ async fn what_is_larger_than_all_that_may_wait_is_dropped_and_counted() {
     for _ in 0..63 {
         place.clone().put(entry(1 << 20));
     }
-    assert_eq!(counts.value(RedisResult::Dropped), 0);
+    assert_eq!(counts.value(StoreResult::Dropped), 0);
     place.clone().put(entry(1 << 20));
-    assert_eq!(counts.value(RedisResult::Dropped), 1);
+    assert_eq!(counts.value(StoreResult::Dropped), 1);
     // A smaller one still fits.
     place.clone().put(entry(1 << 10));
-    assert_eq!(counts.value(RedisResult::Dropped), 1);
+    assert_eq!(counts.value(StoreResult::Dropped), 1);
 }
 
 #[tokio::test]
@@ -81,8 +81,8 @@ async fn one_that_is_away_is_a_counted_error_and_then_left_alone() {
     for _ in 0..6 {
         assert_eq!(place.get(1000).await, None);
     }
-    assert_eq!(counts.value(RedisResult::Error), 5);
-    assert_eq!(counts.value(RedisResult::Skipped), 1);
+    assert_eq!(counts.value(StoreResult::Error), 5);
+    assert_eq!(counts.value(StoreResult::Skipped), 1);
     assert!(!place.level.is_up());
 }
 
@@ -93,7 +93,7 @@ async fn one_that_is_silent_costs_its_time_and_no_more() {
     let (place, counts) = place(&Secret::new(format!("redis://{address}")));
     let begin = Instant::now();
     assert_eq!(place.get(1000).await, None);
-    assert_eq!(counts.value(RedisResult::Timeout), 1);
+    assert_eq!(counts.value(StoreResult::Timeout), 1);
     assert!(begin.elapsed() >= LONGEST_LOOK);
     // The machine may be slow; a connection that is waited for takes two seconds.
     assert!(begin.elapsed() < Duration::from_secs(1));
@@ -163,9 +163,9 @@ fn row((_, tenant, id): Row) -> Entry {
 }
 
 /// Waits until so many have been written: all that was asked for before is done then.
-async fn stored(counts: &RedisCounts, wanted: u64) {
+async fn stored(counts: &StoreCounts, wanted: u64) {
     let waiting = async {
-        while counts.value(RedisResult::Stored) < wanted {
+        while counts.value(StoreResult::Stored) < wanted {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -192,7 +192,7 @@ async fn answers_are_removed_by_tenant_rule_and_id_and_nothing_else_is() {
     };
     let (place, counts) = place(&server.url());
     up(&place).await;
-    let link = &place.level.link;
+    let link = &place.level.inner.link;
     let long = Duration::from_secs(10);
     for name in ["other", &(place::pattern(None).replace('*', "foreign"))] {
         let mut command = redis::cmd("SET");

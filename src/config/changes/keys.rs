@@ -253,6 +253,8 @@ pub(super) fn of_vector_cache(old: &Located<VectorCache>, new: &Located<VectorCa
     differing!(&old.value, &new.value, VectorCache {
         is_enabled => "enabled",
         provider => "provider",
+        url => "url",
+        api_key => "api_key",
         memory_bytes => "memory",
         file => "file",
         embedding_model => "embedding_model",

@@ -173,6 +173,12 @@ pub(super) fn vector_cache() -> Value {
                 ),
             ),
             (
+                "url",
+                "Where the database is that keeps them: redis://, http:// or https://.",
+                text(),
+            ),
+            ("api_key", "The key that the database asks for.", text()),
+            (
                 "memory",
                 "The memory of all questions and their answers.",
                 or(size(), "64MiB"),

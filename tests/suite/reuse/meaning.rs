@@ -12,14 +12,15 @@ use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::upstream::{Received, Reply, Upstream};
 use crate::support::{soon, until};
 
-const SECTION: &str = "vector_cache: { embedding_model: small, threshold: 0.9, max_turns: 2 }\n";
+pub(super) const SECTION: &str =
+    "vector_cache: { embedding_model: small, threshold: 0.9, max_turns: 2 }\n";
 /// A question, and another way to ask it.
-const QUESTION: &str = "How do I reset my password?";
-const SIMILAR: &str = "How can I reset my password?";
+pub(super) const QUESTION: &str = "How do I reset my password?";
+pub(super) const SIMILAR: &str = "How can I reset my password?";
 
 /// What answers a request for a vector.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Vectors {
+pub(super) enum Vectors {
     /// By what the text is about.
     Good,
     /// 400.
@@ -31,14 +32,14 @@ enum Vectors {
 }
 
 /// Counts requests for vectors and for answers; the text of an answer says which it was, from 1 on.
-struct Provider {
-    upstream: Upstream,
+pub(super) struct Provider {
+    pub(super) upstream: Upstream,
     vectors: Arc<AtomicUsize>,
     answers: Arc<AtomicUsize>,
 }
 
 impl Provider {
-    async fn start(kind: Vectors) -> Self {
+    pub(super) async fn start(kind: Vectors) -> Self {
         let (vectors, answers) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let counts = (Arc::clone(&vectors), Arc::clone(&answers));
         let upstream = Upstream::start(move |request, reply| {
@@ -52,16 +53,16 @@ impl Provider {
         }
     }
 
-    fn vectors(&self) -> usize {
+    pub(super) fn vectors(&self) -> usize {
         self.vectors.load(Ordering::SeqCst)
     }
 
-    fn answers(&self) -> usize {
+    pub(super) fn answers(&self) -> usize {
         self.answers.load(Ordering::SeqCst)
     }
 
     /// The configuration of a gateway before it.
-    fn configured(&self, section: &str, more: &str) -> String {
+    pub(super) fn configured(&self, section: &str, more: &str) -> String {
         let more = [more, section].concat();
         config(self.upstream.address, "", &more)
             .replace(
@@ -117,12 +118,12 @@ async fn serve(
 }
 
 /// A request that asks this of a model.
-fn asking(text: &str) -> String {
+pub(super) fn asking(text: &str) -> String {
     super::asking(text, "")
 }
 
 #[track_caller]
-fn is_similar(response: &Response, text: &str) {
+pub(super) fn is_similar(response: &Response, text: &str) {
     is(response, text, "semantic");
     let similarity: f32 = response
         .header("x-tollgate-similarity")
@@ -133,7 +134,7 @@ fn is_similar(response: &Response, text: &str) {
 }
 
 /// That the comparison came to this so often.
-async fn compared(gateway: &Gateway, result: &str, times: f64) {
+pub(super) async fn compared(gateway: &Gateway, result: &str, times: f64) {
     let series = format!(r#"tollgate_cache_by_meaning_total{{result="{result}",rule="gpt-4o"}}"#);
     let counted = gateway.metric(&series).await;
     assert!((counted - times).abs() < 0.1, "{result}: {counted}");

