@@ -443,11 +443,11 @@ fn with_file(configuration: &str) -> String {
     let file = "location / {
             root .;
             default_type application/json;
-            # A file answers no POST, but that is what is compared.
+            # A file answers no POST, but that is what is compared: it is given as a GET of the same.
+            rewrite ^ /answer.json break;
             error_page 405 =200 /answer.json;
         }
         location = /answer.json { root .; default_type application/json; }
-        location /v1/chat { return 405; }
         location /proxied {";
     configuration.replace("location / {", file)
 }
