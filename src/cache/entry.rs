@@ -84,3 +84,26 @@ impl Entry {
         fixed + self.body.len() + texts + rewrites
     }
 }
+
+/// An answer for tests: of the rule `m`, to the request `r`, stored at the beginning of time, for a minute.
+#[cfg(test)]
+pub(crate) fn sample(tenant: &str, body: impl Into<Bytes>) -> Entry {
+    let head = Head {
+        tenant: tenant.into(),
+        rule: "m".into(),
+        id: "r".into(),
+        content_type: "application/json".into(),
+        is_stream: false,
+        rewrites: Rewrites::default(),
+        upstream: "far".into(),
+        model: "m".into(),
+    };
+    Entry {
+        head: Arc::new(head),
+        body: body.into(),
+        usage: None,
+        stored: SystemTime::UNIX_EPOCH,
+        ttl: Duration::from_secs(60),
+        similarity: None,
+    }
+}

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache as Kept;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
+#[cfg(test)]
+pub(crate) use entry::sample;
 pub use entry::{Entry, Head};
 pub use flights::{Bounds, Ended, Flights, Follower, Joined, Lead};
 pub use key::{Key, KeyParts};

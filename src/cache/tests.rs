@@ -1,33 +1,22 @@
 //! The bounds of what is kept, and what is removed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
-
-use bytes::Bytes;
+use std::time::Duration;
 
 use super::*;
-use crate::openai::rewrite::Rewrites;
 
 const MIB: usize = 1 << 20;
 
 fn entry(tenant: &str, id: &str, bytes: usize) -> Entry {
+    let sample = sample(tenant, vec![b'x'; bytes]);
     let head = Head {
-        tenant: tenant.into(),
-        rule: "gpt-4o".into(),
         id: id.into(),
-        content_type: "application/json".into(),
-        is_stream: false,
-        rewrites: Rewrites::default(),
-        upstream: "far".into(),
-        model: "m".into(),
+        rule: "gpt-4o".into(),
+        ..(*sample.head).clone()
     };
     Entry {
         head: Arc::new(head),
-        body: Bytes::from(vec![b'x'; bytes]),
-        usage: None,
-        stored: SystemTime::UNIX_EPOCH,
-        ttl: Duration::from_secs(60),
-        similarity: None,
+        ..sample
     }
 }
 

@@ -76,16 +76,11 @@ fn collect() {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
-    use bytes::Bytes;
-
     use super::*;
     use crate::auth::CallerState;
-    use crate::cache::{Entry, Head, KeyParts};
+    use crate::cache::{Entry, KeyParts, sample};
     use crate::config::{Config, Variables};
     use crate::limits::Limits;
-    use crate::openai::rewrite::Rewrites;
     use crate::runtime::{Orders, Runtime};
     use crate::upstreams::Registry;
 
@@ -101,23 +96,9 @@ mod tests {
     }
 
     fn keep(shared: &Shared, id: &str, ttl: Duration) {
-        let head = Head {
-            tenant: "t".into(),
-            rule: "m".into(),
-            id: id.into(),
-            content_type: "application/json".into(),
-            is_stream: false,
-            rewrites: Rewrites::default(),
-            upstream: "a".into(),
-            model: "m".into(),
-        };
         let entry = Entry {
-            head: Arc::new(head),
-            body: Bytes::from_static(b"{}"),
-            usage: None,
-            stored: SystemTime::UNIX_EPOCH,
             ttl,
-            similarity: None,
+            ..sample("t", "{}")
         };
         let mut parts = KeyParts::new("test");
         parts.add(id.as_bytes());

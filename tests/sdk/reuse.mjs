@@ -128,4 +128,20 @@ for (let times = 0; times < 2; times += 1) {
 }
 assert.ok(spoken[0].length > 10_000 && spoken[0].equals(spoken[1]));
 
+// Other questions that mean the same: the answer to the first, whole and as a stream.
+async function byMeaning(verb, result, more = {}) {
+  const messages = [{ role: "user", content: `How ${verb} I reset my password?` }];
+  const asked = client.chat.completions.create({ model: "same-meaning", messages, ...more });
+  const { data, response } = await asked.withResponse();
+  assert.equal(response.headers.get("x-tollgate-cache"), result);
+  const similarity = Number(response.headers.get("x-tollgate-similarity"));
+  assert.ok(result === "miss" || (similarity >= 0.9 && similarity <= 1), String(similarity));
+  return data;
+}
+const answered = plain(await byMeaning("do", "miss"));
+assert.deepEqual(plain(await byMeaning("can", "semantic")), answered);
+const chunks = [];
+for await (const chunk of await byMeaning("could", "semantic", { stream: true, ...usage })) chunks.push(plain(chunk));
+assert.deepEqual(differences(answered, await accumulated("openai_chat", chunks)), []);
+
 console.log("all good");

@@ -130,4 +130,21 @@ first, again = asked.raw(), asked.raw()
 assert len(first.content) > 10_000 and again.content == first.content
 assert again.headers["content-type"] == first.headers["content-type"] == "audio/mpeg"
 
+# Other questions that mean the same: the answer to the first, whole and as a stream.
+def by_meaning(verb, result, **more):
+    messages = [{"role": "user", "content": f"How {verb} I reset my password?"}]
+    create = client.chat.completions.with_raw_response.create
+    answer = create(model="same-meaning", messages=messages, **more)
+    assert answer.headers["x-tollgate-cache"] == result, answer.headers
+    if result == "semantic":
+        assert 0.9 <= float(answer.headers["x-tollgate-similarity"]) <= 1, answer.headers
+    return answer.parse()
+
+
+first = by_meaning("do", "miss")
+assert by_meaning("can", "semantic").to_dict() == first.to_dict()
+with by_meaning("could", "semantic", stream=True, **USAGE) as stream:
+    made = accumulated("openai_chat", list(stream))
+assert list(differences(plain(first), made)) == [], (first, made)
+
 print("all good")

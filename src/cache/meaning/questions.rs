@@ -380,32 +380,15 @@ fn seconds(time: SystemTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::cache::Head;
-    use crate::openai::rewrite::Rewrites;
+    use crate::cache::sample;
 
     const MOST: usize = 1 << 20;
 
-    fn entry(body: &str, now: SystemTime) -> Entry {
-        let head = Head {
-            tenant: "a".into(),
-            rule: "m".into(),
-            id: "r1".into(),
-            content_type: "application/json".into(),
-            is_stream: false,
-            rewrites: Rewrites::default(),
-            upstream: "far".into(),
-            model: "m".into(),
-        };
+    fn entry(body: &'static str, now: SystemTime) -> Entry {
         Entry {
-            head: Arc::new(head),
-            body: Bytes::copy_from_slice(body.as_bytes()),
-            usage: None,
             stored: now,
-            ttl: Duration::from_secs(60),
-            similarity: None,
+            ..sample("a", body)
         }
     }
 

@@ -1,33 +1,13 @@
 //! What waits for a Redis that is away is bounded, and costs nobody more than its time.
 
-use std::time::{Duration, Instant, SystemTime};
-
-use bytes::Bytes;
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::cache::Head;
+use crate::cache::sample;
 use crate::observe::cache::CacheMetrics;
-use crate::openai::rewrite::Rewrites;
 
 fn entry(bytes: usize) -> Entry {
-    let head = Head {
-        tenant: "".into(),
-        rule: "m".into(),
-        id: "r".into(),
-        content_type: "application/json".into(),
-        is_stream: false,
-        rewrites: Rewrites::default(),
-        upstream: "far".into(),
-        model: "m".into(),
-    };
-    Entry {
-        head: Arc::new(head),
-        body: Bytes::from(vec![b'x'; bytes]),
-        usage: None,
-        stored: SystemTime::UNIX_EPOCH,
-        ttl: Duration::from_secs(60),
-        similarity: None,
-    }
+    sample("", vec![b'x'; bytes])
 }
 
 /// A port that nothing listens on.

@@ -10,8 +10,11 @@ use crate::sdk::{accumulated, ask, exchange, node, python};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::upstream::Upstream;
 
-/// What each script has kept: both forms of three endpoints, an embedding as Base64 and as numbers, and speech.
-const KEPT: usize = 9;
+/// What each script has kept: both forms of three endpoints, an embedding as Base64 and as numbers, speech, and an answer
+/// to three questions that mean the same.
+const KEPT: usize = 9 + 3;
+/// What the provider was asked for: one answer to those questions, and a vector of each.
+const ASKED: usize = 9 + 1 + 3;
 
 async fn provider() -> Upstream {
     Upstream::start(|request, mut reply| async move {
@@ -42,15 +45,18 @@ async fn provider() -> Upstream {
 async fn asks_again(script: Option<Command>) {
     let Some(script) = script else { return };
     let upstream = provider().await;
-    let yaml = config(upstream.address, "", "").replace(
+    let section = "vector_cache: { embedding_model: same-vectors, threshold: 0.9 }\n";
+    let yaml = config(upstream.address, "", section).replace(
         "  - { match: { prefix: same- }, targets",
         // Speech has no temperature: it may differ each time.
-        "  - { match: same-tts, cache: { when: always }, targets: [{ upstream: far }] }\n  \
+        "  - { match: same-meaning, cache: { when: always, by_meaning: true }, \
+           targets: [{ upstream: far, model: same-openai_chat }] }\n  \
+           - { match: same-tts, cache: { when: always }, targets: [{ upstream: far }] }\n  \
            - { match: { prefix: same- }, cache: true, targets",
     );
     let gateway = Gateway::start(&yaml);
     ask(script, &format!("http://{}/v1", gateway.address));
-    assert_eq!(upstream.requests(), KEPT);
+    assert_eq!(upstream.requests(), ASKED);
     assert!((gateway.metric("tollgate_cache_entries").await - KEPT as f64).abs() < 0.5);
 }
 

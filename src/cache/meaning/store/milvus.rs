@@ -222,21 +222,8 @@ fn near(entity: &Value) -> Option<Near> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Names;
     use super::*;
-    use crate::cache::meaning::vectors::Vector;
-
-    const ID: Key = Key([0xf1; 32]);
-    const SCOPE: [u8; 32] = [0x22; 32];
-
-    fn vector() -> Vector {
-        // These numbers are those of a vector of unit length already.
-        Vector::new(&[0.5, -0.5, 0.5, -0.5]).unwrap()
-    }
-
-    fn answer(status: u16, body: Value) -> Answer {
-        Answer { status, body }
-    }
+    use crate::cache::meaning::store::samples::{ID, SCOPE, answer, record, vector, written};
 
     fn post(path: &str, body: Value) -> Call {
         Call {
@@ -452,28 +439,9 @@ mod tests {
     // https://milvus.io/docs/upsert-entities.md
     #[test]
     fn a_question_is_put_under_its_key() {
-        let record = Record {
-            id: ID,
-            scope: SCOPE,
-            vector: vector(),
-            names: Names::new("acme", "chat", "request-1"),
-            expires: 1_800_000_000,
-            ttl: 60,
-            text: b"text".to_vec(),
-            value: b"value".to_vec(),
-        };
-        let [(_, tenant), (_, rule), (_, request)] = record.names.members();
-        let entity = json!({
-            "key": "f1".repeat(32),
-            "scope": "22".repeat(32),
-            "tenant": tenant,
-            "rule": rule,
-            "request": request,
-            "expires": 1_800_000_000,
-            "text": "dGV4dA==",
-            "value": "dmFsdWU=",
-            "vector": [0.5, -0.5, 0.5, -0.5],
-        });
+        let record = record();
+        let mut entity = written();
+        entity["vector"] = json!([0.5, -0.5, 0.5, -0.5]);
         let expected = json!({ "collectionName": "tollgate_questions_1_4", "data": [entity] });
         let expected = post("/v2/vectordb/entities/upsert", expected);
         assert_eq!(API.put(&record), expected);
@@ -517,6 +485,8 @@ mod tests {
         assert_eq!(removed, removal(&filter));
         let all = API.remove("tollgate_questions_1_4", &[]);
         assert_eq!(all, removal("expires >= 0"));
+        let expired = API.remove_expired("tollgate_questions_1_4", 7);
+        assert_eq!(expired, removal("expires <= 7"));
     }
 
     // https://milvus.io/docs/upsert-entities.md

@@ -8,6 +8,8 @@ mod milvus;
 mod qdrant;
 mod redis;
 mod rest;
+#[cfg(test)]
+mod samples;
 mod weaviate;
 
 use std::sync::Arc;

@@ -186,22 +186,10 @@ fn near(point: &Value) -> Option<Near> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Names;
     use super::*;
-    use crate::cache::meaning::vectors::Vector;
+    use crate::cache::meaning::store::samples::{ID, SCOPE, answer, record, vector, written};
 
-    const ID: Key = Key([0xf1; 32]);
-    const SCOPE: [u8; 32] = [0x22; 32];
     const UUID: &str = "f1f1f1f1-f1f1-f1f1-f1f1-f1f1f1f1f1f1";
-
-    fn vector() -> Vector {
-        // These numbers are those of a vector of unit length already.
-        Vector::new(&[0.5, -0.5, 0.5, -0.5]).unwrap()
-    }
-
-    fn answer(status: u16, body: Value) -> Answer {
-        Answer { status, body }
-    }
 
     /// Answers that are neither a list nor done.
     fn others() -> Vec<Answer> {
@@ -371,27 +359,8 @@ mod tests {
     // https://api.qdrant.tech/api-reference/points/upsert-points
     #[test]
     fn a_question_is_put_under_its_uuid() {
-        let record = Record {
-            id: ID,
-            scope: SCOPE,
-            vector: vector(),
-            names: Names::new("acme", "chat", "request-1"),
-            expires: 1_800_000_000,
-            ttl: 60,
-            text: b"text".to_vec(),
-            value: b"value".to_vec(),
-        };
-        let [(_, tenant), (_, rule), (_, request)] = record.names.members();
-        let payload = json!({
-            "key": "f1".repeat(32),
-            "scope": "22".repeat(32),
-            "tenant": tenant,
-            "rule": rule,
-            "request": request,
-            "expires": 1_800_000_000,
-            "text": "dGV4dA==",
-            "value": "dmFsdWU=",
-        });
+        let record = record();
+        let payload = written();
         let vector = [0.5, -0.5, 0.5, -0.5];
         let expected = call(
             Method::PUT,
@@ -449,6 +418,9 @@ mod tests {
         assert_eq!(removed, removal(must));
         let all = json!([{ "key": "expires", "range": { "gte": 0 } }]);
         assert_eq!(API.remove("tollgate_questions_1_4", &[]), removal(all));
+        let expired = json!([{ "key": "expires", "range": { "lte": 7 } }]);
+        let removed = API.remove_expired("tollgate_questions_1_4", 7);
+        assert_eq!(removed, removal(expired));
     }
 
     // https://api.qdrant.tech/api-reference/points/upsert-points

@@ -255,23 +255,11 @@ fn is_removed(body: &Value) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Names;
     use super::*;
-    use crate::cache::meaning::vectors::Vector;
+    use crate::cache::meaning::store::samples::{ID, SCOPE, answer, record, vector, written};
 
-    const ID: Key = Key([0xf1; 32]);
-    const SCOPE: [u8; 32] = [0x22; 32];
     const UUID: &str = "f1f1f1f1-f1f1-41f1-b1f1-f1f1f1f1f1f1";
     const CLASS: &str = "TollgateQuestions1_4";
-
-    fn vector() -> Vector {
-        // These numbers are those of a vector of unit length already.
-        Vector::new(&[0.5, -0.5, 0.5, -0.5]).unwrap()
-    }
-
-    fn answer(status: u16, body: Value) -> Answer {
-        Answer { status, body }
-    }
 
     /// The answer to a query.
     fn got(objects: Value) -> Answer {
@@ -469,17 +457,7 @@ mod tests {
     // https://weaviate.io/developers/weaviate/api/rest_legacy/batch
     #[test]
     fn a_question_is_put_under_its_uuid() {
-        let record = Record {
-            id: ID,
-            scope: SCOPE,
-            vector: vector(),
-            names: Names::new("acme", "chat", "request-1"),
-            expires: 1_800_000_000,
-            ttl: 60,
-            text: b"text".to_vec(),
-            value: b"value".to_vec(),
-        };
-        let [(_, tenant), (_, rule), (_, request)] = record.names.members();
+        let record = record();
         let object = json!({
             "class": "TollgateQuestions1_4",
             "id": UUID,
@@ -530,8 +508,7 @@ mod tests {
     // https://weaviate.io/developers/weaviate/api/rest_legacy/batch
     #[test]
     fn questions_are_removed_by_their_members() {
-        let removal = |operands: Value| {
-            let filter = json!({ "operator": "And", "operands": operands });
+        let removal = |filter: Value| {
             let body = json!({
                 "match": { "class": "TollgateQuestions1_4", "where": filter },
                 "output": "minimal",
@@ -544,9 +521,12 @@ mod tests {
             { "path": ["tenant"], "operator": "Equal", "valueText": "0a".repeat(16) },
             { "path": ["rule"], "operator": "Equal", "valueText": "0b".repeat(16) },
         ]);
-        assert_eq!(API.remove(CLASS, &members), removal(operands));
+        let all_of = |operands: Value| json!({ "operator": "And", "operands": operands });
+        assert_eq!(API.remove(CLASS, &members), removal(all_of(operands)));
         let all = json!([{ "path": ["expires"], "operator": "GreaterThan", "valueInt": 0 }]);
-        assert_eq!(API.remove(CLASS, &[]), removal(all));
+        assert_eq!(API.remove(CLASS, &[]), removal(all_of(all)));
+        let expired = json!({ "path": ["expires"], "operator": "LessThanEqual", "valueInt": 7 });
+        assert_eq!(API.remove_expired(CLASS, 7), removal(expired));
     }
 
     // https://weaviate.io/developers/weaviate/api/rest_legacy/batch

@@ -39,9 +39,7 @@ impl Looking<'_> {
         may: &mut May,
     ) -> Result<Option<Box<Found>>, Failure> {
         let runtime = Arc::clone(&context.runtime);
-        let wanted = reuse.by_meaning && may.stores.is_some();
-        let (Some(by_meaning), Some(questions), true) =
-            (&runtime.by_meaning, self.shared.questions(), wanted)
+        let (Some(by_meaning), Some(questions)) = (&runtime.by_meaning, self.shared.questions())
         else {
             return Ok(None);
         };

@@ -147,9 +147,11 @@ impl Looking<'_> {
         let Looked::Ask(lead) = looked else {
             return Ok(looked);
         };
-        let similar = self.by_meaning(requester, context, reuse, &mut may);
-        if let Some(found) = Box::pin(similar).await? {
-            return Ok(Looked::Found(found));
+        if reuse.by_meaning && may.stores.is_some() {
+            let similar = self.by_meaning(requester, context, reuse, &mut may);
+            if let Some(found) = Box::pin(similar).await? {
+                return Ok(Looked::Found(found));
+            }
         }
         self.note(context, CacheResult::Miss, None);
         if may.says.only_if_cached {
