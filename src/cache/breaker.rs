@@ -59,13 +59,16 @@ impl Breaker {
 }
 
 impl Admission<'_> {
-    /// It has answered in time.
-    pub fn succeeded(self) {
+    /// It has answered in time. Tells whether the breaker has closed by that.
+    pub fn succeeded(self) -> bool {
         let mut state = self.breaker.0.lock();
         // One that was asked before the breaker opened says nothing about now.
-        if self.is_trial || state.open.is_none() {
-            (state.in_a_row, state.open) = (0, None);
+        if !self.is_trial && state.open.is_some() {
+            return false;
         }
+        let closes = state.open.is_some();
+        (state.in_a_row, state.open) = (0, None);
+        closes
     }
 
     /// It has not. Tells whether the breaker has opened by that.
@@ -121,7 +124,8 @@ mod tests {
             assert!(fail(&breaker, now), "{seconds}");
         }
         now += LONGEST;
-        breaker.admit(now).unwrap().succeeded();
+        assert!(breaker.admit(now).unwrap().succeeded());
+        assert!(!breaker.admit(now).unwrap().succeeded());
         assert!(breaker.is_closed());
         assert!(!fail(&breaker, now), "it counts from the beginning");
     }

@@ -39,6 +39,8 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// The way to one Redis.
 pub struct Link {
     server: RedisUrl,
+    /// What it has, for the log.
+    keeps: &'static str,
     /// Counts what comes of commands.
     pub counts: StoreCounts,
     breaker: Breaker,
@@ -72,9 +74,10 @@ enum NoConnection {
 }
 
 impl Link {
-    /// Not connected yet.
-    pub fn new(server: RedisUrl, counts: StoreCounts) -> Self {
+    /// Not connected yet. `keeps`: what it has, for the log.
+    pub fn new(server: RedisUrl, keeps: &'static str, counts: StoreCounts) -> Self {
         Self {
+            keeps,
             server,
             counts,
             breaker: Breaker::default(),
@@ -177,7 +180,11 @@ impl Link {
             match connected.unwrap_or(Err(NoConnection::Silent)) {
                 Ok((connection, driver)) => {
                     pause = SHORTEST_PAUSE;
-                    log::info!("cache: connected to Redis at {}", self.server);
+                    log::info!(
+                        "cache: connected to the Redis of {} at {}",
+                        self.keeps,
+                        self.server
+                    );
                     // What is asked of the old connection is none of this one's.
                     let _ = timeout(Duration::ZERO, self.is_silent.notified()).await;
                     self.state.send_replace(State::Up(connection));
@@ -224,8 +231,8 @@ impl Link {
 
     fn warn(&self, what: fmt::Arguments<'_>) {
         if self.logged.lock().has_passed() {
-            let server = &self.server;
-            log::warn!("cache: Redis at {server} {what}; requests go on without it");
+            let Self { server, keeps, .. } = self;
+            log::warn!("cache: the Redis of {keeps} at {server} {what}; requests go on without it");
         }
     }
 }

@@ -155,6 +155,7 @@ fn by_rule(rules: &[Value]) -> String {
         "RULE",
         "REQUESTS",
         "HIT RATE",
+        "BY MEANING",
         "JOINED",
         "BYPASSES",
         "SAVED (USD)",
@@ -163,7 +164,8 @@ fn by_rule(rules: &[Value]) -> String {
     rows.extend(rules.iter().map(|rule| {
         let counted = |name| number(rule, name);
         let (hits, joined, bypasses) = (counted("hits"), counted("joined"), counted("bypasses"));
-        let hits = hits + counted("semantic");
+        let semantic = counted("semantic");
+        let hits = hits + semantic;
         let requests = hits + joined + counted("misses") + bypasses;
         let saved = rule.get("saved_dollars").and_then(Value::as_f64);
         vec![
@@ -173,6 +175,7 @@ fn by_rule(rules: &[Value]) -> String {
                 .to_owned(),
             requests.to_string(),
             rate(hits, requests),
+            semantic.to_string(),
             joined.to_string(),
             bypasses.to_string(),
             saved.unwrap_or_default().to_string(),
@@ -235,14 +238,14 @@ mod tests {
     #[test]
     fn a_rule_has_a_line_and_one_without_requests_no_rate() {
         let rules = json!([
-            { "rule": "gpt-4o", "hits": 1, "joined": 1, "misses": 1, "bypasses": 5, "saved_dollars": 0.000_000_5 },
+            { "rule": "gpt-4o", "hits": 1, "semantic": 1, "joined": 1, "misses": 1, "bypasses": 5, "saved_dollars": 0.000_000_5 },
             { "rule": "gpt-*", "hits": 0, "joined": 0, "misses": 0, "bypasses": 0, "saved_dollars": 0.0 },
         ]);
         let text = by_rule(rules.as_array().unwrap());
         let expected = "\
-RULE    REQUESTS  HIT RATE  JOINED  BYPASSES  SAVED (USD)
-gpt-4o  8         12.5%     1       5         0.0000005
-gpt-*   0         -         0       0         0
+RULE    REQUESTS  HIT RATE  BY MEANING  JOINED  BYPASSES  SAVED (USD)
+gpt-4o  9         22.2%     1           1       5         0.0000005
+gpt-*   0         -         0           0       0         0
 ";
         assert_eq!(text, expected);
     }

@@ -22,7 +22,7 @@ use crate::cache::meaning::calibrate::{
 };
 use crate::cache::meaning::vectors::Vector;
 use crate::config::{Config, Source, Variables};
-use crate::gateway;
+use crate::gateway::{self, NoVector};
 use crate::runtime::Shared;
 use crate::server;
 
@@ -111,13 +111,13 @@ impl Calibrate {
 
     fn result(&self, model: &str, measured: &[Measured]) -> Result<String, String> {
         let proposed = propose(measured, self.precision);
-        let mut text = format!("{}\n", shown_at(measured));
+        let mut text = format!("{}\n{}", shown_at(measured), in_words(measured));
         match proposed {
             Ok(Calibration { threshold, counts }) => {
                 // Writing to a string cannot fail.
                 let _ = write!(
                     text,
-                    "The lowest threshold for {model} with a precision of {}:\n{counts}\n\n\
+                    "The lowest threshold that these pairs show for {model} with a precision of {}:\n{counts}\n\n\
                      vector_cache:\n  embedding_model: {model}\n  threshold: {threshold:.4}",
                     self.precision
                 );
@@ -125,14 +125,24 @@ impl Calibrate {
                 if hits < FEW_HITS {
                     let _ = write!(
                         text,
-                        "\n\n{hits} hits are few: with more pairs of your own questions, the precision says more."
+                        "\n\nHits are few ({hits}): with more pairs of your own questions, the precision says more."
                     );
                 }
                 Ok(text)
             }
-            Err(error @ CalibrationError::Unreachable(_)) => Err(format!("{text}\n{error}")),
+            Err(error @ CalibrationError::Unreachable(_)) => Err(format!(
+                "{text}{error}\nAdd pairs, lower --precision, or use another embedding model"
+            )),
             Err(error) => Err(format!("{}: {error}", self.pairs.display())),
         }
+    }
+}
+
+/// A refusal is told with what the upstream says of it.
+fn no_vector(text: &str, none: &NoVector) -> String {
+    match none {
+        NoVector::Refused(_, body) => format!("no vector for {text:?}: {none}: {body:.300}"),
+        _ => format!("no vector for {text:?}: {none}"),
     }
 }
 
@@ -142,6 +152,16 @@ fn share(text: &str) -> Result<f64, String> {
         true => Ok(share),
         false => Err(CalibrationError::Precision.to_string()),
     }
+}
+
+/// How many pairs with one answer no threshold makes hits.
+fn in_words(measured: &[Measured]) -> String {
+    let same = measured.iter().filter(|pair| pair.same);
+    let differ = same.clone().filter(|pair| !pair.agrees).count();
+    format!(
+        "Of {} pairs with one answer, {differ} differ in their words, and are no hits at any threshold.\n\n",
+        same.count()
+    )
 }
 
 /// What some thresholds make of the pairs.
@@ -220,7 +240,7 @@ async fn embed_all(
             return Ok(vectors);
         };
         let (text, vector) = done.map_err(|e| e.to_string())?;
-        let vector = vector.map_err(|none| format!("no vector for {text:?}: {none}"))?;
+        let vector = vector.map_err(|none| no_vector(&text, &none))?;
         vectors.insert(text, vector);
     }
 }
@@ -255,7 +275,11 @@ mod tests {
         let row = "0.94       1.000      1.000   1\n";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("  threshold: 0.9"), "{text}");
-        assert!(text.contains("1 hits are few"), "{text}");
+        assert!(text.contains("Hits are few (1)"), "{text}");
+        assert!(
+            text.contains("Of 1 pairs with one answer, 0 differ"),
+            "{text}"
+        );
     }
 
     #[test]

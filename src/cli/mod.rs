@@ -90,7 +90,7 @@ enum Command {
     ///
     /// Exit code 0 if it does, also if it is degraded; 1 if it drains, or nothing answers.
     Health(health::Health),
-    /// Look at the answers that the gateway that runs keeps, or remove them
+    /// Show or remove the answers that a running gateway keeps, or find a threshold
     Cache {
         #[command(subcommand)]
         command: cache::Cache,

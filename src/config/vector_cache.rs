@@ -254,7 +254,7 @@ fn read_endpoint(node: &Node<'_>) -> Option<()> {
     reason = "a number from 0 to 1, with more digits than similarities have"
 )]
 fn read_threshold(node: &Node<'_>) -> Option<f32> {
-    let threshold = node.share()? as f32;
+    let threshold = node.number_up_to(1)? as f32;
     if threshold > 0.0 {
         return Some(threshold);
     }

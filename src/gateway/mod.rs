@@ -73,7 +73,7 @@ use failure::Failure;
 use session::ClientSession;
 
 pub use connection::{Connection, PREFACE_BYTES};
-pub use exchange::embedding::embed;
+pub use exchange::embedding::{NoVector, embed};
 pub use plan::Plan;
 pub use reply::last_words;
 

@@ -227,7 +227,7 @@ impl CacheMetrics {
             )?,
             by_meaning: counters(
                 "tollgate_cache_by_meaning_total",
-                "Requests that no equal one had an answer for, and whose rule compares questions by meaning, by result.",
+                "Requests that were compared by meaning with earlier ones, by result.",
                 &["rule", "result"],
             )?,
             age: histogram(

@@ -4,7 +4,9 @@
 //! A file that cannot be read is left as it is until the process ends, and there are no questions; one that cannot be
 //! written is told in the log.
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use crate::cache::meaning::Questions;
@@ -27,7 +29,7 @@ pub(super) fn load(
     match Questions::load(path, written.memory_bytes, key, clock::now()) {
         Ok(questions) => {
             let count = questions.fill().map_or(0, |fill| fill.entries);
-            log::info!("cache: {count} questions were read from {shown}");
+            log::info!("cache: questions read from {shown}: {count}");
             return Arc::new(questions);
         }
         Err(FileError::Io(e)) if e.kind() == ErrorKind::NotFound => {}
@@ -46,8 +48,11 @@ pub(super) fn save(questions: &Questions, written: &VectorCache) {
         return;
     };
     let shown = path.display();
-    match questions.save(path, clock::now()) {
-        Ok(count) => log::info!("cache: {count} questions were written to {shown}"),
+    let folder = path.parent().unwrap_or(path);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let saved = made.map_err(FileError::Io);
+    match saved.and_then(|()| questions.save(path, clock::now())) {
+        Ok(count) => log::info!("cache: questions written to {shown}: {count}"),
         Err(error) => log::error!("cache: the questions cannot be written to {shown}: {error}"),
     }
 }

@@ -15,6 +15,8 @@ use std::io::{self, BufRead, Read};
 
 use serde::Deserialize;
 
+use crate::openai::question::MAX_TEXT_BYTES;
+
 /// The most pairs of a file.
 pub const MAX_PAIRS: usize = 100_000;
 /// The most bytes of a line.
@@ -45,6 +47,8 @@ pub enum PairsError {
     TooLong(usize),
     /// One text of a line is blank.
     Blank(usize),
+    /// One text of a line is longer than a text that is compared.
+    Uncompared(usize),
     /// There are more than [`MAX_PAIRS`].
     TooMany,
 }
@@ -121,14 +125,27 @@ pub fn read_pairs(mut from: impl BufRead) -> Result<Vec<Pair>, PairsError> {
         if pairs.len() == MAX_PAIRS {
             return Err(PairsError::TooMany);
         }
-        let pair: Pair = serde_json::from_slice(text)
-            .map_err(|error| PairsError::Line(number, error.to_string()))?;
+        if !text.starts_with(b"{") {
+            return Err(PairsError::Line(number, "it is no JSON object".to_owned()));
+        }
+        let pair: Pair =
+            serde_json::from_slice(text).map_err(|error| PairsError::Line(number, said(&error)))?;
+        if pair.a.len().max(pair.b.len()) > MAX_TEXT_BYTES {
+            return Err(PairsError::Uncompared(number));
+        }
         if pair.a.trim().is_empty() || pair.b.trim().is_empty() {
             return Err(PairsError::Blank(number));
         }
         pairs.push(pair);
     }
     Ok(pairs)
+}
+
+/// What the parser says, without its own place: each line is a document to it.
+fn said(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let end = said.rfind(" at line ").unwrap_or(said.len());
+    said.get(..end).unwrap_or_default().to_owned()
 }
 
 /// Proposes the lowest threshold with at least this precision. It lies in the middle between the pair that is
@@ -259,6 +276,10 @@ impl fmt::Display for PairsError {
                 )
             }
             Self::TooLong(line) => write!(f, "line {line} has more than {MAX_LINE_BYTES} bytes"),
+            Self::Uncompared(line) => write!(
+                f,
+                "line {line}: one of the texts has more than {MAX_TEXT_BYTES} bytes, and is never compared"
+            ),
             Self::Blank(line) => write!(f, "line {line}: one of the texts is blank"),
             Self::TooMany => write!(f, "there are more than {MAX_PAIRS} pairs"),
         }

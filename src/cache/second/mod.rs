@@ -62,7 +62,7 @@ impl SecondLevel {
     ) -> Option<Arc<Self>> {
         let server = RedisUrl::read(url)?;
         let inner = Arc::new(Inner {
-            link: Link::new(server, counts),
+            link: Link::new(server, "answers", counts),
             sealing: Sealing::new(encryption_key),
             queued_bytes: AtomicUsize::new(0),
         });

@@ -11,12 +11,27 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::config::document::{Context, Located};
 
-/// Checks the chat log's file and the folder of the log.
+/// Checks the chat log's file, the folder of the log and that of the questions.
 pub fn check(config: &Config, context: &Context<'_>) {
     check_chat_log(config, context);
     if let Some(files) = &config.server.log.files {
         let names = ("the log files", "server: { log: { files: { path: … } } }");
         check_folder(&files.path, names, context);
+    }
+    let questions = config.vector_cache.as_ref();
+    let file = questions.and_then(|section| Some((section, section.value.file.as_ref()?)));
+    if let Some((section, folder)) =
+        file.and_then(|(section, file)| Some((section, file.parent()?)))
+    {
+        let folder = Located {
+            value: folder.to_owned(),
+            place: section.place.clone(),
+        };
+        check_folder(
+            &folder,
+            ("the questions", "vector_cache: { file: … }"),
+            context,
+        );
     }
 }
 

@@ -33,6 +33,8 @@ const PATH: &str = "/v1/embeddings";
 pub enum NoVector {
     /// No upstream has answered, and what the operator is told of that.
     Failed(String),
+    /// An upstream has refused, with this status and body. The body may repeat the text.
+    Refused(StatusCode, String),
     /// What one has answered is no vector.
     Unusable,
 }
@@ -40,14 +42,14 @@ pub enum NoVector {
 impl NoVector {
     /// The upstream has refused, or could not be asked.
     fn of(failure: &Failure) -> Self {
-        Self::Failed(match failure {
-            Failure::Upstream(failure) => failure.detail.clone(),
+        match failure {
+            Failure::Upstream(failure) => Self::Failed(failure.detail.clone()),
             Failure::Refusal(refusal) => {
                 let body = String::from_utf8_lossy(&refusal.body);
-                format!("{} {}", refusal.header.status, body.trim())
+                Self::Refused(refusal.header.status, body.trim().to_owned())
             }
-            other => other.api_error().message,
-        })
+            other => Self::Failed(other.api_error().message),
+        }
     }
 }
 
@@ -55,6 +57,7 @@ impl fmt::Display for NoVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(detail) => f.write_str(detail),
+            Self::Refused(status, _) => write!(f, "the upstream has refused it with {status}"),
             Self::Unusable => f.write_str("what the upstream has answered is no embedding"),
         }
     }
@@ -90,7 +93,6 @@ pub async fn vector(context: Context, text: &str) -> Result<Vector, NoVector> {
             if let Failure::Refusal(refusal) = &failure {
                 note_error(context, refusal);
             }
-            context.log_failure(&failure);
             context.outcome.error = failure.api_error().code.or(Some("upstream_error"));
             (Err(NoVector::of(&failure)), StatusCode::BAD_GATEWAY)
         }

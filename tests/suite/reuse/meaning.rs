@@ -536,3 +536,39 @@ async fn questions_are_kept_over_a_restart_in_a_file() {
     );
     drop(gateway);
 }
+
+#[tokio::test]
+async fn a_reload_that_asks_for_more_takes_back_what_was_given() {
+    for (from, to) in [
+        ("threshold: 0.9,", "threshold: 1,"),
+        ("embedding_model", "enabled: false, embedding_model"),
+        (", by_meaning: true", ""),
+    ] {
+        let provider = Provider::start(Vectors::Good).await;
+        let yaml = provider.configured(SECTION, "");
+        let gateway = Gateway::start(&yaml);
+        let mut client = gateway.connect().await;
+        is(
+            &ask(&mut client, &asking(QUESTION)).await,
+            "answer 1",
+            "miss",
+        );
+        is_similar(&ask(&mut client, &asking(SIMILAR)).await, "answer 1");
+        gateway
+            .folder()
+            .write("tollgate.yaml", yaml.replace(from, to));
+        gateway.signal("HUP");
+        let applied = "tollgate_config_reloads_total{outcome=\"applied\"}";
+        gateway.metric_becomes(applied, 1.0).await;
+        is(
+            &ask(&mut client, &asking(SIMILAR)).await,
+            "answer 2",
+            "miss",
+        );
+        is(
+            &ask(&mut client, &asking(QUESTION)).await,
+            "answer 1",
+            "hit",
+        );
+    }
+}

@@ -315,9 +315,9 @@ async fn the_commands_ask_the_gateway_that_runs() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let lines: Vec<&str> = out.lines().collect();
     let expected = [
-        "RULE    REQUESTS  HIT RATE  JOINED  BYPASSES  SAVED (USD)",
-        "gpt-4o  7         42.9%     0       1         57",
-        "same-*  0         -         0       0         0",
+        "RULE    REQUESTS  HIT RATE  BY MEANING  JOINED  BYPASSES  SAVED (USD)",
+        "gpt-4o  7         42.9%     0           0       1         57",
+        "same-*  0         -         0           0       0         0",
         "",
         "answers kept       3",
     ];

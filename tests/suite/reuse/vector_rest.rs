@@ -175,7 +175,7 @@ async fn exchanges(name: &str, script: Script, variable: &str) {
         database.question.lock().unwrap().is_none()
     })
     .await;
-    let keys = database.keys.lock().unwrap();
+    let keys = database.keys.lock().unwrap().clone();
     assert!(keys.iter().all(|key| key.ends_with("k3y")), "{keys:?}");
     if let Ok(url) = std::env::var(variable) {
         exchange(name, &url).await;

@@ -43,7 +43,7 @@ impl Redis {
     /// Not connected yet; `None` for a URL that is none.
     pub(super) fn new(url: &Secret, counts: StoreCounts) -> Option<Self> {
         Some(Self {
-            link: Link::new(RedisUrl::read(url)?, counts),
+            link: Link::new(RedisUrl::read(url)?, "questions", counts),
             indexed: Mutex::default(),
         })
     }

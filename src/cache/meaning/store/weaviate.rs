@@ -461,16 +461,7 @@ mod tests {
         let object = json!({
             "class": "TollgateQuestions1_4",
             "id": UUID,
-            "properties": {
-                "key": "f1".repeat(32),
-                "scope": "22".repeat(32),
-                "tenant": tenant,
-                "rule": rule,
-                "request": request,
-                "expires": 1_800_000_000,
-                "text": "dGV4dA==",
-                "value": "dmFsdWU=",
-            },
+            "properties": written(),
             "vector": [0.5, -0.5, 0.5, -0.5],
         });
         let body = json!({ "objects": [object] });

@@ -174,17 +174,29 @@ async fn embed(
     let asked = requester.wait(context, timeout_at(until.into(), asking));
     let result = match asked.await? {
         Ok(Ok(Ok(vector))) => Ok(vector),
-        Ok(Ok(Err(NoVector::Unusable))) => Err("embedding_unusable"),
+        Ok(Ok(Err(none))) => {
+            let id = &context.request.id;
+            log::warn!("{id} no vector of {}: {none}", by_meaning.model);
+            Err(match none {
+                NoVector::Unusable => "embedding_unusable",
+                NoVector::Failed(_) | NoVector::Refused(..) => "embedding_failed",
+            })
+        }
         // The task has panicked, or the process ends.
-        Ok(Ok(Err(NoVector::Failed(_))) | Err(_)) => Err("embedding_failed"),
+        Ok(Err(_)) => Err("embedding_failed"),
         Err(_) => Err("embedding_timeout"),
     };
     match &result {
-        Ok(_) => admission.succeeded(),
-        Err(_) => {
+        Ok(_) => {
+            if admission.succeeded() {
+                log::info!("cache: there are vectors of {} again", by_meaning.model);
+            }
+        }
+        Err(reason) => {
             if admission.failed(Instant::now()) {
                 log::warn!(
-                    "cache: vectors of {} fail again and again and are not asked for for a while",
+                    "cache: five requests in a row got no vector of {} ({reason}); none is asked for during a pause. \
+                     If vectors come late, raise `vector_cache.timeout`",
                     by_meaning.model
                 );
             }

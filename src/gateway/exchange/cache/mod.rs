@@ -246,7 +246,21 @@ impl Looking<'_> {
         }
         may.stores?;
         let entry = self.shared.cache.get(&may.key, Instant::now())?;
+        if !self.may_mean(context, &entry) {
+            return None;
+        }
         self.give(context, may, &entry).await
+    }
+
+    /// Whether an answer may be given by what is configured now: one that was given by meaning, while its similarity is
+    /// enough.
+    fn may_mean(&self, context: &Context, entry: &Entry) -> bool {
+        let Some(similarity) = entry.similarity else {
+            return true;
+        };
+        let compares = self.rule.reuse.as_ref().is_some_and(|r| r.by_meaning);
+        let by_meaning = context.runtime.by_meaning.as_ref().filter(|_| compares);
+        by_meaning.is_some_and(|by_meaning| similarity >= by_meaning.threshold)
     }
 
     /// An answer in the second level. It is in memory from then on.
