@@ -166,9 +166,9 @@ impl Admin {
         let questions = questions.as_deref();
         let fill = questions.and_then(Questions::fill).unwrap_or_default();
         cache.questions(fill.entries, fill.bytes, fill.most_bytes);
-        cache.vectors_are_up(questions.and_then(Questions::is_up));
+        cache.vectors().is_up(questions.and_then(Questions::is_up));
         let second = self.shared.second_level();
-        cache.redis_is_up(second.map(|level| level.is_up()));
+        cache.redis().is_up(second.map(|level| level.is_up()));
         let connections = self.shared.connections.count();
         match self.shared.metrics.text(connections, in_flight) {
             Ok(text) => respond(StatusCode::OK, PROMETHEUS, text),

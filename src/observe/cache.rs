@@ -1,14 +1,17 @@
 //! Counters of answers that are used again.
 //!
 //! Owns their names and labels: rules, and our own tables of results and reasons. It reads them again for the operator.
-//! Does not handle when an answer is used again (see `gateway::exchange::cache`). Fails at the start or not at all.
+//! `stores` has those of databases that several nodes share. Does not handle when an answer is used again (see `gateway::exchange::cache`). Fails at the start or not at all.
+
+mod stores;
 
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, Gauge, GaugeVec, HistogramVec, IntCounterVec, Opts};
+use prometheus::{CounterVec, Gauge, HistogramVec, IntCounterVec, Opts};
 
 use super::families::{counters, histogram};
+pub use stores::{StoreCounts, StoreMetrics, StoreResult};
 
 /// From a second to a month.
 const AGE_BUCKETS: [f64; 9] = [
@@ -63,80 +66,6 @@ impl CacheResult {
     }
 }
 
-/// What became of asking a store that several nodes share: the Redis of answers, or the database of vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreResult {
-    /// It had the answer.
-    Hit,
-    /// It did not.
-    Miss,
-    /// An answer was written.
-    Stored,
-    /// It is away, or answered with an error.
-    Error,
-    /// It did not answer in time.
-    Timeout,
-    /// It was left alone after failures.
-    Skipped,
-    /// It had a value that cannot be used.
-    Damaged,
-    /// An answer was not written, for too many waited.
-    Dropped,
-}
-
-impl StoreResult {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Hit,
-        Self::Miss,
-        Self::Stored,
-        Self::Error,
-        Self::Timeout,
-        Self::Skipped,
-        Self::Damaged,
-        Self::Dropped,
-    ];
-
-    /// Its name in metrics and in the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stored => "stored",
-            Self::Error => "error",
-            Self::Timeout => "timeout",
-            Self::Skipped => "skipped",
-            Self::Damaged => "damaged",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
-/// Counts what became of asking such a store.
-#[derive(Clone)]
-pub struct StoreCounts(IntCounterVec);
-
-impl StoreCounts {
-    /// One more.
-    pub fn count(&self, result: StoreResult) {
-        self.0.with_label_values(&[result.name()]).inc();
-    }
-
-    /// All results from zero.
-    fn started(&self) -> Self {
-        for result in StoreResult::ALL {
-            self.0.with_label_values(&[result.name()]);
-        }
-        self.clone()
-    }
-
-    /// How often this came.
-    #[cfg(test)]
-    pub fn value(&self, result: StoreResult) -> u64 {
-        self.0.with_label_values(&[result.name()]).get()
-    }
-}
-
 /// The counters of answers that are used again.
 pub struct CacheMetrics {
     requests: IntCounterVec,
@@ -152,10 +81,8 @@ pub struct CacheMetrics {
     question_bytes: Gauge,
     most_question_bytes: Gauge,
     questions: Gauge,
-    redis: StoreCounts,
-    redis_up: GaugeVec,
-    vectors: StoreCounts,
-    vectors_up: GaugeVec,
+    redis: StoreMetrics,
+    vectors: StoreMetrics,
 }
 
 /// What has been counted of one rule since the process began.
@@ -200,14 +127,6 @@ impl CacheMetrics {
         let saved = Opts::new(
             "tollgate_cache_saved_dollars_total",
             "What providers would have charged for answers that were used again.",
-        );
-        let redis_up = Opts::new(
-            "tollgate_cache_redis_up",
-            "Whether the Redis of the cache is connected and asked; there where one is configured.",
-        );
-        let vectors_up = Opts::new(
-            "tollgate_cache_vector_store_up",
-            "Whether the database of vectors is asked; there where one is configured.",
         );
         Ok(Self {
             requests: counters(
@@ -257,24 +176,32 @@ impl CacheMetrics {
                 "tollgate_cache_questions",
                 "Questions that are compared by meaning.",
             )?,
-            redis: StoreCounts(counters(
-                "tollgate_cache_redis_requests_total",
-                "Answers that were looked for in Redis or written to it, by result.",
-                &["result"],
-            )?),
-            redis_up: GaugeVec::new(redis_up, &[])?,
-            vectors: StoreCounts(counters(
-                "tollgate_cache_vector_store_requests_total",
-                "Questions that were looked for in the database of vectors or written to it, by result.",
-                &["result"],
-            )?),
-            vectors_up: GaugeVec::new(vectors_up, &[])?,
+            redis: StoreMetrics::new(
+                (
+                    "tollgate_cache_redis_requests_total",
+                    "Answers that were looked for in Redis or written to it, by result.",
+                ),
+                (
+                    "tollgate_cache_redis_up",
+                    "Whether the Redis of the cache is connected and asked; there where one is configured.",
+                ),
+            )?,
+            vectors: StoreMetrics::new(
+                (
+                    "tollgate_cache_vector_store_requests_total",
+                    "Questions that were looked for in the database of vectors or written to it, by result.",
+                ),
+                (
+                    "tollgate_cache_vector_store_up",
+                    "Whether the database of vectors is asked; there where one is configured.",
+                ),
+            )?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 17] {
-        [
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let own: [Box<dyn Collector>; 13] = [
             Box::new(self.requests.clone()),
             Box::new(self.bypasses.clone()),
             Box::new(self.not_stored.clone()),
@@ -288,11 +215,11 @@ impl CacheMetrics {
             Box::new(self.question_bytes.clone()),
             Box::new(self.most_question_bytes.clone()),
             Box::new(self.questions.clone()),
-            Box::new(self.redis.0.clone()),
-            Box::new(self.redis_up.clone()),
-            Box::new(self.vectors.0.clone()),
-            Box::new(self.vectors_up.clone()),
-        ]
+        ];
+        let stores = [&self.redis, &self.vectors].into_iter();
+        own.into_iter()
+            .chain(stores.flat_map(StoreMetrics::collectors))
+            .collect()
     }
 
     /// Begins the series of a rule at zero.
@@ -343,24 +270,14 @@ impl CacheMetrics {
         self.evictions.clone()
     }
 
-    /// What counts requests to Redis, from zero.
-    pub fn redis(&self) -> StoreCounts {
-        self.redis.started()
+    /// The Redis of answers.
+    pub fn redis(&self) -> &StoreMetrics {
+        &self.redis
     }
 
-    /// What counts requests to the database of vectors, from zero.
-    pub fn vectors(&self) -> StoreCounts {
-        self.vectors.started()
-    }
-
-    /// Shows whether Redis is asked; `None` where there is none.
-    pub fn redis_is_up(&self, is_up: Option<bool>) {
-        show(&self.redis_up, is_up);
-    }
-
-    /// The same of the database of vectors.
-    pub fn vectors_are_up(&self, is_up: Option<bool>) {
-        show(&self.vectors_up, is_up);
+    /// The database of vectors.
+    pub fn vectors(&self) -> &StoreMetrics {
+        &self.vectors
     }
 
     /// Shows how full the memory is.
@@ -399,16 +316,6 @@ impl CacheMetrics {
             rules.entry(rule.to_owned()).or_default().saved_dollars = value;
         });
         rules
-    }
-}
-
-/// Shows whether something is asked; `None` where it is not configured.
-fn show(gauge: &GaugeVec, is_up: Option<bool>) {
-    match is_up {
-        Some(is_up) => gauge
-            .with_label_values::<&str>(&[])
-            .set(f64::from(u8::from(is_up))),
-        None => gauge.reset(),
     }
 }
 

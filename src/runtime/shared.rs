@@ -111,8 +111,8 @@ impl Shared {
         });
         let second_level = second_level(caching, &metrics);
         let questions = runtime.settings.questions.as_ref();
-        let questions =
-            questions.map(|written| questions::load(written, caching, metrics.cache().vectors()));
+        let questions = questions
+            .map(|written| questions::load(written, caching, metrics.cache().vectors().counts()));
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(runtime),
             registry,
@@ -204,7 +204,7 @@ impl Shared {
         if stay.is_some_and(|(current, written)| current.change(written, key)) {
             return;
         }
-        let counts = || self.metrics.cache().vectors();
+        let counts = || self.metrics.cache().vectors().counts();
         let next = written.map(|written| Arc::new(Questions::new(written, key, counts())));
         self.questions.store(next);
     }
@@ -314,7 +314,7 @@ fn second_level(caching: &config::Cache, metrics: &Metrics) -> Option<Arc<Second
     SecondLevel::start(
         url,
         caching.encryption_key.as_ref(),
-        metrics.cache().redis(),
+        metrics.cache().redis().counts(),
     )
 }
 

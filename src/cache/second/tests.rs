@@ -18,7 +18,7 @@ fn away() -> Secret {
 }
 
 fn place(url: &Secret) -> (Place, StoreCounts) {
-    let counts = CacheMetrics::new().unwrap().redis();
+    let counts = CacheMetrics::new().unwrap().redis().counts();
     let level = SecondLevel::start(url, None, counts.clone()).unwrap();
     let place = Place {
         level,
