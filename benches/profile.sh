@@ -61,6 +61,8 @@ models:
   - { match: plain, targets: [{ upstream: demo, model: echo }] }
   - { match: over-tls, targets: [{ upstream: self, model: plain }] }
   - { match: falls-over, targets: [{ upstream: demo, model: fault-500, priority: 0 }, { upstream: demo, model: echo, priority: 1 }] }
+  - { match: kept, cache: { when: always }, targets: [{ upstream: demo, model: echo }] }
+  - { match: kept-briefly, cache: { when: always, ttl: 1us }, targets: [{ upstream: demo, model: echo }] }
 tenants:
   - { id: t, keys: [client-key-0000000001] }
 YAML
@@ -90,6 +92,9 @@ work() {
   body plain 900 > "$counted/json"
   body plain 300 ',"stream":true' > "$counted/stream"
   body plain 1000000 > "$counted/big"
+  body kept 900 > "$counted/kept"
+  body kept 300 ',"stream":true' > "$counted/kept-stream"
+  body kept-briefly 900 > "$counted/kept-briefly"
   body over-tls 900 > "$counted/tls"
   body over-tls 300 ',"stream":true' > "$counted/tls-stream"
   body falls-over 900 > "$counted/falls"
@@ -101,6 +106,9 @@ work() {
   done
   local base="http://127.0.0.1:$plain"
   ask 300 "$base/v1/embeddings" --data-binary "@$counted/input"
+  ask 2000 "$base/$chat" --data-binary "@$counted/kept"
+  ask 100 "$base/$chat" --data-binary "@$counted/kept-stream"
+  ask 2000 "$base/$chat" --data-binary "@$counted/kept-briefly"
   ask 300 "$base/$chat" --data-binary "@$counted/tls"
   ask 100 "$base/$chat" --data-binary "@$counted/tls-stream"
   ask 50 "$base/$chat" --data-binary "@$counted/falls"
