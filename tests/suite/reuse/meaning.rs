@@ -319,13 +319,13 @@ async fn two_tenants_ask_a_thousand_times_and_never_get_an_answer_of_the_other_s
 
 #[tokio::test]
 async fn a_vector_that_cannot_be_had_fails_no_request() {
-    for (kind, reason) in [
-        (Vectors::Fail, "embedding_failed"),
-        (Vectors::Empty, "embedding_unusable"),
-        (Vectors::Never, "embedding_timeout"),
+    for (kind, timeout, reason) in [
+        (Vectors::Fail, "20s", "embedding_failed"),
+        (Vectors::Empty, "20s", "embedding_unusable"),
+        (Vectors::Never, "100ms", "embedding_timeout"),
     ] {
         let provider = Provider::start(kind).await;
-        let section = SECTION.replace("max_turns: 2", "timeout: 100ms");
+        let section = SECTION.replace("max_turns: 2", &format!("timeout: {timeout}"));
         let gateway = Gateway::start(&provider.configured(&section, ""));
         let mut client = gateway.connect().await;
         is(

@@ -142,7 +142,7 @@ async fn a_database_that_is_away_or_slow_fails_no_request() {
         return;
     };
     let provider = Provider::start(Vectors::Good).await;
-    let yaml = yaml(&provider, &redis, "").replace("timeout: 20s", "timeout: 200ms");
+    let yaml = yaml(&provider, &redis, "").replace("timeout: 20s", "timeout: 2s");
     let gateway = Gateway::start(&yaml);
     let mut client = gateway.connect().await;
     redis.freeze();
