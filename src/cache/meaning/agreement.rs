@@ -1,6 +1,6 @@
 //! Whether two questions agree on what a vector does not tell.
 //!
-//! Owns the comparison of their numbers, quotes, negations, names, directions and wording, and of the language
+//! Owns the comparison of their numbers, quotes, symbols, negations, names, directions and wording, and of the language
 //! that they are in. Small models put "in 2014" beside "in 2018", and "enable" beside "disable", nearer than two
 //! ways to ask one thing. Does not compare what they mean otherwise (see `vectors`). Never fails; in doubt two
 //! texts disagree, because a miss costs a request and a wrong hit costs trust.
@@ -9,12 +9,14 @@
 //! words     where words begin and end
 //! numbers   digits, number words, Chinese numerals, and units beside them
 //! quotes    what stands in quotes
+//! symbols   operators, options, pictures
 //! wording   the words that say something, and how those of two texts differ
 //! tables    what words mean, as data
 //! ```
 
 mod numbers;
 mod quotes;
+mod symbols;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ pub enum Disagreement {
     Numbers,
     /// What stands in quotes is not the same.
     Quotes,
+    /// Their operators, options or pictures are not the same, in the same places.
+    Symbols,
     /// One of them says no more often.
     Negation,
     /// Their names, identifiers or addresses are not the same, in the same order.
@@ -55,6 +59,7 @@ pub struct Reading {
     language: Option<Language>,
     figures: Vec<String>,
     quotes: Vec<String>,
+    symbols: Vec<(usize, String)>,
     negations: Vec<&'static str>,
     names: Vec<String>,
     /// Words in capitals, each once, in order; `None` where all of the text is in capitals.
@@ -125,6 +130,7 @@ impl Reading {
             language,
             figures: numbers::figures(words),
             quotes: sorted(quotes::quoted(text)),
+            symbols: symbols::symbols(text),
             negations: negations(&all, parts),
             names: names(&all, row),
             acronyms: acronyms(text),
@@ -149,6 +155,9 @@ impl Reading {
         }
         if self.quotes != other.quotes {
             return Err(Disagreement::Quotes);
+        }
+        if self.symbols != other.symbols {
+            return Err(Disagreement::Symbols);
         }
         if self.negations != other.negations {
             return Err(Disagreement::Negation);

@@ -1,7 +1,7 @@
 //! Texts that agree, and texts that do not, with the reason.
 
 use super::Disagreement::{
-    Direction, Language, Names, Negation, Numbers, Opposite, Quotes, Wording,
+    Direction, Language, Names, Negation, Numbers, Opposite, Quotes, Symbols, Wording,
 };
 use super::*;
 use crate::cache::meaning::calibrate::read_pairs;
@@ -17,6 +17,34 @@ fn check(pairs: &[(&str, &str)], expected: Result<(), Disagreement>) {
         );
         assert_eq!(other.compare(&one).is_ok(), expected.is_ok(), "{b} | {a}");
     }
+}
+
+#[test]
+fn operators_options_and_pictures_are_the_same_in_the_same_places() {
+    check(
+        &[
+            ("What is x in 3x+4=10?", "What is x in 3x-4=10?"),
+            ("Tell me a joke 😀", "Tell me a joke 😡"),
+            ("C vs C++", "C++ vs C"),
+            ("What does i++ do?", "What does ++i do?"),
+            ("Explain a & b", "Explain a && b"),
+            ("What is !true?", "What is true?"),
+            ("What is ¬a?", "What is a?"),
+            ("What means → here?", "What means ← here?"),
+            ("如何计算a+b？", "如何计算a*b？"),
+        ],
+        Err(Symbols),
+    );
+    check(&[("ls -l explained", "ls -L explained")], Err(Symbols));
+    check(
+        &[
+            ("What does `i++` do?", "What does i++ do"),
+            ("Is C++ fast?", "Is C++ fast, please?"),
+            ("A state-of-the-art phone?", "A state-of-the-art phone"),
+            ("Is it open - or not?", "Is it open, or not?"),
+        ],
+        Ok(()),
+    );
 }
 
 #[test]
