@@ -324,7 +324,9 @@ async fn one_that_is_away_at_the_start_is_a_warning_and_tried_again() {
     );
     redis.resume();
     // Nobody has to ask for that.
-    gateway.output().wait_for("connected to the Redis of answers");
+    gateway
+        .output()
+        .wait_for("connected to the Redis of answers");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ fn operators_options_and_pictures_are_the_same_in_the_same_places() {
     check(&[("ls -l explained", "ls -L explained")], Err(Symbols));
     check(
         &[
-            ("What does `i++` do?", "What does i++ do"),
+            ("What does (i++) do?", "What does i++ do"),
             ("Is C++ fast?", "Is C++ fast, please?"),
             ("A state-of-the-art phone?", "A state-of-the-art phone"),
             ("Is it open - or not?", "Is it open, or not?"),
