@@ -56,6 +56,7 @@ pub fn shown(shared: &Shared) -> Value {
         "bytes": fill.bytes,
         "limit_bytes": fill.most_bytes,
         "flights": shared.flights.len(),
+        "followers": shared.flights.followers(),
         "questions": questions,
         "rules": rules.collect::<Vec<_>>(),
     })

@@ -162,6 +162,8 @@ impl Admin {
         let fill = self.shared.cache.fill();
         let cache = self.shared.metrics.cache();
         cache.fill(fill.entries, fill.bytes, fill.most_bytes);
+        let flights = &self.shared.flights;
+        cache.flights(flights.len(), flights.followers());
         let questions = self.shared.questions();
         let questions = questions.as_deref();
         let fill = questions.and_then(Questions::fill).unwrap_or_default();

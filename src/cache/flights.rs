@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,6 +56,7 @@ pub enum Ended {
 /// The answers that are waited for.
 pub struct Flights<H> {
     open: Arc<Mutex<HashMap<Key, Arc<Flight<H>>>>>,
+    followers: Arc<AtomicUsize>,
     bounds: Bounds,
 }
 
@@ -94,6 +96,7 @@ impl<H: Clone> Flights<H> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             open: Arc::default(),
+            followers: Arc::default(),
             bounds,
         }
     }
@@ -122,7 +125,15 @@ impl<H: Clone> Flights<H> {
         };
         drop(open);
         match flight.seat(self.bounds.followers) {
-            Some(seat) => Joined::Follows(Follower { flight, seat }),
+            Some(seat) => {
+                self.followers.fetch_add(1, Ordering::Relaxed);
+                let count = Arc::clone(&self.followers);
+                Joined::Follows(Follower {
+                    flight,
+                    seat,
+                    count,
+                })
+            }
             None => Joined::Alone,
         }
     }
@@ -135,6 +146,11 @@ impl<H: Clone> Flights<H> {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many requests follow another.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
     }
 }
 
@@ -317,6 +333,7 @@ impl<H> Queue<H> {
 pub struct Follower<H> {
     flight: Arc<Flight<H>>,
     seat: Arc<Seat<H>>,
+    count: Arc<AtomicUsize>,
 }
 
 impl<H: Clone> Follower<H> {
@@ -365,6 +382,7 @@ impl<H> Drop for Follower<H> {
         queue.pieces.clear();
         drop(queue);
         self.flight.taken.notify_waiters();
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -421,6 +439,7 @@ mod tests {
         lead.begin(7);
         lead.push(&Bytes::from_static(b"one "));
         let mut late = follow(&flights, "a");
+        assert_eq!(flights.followers(), 2);
         lead.push(&Bytes::from_static(b"two"));
         lead.end();
         drop(lead);
@@ -429,6 +448,8 @@ mod tests {
             assert_eq!(all(follower).await, (b"one two".to_vec(), Ended::Whole));
         }
         assert!(flights.is_empty());
+        drop((early, late));
+        assert_eq!(flights.followers(), 0);
     }
 
     #[tokio::test]

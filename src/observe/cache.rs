@@ -1,7 +1,8 @@
 //! Counters of answers that are used again.
 //!
 //! Owns their names and labels: rules, and our own tables of results and reasons. It reads them again for the operator.
-//! `stores` has those of databases that several nodes share. Does not handle when an answer is used again (see `gateway::exchange::cache`). Fails at the start or not at all.
+//! `stores` has those of databases that several nodes share. Does not handle when an answer is used again (see
+//! `gateway::exchange::cache`). Fails at the start or not at all.
 
 mod stores;
 
@@ -78,6 +79,8 @@ pub struct CacheMetrics {
     bytes: Gauge,
     most_bytes: Gauge,
     entries: Gauge,
+    flights: Gauge,
+    followers: Gauge,
     question_bytes: Gauge,
     most_question_bytes: Gauge,
     questions: Gauge,
@@ -164,6 +167,14 @@ impl CacheMetrics {
             bytes: Gauge::new("tollgate_cache_bytes", "Memory of answers that are kept.")?,
             most_bytes: Gauge::new("tollgate_cache_limit_bytes", "The bound on that memory.")?,
             entries: Gauge::new("tollgate_cache_entries", "Answers that are kept.")?,
+            flights: Gauge::new(
+                "tollgate_cache_flights",
+                "Requests being served that equal requests may follow.",
+            )?,
+            followers: Gauge::new(
+                "tollgate_cache_followers",
+                "Requests being served that follow an equal one.",
+            )?,
             question_bytes: Gauge::new(
                 "tollgate_cache_question_bytes",
                 "Memory of questions that are compared by meaning, with their answers.",
@@ -201,7 +212,7 @@ impl CacheMetrics {
 
     /// All of them, to be registered.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        let own: [Box<dyn Collector>; 13] = [
+        let own: [Box<dyn Collector>; 15] = [
             Box::new(self.requests.clone()),
             Box::new(self.bypasses.clone()),
             Box::new(self.not_stored.clone()),
@@ -212,6 +223,8 @@ impl CacheMetrics {
             Box::new(self.bytes.clone()),
             Box::new(self.most_bytes.clone()),
             Box::new(self.entries.clone()),
+            Box::new(self.flights.clone()),
+            Box::new(self.followers.clone()),
             Box::new(self.question_bytes.clone()),
             Box::new(self.most_question_bytes.clone()),
             Box::new(self.questions.clone()),
@@ -285,6 +298,12 @@ impl CacheMetrics {
         self.entries.set(entries as f64);
         self.bytes.set(bytes as f64);
         self.most_bytes.set(most_bytes as f64);
+    }
+
+    /// Shows how many requests may be followed, and how many follow one.
+    pub fn flights(&self, flights: usize, followers: usize) {
+        self.flights.set(flights as f64);
+        self.followers.set(followers as f64);
     }
 
     /// Shows how full the memory of questions is.

@@ -14,7 +14,7 @@ use crate::support::{DONE, FINISHED, delta};
 /// How many requests follow another now.
 async fn followers_become(gateway: &Gateway, count: f64) {
     gateway
-        .metric_becomes("tollgate_requests_in_flight", count)
+        .metric_becomes("tollgate_cache_followers", count)
         .await;
 }
 
@@ -55,7 +55,7 @@ async fn many_equal_requests_are_one_for_the_upstream() {
                 ask(&mut client, &super::asking("a", members)).await
             });
         }
-        followers_become(&gateway, 1000.0).await;
+        followers_become(&gateway, 999.0).await;
         step.add_permits(1);
         let mut results = std::collections::BTreeMap::<String, usize>::new();
         while let Some(response) = asking.join_next().await {
@@ -69,7 +69,7 @@ async fn many_equal_requests_are_one_for_the_upstream() {
         let series = r#"tollgate_cache_requests_total{result="joined",rule="gpt-4o"}"#;
         gateway.metric_becomes(series, 999.0).await;
         // Only with a cache it is there afterwards. One that has just ended can still be joined.
-        followers_become(&gateway, 0.0).await;
+        gateway.metric_becomes("tollgate_cache_flights", 0.0).await;
         step.add_permits(1);
         let mut client = gateway.connect().await;
         assert_eq!(
@@ -179,7 +179,7 @@ async fn a_first_that_fails_lets_the_next_one_try() {
     for _ in 0..3 {
         others.push(send(&gateway, r#","temperature":0"#).await);
     }
-    followers_become(&gateway, 4.0).await;
+    followers_become(&gateway, 3.0).await;
     let refused = r#"{"error":{"message":"no","type":"invalid_request_error"}}"#;
     reply
         .json_with("400 Bad", "connection: close\r\n", refused)
@@ -209,7 +209,7 @@ async fn one_that_leaves_before_the_answer_leaves_it_to_the_next() {
     let first = send(&gateway, STREAMED).await;
     let (_, _reply) = upstream.accept().await;
     let mut other = send(&gateway, STREAMED).await;
-    followers_become(&gateway, 2.0).await;
+    followers_become(&gateway, 1.0).await;
     first.leave();
     let (_, mut reply) = upstream.accept().await;
     reply.stream(&super::events("answer 2", true)).await;

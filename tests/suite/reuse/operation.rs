@@ -61,7 +61,7 @@ async fn what_is_kept_and_what_was_counted_is_shown_by_rule() {
     assert_eq!(
         shown(&gateway).await,
         json!({
-            "entries": 0, "bytes": 0, "limit_bytes": 32 << 20, "flights": 0, "questions": null,
+            "entries": 0, "bytes": 0, "limit_bytes": 32 << 20, "flights": 0, "followers": 0, "questions": null,
             "rules": [empty],
         })
     );
