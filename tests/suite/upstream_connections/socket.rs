@@ -122,8 +122,10 @@ async fn nginx_is_asked_over_its_socket() {
     });
     let gateway = Gateway::start(&at(&format!("unix:{path}"), ""));
     let mut connections = std::collections::HashSet::new();
+    // Over one connection, so that each request finds what the one before it has left in the pool.
+    let mut client = gateway.connect().await;
     for _ in 0..3 {
-        let answer = gateway.post(CHAT, &chat("gpt-4o")).await;
+        let answer = client.post(CHAT, &chat("gpt-4o")).await;
         assert_eq!(answer.status, 200);
         connections.insert(answer.json()["conn"].to_string());
     }
