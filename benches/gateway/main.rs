@@ -9,13 +9,15 @@
 //! load       the closed loop                             wire  HTTP/1.1 as it speaks it
 //! cpu        what processes cost                         socket    WebSockets
 //! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
-//! table      and names: keys and models                  tls        the certificate                  faults    providers that fail
+//! table      and names: keys and models                  tls        the certificate
+//! faults     providers that fail
 //! ```
 //!
-//! `cargo bench --bench gateway -- [--quick] [--only NAMES]`, where the names are json, tls, cache, cache_one, big, stream,
-//! upload, download, websocket, rss and faults. Everything happens on 127.0.0.1 and is bounded in
-//! count and time. A wrong answer, or a server that does not start, ends the run with an error; a
-//! target that is missed does not.
+//! `cargo bench --bench gateway -- [--quick] [--only NAMES] [--baseline PROGRAM]`, where the names are json, tls,
+//! cache, cache_one, big, stream, upload, download, websocket, rss and faults. The baseline is another build of
+//! tollgate, which takes its turns beside this one: figures of two runs cannot be compared. Everything happens on
+//! 127.0.0.1 and is bounded in count and time. A wrong answer, or a server that does not start, ends the run with an
+//! error; a target that is missed does not.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,6 +53,7 @@ mod upstream;
 mod wire;
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +72,7 @@ struct Arguments {
     size: Size,
     is_quick: bool,
     only: Vec<String>,
+    baseline: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -102,7 +106,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), String> {
-    let bench = Workbench::new()?;
+    let bench = Workbench::new(arguments.baseline.clone())?;
     let upstream = Upstream::start().await.map_err(|e| e.to_string())?;
     let size = arguments.size;
     let is_wanted =
@@ -123,8 +127,8 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
         report.faults = Some(faults::run(&bench).await?);
     }
     println!("{}", report.results());
-    if arguments.is_quick || !arguments.only.is_empty() {
-        println!("Only a full run writes docs/benchmarks.md.");
+    if arguments.is_quick || !arguments.only.is_empty() || arguments.baseline.is_some() {
+        println!("Only a full run without a baseline writes docs/benchmarks.md.");
         return Ok(());
     }
     report.write_page(size)
@@ -135,6 +139,7 @@ fn arguments() -> Result<Arguments, String> {
         size: Size::FULL,
         is_quick: false,
         only: Vec::new(),
+        baseline: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
@@ -149,7 +154,18 @@ fn arguments() -> Result<Arguments, String> {
                 let names = given.next().unwrap_or_default();
                 arguments.only = names.split(',').map(str::to_owned).collect();
             }
-            _ => return Err(format!("{argument} is not known: --quick, --only NAMES")),
+            "--baseline" => {
+                let program = given.next().unwrap_or_default();
+                // Servers are started in a folder of their own.
+                let found = Path::new(&program).canonicalize();
+                let found = found.map_err(|e| format!("--baseline {program:?}: {e}"));
+                arguments.baseline = Some(found?);
+            }
+            _ => {
+                return Err(format!(
+                    "{argument} is not known: --quick, --only NAMES, --baseline PROGRAM"
+                ));
+            }
         }
     }
     match arguments

@@ -116,12 +116,14 @@ impl Report {
         let targets = [
             self.cpu("json", Kind::Nginx, 2.2),
             self.cpu("json", Kind::Passthrough, 1.05),
+            self.cpu("json", Kind::Baseline, 1.02),
             self.cpu_of(Kind::TollgateMetered, "json", Kind::Tollgate, 1.08),
             self.over_tls(0.1),
             self.cpu_of(Kind::TollgateHit, "cache", Kind::Tollgate, 0.55),
             self.cpu_of(Kind::TollgateMiss, "cache", Kind::Tollgate, 1.03),
             self.hit_latency(0.1),
             self.cpu("stream", Kind::Nginx, 2.0),
+            self.cpu("stream", Kind::Baseline, 1.02),
             self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.throughput("upload", 0.8),
             self.throughput("download", 0.8),
@@ -254,6 +256,7 @@ fn method(size: Size) -> String {
 ```console
 make bench                                  # writes this page: ten minutes and the builds
 make bench BENCH=--quick                    # three minutes, prints only
+make bench BENCH=\"--baseline PROGRAM\"     # beside another build, in the same turns; prints only
 make bench BENCH=\"--only json,big\"        # some of {names}
 ```
 

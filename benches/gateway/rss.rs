@@ -44,7 +44,8 @@ pub async fn run(
     bench: &Workbench,
     upstream: &Upstream,
 ) -> Result<Vec<(Kind, Vec<Memory>)>, String> {
-    let mut rows: Vec<(Kind, Vec<Memory>)> = Kind::LONG.map(|kind| (kind, Vec::new())).into();
+    let kinds = bench.with_baseline(&Kind::LONG).into_iter();
+    let mut rows: Vec<(Kind, Vec<Memory>)> = kinds.map(|kind| (kind, Vec::new())).collect();
     for _ in 0..size.memory_rounds {
         for (kind, memories) in &mut rows {
             let memory = measure(*kind, bench, upstream).await;

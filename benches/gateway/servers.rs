@@ -54,6 +54,8 @@ pub enum Kind {
     Passthrough,
     /// Tollgate as it comes, with its access log going to a file.
     Tollgate,
+    /// The same from another program, which `--baseline` names.
+    Baseline,
     /// The same with TLS towards clients.
     TollgateTls,
     /// Tollgate without access log.
@@ -125,6 +127,7 @@ impl Kind {
             Self::NginxTls => "nginx `proxy_pass`, TLS",
             Self::Passthrough => "bare Pingora pass-through",
             Self::Tollgate => "tollgate",
+            Self::Baseline => "tollgate, the build before",
             Self::TollgateTls => "tollgate, TLS",
             Self::TollgateMetered => "tollgate, metered",
             Self::TollgateSilent => "tollgate, access log off",
@@ -165,6 +168,7 @@ impl Kind {
             Self::NginxTls => "nginx-tls",
             Self::Passthrough => "passthrough",
             Self::Tollgate => "tollgate",
+            Self::Baseline => "tollgate-before",
             Self::TollgateTls => "tollgate-tls",
             Self::TollgateMetered => "tollgate-metered",
             Self::TollgateSilent => "tollgate-silent",
@@ -182,13 +186,15 @@ pub struct Workbench {
     pub directory: PathBuf,
     /// What clients make handshakes with.
     pub tls: TlsConnector,
+    /// The program of [`Kind::Baseline`].
+    baseline: Option<PathBuf>,
     /// Held while we run: two benchmarks at once would measure each other.
     _lock: File,
 }
 
 impl Workbench {
     /// Makes one, unless another benchmark runs on this machine.
-    pub fn new() -> Result<Self, String> {
+    pub fn new(baseline: Option<PathBuf>) -> Result<Self, String> {
         let lock = std::env::temp_dir().join("tollgate-bench.lock");
         let lock = File::create(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
         lock.try_lock()
@@ -199,8 +205,19 @@ impl Workbench {
         Ok(Self {
             tls: tls::make(&directory)?,
             directory,
+            baseline,
             _lock: lock,
         })
+    }
+
+    /// These servers, and behind Tollgate the build before where there is one.
+    pub fn with_baseline(&self, kinds: &[Kind]) -> Vec<Kind> {
+        let mut kinds = kinds.to_vec();
+        let tollgate = kinds.iter().position(|kind| *kind == Kind::Tollgate);
+        if let (Some(at), Some(_)) = (tollgate, &self.baseline) {
+            kinds.insert(at + 1, Kind::Baseline);
+        }
+        kinds
     }
 }
 
@@ -247,7 +264,7 @@ impl Server {
         let stderr = File::options().create(true).append(true).open(&log);
         let stderr = stderr.map_err(|e| format!("{}: {e}", log.display()))?;
         let port = free_port()?;
-        let mut command = command(kind, directory, port, upstream)?;
+        let mut command = command(kind, bench, port, upstream)?;
         let child = command
             .env_clear()
             .current_dir(directory)
@@ -365,7 +382,8 @@ fn free_port() -> Result<u16, String> {
     Ok(address.port())
 }
 
-fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Command, String> {
+fn command(kind: Kind, bench: &Workbench, port: u16, upstream: u16) -> Result<Command, String> {
+    let directory = bench.directory.as_path();
     let file = |extension: &str| directory.join(format!("{}.{extension}", kind.file_stem()));
     let write = |path: &Path, text: String| {
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
@@ -404,7 +422,11 @@ fn command(kind: Kind, directory: &Path, port: u16, upstream: u16) -> Result<Com
         _ => {
             let path = file("yaml");
             write(&path, tollgate_configuration(upstream, kind))?;
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            let program = match &bench.baseline {
+                Some(before) if kind == Kind::Baseline => before,
+                _ => Path::new(env!("CARGO_BIN_EXE_tollgate")),
+            };
+            let mut command = Command::new(program);
             command.arg("run").arg("-c").arg(path);
             Ok(command)
         }

@@ -61,8 +61,8 @@ pub async fn run(
     upstream: &Upstream,
 ) -> Result<Vec<Row>, String> {
     let mut servers = Vec::new();
-    for kind in scenario.kinds {
-        let server = Server::start(*kind, bench, upstream.port)?;
+    for kind in bench.with_baseline(scenario.kinds) {
+        let server = Server::start(kind, bench, upstream.port)?;
         prove(&server, scenario, upstream).await?;
         servers.push(server);
     }
