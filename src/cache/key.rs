@@ -13,20 +13,13 @@ pub struct Key(pub [u8; 32]);
 impl Key {
     /// Its 64 hexadecimal digits.
     pub fn to_hex(self) -> String {
-        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
-        digits.collect()
+        hex::encode(self.0)
     }
 
     /// The key of such digits; `None` where there are others.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
+        hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns the adapter from the crates `sm4` and `aes-gcm` to rustls: the nonce, the additional data and the type of each
 //! record are as RFC 8446 has them (5.2, 5.3). Keys are wiped when they are dropped. Does not handle the number of
-//! records that a key may encrypt (see `CipherSuiteCommon::confidentiality_limit` in the parent). A record that cannot be
-//! decrypted is an error, and ends the connection.
+//! records that a key may encrypt (see `CipherSuiteCommon::confidentiality_limit` in the parent). A record that cannot
+//! be decrypted is an error, and ends the connection.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
@@ -128,14 +128,17 @@ impl MessageDecrypter for Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::sm::tests::{bytes, hex};
 
     #[test]
     fn sm4_gcm_has_the_values_of_rfc_8998() {
         // RFC 8998, A.1.
-        let cipher = Gcm::new_from_slice(&bytes("0123456789abcdeffedcba9876543210")).unwrap();
-        let nonce: [u8; 12] = bytes("00001234567800000000abcd").try_into().unwrap();
-        let aad = bytes("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+        let cipher =
+            Gcm::new_from_slice(&hex::decode("0123456789abcdeffedcba9876543210").unwrap()).unwrap();
+        let nonce: [u8; 12] = hex::decode("00001234567800000000abcd")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let aad = hex::decode("feedfacedeadbeeffeedfacedeadbeefabaddad2").unwrap();
         let text: Vec<u8> = (0xa..=0xf_u8)
             .chain([0xe, 0xa])
             .flat_map(|digit| [digit << 4 | digit; 8])
@@ -146,8 +149,8 @@ mod tests {
             .unwrap();
         let expected = "17f399f08c67d5ee19d0dc9969c4bb7d5fd46fd3756489069157b282bb200735\
                         d82710ca5c22f0ccfa7cbf93d496ac15a56834cbcf98c397b4024a2691233b8d";
-        assert_eq!(hex(&sealed), expected);
-        assert_eq!(hex(&tag), "83de3541e4c2b58177e065a9bf7b62ec");
+        assert_eq!(hex::encode(&sealed), expected);
+        assert_eq!(hex::encode(tag), "83de3541e4c2b58177e065a9bf7b62ec");
         cipher
             .decrypt_inout_detached(&nonce.into(), &aad, sealed.as_mut_slice().into(), &tag)
             .unwrap();

@@ -58,8 +58,8 @@ impl ActiveKeyExchange for Exchange {
         if peer.len() != POINT_BYTES || peer.first() != Some(&UNCOMPRESSED) {
             return Err(invalid());
         }
-        // It is on the curve and not the point at infinity, or this fails. The curve's order is prime, so no other point
-        // leads into a small group.
+        // It is on the curve and not the point at infinity, or this fails. The curve's order is prime, so no other
+        // point leads into a small group.
         let peer = PublicKey::from_sec1_bytes(peer).map_err(|_| invalid())?;
         let scalar = Zeroizing::new(self.private.to_nonzero_scalar());
         let shared = (peer.to_projective() * **scalar).to_affine();
@@ -83,7 +83,6 @@ impl ActiveKeyExchange for Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::sm::tests::bytes;
 
     #[test]
     fn both_sides_come_to_one_secret_and_no_two_exchanges_to_the_same() {
@@ -111,9 +110,9 @@ mod tests {
             private: SecretKey::from_slice(&[&[0; 31][..], &[1]].concat()).unwrap(),
             public: Vec::new(),
         };
-        let generator = bytes(&format!("04{x}{y}"));
+        let generator = hex::decode(format!("04{x}{y}")).unwrap();
         let secret = Box::new(exchange).complete(&generator).unwrap();
-        assert_eq!(secret.secret_bytes(), bytes(x));
+        assert_eq!(secret.secret_bytes(), hex::decode(x).unwrap());
     }
 
     #[test]

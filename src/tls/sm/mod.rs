@@ -1,10 +1,10 @@
 //! TLS 1.3 with the Chinese national algorithms (RFC 8998), as a provider of rustls.
 //!
-//! Owns the provider: the suite `TLS_SM4_GCM_SM3`, the group `curveSM2` and the scheme `sm2sig_sm3`, and nothing else. So
-//! no configuration made with it can negotiate another suite or group, or a version below 1.3. A provider that had the
-//! suites of `ring` too could negotiate SM4 with X25519, which is why one listener for both kinds of clients has a
-//! configuration for each. `hello` says which of them a client gets. The primitives are RustCrypto's `sm2`, `sm3`, `sm4`
-//! and `aes-gcm`, which are unaudited; the other files put them into the traits of rustls. Random numbers of the
+//! Owns the provider: the suite `TLS_SM4_GCM_SM3`, the group `curveSM2` and the scheme `sm2sig_sm3`, and nothing else.
+//! So no configuration made with it can negotiate another suite or group, or a version below 1.3. A provider that had
+//! the suites of `ring` too could negotiate SM4 with X25519, which is why one listener for both kinds of clients has a
+//! configuration for each. `hello` says which of them a client gets. The primitives are RustCrypto's `sm2`, `sm3`,
+//! `sm4` and `aes-gcm`, which are unaudited; the other files put them into the traits of rustls. Random numbers of the
 //! handshake are `ring`'s. Does not read files, nor make the configuration of a listener (see `tls::server`). Fails as
 //! rustls does: the handshake ends with an alert.
 

@@ -1,9 +1,9 @@
 //! Signatures of the handshake with a private key of SM2.
 //!
-//! Owns reading such a key (PKCS#8 or SEC 1) and the signature `sm2sig_sm3` of the side that has it: with the identifier
-//! `TLSv1.3+GM+Cipher+Suite`, in DER. The number that must not repeat is derived from key and message (RFC 6979), so it
-//! does not depend on random numbers. The file's own copy of the key is wiped; the crate `sm2` cannot wipe the one in use.
-//! Does not handle verification (see `verify`), nor reading files. A key of another kind is refused.
+//! Owns reading such a key (PKCS#8 or SEC 1) and the signature `sm2sig_sm3` of the side that has it: with the
+//! identifier `TLSv1.3+GM+Cipher+Suite`, in DER. The number that must not repeat is derived from key and message (RFC
+//! 6979), so it does not depend on random numbers. The file's own copy of the key is wiped; the crate `sm2` cannot wipe
+//! the one in use. Does not handle verification (see `verify`), nor reading files. A key of another kind is refused.
 
 use std::fmt;
 use std::sync::Arc;

@@ -22,17 +22,6 @@ const KEY: &[u8] = include_bytes!("../../../tests/fixtures/sm/server.key");
 /// Seconds of a year in which the fixtures are valid.
 const VALID: u64 = 1_830_000_000;
 
-pub(super) fn bytes(hex: &str) -> Vec<u8> {
-    let pairs = hex.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The server's private key.
 pub(super) fn sm2_key() -> PrivateKeyDer<'static> {
     PrivateKeyDer::from_pem_slice(KEY).unwrap()

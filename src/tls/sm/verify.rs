@@ -1,8 +1,8 @@
 //! Verification of signatures by SM2 with SM3.
 //!
 //! Owns the two algorithms that rustls verifies a peer with: of the signatures in a chain of certificates, and of the
-//! handshake. They differ in the identifier of the signer that is hashed with the message. Does not handle chains, names
-//! and times, which rustls does. A signature in another form than DER's only one, or of another message, key or
+//! handshake. They differ in the identifier of the signer that is hashed with the message. Does not handle chains,
+//! names and times, which rustls does. A signature in another form than DER's only one, or of another message, key or
 //! identifier is refused.
 
 use rustls::SignatureScheme;

@@ -96,8 +96,8 @@ impl Carried {
         there: &[Vec<u8>],
         used: &mut UsedByTenant,
     ) -> Result<(), StoreError> {
-        let hex = |id: &Vec<u8>| -> String { id.iter().map(|b| format!("{b:02x}")).collect() };
-        let there: Vec<String> = there.iter().map(|id| format!("x'{}'", hex(id))).collect();
+        let there = there.iter().map(|id| format!("x'{}'", hex::encode(id)));
+        let there: Vec<String> = there.collect();
         let sql = format!(
             "SELECT period_start, tenant, tokens, charge_nanos FROM periods \
              WHERE {periods} AND file NOT IN ({})",

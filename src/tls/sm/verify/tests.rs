@@ -6,7 +6,7 @@ use rustls::sign::{Signer, SigningKey};
 
 use super::*;
 use crate::tls::sm::sign::Keys;
-use crate::tls::sm::tests::{bytes, hex, sm2_key};
+use crate::tls::sm::tests::sm2_key;
 
 fn verify(id: &'static str, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     Sm2WithSm3 { id }
@@ -17,19 +17,20 @@ fn verify(id: &'static str, key: &[u8], message: &[u8], signature: &[u8]) -> boo
 #[test]
 fn the_signature_of_gmt_0003_5_is_verified() {
     // GM/T 0003.5-2012, A.2.
-    let key = bytes(
+    let key = hex::decode(
         "0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020\
          ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13",
-    );
+    )
+    .unwrap();
     let (r, s) = (
         "f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3",
         "b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa",
     );
-    let signature = bytes(&format!("3046022100{r}022100{s}"));
+    let signature = hex::decode(format!("3046022100{r}022100{s}")).unwrap();
     assert!(verify(CERTIFICATE_ID, &key, b"message digest", &signature));
     assert!(!verify(CERTIFICATE_ID, &key, b"message digesu", &signature));
     assert!(!verify(HANDSHAKE_ID, &key, b"message digest", &signature));
-    let swapped = bytes(&format!("3046022100{s}022100{r}"));
+    let swapped = hex::decode(format!("3046022100{s}022100{r}")).unwrap();
     assert!(!verify(CERTIFICATE_ID, &key, b"message digest", &swapped));
 }
 
@@ -77,9 +78,9 @@ fn a_key_signs_only_by_the_scheme_of_sm2_and_shows_nothing() {
     ];
     assert!(key.choose_scheme(&others).is_none());
     assert_eq!(format!("{key:?}"), "a private key of SM2");
-    let private = hex(sm2_key().secret_der());
+    let private = hex::encode(sm2_key().secret_der());
     let shown = format!("{:?}{:?}", key, signer(&key));
-    assert!(!private.is_empty() && !shown.contains(&hex(&point)));
+    assert!(!private.is_empty() && !shown.contains(&hex::encode(&point)));
 }
 
 /// An integer in DER.
@@ -98,7 +99,8 @@ fn a_signature_in_another_form_is_refused() {
     let (message, signer) = (b"message", signer(&key));
     let good = signer.sign(message).unwrap();
     assert!(verify(HANDSHAKE_ID, &point, message, &good));
-    let order = bytes("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123");
+    let order =
+        hex::decode("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123").unwrap();
     let order = integer(&[&[0][..], &order].concat());
     let r_end = 4 + usize::from(good[3]);
     let (r, s) = (&good[2..r_end], &good[r_end..]);
