@@ -3,9 +3,10 @@
 //! This file owns the answers in memory: a bound on their bytes, how long each may be used, and which are removed by
 //! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
 //! `second` is a Redis that several nodes share, `meaning` has answers to questions that mean the same, `sealed` are
-//! the bytes of an answer where it is not in memory as it is, `link` is a connection to a Redis, `breaker` whether something that fails is asked. Does not
-//! handle which answers are kept and which tenant may get them (see `gateway::exchange::cache`). At the bound the
-//! entries that were used least give way; an answer that is too large for it is not kept.
+//! the bytes of an answer where it is not in memory as it is, `link` is a connection to a Redis, `breaker` whether
+//! something that fails is asked, `queue` what a shared store is still to be told. Does not handle which answers are
+//! kept and which tenant may get them (see `gateway::exchange::cache`). At the bound the entries that were used least
+//! give way; an answer that is too large for it is not kept.
 
 mod breaker;
 mod entry;
@@ -13,6 +14,7 @@ mod flights;
 mod key;
 mod link;
 pub mod meaning;
+mod queue;
 mod sealed;
 mod second;
 

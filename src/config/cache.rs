@@ -91,7 +91,8 @@ fn millionths(share: f64) -> u32 {
     (share * 1e6).round() as u32
 }
 
-fn read_memory(node: &Node<'_>) -> Option<usize> {
+/// A memory of answers, in bytes.
+pub(super) fn read_memory(node: &Node<'_>) -> Option<usize> {
     let bytes = node.bytes()?;
     if bytes < LEAST_MEMORY {
         node.report("must be at least 1MiB", None);

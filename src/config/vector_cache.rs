@@ -7,14 +7,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cache::read_memory;
 use super::document::{Located, Node};
 use super::redis_url::RedisUrl;
 use crate::secret::Secret;
 
 /// The only path of `embedding_endpoint`.
 const EMBEDDINGS: &str = "/v1/embeddings";
-/// The smallest memory that has a use.
-const LEAST_MEMORY: usize = 1 << 20;
 /// The most numbers of a vector.
 const MOST_DIMENSIONS: u32 = 16_384;
 const MOST_TURNS: u32 = 100;
@@ -226,15 +225,6 @@ fn is_base_url(text: &str) -> bool {
     let has_host = authority
         .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
     matches!(url.scheme_str(), Some("http" | "https")) && has_host && url.query().is_none()
-}
-
-fn read_memory(node: &Node<'_>) -> Option<usize> {
-    let bytes = node.bytes()?;
-    if bytes < LEAST_MEMORY {
-        node.report("must be at least 1MiB", None);
-        return None;
-    }
-    Some(bytes)
 }
 
 fn read_endpoint(node: &Node<'_>) -> Option<()> {

@@ -2,8 +2,8 @@
 //!
 //! Owns that an answer is given for another text only where a vector proposes it and the words agree, and the form in
 //! which answers are kept: sealed, so that one is taken for nothing but what was kept with its question. Owns as well
-//! whether vectors are asked for at all (`breaker`). Does not handle how a text becomes a vector, nor which requests are
-//! compared (see `gateway::exchange::cache`). Fails with a [`Fault`], and the request goes on without.
+//! whether vectors are asked for at all (`breaker`). Does not handle how a text becomes a vector, nor which requests
+//! are compared (see `gateway::exchange::cache`). Fails with a [`Fault`], and the request goes on without.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -54,9 +54,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Dimension, Self::Damaged, Self::TooLarge, Self::Store];
-
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -84,8 +81,8 @@ enum Kept {
 }
 
 impl Questions {
-    /// What is written. To be called within a runtime. `encryption_key`: what answers are encrypted with; in a database,
-    /// the texts of questions, too.
+    /// What is written. To be called within a runtime. `encryption_key`: what answers are encrypted with; in a
+    /// database, the texts of questions, too.
     pub fn new(
         written: &VectorCache,
         encryption_key: Option<&Secret>,

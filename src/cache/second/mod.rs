@@ -1,21 +1,19 @@
 //! A second level of answers, in a Redis that several nodes share.
 //!
-//! This file owns looking an answer up within a time, and handing answers over to be written. `place` names
-//! values, and `orders` is what is done in the background: writing and removing. The connection is a `cache::link`. Does not handle which answers may be given again, nor the memory, which comes
-//! first (see the parent). Fails for no caller: where Redis is away or slow, or a value cannot be used, there is no
-//! answer, and that is counted.
+//! This file owns looking an answer up within a time, and handing answers over to be written. `place` names values, and
+//! `orders` is what is done in the background: writing and removing. The connection is a `cache::link`. Does not handle
+//! which answers may be given again, nor the memory, which comes first (see the parent). Fails for no caller: where
+//! Redis is away or slow, or a value cannot be used, there is no answer, and that is counted.
 
 mod orders;
 mod place;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tokio::sync::mpsc;
 
 pub use place::Scope;
 
 use super::link::{LONGEST_LOOK, Link};
+use super::queue::{self, queue};
 use super::sealed::Sealing;
 use super::{Entry, Key, Which};
 use crate::clock;
@@ -23,14 +21,14 @@ use crate::config::RedisUrl;
 use crate::observe::cache::{StoreCounts, StoreResult};
 use crate::secret::Secret;
 use crate::workers::walk;
-use orders::{MOST_QUEUED, MOST_QUEUED_BYTES, Order};
+use orders::Order;
 
 /// A Redis that answers are kept in. Its connection and its tasks end with it, once what is queued is written.
 pub struct SecondLevel {
     url: Secret,
     encryption_key: Option<Secret>,
     inner: Arc<Inner>,
-    orders: mpsc::Sender<Order>,
+    orders: queue::Sender<Order>,
 }
 
 /// What requests and the background have in common.
@@ -38,8 +36,6 @@ struct Inner {
     link: Link,
     /// How values are written and read.
     sealing: Sealing,
-    /// Bytes of answers that wait to be written.
-    queued_bytes: AtomicUsize,
 }
 
 /// Where an answer is kept, or would be: for the life of a request, whatever is configured meanwhile.
@@ -64,10 +60,9 @@ impl SecondLevel {
         let inner = Arc::new(Inner {
             link: Link::new(server, "answers", counts),
             sealing: Sealing::new(encryption_key),
-            queued_bytes: AtomicUsize::new(0),
         });
-        let (orders, queue) = mpsc::channel(MOST_QUEUED);
-        tokio::spawn(orders::carry_out(Arc::clone(&inner), queue));
+        let (orders, queued) = queue();
+        tokio::spawn(orders::carry_out(Arc::clone(&inner), queued));
         Some(Arc::new(Self {
             url: url.clone(),
             encryption_key: encryption_key.cloned(),
@@ -89,7 +84,7 @@ impl SecondLevel {
     /// Removes entries, in the background and after what was handed over before. Tells whether that is going to be
     /// done: `false` where too much is waiting.
     pub fn remove(&self, which: Which) -> bool {
-        self.orders.try_send(Order::Remove(which)).is_ok()
+        self.orders.send(Order::Remove(which), 0)
     }
 }
 
@@ -127,13 +122,9 @@ impl Place {
     pub fn put(self, entry: Entry) {
         let Self { level, scope, key } = self;
         let weight = entry.weight();
-        let inner = &level.inner;
-        let before = inner.queued_bytes.fetch_add(weight, Ordering::Relaxed);
         let order = Order::Put { scope, key, entry };
-        let fits = before + weight <= MOST_QUEUED_BYTES;
-        if !fits || level.orders.try_send(order).is_err() {
-            inner.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
-            inner.link.counts.count(StoreResult::Dropped);
+        if !level.orders.send(order, weight) {
+            level.inner.link.counts.count(StoreResult::Dropped);
         }
     }
 }

@@ -1,28 +1,24 @@
-//! What is done with Redis in the background: answers are written and removed, in the order in which that was asked for.
+//! What is done with Redis in the background: answers are written and removed, in the order in which that was asked
+//! for.
 //!
 //! Owns the bounds of what waits, and how long a command may take. Where Redis is to be left alone, answers are not
 //! written, and that is counted. A removal is bounded as well: it goes through the names piece by piece, and reads the
-//! values where their names do not say enough. One that fails is told in the log. Does not handle how Redis is asked (see
+//! values where their names do not say enough. One that fails is told in the log. Does not handle how Redis is asked
+//! (see
 //! `link`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use tokio::sync::mpsc;
 
 use super::Inner;
 use super::place::{self, Scope};
+use crate::cache::queue::Receiver;
 use crate::cache::sealed::Sealing;
 use crate::cache::{Entry, Key, Which};
 use crate::clock;
 use crate::observe::cache::StoreResult;
 use crate::workers::walk;
 
-/// Answers and removals that wait; one more is dropped, or refused.
-pub const MOST_QUEUED: usize = 1024;
-/// Bytes of answers that wait.
-pub const MOST_QUEUED_BYTES: usize = 64 << 20;
 /// How long a command may take for which no request waits.
 const LONGEST_COMMAND: Duration = Duration::from_secs(1);
 /// Names that are asked for at a time.
@@ -47,17 +43,14 @@ pub enum Order {
     Remove(Which),
 }
 
-/// Carries out orders until nobody can give one any more, and keeps the connection for as long.
-pub async fn carry_out(inner: Arc<Inner>, mut orders: mpsc::Receiver<Order>) {
+/// Carries out orders until none can come any more, and keeps the connection for as long.
+pub async fn carry_out(inner: Arc<Inner>, mut orders: Receiver<Order>) {
     let work = async {
-        while let Some(order) = orders.recv().await {
+        while let Some((order, _room)) = orders.next().await {
             match order {
                 Order::Put { scope, key, entry } => {
                     let result = put(&inner, &scope, &key, &entry).await;
                     inner.link.counts.count(result);
-                    inner
-                        .queued_bytes
-                        .fetch_sub(entry.weight(), Ordering::Relaxed);
                 }
                 Order::Remove(which) => tell(&which, remove(&inner, &which).await),
             }

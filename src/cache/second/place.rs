@@ -1,7 +1,7 @@
 //! The names of values in Redis.
 //!
-//! Owns their form, `tollgate:answer:1:SCOPE:KEY`, both in hexadecimal: all answers of a tenant have one prefix. Does not
-//! handle what the values are (see `cache::sealed`). Cannot fail.
+//! Owns their form, `tollgate:answer:1:SCOPE:KEY`, both in hexadecimal: all answers of a tenant have one prefix. Does
+//! not handle what the values are (see `cache::sealed`). Cannot fail.
 
 use sha2::{Digest, Sha256};
 

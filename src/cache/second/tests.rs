@@ -32,7 +32,7 @@ fn place(url: &Secret) -> (Place, StoreCounts) {
 async fn what_is_more_than_may_wait_is_dropped_and_counted() {
     // Nothing is carried out: this task gives its thread to no other.
     let (place, counts) = place(&away());
-    for _ in 0..MOST_QUEUED {
+    for _ in 0..queue::MOST_QUEUED {
         place.clone().put(entry(10));
     }
     assert_eq!(counts.value(StoreResult::Dropped), 0);

@@ -1,8 +1,8 @@
 //! Symbols of a text: operators, options, pictures.
 //!
-//! Owns which characters are symbols, and the pieces of a text that have some. `3x+4` and `3x-4`, `i++` and `++i`, `-l` and
-//! `-L` ask for different things and have the same words. Does not handle marks that end or join sentences, nor units (see
-//! `numbers`). Cannot fail.
+//! Owns which characters are symbols, and the pieces of a text that have some. `3x+4` and `3x-4`, `i++` and `++i`, `-l`
+//! and `-L` ask for different things and have the same words. Does not handle marks that end or join sentences, nor
+//! units (see `numbers`). Cannot fail.
 
 /// Symbols of ASCII, wherever they stand.
 const OPERATORS: &[char] = &['<', '>', '=', '+', '*', '^', '~', '|', '\\', '&', '#'];

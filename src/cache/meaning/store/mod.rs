@@ -13,12 +13,11 @@ mod samples;
 mod weaviate;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use super::vectors::{ScopeKey, Vector};
+use crate::cache::queue::{self, queue};
 use crate::cache::{Key, Which};
 use crate::config::{VectorCache, VectorProvider};
 use crate::observe::cache::{StoreCounts, StoreResult};
@@ -28,10 +27,6 @@ use rest::Rest;
 
 /// As many of the nearest questions are asked for.
 pub const MOST_NEAR: usize = 16;
-/// Questions and removals that wait; one more is dropped, or refused.
-const MOST_QUEUED: usize = 1024;
-/// Bytes of questions that wait.
-const MOST_QUEUED_BYTES: usize = 64 << 20;
 /// Questions whose time has passed are removed so often.
 const CLEANED_EVERY_SECONDS: i64 = 600;
 /// How long a command may take for which no request waits.
@@ -103,8 +98,7 @@ enum Order {
 pub struct Store {
     written: VectorCache,
     database: Arc<Database>,
-    orders: mpsc::Sender<Order>,
-    queued_bytes: Arc<AtomicUsize>,
+    orders: queue::Sender<Order>,
     counts: StoreCounts,
     /// When questions were last removed whose time has passed, in seconds since the Unix epoch.
     cleaned: AtomicI64,
@@ -123,19 +117,12 @@ impl Store {
             VectorProvider::Milvus => Database::Rest(Rest::new(&milvus::API, url, key)),
         };
         let database = Arc::new(database);
-        let (orders, queue) = mpsc::channel(MOST_QUEUED);
-        let queued_bytes = Arc::<AtomicUsize>::default();
-        let work = carry_out(
-            Arc::clone(&database),
-            queue,
-            (Arc::clone(&queued_bytes), counts.clone()),
-        );
-        tokio::spawn(work);
+        let (orders, queued) = queue();
+        tokio::spawn(carry_out(Arc::clone(&database), queued, counts.clone()));
         Some(Self {
             written: written.clone(),
             database,
             orders,
-            queued_bytes,
             counts,
             cleaned: AtomicI64::default(),
         })
@@ -217,10 +204,7 @@ impl Store {
     /// Hands a question over to be kept. At the bound of what waits it is dropped.
     pub fn put(&self, record: Record) {
         let weight = record.weight();
-        let before = self.queued_bytes.fetch_add(weight, Ordering::Relaxed);
-        let fits = before + weight <= MOST_QUEUED_BYTES;
-        if !fits || self.orders.try_send(Order::Put(Box::new(record))).is_err() {
-            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+        if !self.orders.send(Order::Put(Box::new(record)), weight) {
             self.counts.count(StoreResult::Dropped);
         }
     }
@@ -228,7 +212,7 @@ impl Store {
     /// Removes questions, in the background and after what was handed over before. Tells whether that is going to be
     /// done: `false` where too much is waiting.
     pub fn remove(&self, which: Which) -> bool {
-        self.orders.try_send(Order::Remove(which)).is_ok()
+        self.orders.send(Order::Remove(which), 0)
     }
 }
 
@@ -240,7 +224,7 @@ impl Store {
         if due && matches!(*self.database, Database::Rest(_)) {
             self.cleaned.store(now, Ordering::Relaxed);
             // Where too much waits, the next time will do.
-            let _ = self.orders.try_send(Order::RemoveExpired(now));
+            self.orders.send(Order::RemoveExpired(now), 0);
         }
     }
 }
@@ -292,18 +276,17 @@ fn hashed(name: &str) -> String {
 /// Carries out orders until none can be given any more.
 async fn carry_out(
     database: Arc<Database>,
-    mut orders: mpsc::Receiver<Order>,
-    (queued_bytes, counts): (Arc<AtomicUsize>, StoreCounts),
+    mut orders: queue::Receiver<Order>,
+    counts: StoreCounts,
 ) {
     let work = async {
-        while let Some(order) = orders.recv().await {
+        while let Some((order, _room)) = orders.next().await {
             match order {
                 Order::Put(record) => {
                     let put = match &*database {
                         Database::Redis(redis) => redis.put(&record).await,
                         Database::Rest(rest) => rest.put(&record).await,
                     };
-                    queued_bytes.fetch_sub(record.weight(), Ordering::Relaxed);
                     counts.count(put.map_or_else(|result| result, |()| StoreResult::Stored));
                 }
                 Order::RemoveExpired(now) => {

@@ -1,7 +1,7 @@
 //! Questions in a database of vectors that is asked over REST.
 //!
-//! Owns sending calls, how long they may take and how many are made at a time, whether the database is asked at all, and
-//! making collections: one for each dimension. What calls look like is the matter of an [`Api`], which has no I/O.
+//! Owns sending calls, how long they may take and how many are made at a time, whether the database is asked at all,
+//! and making collections: one for each dimension. What calls look like is the matter of an [`Api`], which has no I/O.
 //! Redirects are not followed. Fails with what is counted, and tells the log of it once a minute.
 
 use std::collections::HashSet;
