@@ -1,4 +1,4 @@
-//! What an upstream is asked for: a client, or the gateway itself.
+//! The party on whose behalf an upstream is asked: a client, or the gateway itself.
 //!
 //! Owns waiting for something on its behalf: a client is watched and kept awake meanwhile, the gateway is neither. Does
 //! not handle what is waited for (see `failover` and `cache`). Fails where the client leaves.
@@ -13,7 +13,7 @@ use crate::gateway::failure::Failure;
 use crate::gateway::own_time;
 use crate::gateway::session::ClientSession;
 
-/// What an upstream is asked for.
+/// The party on whose behalf an upstream is asked.
 pub enum Requester<'c> {
     /// A client.
     Client {

@@ -98,7 +98,8 @@ fn add_scope(parts: &mut KeyParts, headers: &HeaderMap, context: &Context, reuse
     };
     parts.add(tenant(context, reuse).as_bytes());
     parts.add(name.as_bytes());
-    // What is found by another method may have the same name, and so may several keys. An upstream that gets the client's own key answers for an account of its own.
+    // What is found by another method may have the same name, and so may several keys. An upstream that gets the
+    // client's own key answers for an account of its own.
     let by_key = reuse.scope == CacheScope::Key;
     let shown = context
         .caller

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::{Found, Looking, May, key};
 use crate::cache::meaning::vectors::Vector;
-use crate::cache::meaning::{Question, Questions};
+use crate::cache::meaning::{Fault, Question, Questions};
 use crate::clock;
 use crate::gateway::context::Context;
 use crate::gateway::exchange::embedding::{self, NoVector};
@@ -28,6 +28,26 @@ use crate::workers::walk;
 const USUAL_TEMPERATURE: f64 = 1.0;
 /// As many vectors are asked for at a time.
 const MOST_EMBEDDINGS: usize = 1024;
+
+/// Why a request was not compared.
+enum NotCompared {
+    /// This stands in the way. The request goes on.
+    Reason(&'static str),
+    /// The request has failed.
+    Failed(Failure),
+}
+
+impl From<&'static str> for NotCompared {
+    fn from(reason: &'static str) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl From<Failure> for NotCompared {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 impl Looking<'_> {
     /// An answer to a question that means the same. The question is noted in `may`, to be kept.
@@ -44,12 +64,11 @@ impl Looking<'_> {
             return Ok(None);
         };
         let compared = self.compare(requester, context, (reuse, by_meaning), &questions, may);
-        let (found, result) = match compared.await? {
-            Ok(found) => match found {
-                Some(found) => (Some(found), "hit"),
-                None => (None, "miss"),
-            },
-            Err(reason) => (None, reason),
+        let (found, result) = match compared.await {
+            Ok(Some(found)) => (Some(found), "hit"),
+            Ok(None) => (None, "miss"),
+            Err(NotCompared::Reason(reason)) => (None, reason),
+            Err(NotCompared::Failed(failure)) => return Err(failure),
         };
         self.shared
             .metrics
@@ -58,7 +77,7 @@ impl Looking<'_> {
         Ok(found)
     }
 
-    /// The same. The inner error is why it is not compared.
+    /// The same.
     async fn compare(
         &self,
         requester: &mut Requester<'_>,
@@ -66,12 +85,8 @@ impl Looking<'_> {
         (reuse, by_meaning): (&Reuse, &ByMeaning),
         questions: &Arc<Questions>,
         may: &mut May,
-    ) -> Result<Result<Option<Box<Found>>, &'static str>, Failure> {
-        let read = self.read(requester, context, (reuse, by_meaning));
-        let (scope, text) = match read {
-            Ok(read) => read,
-            Err(reason) => return Ok(Err(reason)),
-        };
+    ) -> Result<Option<Box<Found>>, NotCompared> {
+        let (scope, text) = self.read(requester, context, (reuse, by_meaning))?;
         let until = Instant::now() + by_meaning.timeout;
         let vector = embed(
             requester,
@@ -80,14 +95,10 @@ impl Looking<'_> {
             questions,
             text.clone(),
         );
-        let vector = match vector.await? {
-            Ok(vector) => vector,
-            Err(reason) => return Ok(Err(reason)),
-        };
         let question = Question {
             scope,
             text,
-            vector,
+            vector: vector.await?,
         };
         let now = clock::now();
         let most_bytes = context.runtime.settings.cache.max_answer_bytes;
@@ -105,10 +116,8 @@ impl Looking<'_> {
             questions,
             ttl: by_meaning.ttl,
         });
-        let entry = match found {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(Ok(None)),
-            Err(fault) => return Ok(Err(fault.name())),
+        let Some(entry) = found.map_err(Fault::name)? else {
+            return Ok(None);
         };
         let given = self.give(context, may, &entry).await;
         if given.is_some() {
@@ -117,7 +126,7 @@ impl Looking<'_> {
             let memory = &self.shared.cache;
             memory.put_for(may.key, entry, remaining, Instant::now());
         }
-        Ok(Ok(given))
+        Ok(given)
     }
 
     /// What must be equal, and the text that is compared.
@@ -150,21 +159,17 @@ impl Looking<'_> {
     }
 }
 
-/// The vector of a text, if it comes in time. The inner error is why there is none.
+/// The vector of a text, if it comes in time.
 async fn embed(
     requester: &mut Requester<'_>,
     context: &mut Context,
     (by_meaning, until): (&ByMeaning, Instant),
     questions: &Arc<Questions>,
     text: Box<str>,
-) -> Result<Result<Vector, &'static str>, Failure> {
+) -> Result<Vector, NotCompared> {
     let shared = Arc::clone(context.in_flight.shared());
-    let Some(place) = shared.embeddings.enter(MOST_EMBEDDINGS) else {
-        return Ok(Err("busy"));
-    };
-    let Some(admission) = questions.breaker.admit(Instant::now()) else {
-        return Ok(Err("skipped"));
-    };
+    let place = shared.embeddings.enter(MOST_EMBEDDINGS).ok_or("busy")?;
+    let admission = questions.breaker.admit(Instant::now()).ok_or("skipped")?;
     let beside = context.beside();
     let asking = tokio::spawn(async move {
         let vector = Box::pin(embedding::vector(beside, &text)).await;
@@ -202,5 +207,5 @@ async fn embed(
             }
         }
     }
-    Ok(result)
+    Ok(result?)
 }

@@ -1,14 +1,14 @@
 //! The step before the first attempt: an answer that is there already, or that an equal request is about to get.
 //!
-//! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends
-//! on, an answer in memory, an equal request that is being asked, an answer in the second level, and an answer to a
-//! question that means the same. The last comes
-//! behind an equal request, so that a thousand of them ask the second level once: the one that leads asks it, and the
-//! others find its answer in memory. A request that joins no other asks it at once. What is found takes the way out of
-//! every other answer. `key` tells requests apart, `inputs` has requests with several, `directives` reads what a request
-//! says, `equal` waits for another request, `replay` gives an answer again, `keeping` prepares that, `meaning` compares questions. Does not handle
-//! keeping an answer (see `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client
-//! leaves, and for a request that wants nothing else.
+//! Owns whether a request may have one, in this order: what the tenant and the request say, what the answer depends on,
+//! an answer in memory, an equal request that is being asked, an answer in the second level, and an answer to a
+//! question that means the same. The last comes behind an equal request, so that a thousand of them ask the second
+//! level once: the one that leads asks it, and the others find its answer in memory. A request that joins no other asks
+//! it at once. What is found takes the way out of every other answer. `key` tells requests apart, `inputs` has requests
+//! with several, `directives` reads what a request says, `equal` waits for another request, `replay` gives an answer
+//! again, `keeping` prepares that, `meaning` compares questions. Does not handle keeping an answer (see
+//! `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client leaves, and for a
+//! request that wants nothing else.
 
 mod directives;
 mod equal;
