@@ -1,8 +1,8 @@
 //! What finding a caller costs, by each method, on one core.
 //!
-//! Owns the measurements of `auth` through a snapshot, without I/O. Does not handle what a request costs as a whole (see
-//! `benches/gateway`), nor handshakes (see `benches/tls`). `cargo bench --bench callers -- [FILTER]`; Criterion keeps its
-//! figures under `target/criterion` and compares with the last ones there.
+//! Owns the measurements of `auth` through a snapshot, without I/O. Does not handle what a request costs as a whole
+//! (see `benches/gateway`), nor handshakes (see `benches/tls`). `cargo bench --bench callers -- [FILTER]`; Criterion
+//! keeps its figures under `target/criterion` and compares with the last ones there.
 //!
 //! ```text
 //! key              a client key

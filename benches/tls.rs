@@ -1,8 +1,8 @@
 //! What TLS costs: a handshake, and records in bulk, with the usual suites and with those of RFC 8998, on one core.
 //!
-//! Owns the measurements of both sides of TLS in memory, without sockets. Does not handle what a request costs as a whole
-//! (see `benches/gateway`). `cargo bench --bench tls -- [FILTER]`; Criterion keeps its figures under `target/criterion` and
-//! compares with the last ones there.
+//! Owns the measurements of both sides of TLS in memory, without sockets. Does not handle what a request costs as a
+//! whole (see `benches/gateway`). `cargo bench --bench tls -- [FILTER]`; Criterion keeps its figures under
+//! `target/criterion` and compares with the last ones there.
 //!
 //! ```text
 //! handshake    the server's side of a full handshake, its certificate being one of P-256 or of SM2

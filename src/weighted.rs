@@ -1,8 +1,8 @@
 //! Choosing by weight.
 //!
 //! Owns weighted round robin, the weighted random choice and the weighted choice by a number, by which targets of a
-//! rule and servers of a pool are chosen. Does not handle what is chosen: it gives a position among the weights that it was
-//! built with, and asks whether that one can be used. Gives `None` where none can.
+//! rule and servers of a pool are chosen. Does not handle what is chosen: it gives a position among the weights that it
+//! was built with, and asks whether that one can be used. Gives `None` where none can.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

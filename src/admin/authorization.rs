@@ -1,7 +1,8 @@
 //! Who may ask for `/admin/*`.
 //!
-//! Owns the check: a caller has `server.admin_token`, or, where none is configured, asks from this machine and is no web
-//! page: a browser lets any page send a POST to this machine, and says so in `Origin`. Does not handle the answer (see `admin`) or names that are pointed at this machine (see `host`). Cannot fail.
+//! Owns the check: a caller has `server.admin_token`, or, where none is configured, asks from this machine and is no
+//! web page: a browser lets any page send a POST to this machine, and says so in `Origin`. Does not handle the answer
+//! (see `admin`) or names that are pointed at this machine (see `host`). Cannot fail.
 
 use std::net::IpAddr;
 

@@ -1,11 +1,11 @@
 //! Who is calling: from what a request shows to the tenant that it belongs to.
 //!
-//! Owns which [`Method`] counts for a request, and what holds for every method: the listener and the tenant take
-//! it, the tenant is valid, and its callers come from there. What is shown first in the order of [`Callers::find`] decides: a credential that is
-//! not accepted is refused, and no other is looked at. `keys` has the method of client keys, `jwt` that of
-//! tokens, `signatures` that of signed requests, `certificates` that of client certificates, `state` what outlives a snapshot. Does not handle
-//! what a tenant may do (see `tenants`), nor what a client is told of a refusal (see `gateway::failure`). Fails with
-//! [`Refused`], for the log and for metrics; nothing of a credential is in it.
+//! Owns which [`Method`] counts for a request, and what holds for every method: the listener and the tenant take it,
+//! the tenant is valid, and its callers come from there. What is shown first in the order of [`Callers::find`] decides:
+//! a credential that is not accepted is refused, and no other is looked at. `keys` has the method of client keys, `jwt`
+//! that of tokens, `signatures` that of signed requests, `certificates` that of client certificates, `state` what
+//! outlives a snapshot. Does not handle what a tenant may do (see `tenants`), nor what a client is told of a refusal
+//! (see `gateway::failure`). Fails with [`Refused`], for the log and for metrics; nothing of a credential is in it.
 
 mod certificates;
 mod jwt;

@@ -1,7 +1,7 @@
 //! Why a request has no caller, whichever method was used.
 //!
-//! Owns what is the same for all methods: the method, the name in metrics, the tenant, and whether the operator is told.
-//! Does not handle what a client is told (see `gateway::failure`). Nothing of a credential is in it.
+//! Owns what is the same for all methods: the method, the name in metrics, the tenant, and whether the operator is
+//! told. Does not handle what a client is told (see `gateway::failure`). Nothing of a credential is in it.
 
 use std::fmt;
 use std::sync::Arc;

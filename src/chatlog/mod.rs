@@ -1,9 +1,9 @@
 //! The chat log: requests and answers, a line of JSON for each request.
 //!
-//! Owns the queue between the requests and the thread that writes (`writer`), and its limits. `entry`
-//! is a request and its line, `copy` copies JSON onto one line without keys, `convert` converts a log. Does not
-//! handle how files are rotated (see `rotation`) or how a stream becomes one answer (see `openai::aggregate`). A request never waits: an entry for which the queue is full, and a line that
-//! cannot be written, are lost and counted.
+//! Owns the queue between the requests and the thread that writes (`writer`), and its limits. `entry` is a request and
+//! its line, `copy` copies JSON onto one line without keys, `convert` converts a log. Does not handle how files are
+//! rotated (see `rotation`) or how a stream becomes one answer (see `openai::aggregate`). A request never waits: an
+//! entry for which the queue is full, and a line that cannot be written, are lost and counted.
 
 pub mod convert;
 mod copy;

@@ -1,7 +1,8 @@
 //! `tollgate cache stats` and `tollgate cache clear`: the answers that the gateway that runs keeps.
 //!
-//! Owns their flags and the text of the answers. Does not handle `tollgate cache calibrate` (see `calibrate`), how the gateway is found and asked (see `running`),
-//! nor what it counts and removes (see `admin`). Fails with an exit code and a message.
+//! Owns their flags and the text of the answers. Does not handle `tollgate cache calibrate` (see `calibrate`), how the
+//! gateway is found and asked (see `running`), nor what it counts and removes (see `admin`). Fails with an exit code
+//! and a message.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! `tollgate cache calibrate`: the threshold of an embedding model, from labelled pairs of questions.
 //!
 //! Owns its flags, asking for the vectors by the rule that the configuration names, and the text of the result. Nothing
-//! is served, and nothing is recorded. Does not handle the comparison (see `cache::meaning`). Fails with an exit code and
-//! a message.
+//! is served, and nothing is recorded. Does not handle the comparison (see `cache::meaning`). Fails with an exit code
+//! and a message.
 
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -1,6 +1,7 @@
 //! Tables for people to read.
 //!
-//! Owns the alignment of columns. Does not handle their content (see `check`, `route`, `usage` and `cache`). Cannot fail.
+//! Owns the alignment of columns. Does not handle their content (see `check`, `route`, `usage` and `cache`). Cannot
+//! fail.
 
 /// Text as the cells of a row.
 pub fn row(cells: &[&str]) -> Vec<String> {

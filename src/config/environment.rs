@@ -1,8 +1,8 @@
 //! The handful of environment variables that are enough to start with.
 //!
-//! Owns their names, which are those of other relays, and what they mean together; `settings` reads those that hold
-//! one value. Does not handle how that is written as a document (see [`QuickStart`]). Fails with every mistake at once, each
-//! under the name of its variable and without the value of a key.
+//! Owns their names, which are those of other relays, and what they mean together; `settings` reads those that hold one
+//! value. Does not handle how that is written as a document (see [`QuickStart`]). Fails with every mistake at once,
+//! each under the name of its variable and without the value of a key.
 
 mod settings;
 

@@ -1,7 +1,7 @@
 //! Certificates and private keys in files of PEM.
 //!
-//! Owns reading them, what is said of a file that holds something else, and when a certificate ends. Does not handle whether rustls can use
-//! what is in them (see their users). Fails with what has to be changed.
+//! Owns reading them, what is said of a file that holds something else, and when a certificate ends. Does not handle
+//! whether rustls can use what is in them (see their users). Fails with what has to be changed.
 
 use std::io::Read as _;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The URL of a Redis database.
 //!
-//! Owns its forms: `redis://` over TCP, `rediss://` over TLS, `redis+unix://` and `unix://` for a socket, with a user, a
-//! password and the number of a database. Does not handle connecting (see `cache::second`). A URL in another form is none.
+//! Owns its forms: `redis://` over TCP, `rediss://` over TLS, `redis+unix://` and `unix://` for a socket, with a user,
+//! a password and the number of a database. Does not handle connecting (see `cache::second`). A URL in another form is
+//! none.
 
 use std::fmt;
 use std::path::PathBuf;

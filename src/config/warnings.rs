@@ -82,7 +82,8 @@ fn check_cache(config: &Config, context: &Context<'_>) {
     }
 }
 
-/// Warns of certificates that clients refuse, and of lists of revoked ones by which clients are. Some are made for a few days, so none is warned of before.
+/// Warns of certificates that clients refuse, and of lists of revoked ones by which clients are. Some are made for a
+/// few days, so none is warned of before.
 fn check_certificates(config: &Config, now: Timestamp, context: &Context<'_>) {
     let listeners = config.server.listen.iter();
     let listeners = listeners.filter_map(|listener| listener.tls.as_ref());

@@ -1,8 +1,8 @@
 //! Whether a request can be read in one way only.
 //!
-//! Owns the checks on the header of a request before anything is decided by it: two servers that read
-//! its end, its host or its type differently would see two different requests. Does not handle the lines of
-//! a header (see `connection/head.rs`) and the bytes of a body (see `connection/chunked.rs`). Fails with [`Failure::Framing`].
+//! Owns the checks on the header of a request before anything is decided by it: two servers that read its end, its host
+//! or its type differently would see two different requests. Does not handle the lines of a header (see
+//! `connection/head.rs`) and the bytes of a body (see `connection/chunked.rs`). Fails with [`Failure::Framing`].
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,

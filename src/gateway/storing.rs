@@ -2,8 +2,8 @@
 //!
 //! Owns what is known of a request for that, from the step that looks for an answer to its settlement: an answer is
 //! kept once it is whole, and before its last byte is written, so that a client that asks again at once finds it. Does
-//! not handle which requests there are (see `exchange::cache`), nor where answers are kept, in memory and for other nodes
-//! (see `cache`). What cannot be kept is counted.
+//! not handle which requests there are (see `exchange::cache`), nor where answers are kept, in memory and for other
+//! nodes (see `cache`). What cannot be kept is counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,8 +2,8 @@
 //!
 //! Owns from where on each of their journals is read, and what the records in it add up to. Quotas count it, so that
 //! processes which serve at the same time know of each other. Does not handle whose quota it is (see
-//! `runtime::accounts`), or the loading of these journals, which goes on beside it (see `load`, `others`). A journal that
-//! cannot be read is tried again with the next call, and the log says so once a minute.
+//! `runtime::accounts`), or the loading of these journals, which goes on beside it (see `load`, `others`). A journal
+//! that cannot be read is tried again with the next call, and the log says so once a minute.
 
 use std::path::Path;
 

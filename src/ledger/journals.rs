@@ -2,8 +2,8 @@
 //!
 //! Owns their names, and which of them a process takes at its start: `journal`, or `journal-2` to `journal-8` while
 //! processes that it replaces have the others. `docs/decisions/journal.md` says why each process has its own. Does not
-//! handle what becomes of those of processes that have ended (see `others`). Fails where other processes are in the way,
-//! or where a journal cannot be read.
+//! handle what becomes of those of processes that have ended (see `others`). Fails where other processes are in the
+//! way, or where a journal cannot be read.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ pub fn node(name: &str, number: usize) -> String {
 /// Takes a journal, and those that no process has. `loaded` says up to where the database has each of them.
 ///
 /// # Errors
-/// [`JournalError::InUse`], or [`LedgerError::AllInUse`] for a successor; else a journal cannot be read. No journal is held
-/// then.
+/// [`JournalError::InUse`], or [`LedgerError::AllInUse`] for a successor; else a journal cannot be read. No journal is
+/// held then.
 pub fn take(
     ledger: &Path,
     start: Start,

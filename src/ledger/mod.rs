@@ -6,8 +6,8 @@
 //! PostgreSQL, and then knows no balances until it is there; it does not start where nothing can be recorded.
 //!
 //! Several processes record in one folder while one of them takes over from the others: each has a journal of its own
-//! (`journals`), the journals of those that have ended are loaded by the one that goes on (`others`), and what they record
-//! meanwhile is told to it (`following`).
+//! (`journals`), the journals of those that have ended are loaded by the one that goes on (`others`), and what they
+//! record meanwhile is told to it (`following`).
 
 mod error;
 mod following;
@@ -70,8 +70,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens a journal, the database and the outbox of the webhooks, and loads what the journals of processes that have ended
-    /// have. Blocks for as long as that takes, for half a minute at most.
+    /// Opens a journal, the database and the outbox of the webhooks, and loads what the journals of processes that have
+    /// ended have. Blocks for as long as that takes, for half a minute at most.
     ///
     /// # Errors
     /// The folder cannot be written, another process records in it and this one is not its successor, as many processes
@@ -123,9 +123,9 @@ impl Ledger {
         }))
     }
 
-    /// Leaves to a successor what one process does at a time: to deliver what waits for webhooks, to load the journals of
-    /// processes that have ended, and to move old months. To be called when the successor is ready. Records and quotas'
-    /// events are taken as before. Never blocks, and a second call changes nothing.
+    /// Leaves to a successor what one process does at a time: to deliver what waits for webhooks, to load the journals
+    /// of processes that have ended, and to move old months. To be called when the successor is ready. Records and
+    /// quotas' events are taken as before. Never blocks, and a second call changes nothing.
     pub fn hand_over(&self) {
         self.loader.hand_over();
         self.others.hand_over();
@@ -140,11 +140,11 @@ impl Ledger {
         self.journal.append(record).map(drop)
     }
 
-    /// What tenants have used in the periods that began at these times, and in those that begin after `now`, where
-    /// the clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because the
-    /// database is away or a journal is still being loaded. Blocks. To be asked once before anything counts in
-    /// memory: what this process records is in later answers. What other processes record after the first answer is told
-    /// by [`used_elsewhere`](Self::used_elsewhere).
+    /// What tenants have used in the periods that began at these times, and in those that begin after `now`, where the
+    /// clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because the database
+    /// is away or a journal is still being loaded. Blocks. To be asked once before anything counts in memory: what this
+    /// process records is in later answers. What other processes record after the first answer is told by
+    /// [`used_elsewhere`](Self::used_elsewhere).
     pub fn balances(&self, starts: &[i64], now: i64) -> Option<Vec<Balance>> {
         if !self.loader.has_caught_up() || !self.others.has_caught_up() {
             return None;

@@ -1,8 +1,8 @@
 //! The journals of other processes: what those have left that have ended is loaded.
 //!
 //! Owns a thread that looks at the folder every second. A journal that no process has open, and that has grown since it
-//! was loaded, is opened and loaded under its own name, as the process would have done that wrote it. It is held until its
-//! segments are removed. A process that hands over leaves this to its successor. Does not handle the loading (see
+//! was loaded, is opened and loaded under its own name, as the process would have done that wrote it. It is held until
+//! its segments are removed. A process that hands over leaves this to its successor. Does not handle the loading (see
 //! `load`), or what quotas learn of other processes (see `following`). It holds seven journals at most. What fails is
 //! tried again, and no record is left out.
 

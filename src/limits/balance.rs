@@ -199,9 +199,9 @@ impl Balance {
         }
     }
 
-    /// Counts what another process has spent in the period that began at `start`, as of `wall`. What was spent in a later
-    /// period waits for it to begin; nothing is counted of a period that is over. Thresholds that are reached by it count
-    /// as told: the process that has spent it tells them.
+    /// Counts what another process has spent in the period that began at `start`, as of `wall`. What was spent in a
+    /// later period waits for it to begin; nothing is counted of a period that is over. Thresholds that are reached by
+    /// it count as told: the process that has spent it tells them.
     pub(super) fn spend_elsewhere(&mut self, start: i64, spent: Demand, wall: Timestamp) {
         self.begin(wall);
         let Some(span) = self.span else {

@@ -1,6 +1,7 @@
 //! The kinds of limits, and how long one has to wait for them.
 //!
-//! Owns their names and their windows. Does not handle their values (see `config::RateLimits` and `config::Quota`). Cannot fail.
+//! Owns their names and their windows. Does not handle their values (see `config::RateLimits` and `config::Quota`).
+//! Cannot fail.
 
 use std::time::Duration;
 

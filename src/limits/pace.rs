@@ -1,7 +1,7 @@
 //! The rate at which all streams of one scope pass.
 //!
-//! Owns how long a piece of a stream has to wait for it. Does not handle streams of several scopes (see `pacer`). Cannot
-//! fail.
+//! Owns how long a piece of a stream has to wait for it. Does not handle streams of several scopes (see `pacer`).
+//! Cannot fail.
 //!
 //! One second's worth passes at once. A piece waits at most [`LONGEST_WAIT`]; at this bound the backlog is cut, and
 //! the streams pass faster than the rate.

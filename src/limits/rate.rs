@@ -1,7 +1,7 @@
 //! One rate of a scope, by either algorithm.
 //!
-//! Owns the choice between them, what is set aside, and what changes when the rules do. Does not handle their arithmetic
-//! (see `gcra` and `sliding`), or which rates are asked together (see `counts`). Cannot fail.
+//! Owns the choice between them, what is set aside, and what changes when the rules do. Does not handle their
+//! arithmetic (see `gcra` and `sliding`), or which rates are asked together (see `counts`). Cannot fail.
 //!
 //! A request counts when it is admitted. Its tokens are set aside then, for as long as it is in flight, and what it has
 //! really used counts when it is settled. So a settlement never has to take back what time has already paid for.

@@ -80,9 +80,9 @@ impl Reservation {
         });
     }
 
-    /// Puts what was really used in the place of what was reserved: less is given back, more stands as a debt, and later
-    /// requests wait for it. It counts in the period in which it was reserved. A second settlement changes nothing. The
-    /// permits stay.
+    /// Puts what was really used in the place of what was reserved: less is given back, more stands as a debt, and
+    /// later requests wait for it. It counts in the period in which it was reserved. A second settlement changes
+    /// nothing. The permits stay.
     pub fn settle(&mut self, tokens: u64, nanos: u64, now: Now) -> Settled {
         let mut settled = Settled {
             period: self.period(),

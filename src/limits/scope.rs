@@ -1,7 +1,8 @@
 //! A scope: what limits are counted for.
 //!
-//! Owns its name, its place in the order of locks, its lock, and its permits. Does not handle what is counted behind the
-//! lock (see `counts`), several scopes at once (see `admission`), or which scopes there are (see `registry`). Cannot fail.
+//! Owns its name, its place in the order of locks, its lock, and its permits. Does not handle what is counted behind
+//! the lock (see `counts`), several scopes at once (see `admission`), or which scopes there are (see `registry`).
+//! Cannot fail.
 
 use std::cmp::Ordering as Order;
 use std::fmt;

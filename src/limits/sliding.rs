@@ -4,8 +4,8 @@
 //! default algorithm (see `gcra`). Cannot fail: what would overflow saturates, and that admits less.
 //!
 //! The window is cut into 59 slots, and the ring has 60: a window that ends now begins somewhere in the oldest one,
-//! which is counted as a whole. So no window ever passes more than the limit, and what was admitted is forgotten at most
-//! one slot later than it could be.
+//! which is counted as a whole. So no window ever passes more than the limit, and what was admitted is forgotten at
+//! most one slot later than it could be.
 
 use std::time::Duration;
 

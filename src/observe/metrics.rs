@@ -1,9 +1,10 @@
 //! Counters and histograms, in Prometheus form.
 //!
 //! Owns their names, labels and buckets; `docs/reference/metrics.md` lists them. Label values come from the
-//! configuration and from our own tables alone, so the configuration bounds their number. Does not
-//! handle other counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`,
-//! `chats`, `handshakes`, `callers`, `cache`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not at all.
+//! configuration and from our own tables alone, so the configuration bounds their number. Does not handle other
+//! counters than those of requests (see `attempts`, `tokens`, `money`, `recording`, `webhooks`, `chats`, `handshakes`,
+//! `callers`, `cache`, `log_lines`) or the series that start at zero (see `initial_series`). Fails at the start or not
+//! at all.
 
 use std::time::Duration;
 

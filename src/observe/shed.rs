@@ -1,7 +1,7 @@
 //! What limits of the server refuse.
 //!
-//! Owns the names of these limits, and their counters. Does not handle when one is counted (see `metrics`). Fails at the
-//! start or not at all.
+//! Owns the names of these limits, and their counters. Does not handle when one is counted (see `metrics`). Fails at
+//! the start or not at all.
 
 use prometheus::IntCounterVec;
 

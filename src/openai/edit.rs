@@ -1,9 +1,9 @@
 //! Changes to a request's body, at its top level.
 //!
-//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, white space included, for
-//! no tree is built: a provider's prompt cache finds what it has up to the first change. Below the top level only the list of `stop` is read. Does not decide which target wants which
-//! change (see `config`). Fails where the body is no object, where a key is not text, and beyond
-//! [`MAX_FIELDS`] fields.
+//! Owns dropping, renaming, setting and adding fields. All other bytes pass as they came, white space included, for no
+//! tree is built: a provider's prompt cache finds what it has up to the first change. Below the top level only the list
+//! of `stop` is read. Does not decide which target wants which change (see `config`). Fails where the body is no
+//! object, where a key is not text, and beyond [`MAX_FIELDS`] fields.
 
 use std::borrow::Cow;
 

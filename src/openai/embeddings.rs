@@ -1,8 +1,8 @@
 //! Requests for embeddings of several texts, and their answers, taken apart and put together.
 //!
 //! Owns the list of inputs in a body, the embeddings in an answer, and answers made of single ones. Every embedding
-//! keeps its bytes. Owns as well a request of the gateway's own for one text, and the numbers of its embedding. Does not decide which inputs are asked for (see `gateway::exchange::cache`). Fails for what is not
-//! of the known shape.
+//! keeps its bytes. Owns as well a request of the gateway's own for one text, and the numbers of its embedding. Does
+//! not decide which inputs are asked for (see `gateway::exchange::cache`). Fails for what is not of the known shape.
 
 use std::ops::Range;
 

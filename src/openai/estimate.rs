@@ -1,8 +1,9 @@
 //! An estimate of tokens, for answers that report no usage.
 //!
-//! Owns finding the texts in what passes, and how many tokens they have by the tokenizer of OpenAI's newer
-//! models; the counts of other models differ by less than a fifth for most texts. Does not count the tokens of a
-//! text (see `tokenizer`), nor decide when an estimate is needed (see `gateway::settle`). Never fails: what cannot be read has no tokens.
+//! Owns finding the texts in what passes, and how many tokens they have by the tokenizer of OpenAI's newer models; the
+//! counts of other models differ by less than a fifth for most texts. Does not count the tokens of a text (see
+//! `tokenizer`), nor decide when an estimate is needed (see `gateway::settle`). Never fails: what cannot be read has no
+//! tokens.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

@@ -1,9 +1,9 @@
 //! The files of a log: the current one, and the full ones beside it.
 //!
-//! Owns their modes, rotation and removal, for the chat log and the log; `names` has their names. Several processes may write to the same files: each write is whole lines at the end of the
-//! file, only the one that holds the file's lock renames it, and the others notice that it was renamed. Does
-//! not handle the content of lines (see `chatlog::entry`, `observe::logging`). Fails with the system's error,
-//! and tries again with the next lines.
+//! Owns their modes, rotation and removal, for the chat log and the log; `names` has their names. Several processes may
+//! write to the same files: each write is whole lines at the end of the file, only the one that holds the file's lock
+//! renames it, and the others notice that it was renamed. Does not handle the content of lines (see `chatlog::entry`,
+//! `observe::logging`). Fails with the system's error, and tries again with the next lines.
 
 mod names;
 

@@ -1,9 +1,9 @@
 //! State that outlives a snapshot.
 //!
-//! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to
-//! them, the metrics, the limits, the ledger, the chat log, the second level of the cache, questions that are compared, the counts of clients' connections and of requests in flight, and the
-//! flood guard. Does not handle the configuration (see `runtime`): all of it comes through the snapshot.
-//! Fails only at the start.
+//! Owns the current snapshot's place, what has been learnt of the upstreams, the connections to them, the metrics, the
+//! limits, the ledger, the chat log, the second level of the cache, questions that are compared, the counts of clients'
+//! connections and of requests in flight, and the flood guard. Does not handle the configuration (see `runtime`): all
+//! of it comes through the snapshot. Fails only at the start.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,9 +1,9 @@
 //! What a client offers, before its handshake is made.
 //!
 //! Owns reading the client's first message (ClientHello), and putting its bytes back, so that the handshake reads them
-//! again. At most 64 KiB are read. Does not handle what follows from it (see `handshake`), nor the time that it may take,
-//! which is that of the handshake. It does not fail: what is no such message is read by the handshake, which says what is
-//! wrong.
+//! again. At most 64 KiB are read. Does not handle what follows from it (see `handshake`), nor the time that it may
+//! take, which is that of the handshake. It does not fail: what is no such message is read by the handshake, which says
+//! what is wrong.
 
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use rustls::server::{Acceptor, ClientHello};

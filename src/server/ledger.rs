@@ -20,7 +20,8 @@ use crate::runtime::{Accounts, Balances, Metering, Runtime, Shared};
 const LOAD: Duration = Duration::from_secs(5);
 /// How long after a failure the balances are asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How often it is counted what other processes with the same ledger use: while there are some, and while there are none.
+/// How often it is counted what other processes with the same ledger use: while there are some, and while there are
+/// none.
 const COUNT_OFTEN: Duration = Duration::from_millis(100);
 const COUNT_SELDOM: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,9 @@
 //! The process: listeners, services, signals, the end.
 //!
 //! Owns the order in which things start. `listeners` opens the sockets, `inherited` takes those of systemd or of a
-//! predecessor. `protocol` takes a client's new connection: `proxy_protocol` reads the client's address from a proxy, `accept` admits or refuses it, and `handshake` makes the
-//! TLS handshake with one of the `certificates`. `fd_limit` finds how many connections the system allows, and
+//! predecessor. `protocol` takes a client's new connection: `proxy_protocol` reads the client's address from a proxy,
+//! `accept` admits or refuses it, and `handshake` makes the TLS handshake with one of the `certificates`. `fd_limit`
+//! finds how many connections the system allows, and
 //! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
 //! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
 //! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, `statistics`

@@ -3,8 +3,8 @@
 //! Owns the messages: ready, reloading, stopping, the state in words, the watchdog, and which process is the main one
 //! after an upgrade. The watchdog is fed while a connection to a client listener is answered: where the listeners or
 //! the threads stand still, systemd restarts the process. Without systemd nothing is sent. Does not handle when
-//! something happens (see `operate`). Messages go through a queue to a thread of their own. An error is logged at debug,
-//! and the process serves all the same.
+//! something happens (see `operate`). Messages go through a queue to a thread of their own. An error is logged at
+//! debug, and the process serves all the same.
 
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, LazyLock};
@@ -119,8 +119,8 @@ pub async fn feed_watchdog(listener: ListenAddress) {
     }
 }
 
-/// Makes a connection, and waits for the first byte of any answer, or for its end: a listener may close connections from
-/// this machine, and what closes them is alive.
+/// Makes a connection, and waits for the first byte of any answer, or for its end: a listener may close connections
+/// from this machine, and what closes them is alive.
 async fn probe(listener: &ListenAddress) -> std::io::Result<()> {
     match listener {
         ListenAddress::Ip(address) => ask(TcpStream::connect(from_here(*address)).await?).await,

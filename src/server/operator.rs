@@ -1,8 +1,8 @@
 //! Connections to the operator's listener.
 //!
-//! Owns their limits: how many there are at a time, and how long each request may take, from the end
-//! of the one before to the end of its answer; an order takes as long as it takes. A connection above the limit, or from an address that may not come, is closed at once. Does
-//! not handle what is served (see `admin`). Fails by closing the connection.
+//! Owns their limits: how many there are at a time, and how long each request may take, from the end of the one before
+//! to the end of its answer; an order takes as long as it takes. A connection above the limit, or from an address that
+//! may not come, is closed at once. Does not handle what is served (see `admin`). Fails by closing the connection.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! A client's new connection: a proxy's header, admission, the TLS handshake, the version of HTTP.
 //!
-//! Owns their order: `proxy_protocol` reads the client's address from a proxy, where the listener wants that, `accept` decides
-//! before TLS costs anything, and `handshake` makes the handshake where the listener speaks TLS. Owns the look at a connection's first bytes, within
+//! Owns their order: `proxy_protocol` reads the client's address from a proxy, where the listener wants that, `accept`
+//! decides before TLS costs anything, and `handshake` makes the handshake where the listener speaks TLS. Owns the look
+//! at a connection's first bytes, within
 //! `header_timeout`: Pingora would wait without end for the 24 bytes of HTTP/2's preface from a client
 //! that sends nothing or a shorter request. Pingora calls this once for each connection, and all its
 //! requests are served within the call. Fails by closing the connection.

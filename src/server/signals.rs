@@ -1,9 +1,9 @@
 //! The operator's signals.
 //!
 //! Owns which signals there are: SIGTERM and SIGINT (Ctrl-C) end the process, SIGHUP has it read its configuration
-//! again, SIGUSR2 has it hand over to the binary that is on disk. Those that end it are waited for apart, since they come
-//! first whatever is being done. Does not handle what follows one (see `operate` and `stop`). Fails at the start where the
-//! system installs no handler.
+//! again, SIGUSR2 has it hand over to the binary that is on disk. Those that end it are waited for apart, since they
+//! come first whatever is being done. Does not handle what follows one (see `operate` and `stop`). Fails at the start
+//! where the system installs no handler.
 
 use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
 

@@ -1,7 +1,7 @@
 //! The digest of a body: what a signed request says of it, and whether the body is that.
 //!
-//! Owns the header `Content-Digest` with `sha-256` and `sha-512`; of other algorithms no notice is taken. Where both are
-//! there, both have to fit. Does not handle where the bytes come from. Fails with [`Fault`] for a header that has
+//! Owns the header `Content-Digest` with `sha-256` and `sha-512`; of other algorithms no notice is taken. Where both
+//! are there, both have to fit. Does not handle where the bytes come from. Fails with [`Fault`] for a header that has
 //! neither.
 
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};

@@ -2,8 +2,8 @@
 //!
 //! Owns who vouches for the server, the certificate that it is shown, and which versions, suites and protocols it is
 //! offered. The certificate of a server is always verified. Does not handle reading files (see
-//! `config::upstreams::tls`), nor the handshake (see `upstreams::dial`). Fails with what rustls says of certificates or a
-//! key that it cannot use. Where the system's certificates cannot be read, that is logged, and no server is trusted.
+//! `config::upstreams::tls`), nor the handshake (see `upstreams::dial`). Fails with what rustls says of certificates or
+//! a key that it cannot use. Where the system's certificates cannot be read, that is logged, and no server is trusted.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};

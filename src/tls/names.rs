@@ -1,7 +1,7 @@
 //! What of a certificate names its holder.
 //!
-//! Owns the kinds of names, and their text: the whole subject as RFC 4514 writes it, its one common name, and DNS names,
-//! URIs and addresses of mail among the alternative names. Does not handle whether the certificate is trusted. A
+//! Owns the kinds of names, and their text: the whole subject as RFC 4514 writes it, its one common name, and DNS
+//! names, URIs and addresses of mail among the alternative names. Does not handle whether the certificate is trusted. A
 //! certificate that cannot be read gives `None`.
 
 use std::fmt;

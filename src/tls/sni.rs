@@ -1,8 +1,8 @@
 //! Which certificate a client gets that names a host (SNI).
 //!
 //! Owns the choice: a certificate with the name itself, else one with a `*` for its first part, else the first of all.
-//! Of several, the client gets the first that is signed in a way that it knows. Does not handle whether the certificates
-//! are valid. Cannot fail.
+//! Of several, the client gets the first that is signed in a way that it knows. Does not handle whether the
+//! certificates are valid. Cannot fail.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What passes through and names a model in JSON or in a form: the tenant's list holds, the rule's name for it is put in,
-//! and metrics and the access line know it.
+//! What passes through and names a model in JSON or in a form: the tenant's list holds, the rule's name for it is put
+//! in, and metrics and the access line know it.
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
 //! Asking an issuer for its keys.
 //!
-//! Owns the request: within 5 s, with at most 1 MiB of answer. It blocks. Does not handle when it is made (see `remote`). Fails in words for the log.
+//! Owns the request: within 5 s, with at most 1 MiB of answer. It blocks. Does not handle when it is made (see
+//! `remote`). Fails in words for the log.
 
 use std::time::Duration;
 

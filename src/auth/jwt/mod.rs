@@ -3,8 +3,8 @@
 //! Owns what is accepted of an issuer, in this order: the issuer is known, the algorithm is one of its own, a key of
 //! its has signed the token, the audience is ours, the time is right, and the claims name a tenant. A token that has
 //! been accepted is remembered by its whole hash until it expires, its issuer's keys change or the configuration does.
-//! `remote` has the keys that an issuer publishes, `fetch` asks for them, `limits` reads those of a token. Does not handle the form of tokens (see
-//! `crate::jwt`). Fails with [`Refused`]; nothing of a token is in it.
+//! `remote` has the keys that an issuer publishes, `fetch` asks for them, `limits` reads those of a token. Does not
+//! handle the form of tokens (see `crate::jwt`). Fails with [`Refused`]; nothing of a token is in it.
 
 mod fetch;
 mod limits;

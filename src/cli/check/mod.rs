@@ -1,8 +1,8 @@
 //! What `tollgate check` prints: the configuration as it was understood.
 //!
-//! Owns the tables. Where the environment stands in for a file, that file is printed first. Keys are
-//! masked, with the fingerprints that logs show. `accounting` has the tables of limits, quotas, prices and the
-//! ledger, `caching` that of answers that are used again. Does not handle the targets of one request (see `route`). Cannot fail.
+//! Owns the tables. Where the environment stands in for a file, that file is printed first. Keys are masked, with the
+//! fingerprints that logs show. `accounting` has the tables of limits, quotas, prices and the ledger, `caching` that of
+//! answers that are used again. Does not handle the targets of one request (see `route`). Cannot fail.
 
 mod accounting;
 mod caching;

@@ -1,7 +1,7 @@
 //! How callers are found: the `auth` section, and the methods of a listener and of a tenant.
 //!
-//! `methods` reads lists of methods, `jwt` the issuers of tokens, `hmac` what signs requests, `mtls` the names in certificates. Does not handle what a method amounts to (see
-//! `auth`). What cannot be read is reported with its place.
+//! `methods` reads lists of methods, `jwt` the issuers of tokens, `hmac` what signs requests, `mtls` the names in
+//! certificates. Does not handle what a method amounts to (see `auth`). What cannot be read is reported with its place.
 
 mod hmac;
 mod jwt;

@@ -25,8 +25,8 @@ const NEEDS_RESTART: [&str; 4] = [
 ];
 
 impl Config {
-    /// This configuration as a reload puts it in force in place of another: what needs a restart stays as it was, and is a
-    /// change until then.
+    /// This configuration as a reload puts it in force in place of another: what needs a restart stays as it was, and
+    /// is a change until then.
     #[must_use]
     pub fn in_force_after(mut self, before: &Self) -> Self {
         let wanted = std::mem::replace(&mut self.server.listen, before.server.listen.clone());

@@ -1,7 +1,8 @@
 //! Whether a listener's certificates and keys can be used.
 //!
-//! Owns whether the files belong together, and when a certificate ends. `validate` does it when a configuration is read,
-//! and the server does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated (see
+//! Owns whether the files belong together, and when a certificate ends. `validate` does it when a configuration is
+//! read, and the server does it again to use them. Does not handle reading PEM (see `config::pem`), what is negotiated
+//! (see
 //! `tls::server`), nor serving TLS (see `server::handshake`). Fails with the file that has to be changed.
 
 use std::path::PathBuf;

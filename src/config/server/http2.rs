@@ -1,7 +1,7 @@
 //! The `server.http2` section: what a client may have open and send at a time over one HTTP/2 connection.
 //!
-//! Owns its keys, defaults and bounds. Does not handle the size of a header (see `limits`), nor how a connection is told
-//! (see `gateway`). A value out of bounds is reported with its place.
+//! Owns its keys, defaults and bounds. Does not handle the size of a header (see `limits`), nor how a connection is
+//! told (see `gateway`). A value out of bounds is reported with its place.
 
 use std::ops::RangeInclusive;
 

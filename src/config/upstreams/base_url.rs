@@ -26,8 +26,8 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Parses `http(s)://host[:port][/path]`, or `unix:/socket[:/path]`. An endpoint at its end, which is what people copy from
-    /// a provider's page, is removed: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
+    /// Parses `http(s)://host[:port][/path]`, or `unix:/socket[:/path]`. An endpoint at its end, which is what people
+    /// copy from a provider's page, is removed: `/v1/chat/completions` is `/v1`, and `/chat/completions` the root.
     ///
     /// # Errors
     /// What is wrong, for the operator.

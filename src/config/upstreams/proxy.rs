@@ -1,7 +1,7 @@
 //! The key `proxy` of an upstream: the forward proxy that leads to its servers.
 //!
-//! Owns its form. Does not handle how a proxy is asked (see `upstreams::forward_proxy`). What cannot be read is reported
-//! with its place, and without the URL, which may hold a password.
+//! Owns its form. Does not handle how a proxy is asked (see `upstreams::forward_proxy`). What cannot be read is
+//! reported with its place, and without the URL, which may hold a password.
 
 use std::fmt;
 

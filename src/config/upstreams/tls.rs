@@ -1,7 +1,7 @@
 //! The key `tls` of an upstream: how TLS is spoken with its servers.
 //!
-//! Owns its keys, and reading the files that it names. Does not handle what is negotiated (see `tls::client`). What cannot
-//! be read or used is reported with its place.
+//! Owns its keys, and reading the files that it names. Does not handle what is negotiated (see `tls::client`). What
+//! cannot be read or used is reported with its place.
 
 use std::path::PathBuf;
 

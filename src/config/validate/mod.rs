@@ -1,12 +1,11 @@
 //! Checks that cross sections.
 //!
-//! Owns what must hold between names: that each reference leads somewhere, that nothing is written
-//! twice, that no fallback is circular, that no caller from outside is served without a key; and that
-//! the files and folders exist and can be used. `tenants` has what must hold between tenants, `callers` what methods need, `caching` what
-//! answers by meaning need, `accounting`
-//! what prices, quotas and the ledger must be like, `folders` what can be written. Does not handle what is allowed and probably not meant
-//! (see `warnings`). Every mistake is reported. Where an entry could not be read, names that it may have
-//! are not reported.
+//! Owns what must hold between names: that each reference leads somewhere, that nothing is written twice, that no
+//! fallback is circular, that no caller from outside is served without a key; and that the files and folders exist and
+//! can be used. `tenants` has what must hold between tenants, `callers` what methods need, `caching` what answers by
+//! meaning need, `accounting` what prices, quotas and the ledger must be like, `folders` what can be written. Does not
+//! handle what is allowed and probably not meant (see `warnings`). Every mistake is reported. Where an entry could not
+//! be read, names that it may have are not reported.
 
 mod accounting;
 mod caching;

@@ -1,9 +1,9 @@
 //! Everything that can go wrong with a request, and what is said about it.
 //!
-//! The one place where failures become HTTP. Each has a message for the client, which names nothing of the
-//! provider's, and a detail for the operator. `docs/reference/errors.md` lists them. `body` has the
-//! failures of bodies, `caller` those of credentials, `limit` those of limits and quotas, `overload` those of requests that are too many or too slow, `privilege` those of
-//! what a tenant may not do, `upstream` those of upstreams.
+//! The one place where failures become HTTP. Each has a message for the client, which names nothing of the provider's,
+//! and a detail for the operator. `docs/reference/errors.md` lists them. `body` has the failures of bodies, `caller`
+//! those of credentials, `limit` those of limits and quotas, `overload` those of requests that are too many or too
+//! slow, `privilege` those of what a tenant may not do, `upstream` those of upstreams.
 
 mod body;
 mod caller;

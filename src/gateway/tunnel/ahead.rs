@@ -1,6 +1,7 @@
 //! What has been read of a body, on its way to the upstream.
 //!
-//! Owns that it is written in pieces, each of which has the time of one write. Does not handle the rest of the body (see
+//! Owns that it is written in pieces, each of which has the time of one write. Does not handle the rest of the body
+//! (see
 //! `carry`). Fails as the connection does, and where a body that waits in a file cannot be read: then the connection
 //! ends, since the body must not look whole.
 

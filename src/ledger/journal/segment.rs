@@ -13,8 +13,8 @@
 //! written to it: the room stands behind its end. Does not handle frames (see `frame`) or when
 //! segments follow each other (see `writer`). Fails with the system's error.
 //!
-//! The lock is an `flock` of the open file. Another process that reads a segment has a shared `flock` of it, and then it
-//! is not removed (see `tail`).
+//! The lock is an `flock` of the open file. Another process that reads a segment has a shared `flock` of it, and then
+//! it is not removed (see `tail`).
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -198,8 +198,8 @@ fn open_in(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat(folder, name, flags, mode)?))
 }
 
-/// The numbers of the segments in a journal's folder, in order, whether a process has it open or not. None where there is
-/// no folder.
+/// The numbers of the segments in a journal's folder, in order, whether a process has it open or not. None where there
+/// is no folder.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -263,8 +263,8 @@ pub fn is_in_use(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Allocates room for the first bytes of a file, or nothing for 0. Its length stays: what is written ends where the file does,
-/// for this process and for a person who copies it.
+/// Allocates room for the first bytes of a file, or nothing for 0. Its length stays: what is written ends where the
+/// file does, for this process and for a person who copies it.
 ///
 /// # Errors
 /// There is not enough room. A file system that cannot allocate is no error.

@@ -1,9 +1,10 @@
 //! Reading a journal that another process writes.
 //!
-//! Owns where the reading stands, and what is read of a segment that grows: whole records up to the first bytes that are
-//! none. These may be a record that is being written, so they are read again later. In a segment that has a successor they
-//! are damage, and are skipped. The segment that is read has a shared lock, so the process that writes the journal does
-//! not remove it or any behind it. Does not handle what is done with records (see `ledger::following`).
+//! Owns where the reading stands, and what is read of a segment that grows: whole records up to the first bytes that
+//! are none. These may be a record that is being written, so they are read again later. In a segment that has a
+//! successor they are damage, and are skipped. The segment that is read has a shared lock, so the process that writes
+//! the journal does not remove it or any behind it. Does not handle what is done with records (see
+//! `ledger::following`).
 //!
 //! A write that fails is cut off again by the process that made it. If it was read before that, records were read that
 //! are in no journal. Fails with the system's error, and goes on where it stood.
@@ -104,7 +105,8 @@ impl Tail {
         Ok(None)
     }
 
-    /// Opens the first segment from a number on, and only then lets go of the one before. Nothing changes if there is none.
+    /// Opens the first segment from a number on, and only then lets go of the one before. Nothing changes if there is
+    /// none.
     fn advance(&mut self, from: u64) -> io::Result<()> {
         for _ in 0..ATTEMPTS {
             let numbers = segment::segments(&self.folder)?;

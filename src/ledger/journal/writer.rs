@@ -1,8 +1,8 @@
 //! Writing records: queued by many threads, written by one.
 //!
-//! A thread puts its frame into the queue and takes the lock on the file. The thread that gets the lock writes everything
-//! that is queued with one `write(2)`, and tells the others by the outcome of the batch. So a thread
-//! alone pays no more than its own write, and many threads share one.
+//! A thread puts its frame into the queue and takes the lock on the file. The thread that gets the lock writes
+//! everything that is queued with one `write(2)`, and tells the others by the outcome of the batch. So a thread alone
+//! pays no more than its own write, and many threads share one.
 //!
 //! Owns the queue, the current segment and its end, and the change to the next segment. Does not handle
 //! what goes on beside it (see `keeper`). A write that fails is cut off again: the segment ends with a whole

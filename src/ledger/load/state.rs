@@ -135,7 +135,8 @@ impl State {
         inner.has_caught_up
     }
 
-    /// Tells the thread to end by then, or by an earlier time that it was told before, and waits for it. Returns whether everything was loaded.
+    /// Tells the thread to end by then, or by an earlier time that it was told before, and waits for it. Returns
+    /// whether everything was loaded.
     pub fn stop(&self, by: Instant) -> bool {
         let mut inner = self.inner.lock();
         inner.stop_by = Some(inner.stop_by.map_or(by, |before| before.min(by)));

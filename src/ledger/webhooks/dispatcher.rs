@@ -1,12 +1,12 @@
 //! The thread that has messages delivered.
 //!
-//! Owns which message is sent when, and what follows on a failure. Each request runs on a short-lived thread of its own:
-//! eight at a time, one for each receiver. Receivers that have failed share four of them, so that those which hang
-//! do not hold up the others. A receiver that fails is left alone for a while as a whole, and so is the message that
-//! it did not accept: a single message that it never accepts does not keep the others from it.
+//! Owns which message is sent when, and what follows on a failure. Each request runs on a short-lived thread of its
+//! own: eight at a time, one for each receiver. Receivers that have failed share four of them, so that those which hang
+//! do not hold up the others. A receiver that fails is left alone for a while as a whole, and so is the message that it
+//! did not accept: a single message that it never accepts does not keep the others from it.
 //!
-//! Of several processes with one outbox, one sends: the one that has the lock (see `duty`). A process that hands over gives
-//! it up when its last request has ended, and puts events into the outbox from then on, and nothing else.
+//! Of several processes with one outbox, one sends: the one that has the lock (see `duty`). A process that hands over
+//! gives it up when its last request has ended, and puts events into the outbox from then on, and nothing else.
 //!
 //! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again after ten
 //! seconds, and the log says so.

@@ -1,7 +1,8 @@
 //! The dispatcher's queue.
 //!
-//! Owns its bounds: 1,024 events of quotas, one job to look at the outbox, and the ends of the requests that run. So
-//! a thread that gives a job never waits. Does not handle the jobs (see `dispatcher`). An event beyond the bound is refused.
+//! Owns its bounds: 1,024 events of quotas, one job to look at the outbox, and the ends of the requests that run. So a
+//! thread that gives a job never waits. Does not handle the jobs (see `dispatcher`). An event beyond the bound is
+//! refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

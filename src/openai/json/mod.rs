@@ -1,9 +1,10 @@
 //! JSON that is read and written without a tree of it.
 //!
-//! Owns what every reader of JSON here shares. `fields` reads the members of an object that a type
-//! names, `walk` hands on every member or item, `write` builds JSON from parts that stay as they are
-//! written, `nesting` finds the ends of strings and values in bytes that may come in pieces. This file has the questions that are asked of a raw value and of JSON's bytes. Does not
-//! handle what a member means (see the modules that use it). The readers fail for JSON of another shape; each says with what.
+//! Owns what every reader of JSON here shares. `fields` reads the members of an object that a type names, `walk` hands
+//! on every member or item, `write` builds JSON from parts that stay as they are written, `nesting` finds the ends of
+//! strings and values in bytes that may come in pieces. This file has the questions that are asked of a raw value and
+//! of JSON's bytes. Does not handle what a member means (see the modules that use it). The readers fail for JSON of
+//! another shape; each says with what.
 
 mod fields;
 mod nesting;

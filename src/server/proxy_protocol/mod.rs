@@ -1,8 +1,9 @@
 //! The client's address, as a proxy announces it before the first byte of a connection (PROXY protocol).
 //!
-//! Owns which proxies may announce one, the time that it may take, and what the rest of the process sees of it: the address of
-//! the connection's other end is the announced one from then on. What comes behind the header is read by whatever
-//! follows, TLS or HTTP. Does not handle the form of the header (see `header`), nor what follows of an address (see
+//! Owns which proxies may announce one, the time that it may take, and what the rest of the process sees of it: the
+//! address of the connection's other end is the announced one from then on. What comes behind the header is read by
+//! whatever follows, TLS or HTTP. Does not handle the form of the header (see `header`), nor what follows of an address
+//! (see
 //! `accept`, `gateway::client_address`). Fails by closing the connection, counted by its reason and logged at debug.
 
 mod header;

@@ -1,5 +1,5 @@
-//! Clients whose address a proxy announces before the first byte of their connection: which proxies are believed, what is
-//! refused, and what counts for the client. `haproxy` has the real one.
+//! Clients whose address a proxy announces before the first byte of their connection: which proxies are believed, what
+//! is refused, and what counts for the client. `haproxy` has the real one.
 
 mod haproxy;
 

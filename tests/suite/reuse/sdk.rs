@@ -10,8 +10,8 @@ use crate::sdk::{accumulated, ask, exchange, node, python};
 use crate::support::gateway::{Folder, Gateway, config};
 use crate::support::upstream::Upstream;
 
-/// What each script has kept: both forms of three endpoints, an embedding as Base64 and as numbers, speech, and an answer
-/// to three questions that mean the same.
+/// What each script has kept: both forms of three endpoints, an embedding as Base64 and as numbers, speech, and an
+/// answer to three questions that mean the same.
 const KEPT: usize = 9 + 3;
 /// What the provider was asked for: one answer to those questions, and a vector of each.
 const ASKED: usize = 9 + 1 + 3;

@@ -1,7 +1,7 @@
 //! Questions in a Redis that searches vectors, which several gateways share.
 //!
-//! A question is written in the background. So a gateway that is to find it is asked with `only-if-cached` until it has,
-//! which asks no upstream for an answer.
+//! A question is written in the background. So a gateway that is to find it is asked with `only-if-cached` until it
+//! has, which asks no upstream for an answer.
 
 use super::meaning::{Provider, QUESTION, SECTION, SIMILAR, Vectors, asking, compared, is_similar};
 use super::{ask, ask_with, is, result};

@@ -1,9 +1,8 @@
 //! Months that are moved or removed.
 //!
-//! Owns which ones, and in which order: what must be known of a month is carried first, then a verified copy
-//! is on the disk, then the file goes. A crash between two steps loses nothing and counts nothing twice. Does
-//! not handle the copy (see `compressed`). While a month goes, no other process loads records. What fails leaves the month
-//! where it was.
+//! Owns which ones, and in which order: what must be known of a month is carried first, then a verified copy is on the
+//! disk, then the file goes. A crash between two steps loses nothing and counts nothing twice. Does not handle the copy
+//! (see `compressed`). While a month goes, no other process loads records. What fails leaves the month where it was.
 
 use std::fs;
 use std::io;

@@ -1,8 +1,8 @@
 //! Turns of the processes that use the files of one folder.
 //!
-//! Owns the lock `turn.lock`: it is held while records are loaded, while a month is moved or removed, and while balances
-//! are read, because each of these takes several files, and a commit over several files is not atomic. Does not handle
-//! readers of one file, which SQLite takes care of. Fails if another process takes its turn for too long.
+//! Owns the lock `turn.lock`: it is held while records are loaded, while a month is moved or removed, and while
+//! balances are read, because each of these takes several files, and a commit over several files is not atomic. Does
+//! not handle readers of one file, which SQLite takes care of. Fails if another process takes its turn for too long.
 
 use std::fs::File;
 use std::io;

@@ -5,10 +5,10 @@
 //! A commit survives the end of the process. It does not wait for the disk, so a power cut can lose what was added
 //! last; the ledger has it.
 //!
-//! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped.
-//! Does not handle how events are added (see `adding`), who gets what (see `receivers`), when something is sent (see
-//! `dispatcher`), other processes that write to it (see `sharing`) or SQL (see `tables`). A file that SQLite calls damaged is moved aside (see `damage`), and an empty
-//! one takes its place.
+//! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped. Does
+//! not handle how events are added (see `adding`), who gets what (see `receivers`), when something is sent (see
+//! `dispatcher`), other processes that write to it (see `sharing`) or SQL (see `tables`). A file that SQLite calls
+//! damaged is moved aside (see `damage`), and an empty one takes its place.
 
 mod adding;
 mod damage;

@@ -199,8 +199,8 @@ pub fn receivers(connection: &Connection) -> rusqlite::Result<FxHashSet<i64>> {
     found.collect()
 }
 
-/// Has these receivers and, unless others are to be kept, no others. Returns their numbers in the same order, and those of
-/// the others, whose messages are removed.
+/// Has these receivers and, unless others are to be kept, no others. Returns their numbers in the same order, and those
+/// of the others, whose messages are removed.
 pub fn set_receivers(
     connection: &mut Connection,
     names: &[&str],
