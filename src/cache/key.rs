@@ -41,12 +41,6 @@ impl KeyParts {
         self.0.update(part);
     }
 
-    /// Adds the last part, which is written piece by piece.
-    pub fn add_last<T>(mut self, write: impl FnOnce(&mut dyn FnMut(&[u8])) -> T) -> (Key, T) {
-        let written = write(&mut |piece| self.0.update(piece));
-        (self.finish(), written)
-    }
-
     /// The key.
     pub fn finish(self) -> Key {
         Key(self.0.finalize().into())

@@ -77,13 +77,15 @@ fn the_text_is_no_part_of_the_hash_and_its_spelling_makes_no_difference() {
 fn numbers_count_as_they_are_and_inner_names_that_stand_twice_in_their_order() {
     let of = |members: &str| {
         let body = format!(r#"{{{members},"messages":[{{"role":"user","content":"a"}}]}}"#);
-        read(Form::Chat, body.as_bytes()).unwrap().rest
+        read(Form::Chat, body.as_bytes()).map(|question| question.rest)
     };
     assert_ne!(of(r#""x":{"y":1,"y":2}"#), of(r#""x":{"y":2,"y":1}"#));
     assert_ne!(of(r#""x":{"y":1,"y":2}"#), of(r#""x":{"y":2}"#));
-    let large = ["18446744073709551616", "18446744073709551617"];
+    let large = ["18446744073709551614", "18446744073709551615"];
     let [one, other] = large.map(|seed| of(&format!("\"seed\":{seed}")));
     assert_ne!(one, other);
+    let larger = of(r#""seed":18446744073709551616"#);
+    assert_eq!(larger, Err(Unsuited::Malformed));
 }
 
 #[test]

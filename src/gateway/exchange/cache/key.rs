@@ -18,8 +18,8 @@ use crate::openai::reusable;
 use crate::runtime::{Reuse, Rule};
 
 /// Told apart from keys that are made in another way.
-const FORM: &str = "tollgate answer 1";
-const QUESTION_FORM: &str = "tollgate questions 1";
+const FORM: &str = "tollgate answer 2";
+const QUESTION_FORM: &str = "tollgate questions 2";
 
 /// The key of a request; `None` where its body cannot be compared.
 pub fn key(
@@ -29,10 +29,10 @@ pub fn key(
     (rule, reuse): (&Rule, &Reuse),
     body: &[u8],
 ) -> Option<Key> {
-    let parts = begin(FORM, request, context, endpoint, (rule, reuse));
-    let is_left_out = |name: &str| reusable::is_unrelated(endpoint, name);
-    let (key, written) = parts.add_last(|sink| canonical::write(body, is_left_out, sink));
-    written.ok().map(|()| key)
+    let form = canonical::form(body, |name| reusable::is_unrelated(endpoint, name)).ok()?;
+    let mut parts = begin(FORM, request, context, endpoint, (rule, reuse));
+    parts.add(&form);
+    Some(parts.finish())
 }
 
 /// The scope of a question: all that must be equal for an answer to be given to another text. `more`: what must be
