@@ -10,7 +10,6 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};

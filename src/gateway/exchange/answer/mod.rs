@@ -33,6 +33,7 @@ use crate::gateway::failure::Phase;
 use crate::gateway::meter::Reading;
 use crate::gateway::pieces::Pieces;
 use crate::openai::echo::Echo;
+use crate::openai::rewrite::Rewrites;
 use crate::runtime::SharedHead;
 use crate::upstreams::Session;
 use copies::Copies;
@@ -105,6 +106,14 @@ impl Answer {
     pub fn of_whole(header: Parts, body: Bytes) -> Self {
         let pieces = Pieces::from(body);
         Self::new(header, Source::Whole(pieces), Echo::default())
+    }
+
+    /// One in JSON that is whole, and of which all is known that is to be known.
+    pub fn of_known(header: Parts, body: Bytes, rewrites: Rewrites) -> Self {
+        Self {
+            reader: Reader::Json(Box::new(JsonReader::of_known(rewrites))),
+            ..Self::of_whole(header, body)
+        }
     }
 
     fn new(header: Parts, source: Source, echo: Echo) -> Self {

@@ -66,9 +66,10 @@ impl Looking<'_> {
         head: &SharedHead,
         follower: Follower<SharedHead>,
     ) -> Option<Box<Found>> {
-        let answer = replay::shared(head, follower);
-        let upstream = Some(Arc::clone(&head.upstream));
-        let found = self.begin(context, &head.head, answer, upstream).await?;
+        let terms = self.terms(context, &head.head);
+        let begun = replay::shared(head, follower, &terms).await;
+        let mut found = Found::begun(context, &head.head, begun, terms)?;
+        found.upstream = Some(Arc::clone(&head.upstream));
         let from = From {
             head: &head.head,
             age: Duration::ZERO,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 
-use super::{From, Looking, May, keeping, key, replay};
+use super::{Found, From, Looking, May, keeping, key, replay};
 use crate::cache::{Entry, Head, Key};
 use crate::clock;
 use crate::gateway::context::Context;
@@ -204,14 +204,11 @@ fn unusable(detail: &'static str) -> Failure {
 
 impl Looking<'_> {
     /// The answer to a request of which each input is there.
-    pub(super) async fn all_of(
-        &self,
-        context: &mut Context,
-        each: &Each,
-    ) -> Option<Box<super::Found>> {
+    pub(super) async fn all_of(&self, context: &mut Context, each: &Each) -> Option<Box<Found>> {
         let (head, body, age, usage) = each.whole()?;
-        let answer = replay::kept(&head, &body);
-        let found = self.begin(context, &head, answer, None).await?;
+        let terms = self.terms(context, &head);
+        let begun = replay::kept(&head, &body, true, &terms).await;
+        let found = Found::begun(context, &head, begun, terms)?;
         let from = From {
             head: &head,
             age,

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use pingora::http::RequestHeader;
 
 use super::answer::Answer;
+use super::answer::first_output::NoAnswer;
 use super::body::Body;
 use super::requester::Requester;
 use super::terms::Terms;
@@ -77,6 +78,29 @@ pub struct Found {
     pub terms: Terms,
     /// The upstream that is giving it to an equal request.
     pub upstream: Option<Arc<Upstream>>,
+}
+
+impl Found {
+    /// An answer that has begun, if it has.
+    fn begun(
+        context: &Context,
+        head: &Head,
+        begun: Result<Box<Answer>, NoAnswer>,
+        terms: Terms,
+    ) -> Option<Box<Self>> {
+        match begun {
+            Ok(answer) => Some(Box::new(Self {
+                answer,
+                terms,
+                upstream: None,
+            })),
+            Err(why) => {
+                let (id, first) = (&context.request.id, &head.id);
+                log::debug!("{id} the answer to {first} cannot be given again: {why:?}");
+                None
+            }
+        }
+    }
 }
 
 /// An answer that was there.
@@ -290,8 +314,10 @@ impl Looking<'_> {
         if !may.says.take(age) || !self.tells_enough(entry) {
             return None;
         }
-        let answer = replay::kept(&entry.head, &entry.body);
-        let found = self.begin(context, &entry.head, answer, None).await?;
+        let terms = self.terms(context, &entry.head);
+        let is_known = entry.usage.is_some();
+        let begun = replay::kept(&entry.head, &entry.body, is_known, &terms).await;
+        let found = Found::begun(context, &entry.head, begun, terms)?;
         let from = From {
             head: &entry.head,
             age,
@@ -323,29 +349,9 @@ impl Looking<'_> {
         !wants || is_told
     }
 
-    async fn begin(
-        &self,
-        context: &Context,
-        head: &Head,
-        answer: Answer,
-        upstream: Option<Arc<Upstream>>,
-    ) -> Option<Box<Found>> {
-        let terms = replay::terms(context, self.endpoint, self.body, head);
-        let mut answer = Box::new(answer);
-        let begun = Box::pin(replay::begin(&mut answer, &terms)).await;
-        if let Err(why) = begun {
-            let id = &context.request.id;
-            log::debug!(
-                "{id} the answer to {} cannot be given again: {why:?}",
-                head.id
-            );
-            return None;
-        }
-        Some(Box::new(Found {
-            answer,
-            terms,
-            upstream,
-        }))
+    /// What is expected of an answer that is given again.
+    fn terms(&self, context: &Context, head: &Head) -> Terms {
+        replay::terms(context, self.endpoint, self.body, head)
     }
 
     /// Counts what becomes of the request, and notes it for its client.

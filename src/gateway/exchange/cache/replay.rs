@@ -1,7 +1,8 @@
 //! Giving an answer again, in the form that the client asks for.
 //!
 //! Owns its header, and what is expected of it. It is read as an upstream's is: its first output is waited for, and its
-//! form converted. Does not handle which answer that is. Fails where it cannot be given in this form.
+//! form converted. One that was read before it was kept, and is given as it is, is not read again. Does not handle which
+//! answer that is. Fails where it cannot be given in this form.
 
 use std::time::Duration;
 
@@ -24,19 +25,40 @@ use crate::runtime::SharedHead;
 /// One that is kept is there at once; one that is shared has the timeouts of the request that asks for it.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// An answer that is kept.
-pub fn kept(head: &Head, body: &Bytes) -> Answer {
+/// An answer that is kept, in the form that is wanted. `is_known`: what it has used is.
+///
+/// # Errors
+/// It cannot be given in this form.
+pub async fn kept(
+    head: &Head,
+    body: &Bytes,
+    is_known: bool,
+    terms: &Terms,
+) -> Result<Box<Answer>, NoAnswer> {
     let mut header = header(head);
     if !head.is_stream {
         let length = HeaderValue::from(body.len());
         header.headers.insert(CONTENT_LENGTH, length);
     }
-    Answer::of_whole(header, body.clone())
+    let is_read = is_known && !terms.keeps;
+    if is_read && terms.answers_json && !head.is_stream && terms.form == Form::AsItComes {
+        let answer = Answer::of_known(header, body.clone(), terms.rewrites.clone());
+        return Ok(Box::new(answer));
+    }
+    Box::pin(begin(Answer::of_whole(header, body.clone()), terms)).await
 }
 
-/// The answer to an equal request.
-pub fn shared(head: &SharedHead, follower: Follower<SharedHead>) -> Answer {
-    Answer::of_equal(header(&head.head), follower, head.echo.clone())
+/// The answer to an equal request, once it has begun in the form that is wanted.
+///
+/// # Errors
+/// It cannot be given in this form.
+pub async fn shared(
+    head: &SharedHead,
+    follower: Follower<SharedHead>,
+    terms: &Terms,
+) -> Result<Box<Answer>, NoAnswer> {
+    let answer = Answer::of_equal(header(&head.head), follower, head.echo.clone());
+    Box::pin(begin(answer, terms)).await
 }
 
 fn header(head: &Head) -> Parts {
@@ -83,11 +105,12 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, head: &Head) -
 }
 
 /// Waits until it has begun, in the form that the client asks for.
-pub async fn begin(answer: &mut Answer, terms: &Terms) -> Result<(), NoAnswer> {
+async fn begin(answer: Answer, terms: &Terms) -> Result<Box<Answer>, NoAnswer> {
+    let mut answer = Box::new(answer);
     let limit = terms.limit();
-    sniff::recognise(answer, terms, limit).await?;
-    first_output::wait(answer, terms, limit).await?;
+    sniff::recognise(&mut answer, terms, limit).await?;
+    first_output::wait(&mut answer, terms, limit).await?;
     // It comes over no connection of ours.
-    let _ = convert::convert(answer, LONGEST, terms).await?;
-    Ok(())
+    let _ = convert::convert(&mut answer, LONGEST, terms).await?;
+    Ok(answer)
 }
