@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::canonical::Value;
 use super::json::Text;
 
 /// What a field names.
@@ -186,9 +187,9 @@ impl Node {
     }
 
     /// The child of this name. Some servers read names in any case.
-    fn child(&self, name: &str) -> Option<&Self> {
+    fn child(&self, name: &[u8]) -> Option<&Self> {
         let mut children = self.children.iter();
-        let child = children.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let child = children.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
         child.map(|(_, node)| node)
     }
 }
@@ -204,6 +205,29 @@ pub fn find(json: &[u8]) -> Option<&'static Reference> {
     // It ends with the first match; a body that is no JSON has been refused before.
     let _ = seed.deserialize(&mut deserializer);
     found
+}
+
+/// The same in the canonical form of a body.
+pub fn find_in(value: Value<'_>) -> Option<&'static Reference> {
+    look(value, &TREE)
+}
+
+/// Searches a value at a node of the table.
+fn look(value: Value<'_>, node: &Node) -> Option<&'static Reference> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::Text(text) if text.is_empty() => None,
+        Value::Bool(true) | Value::Number(_) | Value::Text(_) => node.here,
+        Value::Object(mut members) => {
+            members.find_map(|(name, value)| look(value, node.child(name)?))
+        }
+        Value::List(mut items) => {
+            let is_filled = items.clone().next().is_some();
+            let inside = node.child(ITEM.as_bytes());
+            let found = inside.and_then(|node| items.find_map(|item| look(item, node)));
+            found.or(node.here.filter(|_| is_filled))
+        }
+    }
 }
 
 /// What a parameter of a query names, by its decoded name. A model has its place in the body.
@@ -224,8 +248,12 @@ pub fn of_part(name: &[u8]) -> Option<&'static Reference> {
         let is_item = step.bytes().all(|byte| byte.is_ascii_digit());
         node = match is_item {
             // `models[]` is a list in one part for each item.
-            true => node.child(ITEM).unwrap_or(node),
-            false => node.child(step).or_else(|| node.child(ITEM)?.child(step))?,
+            true => node.child(ITEM.as_bytes()).unwrap_or(node),
+            false => {
+                let step = step.as_bytes();
+                let inside = || node.child(ITEM.as_bytes())?.child(step);
+                node.child(step).or_else(inside)?
+            }
         };
     }
     node.here
@@ -297,7 +325,7 @@ impl<'b> Visitor<'b> for Look<'_> {
 
     fn visit_map<A: MapAccess<'b>>(self, mut object: A) -> Result<(), A::Error> {
         while let Some(Text(key)) = object.next_key()? {
-            match self.node.child(&key) {
+            match self.node.child(key.as_bytes()) {
                 Some(node) => {
                     let found = &mut *self.found;
                     object.next_value_seed(Look { node, found })?;
@@ -311,7 +339,7 @@ impl<'b> Visitor<'b> for Look<'_> {
     fn visit_seq<A: SeqAccess<'b>>(self, mut list: A) -> Result<(), A::Error> {
         let mut is_filled = false;
         loop {
-            let more = match self.node.child(ITEM) {
+            let more = match self.node.child(ITEM.as_bytes()) {
                 Some(node) => {
                     let found = &mut *self.found;
                     list.next_element_seed(Look { node, found })?.is_some()
@@ -335,9 +363,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::openai::canonical::Canonical;
 
     fn found(json: &str) -> Option<&'static str> {
-        find(json.as_bytes()).map(|reference| reference.path)
+        let found = find(json.as_bytes());
+        if let Ok(canonical) = Canonical::of(json.as_bytes(), |_| false) {
+            assert_eq!(find_in(canonical.value()), found, "{json}");
+        }
+        found.map(|reference| reference.path)
     }
 
     /// A body in which this path leads to this value.

@@ -2,15 +2,15 @@
 //!
 //! Owns the tables: the members that change nothing about an answer, those that make it depend on more than the
 //! request, and what of an answer forbids it. Does not handle who may get it (see `gateway::exchange::cache`), nor
-//! when requests are equal (see `canonical`). Never panics: what it cannot understand is not used again.
+//! what form equal requests have (see `canonical`). Never panics: what it cannot understand is not used again.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde_json::value::RawValue;
 
+use super::canonical::{Canonical, Value};
 use super::endpoint::{Exchange, Repeats};
-use super::json::{self, WalkError, is_truthy, items, members};
+use super::json::{is_truthy, members};
 use super::references;
 use super::stream_state::Stream;
 use super::upstream_error::Content;
@@ -31,15 +31,15 @@ pub const UNRELATED: [&str; 7] = [
 pub const UNRELATED_IN_RESPONSES: [&str; 2] = ["stream", "stream_options"];
 
 /// Members with which an answer depends on what is found in the world, or in the provider's account.
-const SEARCHING: [&str; 8] = [
-    "web_search_options",
-    "web_search",
-    "search_parameters",
-    "enable_search",
-    "plugins",
-    "data_sources",
-    "mcp_servers",
-    "container",
+const SEARCHING: [&[u8]; 8] = [
+    b"web_search_options",
+    b"web_search",
+    b"search_parameters",
+    b"enable_search",
+    b"plugins",
+    b"data_sources",
+    b"mcp_servers",
+    b"container",
 ];
 
 /// Why a request's answer cannot be used again.
@@ -99,21 +99,30 @@ pub enum Certainty {
     MayDiffer,
 }
 
-/// Whether the answer to a request may be used again, and whether another one would be equal.
+/// The form in which a request whose answer may be used again is compared with others, and whether another answer would
+/// be equal.
 ///
 /// # Errors
 /// Why not.
-pub fn request(endpoint: &Exchange, body: &[u8]) -> Result<Certainty, Unfit> {
+pub fn request(endpoint: &Exchange, body: &[u8]) -> Result<(Canonical, Certainty), Unfit> {
     if endpoint.repeats == Repeats::Never {
         return Err(Unfit::Endpoint);
     }
-    let text = str::from_utf8(body).map_err(|_| Unfit::Form)?;
+    let form = form(endpoint, body).ok_or(Unfit::Form)?;
+    let certainty = certainty(endpoint, form.value())?;
+    Ok((form, certainty))
+}
+
+/// The form in which requests are compared; `None` where there is none.
+pub fn form(endpoint: &Exchange, body: &[u8]) -> Option<Canonical> {
+    Canonical::of(body, |name| is_unrelated(endpoint, name)).ok()
+}
+
+fn certainty(endpoint: &Exchange, request: Value<'_>) -> Result<Certainty, Unfit> {
     let mut found = Found::default();
-    let walked = members(text, |name, value| {
-        found.see(&name, value);
-        Ok(())
-    });
-    walked.map_err(|_| Unfit::Form)?;
+    if let Value::Object(members) = request {
+        members.for_each(|(name, value)| found.see(name, value));
+    }
     let is_kept = match endpoint.is_stored {
         true => !found.says_not_to_store,
         false => found.says_to_store,
@@ -124,7 +133,7 @@ pub fn request(endpoint: &Exchange, body: &[u8]) -> Result<Certainty, Unfit> {
     if found.searches {
         return Err(Unfit::Searches);
     }
-    if references::find(body).is_some() {
+    if references::find_in(request).is_some() {
         return Err(Unfit::References);
     }
     Ok(
@@ -146,40 +155,34 @@ struct Found {
 }
 
 impl Found {
-    fn see(&mut self, name: &str, value: &RawValue) {
+    fn see(&mut self, name: &[u8], value: Value<'_>) {
         match name {
-            "temperature" => {
-                let is_zero = value.get().parse::<f64>().is_ok_and(|t| t == 0.0);
-                self.is_deterministic |= is_zero;
+            b"temperature" => self.is_deterministic |= value == Value::Number(0.0),
+            b"seed" => self.is_deterministic |= matches!(value, Value::Number(_)),
+            b"store" => {
+                self.says_to_store |= !matches!(value, Value::Bool(false) | Value::Null);
+                self.says_not_to_store = value == Value::Bool(false);
             }
-            "seed" => self.is_deterministic |= value.get().parse::<f64>().is_ok(),
-            "store" => {
-                self.says_to_store |= value.get() != "false" && value.get() != "null";
-                self.says_not_to_store = value.get() == "false";
-            }
-            "background" => self.is_in_background |= is_truthy(Some(value)),
-            "tools" => self.searches |= runs_tools(value),
-            _ if SEARCHING.contains(&name) => self.searches |= is_truthy(Some(value)),
+            b"background" => self.is_in_background |= value.is_truthy(),
+            b"tools" => self.searches |= runs_tools(value),
+            _ if SEARCHING.contains(&name) => self.searches |= value.is_truthy(),
             _ => {}
         }
     }
 }
 
 /// Whether a tool is offered that the provider runs itself: its result is not the request's alone.
-fn runs_tools(tools: &RawValue) -> bool {
-    let mut runs = false;
-    let walked = items(tools.get(), |tool| {
-        let mut kind = None;
-        members(tool.get(), |name, value| {
-            if name == "type" {
-                kind = json::string(value);
-            }
-            Ok(())
-        })?;
-        runs |= !matches!(kind.as_deref(), None | Some("function" | "custom"));
-        Ok::<(), WalkError>(())
-    });
-    runs || walked.is_err() && is_truthy(Some(tools))
+fn runs_tools(tools: Value<'_>) -> bool {
+    let Value::List(mut tools) = tools else {
+        return tools.is_truthy();
+    };
+    tools.any(|tool| {
+        let Value::Object(members) = tool else {
+            return true;
+        };
+        let mut kinds = members.filter(|(name, _)| *name == b"type");
+        kinds.any(|(_, kind)| !matches!(kind, Value::Text(b"function" | b"custom")))
+    })
 }
 
 /// Why an answer is not used again.
@@ -317,8 +320,8 @@ mod tests {
 
     fn unfit(path: &str, body: &str) -> Option<&'static str> {
         match request(at(path), body.as_bytes()) {
-            Ok(Certainty::Deterministic) => None,
-            Ok(Certainty::MayDiffer) => Some("may differ"),
+            Ok((_, Certainty::Deterministic)) => None,
+            Ok((_, Certainty::MayDiffer)) => Some("may differ"),
             Err(unfit) => Some(unfit.name()),
         }
     }

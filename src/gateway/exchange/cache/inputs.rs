@@ -20,6 +20,7 @@ use crate::gateway::exchange::body::Body;
 use crate::gateway::exchange::failover::{Begun, Giver};
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::openai::embeddings::{self, Embeddings, Inputs};
+use crate::openai::reusable;
 use crate::openai::usage::{self, Usage};
 use crate::runtime::{Reuse, Shared};
 use crate::workers::walk;
@@ -61,7 +62,8 @@ impl Each {
             let rule = (looking.rule, reuse);
             let keys = (0..inputs.count()).map(|position| {
                 let one = inputs.body_of(body, position);
-                key::key(request, context, looking.endpoint, rule, &one)
+                let form = reusable::form(looking.endpoint, &one)?;
+                Some(key::key(request, context, looking.endpoint, rule, &form))
             });
             let keys: Vec<Key> = keys.collect::<Option<_>>()?;
             let (now, today) = (Instant::now(), clock::now());

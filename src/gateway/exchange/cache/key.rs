@@ -2,7 +2,7 @@
 //!
 //! Owns what goes into the key: whom the answer may be given to, the rule and what it asks its targets for, the
 //! endpoint, and all of the request that may decide what is answered. Does not handle the hash (see `cache::key`), nor
-//! what of a body counts (see `openai::reusable`). Fails for a body that cannot be compared.
+//! what of a body counts (see `openai::reusable`). Cannot fail.
 
 use http::HeaderMap;
 use pingora::http::RequestHeader;
@@ -12,27 +12,25 @@ use crate::cache::{Key, KeyParts};
 use crate::config::CacheScope;
 use crate::gateway::context::Context;
 use crate::gateway::headers;
-use crate::openai::canonical;
+use crate::openai::canonical::Canonical;
 use crate::openai::endpoint::Exchange;
-use crate::openai::reusable;
 use crate::runtime::{Reuse, Rule};
 
 /// Told apart from keys that are made in another way.
 const FORM: &str = "tollgate answer 2";
 const QUESTION_FORM: &str = "tollgate questions 2";
 
-/// The key of a request; `None` where its body cannot be compared.
+/// The key of a request whose body has this form.
 pub fn key(
     request: &RequestHeader,
     context: &Context,
     endpoint: &Exchange,
     (rule, reuse): (&Rule, &Reuse),
-    body: &[u8],
-) -> Option<Key> {
-    let form = canonical::form(body, |name| reusable::is_unrelated(endpoint, name)).ok()?;
+    body: &Canonical,
+) -> Key {
     let mut parts = begin(FORM, request, context, endpoint, (rule, reuse));
-    parts.add(&form);
-    Some(parts.finish())
+    parts.add(body.bytes());
+    parts.finish()
 }
 
 /// The scope of a question: all that must be equal for an answer to be given to another text. `more`: what must be

@@ -233,8 +233,8 @@ impl Looking<'_> {
         if body.len() > MAX_REQUEST_BYTES {
             return Err("too_large");
         }
-        let certainty = walk(body.len(), || reusable::request(self.endpoint, body));
-        let certainty = certainty.map_err(reusable::Unfit::name)?;
+        let read = walk(body.len(), || reusable::request(self.endpoint, body));
+        let (form, certainty) = read.map_err(reusable::Unfit::name)?;
         let (keeps, joins) = match certainty {
             Certainty::Deterministic => (true, reuse.coalesces),
             Certainty::MayDiffer => (reuse.always, reuse.coalesces_all),
@@ -244,9 +244,8 @@ impl Looking<'_> {
             return Err("not_deterministic");
         }
         let key = walk(body.len(), || {
-            key::key(request, context, self.endpoint, (self.rule, reuse), body)
+            key::key(request, context, self.endpoint, (self.rule, reuse), &form)
         });
-        let key = key.ok_or("form")?;
         let level = stores.and_then(|_| self.shared.second_level());
         let place = level.map(|level| Place {
             level,
