@@ -23,6 +23,8 @@ pub struct Form {
 pub struct Recorded {
     /// Its body; `None` where it was larger than the bound.
     pub body: Option<Bytes>,
+    /// Whether it has been read as a whole, and tells no error.
+    pub is_answer: bool,
 }
 
 /// Keeps what comes of an answer.
@@ -33,6 +35,7 @@ pub struct Recording {
     most_bytes: usize,
     /// What comes from now on is of another form.
     is_closed: bool,
+    is_answer: bool,
 }
 
 impl Recording {
@@ -44,6 +47,7 @@ impl Recording {
             bytes: 0,
             most_bytes,
             is_closed: false,
+            is_answer: false,
         }
     }
 
@@ -62,6 +66,11 @@ impl Recording {
             true => self.pieces = Vec::new(),
             false => self.pieces.push(piece.clone()),
         }
+    }
+
+    /// All that has come has been read, and tells no error.
+    pub fn note_answer(&mut self) {
+        self.is_answer = true;
     }
 
     /// Takes nothing more.
@@ -92,7 +101,10 @@ impl Recording {
                 .for_each(|piece| body.extend_from_slice(piece));
             body.freeze()
         });
-        Recorded { body }
+        Recorded {
+            body,
+            is_answer: self.is_answer,
+        }
     }
 }
 

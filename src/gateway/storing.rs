@@ -13,7 +13,7 @@ use crate::cache::meaning::{Fault, Question, Questions};
 use crate::cache::{Entry, Head, Key, Place};
 use crate::clock;
 use crate::openai::endpoint::Exchange;
-use crate::openai::reusable;
+use crate::openai::reusable::{self, Said};
 use crate::openai::usage::Usage;
 use crate::runtime::Shared;
 use crate::workers::walk;
@@ -77,8 +77,13 @@ impl Storing {
         usage: Option<&Usage>,
     ) -> Result<(), &'static str> {
         let body = recorded.body.ok_or(TOO_LARGE)?;
+        let said = Said {
+            body: &body,
+            is_stream: head.is_stream,
+            is_answer: recorded.is_answer,
+        };
         let fit = walk(body.len(), || {
-            reusable::answer(self.endpoint, &body, head.is_stream, self.tools)
+            reusable::answer(self.endpoint, said, self.tools)
         });
         fit.map_err(reusable::Refused::name)?;
         let entry = Entry {

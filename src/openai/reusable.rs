@@ -207,18 +207,24 @@ impl Refused {
     }
 }
 
-/// Whether an answer that has come to its end may be used again: one in JSON, or the bytes of a stream. `tools`: also
-/// where it calls tools.
+/// An answer that has come to its end.
+#[derive(Clone, Copy)]
+pub struct Said<'b> {
+    /// JSON, or the bytes of a stream.
+    pub body: &'b [u8],
+    /// Whether it is a stream.
+    pub is_stream: bool,
+    /// Whether it is known to tell no error.
+    pub is_answer: bool,
+}
+
+/// Whether an answer may be used again. `tools`: also where it calls tools.
 ///
 /// # Errors
 /// Why not.
-pub fn answer(
-    endpoint: &Exchange,
-    body: &[u8],
-    is_stream: bool,
-    tools: bool,
-) -> Result<(), Refused> {
-    if !is_stream && endpoint.answers_json && !is_whole(endpoint.stream, body) {
+pub fn answer(endpoint: &Exchange, said: Said<'_>, tools: bool) -> Result<(), Refused> {
+    let body = said.body;
+    if !said.is_stream && endpoint.answers_json && !is_whole(endpoint.stream, said) {
         return Err(Refused::NotWhole);
     }
     if body.is_empty() {
@@ -237,12 +243,16 @@ pub fn answer(
 }
 
 /// Whether a JSON answer has what each of its kind has.
-fn is_whole(stream: Stream, body: &[u8]) -> bool {
-    let Ok(text) = str::from_utf8(body) else {
+fn is_whole(stream: Stream, said: Said<'_>) -> bool {
+    let Ok(text) = str::from_utf8(said.body) else {
         return false;
     };
-    if !matches!(Content::of(body), Content::Answer) {
+    if !said.is_answer && !matches!(Content::of(said.body), Content::Answer) {
         return false;
+    }
+    if stream == Stream::Other {
+        // Some rerankers answer with an array.
+        return !matches!(text.trim_ascii(), "{}" | "[]");
     }
     let (mut has_choices, mut is_finished) = (false, false);
     let walked = members(text.trim_ascii(), |name, value| {
@@ -253,12 +263,11 @@ fn is_whole(stream: Stream, body: &[u8]) -> bool {
         }
         Ok(())
     });
-    match stream {
-        Stream::Chat | Stream::Completions => walked.is_ok() && has_choices,
-        Stream::Responses => walked.is_ok() && is_finished,
-        // Some rerankers answer with an array.
-        Stream::Other => !matches!(text.trim_ascii(), "{}" | "[]"),
-    }
+    let is_there = match stream {
+        Stream::Responses => is_finished,
+        _ => has_choices,
+    };
+    walked.is_ok() && is_there
 }
 
 /// A name or value that stands for a filter. Within text its quotes would be escaped.
@@ -392,9 +401,12 @@ mod tests {
     }
 
     fn refused(path: &str, body: &str, is_stream: bool, tools: bool) -> Option<&'static str> {
-        answer(at(path), body.as_bytes(), is_stream, tools)
-            .err()
-            .map(Refused::name)
+        let said = Said {
+            body: body.as_bytes(),
+            is_stream,
+            is_answer: false,
+        };
+        answer(at(path), said, tools).err().map(Refused::name)
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Which requests are equal: a form of JSON in which they are the same bytes.
 //!
-//! Owns that form. The order of members and white space count for nothing, text counts as what it says and not as
-//! how it is escaped, a whole number as its value, and one with a fraction or an exponent as the float of 64 bits that
+//! Owns that form. The order of members and white space count for nothing, text counts as what it says and not as how
+//! it is escaped, a whole number as its value, and one with a fraction or an exponent as the float of 64 bits that
 //! every reader makes of it. A name that stands twice stays twice, in its order, for servers disagree about which one
 //! counts. Each value has its length before it, so `read` finds its way without looking at every byte. Does not handle
-//! which members are left out (see `reusable` and `question`). Fails for what is not a JSON object, and for what it would
-//! have to round: a number beyond 64 bits, half of a character, or very deep nesting.
+//! which members are left out (see `reusable` and `question`). Fails for what is not a JSON object, and for what it
+//! would have to round: a number beyond 64 bits, half of a character, or very deep nesting.
 
 mod read;
 

@@ -1,7 +1,8 @@
 //! Reading the canonical form.
 //!
 //! Owns finding the members of an object and the items of a list, each without looking into those before it. Does not
-//! handle what they mean (see `reusable` and `references`). Never fails: nothing else than `Canonical` writes what is read.
+//! handle what they mean (see `reusable` and `references`). Never fails: nothing else than `Canonical` writes what is
+//! read.
 
 use super::tag;
 

@@ -68,6 +68,13 @@ impl Copies {
         }
     }
 
+    /// All that has come has been read, and tells no error.
+    pub fn note_answer(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.note_answer();
+        }
+    }
+
     /// All has come.
     pub fn end(&self) {
         if let Some(lead) = &self.lead {

@@ -149,7 +149,11 @@ async fn wait_for_end(answer: &mut Answer, terms: &Terms, limit: Limit) -> Resul
         Content::NotAnAnswer if terms.answers_json => Err(NoAnswer::Unusable(
             "its answer is not the JSON that it should be",
         )),
-        Content::Answer | Content::NotAnAnswer => Ok(Until::Output),
+        Content::Answer => {
+            answer.copies.note_answer();
+            Ok(Until::Output)
+        }
+        Content::NotAnAnswer => Ok(Until::Output),
     }
 }
 

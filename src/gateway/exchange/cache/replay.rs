@@ -1,8 +1,8 @@
 //! Giving an answer again, in the form that the client asks for.
 //!
 //! Owns its header, and what is expected of it. It is read as an upstream's is: its first output is waited for, and its
-//! form converted. One that was read before it was kept, and is given as it is, is not read again. Does not handle which
-//! answer that is. Fails where it cannot be given in this form.
+//! form converted. One that was read before it was kept, and is given as it is, is not read again. Does not handle
+//! which answer that is. Fails where it cannot be given in this form.
 
 use std::time::Duration;
 
