@@ -117,6 +117,11 @@ async fn serve(
     reply
 }
 
+/// Asks, and sees what comes.
+pub(super) async fn gets(client: &mut Client, text: &str, answer: &str, cache: &str) {
+    is(&ask(client, &asking(text)).await, answer, cache);
+}
+
 /// A request that asks this of a model.
 pub(super) fn asking(text: &str) -> String {
     super::asking(text, "")
@@ -157,11 +162,7 @@ async fn a_question_that_means_the_same_gets_the_answer() {
     is_similar(&ask(&mut client, &asking(SIMILAR)).await, "answer 1");
     let streamed = super::asking(SIMILAR, r#","stream":true"#);
     is_similar(&ask(&mut client, &streamed).await, "answer 1");
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "hit",
-    );
+    gets(&mut client, QUESTION, "answer 1", "hit").await;
     assert_eq!((provider.answers(), provider.vectors()), (1, 2));
     compared(&gateway, "hit", 1.0).await;
     compared(&gateway, "miss", 1.0).await;
@@ -191,11 +192,7 @@ async fn what_differs_in_anything_else_gets_an_answer_of_its_own() {
     let provider = Provider::start(Vectors::Good).await;
     let gateway = provider.gateway();
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let with_system = |system: &str| {
         format!(
             r#"{{"model":"gpt-4o","messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":"{SIMILAR}"}}]}}"#
@@ -248,11 +245,7 @@ async fn nothing_of_one_tenant_reaches_another() {
     let more = "  - { id: other, keys: [key-of-other-1] }\n";
     let gateway = Gateway::start(&provider.configured(SECTION, more));
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let others = post(CHAT, "", &asking(SIMILAR)).replace(CLIENT_KEY, "key-of-other-1");
     client.send(&others).await;
     is(&client.response().await, "answer 2", "miss");
@@ -328,22 +321,10 @@ async fn a_vector_that_cannot_be_had_fails_no_request() {
         let section = SECTION.replace("max_turns: 2", &format!("timeout: {timeout}"));
         let gateway = Gateway::start(&provider.configured(&section, ""));
         let mut client = gateway.connect().await;
-        is(
-            &ask(&mut client, &asking(QUESTION)).await,
-            "answer 1",
-            "miss",
-        );
-        is(
-            &ask(&mut client, &asking(SIMILAR)).await,
-            "answer 2",
-            "miss",
-        );
+        gets(&mut client, QUESTION, "answer 1", "miss").await;
+        gets(&mut client, SIMILAR, "answer 2", "miss").await;
         // Equal requests get their answers.
-        is(
-            &ask(&mut client, &asking(QUESTION)).await,
-            "answer 1",
-            "hit",
-        );
+        gets(&mut client, QUESTION, "answer 1", "hit").await;
         compared(&gateway, reason, 2.0).await;
         for text in ["password a", "password b", "password c", "password d"] {
             assert_eq!(result(&ask(&mut client, &asking(text)).await), "miss");
@@ -368,11 +349,7 @@ async fn a_vector_is_recorded_and_charged_to_the_tenant() {
     );
     let mut gateway = Gateway::start(&yaml);
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     is_similar(&ask(&mut client, &asking(SIMILAR)).await, "answer 1");
     let spent = gateway.get_admin("/status").await.json();
     let tenants = spent["tenants"].to_string();
@@ -403,11 +380,7 @@ async fn equal_questions_at_the_same_time_ask_for_one_vector() {
     let provider = Provider::start(Vectors::Good).await;
     let gateway = Arc::new(provider.gateway());
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let asking_all = (0..50).map(|_| {
         let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
@@ -442,11 +415,7 @@ async fn what_a_request_says_holds_here_too() {
     let provider = Provider::start(Vectors::Good).await;
     let gateway = provider.gateway();
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let only = "Cache-Control: only-if-cached\r\n";
     is_similar(
         &ask_with(&mut client, only, &asking(SIMILAR)).await,
@@ -476,11 +445,7 @@ async fn questions_are_removed_with_their_answers() {
     let provider = Provider::start(Vectors::Good).await;
     let gateway = provider.gateway();
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let shown = gateway.get_admin("/admin/cache").await.json();
     assert_eq!(shown["questions"]["entries"], 1, "{shown}");
     let mut admin = gateway.connect_admin().await;
@@ -488,11 +453,7 @@ async fn questions_are_removed_with_their_answers() {
         .send("DELETE /admin/cache?tenant=tester HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     assert_eq!(admin.response().await.json()["removed"], 2);
-    is(
-        &ask(&mut client, &asking(SIMILAR)).await,
-        "answer 2",
-        "miss",
-    );
+    gets(&mut client, SIMILAR, "answer 2", "miss").await;
 }
 
 async fn restarted(mut gateway: Gateway, yaml: &str) -> (Gateway, Client) {
@@ -513,11 +474,7 @@ async fn questions_are_kept_over_a_restart_in_a_file() {
     let yaml = provider.configured(&section, key);
     let gateway = Gateway::start(&yaml);
     let mut client = gateway.connect().await;
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     let (gateway, mut client) = restarted(gateway, &yaml).await;
     is_similar(&ask(&mut client, &asking(SIMILAR)).await, "answer 1");
     let written = std::fs::read(&path).unwrap();
@@ -529,11 +486,7 @@ async fn questions_are_kept_over_a_restart_in_a_file() {
         .output()
         .wait_for("cannot be read, and the cache by meaning begins empty");
     let mut client = damaged.connect().await;
-    is(
-        &ask(&mut client, &asking(SIMILAR)).await,
-        "answer 2",
-        "miss",
-    );
+    gets(&mut client, SIMILAR, "answer 2", "miss").await;
     drop(gateway);
 }
 
@@ -548,11 +501,7 @@ async fn a_reload_that_asks_for_more_takes_back_what_was_given() {
         let yaml = provider.configured(SECTION, "");
         let gateway = Gateway::start(&yaml);
         let mut client = gateway.connect().await;
-        is(
-            &ask(&mut client, &asking(QUESTION)).await,
-            "answer 1",
-            "miss",
-        );
+        gets(&mut client, QUESTION, "answer 1", "miss").await;
         is_similar(&ask(&mut client, &asking(SIMILAR)).await, "answer 1");
         gateway
             .folder()
@@ -560,15 +509,7 @@ async fn a_reload_that_asks_for_more_takes_back_what_was_given() {
         gateway.signal("HUP");
         let applied = "tollgate_config_reloads_total{outcome=\"applied\"}";
         gateway.metric_becomes(applied, 1.0).await;
-        is(
-            &ask(&mut client, &asking(SIMILAR)).await,
-            "answer 2",
-            "miss",
-        );
-        is(
-            &ask(&mut client, &asking(QUESTION)).await,
-            "answer 1",
-            "hit",
-        );
+        gets(&mut client, SIMILAR, "answer 2", "miss").await;
+        gets(&mut client, QUESTION, "answer 1", "hit").await;
     }
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::meaning::{Provider, QUESTION, SECTION, SIMILAR, Vectors, asking, compared, is_similar};
+use super::meaning::{
+    Provider, QUESTION, SECTION, SIMILAR, Vectors, asking, compared, gets, is_similar,
+};
 use super::{ask, ask_with, is};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{Received, Reply, Upstream};
@@ -229,17 +231,9 @@ async fn a_database_that_fails_or_is_another_one_fails_no_request() {
             let section = SECTION.replace("max_turns: 2", &store);
             let gateway = Gateway::start(&provider.configured(&section, ""));
             let mut client = gateway.connect().await;
-            is(
-                &ask(&mut client, &asking(QUESTION)).await,
-                "answer 1",
-                "miss",
-            );
-            is(
-                &ask(&mut client, &asking(SIMILAR)).await,
-                "answer 2",
-                "miss",
-            );
-            is(&ask(&mut client, &asking(SIMILAR)).await, "answer 2", "hit");
+            gets(&mut client, QUESTION, "answer 1", "miss").await;
+            gets(&mut client, SIMILAR, "answer 2", "miss").await;
+            gets(&mut client, SIMILAR, "answer 2", "hit").await;
             compared(&gateway, "store_failed", 2.0).await;
             gateway
                 .output()

@@ -3,7 +3,9 @@
 //! A question is written in the background. So a gateway that is to find it is asked with `only-if-cached` until it
 //! has, which asks no upstream for an answer.
 
-use super::meaning::{Provider, QUESTION, SECTION, SIMILAR, Vectors, asking, compared, is_similar};
+use super::meaning::{
+    Provider, QUESTION, SECTION, SIMILAR, Vectors, asking, compared, gets, is_similar,
+};
 use super::{ask, ask_with, is, result};
 use crate::support::client::{Response, post};
 use crate::support::gateway::Gateway;
@@ -126,7 +128,7 @@ async fn what_was_changed_there_is_counted_and_not_given() {
     redis.say(&["hset", &name, "text", "other"]);
     let other = "How could I reset my password?";
     let mut client = b.connect().await;
-    is(&ask(&mut client, &asking(other)).await, "answer 2", "miss");
+    gets(&mut client, other, "answer 2", "miss").await;
     assert!(b.metric(&series("damaged")).await >= 1.0, "{text}");
     // A foreign value under a name of ours.
     redis.say(&["del", &name]);
@@ -146,19 +148,11 @@ async fn a_database_that_is_away_or_slow_fails_no_request() {
     let gateway = Gateway::start(&yaml);
     let mut client = gateway.connect().await;
     redis.freeze();
-    is(
-        &ask(&mut client, &asking(QUESTION)).await,
-        "answer 1",
-        "miss",
-    );
+    gets(&mut client, QUESTION, "answer 1", "miss").await;
     redis.thaw();
     redis.stop();
-    is(
-        &ask(&mut client, &asking(SIMILAR)).await,
-        "answer 2",
-        "miss",
-    );
-    is(&ask(&mut client, &asking(SIMILAR)).await, "answer 2", "hit");
+    gets(&mut client, SIMILAR, "answer 2", "miss").await;
+    gets(&mut client, SIMILAR, "answer 2", "hit").await;
     compared(&gateway, "store_failed", 2.0).await;
     // It is used again once it is back, and makes its index anew.
     redis.resume();
