@@ -205,8 +205,7 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
             match (order, step.target.weight) {
                 (1, weight) if weight == total => "first".to_owned(),
                 (1, weight) => format!("first, {weight} of {total} requests"),
-                _ if step.on == failures => "after a failure".to_owned(),
-                _ => format!("after {}", names(&step.on)),
+                _ => after(&step.on, &failures),
             },
         ]);
     }
@@ -218,6 +217,18 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
         ),
     };
     format!("{}\n{rest}", align(&table))
+}
+
+/// After what a target is asked, where the rule moves on after `failures`.
+fn after(on: &[Reason], failures: &[Reason]) -> String {
+    let is_usual = failures.iter().all(|reason| on.contains(reason));
+    let others = on.iter().filter(|reason| !failures.contains(reason));
+    let others: Vec<Reason> = others.copied().collect();
+    match (is_usual, others.is_empty()) {
+        (true, true) => "after a failure".to_owned(),
+        (true, false) => format!("after a failure or {}", names(&others)),
+        (false, _) => format!("after {}", names(on)),
+    }
 }
 
 /// Every target that is asked first or after some failure, in order.
@@ -248,7 +259,7 @@ fn steps<'r>(runtime: &'r Runtime, rule: &'r Rule) -> Vec<Step<'r>> {
                 }),
             }
             is_first = false;
-            next = plan.next(why);
+            next = plan.next_target(why).or_else(|| plan.next_model(why));
         }
     }
     steps.sort_by_key(|step| {

@@ -33,6 +33,8 @@ pub struct Rule {
     pub targets: Targets,
     /// The failures on which another target is asked.
     pub on: Reasons,
+    /// Whether a fallback is asked before the same target is asked once more.
+    pub changes_model_at_once: bool,
     /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
     pub fallbacks: Vec<Fallback>,
     /// How long a client that waits for a stream hears nothing.
@@ -178,6 +180,7 @@ pub(super) fn rule(
         },
         targets: Targets::new(targets),
         on: written.on,
+        changes_model_at_once: written.changes_model_at_once,
         fallbacks: fallbacks(written, config, index),
         keepalive_after: written.keepalive_after,
         drops_malformed: written.drops_malformed,
@@ -206,7 +209,7 @@ fn fallbacks(written: &ModelRule, config: &Config, index: &Index) -> Vec<Fallbac
                 found.push(Fallback {
                     model: model.clone(),
                     rule: position,
-                    on: fallback.on.unwrap_or(rule.on),
+                    on: fallback.on,
                 });
                 rules.splice(0..0, config.models.get(position));
             }

@@ -148,6 +148,7 @@ pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
         cache => "cache",
         coalesce => "coalesce",
         follows_conversations => "affinity",
+        changes_model_at_once => "fallback_at",
     } but { matcher })
 }
 

@@ -36,6 +36,8 @@ pub struct ModelRule {
     pub fallback: Vec<Fallback>,
     /// The failures on which another target or a fallback is asked.
     pub on: Reasons,
+    /// Whether a fallback is asked before the same target is asked once more.
+    pub changes_model_at_once: bool,
     /// How long a client that waits for a stream gets nothing; `None` for no bound.
     pub keepalive_after: Option<Duration>,
     /// Whether events of a stream that cannot be read are kept from the client.
@@ -70,6 +72,7 @@ impl ModelRule {
             }],
             fallback: Vec::new(),
             on: Reasons::moving_on(),
+            changes_model_at_once: false,
             keepalive_after: None,
             drops_malformed: false,
             on_client_gone: OnClientGone::default(),
@@ -86,8 +89,8 @@ impl ModelRule {
 pub struct Fallback {
     /// A model's name, which some rule serves.
     pub model: Located<String>,
-    /// The failures on which it is asked for; `None` for those of the rule.
-    pub on: Option<Reasons>,
+    /// The failures on which it is asked for.
+    pub on: Reasons,
 }
 
 /// An upstream and the model to ask it for.
@@ -123,8 +126,12 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         .require("match")
         .and_then(|n| Some(n.locate(matcher::read(&n)?)));
     let targets = section.require("targets").map(|n| read_targets(&n));
-    let fallback = section.take("fallback").map(|n| read_fallbacks(&n));
+    let fallback = section.take("fallback");
     let on = section.take("on").map(|n| read_reasons(&n));
+    let usual = on.unwrap_or_else(Reasons::to_another_model);
+    let fallback = fallback.map(|n| read_fallbacks(&n, usual));
+    let fallback_at = section.take("fallback_at");
+    let fallback_at = fallback_at.and_then(|n| read_fallback_at(&n));
     let keepalive_after = section.take("keepalive_after").and_then(|n| n.duration());
     let malformed = section.take("malformed_events");
     let drops_malformed = malformed.is_some_and(|n| match n.text().as_deref() {
@@ -146,6 +153,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         targets: targets?,
         fallback: fallback.unwrap_or_default(),
         on: on.unwrap_or_else(Reasons::moving_on),
+        changes_model_at_once: fallback_at.unwrap_or(false),
         keepalive_after,
         drops_malformed,
         on_client_gone: on_client_gone.unwrap_or_default(),
@@ -154,6 +162,18 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         coalesce,
         follows_conversations: affinity.unwrap_or(true),
     })
+}
+
+/// Whether a fallback is asked before the same target is asked once more.
+fn read_fallback_at(node: &Node<'_>) -> Option<bool> {
+    match node.text()?.as_str() {
+        "once" => Some(true),
+        "retried" => Some(false),
+        _ => {
+            node.report("expected retried or once", None);
+            None
+        }
+    }
 }
 
 /// Whether conversations are followed.
@@ -173,17 +193,18 @@ const ONE_FALLBACK: &str =
 const ONE_TARGET: &str =
     "write one name, or leave `model` out to pass on what the client asked for";
 
-fn read_fallbacks(node: &Node<'_>) -> Vec<Fallback> {
+fn read_fallbacks(node: &Node<'_>, usual: Reasons) -> Vec<Fallback> {
     let items = node.list().unwrap_or_default();
-    items.iter().filter_map(read_fallback).collect()
+    let fallbacks = items.iter().filter_map(|item| read_fallback(item, usual));
+    fallbacks.collect()
 }
 
-/// A model's name, or a mapping of one with the failures that lead to it.
-fn read_fallback(node: &Node<'_>) -> Option<Fallback> {
+/// A model's name, or a mapping of one with the failures that lead to it, in place of the usual ones.
+fn read_fallback(node: &Node<'_>, usual: Reasons) -> Option<Fallback> {
     if !node.is_mapping() {
         return Some(Fallback {
             model: node.locate(matcher::read_one(node, ONE_FALLBACK)?),
-            on: None,
+            on: usual,
         });
     }
     let mut section = node.section()?;
@@ -192,7 +213,10 @@ fn read_fallback(node: &Node<'_>) -> Option<Fallback> {
         .and_then(|n| Some(n.locate(matcher::read_one(&n, ONE_FALLBACK)?)));
     let on = section.take("on").map(|n| read_reasons(&n));
     section.finish();
-    Some(Fallback { model: model?, on })
+    Some(Fallback {
+        model: model?,
+        on: on.unwrap_or(usual),
+    })
 }
 
 fn read_reasons(node: &Node<'_>) -> Reasons {

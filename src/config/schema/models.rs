@@ -78,6 +78,11 @@ pub(super) fn rule() -> Value {
                 boolean(),
             ),
             (
+                "fallback_at",
+                "When a fallback is asked: once the target has been asked once more, or at once.",
+                or(word(["retried", "once"]), "retried"),
+            ),
+            (
                 "affinity",
                 "Whether requests of one conversation go to the same target and key.",
                 or(word(["conversation", "off"]), "conversation"),

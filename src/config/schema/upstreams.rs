@@ -303,7 +303,7 @@ fn ejection() -> Value {
                 "How long the first ejection lasts. Doubles.",
                 or(duration(), "2s"),
             ),
-            ("longest", "The longest ejection.", or(duration(), "20s")),
+            ("longest", "The longest ejection.", or(duration(), "10s")),
             (
                 "trials",
                 "Requests at a time that then try it.",

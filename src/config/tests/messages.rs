@@ -304,7 +304,7 @@ fn one_mistake_of_an_upstream_has_one_message() {
         ),
         (
             "{ base_url: http://a, ejection: { base: 1m } }",
-            "upstreams.a.ejection: `longest` is shorter than `base` (raise `longest`, 20s unless it is written, or lower `base`)",
+            "upstreams.a.ejection: `longest` is shorter than `base` (raise `longest`, 10s unless it is written, or lower `base`)",
         ),
         (
             "{ base_url: http://a, balance: consistant, consistent_by: tenant }",

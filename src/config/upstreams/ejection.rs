@@ -34,7 +34,7 @@ impl Default for Ejection {
             least: 20,
             window: Duration::from_secs(10),
             base: Duration::from_secs(2),
-            longest: Duration::from_secs(20),
+            longest: Duration::from_secs(10),
             trials: 3,
         }
     }
@@ -74,7 +74,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Ejection> {
     if ejection.longest < ejection.base {
         node.report(
             "`longest` is shorter than `base`",
-            Some("raise `longest`, 20s unless it is written, or lower `base`"),
+            Some("raise `longest`, 10s unless it is written, or lower `base`"),
         );
     }
     Some(ejection)

@@ -48,6 +48,11 @@ impl<'r> Candidate<'r> {
         self.rule.on.contains(why)
     }
 
+    /// Whether its rule has it asked once more before another model is.
+    pub fn retries_first(&self) -> bool {
+        !self.rule.changes_model_at_once
+    }
+
     /// The target has served.
     pub fn succeeded(&mut self) {
         if let (Some(admission), Some((breaker, ejection))) = (self.admission.take(), self.guard) {

@@ -153,21 +153,17 @@ impl<'r, 'm> Plan<'r, 'm> {
             return Ok(candidate);
         }
         let mut none = self.no_candidate();
-        if let Some(candidate) = self.fallback(none.why) {
+        if let Some(candidate) = self.next_model(none.why) {
             return Ok(candidate);
         }
         none.skipped = self.skipped(none.why);
         Err(none)
     }
 
-    /// The next to ask, where the last has failed for this reason.
-    pub fn next(&mut self, why: Reason) -> Option<Candidate<'r>> {
-        if self.current.rule.on.contains(why)
-            && let Some(candidate) = self.sibling()
-        {
-            return Some(candidate);
-        }
-        self.fallback(why)
+    /// Another target for the same model, where the last has failed for this reason.
+    pub fn next_target(&mut self, why: Reason) -> Option<Candidate<'r>> {
+        let moves_on = self.current.rule.on.contains(why);
+        moves_on.then(|| self.sibling()).flatten()
     }
 
     /// Another target of the same rule.
@@ -258,7 +254,7 @@ impl<'r, 'm> Plan<'r, 'm> {
     }
 
     /// A target of the next fallback that this failure leads to.
-    fn fallback(&mut self, why: Reason) -> Option<Candidate<'r>> {
+    pub fn next_model(&mut self, why: Reason) -> Option<Candidate<'r>> {
         while let Some(fallback) = self.rule.fallbacks.get(self.fallbacks) {
             self.fallbacks += 1;
             let next = self.runtime.fallback(fallback);

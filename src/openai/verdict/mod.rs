@@ -327,6 +327,13 @@ impl Reasons {
             .collect()
     }
 
+    /// Those, and those for which another model may help: one may have room for a request that is too long.
+    pub fn to_another_model() -> Self {
+        let Self(moving_on) = Self::moving_on();
+        let Self(too_long) = Self::from_iter([Reason::ContextLength]);
+        Self(moving_on | too_long)
+    }
+
     /// Whether a reason is one of them.
     pub fn contains(self, reason: Reason) -> bool {
         self.0 & bit(reason) != 0

@@ -11,7 +11,7 @@ const SETTINGS: Ejection = Ejection {
     least: 20,
     window: Duration::from_secs(10),
     base: Duration::from_secs(2),
-    longest: Duration::from_secs(20),
+    longest: Duration::from_secs(10),
     trials: 3,
 };
 
@@ -227,7 +227,7 @@ fn each_failed_trial_doubles_the_time_up_to_the_longest_without_asking() {
             .failed(trial, &SETTINGS, now, || unreachable!());
         times.push(lasts.unwrap());
     }
-    assert_eq!(times, [2, 4, 8, 16, 20, 20].map(seconds));
+    assert_eq!(times, [2, 4, 8, 10, 10, 10].map(seconds));
     assert_eq!(bench.breaker.ejections(), 6);
 }
 
@@ -236,12 +236,12 @@ fn what_fails_soon_after_it_came_back_is_out_for_longer() {
     let bench = Bench::new(SETTINGS);
     assert_eq!(bench.fail_out(), seconds(2));
     bench.recover();
-    bench.wait(seconds(19));
+    bench.wait(seconds(9));
     assert_eq!(bench.fail_out(), seconds(4));
     bench.recover();
     assert_eq!(bench.fail_out(), seconds(8));
     bench.recover();
-    bench.wait(seconds(20));
+    bench.wait(seconds(10));
     assert_eq!(bench.fail_out(), seconds(2), "forgotten");
 }
 
@@ -364,4 +364,31 @@ fn however_many_ask_at_once_no_more_trials_are_in_flight_than_may_be() {
     assert_eq!(most.into_iter().max(), Some(SETTINGS.trials));
     assert!(breaker.ejections() > 5, "{breaker:?}");
     assert_eq!(breaker.record.lock().in_flight, 0, "no place is lost");
+}
+
+#[test]
+fn what_is_well_again_is_found_soon_and_little_is_spent_on_trying() {
+    for requests_per_second in [2_u32, 10, 100] {
+        for outage in (5..=100).step_by(5).map(seconds) {
+            let bench = Bench::new(SETTINGS);
+            let mut waited = Duration::ZERO;
+            let (mut requests, mut trials) = (0, 0);
+            let found = loop {
+                requests += 1;
+                if let Some(admission) = bench.admit() {
+                    if waited >= outage {
+                        break waited;
+                    }
+                    trials += u32::from(admission.is_trial());
+                    bench.fail(admission);
+                }
+                let pause = seconds(1) / requests_per_second;
+                bench.wait(pause);
+                waited += pause;
+            };
+            let late = found - outage;
+            assert!(late <= seconds(11), "{outage:?}: after {late:?}");
+            assert!(trials * 10 <= requests, "{trials} of {requests}");
+        }
+    }
 }

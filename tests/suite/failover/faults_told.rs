@@ -148,7 +148,7 @@ async fn what_is_the_clients_own_fault_is_told_to_the_client() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_long_by_an_engines_words_goes_to_the_fallback_for_that() {
+async fn a_request_that_is_too_long_by_an_engines_words_goes_to_a_fallback() {
     let sglang =
         "The input (41000 tokens) is longer than the model's context length (32768 tokens).";
     let vllm =
@@ -168,9 +168,8 @@ async fn a_request_that_is_too_long_by_an_engines_words_goes_to_the_fallback_for
         let first = failing("400 Bad Request", "", told.to_string()).await;
         let long = healthy("long").await;
         let upstreams = [at("first", first.address, ""), at("long", long.address, "")];
-        let named = ", fallback: [{ model: long, on: [context_length] }]";
         let rules = [
-            rule("gpt-4o", "{ upstream: first }", named),
+            rule("gpt-4o", "{ upstream: first }", ", fallback: [long]"),
             rule("long", "{ upstream: long }", ""),
         ];
         let front = gateway(GENEROUS, &upstreams, &rules);
@@ -181,6 +180,45 @@ async fn a_request_that_is_too_long_by_an_engines_words_goes_to_the_fallback_for
             assert_eq!((response.status, long.requests()), (400, 0), "{message}");
             assert_eq!(outcomes(&front, &response), "first:bad_request");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_goes_to_other_models_alone_and_where_the_rule_says_nothing_else()
+ {
+    for (on, is_answered) in [("", true), (", on: [overloaded]", false)] {
+        let first = refusing("400 Bad Request", "context_length_exceeded").await;
+        let longer = refusing("400 Bad Request", "context_length_exceeded").await;
+        let (second, longest) = (healthy("second").await, healthy("longest").await);
+        let upstreams = [
+            at("first", first.address, ""),
+            at("second", second.address, ""),
+            at("longer", longer.address, ""),
+            at("longest", longest.address, ""),
+        ];
+        let more = format!(", fallback: [longer, longest]{on}");
+        let rules = [
+            rule("gpt-4o", TIERS, &more),
+            rule(
+                "longer",
+                "{ upstream: longer }, { upstream: second, priority: 1 }",
+                "",
+            ),
+            rule("longest", "{ upstream: longest }", ""),
+        ];
+        let front = gateway(GENEROUS, &upstreams, &rules);
+        let response = front.post(CHAT, &chat("gpt-4o")).await;
+        if is_answered {
+            assert_whole(&response, "longest");
+            let asked = outcomes(&front, &response);
+            assert_eq!(
+                asked,
+                "first:context_length longer:context_length longest:ok"
+            );
+        } else {
+            assert_eq!((response.status, first.requests()), (400, 1));
+        }
+        assert_eq!(second.requests(), 0, "it has the same model");
     }
 }
 
@@ -260,7 +298,7 @@ async fn fallbacks_are_asked_in_their_order() {
     let front = gateway(GENEROUS, &upstreams, &rules);
     let response = front.post(CHAT, &streamed_chat("gpt-4o")).await;
     assert_whole(&response, "third");
-    let expected = "first:server_error second:server_error third:ok";
+    let expected = "first:server_error first:server_error second:server_error third:ok";
     assert_eq!(outcomes(&front, &response), expected);
     assert!(second.request().await.text().contains(r#""model":"other""#));
 }

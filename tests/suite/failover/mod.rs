@@ -12,6 +12,7 @@ mod holding;
 mod key_evidence;
 mod keys;
 mod resent;
+mod same_model;
 mod status;
 mod streams;
 mod under_success;

@@ -155,7 +155,7 @@ async fn a_whole_error_that_asks_to_wait_says_so_in_the_header() {
 
 #[tokio::test]
 async fn a_response_that_has_failed_passes_as_it_came_once_nothing_else_helps() {
-    for (code, attempts) in [("bio_policy", "1"), ("server_error", "4")] {
+    for (code, attempts) in [("bio_policy", "1"), ("server_error", "2")] {
         let body = failed_response(code).to_string();
         let first = giving(body.clone()).await;
         let upstreams = [at("first", first.address, "")];

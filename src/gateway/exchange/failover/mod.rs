@@ -290,6 +290,7 @@ fn note(
         upstream: candidate.position,
         key,
         outcome,
+        started,
         time: started.elapsed(),
     });
 }

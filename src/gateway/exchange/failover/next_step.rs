@@ -1,8 +1,8 @@
 //! What follows on a failure.
 //!
-//! Owns the decision: the same candidate again, another key or server of it, another candidate, or the
-//! client; and the bounds on it: attempts, time, and the budget of each upstream. Does not handle how a
-//! candidate is asked (see `attempt`).
+//! Owns the decision: another key or server of the candidate at once, another target for the same model, the candidate
+//! once more after a wait, another model, or the client; and the bounds on it: attempts, time, and the budget of each
+//! upstream. Does not handle how a candidate is asked (see `attempt`).
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use crate::upstreams::{Fault, KeyUse, Readiness, deadline};
 
 /// As many other keys are tried for one request whose keys are refused: what it asks for may be why.
 const OTHER_KEYS: usize = 1;
+/// One request asks an upstream once more only where it has not asked it so often within this time.
+const MOST_AT_ONCE: usize = 2;
+const AT_ONCE: Duration = Duration::from_millis(1500);
 
 /// What of a candidate has been tried.
 #[derive(Default)]
@@ -29,6 +32,8 @@ pub struct SoFar {
     pub times: u32,
     /// The server that was asked last.
     pub server: Option<usize>,
+    /// Whether it has been waited for, and asked once more.
+    pub has_waited: bool,
 }
 
 impl SoFar {
@@ -39,6 +44,14 @@ impl SoFar {
         if reason.blames() == Blame::Key {
             self.keys.extend(lease.key());
         }
+    }
+
+    /// Waits for the candidate, and asks it once more: with any key and any server.
+    fn wait<'r>(&mut self, wait: Duration) -> Next<'r> {
+        self.servers.clear();
+        self.keys.clear();
+        self.has_waited = true;
+        Next::Retry(wait)
     }
 }
 
@@ -91,24 +104,29 @@ impl<'r> Failover<'r, '_> {
                 return Next::Retry(wait);
             }
         }
-        while let Some(other) = self.plan.next(asked) {
+        while let Some(other) = self.plan.next_target(asked) {
             if self.may_ask(context, &other) {
                 return Next::MoveOn(Box::new(other));
             }
         }
-        if at_once.is_some() || !moves_on {
-            return Next::Fail;
+        let may_wait = moves_on && at_once.is_none();
+        let once_more = once_more(failed, candidate, so_far, wanted, backoff)
+            .filter(|wait| may_wait && *wait <= retries.longest_wait && is_left(*wait));
+        let is_own = candidate.fallback.is_none() && candidate.retries_first();
+        if is_own
+            && helps_soon(reason)
+            && let Some(wait) = once_more.filter(|wait| !was_just_asked(context, candidate, *wait))
+            && self.may_ask(context, candidate)
+        {
+            return so_far.wait(wait);
         }
-        let wait = again(
-            failed,
-            candidate,
-            so_far,
-            wanted,
-            backoff,
-            retries.longest_wait,
-        );
-        match wait.filter(|wait| is_left(*wait)) {
-            Some(wait) if self.may_ask(context, candidate) => Next::Retry(wait),
+        while let Some(other) = self.plan.next_model(asked) {
+            if self.may_ask(context, &other) {
+                return Next::MoveOn(Box::new(other));
+            }
+        }
+        match once_more {
+            Some(wait) if self.may_ask(context, candidate) => so_far.wait(wait),
             _ => Next::Fail,
         }
     }
@@ -142,6 +160,9 @@ fn at_once(
 ) -> Option<Duration> {
     let reason = failed.verdict.reason;
     let wanted = lease::key_use(context, None);
+    if so_far.has_waited {
+        return None;
+    }
     match next_step {
         NextStep::OtherKey
             if may_try_other_key(context, reason) && has_other_key(candidate, so_far, wanted) =>
@@ -230,14 +251,13 @@ fn has_other_server(candidate: &Candidate<'_>, so_far: &mut SoFar) -> bool {
     candidate.upstream.pool.has_open(&so_far.servers)
 }
 
-/// The same candidate again, where nothing else is left and it may help.
-fn again(
+/// For how long the same candidate is waited for, where it may be asked once more.
+fn once_more(
     failed: &Failed,
     candidate: &Candidate<'_>,
-    so_far: &mut SoFar,
+    so_far: &SoFar,
     wanted: KeyUse<'_>,
     backoff: Duration,
-    longest_wait: Duration,
 ) -> Option<Duration> {
     let now = Instant::now();
     let cooling = match candidate.upstream.keys.readiness(wanted, now) {
@@ -253,10 +273,26 @@ fn again(
         Reason::Lost if candidate.upstream.resend_lost => backoff,
         _ => return None,
     };
-    so_far.servers.clear();
-    so_far.keys.clear();
-    let may = wait <= longest_wait && !failed.is_final && candidate.upstream.pool.has_open(&[]);
+    let may = !so_far.has_waited && !failed.is_final && candidate.upstream.pool.has_open(&[]);
     may.then(|| wait + Duration::from_millis(1))
+}
+
+/// Whether the provider may have recovered from this in a moment: then it is asked once more before another model is.
+fn helps_soon(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ServerError | Reason::Overloaded | Reason::RateLimited
+    )
+}
+
+/// Whether this request has asked the candidate's upstream often enough already, just before a wait ends.
+fn was_just_asked(context: &Context, candidate: &Candidate<'_>, wait: Duration) -> bool {
+    let since = (Instant::now() + wait).checked_sub(AT_ONCE);
+    let trail = context.outcome.trail.iter();
+    let recent = trail.filter(|tried| {
+        tried.upstream == candidate.position && since.is_none_or(|since| tried.started > since)
+    });
+    recent.count() >= MOST_AT_ONCE
 }
 
 /// Twice as long each time, give or take half.
