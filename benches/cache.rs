@@ -23,8 +23,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use criterion::Criterion;
 use tollgate::cache::{Cache, Entry, Head, Key, KeyParts};
+use tollgate::openai::canonical::Canonical;
+use tollgate::openai::reusable;
 use tollgate::openai::rewrite::Rewrites;
-use tollgate::openai::{canonical, reusable};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,10 +61,9 @@ fn key(number: usize) -> Key {
 
 fn key_of(body: &[u8]) -> Key {
     let left_out = |name: &str| reusable::UNRELATED.contains(&name);
-    let parts = KeyParts::new("bench");
-    let (key, written) = parts.add_last(|sink| canonical::write(body, left_out, sink));
-    written.unwrap();
-    key
+    let mut parts = KeyParts::new("bench");
+    parts.add(Canonical::of(body, left_out).unwrap().bytes());
+    parts.finish()
 }
 
 fn resident_bytes() -> u64 {
@@ -84,7 +84,7 @@ fn main() {
     });
     let cache = Cache::new(64 * MIB, |_| {});
     let now = Instant::now();
-    cache.put(key(1), entry(1024), now);
+    cache.put(key(1), entry(1024), (now, now));
     criterion.bench_function("look-up that finds", |bencher| {
         bencher.iter(|| cache.get(black_box(&key(1)), now));
     });
@@ -95,7 +95,7 @@ fn main() {
     criterion.bench_function("keeping an answer of 1 KB", |bencher| {
         bencher.iter(|| {
             number += 1;
-            cache.put(key(number), entry(1024), now)
+            cache.put(key(number), entry(1024), (now, now))
         });
     });
     criterion.final_summary();
@@ -112,7 +112,7 @@ fn memory() {
     let mut heaviest = 0;
     for number in 0..1_000_000 {
         // From 200 bytes to 8 KiB.
-        cache.put(key(number), entry(200 + number * 7919 % 8000), now);
+        cache.put(key(number), entry(200 + number * 7919 % 8000), (now, now));
         heaviest = heaviest.max(cache.fill().bytes);
     }
     let fill = cache.fill();

@@ -4,9 +4,10 @@
 //! hand. `key` is what they are kept under, `entry` what is kept, `flights` are equal requests at the same time,
 //! `second` is a Redis that several nodes share, `meaning` has answers to questions that mean the same, `sealed` are
 //! the bytes of an answer where it is not in memory as it is, `link` is a connection to a Redis, `breaker` whether
-//! something that fails is asked, `queue` what a shared store is still to be told. Does not handle which answers are
-//! kept and which tenant may get them (see `gateway::exchange::cache`). At the bound the entries that were used least
-//! give way; an answer that is too large for it is not kept.
+//! something that fails is asked, `removals` what was removed while it was asked for, `queue` what a shared store is
+//! still to be told. Does not handle which answers are kept and which tenant may get them (see
+//! `gateway::exchange::cache`). At the bound the entries that were used least give way; an answer that is too large for
+//! it is not kept.
 
 mod breaker;
 mod entry;
@@ -15,6 +16,7 @@ mod key;
 mod link;
 pub mod meaning;
 mod queue;
+mod removals;
 mod sealed;
 mod second;
 
@@ -30,6 +32,7 @@ pub(crate) use entry::sample;
 pub use entry::{Entry, Head};
 pub use flights::{Bounds, Ended, Flights, Follower, Joined, Lead};
 pub use key::{Key, KeyParts};
+pub use removals::Removals;
 pub use second::{Place, Scope, SecondLevel};
 
 /// What is set aside for at the start. More entries are no mistake.
@@ -47,6 +50,8 @@ pub struct Cache {
 #[derive(Clone)]
 struct Held {
     entry: Arc<Entry>,
+    /// When it was looked for.
+    asked: Instant,
     until: Instant,
     /// What it takes, counted once.
     weight: u64,
@@ -165,19 +170,31 @@ impl Cache {
         None
     }
 
-    /// Keeps an answer, in the place of one that was kept under the key before. Tells whether it fits.
-    pub fn put(&self, key: Key, entry: Entry, now: Instant) -> bool {
+    /// Keeps an answer, in the place of one that was kept under the key before, unless that was looked for later.
+    /// `times`: when it was looked for, and now. Tells whether it fits.
+    pub fn put(&self, key: Key, entry: Entry, times: (Instant, Instant)) -> bool {
         let ttl = entry.ttl;
-        self.put_for(key, entry, ttl, now)
+        self.put_for(key, entry, ttl, times)
     }
 
     /// The same, for the rest of its time.
-    pub fn put_for(&self, key: Key, entry: Entry, ttl: Duration, now: Instant) -> bool {
+    pub fn put_for(
+        &self,
+        key: Key,
+        entry: Entry,
+        ttl: Duration,
+        (asked, now): (Instant, Instant),
+    ) -> bool {
         let held = Held {
             weight: entry.weight() as u64,
+            asked,
             until: now + ttl,
             entry: Arc::new(entry),
         };
+        let is_newer = |other: Held| other.asked > asked && other.until > now;
+        if self.kept.peek(&key).is_some_and(is_newer) {
+            return true;
+        }
         // One in whose place another is kept does not give way: it is not to be counted.
         self.kept.remove(&key);
         let fits = held.weight <= self.kept.shard_capacity();

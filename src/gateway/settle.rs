@@ -318,7 +318,7 @@ fn may_have_used(context: &Context, meter: &Meter) -> bool {
     let error = meter.reading.as_ref().filter(|reading| reading.is_error);
     match error {
         Some(error) => error.usage.is_some(),
-        None if meter.client_left => context.outcome.is_asking,
+        None if meter.client_left => context.outcome.is_asking || meter.reused.is_some(),
         None => (200..300).contains(&context.told_status()),
     }
 }

@@ -25,6 +25,8 @@ const TOO_LARGE: &str = "too_large";
 pub struct Storing {
     /// Under which key.
     pub key: Key,
+    /// When it was looked for.
+    pub asked_at: Instant,
     /// For how long.
     pub ttl: Duration,
     /// Where it is kept for other nodes too.
@@ -94,9 +96,21 @@ impl Storing {
             ttl: self.ttl,
             similarity: None,
         };
+        let head = Arc::clone(&entry.head);
+        let kept = shared
+            .removals
+            .unless_removed(self.asked_at, &head, || self.keep(shared, entry));
+        // What was removed is not wanted.
+        kept.unwrap_or(Ok(()))
+    }
+
+    fn keep(self, shared: &Shared, entry: Entry) -> Result<(), &'static str> {
         let question = self.asked.map(|asked| (asked, entry.clone()));
         let elsewhere = self.place.map(|place| (place, entry.clone()));
-        if !shared.cache.put(self.key, entry, Instant::now()) {
+        if !shared
+            .cache
+            .put(self.key, entry, (self.asked_at, Instant::now()))
+        {
             return Err(TOO_LARGE);
         }
         if let Some((place, entry)) = elsewhere {

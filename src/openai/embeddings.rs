@@ -11,11 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::{self, WalkError, is_array, items, members, range_in};
+use super::json::{self, WalkError, is_array, is_null, is_truthy, items, members, range_in};
 use super::usage::Usage;
 
 /// A longer list is not taken apart: no API takes more.
 pub const MAX_INPUTS: usize = 2048;
+
+/// Members with which the embedding of a text depends on the texts beside it: parts of one document, in order.
+const DEPENDING: [&str; 1] = ["late_chunking"];
 
 /// A longer embedding is not read, in bytes: it has more numbers than any model gives.
 const MAX_EMBEDDING_BYTES: usize = 1 << 20;
@@ -55,7 +58,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// The inputs of a body; `None` where it has one alone, or too many.
+    /// The inputs of a body; `None` where it has one alone, or too many, or they depend on each other.
     pub fn find(body: &[u8]) -> Option<Self> {
         let text = str::from_utf8(body).ok()?;
         let mut list = None;
@@ -64,7 +67,10 @@ impl Inputs {
             if name == "input" {
                 is_twice |= list.replace(value).is_some();
             }
-            Ok(())
+            match DEPENDING.contains(&&*name) && is_truthy(Some(value)) {
+                true => Err(WalkError::Malformed),
+                false => Ok(()),
+            }
         })
         .ok()?;
         let list: &RawValue = list.filter(|list| !is_twice && is_array(list))?;
@@ -155,7 +161,10 @@ impl<'b> Embeddings<'b> {
             let (mut index, mut embedding) = (None, None);
             members(item.get(), |name, value| {
                 match &*name {
-                    "index" => index = value.get().parse().ok(),
+                    "index" if !is_null(value) => {
+                        let number = value.get().parse();
+                        index = Some(number.map_err(|_| WalkError::Malformed)?);
+                    }
                     "embedding" => embedding = Some(value),
                     _ => {}
                 }

@@ -160,7 +160,7 @@ pub fn read(form: Form, body: &[u8]) -> Result<Question<'_>, Unsuited> {
             return Ok(());
         }
         match member(MEMBERS, &key)? {
-            Some(Member::Excludes(why)) if is_truthy(Some(value)) => return Err(why),
+            Some(Member::Excludes(why)) if asks_for(value) => return Err(why),
             Some(Member::Count) if !is_one(value) => return Err(Unsuited::Choices),
             Some(Member::Modalities) if !is_text_alone(value)? => return Err(Unsuited::NotText),
             Some(Member::Temperature) => keep_first(&mut temperature, number(value)?)?,
@@ -209,6 +209,11 @@ fn is_left_out(form: Form, key: &str) -> Result<bool, Unsuited> {
         }
     }
     Ok(false)
+}
+
+/// Whether a value asks for what its member is for. An empty object does: it leaves the details open.
+fn asks_for(value: &RawValue) -> bool {
+    value.get().starts_with('{') || is_truthy(Some(value))
 }
 
 fn number(value: &RawValue) -> Result<f64, Unsuited> {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::auth::CallerState;
 use crate::cache::meaning::Questions;
-use crate::cache::{Bounds, Cache, Flights, SecondLevel, Which};
+use crate::cache::{Bounds, Cache, Flights, Removals, SecondLevel, Which};
 use crate::chatlog::ChatLog;
 use crate::clock;
 use crate::config;
@@ -67,6 +67,8 @@ pub struct Shared {
     pub cache: Cache,
     /// Requests that wait for the answer to an equal one.
     pub flights: Flights<SharedHead>,
+    /// Answers that were removed while they were asked for.
+    pub removals: Removals,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// How the configuration that is in force came to be.
@@ -130,6 +132,7 @@ impl Shared {
             tokenizer: Arc::default(),
             cache,
             flights,
+            removals: Removals::default(),
             metrics,
             orders,
             second_level: ArcSwapOption::new(second_level),
@@ -164,6 +167,7 @@ impl Shared {
 
     /// Removes answers that are kept, here, with questions and in the second level. Tells how many were here.
     pub fn forget_answers(&self, which: &Which) -> usize {
+        self.removals.note(which, Instant::now());
         if let Some(level) = self.second_level()
             && !level.remove(which.clone())
         {

@@ -102,7 +102,11 @@ mod tests {
         };
         let mut parts = KeyParts::new("test");
         parts.add(id.as_bytes());
-        assert!(shared.cache.put(parts.finish(), entry, Instant::now()));
+        assert!(
+            shared
+                .cache
+                .put(parts.finish(), entry, (Instant::now(), Instant::now()))
+        );
     }
 
     #[tokio::test(start_paused = true)]

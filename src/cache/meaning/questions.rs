@@ -12,9 +12,7 @@ use bytes::Bytes;
 
 use super::agreement::Reading;
 use super::store::{Names, Near, Record, Store};
-use super::vectors::{
-    Bounds, FileError, InsertError, MAX_ENTRIES, ScopeKey, Stored, Vector, Vectors,
-};
+use super::vectors::{Bounds, FileError, MAX_ENTRIES, ScopeKey, Stored, TooLarge, Vector, Vectors};
 use crate::cache::breaker::Breaker;
 use crate::cache::sealed::Sealing;
 use crate::cache::{Entry, Fill, Key, KeyParts, Which};
@@ -262,10 +260,7 @@ impl Questions {
                     expires,
                 };
                 let kept = vectors.insert(scope, vector, stored);
-                kept.map_err(|error| match error {
-                    InsertError::Vector(_) => Fault::Dimension,
-                    InsertError::TooLarge => Fault::TooLarge,
-                })
+                kept.map_err(|TooLarge| Fault::TooLarge)
             }
             Kept::Elsewhere(store) => {
                 let sealed_text = self.sealing.wrap(&text_key(&key), text.as_bytes().to_vec());

@@ -78,20 +78,9 @@ pub struct Nearest {
     pub similarity: f32,
 }
 
-/// What an entry did not find room for.
+/// An entry is larger than everything that may be kept, or nothing may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InsertError {
-    /// Its vector has another dimension than those of its scope.
-    Vector(VectorError),
-    /// It is larger than everything that may be kept, or nothing may be kept.
-    TooLarge,
-}
-
-impl From<VectorError> for InsertError {
-    fn from(error: VectorError) -> Self {
-        Self::Vector(error)
-    }
-}
+pub struct TooLarge;
 
 /// All entries.
 #[derive(Debug)]
@@ -142,27 +131,21 @@ impl Vectors {
 
     /// Keeps an entry, in place of one of the same scope and text. The oldest entries leave where the scope or
     /// the whole would be too large; the scope to which nothing was added for the longest time leaves where
-    /// there would be too many.
+    /// there would be too many. Entries of the scope whose vectors have another dimension leave, since none that comes
+    /// can be compared with them.
     ///
     /// # Errors
-    /// Nothing has changed then, see [`InsertError`].
-    pub fn insert(
-        &self,
-        scope: ScopeKey,
-        vector: Vector,
-        stored: Stored,
-    ) -> Result<(), InsertError> {
+    /// Nothing has changed then, see [`TooLarge`].
+    pub fn insert(&self, scope: ScopeKey, vector: Vector, stored: Stored) -> Result<(), TooLarge> {
         let bytes = SCOPE_BYTES + bytes_of(&vector, &stored);
         let most_bytes = self.most_bytes();
         if bytes > most_bytes || self.bounds.entries == 0 || self.bounds.scopes == 0 {
-            return Err(InsertError::TooLarge);
+            return Err(TooLarge);
         }
         let mut inner = self.inner.lock();
-        if let Some(entry) = inner.scopes.get(&scope).and_then(|s| s.entries.front()) {
-            entry.vector.check_dimension(&vector)?;
-        }
+        let is_comparable = |entry: &Entry| entry.vector.check_dimension(&vector).is_ok();
         inner.change(scope, |scope| {
-            scope.retain(|entry| entry.stored.text != stored.text);
+            scope.retain(|entry| entry.stored.text != stored.text && is_comparable(entry));
             while scope.entries.len() >= self.bounds.entries {
                 scope.remove_oldest();
             }

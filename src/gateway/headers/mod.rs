@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use answer::{Media, for_client, is_plain, media, ours};
 pub use request::{
-    Body, Framing, address, for_exchange, for_socket, for_tunnel, is_ambiguous, parameters, query,
-    value,
+    Body, Framing, address, for_exchange, for_socket, for_tunnel, is_ambiguous, names, nominated,
+    parameters, query, value,
 };
 
 /// The header that carries our id of a request.

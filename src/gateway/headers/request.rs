@@ -190,7 +190,7 @@ fn build(
     let mut headers = HeaderMap::with_capacity(16);
     let dialect = &upstream.dialect;
     let nominated = nominated(&client.headers);
-    let is_ours = |name: &str| nominated.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let is_ours = |name: &str| names(&nominated, name);
     let is_added =
         |name: &HeaderName| upstream.forward_headers.passes(name) && *name != dialect.key_header;
     for (name, value) in &client.headers {
@@ -293,12 +293,17 @@ fn decoded(text: &str) -> String {
 
 /// The headers that the client's `Connection` header says are for us alone; few, as `framing` has
 /// seen to.
-fn nominated(headers: &HeaderMap) -> Vec<&str> {
+pub fn nominated(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(CONNECTION).into_iter();
     let tokens = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     tokens.map(str::trim).collect()
+}
+
+/// Whether a header is one of those.
+pub fn names(nominated: &[&str], name: &str) -> bool {
+    nominated.iter().any(|n| n.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

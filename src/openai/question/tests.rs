@@ -179,6 +179,7 @@ fn tools_and_other_parts_than_text_are_left_alone() {
             json!({ "web_search_options": { "user_location": {} } }),
             Tools,
         ),
+        (json!({ "web_search_options": {} }), Tools),
         (json!({ "data_sources": [{}] }), Tools),
         (json!({ "audio": { "voice": "alloy" } }), NotText),
         (json!({ "modalities": ["text", "audio"] }), NotText),

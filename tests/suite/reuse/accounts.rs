@@ -2,7 +2,10 @@
 
 use super::{STREAMED, ask, asking, certain, configured, counting, result};
 use crate::ledger::rows::rows;
+use crate::support::client::post;
 use crate::support::gateway::{Folder, Gateway};
+use crate::support::upstream::Listener;
+use crate::support::{delta, soon};
 
 const PRICES: &str = "prices: [{ model: gpt-4o-2024-11-20, input: 1000000, output: 2000000 }]\n";
 const CHARGED: &str =
@@ -102,4 +105,33 @@ async fn the_ledger_tells_it_from_what_a_provider_has_used() {
         (hit.status, hit.outcome.as_str(), hit.rule.as_str()),
         (200, "ok", "gpt-4o")
     );
+}
+
+#[tokio::test]
+async fn one_that_is_left_before_its_end_is_charged() {
+    let upstream = Listener::bind().await;
+    let more = [PRICES, "cache: { price: 0.5 }\n"].concat();
+    let config = crate::support::gateway::config(upstream.address, "", &more);
+    let gateway = Gateway::start(&config.replace(
+        "{ match: gpt-4o, targets",
+        "{ match: gpt-4o, coalesce: true, targets",
+    ));
+    let send = async || {
+        let mut client = gateway.connect().await;
+        let request = post(super::CHAT, "", &asking("a", STREAMED));
+        client.send(request).await;
+        client
+    };
+    let mut first = send().await;
+    let (_, mut reply) = upstream.accept().await;
+    reply.begin_stream().await;
+    reply.chunk(&delta("one two three four")).await;
+    assert_eq!(first.head().await.0, 200);
+    let mut other = send().await;
+    assert_eq!(other.head().await.0, 200);
+    assert!(other.chunk().await.unwrap().contains("four"));
+    other.leave();
+    let charged = async || while gateway.metric(CHARGED).await < 0.5 {};
+    soon("it is charged", charged()).await;
+    drop(reply);
 }

@@ -157,3 +157,63 @@ async fn a_request_can_have_all_of_them_asked_for() {
     assert_eq!(client.response().await.status, 504);
     assert_eq!(upstream.requests(), 3);
 }
+
+#[tokio::test]
+async fn answers_of_another_shape_are_kept_whole_and_not_put_together() {
+    let upstream = Upstream::start(|request, mut reply| async move {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let count = body["input"].as_array().map_or(1, Vec::len);
+        let data = vec![json!({ "embeddings": [[1, 2], [3, 4]] }); count];
+        let answer = json!({ "data": data, "usage": { "prompt_tokens": 1, "total_tokens": 1 } });
+        reply.json("200 OK", &answer.to_string()).await;
+        reply
+    })
+    .await;
+    let gateway = gateway(&upstream);
+    let mut client = gateway.connect().await;
+    for (input, cache, count) in [
+        (json!("a"), "miss", 1),
+        (json!(["a", "b"]), "miss", 2),
+        (json!("b"), "miss", 1),
+        (json!(["a", "b"]), "miss", 2),
+        (json!("a"), "hit", 1),
+    ] {
+        let response = ask(&mut client, &input).await;
+        assert_eq!(
+            (response.status, result(&response)),
+            (200, cache),
+            "{input}"
+        );
+        assert_eq!(response.json()["data"].as_array().unwrap().len(), count);
+    }
+}
+
+#[tokio::test]
+async fn embeddings_whose_places_are_not_told_are_not_taken_apart() {
+    for (index, more) in [(json!("1"), json!(null)), (json!(0), json!(true))] {
+        let upstream = Upstream::start(move |request, mut reply| {
+            let index = index.clone();
+            async move {
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                let mut data = vec![json!({ "index": index, "embedding": [1] })];
+                if body["input"].is_array() {
+                    data.push(json!({ "index": 1, "embedding": [2] }));
+                }
+                let answer = json!({ "data": data });
+                reply.json("200 OK", &answer.to_string()).await;
+                reply
+            }
+        })
+        .await;
+        let gateway = gateway(&upstream);
+        let mut client = gateway.connect().await;
+        for _ in 0..2 {
+            let body = json!({ "input": ["a", "b"], "model": "same-x", "late_chunking": more });
+            let response = client.post(EMBEDDINGS, &body.to_string()).await;
+            assert_eq!(response.status, 200);
+        }
+        let body = json!({ "input": "a", "model": "same-x", "late_chunking": more });
+        let response = client.post(EMBEDDINGS, &body.to_string()).await;
+        assert_eq!(result(&response), "miss");
+    }
+}

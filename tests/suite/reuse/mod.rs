@@ -1,6 +1,6 @@
 //! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`), each text of a list
 //! (`inputs`), who may get them (`scope`), what a request says (`says`), what they cost (`accounts`), equal requests at
-//! the same time (`flights`), what the operator sees and removes (`operation`), what the SDKs make of them (`sdk`), the
+//! the same time (`flights`), what happens meanwhile (`order`), what the operator sees and removes (`operation`), what the SDKs make of them (`sdk`), the
 //! level that several nodes share (`second`), questions that mean the same (`meaning`, with a real model in
 //! `calibrated` and a database in `vector_store` and `vector_rest`), and the providers' own caches (`prompt_caches`).
 
@@ -12,6 +12,7 @@ mod inputs;
 mod kept;
 mod meaning;
 mod operation;
+mod order;
 mod prompt_caches;
 mod says;
 mod scope;

@@ -215,3 +215,24 @@ async fn two_tenants_with_the_same_prompts_never_get_each_other_s_answers() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_header_that_is_not_sent_on_decides_nothing() {
+    let upstream = counting().await;
+    let gateway = with_tenants(&upstream, "cache: true");
+    let mut client = gateway.connect().await;
+    let beta = "openai-beta: assistants=v2\r\n";
+    let hidden = format!("{beta}connection: keep-alive, openai-beta\r\n");
+    for (headers, text, cache) in [
+        (hidden.as_str(), "answer 1", "miss"),
+        (beta, "answer 2", "miss"),
+        ("", "answer 1", "hit"),
+        (beta, "answer 2", "hit"),
+    ] {
+        is(
+            &super::ask_with(&mut client, headers, &certain("a")).await,
+            text,
+            cache,
+        );
+    }
+}

@@ -134,7 +134,7 @@ fn what_has_expired_is_not_found_and_can_be_removed() {
 }
 
 #[test]
-fn another_dimension_is_an_error_in_a_scope_and_changes_nothing() {
+fn another_dimension_is_an_error_and_takes_the_place_of_the_one_before() {
     let vectors = Vectors::new(ROOMY);
     vectors.insert(ONE, at(0.0), stored("a")).unwrap();
     let longer = Vector::new(&[1.0, 2.0, 3.0]).unwrap();
@@ -144,10 +144,11 @@ fn another_dimension_is_an_error_in_a_scope_and_changes_nothing() {
     };
     let nearest = vectors.nearest(&ONE, &longer, 0.5, 0, |_| true);
     assert_eq!(nearest, Err(error));
-    let inserted = vectors.insert(ONE, longer.clone(), stored("a"));
-    assert_eq!(inserted, Err(InsertError::Vector(error)));
-    assert_eq!(texts(&vectors), ["a"]);
-    vectors.insert(TWO, longer, stored("a")).unwrap();
+    vectors.insert(TWO, at(0.0), stored("b")).unwrap();
+    vectors.insert(ONE, longer.clone(), stored("c")).unwrap();
+    assert_eq!(texts(&vectors), ["b", "c"]);
+    let nearest = vectors.nearest(&ONE, &longer, 0.5, 0, |_| true).unwrap();
+    assert_eq!(nearest.unwrap().stored.text, stored("c").text);
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn at_the_bound_of_bytes_the_oldest_of_all_leave() {
         ..stored("f")
     };
     let inserted = vectors.insert(TWO, at(0.0), too_large);
-    assert_eq!(inserted, Err(InsertError::TooLarge));
+    assert_eq!(inserted, Err(TooLarge));
     assert_eq!(texts(&vectors), ["d", "e"]);
 }
 
@@ -225,7 +226,7 @@ fn at_the_bound_of_scopes_the_one_without_news_leaves() {
         },
     ] {
         let inserted = Vectors::new(nothing).insert(ONE, at(0.0), stored("a"));
-        assert_eq!(inserted, Err(InsertError::TooLarge));
+        assert_eq!(inserted, Err(TooLarge));
     }
 }
 

@@ -26,17 +26,22 @@ impl Directives {
     pub fn read(headers: &HeaderMap) -> Self {
         let mut read = Self::default();
         let values = headers.get_all(CACHE_CONTROL).into_iter();
-        let texts = values.filter_map(|value| value.to_str().ok());
-        for directive in texts.flat_map(|text| text.split(',')) {
-            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-            match name.trim().to_ascii_lowercase().as_str() {
-                "no-cache" => read.no_cache = true,
-                "no-store" => read.no_store = true,
-                "only-if-cached" => read.only_if_cached = true,
-                // One that cannot be read is as strict as can be.
-                "max-age" => {
-                    let seconds = value.trim().trim_matches('"').parse().unwrap_or(0);
-                    read.max_age = Some(Duration::from_secs(seconds));
+        for directive in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+            let mut parts = directive.splitn(2, |byte| *byte == b'=');
+            let (name, value) = (parts.next(), parts.next());
+            match name
+                .unwrap_or_default()
+                .trim_ascii()
+                .to_ascii_lowercase()
+                .as_slice()
+            {
+                b"no-cache" => read.no_cache = true,
+                b"no-store" => read.no_store = true,
+                b"only-if-cached" => read.only_if_cached = true,
+                b"max-age" => {
+                    let age = seconds(value.unwrap_or_default());
+                    // Where it stands twice, the stricter counts.
+                    read.max_age = Some(read.max_age.map_or(age, |other| other.min(age)));
                 }
                 _ => {}
             }
@@ -48,6 +53,18 @@ impl Directives {
     pub fn take(&self, age: Duration) -> bool {
         self.max_age.is_none_or(|most| age < most)
     }
+}
+
+/// A number of seconds. One that cannot be read is as strict as can be.
+fn seconds(value: &[u8]) -> Duration {
+    let digits = value.trim_ascii();
+    let quoted = digits.strip_prefix(b"\"");
+    let digits = quoted
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(digits);
+    let are_digits = digits.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(digits).ok().filter(|_| are_digits);
+    Duration::from_secs(number.and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -79,6 +96,26 @@ mod tests {
             max_age: Some(Duration::from_secs(60)),
         };
         assert_eq!(all, expected);
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_bytes(b"x=\xe9, no-store").unwrap();
+        headers.append(CACHE_CONTROL, value);
+        assert!(Directives::read(&headers).no_store);
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_stands_twice_is_taken_strictly() {
+        for (values, seconds) in [
+            (&["max-age=0, max-age=100"][..], 0),
+            (&["max-age=100", "max-age=7"], 7),
+            (&["max-age=+5"], 0),
+            (&["max-age=-5"], 0),
+            (&["max-age"], 0),
+            (&["max-age=\"5"], 0),
+            (&["max-age=99999999999999999999"], 0),
+        ] {
+            let most = Some(Duration::from_secs(seconds));
+            assert_eq!(read(values).max_age, most, "{values:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Each {
     inputs: Inputs,
     keys: Vec<Key>,
     found: Vec<Option<Arc<Entry>>>,
+    /// When they were looked for.
+    since: Instant,
     ttl: Duration,
     /// What the upstream is asked for, where that is not all of it.
     pub body: Option<Body>,
@@ -69,11 +71,14 @@ impl Each {
             let (now, today) = (Instant::now(), clock::now());
             let found = keys.iter().map(|key| {
                 let entry = looking.shared.cache.get(key, now)?;
-                let is_wanted = !may.says.no_cache && may.says.take(entry.age(today));
-                is_wanted.then_some(entry)
+                let age = entry.age(today);
+                let is_wanted = !may.says.no_cache && may.says.take(age) && age < ttl;
+                // The answer to a request for it alone is kept in any shape.
+                let is_one = || Embeddings::read(&entry.body, 1).is_some();
+                (is_wanted && is_one()).then_some(entry)
             });
             let found: Vec<Option<Arc<Entry>>> = found.collect();
-            let some = found.iter().any(Option::is_some);
+            let some = found.iter().any(Option::is_some) && found.iter().any(Option::is_none);
             let is_missing = |position: usize| matches!(found.get(position), Some(None));
             let asked = some.then(|| inputs.body_of_some(body, is_missing));
             Some(Self {
@@ -81,6 +86,7 @@ impl Each {
                 inputs,
                 keys,
                 found,
+                since: may.since,
                 ttl,
             })
         })
@@ -170,7 +176,10 @@ impl Each {
             all += share;
             let entry = self.entry(head, Bytes::from(read.answer_of(nth, share)), share);
             parts.push(entry.body.clone());
-            if keeps && !shared.cache.put(*key, entry, Instant::now()) {
+            let times = (self.since, Instant::now());
+            let keep = || shared.cache.put(*key, entry, times);
+            let kept = || shared.removals.unless_removed(self.since, head, keep);
+            if keeps && kept() == Some(false) {
                 shared.metrics.cache().not_stored(&head.rule, "too_large");
             }
         }

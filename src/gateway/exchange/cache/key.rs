@@ -4,7 +4,7 @@
 //! endpoint, and all of the request that may decide what is answered. Does not handle the hash (see `cache::key`), nor
 //! what of a body counts (see `openai::reusable`). Cannot fail.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use pingora::http::RequestHeader;
 
 use crate::auth;
@@ -70,8 +70,11 @@ fn begin(
             .unwrap_or_default()
             .as_bytes(),
     );
+    // What `Connection` names is not sent on.
+    let nominated = headers::nominated(&request.headers);
+    let is_sent = |name: &HeaderName| !headers::names(&nominated, name.as_str());
     for (name, value) in &request.headers {
-        if reuse.varies_by(name) {
+        if reuse.varies_by(name) && is_sent(name) {
             parts.add(name.as_str().as_bytes());
             parts.add(value.as_bytes());
         }

@@ -122,9 +122,7 @@ impl Looking<'_> {
         let given = self.give(context, may, &entry).await;
         if given.is_some() {
             // Equal requests find it without a vector of their own.
-            let remaining = entry.remaining(now);
-            let memory = &self.shared.cache;
-            memory.put_for(may.key, entry, remaining, Instant::now());
+            self.remember(may, &entry);
         }
         Ok(given)
     }

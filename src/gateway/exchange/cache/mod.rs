@@ -5,15 +5,16 @@
 //! question that means the same. The last comes behind an equal request, so that a thousand of them ask the second
 //! level once: the one that leads asks it, and the others find its answer in memory. A request that joins no other asks
 //! it at once. What is found takes the way out of every other answer. `key` tells requests apart, `inputs` has requests
-//! with several, `directives` reads what a request says, `equal` waits for another request, `replay` gives an answer
-//! again, `keeping` prepares that, `meaning` compares questions. Does not handle keeping an answer (see
-//! `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the client leaves, and for a
-//! request that wants nothing else.
+//! with several, `directives` reads what a request says, `kept` finds answers that are kept, `equal` waits for another
+//! request, `replay` gives an answer again, `keeping` prepares that, `meaning` compares questions. Does not handle
+//! keeping an answer (see `gateway::storing`), nor the memory and the second level (see `cache`). Fails where the
+//! client leaves, and for a request that wants nothing else.
 
 mod directives;
 mod equal;
 mod inputs;
 mod keeping;
+mod kept;
 mod key;
 mod meaning;
 mod replay;
@@ -28,8 +29,7 @@ use super::answer::first_output::NoAnswer;
 use super::body::Body;
 use super::requester::Requester;
 use super::terms::Terms;
-use crate::cache::{Entry, Head, Key, Lead, Place, Scope};
-use crate::clock;
+use crate::cache::{Head, Key, Lead, Place, Scope};
 use crate::gateway::context::{Context, FromCache};
 use crate::gateway::failure::Failure;
 use crate::gateway::storing::{Asked, Reused, Storing};
@@ -114,6 +114,8 @@ struct From<'e> {
 /// What a request may do.
 struct May {
     key: Key,
+    /// When it began to look.
+    since: Instant,
     /// For how long its answer is kept.
     stores: Option<Duration>,
     /// Where it is kept for other nodes too.
@@ -194,6 +196,7 @@ impl Looking<'_> {
     fn storing(&self, may: May, reuse: &Reuse) -> Option<Box<Storing>> {
         Some(Box::new(Storing {
             key: may.key,
+            asked_at: may.since,
             ttl: may.stores?,
             place: may.place,
             tools: reuse.tools,
@@ -254,98 +257,13 @@ impl Looking<'_> {
         });
         Ok(May {
             key,
+            since: Instant::now(),
             stores,
             place,
             joins: joins && !says.no_cache,
             says,
             asked: None,
         })
-    }
-
-    /// An answer in memory.
-    async fn kept(&self, context: &mut Context, may: &May) -> Option<Box<Found>> {
-        if may.says.no_cache {
-            return None;
-        }
-        may.stores?;
-        let entry = self.shared.cache.get(&may.key, Instant::now())?;
-        if !self.may_mean(context, &entry) {
-            return None;
-        }
-        self.give(context, may, &entry).await
-    }
-
-    /// Whether an answer may be given by what is configured now: one that was given by meaning, while its similarity is
-    /// enough.
-    fn may_mean(&self, context: &Context, entry: &Entry) -> bool {
-        let Some(similarity) = entry.similarity else {
-            return true;
-        };
-        let compares = self.rule.reuse.as_ref().is_some_and(|r| r.by_meaning);
-        let by_meaning = context.runtime.by_meaning.as_ref().filter(|_| compares);
-        by_meaning.is_some_and(|by_meaning| similarity >= by_meaning.threshold)
-    }
-
-    /// An answer in the second level. It is in memory from then on.
-    async fn kept_elsewhere(
-        &self,
-        requester: &mut Requester<'_>,
-        context: &mut Context,
-        may: &May,
-    ) -> Result<Option<Box<Found>>, Failure> {
-        let Some(place) = may.place.as_ref().filter(|_| !may.says.no_cache) else {
-            return Ok(None);
-        };
-        let most_bytes = context.runtime.settings.cache.max_answer_bytes;
-        let asking = place.get(most_bytes);
-        let Some(entry) = requester.wait(context, asking).await? else {
-            return Ok(None);
-        };
-        let remaining = entry.remaining(clock::now());
-        let memory = &self.shared.cache;
-        memory.put_for(may.key, entry.clone(), remaining, Instant::now());
-        Ok(self.give(context, may, &entry).await)
-    }
-
-    /// Gives an answer that is kept, unless the request asks for more than that.
-    async fn give(&self, context: &mut Context, may: &May, entry: &Entry) -> Option<Box<Found>> {
-        let age = entry.age(clock::now());
-        if !may.says.take(age) || !self.tells_enough(entry) {
-            return None;
-        }
-        let terms = self.terms(context, &entry.head);
-        let is_known = entry.usage.is_some();
-        let begun = replay::kept(&entry.head, &entry.body, is_known, &terms).await;
-        let found = Found::begun(context, &entry.head, begun, terms)?;
-        let from = From {
-            head: &entry.head,
-            age,
-            similarity: entry.similarity,
-        };
-        self.hit(context, &from, entry.usage.clone());
-        Some(found)
-    }
-
-    /// Counts an answer that was there, and notes it.
-    fn hit(&self, context: &mut Context, from: &From<'_>, usage: Option<Usage>) {
-        let result = match from.similarity {
-            Some(_) => CacheResult::Semantic,
-            None => CacheResult::Hit,
-        };
-        self.note(context, result, Some(from));
-        let metrics = self.shared.metrics.cache();
-        metrics.aged(&self.rule.label, from.age.as_secs_f64());
-        reuse_in(context, from.head, usage);
-    }
-
-    /// Whether a stream has the usage in it that the client wants at its end.
-    fn tells_enough(&self, entry: &Entry) -> bool {
-        let wants = self.body.streaming.is_requested && self.body.streaming.includes_usage;
-        let is_told = entry
-            .usage
-            .as_ref()
-            .is_some_and(|usage| !usage.is_estimated);
-        !wants || is_told
     }
 
     /// What is expected of an answer that is given again.
