@@ -10,12 +10,14 @@
 //! numbers   digits, number words, Chinese numerals, and units beside them
 //! quotes    what stands in quotes
 //! symbols   operators, options, pictures
+//! small     letters, persons, `and` and `or`
 //! wording   the words that say something, and how those of two texts differ
 //! tables    what words mean, as data
 //! ```
 
 mod numbers;
 mod quotes;
+mod small;
 mod symbols;
 mod tables;
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod words;
 
 use std::collections::HashSet;
 
+use small::Small;
 use tables::{LANGUAGES, NEGATING_PARTS, OPPOSITE_PARTS};
 use wording::Wording;
 use words::{Kind, Word};
@@ -40,6 +43,8 @@ pub enum Disagreement {
     Quotes,
     /// Their operators, options or pictures are not the same, in the same places.
     Symbols,
+    /// Letters that stand alone, who does it to whom, `and` and `or`, or what stands behind a colon are not the same.
+    Small,
     /// One of them says no more often.
     Negation,
     /// Their names, identifiers or addresses are not the same, in the same order.
@@ -60,6 +65,7 @@ pub struct Reading {
     figures: Vec<String>,
     quotes: Vec<String>,
     symbols: Vec<(usize, String)>,
+    small: Small,
     negations: Vec<&'static str>,
     names: Vec<String>,
     /// Words in capitals, each once, in order; `None` where all of the text is in capitals.
@@ -131,6 +137,7 @@ impl Reading {
             figures: numbers::figures(words),
             quotes: sorted(quotes::quoted(text)),
             symbols: symbols::symbols(text),
+            small: Small::of(text, &all, row),
             negations: negations(&all, parts),
             names: names(&all, row),
             acronyms: acronyms(text),
@@ -158,6 +165,9 @@ impl Reading {
         }
         if self.symbols != other.symbols {
             return Err(Disagreement::Symbols);
+        }
+        if !self.small.agrees(&other.small) {
+            return Err(Disagreement::Small);
         }
         if self.negations != other.negations {
             return Err(Disagreement::Negation);

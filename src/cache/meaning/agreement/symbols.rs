@@ -5,7 +5,9 @@
 //! units (see `numbers`). Cannot fail.
 
 /// Symbols of ASCII, wherever they stand.
-const OPERATORS: &[char] = &['<', '>', '=', '+', '*', '^', '~', '|', '\\', '&', '#'];
+const OPERATORS: &[char] = &[
+    '<', '>', '=', '+', '*', '^', '~', '|', '\\', '&', '#', '{', '}', '[', ']',
+];
 /// Those that are symbols where they stand before a word alone: options, negative numbers, logical negation.
 const PREFIXES: &[char] = &['-', '!'];
 /// Marks around a piece that say nothing of it.

@@ -48,6 +48,49 @@ fn operators_options_and_pictures_are_the_same_in_the_same_places() {
 }
 
 #[test]
+fn letters_persons_and_joining_words_make_a_difference() {
+    check(
+        &[
+            ("Is vitamin A safe?", "Is vitamin D safe?"),
+            ("is vitamin a safe", "is vitamin d safe"),
+            ("Do you have it in size S?", "Do you have it in size M?"),
+            ("What is a class A fire?", "What is a class D fire?"),
+            (
+                "how many letters s in mississippi",
+                "how many letters i in mississippi",
+            ),
+            ("x = 1; print(x)", "x = 1; print(y)"),
+            ("drive d", "drive s"),
+            ("维生素A有什么用", "维生素D有什么用"),
+            ("do i owe you money", "do you owe me money"),
+            ("how do i send you the file", "how do you send me the file"),
+            (
+                "find users with role admin or active",
+                "find users with role admin and active",
+            ),
+            ("translate: i am here", "translate: you are here"),
+            ("translate: I am here", "translate: I am there"),
+        ],
+        Err(Disagreement::Small),
+    );
+    check(&[("foo(){}", "foo()[]")], Err(Symbols));
+    check(
+        &[
+            ("How do I reset a password?", "How can I reset a password?"),
+            ("What's a password?", "What is a password?"),
+            ("A dog bites?", "a dog bites"),
+            (
+                "How do I reset my password?",
+                "How do you reset a password?",
+            ),
+            ("Qu'est-ce que c'est ?", "Qu'est-ce que c'est"),
+            ("Y a-t-il du gluten ?", "y a-t-il du gluten"),
+        ],
+        Ok(()),
+    );
+}
+
+#[test]
 fn numbers_agree_however_they_are_written() {
     check(
         &[

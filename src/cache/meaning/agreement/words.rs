@@ -30,6 +30,17 @@ pub(super) struct Word {
     pub(super) is_name: bool,
     /// Whether nothing stands between it and the word before.
     pub(super) follows: bool,
+    /// What it is where it is one letter that stands alone.
+    pub(super) letter: Option<Letter>,
+}
+
+/// A letter that stands alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Letter {
+    /// Written large, and not for the start of a sentence.
+    Large,
+    /// Written small, or at the start of a sentence.
+    Small,
 }
 
 /// Signs that are words.
@@ -220,6 +231,7 @@ impl Words {
             self.push("not".to_owned(), Kind::Word, false);
             return;
         }
+        let is_alone = text.chars().nth(1).is_none();
         let mut parts = lower.split('\'').peekable();
         while let Some(part) = parts.next() {
             let is_last = parts.peek().is_none();
@@ -231,6 +243,13 @@ impl Words {
                 is_name && part.chars().count() > 1,
             );
         }
+        let letter = match is_large && !begins {
+            true => Letter::Large,
+            false => Letter::Small,
+        };
+        if let Some(word) = self.list.last_mut().filter(|_| is_alone) {
+            word.letter = Some(letter);
+        }
     }
 
     fn push(&mut self, text: String, kind: Kind, is_name: bool) {
@@ -241,6 +260,7 @@ impl Words {
             kind,
             is_name,
             follows,
+            letter: None,
         });
     }
 }
