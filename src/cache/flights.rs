@@ -277,6 +277,11 @@ impl<H: Clone> Lead<H> {
         seats.find(is_late).cloned()
     }
 
+    /// How many bytes a follower may be behind.
+    pub fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
     /// Whether anyone follows.
     pub fn is_followed(&self) -> bool {
         let state = self.flight.state.lock();

@@ -25,6 +25,8 @@ pub struct AfterClient {
     pub account: Account,
     /// How much is read on.
     pub bounds: Drain,
+    /// How long it is read on for the requests that share it.
+    pub deadline: Instant,
 }
 
 impl AfterClient {
@@ -33,7 +35,8 @@ impl AfterClient {
         let room = shared.drains.enter(self.bounds.at_once);
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            let is_whole = room.is_some() && self.read_on(&shared).await;
+            let is_wanted = room.is_some() || self.answer.copies.is_shared();
+            let is_whole = is_wanted && self.read_on(&shared).await;
             if let Some(reading) = self.answer.reading(is_whole) {
                 self.account.learn(reading);
             }
@@ -50,14 +53,21 @@ impl AfterClient {
 
     /// Reads to the end of the answer, or to a bound. Tells whether it has come to its end.
     async fn read_on(&mut self, shared: &Shared) -> bool {
-        let deadline = Instant::now() + self.bounds.time;
+        let own_deadline = Instant::now() + self.bounds.time;
         let most = self.answer.read_bytes() + self.bounds.bytes;
         loop {
             self.answer.forget();
+            // Those that share it read it at their own pace, and have their own bounds.
+            let is_shared = self.answer.copies.is_shared();
             let has_failed = self.answer.events().and_then(EventReader::error).is_some();
-            if has_failed || self.answer.read_bytes() > most {
+            if has_failed || self.answer.read_bytes() > most && !is_shared {
                 return false;
             }
+            let deadline = if is_shared {
+                self.deadline
+            } else {
+                own_deadline
+            };
             let limit = self.answer.limit(self.idle, deadline);
             let read = tokio::select! {
                 read = self.answer.next(limit) => read,

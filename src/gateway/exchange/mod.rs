@@ -21,7 +21,7 @@ mod terms;
 mod upstream_error;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::failure::{Failure, UpstreamRefusal};
@@ -249,9 +249,9 @@ async fn pass(
         }
         Ended::Broken => Ok(()),
         Ended::Left(answer) => {
-            let idle = candidate.upstream.timeouts.idle;
+            let times = (candidate.upstream.timeouts.idle, begun.terms.deadline);
             if let Giver::Asked { lease, .. } = begun.giver {
-                leave(context, shared, answer, lease, idle).await;
+                leave(context, shared, answer, lease, times).await;
             }
             Err(Failure::ClientGone)
         }
@@ -276,7 +276,7 @@ async fn leave(
     shared: &Arc<Shared>,
     mut answer: Box<Answer>,
     lease: Lease,
-    idle: Duration,
+    (idle, deadline): (Duration, Instant),
 ) {
     let rule = context.asked.rule.as_ref();
     // What cannot be estimated is read to its end.
@@ -303,6 +303,7 @@ async fn leave(
             idle,
             account,
             bounds,
+            deadline,
         };
         return after_client.start(shared);
     }

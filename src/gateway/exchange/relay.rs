@@ -6,7 +6,7 @@
 //! connection breaks as the upstream's did, so that a broken answer never looks complete. Does not handle
 //! how an answer is read (see `answer`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -100,6 +100,15 @@ fn commit(client: &ClientSession, context: &mut Context, answer: &mut Answer) ->
     Part::header(header)
 }
 
+/// What an answer that has broken is to the client.
+fn failure(Broken { error, phase }: Broken) -> Failure {
+    let failure = UpstreamFailure::read(&error, phase);
+    Failure::Upstream(match failure.cause {
+        Cause::Timeout(_) => failure,
+        _ => UpstreamFailure::cut(&error),
+    })
+}
+
 /// An answer on its way.
 struct Relaying<'a> {
     client: &'a mut ClientSession,
@@ -160,12 +169,12 @@ impl Relaying<'_> {
                 (Some(failure), _) => return Err(Failure::Upstream(failure)),
                 (None, Ok(true)) => return Ok(()),
                 (None, Ok(false)) => {}
-                (None, Err(broken)) => {
-                    let failure = UpstreamFailure::cut(&broken.error);
-                    return Err(Failure::Upstream(failure));
-                }
+                (None, Err(broken)) => return Err(failure(broken)),
             }
-            self.next().await?;
+            // What was read while the client was written to is written first.
+            if !self.answer.has_ready() {
+                self.next().await?;
+            }
         }
     }
 
@@ -187,6 +196,10 @@ impl Relaying<'_> {
         let mut tasks = Vec::from_iter(self.begin.take());
         while let Some(chunk) = self.answer.pass() {
             self.put(chunk, &mut tasks);
+            // What has come since waits for its own turn.
+            if self.pacing.is_some() && !is_complete {
+                break;
+            }
         }
         if is_complete {
             let last = self.answer.pass_last();
@@ -200,9 +213,24 @@ impl Relaying<'_> {
             self.note(true);
             settle::settle(self.context).await;
         }
-        let written = self.client.write(tasks).await;
-        self.has_written_end |= written.is_ok() && self.answer.is_done();
+        let has_end = self.answer.is_done() && !self.answer.has_ready();
+        self.send(tasks).await?;
+        self.has_written_end |= has_end;
+        Ok(())
+    }
+
+    /// Writes to the client, and reads on meanwhile for those that share the answer.
+    async fn send(&mut self, tasks: Vec<Part>) -> Result<(), Failure> {
+        let times = self.times();
+        let writing = self.client.write(tasks);
+        let written = self.answer.read_during(times, writing).await;
         written.map_err(|_| Failure::ClientGone)
+    }
+
+    /// How long the upstream may be silent, and when all of its time has passed.
+    fn times(&self) -> (Duration, Instant) {
+        let idle = self.upstream.map_or(AT_ONCE, |u| u.timeouts.idle);
+        (idle, self.terms.deadline + self.delayed)
     }
 
     /// Writes what has come of a stream that is slowed down, piece by piece, but for the last.
@@ -214,11 +242,17 @@ impl Relaying<'_> {
         let mut pieces = pacing.pieces(self.answer.take_ready(), said);
         while let Some((piece, wait)) = pieces.next() {
             if !wait.is_zero() {
-                tokio::select! {
-                    biased;
-                    () = self.client.left() => return Err(Failure::ClientGone),
-                    () = tokio::time::sleep(wait) => {}
-                }
+                let client = &mut *self.client;
+                let waiting = async {
+                    tokio::select! {
+                        biased;
+                        () = client.left() => Err(Failure::ClientGone),
+                        () = tokio::time::sleep(wait) => Ok(()),
+                    }
+                };
+                let idle = self.upstream.map_or(AT_ONCE, |u| u.timeouts.idle);
+                let times = (idle, self.terms.deadline + self.delayed);
+                self.answer.read_during(times, waiting).await?;
                 self.answer.excuse(wait);
                 self.delayed += wait;
             }
@@ -228,8 +262,7 @@ impl Relaying<'_> {
             }
             let mut tasks = Vec::from_iter(self.begin.take());
             self.put(piece, &mut tasks);
-            let written = self.client.write(tasks).await;
-            written.map_err(|_| Failure::ClientGone)?;
+            self.send(tasks).await?;
         }
         Ok(())
     }
@@ -241,21 +274,14 @@ impl Relaying<'_> {
 
     /// Waits for the next bytes, within the upstream's timeouts and while the client is there.
     async fn next(&mut self) -> Result<(), Failure> {
-        let idle = self.upstream.map_or(AT_ONCE, |u| u.timeouts.idle);
-        let deadline = self.terms.deadline + self.delayed;
+        let (idle, deadline) = self.times();
         let limit = self.answer.limit(idle, deadline);
         let read = tokio::select! {
             biased;
             read = self.answer.next(limit) => read,
             () = self.client.left() => return Err(Failure::ClientGone),
         };
-        read.map(drop).map_err(|Broken { error, phase }| {
-            let failure = UpstreamFailure::read(&error, phase);
-            Failure::Upstream(match failure.cause {
-                Cause::Timeout(_) => failure,
-                _ => UpstreamFailure::cut(&error),
-            })
-        })
+        read.map(drop).map_err(failure)
     }
 
     /// Notes what is known of the answer, of which no more is read; once, until it is settled.

@@ -5,10 +5,12 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::{Finder, FinderRev};
+use memchr::memmem::Finder;
+use serde::de::IgnoredAny;
 
 use crate::openai::endpoint::Exchange;
 use crate::openai::json::{self, is_truthy, members};
+use crate::openai::sse::{Event, Parser};
 use crate::openai::stream_state::Stream;
 use crate::openai::upstream_error::Content;
 
@@ -66,7 +68,7 @@ pub fn answer(endpoint: &Exchange, said: Said<'_>, tools: bool) -> Result<(), Re
     if endpoint.stream != Stream::Responses && !is_finished(said) {
         return Err(Refused::NotWhole);
     }
-    if said.is_stream && !ends_with_its_end(body) {
+    if said.is_stream && !has_whole_events(body) {
         return Err(Refused::NotWhole);
     }
     match tools || !calls_tools(body) {
@@ -106,6 +108,9 @@ fn is_whole(stream: Stream, said: Said<'_>) -> bool {
     walked.is_ok() && is_there
 }
 
+/// The data of the event that ends a stream.
+const DONE: &[u8] = b"[DONE]";
+
 /// Reasons for which an answer is finished that is all that its request can get. Servers have many others for one that
 /// failed or was filtered.
 const FINISHED: [&[u8]; 9] = [
@@ -140,23 +145,32 @@ fn is_finished(said: Said<'_>) -> bool {
     any
 }
 
-/// Whether nothing follows the end that a stream has told, if it has.
-fn ends_with_its_end(body: &[u8]) -> bool {
-    let mut found = DONE.rfind_iter(body);
-    let end = found.find(|at| {
-        let before = body.get(..*at).unwrap_or_default().trim_ascii_end();
-        let line = before.strip_suffix(b"data:");
-        line.is_some_and(|before| matches!(before.last(), None | Some(b'\n' | b'\r')))
-    });
-    let rest = end.and_then(|at| body.get(at + DONE.needle().len()..));
-    rest.is_none_or(|rest| rest.trim_ascii().is_empty())
+/// Whether each event of a stream can be read, and none follows the end that it has told.
+fn has_whole_events(body: &[u8]) -> bool {
+    let (mut are_whole, mut is_done) = (true, false);
+    let mut see = |event: &Event<'_>| {
+        // What is in one that is too long is not known, as for everything else that reads it.
+        let Ok(data) = &event.data else {
+            return;
+        };
+        let data = data.trim_ascii();
+        let is_end = data == DONE;
+        let is_json = || serde_json::from_slice::<IgnoredAny>(data).is_ok();
+        are_whole &= data.is_empty() || !is_done && (is_end || is_json());
+        is_done |= is_end;
+    };
+    let mut parser = Parser::new();
+    parser.push(body, |event| see(&event));
+    if let Some(event) = parser.unfinished() {
+        see(&event);
+    }
+    are_whole
 }
 
 /// A name or value that stands for a filter. Within text its quotes would be escaped.
 static FILTER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"content_filter\""));
 static FILTERED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"filtered\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
-static DONE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("[DONE]"));
 static TOOLS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
     [
         "\"tool_calls\"",
@@ -284,6 +298,18 @@ mod tests {
             (&[said, done], false),
             (&[said, filtered, done], false),
             (&[said, finished, done, error], false),
+            (&[said, "data: {\"choices\":\n\n", finished, done], false),
+            (
+                &[
+                    ": begun\n\n",
+                    said,
+                    "event: x\n\n",
+                    finished,
+                    done,
+                    ": end\n\n",
+                ],
+                true,
+            ),
         ] {
             let refused = refused(CHAT, &parts.concat(), true, true);
             assert_eq!(refused.is_none(), is_whole, "{parts:?}");

@@ -163,6 +163,99 @@ async fn the_others_are_served_on_where_the_first_client_leaves() {
     gateway.metric_becomes("tollgate_cache_entries", 1.0).await;
 }
 
+/// A gateway whose equal requests share an answer, with these parts of the configuration besides.
+fn sharing(upstream: &Listener, server: &str, more: &str) -> Gateway {
+    let yaml = crate::support::gateway::config(upstream.address, "", more)
+        .replace(
+            "{ match: gpt-4o, targets",
+            "{ match: gpt-4o, cache: { scope: global }, targets",
+        )
+        .replace("server:\n", &format!("server:\n{server}"));
+    Gateway::start(&yaml)
+}
+
+#[tokio::test]
+async fn a_first_client_that_does_not_read_holds_up_no_other() {
+    let upstream = Listener::bind().await;
+    let gateway = sharing(
+        &upstream,
+        "",
+        "cache: { memory: 128MiB, max_answer: 32MiB }\n",
+    );
+    let mut first = send(&gateway, STREAMED).await;
+    let (_, mut reply) = upstream.accept().await;
+    reply.begin_stream().await;
+    reply.chunk(&delta("answer 1")).await;
+    assert_eq!(first.head().await.0, 200);
+    let mut other = send(&gateway, STREAMED).await;
+    assert_eq!(other.head().await.0, 200);
+    // More than the buffers of its connection take.
+    let words = delta(&"word ".repeat(10_000)).repeat(20);
+    let sending = async {
+        for _ in 0..24 {
+            reply.chunk(&words).await;
+        }
+        reply.chunk(&[FINISHED, DONE].concat()).await;
+        reply.end_stream().await;
+    };
+    let ((), got) = tokio::join!(sending, rest(&mut other));
+    assert!(got.len() > 24_000_000 && got.ends_with(DONE));
+    let got = rest(&mut first).await;
+    assert!(got.len() > 24_000_000 && got.ends_with(DONE));
+}
+
+#[tokio::test]
+async fn a_first_client_that_is_slowed_down_holds_up_no_other() {
+    let upstream = Listener::bind().await;
+    let slow =
+        "  - { id: slow, keys: [key-of-slow-1234], limits: { stream_tokens_per_minute: 60 } }\n";
+    let gateway = sharing(&upstream, "", slow);
+    let mut first = gateway.connect().await;
+    let request = post(CHAT, "", &asking("a", STREAMED));
+    first
+        .send(request.replace(crate::support::CLIENT_KEY, "key-of-slow-1234"))
+        .await;
+    let (_, mut reply) = upstream.accept().await;
+    reply.begin_stream().await;
+    reply.chunk(&delta("answer 1")).await;
+    assert_eq!(first.head().await.0, 200);
+    let mut other = send(&gateway, STREAMED).await;
+    assert_eq!(other.head().await.0, 200);
+    for _ in 0..50 {
+        reply.chunk(&delta(&"word ".repeat(50))).await;
+    }
+    reply.chunk(&[FINISHED, DONE].concat()).await;
+    reply.end_stream().await;
+    let got = rest(&mut other).await;
+    assert!(got.ends_with(DONE), "{got}");
+    // Its own comes over forty minutes.
+    let now = gateway.metric("tollgate_requests_in_flight").await;
+    assert!((now - 1.0).abs() < 0.1, "{now}");
+}
+
+#[tokio::test]
+async fn however_long_the_rest_is_that_is_read_for_the_others() {
+    let upstream = Listener::bind().await;
+    let drain = "  drain: { bytes: 1KiB, time: 1s, at_once: 1 }\n";
+    let gateway = sharing(&upstream, drain, "");
+    let mut first = send(&gateway, STREAMED).await;
+    let (_, mut reply) = upstream.accept().await;
+    reply.begin_stream().await;
+    reply.chunk(&delta("answer 1")).await;
+    assert_eq!(first.head().await.0, 200);
+    let mut other = send(&gateway, STREAMED).await;
+    assert_eq!(other.head().await.0, 200);
+    first.leave();
+    gateway.access_line("error=client_gone");
+    for _ in 0..20 {
+        reply.chunk(&delta(&"word ".repeat(100))).await;
+    }
+    reply.chunk(&[FINISHED, DONE].concat()).await;
+    reply.end_stream().await;
+    let got = rest(&mut other).await;
+    assert!(got.len() > 10_000 && got.ends_with(DONE), "{got}");
+}
+
 #[tokio::test]
 async fn a_first_that_fails_lets_the_next_one_try() {
     let upstream = Listener::bind().await;

@@ -1,8 +1,9 @@
 //! Answers that are given again: which are kept (`kept`), in which form they come back (`forms`), each text of a list
 //! (`inputs`), who may get them (`scope`), what a request says (`says`), what they cost (`accounts`), equal requests at
-//! the same time (`flights`), what happens meanwhile (`order`), what the operator sees and removes (`operation`), what the SDKs make of them (`sdk`), the
-//! level that several nodes share (`second`), questions that mean the same (`meaning`, with a real model in
-//! `calibrated` and a database in `vector_store` and `vector_rest`), and the providers' own caches (`prompt_caches`).
+//! the same time (`flights`), what happens meanwhile (`order`), what the operator sees and removes (`operation`), what
+//! the SDKs make of them (`sdk`), the level that several nodes share (`second`), questions that mean the same
+//! (`meaning`, with a real model in `calibrated` and a database in `vector_store` and `vector_rest`), and the
+//! providers' own caches (`prompt_caches`).
 
 mod accounts;
 mod calibrated;

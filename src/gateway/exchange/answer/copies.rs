@@ -46,6 +46,13 @@ impl Copies {
         self.lead = Some(Box::new(lead));
     }
 
+    /// Whether more is read for equal requests where the client of this one has not taken so many bytes yet.
+    pub fn reads_ahead(&self, waiting: usize) -> bool {
+        self.lead
+            .as_ref()
+            .is_some_and(|lead| waiting < lead.most_bytes())
+    }
+
     /// Whether equal requests get it as well.
     pub fn is_shared(&self) -> bool {
         self.lead.as_ref().is_some_and(|lead| lead.is_followed())

@@ -121,7 +121,7 @@ pub fn told_error(events: &mut EventReader, terms: &Terms) -> Option<NoAnswer> {
 }
 
 /// Whether nothing but the end of the connection tells the end of the body.
-fn ends_with_connection(header: &Parts) -> bool {
+pub(super) fn ends_with_connection(header: &Parts) -> bool {
     let headers = &header.headers;
     let is_framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     header.version <= Version::HTTP_11 && !is_framed

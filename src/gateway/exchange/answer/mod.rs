@@ -1,13 +1,14 @@
 //! An answer: its header, the source of its body, and the reader that understands it.
 //!
-//! Owns reading the source, in one place for all of its users: they wait for first output
-//! (`first_output`), convert its form (`convert`), pass it on (`relay`) or read on after the client has
-//! left (`after_client`). The source is an upstream's connection, the answer to an equal request, or bytes that are
-//! whole already; the reader understands events (`events`), JSON (`json`), or nothing. What comes of the source is
-//! kept and handed to equal requests (`copies`), where that is wanted. A stream that has told its end is not
-//! waited for as long as one that has not. Does not handle what is done about a failure. Fails with the
+//! Owns reading the source, in one place for all of its users: they wait for first output (`first_output`), convert its
+//! form (`convert`), pass it on (`relay`) or read on after the client has left (`after_client`). The source is an
+//! upstream's connection, the answer to an equal request, or bytes that are whole already; the reader understands
+//! events (`events`), JSON (`json`), or nothing. What comes of the source is kept and handed to equal requests
+//! (`copies`), where that is wanted, and read for them while the client is slow (`ahead`). A stream that has told its
+//! end is not waited for as long as one that has not. Does not handle what is done about a failure. Fails with the
 //! connection's error, and whose time had passed.
 
+mod ahead;
 pub mod convert;
 mod copies;
 mod events;
@@ -79,6 +80,8 @@ pub struct Answer {
     read_bytes: usize,
     /// Whether nothing more comes.
     is_over: bool,
+    /// How it has broken, while it was read ahead.
+    broken: Option<Broken>,
     /// How its stream has ended, once nothing more comes.
     end: Option<End>,
     /// When the source has last given an event, or anything where there are none.
@@ -125,6 +128,7 @@ impl Answer {
             ahead: None,
             read_bytes: 0,
             is_over: false,
+            broken: None,
             end: None,
             last_event: Instant::now(),
             reading: None,
@@ -146,6 +150,9 @@ impl Answer {
         if self.is_over {
             return Ok(false);
         }
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         self.copies.room().await;
         match self.source.read(limit).await {
             Ok(Some(chunk)) => {
@@ -166,6 +173,9 @@ impl Answer {
     /// # Errors
     /// The source broke; what came before has been taken.
     pub async fn take_at_hand(&mut self, bytes: usize) -> Result<bool, Broken> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         while !self.is_over && self.ready.len() < bytes {
             match self.source.read_at_hand().await {
                 None => break,
@@ -266,9 +276,9 @@ impl Answer {
         ready
     }
 
-    /// Puts bytes back that were ready for the client, where all of them had been taken.
+    /// Puts bytes back that were ready for the client, before what has come since.
     pub fn put_back(&mut self, bytes: Bytes) {
-        self.ready.push(bytes);
+        self.ready.put_back(bytes);
     }
 
     /// Forgets what was ready for the client.

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use super::first_output::NoAnswer;
+use super::first_output::{NoAnswer, ends_with_connection};
 use super::{Answer, EventReader, JsonReader, Reader};
 use crate::gateway::exchange::terms::{Limit, Terms};
 use crate::gateway::headers::{self, Media};
@@ -48,7 +48,9 @@ pub async fn recognise(answer: &mut Answer, terms: &Terms, limit: Limit) -> Resu
         answer.header.headers.insert(CONTENT_TYPE, label);
     }
     answer.reader = reader(answer, media, is_plain, terms);
-    if let Some(most_bytes) = terms.records.filter(|_| is_plain)
+    // That the end of a connection is the end of such an answer cannot be told.
+    let may_be_cut = media == Media::Other && ends_with_connection(&answer.header);
+    if let Some(most_bytes) = terms.records.filter(|_| is_plain && !may_be_cut)
         && answer.header.status == StatusCode::OK
     {
         let form = form(answer, media, terms);
