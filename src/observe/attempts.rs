@@ -20,10 +20,18 @@ pub enum Until {
     Bytes,
     /// It is of a kind that is not read.
     Unread,
+    /// It was whole.
+    Whole,
 }
 
 impl Until {
-    const ALL: [Self; 4] = [Self::Output, Self::Events, Self::Bytes, Self::Unread];
+    const ALL: [Self; 5] = [
+        Self::Output,
+        Self::Events,
+        Self::Bytes,
+        Self::Unread,
+        Self::Whole,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -31,6 +39,7 @@ impl Until {
             Self::Events => "events",
             Self::Bytes => "bytes",
             Self::Unread => "unread",
+            Self::Whole => "whole",
         }
     }
 }
@@ -41,6 +50,7 @@ pub struct Attempts {
     ejections: IntCounterVec,
     retries_refused: IntCounterVec,
     held: IntCounterVec,
+    wasted: IntCounterVec,
     /// The counters of `held`, by position of the reason.
     held_until: [IntCounter; Until::ALL.len()],
     cache: SeriesCache<IntCounter>,
@@ -81,6 +91,13 @@ impl Attempts {
                 ),
                 &["upstream"],
             )?,
+            wasted: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_wasted_tokens_total",
+                    "Output of answers that were held back and broke off, estimated from its length.",
+                ),
+                &["upstream"],
+            )?,
             held_until: Until::ALL.map(|until| held.with_label_values(&[until.name()])),
             held,
             cache: SeriesCache::default(),
@@ -88,12 +105,13 @@ impl Attempts {
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 4] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 5] {
         [
             Box::new(self.attempts.clone()),
             Box::new(self.ejections.clone()),
             Box::new(self.retries_refused.clone()),
             Box::new(self.held.clone()),
+            Box::new(self.wasted.clone()),
         ]
     }
 
@@ -112,6 +130,12 @@ impl Attempts {
             self.ejections.with_label_values(&[upstream, kind]);
         }
         self.retries_refused.with_label_values(&[upstream]);
+        self.wasted.with_label_values(&[upstream]);
+    }
+
+    /// Counts the output of an answer that no client gets.
+    pub fn wasted(&self, upstream: &str, tokens: u64) {
+        self.wasted.with_label_values(&[upstream]).inc_by(tokens);
     }
 
     /// Counts an attempt, by its verdict.

@@ -35,6 +35,8 @@ pub struct Rule {
     pub on: Reasons,
     /// Whether a fallback is asked before the same target is asked once more.
     pub changes_model_at_once: bool,
+    /// Whether a client gets an answer once it is whole, and nothing of it before.
+    pub commits_whole: bool,
     /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
     pub fallbacks: Vec<Fallback>,
     /// How long a client that waits for a stream hears nothing.
@@ -104,6 +106,9 @@ impl Rule {
         (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
     }
 }
+
+/// A client that waits for a whole stream hears something so often.
+const WHOLE_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What is asked for when the targets of a rule fail.
 #[derive(Debug)]
@@ -181,8 +186,11 @@ pub(super) fn rule(
         targets: Targets::new(targets),
         on: written.on,
         changes_model_at_once: written.changes_model_at_once,
+        commits_whole: written.commits_whole,
         fallbacks: fallbacks(written, config, index),
-        keepalive_after: written.keepalive_after,
+        keepalive_after: written
+            .keepalive_after
+            .or(written.commits_whole.then_some(WHOLE_KEEPALIVE)),
         drops_malformed: written.drops_malformed,
         follows_conversations: written.follows_conversations,
         on_client_gone: written.on_client_gone,

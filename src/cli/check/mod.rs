@@ -175,6 +175,7 @@ fn policies(config: &Config) -> Vec<Vec<String>> {
         "HEALTH CHECK",
         "CONNECT",
         "FIRST TOKEN",
+        "ANSWER",
         "IDLE",
         "TOTAL",
     ])];
@@ -187,6 +188,7 @@ fn policies(config: &Config) -> Vec<Vec<String>> {
             check.map_or_else(|| "none".to_owned(), health_check),
             time(timeouts.connect),
             time(timeouts.first_token),
+            timeouts.answer.map_or_else(|| "-".to_owned(), time),
             time(timeouts.idle),
             time(timeouts.total),
         ]);

@@ -149,6 +149,7 @@ pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
         coalesce => "coalesce",
         follows_conversations => "affinity",
         changes_model_at_once => "fallback_at",
+        commits_whole => "commit",
     } but { matcher })
 }
 

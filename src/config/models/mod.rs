@@ -38,6 +38,8 @@ pub struct ModelRule {
     pub on: Reasons,
     /// Whether a fallback is asked before the same target is asked once more.
     pub changes_model_at_once: bool,
+    /// Whether a client gets an answer once it is whole, and nothing of it before.
+    pub commits_whole: bool,
     /// How long a client that waits for a stream gets nothing; `None` for no bound.
     pub keepalive_after: Option<Duration>,
     /// Whether events of a stream that cannot be read are kept from the client.
@@ -73,6 +75,7 @@ impl ModelRule {
             fallback: Vec::new(),
             on: Reasons::moving_on(),
             changes_model_at_once: false,
+            commits_whole: false,
             keepalive_after: None,
             drops_malformed: false,
             on_client_gone: OnClientGone::default(),
@@ -132,6 +135,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let fallback = fallback.map(|n| read_fallbacks(&n, usual));
     let fallback_at = section.take("fallback_at");
     let fallback_at = fallback_at.and_then(|n| read_fallback_at(&n));
+    let commits_whole = section.take("commit").and_then(|n| read_commit(&n));
     let keepalive_after = section.take("keepalive_after").and_then(|n| n.duration());
     let malformed = section.take("malformed_events");
     let drops_malformed = malformed.is_some_and(|n| match n.text().as_deref() {
@@ -154,6 +158,7 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         fallback: fallback.unwrap_or_default(),
         on: on.unwrap_or_else(Reasons::moving_on),
         changes_model_at_once: fallback_at.unwrap_or(false),
+        commits_whole: commits_whole.unwrap_or(false),
         keepalive_after,
         drops_malformed,
         on_client_gone: on_client_gone.unwrap_or_default(),
@@ -171,6 +176,18 @@ fn read_fallback_at(node: &Node<'_>) -> Option<bool> {
         "retried" => Some(false),
         _ => {
             node.report("expected retried or once", None);
+            None
+        }
+    }
+}
+
+/// Whether a client gets an answer once it is whole.
+fn read_commit(node: &Node<'_>) -> Option<bool> {
+    match node.text()?.as_str() {
+        "whole" => Some(true),
+        "output" => Some(false),
+        _ => {
+            node.report("expected output or whole", None);
             None
         }
     }

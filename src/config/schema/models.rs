@@ -83,6 +83,11 @@ pub(super) fn rule() -> Value {
                 or(word(["retried", "once"]), "retried"),
             ),
             (
+                "commit",
+                "When a client gets an answer: from its first output, or once it is whole.",
+                or(word(["output", "whole"]), "output"),
+            ),
+            (
                 "affinity",
                 "Whether requests of one conversation go to the same target and key.",
                 or(word(["conversation", "off"]), "conversation"),

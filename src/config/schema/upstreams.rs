@@ -216,6 +216,11 @@ fn timeouts() -> Value {
                 or(duration(), "60s"),
             ),
             (
+                "answer",
+                "From the start of an attempt to the header of an answer that is not streamed.",
+                duration(),
+            ),
+            (
                 "idle",
                 "Between two events of a stream, or two reads.",
                 or(duration(), "60s"),

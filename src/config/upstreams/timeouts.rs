@@ -12,8 +12,10 @@ use crate::config::document::Node;
 pub struct Timeouts {
     /// To connect, TLS included.
     pub connect: Duration,
-    /// From the start of an attempt to the first byte of a streamed answer.
+    /// From the start of an attempt to the first output of a streamed answer.
     pub first_token: Duration,
+    /// From the start of an attempt to the header of an answer that is not streamed; `None` for no bound but `total`.
+    pub answer: Option<Duration>,
     /// Between two reads of an answer that has begun.
     pub idle: Duration,
     /// For the whole request.
@@ -25,6 +27,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             first_token: Duration::from_secs(60),
+            answer: None,
             idle: Duration::from_secs(60),
             total: Duration::from_secs(600),
         }
@@ -47,6 +50,7 @@ pub(super) fn read(node: &Node<'_>) -> Timeouts {
             *slot = duration;
         }
     }
+    timeouts.answer = section.take("answer").and_then(|n| n.duration());
     section.finish();
     timeouts
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pingora::RetryType;
 
 use super::answer::first_output::{self, NoAnswer};
-use super::answer::{Answer, Broken, convert, sniff};
+use super::answer::{Answer, Broken, EventReader, convert, sniff, whole};
 use super::outgoing::Outgoing;
 use super::terms::{Form, Limit, Terms};
 use super::upstream_error::{failed_response, refused, under_success};
@@ -27,16 +27,18 @@ use crate::upstreams::{Connector, NotSent, Peer, Session, Upstream, deadline};
 /// An upstream that refuses a body while it is being sent gets this long for its reasons.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
-/// When an attempt that begins now must have begun to answer. A whole answer comes when it is complete, so
-/// only a stream can be late with its first token.
+/// When an attempt that begins now must have begun to answer: a stream with its first output, any other answer with its
+/// header, which mostly comes when it is complete.
 fn first_output_limit(upstream: &Upstream, terms: &Terms) -> Limit {
-    let first_token = Instant::now() + upstream.timeouts.first_token;
-    match terms.asked.stream && first_token < terms.deadline {
-        true => Limit {
-            until: first_token,
-            phase: Phase::FirstToken,
-        },
-        false => terms.limit(),
+    let timeouts = &upstream.timeouts;
+    let (time, phase) = match terms.asked.stream {
+        true => (Some(timeouts.first_token), Phase::FirstToken),
+        false => (timeouts.answer, Phase::Answer),
+    };
+    let until = time.map(|time| Instant::now() + time);
+    match until.filter(|until| *until < terms.deadline) {
+        Some(until) => Limit { until, phase },
+        None => terms.limit(),
     }
 }
 
@@ -133,6 +135,10 @@ async fn first_words(
         let failure = UpstreamFailure::of(Cause::InvalidResponse, "it answered with a redirect");
         return Err(Failed::new(&Evidence::InvalidResponse, failure));
     }
+    let limit = match phase {
+        Phase::Answer => terms.limit(),
+        _ => limit,
+    };
     let mut answer = Box::new(Answer::of_upstream(header, session, echo));
     match begin(&mut answer, shared, lease, terms, limit).await {
         Ok(outcome) => {
@@ -159,22 +165,46 @@ async fn begin(
         Ok(()) => first_output::wait(answer, terms, limit).await,
         Err(none) => Err(none),
     };
-    let outcome = waited.map_err(|none| match none {
+    let outcome = waited.map_err(|none| unfinished(none, upstream, answer, terms))?;
+    let idle = upstream.timeouts.idle;
+    if terms.form != Form::AsItComes {
+        let converting = convert::convert(answer, idle, terms);
+        let session = Box::pin(converting).await;
+        let session = session.map_err(|none| {
+            count_wasted(shared, upstream, answer);
+            match terms.is_held_whole {
+                true => unfinished(none, upstream, answer, terms),
+                false => unusable(none, upstream, answer, terms),
+            }
+        })?;
+        if let Some(session) = session {
+            lease.release(shared, session).await;
+        }
+    } else if terms.is_held_whole && answer.events().is_some() {
+        let whole = Box::pin(whole::hold(answer, idle, terms)).await;
+        return whole.map_err(|none| {
+            count_wasted(shared, upstream, answer);
+            unfinished(none, upstream, answer, terms)
+        });
+    }
+    Ok(outcome)
+}
+
+/// Counts what an answer has said that no client gets.
+fn count_wasted(shared: &Shared, upstream: &Upstream, answer: &Answer) {
+    let said = answer.events().map_or(0, EventReader::said_tokens);
+    shared.metrics.attempts().wasted(&upstream.name, said);
+}
+
+/// What a stream shows of which nothing has passed.
+fn unfinished(none: NoAnswer, upstream: &Upstream, answer: &mut Answer, terms: &Terms) -> Failed {
+    match none {
         NoAnswer::Broken(broken) => broke(&broken, true, terms),
         NoAnswer::Cut(detail) => {
             Failed::new(&Evidence::Cut, UpstreamFailure::of(Cause::Reset, detail))
         }
         none => unusable(none, upstream, answer, terms),
-    })?;
-    if terms.form != Form::AsItComes {
-        let converting = convert::convert(answer, upstream.timeouts.idle, terms);
-        let session = Box::pin(converting).await;
-        let session = session.map_err(|none| unusable(none, upstream, answer, terms))?;
-        if let Some(session) = session {
-            lease.release(shared, session).await;
-        }
     }
-    Ok(outcome)
 }
 
 /// What an answer shows that cannot be passed on.
@@ -210,7 +240,9 @@ fn broke(broken: &Broken, has_header: bool, terms: &Terms) -> Failed {
     let is_untouched = matches!(broken.error.retry, RetryType::Decided(true));
     let (evidence, failure) = match failure.cause {
         _ if is_untouched => (Evidence::NotSent, failure),
-        Cause::Timeout(Phase::FirstToken) => (Evidence::Silent, failure),
+        Cause::Timeout(Phase::FirstToken | Phase::Idle) => (Evidence::Silent, failure),
+        // It may be made, and charged for.
+        Cause::Timeout(Phase::Answer) => (Evidence::Lost, failure),
         Cause::Timeout(_) => (Evidence::Late, failure),
         Cause::InvalidResponse => (Evidence::InvalidResponse, failure),
         // By TLS 1.3 a server refuses our certificate after we have begun to speak.

@@ -93,11 +93,23 @@ fn named<'c>(context: &'c Context, body: &Body) -> Option<&'c str> {
 }
 
 /// How a candidate is asked, and what becomes of its answer's form.
-fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (StreamMode, Form) {
+fn asked(
+    endpoint: &Exchange,
+    body: &Body,
+    candidate: &Candidate<'_>,
+    is_held_whole: bool,
+) -> (StreamMode, Form) {
     let wanted = &body.streaming;
     let streams = match candidate.transforms() {
         Some(transforms) if endpoint.has_both_forms && !body.is_form() => transforms.streams,
         _ => Streams::AsAsked,
+    };
+    // The timeouts of streams tell early that nothing comes.
+    let streams = match streams {
+        Streams::AsAsked if is_held_whole && endpoint.has_both_forms && !body.is_form() => {
+            Streams::Always
+        }
+        streams => streams,
     };
     let (stream, form) = match streams {
         Streams::Always if !wanted.is_requested && wanted.is_possible => (true, Form::Aggregated),
@@ -115,7 +127,9 @@ fn asked(endpoint: &Exchange, body: &Body, candidate: &Candidate<'_>) -> (Stream
 /// What is expected of its answer.
 pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Candidate) -> Terms {
     let transforms = candidate.transforms();
-    let (asked, form) = asked(endpoint, body, candidate);
+    let rule = context.asked.rule.as_ref();
+    let is_held_whole = rule.is_some_and(|rule| rule.commits_whole);
+    let (asked, form) = asked(endpoint, body, candidate, is_held_whole);
     Terms {
         deadline: context.request.started + candidate.upstream.timeouts.total,
         asked,
@@ -123,14 +137,11 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
         wants_text: body.wants_text,
         wants: Wants {
             stream: endpoint.stream,
-            drops_malformed: context
-                .asked
-                .rule
-                .as_ref()
-                .is_some_and(|r| r.drops_malformed),
+            drops_malformed: rule.is_some_and(|rule| rule.drops_malformed),
             hides_usage: asked.usage && !body.streaming.includes_usage,
             aggregates: form == Form::Aggregated || context.is_logged(),
         },
+        is_held_whole,
         keeps: context.is_logged(),
         records: context.meter.as_ref().and_then(|meter| meter.records),
         stream_error: endpoint.stream_error,

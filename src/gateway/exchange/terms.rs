@@ -45,6 +45,8 @@ pub struct Terms {
     pub wants_text: bool,
     /// What is wanted of the events of a stream.
     pub wants: Wants,
+    /// Whether nothing of it passes before it is whole.
+    pub is_held_whole: bool,
     /// Whether a whole answer is kept, for the chat log.
     pub keeps: bool,
     /// As much of an answer is kept to be given again, in bytes; `None` for nothing.

@@ -279,6 +279,8 @@ pub enum Phase {
     Connect,
     /// The first byte of a streamed answer.
     FirstToken,
+    /// The header of an answer that is not streamed.
+    Answer,
     /// The next bytes.
     Idle,
     /// The whole.
@@ -291,6 +293,7 @@ impl Phase {
         match self {
             Self::Connect => "connect",
             Self::FirstToken => "first_token",
+            Self::Answer => "answer",
             Self::Idle => "idle",
             Self::Total => "total",
         }

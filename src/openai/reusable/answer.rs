@@ -146,7 +146,7 @@ fn is_finished(said: Said<'_>) -> bool {
 }
 
 /// Whether each event of a stream can be read, and none follows the end that it has told.
-fn has_whole_events(body: &[u8]) -> bool {
+pub fn has_whole_events(body: &[u8]) -> bool {
     let (mut are_whole, mut is_done) = (true, false);
     let mut see = |event: &Event<'_>| {
         // What is in one that is too long is not known, as for everything else that reads it.

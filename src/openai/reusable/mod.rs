@@ -11,7 +11,7 @@ use super::endpoint::{Exchange, Repeats};
 use super::references;
 use super::stream_state::Stream;
 
-pub use answer::{Refused, Said, answer};
+pub use answer::{Refused, Said, answer, has_whole_events};
 
 /// The members of a request that change nothing about its answer: how it is sent, who has asked, and hints for the
 /// provider's own cache.

@@ -16,6 +16,7 @@ mod same_model;
 mod status;
 mod streams;
 mod under_success;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

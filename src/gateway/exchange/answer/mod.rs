@@ -1,12 +1,11 @@
 //! An answer: its header, the source of its body, and the reader that understands it.
 //!
-//! Owns reading the source, in one place for all of its users: they wait for first output (`first_output`), convert its
-//! form (`convert`), pass it on (`relay`) or read on after the client has left (`after_client`). The source is an
-//! upstream's connection, the answer to an equal request, or bytes that are whole already; the reader understands
-//! events (`events`), JSON (`json`), or nothing. What comes of the source is kept and handed to equal requests
-//! (`copies`), where that is wanted, and read for them while the client is slow (`ahead`). A stream that has told its
-//! end is not waited for as long as one that has not. Does not handle what is done about a failure. Fails with the
-//! connection's error, and whose time had passed.
+//! Owns reading the source for all of its users: they wait for first output (`first_output`) or for all of it
+//! (`whole`), convert its form (`convert`), pass it on (`relay`) or read on after the client has left (`after_client`).
+//! The source is an upstream's connection, the answer to an equal request, or whole bytes; the reader understands
+//! events (`events`), JSON (`json`), or nothing. What comes is kept and handed to equal requests (`copies`), and read
+//! for them while the client is slow (`ahead`). A stream that has told its end is not waited for as long as one that
+//! has not. Does not handle what is done about a failure. Fails with the connection's error, and whose time had passed.
 
 mod ahead;
 pub mod convert;
@@ -18,6 +17,7 @@ mod json;
 mod observers;
 pub mod sniff;
 mod source;
+pub mod whole;
 
 use std::mem;
 use std::time::{Duration, Instant};

@@ -96,6 +96,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, head: &Head) -
             hides_usage: can_tell && !wanted.includes_usage,
             aggregates: form == Form::Aggregated || context.is_logged(),
         },
+        is_held_whole: false,
         keeps: context.is_logged(),
         records: None,
         stream_error: endpoint.stream_error,
