@@ -216,7 +216,7 @@ pub fn find_in(value: Value<'_>) -> Option<&'static Reference> {
 fn look(value: Value<'_>, node: &Node) -> Option<&'static Reference> {
     match value {
         Value::Null | Value::Bool(false) => None,
-        Value::Text(text) if text.is_empty() => None,
+        Value::Text([]) => None,
         Value::Bool(true) | Value::Number(_) | Value::Text(_) => node.here,
         Value::Object(mut members) => {
             members.find_map(|(name, value)| look(value, node.child(name)?))
