@@ -15,9 +15,12 @@ use crate::openai::forwarding::Forwarded;
 use crate::upstreams::Upstream;
 
 /// Headers of a client that upstreams get, and that decide what they answer.
-const DECIDING_HEADERS: [&str; 4] = [
+const DECIDING_HEADERS: [&str; 6] = [
     "anthropic-beta",
     "anthropic-version",
+    // A server may keep a conversation under it, and go on with that.
+    "conversation_id",
+    "thread-id",
     // An upstream may answer with what it has answered before under this key, to whatever it was asked.
     "idempotency-key",
     "openai-beta",

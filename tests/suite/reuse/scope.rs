@@ -236,3 +236,25 @@ async fn a_header_that_is_not_sent_on_decides_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_conversation_that_a_header_names_is_one_of_its_own() {
+    let upstream = counting().await;
+    let gateway = with_tenants(&upstream, "cache: true");
+    let mut client = gateway.connect().await;
+    for (headers, text, cache) in [
+        ("conversation_id: a\r\n", "answer 1", "miss"),
+        ("conversation_id: b\r\n", "answer 2", "miss"),
+        ("thread-id: a\r\n", "answer 3", "miss"),
+        ("conversation_id: a\r\n", "answer 1", "hit"),
+        // These name a session of the client's program.
+        ("session_id: a\r\n", "answer 4", "miss"),
+        ("session_id: b\r\n", "answer 4", "hit"),
+    ] {
+        is(
+            &super::ask_with(&mut client, headers, &certain("a")).await,
+            text,
+            cache,
+        );
+    }
+}
