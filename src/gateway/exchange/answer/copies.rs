@@ -16,6 +16,8 @@ pub struct Copies {
     recording: Option<Box<Recording>>,
     /// The equal requests that get it as well.
     lead: Option<Box<Lead<SharedHead>>>,
+    /// Those that have got all of it. More may join until it is kept: in between none would find it.
+    whole: Option<Box<Lead<SharedHead>>>,
 }
 
 impl Copies {
@@ -41,9 +43,11 @@ impl Copies {
         lead.begin(head);
         pieces.iter().for_each(|piece| lead.push(piece));
         if recording.is_closed() || is_over {
-            return lead.end();
+            lead.end();
+            self.whole = Some(Box::new(lead));
+        } else {
+            self.lead = Some(Box::new(lead));
         }
-        self.lead = Some(Box::new(lead));
     }
 
     /// Whether more is read for equal requests where the client of this one has not taken so many bytes yet.
@@ -92,6 +96,7 @@ impl Copies {
     /// Nothing more comes. Unless all has come, it has broken for those that share it, and none joins any more.
     pub fn stop(&mut self) {
         self.lead = None;
+        self.whole = None;
     }
 
     /// What comes from now on is of another form.
