@@ -7,7 +7,7 @@
 //! The text is the head as postcard writes it, then the body, as zstd compresses them where that makes them smaller.
 //! Without a key the check is a part of a SHA-256 over everything and the key of the answer: it finds damage, and a
 //! value that lies under another's name. With a key the text is encrypted by AES-256-GCM with a random nonce, and the
-//! key of the answer, the version and the flags are authenticated with it: whoever writes to Redis cannot make a value
+//! key of the answer, the version and the flags are authenticated with it: a writer to Redis cannot make a value
 //! or move one. A value that is not encrypted is then refused. Does not handle where values are kept (see `second` and
 //! `meaning`). What
 //! cannot be opened is a [`Fault`].

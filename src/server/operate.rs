@@ -108,8 +108,8 @@ impl Operation {
         }
     }
 
-    /// Returns whether another process serves. Who has given an order may have left: that nobody takes its outcome is
-    /// no error.
+    /// Returns whether another process serves. The caller that gave an order may have left: an outcome that is not
+    /// taken is no error.
     async fn carry_out(&mut self, order: Order) -> bool {
         match order {
             Order::Reload(outcome) => {

@@ -193,13 +193,16 @@ fn files_are_short_enough_to_read() {
     tell("files that are too long", wrong);
 }
 
+fn text_of(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
 #[test]
 fn long_test_modules_stand_in_files_of_their_own() {
     let tree = Tree::read();
     let mut wrong = BTreeSet::new();
     for file in tree.files() {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file.path))
-            .unwrap();
+        let text = text_of(&file.path);
         let lines = text
             .lines()
             .skip_while(|line| *line != "mod tests {")
@@ -220,8 +223,7 @@ fn comments_fit_on_a_screen() {
     let tree = Tree::read();
     let mut wrong = BTreeSet::new();
     for file in tree.files() {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file.path))
-            .unwrap();
+        let text = text_of(&file.path);
         for (number, line) in text.lines().enumerate() {
             let is_long = line.chars().count() > MAX_COMMENT_WIDTH;
             if is_long && line.trim_start().starts_with("//") {

@@ -43,7 +43,7 @@ pub enum Disagreement {
     Quotes,
     /// Their operators, options or pictures are not the same, in the same places.
     Symbols,
-    /// Letters that stand alone, who does it to whom, `and` and `or`, or what stands behind a colon are not the same.
+    /// Their single letters, the order of their persons, `and` and `or`, or the text behind a colon are not the same.
     Small,
     /// One of them says no more often.
     Negation,

@@ -134,8 +134,9 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let usual = on.unwrap_or_else(Reasons::to_another_model);
     let fallback = fallback.map(|n| read_fallbacks(&n, usual));
     let fallback_at = section.take("fallback_at");
-    let fallback_at = fallback_at.and_then(|n| read_fallback_at(&n));
-    let commits_whole = section.take("commit").and_then(|n| read_commit(&n));
+    let fallback_at = fallback_at.and_then(|n| is_second(&n, "retried", "once"));
+    let commits_whole = section.take("commit");
+    let commits_whole = commits_whole.and_then(|n| is_second(&n, "output", "whole"));
     let keepalive_after = section.take("keepalive_after").and_then(|n| n.duration());
     let malformed = section.take("malformed_events");
     let drops_malformed = malformed.is_some_and(|n| match n.text().as_deref() {
@@ -169,28 +170,14 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     })
 }
 
-/// Whether a fallback is asked before the same target is asked once more.
-fn read_fallback_at(node: &Node<'_>) -> Option<bool> {
-    match node.text()?.as_str() {
-        "once" => Some(true),
-        "retried" => Some(false),
-        _ => {
-            node.report("expected retried or once", None);
-            None
-        }
+/// Whether the value is the second of these two words.
+fn is_second(node: &Node<'_>, first: &str, second: &str) -> Option<bool> {
+    let word = node.text()?;
+    if word == first || word == second {
+        return Some(word == second);
     }
-}
-
-/// Whether a client gets an answer once it is whole.
-fn read_commit(node: &Node<'_>) -> Option<bool> {
-    match node.text()?.as_str() {
-        "whole" => Some(true),
-        "output" => Some(false),
-        _ => {
-            node.report("expected output or whole", None);
-            None
-        }
-    }
+    node.report(format!("expected {first} or {second}"), None);
+    None
 }
 
 /// Whether conversations are followed.

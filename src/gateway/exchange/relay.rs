@@ -242,6 +242,7 @@ impl Relaying<'_> {
         let mut pieces = pacing.pieces(self.answer.take_ready(), said);
         while let Some((piece, wait)) = pieces.next() {
             if !wait.is_zero() {
+                let times = self.times();
                 let client = &mut *self.client;
                 let waiting = async {
                     tokio::select! {
@@ -250,8 +251,6 @@ impl Relaying<'_> {
                         () = tokio::time::sleep(wait) => Ok(()),
                     }
                 };
-                let idle = self.upstream.map_or(AT_ONCE, |u| u.timeouts.idle);
-                let times = (idle, self.terms.deadline + self.delayed);
                 self.answer.read_during(times, waiting).await?;
                 self.answer.excuse(wait);
                 self.delayed += wait;

@@ -13,7 +13,7 @@ use super::stream_state::Stream;
 
 pub use answer::{Refused, Said, answer, has_whole_events};
 
-/// The members of a request that change nothing about its answer: how it is sent, who has asked, and hints for the
+/// The members of a request that change nothing about its answer: how it is sent, the end user, and hints for the
 /// provider's own cache.
 pub const UNRELATED: [&str; 7] = [
     "stream",

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::{CHAT, STREAMED, answer, ask, asking, certain, gateway, is, result, told};
 use crate::support::client::{Client, post};
 use crate::support::gateway::Gateway;
-use crate::support::upstream::{Listener, Upstream};
+use crate::support::upstream::{Listener, Reply, Upstream};
 use crate::support::{DONE, FINISHED, delta};
 
 /// How many requests follow another now.
@@ -102,6 +102,18 @@ async fn send(gateway: &Gateway, members: &str) -> Client {
     client
 }
 
+/// Two clients share the answer of an upstream, which has begun.
+async fn two_of(gateway: &Gateway, upstream: &Listener) -> (Client, Client, Reply) {
+    let mut first = send(gateway, STREAMED).await;
+    let (_, mut reply) = upstream.accept().await;
+    reply.begin_stream().await;
+    reply.chunk(&delta("answer 1")).await;
+    assert_eq!(first.head().await.0, 200);
+    let mut other = send(gateway, STREAMED).await;
+    assert_eq!(other.head().await.0, 200);
+    (first, other, reply)
+}
+
 #[tokio::test]
 async fn one_that_joins_late_gets_what_has_been_sent_and_then_the_rest() {
     let upstream = Listener::bind().await;
@@ -146,13 +158,7 @@ async fn the_others_are_served_on_where_the_first_client_leaves() {
             "{ match: gpt-4o, cache: true, targets",
         ),
     );
-    let mut first = send(&gateway, STREAMED).await;
-    let (_, mut reply) = upstream.accept().await;
-    reply.begin_stream().await;
-    reply.chunk(&delta("answer 1")).await;
-    assert_eq!(first.head().await.0, 200);
-    let mut other = send(&gateway, STREAMED).await;
-    assert_eq!(other.head().await.0, 200);
+    let (first, mut other, mut reply) = two_of(&gateway, &upstream).await;
     first.leave();
     gateway.access_line("error=client_gone");
     reply.chunk(&[FINISHED, DONE].concat()).await;
@@ -182,13 +188,7 @@ async fn a_first_client_that_does_not_read_holds_up_no_other() {
         "",
         "cache: { memory: 128MiB, max_answer: 32MiB }\n",
     );
-    let mut first = send(&gateway, STREAMED).await;
-    let (_, mut reply) = upstream.accept().await;
-    reply.begin_stream().await;
-    reply.chunk(&delta("answer 1")).await;
-    assert_eq!(first.head().await.0, 200);
-    let mut other = send(&gateway, STREAMED).await;
-    assert_eq!(other.head().await.0, 200);
+    let (mut first, mut other, mut reply) = two_of(&gateway, &upstream).await;
     // More than the buffers of its connection take.
     let words = delta(&"word ".repeat(10_000)).repeat(20);
     let sending = async {
@@ -239,13 +239,7 @@ async fn however_long_the_rest_is_that_is_read_for_the_others() {
     let upstream = Listener::bind().await;
     let drain = "  drain: { bytes: 1KiB, time: 1s, at_once: 1 }\n";
     let gateway = sharing(&upstream, drain, "");
-    let mut first = send(&gateway, STREAMED).await;
-    let (_, mut reply) = upstream.accept().await;
-    reply.begin_stream().await;
-    reply.chunk(&delta("answer 1")).await;
-    assert_eq!(first.head().await.0, 200);
-    let mut other = send(&gateway, STREAMED).await;
-    assert_eq!(other.head().await.0, 200);
+    let (first, mut other, mut reply) = two_of(&gateway, &upstream).await;
     first.leave();
     gateway.access_line("error=client_gone");
     for _ in 0..20 {
@@ -318,13 +312,7 @@ async fn a_stream_that_breaks_breaks_for_all_of_them() {
         "{ match: gpt-4o, coalesce: true, targets",
     );
     let gateway = Gateway::start(&yaml);
-    let mut first = send(&gateway, STREAMED).await;
-    let (_, mut reply) = upstream.accept().await;
-    reply.begin_stream().await;
-    reply.chunk(&delta("answer 1")).await;
-    assert_eq!(first.head().await.0, 200);
-    let mut other = send(&gateway, STREAMED).await;
-    assert_eq!(other.head().await.0, 200);
+    let (mut first, mut other, mut reply) = two_of(&gateway, &upstream).await;
     reply.close();
     drop(reply);
     for client in [&mut first, &mut other] {

@@ -11,7 +11,7 @@ mod wordings;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use contrasts::{DIRECTIONS, NEGATIONS};
+use contrasts::{DIRECTIONS, NEGATIONS, SMALL};
 use figures::{FIGURES, MONTHS, UNITS};
 use wordings::{FUNCTION_WORDS, HOW_WORDS, PHRASES, SYNONYMS};
 
@@ -35,6 +35,7 @@ static FIGURE_INDEX: Index = LazyLock::new(|| index(FIGURES));
 static MONTH_INDEX: Index = LazyLock::new(|| index(MONTHS));
 static NEGATION_INDEX: Index = LazyLock::new(|| index(NEGATIONS));
 static DIRECTION_INDEX: Index = LazyLock::new(|| index(DIRECTIONS));
+static SMALL_INDEX: Index = LazyLock::new(|| index(SMALL));
 static SYNONYM_INDEX: Index = LazyLock::new(|| index(SYNONYMS));
 
 static UNIT_INDEX: Index = LazyLock::new(|| {
@@ -95,6 +96,11 @@ pub(super) const LANGUAGES: usize = FUNCTION_WORDS.len();
 /// The number that a word is.
 pub(super) fn figure_of(word: &str) -> Option<&'static str> {
     FIGURE_INDEX.get(word).copied()
+}
+
+/// What a small word stands for that makes a difference: `i`, `you`, `and` or `or`.
+pub(super) fn small_of(word: &str) -> Option<&'static str> {
+    SMALL_INDEX.get(word).copied()
 }
 
 /// The one name of a unit.

@@ -170,3 +170,19 @@ pub(super) static DIRECTIONS: Rows = &[
     ("before", "before vor avant antes перед"),
     ("after", "after nach après después после"),
 ];
+
+/// Small words that make a difference: the first and the second person, and what joins words.
+pub(super) static SMALL: Rows = &[
+    (
+        "i",
+        "i me my mine myself we us our ours ich mich mir mein meine meinen meinem meiner wir uns je moi mon ma mes \
+         nous notre yo mí mi mis nosotros eu meu minha я мне меня мой мы нам нас 我 我们",
+    ),
+    (
+        "you",
+        "you your yours yourself du dich dir dein deine deinen deinem ihr euch tu toi ton ta tes vous votre tú ti \
+         tus usted você seu sua ты тебе тебя твой вы вам вас 你 您 你们",
+    ),
+    ("and", "and und et y и 和 与"),
+    ("or", "or oder ou o или 或"),
+];
