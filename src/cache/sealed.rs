@@ -9,8 +9,7 @@
 //! value that lies under another's name. With a key the text is encrypted by AES-256-GCM with a random nonce, and the
 //! key of the answer, the version and the flags are authenticated with it: a writer to Redis cannot make a value
 //! or move one. A value that is not encrypted is then refused. Does not handle where values are kept (see `second` and
-//! `meaning`). What
-//! cannot be opened is a [`Fault`].
+//! `meaning`). What cannot be opened is a [`Fault`].
 
 use std::borrow::Cow;
 use std::fmt;
