@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use tollgate::config::{Period, Quota, RateLimits, Window};
-use tollgate::limits::{Admission, Demand, Limits, Local, Now, Scope, ScopeName};
+use tollgate::limits::{Demand, Limits, Local, Now, Scope, ScopeName};
 
 /// The gateway's own.
 #[global_allocator]

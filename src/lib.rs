@@ -53,6 +53,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod signature;
+pub mod store;
 pub mod tenants;
 pub mod tls;
 pub mod upstreams;

@@ -2,34 +2,27 @@
 //!
 //! Owns one connection that all requests share, making it anew, how long a command may take, and what counts as a
 //! failure: a command that is not answered in time, and a connection that cannot be made or breaks. An error that Redis
-//! answers is none, for it is there. Does not handle what is asked (see `second` and `meaning`). Whatever fails is told
-//! in a line of the log, at most one a minute, and to the caller as the result to be counted.
+//! answers is none, for it is there. Does not handle how it is made (see `store::redis`), nor what is asked (see
+//! `second` and `meaning`). Whatever fails is told in a line of the log, at most one a minute, and to the caller as the
+//! result to be counted.
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisError};
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::breaker::{Admission, Breaker};
-use crate::config::{RedisServer, RedisUrl};
+use crate::config::RedisUrl;
 use crate::observe::cache::{StoreCounts, StoreResult};
 use crate::observe::log_interval::LogInterval;
-use crate::tls::client::{Client, Protocols};
+use crate::store::redis::connect;
 
 /// A request waits no longer for an answer of the second level. One that takes longer is no sign that it is well.
 pub const LONGEST_LOOK: Duration = Duration::from_millis(50);
-/// Until a connection is made, its login included.
-const CONNECT: Duration = Duration::from_secs(2);
 /// Between two tries to connect while no request waits for a connection.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -56,21 +49,6 @@ pub struct Link {
 enum State {
     Up(MultiplexedConnection),
     Down,
-}
-
-/// A connection over TCP, TLS or a socket.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// Moves the bytes of a connection until it ends.
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Why there is no connection.
-enum NoConnection {
-    Io(std::io::Error),
-    Name(InvalidDnsNameError),
-    Redis(RedisError),
-    Silent,
 }
 
 impl Link {
@@ -176,8 +154,7 @@ impl Link {
     pub async fn keep_connected(&self) {
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let connected = timeout(CONNECT, self.connect()).await;
-            match connected.unwrap_or(Err(NoConnection::Silent)) {
+            match connect(&self.server).await {
                 Ok((connection, driver)) => {
                     pause = SHORTEST_PAUSE;
                     log::info!(
@@ -201,34 +178,6 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, Driver), NoConnection> {
-        let stream = self.dial().await?;
-        // Each command has a time of its own.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let login = &self.server.login;
-        let made = MultiplexedConnection::new_with_config(login, stream, config).await;
-        let (connection, driver) = made.map_err(NoConnection::Redis)?;
-        Ok((connection, Box::pin(driver)))
-    }
-
-    async fn dial(&self) -> Result<Box<dyn Stream>, NoConnection> {
-        let (host, port) = match &self.server.server {
-            RedisServer::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-            RedisServer::Tcp(host, port) => (host, *port),
-        };
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        stream.set_nodelay(true)?;
-        if !self.server.has_tls {
-            return Ok(Box::new(stream));
-        }
-        let name = ServerName::try_from(host.clone()).map_err(NoConnection::Name)?;
-        let usual = Client::usual().offering(Protocols::Http1);
-        let mut config = (*usual).clone();
-        config.alpn_protocols.clear();
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Box::new(connector.connect(name, stream).await?))
-    }
-
     fn warn(&self, what: fmt::Arguments<'_>) {
         if self.logged.lock().has_passed() {
             let Self { server, keeps, .. } = self;
@@ -241,22 +190,5 @@ impl Link {
 fn answered(admission: Admission<'_>, begun: Instant) {
     if begun.elapsed() <= LONGEST_LOOK {
         admission.succeeded();
-    }
-}
-
-impl From<std::io::Error> for NoConnection {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl fmt::Display for NoConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Name(error) => error.fmt(f),
-            Self::Redis(error) => error.fmt(f),
-            Self::Silent => write!(f, "no answer within {} s", CONNECT.as_secs()),
-        }
     }
 }

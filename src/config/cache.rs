@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::document::{Located, Node};
-use super::redis_url::RedisUrl;
+use super::redis_url;
 use crate::secret::Secret;
 
 /// The smallest memory that has a use.
@@ -59,7 +59,7 @@ pub fn read(node: &Node<'_>) -> Option<Located<Cache>> {
     let price = section.take("price").map(|n| n.share().map(millionths));
     let speed = section.take("replay_tokens_per_second");
     let speed = speed.map(|n| n.limit_up_to(MOST_TOKENS));
-    let redis = section.take("redis").map(|n| read_redis(&n));
+    let redis = section.take("redis").map(|n| redis_url::read(&n));
     let key = section.take("encryption_key").map(|n| read_key(&n));
     section.finish();
     let cache = Cache {
@@ -108,22 +108,6 @@ fn read_answer(node: &Node<'_>) -> Option<usize> {
         return None;
     }
     Some(bytes)
-}
-
-/// What is said of it never has the URL in it: there may be a password.
-fn read_redis(node: &Node<'_>) -> Option<Secret> {
-    let url = Secret::new(node.name()?);
-    if RedisUrl::read(&url).is_none() {
-        node.report(
-            "expected the URL of a Redis database",
-            Some(
-                "as in redis://USER:PASSWORD@HOST:6379/0, rediss:// for TLS or redis+unix:///PATH for a socket, \
-                 with special characters of the password percent-encoded",
-            ),
-        );
-        return None;
-    }
-    Some(url)
 }
 
 fn read_key(node: &Node<'_>) -> Option<Secret> {

@@ -7,12 +7,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{Located, Node, Place, is_plain_name};
+use super::document::{Located, Node, Place};
 use super::expand::Variables;
 use crate::secret::Secret;
 
-/// What a node is called where nothing else is written.
-const NODE: &str = "main";
 /// The folder in the working directory where systemd names none.
 const FOLDER: &str = "ledger";
 /// Set by systemd for a unit with `StateDirectory=`: folders, separated by colons.
@@ -27,7 +25,7 @@ pub struct Ledger {
     pub path: Located<PathBuf>,
     /// The URL of a PostgreSQL database; `None` for SQLite in the folder.
     pub postgres: Option<Secret>,
-    /// What this node is called in a database that several nodes share.
+    /// What this node is called in a database that several nodes share: `server.node`.
     pub node: String,
     /// What is done with requests of tenants without a quota while nothing can be recorded.
     pub on_failure: OnFailure,
@@ -81,7 +79,7 @@ impl Ledger {
                 place,
             },
             postgres: None,
-            node: NODE.to_owned(),
+            node: String::new(),
             on_failure: OnFailure::default(),
             archive: None,
             retention: None,
@@ -102,7 +100,6 @@ pub fn read(node: &Node<'_>) -> Option<Ledger> {
     let mut section = node.section()?;
     let path = section.take("path").map(|n| n.path());
     let postgres = section.take("postgres").map(|n| read_postgres(&n));
-    let name = section.take("node").and_then(|n| read_node(&n));
     let on_failure = section.take("on_failure").and_then(|n| read_failure(&n));
     let archive = section.take("archive");
     let archive = archive.and_then(|n| Some(n.locate(read_archive(&n)?)));
@@ -119,7 +116,7 @@ pub fn read(node: &Node<'_>) -> Option<Ledger> {
     Some(Ledger {
         path: path.unwrap_or_else(|| Some(default()))?,
         postgres: postgres.map_or(Some(None), |postgres| postgres.map(Some))?,
-        node: name.unwrap_or_else(|| NODE.to_owned()),
+        node: String::new(),
         on_failure: on_failure.unwrap_or_default(),
         archive: archive.map(|archive| archive.value),
         retention,
@@ -143,16 +140,6 @@ fn read_postgres(node: &Node<'_>) -> Option<Secret> {
         return None;
     }
     Some(Secret::new(url))
-}
-
-fn read_node(node: &Node<'_>) -> Option<String> {
-    let name = node.name()?;
-    if !is_plain_name(&name) {
-        let message = "a node's name has up to 64 letters, digits, `-`, `_` and `.`";
-        node.report(message, Some("as in node: a"));
-        return None;
-    }
-    Some(name)
 }
 
 fn read_failure(node: &Node<'_>) -> Option<OnFailure> {
@@ -195,6 +182,7 @@ fn read_age(node: &Node<'_>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::is_plain_name;
     use super::*;
     use crate::config::Config;
 
@@ -220,7 +208,6 @@ mod tests {
         let ledger = parse("{}").unwrap();
         assert_eq!(ledger.path.value, PathBuf::from("ledger"));
         assert!(ledger.postgres.is_none() && ledger.archive.is_none());
-        assert_eq!(ledger.node, "main");
         assert_eq!(ledger.on_failure, OnFailure::Serve);
         assert_eq!(ledger.retention, None);
         assert!(!ledger.is_implied);
@@ -254,15 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_called_as_its_server_is() {
+        let ledger = parse_with("server: { node: a }\nledger: {}", &Variables::default());
+        assert_eq!(ledger.unwrap().unwrap().node, "a");
+        let unnamed = parse("{}").unwrap().node;
+        assert!(is_plain_name(&unnamed), "{unnamed}");
+        let refused = parse_with("server: { node: 'a b' }", &Variables::default());
+        let message = "a node's name has up to 64 letters";
+        assert!(refused.unwrap_err()[0].contains(message));
+    }
+
+    #[test]
     fn everything_can_be_said() {
         let ledger = parse(
-            "{ path: ./l, postgres: 'postgres://u:p%40@db.internal/t', node: a, on_failure: refuse,
+            "{ path: ./l, postgres: 'postgres://u:p%40@db.internal/t', on_failure: refuse,
                archive: { after: 90d, path: old }, retention: 400d }",
         )
         .unwrap();
         assert_eq!(ledger.path.value, PathBuf::from("./l"));
         assert!(ledger.postgres.is_some());
-        assert_eq!(ledger.node, "a");
         assert_eq!(ledger.on_failure, OnFailure::Refuse);
         let days = |days: u64| Duration::from_secs(days * 24 * 3600);
         let archive = Archive {
@@ -289,10 +286,7 @@ mod tests {
                 ".postgres: expected the URL",
             ),
             ("{ postgres: 'postgres://' }", ".postgres: expected the URL"),
-            (
-                "{ node: 'a b' }",
-                ".node: a node's name has up to 64 letters",
-            ),
+            ("{ node: a }", ".node: unknown key"),
             (
                 "{ on_failure: ignore }",
                 ".on_failure: expected serve or refuse",

@@ -1,7 +1,7 @@
 //! What the operator wrote.
 //!
 //! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `vector_cache`, `chat_log`, `limits`,
-//! `prices`, `ledger` and `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands
+//! `prices`, `ledger`, `store` and `webhook` read a section of the file each, `quota`, `client_keys` and `validity` what stands
 //! within a tenant, `rotation` what both logs have, `redis_url` the URL of a Redis; within the folders a file reads a
 //! key or a section of its own. `document` reads YAML with its places, `expand` fills in variables and `credentials`,
 //! and `key_list` takes lists of keys apart. `validate` checks what several sections must agree on, and `warnings`
@@ -41,6 +41,7 @@ mod routes;
 mod schema;
 mod server;
 mod sources;
+mod store;
 mod tenants;
 mod upstreams;
 mod validate;
@@ -83,6 +84,7 @@ pub use server::{
     TrustedProxies, WebSocket,
 };
 pub use sources::Source;
+pub use store::{OnDown, Store, Topology};
 pub use tenants::Tenant;
 pub use upstreams::{
     Ask, Balance, BaseUrl, Concurrency, ConsistentBy, Ejection, HealthCheck, Keys, Proxy, Timeouts,
@@ -117,6 +119,8 @@ pub struct Config {
     /// Where usage is recorded; `None` for nowhere. Where a quota or a webhook needs one and none is written,
     /// it is the default one.
     pub ledger: Option<Ledger>,
+    /// Where several nodes count what they share; `None` on one node.
+    pub store: Option<Located<Store>>,
     /// Where the operator is told of what every tenant uses.
     pub webhook: Option<Webhook>,
     /// What holds for answers that are kept; `None` where it is not written.
@@ -257,6 +261,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
         limits: limits::take(&mut section),
         prices: prices.as_ref().map_or_else(Vec::new, prices::read),
         ledger: ledger.as_ref().and_then(ledger::read),
+        store: section.take("store").and_then(|n| store::read(&n)),
         webhook: section.take("webhook").and_then(|n| webhook::read(&n)),
         cache: section.take("cache").and_then(|n| cache::read(&n)),
         vector_cache: section
@@ -269,6 +274,9 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
     };
     if ledger.is_none() && config.needs_ledger() {
         config.ledger = Some(Ledger::implied(root.context().variables()));
+    }
+    if let Some(ledger) = &mut config.ledger {
+        ledger.node.clone_from(&config.server.node);
     }
     section.finish();
     let is_unread = |node: &Option<Node<'_>>, read: usize| match node {

@@ -1,7 +1,7 @@
 //! The URL of a Redis database.
 //!
 //! Owns its forms: `redis://` over TCP, `rediss://` over TLS, `redis+unix://` and `unix://` for a socket, with a user,
-//! a password and the number of a database. Does not handle connecting (see `cache::second`). A URL in another form is
+//! a password and the number of a database. Does not handle connecting (see `store::redis`). A URL in another form is
 //! none.
 
 use std::fmt;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+use super::document::Node;
 use crate::secret::Secret;
 
 /// Where a database is, and as whom it is asked. It is no text that could be printed: it has a password.
@@ -70,6 +71,22 @@ impl fmt::Display for RedisUrl {
         }
         write!(f, "/{}", self.login.db())
     }
+}
+
+/// Reads a URL. What is said of it never has the URL in it: there may be a password.
+pub(super) fn read(node: &Node<'_>) -> Option<Secret> {
+    let url = Secret::new(node.name()?);
+    if RedisUrl::read(&url).is_none() {
+        node.report(
+            "expected the URL of a Redis database",
+            Some(
+                "as in redis://USER:PASSWORD@HOST:6379/0, rediss:// for TLS or redis+unix:///PATH for a socket, \
+                 with special characters of the password percent-encoded",
+            ),
+        );
+        return None;
+    }
+    Some(url)
 }
 
 #[cfg(test)]

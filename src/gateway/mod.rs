@@ -45,7 +45,7 @@ mod open;
 mod own_time;
 mod pieces;
 mod plan;
-mod quota_events;
+pub mod quota_events;
 mod recording;
 mod redirect;
 mod reply;

@@ -68,8 +68,7 @@ fn tell(shared: &Shared, scope: &Scope, (percent, is_exhausted): (u8, bool), spe
         return;
     };
     let now = clock::now();
-    let period = jiff::Timestamp::try_from(now).ok();
-    let period = period.and_then(|now| scope.period(now));
+    let period = scope.current_period();
     accounts.ledger().tell(QuotaEvent {
         is_exhausted,
         tenant: tenant.clone(),

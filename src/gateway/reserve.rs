@@ -7,7 +7,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::quota_events;
-use crate::limits::{Admission, Demand, Local, Now, Refusal};
+use crate::limits::{Demand, Local, NotReserved, Now, Refusal};
 use crate::openai::demand;
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::Prompt;
@@ -26,7 +26,7 @@ pub struct Estimate<'b> {
 
 /// Reserves what a request may use, in every scope that it belongs to. One that is not read uses nothing that
 /// is known before.
-pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Failure> {
+pub async fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Failure> {
     let metering = &context.runtime.metering;
     let limits = &context.in_flight.shared().limits;
     let rule = context.asked.rule.as_deref();
@@ -42,14 +42,23 @@ pub fn reserve(context: &mut Context, estimate: &Estimate<'_>) -> Result<(), Fai
     }
     let now = Now::read();
     let demand = demand_of(context, &scopes, estimate, now);
-    match Local.reserve(&scopes.all, demand, now) {
+    let reserved = match &context.in_flight.shared().sharing {
+        Some(sharing) => sharing.reserve(&scopes.all, demand, now).await,
+        None => Local
+            .reserve(&scopes.all, demand, now)
+            .map_err(NotReserved::Refused),
+    };
+    match reserved {
         Ok(reservation) => {
             context.reservation = Some(Box::new(reservation));
             Ok(())
         }
-        Err(refusal) => {
+        Err(not) => {
             context.is_recorded = false;
-            Err(refused(context, refusal))
+            Err(match not {
+                NotReserved::Refused(refusal) => refused(context, refusal),
+                NotReserved::Away => Failure::LimitsUnavailable,
+            })
         }
     }
 }

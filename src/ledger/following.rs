@@ -78,6 +78,7 @@ impl Following {
             .into_iter()
             .map(|((tenant, period_start), used)| Balance {
                 tenant,
+                node: String::new(),
                 period_start,
                 tokens: u64::try_from(used.tokens).unwrap_or(0),
                 charge_nanos: u64::try_from(used.charge_nanos).unwrap_or(0),

@@ -123,6 +123,11 @@ impl Ledger {
         }))
     }
 
+    /// The name under which the database knows what this process records.
+    pub fn node(&self) -> &str {
+        &self.config.node
+    }
+
     /// Leaves to a successor what one process does at a time: to deliver what waits for webhooks, to load the journals
     /// of processes that have ended, and to move old months. To be called when the successor is ready. Records and
     /// quotas' events are taken as before. Never blocks, and a second call changes nothing.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
+use super::amount::Amount;
 use super::calendar::{Span, period_of};
 use super::demand::Demand;
 use super::kind::{IN_FLIGHT_RETRY, LimitKind};
@@ -41,15 +42,6 @@ pub(super) struct Balance {
     nanos: Amount,
     /// What was spent in later periods before this process began to count, by their starts, in ascending order.
     later: Vec<(i64, Demand)>,
-}
-
-#[derive(Debug)]
-struct Amount {
-    limit: Option<u64>,
-    spent: u64,
-    reserved: u64,
-    /// The highest threshold that was told in this period, in percent.
-    told: u8,
 }
 
 /// In which period something was reserved.
@@ -129,19 +121,70 @@ impl Balance {
         self
     }
 
-    /// Begins the period of `wall`, unless that has begun or is over.
-    pub(super) fn begin(&mut self, wall: Timestamp) {
-        if self.span.is_none_or(|span| wall.as_second() >= span.end) {
-            let is_first = self.span.is_none();
-            self.span = Some(period_of(wall, self.per, &self.zone));
-            if !is_first {
-                self.epoch = self.epoch.wrapping_add(1);
-                self.refused = false;
-                self.tokens.begin();
-                self.nanos.begin();
-                self.recall();
-            }
+    /// Begins the period of `wall`, unless that has begun or is over. Tells whether another one has ended by that.
+    pub(super) fn begin(&mut self, wall: Timestamp) -> bool {
+        if self.span.is_some_and(|span| wall.as_second() < span.end) {
+            return false;
         }
+        let before = self.span.replace(period_of(wall, self.per, &self.zone));
+        if before.is_some() {
+            self.epoch = self.epoch.wrapping_add(1);
+            self.refused = false;
+            self.tokens.begin();
+            self.nanos.begin();
+            self.recall();
+        }
+        before.is_some()
+    }
+
+    /// Begins the period that begins at a time, as [`begin`](Self::begin) does.
+    pub(super) fn begin_at(&mut self, start: i64) -> bool {
+        Timestamp::from_second(start).is_ok_and(|wall| self.begin(wall))
+    }
+
+    /// The current period: when it began and ends, if it does, and the thresholds that are told in it.
+    pub(super) fn period(&self) -> (i64, Option<i64>, &[u8]) {
+        let end = self.span.map(|span| span.end);
+        let end = end.filter(|end| *end != i64::MAX);
+        (self.term().start, end, &self.warn_at)
+    }
+
+    /// What is limited, and how far.
+    pub(super) fn limits(&self) -> SmallVec<[(LimitKind, u64); 2]> {
+        let tokens = self
+            .tokens
+            .limit
+            .map(|limit| (LimitKind::QuotaTokens, limit));
+        let nanos = self.nanos.limit.map(|limit| (LimitKind::QuotaMoney, limit));
+        tokens.into_iter().chain(nanos).collect()
+    }
+
+    /// So much is spent in the current period, by this node and others.
+    pub(super) fn set_spent(&mut self, spent: Demand) {
+        self.tokens.spent = spent.tokens;
+        self.nanos.spent = spent.nanos;
+    }
+
+    /// A threshold was reached, as several nodes know. Returns those that this process tells of, where it is the one.
+    pub(super) fn reach(&mut self, kind: LimitKind, percent: u8, is_own: bool) -> Vec<Reached> {
+        let amount = match kind {
+            LimitKind::QuotaTokens => &mut self.tokens,
+            LimitKind::QuotaMoney => &mut self.nanos,
+            _ => return Vec::new(),
+        };
+        self.refused |= percent >= 100;
+        let mut reached = Vec::new();
+        amount.reach(&self.warn_at, percent, |percent, spent, limit| {
+            if is_own {
+                reached.push(Reached {
+                    kind,
+                    percent,
+                    spent,
+                    limit,
+                });
+            }
+        });
+        reached
     }
 
     /// Spends what was spent in this period before this process began to count.
@@ -292,14 +335,22 @@ impl Balance {
     }
 
     /// Counts what was used in this term. Nothing, if its period has ended. That nothing is left is told once a
-    /// period, by the threshold of 100 % or by the first refusal, whichever comes first.
-    pub(super) fn spend(&mut self, term: Term, used: Demand) -> SmallVec<[Reached; 2]> {
+    /// period, by the threshold of 100 % or by the first refusal, whichever comes first. Unless it `tells`, others do.
+    pub(super) fn spend(
+        &mut self,
+        term: Term,
+        used: Demand,
+        tells: bool,
+    ) -> SmallVec<[Reached; 2]> {
         let mut reached = SmallVec::new();
         if term.epoch != self.epoch {
             return reached;
         }
         self.tokens.spend(used.tokens);
         self.nanos.spend(used.nanos);
+        if !tells {
+            return reached;
+        }
         let was_refused = self.refused;
         for (amount, kind) in [
             (&mut self.tokens, LimitKind::QuotaTokens),
@@ -341,53 +392,6 @@ impl Balance {
             nanos: self.nanos.spent,
             nanos_reserved: self.nanos.reserved,
             nanos_limit: self.nanos.limit,
-        }
-    }
-}
-
-impl Amount {
-    fn new(limit: Option<u64>) -> Self {
-        Self {
-            limit,
-            spent: 0,
-            reserved: 0,
-            told: 0,
-        }
-    }
-
-    fn begin(&mut self) {
-        *self = Self::new(self.limit);
-    }
-
-    fn change_limit(&mut self, limit: Option<u64>) {
-        if self.limit != limit {
-            self.limit = limit;
-            // The shares of another limit are other thresholds.
-            self.told = 0;
-        }
-    }
-
-    fn spend(&mut self, used: u64) {
-        self.spent = self.spent.saturating_add(used);
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.limit.is_some_and(|limit| self.spent >= limit)
-    }
-
-    /// Tells the thresholds that are reached and were not told: those given, and 100 %.
-    fn tell(&mut self, thresholds: &[u8], mut one: impl FnMut(u8, u64, u64)) {
-        let Some(limit) = self.limit else {
-            return;
-        };
-        let below = thresholds.iter().copied().filter(|percent| *percent < 100);
-        for percent in below.chain([100]) {
-            let is_reached =
-                u128::from(self.spent) * 100 >= u128::from(limit) * u128::from(percent);
-            if is_reached && percent > self.told {
-                self.told = percent;
-                one(percent, self.spent, limit);
-            }
         }
     }
 }

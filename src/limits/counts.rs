@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::balance::{Balance, Reached, Term};
 use super::demand::{Demand, Now};
 use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use super::rate::Rate;
+use super::shares::Shares;
 use super::standing::Standing;
 use crate::config::{Quota, RateLimits};
 
@@ -20,11 +22,23 @@ pub(super) struct Counts {
     /// One more with each change of the rules.
     revision: u32,
     /// The latest time that was seen. Threads take the time before they take the lock, so it may come out of order.
-    latest_nanos: u64,
+    pub(super) latest_nanos: u64,
     pub(super) concurrent: Option<u32>,
     pub(super) rates: Box<[Rate]>,
     /// Not boxed: each reservation would wait for one more line of memory.
     pub(super) balance: Option<Balance>,
+    /// This node's part, where several nodes share the limits. The rates and the balance are counted all the same, for
+    /// the time without the store.
+    pub(super) shares: Option<Box<Shares>>,
+}
+
+/// By what a request is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// By what this node counts and nothing else, or by what the store has granted where there is one.
+    Granted,
+    /// Without the store that so many nodes have shared until now: each has an equal part.
+    Alone(u64),
 }
 
 /// What one request holds of one scope.
@@ -42,6 +56,8 @@ pub(super) struct Obstacle {
     pub(super) asked: u64,
     pub(super) retry_after: Option<Duration>,
     pub(super) first: bool,
+    /// Whether the store may know better.
+    pub(super) may_be_granted: bool,
 }
 
 impl Obstacle {
@@ -53,6 +69,14 @@ impl Obstacle {
 }
 
 impl Counts {
+    /// Nothing yet. Whether several nodes share what is counted.
+    pub(super) fn new(are_shared: bool) -> Self {
+        Self {
+            shares: are_shared.then(Box::default),
+            ..Self::default()
+        }
+    }
+
     /// Goes on under new rules.
     pub(super) fn change_rules(&mut self, rates: Option<&RateLimits>, quota: Option<&Quota>) {
         self.revision = self.revision.saturating_add(1);
@@ -71,22 +95,61 @@ impl Counts {
             )
             .collect();
         let balance = self.balance.take();
+        let before = balance.as_ref().map(Balance::term);
         self.balance = quota.map(|quota| match balance {
             Some(balance) => balance.under(quota, revision),
             None => Balance::new(quota, revision),
         });
+        let Some(shares) = &mut self.shares else {
+            return;
+        };
+        let is_new = self.balance.as_ref().map(Balance::term) != before;
+        let rates = self.rates.iter().map(|rate| (rate.kind, rate.limit()));
+        let concurrent = self.concurrent.map(u64::from);
+        let concurrent = concurrent.map(|limit| (LimitKind::Concurrent, limit));
+        let quota = self.balance.iter().flat_map(Balance::limits);
+        let limits = rates.chain(concurrent).chain(quota);
+        shares.change_rules(limits, is_new, revision);
     }
 
     /// Takes the time into account. What follows happens then.
     pub(super) fn begin(&mut self, now: Now) {
         self.latest_nanos = self.latest_nanos.max(now.nanos());
-        if let Some(balance) = &mut self.balance {
-            balance.begin(now.wall);
+        self.begin_period(now.wall);
+    }
+
+    /// Begins the period of the quota that `wall` is in, if it has not begun.
+    pub(super) fn begin_period(&mut self, wall: Timestamp) {
+        if let Some(balance) = &mut self.balance
+            && balance.begin(wall)
+            && let Some(shares) = &mut self.shares
+        {
+            shares.begin_period();
         }
     }
 
     /// The worst of what is in the way of a request, while `in_flight` others have a permit.
-    pub(super) fn check(&mut self, demand: Demand, in_flight: u32, now: Now) -> Option<Obstacle> {
+    pub(super) fn check(
+        &mut self,
+        demand: Demand,
+        in_flight: u32,
+        now: Now,
+        mode: Mode,
+    ) -> Option<Obstacle> {
+        match (self.shares.is_some(), mode) {
+            (true, Mode::Granted) => self.check_granted(demand, in_flight, now),
+            (true, Mode::Alone(nodes)) => self.check_alone(demand, in_flight, now, nodes),
+            (false, _) => self.check_counted(demand, in_flight, now),
+        }
+    }
+
+    /// The same by what this node counts.
+    pub(super) fn check_counted(
+        &mut self,
+        demand: Demand,
+        in_flight: u32,
+        now: Now,
+    ) -> Option<Obstacle> {
         let mut worst: Option<Obstacle> = None;
         let mut note = |found: Obstacle| {
             if worst.is_none_or(|known| found.is_worse_than(&known)) {
@@ -100,10 +163,11 @@ impl Counts {
                 asked: 1,
                 retry_after: (limit > 0).then_some(IN_FLIGHT_RETRY),
                 first: false,
+                may_be_granted: false,
             });
         }
         for rate in &mut self.rates {
-            let asked = units(rate.kind, demand);
+            let asked = demand.of(rate.kind);
             if let Err(retry_after) = rate.check(asked, self.latest_nanos) {
                 note(Obstacle {
                     kind: rate.kind,
@@ -111,6 +175,7 @@ impl Counts {
                     asked,
                     retry_after,
                     first: false,
+                    may_be_granted: false,
                 });
             }
         }
@@ -125,6 +190,7 @@ impl Counts {
                 asked: short.asked,
                 retry_after: short.retry_after,
                 first: short.first,
+                may_be_granted: false,
             });
         }
         worst
@@ -133,7 +199,10 @@ impl Counts {
     /// Counts a request that was checked, and sets its demand aside.
     pub(super) fn reserve(&mut self, demand: Demand) -> Taken {
         for rate in &mut self.rates {
-            rate.reserve(units(rate.kind, demand), self.latest_nanos);
+            rate.reserve(demand.of(rate.kind), self.latest_nanos);
+        }
+        if let Some(shares) = &mut self.shares {
+            shares.reserve(demand);
         }
         Taken {
             revision: self.revision,
@@ -149,6 +218,16 @@ impl Counts {
         if let (Some(balance), Some(term)) = (&mut self.balance, taken.term) {
             balance.give_back(term, reserved);
         }
+        let has_period = self.has_term(taken.term);
+        if let Some(shares) = &mut self.shares {
+            shares.give_back(reserved, taken.revision, has_period);
+        }
+    }
+
+    /// Whether the period of the quota is still the one in which something was taken.
+    fn has_term(&self, term: Option<Term>) -> bool {
+        let balance = self.balance.as_ref();
+        balance.is_some_and(|balance| term == Some(balance.term()))
     }
 
     /// Counts what a request has used of what it had set aside: as tokens of now, and in the period of its reservation.
@@ -167,8 +246,14 @@ impl Counts {
         for rate in self.token_rates() {
             rate.add(used.tokens, now);
         }
+        let has_period = self.has_term(term);
+        // The store says which node tells of a threshold.
+        let tells = self.shares.is_none();
+        if let Some(shares) = &mut self.shares {
+            shares.spend(used, has_period);
+        }
         match (&mut self.balance, term) {
-            (Some(balance), Some(term)) => balance.spend(term, used),
+            (Some(balance), Some(term)) => balance.spend(term, used, tells),
             _ => SmallVec::new(),
         }
     }
@@ -187,8 +272,13 @@ impl Counts {
 
     /// How its rates stand.
     pub(super) fn add_standing(&mut self, standing: &mut Standing) {
+        let shares = self.shares.as_deref();
         for rate in &mut self.rates {
-            standing.add(rate.standing(self.latest_nanos));
+            let mut counted = rate.standing(self.latest_nanos);
+            if let Some((left, reset)) = shares.and_then(|shares| shares.standing(rate.kind)) {
+                (counted.remaining, counted.reset) = (left, reset);
+            }
+            standing.add(counted);
         }
     }
 
@@ -214,14 +304,6 @@ impl Taken {
     /// When the period began in which it was taken, if there is a quota.
     pub(super) fn period(&self) -> Option<i64> {
         self.term.map(|term| term.start)
-    }
-}
-
-fn units(kind: LimitKind, demand: Demand) -> u64 {
-    if kind.is_token_rate() {
-        demand.tokens
-    } else {
-        1
     }
 }
 

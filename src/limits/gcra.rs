@@ -83,6 +83,15 @@ impl Gcra {
         self.duration(self.backlog(now_nanos))
     }
 
+    /// The units that time has not paid for.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a fraction of a unit more or less"
+    )]
+    pub(super) fn backlog_units(&self, now_nanos: u64) -> f64 {
+        self.backlog(now_nanos) as f64 / self.window_nanos.max(1) as f64
+    }
+
     fn backlog(&self, now_nanos: u64) -> u128 {
         self.arrival.saturating_sub(self.scaled(now_nanos))
     }

@@ -22,6 +22,9 @@ pub(super) struct Rate {
     since: u32,
     /// Tokens that requests in flight have set aside. Time does not pay for them.
     reserved: u64,
+    /// The units of a window; of all nodes, where several share it.
+    limit: u64,
+    /// Counts with an equal part of the limit while a node goes on alone.
     counter: Counter,
 }
 
@@ -38,6 +41,7 @@ impl Rate {
             kind,
             since: revision,
             reserved: 0,
+            limit,
             counter: Counter::new(kind, limit, window),
         }
     }
@@ -49,14 +53,35 @@ impl Rate {
             (Counter::Sliding(rate), Window::Sliding) => rate.change_limit(limit),
             _ => self.counter = Counter::new(self.kind, limit, window),
         }
+        self.limit = limit;
         self
     }
 
     /// The units of a window.
     pub(super) fn limit(&self) -> u64 {
-        match &self.counter {
-            Counter::Gcra(rate) => rate.limit(),
-            Counter::Sliding(rate) => rate.limit(),
+        self.limit
+    }
+
+    /// Counts with the part of the limit that one of so many nodes has. What was counted stays.
+    pub(super) fn divide_by(&mut self, nodes: u64, now_nanos: u64) {
+        let part = self.limit.div_ceil(nodes.max(1));
+        match &mut self.counter {
+            Counter::Gcra(rate) if rate.limit() != part => rate.change_limit(part, now_nanos),
+            Counter::Sliding(rate) => rate.change_limit(part),
+            Counter::Gcra(_) => {}
+        }
+    }
+
+    /// Whether its window slides.
+    pub(super) fn slides(&self) -> bool {
+        matches!(self.counter, Counter::Sliding(_))
+    }
+
+    /// The units that time has not paid for.
+    pub(super) fn backlog(&mut self, now_nanos: u64) -> f64 {
+        match &mut self.counter {
+            Counter::Gcra(rate) => rate.backlog_units(now_nanos),
+            Counter::Sliding(rate) => rate.counted(now_nanos),
         }
     }
 

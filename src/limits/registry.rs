@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::scope::{Scope, ScopeName};
+use super::scope::{DueScopes, Scope, ScopeName};
 use super::subjects::Subjects;
 use crate::config::{Quota, RateLimits};
 
@@ -19,6 +19,7 @@ use crate::config::{Quota, RateLimits};
 pub struct Limits {
     scopes: Mutex<HashSet<ByName>>,
     subjects: Subjects,
+    due: Option<Arc<DueScopes>>,
 }
 
 /// A scope that is found by the name that it has, so that no name is kept twice.
@@ -35,6 +36,19 @@ impl Limits {
         Self::default()
     }
 
+    /// No scopes, of limits that several nodes share.
+    pub fn shared(due: Arc<DueScopes>) -> Self {
+        Self {
+            due: Some(due),
+            ..Self::default()
+        }
+    }
+
+    /// What connects them with the store that several nodes share; `None` on one node.
+    pub fn due(&self) -> Option<&Arc<DueScopes>> {
+        self.due.as_ref()
+    }
+
     /// The scope with this name, under these rules from now on: for requests of an earlier snapshot, too. What was
     /// counted stays where a rate has the same window and algorithm, and a quota the same periods.
     pub fn scope(
@@ -48,7 +62,7 @@ impl Limits {
             if let Some(known) = scopes.get(&name) {
                 Arc::clone(&known.0)
             } else {
-                let scope = Arc::new(Scope::new(name));
+                let scope = Arc::new(Scope::new(name, self.due.clone()));
                 scopes.insert(ByName(Arc::clone(&scope)));
                 scope
             }
@@ -59,7 +73,7 @@ impl Limits {
 
     /// The scope of a caller whose credential brings these rates.
     pub fn subject(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
-        self.subjects.of(name, rates)
+        self.subjects.of(name, rates, self.due.as_ref())
     }
 
     /// Forgets what no snapshot and no request holds.

@@ -98,6 +98,7 @@ impl Reservation {
             counts.give_back(&held.taken, reserved);
             let reached = counts.spend(&held.taken, used);
             settled.exhausted |= counts.is_exhausted();
+            held.scope.list();
             settled.add(&held.scope, reached);
         }
         settled
@@ -115,6 +116,7 @@ impl Reservation {
             if matches!(held.scope.name(), ScopeName::Tenant(_)) {
                 settled.period = counts.period();
             }
+            held.scope.list();
             settled.add(&held.scope, reached);
         }
         settled
@@ -178,6 +180,13 @@ impl Drop for Reservation {
 }
 
 impl Settled {
+    /// Thresholds that were reached, as the store says that several nodes share.
+    pub(super) fn reached(scope: &Arc<Scope>, reached: SmallVec<[Reached; 2]>) -> Self {
+        let mut settled = Self::default();
+        settled.add(scope, reached);
+        settled
+    }
+
     fn add(&mut self, scope: &Arc<Scope>, reached: SmallVec<[Reached; 2]>) {
         self.crossed
             .extend(reached.into_iter().map(|reached| Crossed {

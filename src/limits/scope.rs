@@ -6,17 +6,21 @@
 
 use std::cmp::Ordering as Order;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
-use super::balance::QuotaUsage;
+use super::balance::{QuotaUsage, Reached};
 use super::counts::Counts;
 use super::demand::{Demand, Now};
+use super::due::Due;
 use super::kind::LimitKind;
 use super::pace::Pace;
+use super::report::{Grant, NodeUsage, Report};
 use crate::config::{Quota, RateLimits};
 
 /// What limits are counted for. Locks are taken in this order.
@@ -92,6 +96,12 @@ impl fmt::Display for ScopeName {
     }
 }
 
+/// The queue of scopes that are to be reported to the store that several nodes share.
+pub type DueScopes = Due<Scope>;
+
+/// A scope is reported for so long after it was used last.
+const IN_USE_NANOS: u64 = 5_000_000_000;
+
 /// A scope and all that is counted for it. Kept by name from one snapshot to the next.
 pub struct Scope {
     name: ScopeName,
@@ -100,20 +110,29 @@ pub struct Scope {
     /// Requests that have a permit. Changes upward only behind the lock.
     in_flight: AtomicU32,
     counts: Mutex<Counts>,
+    /// Where it is reported to the store that several nodes share; `None` on one node.
+    due: Option<Arc<DueScopes>>,
+    /// Whether it is among those that are reported.
+    is_listed: AtomicBool,
+    /// Whether it is to be reported at once.
+    is_hurried: AtomicBool,
     /// Apart from the counts: it is asked for each piece of a stream.
     pace: Mutex<Option<Pace>>,
 }
 
 impl Scope {
     /// A scope without rules.
-    pub(super) fn new(name: ScopeName) -> Self {
+    pub(super) fn new(name: ScopeName, due: Option<Arc<DueScopes>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let rank = (name.level(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self {
             name,
             rank,
             in_flight: AtomicU32::new(0),
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts::new(due.is_some())),
+            due,
+            is_listed: AtomicBool::new(false),
+            is_hurried: AtomicBool::new(false),
             pace: Mutex::new(None),
         }
     }
@@ -149,9 +168,28 @@ impl Scope {
     /// not end. `None` without a quota. Begins that period, if it has not begun.
     pub fn period(&self, wall: Timestamp) -> Option<i64> {
         let mut counts = self.lock();
-        let balance = counts.balance.as_mut()?;
-        balance.begin(wall);
-        Some(balance.term().start)
+        counts.begin_period(wall);
+        counts.period()
+    }
+
+    /// When the current period of its quota began, as [`period`](Self::period) tells it. `None` without a quota.
+    pub fn current_period(&self) -> Option<i64> {
+        self.lock().period()
+    }
+
+    /// Whether several nodes share it.
+    pub fn is_shared(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Learns what each node has used of its quota in the period that began at `start`, where several nodes share it.
+    /// Nothing if that period is over. What is told twice counts once.
+    pub fn learn(self: &Arc<Self>, start: i64, nodes: &[NodeUsage]) {
+        if let Some(due) = &self.due
+            && self.lock().learn(start, nodes, due.node())
+        {
+            self.list();
+        }
     }
 
     /// Adds what was spent in the period that began at `start` (see [`period`](Self::period)) before this process began
@@ -199,6 +237,74 @@ impl Scope {
             .chain(concurrent.map(|limit| (LimitKind::Concurrent.name(), limit)))
             .chain(pace.map(|limit| ("stream_tokens_per_minute", limit)))
             .collect()
+    }
+
+    /// Notes that it was used: the store that several nodes share is told of it, at once where more is needed soon.
+    pub(super) fn note_use(self: &Arc<Self>, counts: &Counts) {
+        let Some(due) = &self.due else {
+            return;
+        };
+        self.list();
+        if counts.shares.as_ref().is_some_and(|shares| shares.is_low()) && !self.hurries() {
+            due.hurry(Arc::clone(self));
+        }
+    }
+
+    /// Has it reported to the store until it is not in use any more.
+    pub(super) fn list(self: &Arc<Self>) {
+        if let Some(due) = &self.due
+            && !self.is_listed.swap(true, Ordering::AcqRel)
+        {
+            due.list(Arc::clone(self));
+        }
+    }
+
+    /// It is reported no more. To be looked at once more: it may have come into use in that moment.
+    pub(super) fn unlist(&self) {
+        self.is_listed.store(false, Ordering::Release);
+    }
+
+    /// Whether it hurries already. It does, after this.
+    fn hurries(&self) -> bool {
+        self.is_hurried.swap(true, Ordering::AcqRel)
+    }
+
+    /// What the store is told; `nodes` share the limits. Nothing is asked for ahead where the process `ends`. `None`
+    /// where nothing is shared.
+    pub(super) fn report(&self, nodes: u64, now: Now, ends: bool) -> Option<Report> {
+        self.is_hurried.store(false, Ordering::Release);
+        let mut report = self.lock().report(self.in_flight(), nodes, now)?;
+        for limit in report.limits.iter_mut().filter(|_| ends) {
+            limit.ahead = 0;
+        }
+        Some(report)
+    }
+
+    /// Whether the store does not know all that was used, whether this node holds something, and when it was reported
+    /// last.
+    pub(super) fn sharing(&self) -> (bool, bool, u64) {
+        let counts = self.lock();
+        let shares = counts.shares.as_ref();
+        let state = shares.map(|shares| (shares.state(), shares.reported_nanos()));
+        state.map_or((false, false, 0), |((news, holds), at)| {
+            (news, holds || self.in_flight() > 0, at)
+        })
+    }
+
+    /// Whether it is to be reported further on.
+    pub(super) fn is_in_use(&self, now: Now) -> bool {
+        let (has_news, holds, reported_nanos) = self.sharing();
+        // One that was used a moment ago is asked for again soon.
+        let is_fresh = now.nanos().saturating_sub(reported_nanos) < IN_USE_NANOS;
+        has_news || holds || is_fresh
+    }
+
+    /// Takes the answer to a report. Returns the thresholds that this process tells of.
+    pub(super) fn grant(&self, report: &Report, grant: &Grant) -> SmallVec<[Reached; 2]> {
+        let Some(due) = &self.due else {
+            return SmallVec::new();
+        };
+        self.lock().grant(report, grant, due.node())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Counts> {

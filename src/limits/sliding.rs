@@ -42,11 +42,6 @@ impl Sliding {
         }
     }
 
-    /// The units of a window.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Goes on with another limit. What was counted stays.
     pub(super) fn change_limit(&mut self, limit: u64) {
         self.limit = limit;
@@ -101,6 +96,16 @@ impl Sliding {
         }
         let slot = ring.slot_that_leaves(ring.total);
         (remaining, self.until_it_leaves(slot, now_nanos))
+    }
+
+    /// The units in the window.
+    #[expect(clippy::cast_precision_loss, reason = "a unit more or less of 10^15")]
+    pub(super) fn counted(&mut self, now_nanos: u64) -> f64 {
+        let slot = now_nanos / self.slot_nanos;
+        self.ring.as_mut().map_or(0.0, |ring| {
+            ring.advance(slot);
+            ring.total as f64
+        })
     }
 
     fn until_it_leaves(&self, slot: u64, now_nanos: u64) -> Duration {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use super::scope::{Scope, ScopeName};
+use super::scope::{DueScopes, Scope, ScopeName};
 use crate::config::RateLimits;
 
 /// As many scopes are kept.
@@ -33,10 +33,15 @@ impl Default for Subjects {
 
 impl Subjects {
     /// The scope of a subject under these rates.
-    pub fn of(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
+    pub fn of(
+        &self,
+        name: ScopeName,
+        rates: &RateLimits,
+        due: Option<&Arc<DueScopes>>,
+    ) -> Arc<Scope> {
         let key = (name, rates.clone());
         let made = self.0.get_or_insert_with(&key, || {
-            let scope = Scope::new(key.0.clone());
+            let scope = Scope::new(key.0.clone(), due.cloned());
             scope.change_rules(Some(rates), None);
             Ok::<_, Infallible>(Arc::new(scope))
         });
@@ -69,20 +74,26 @@ mod tests {
     #[test]
     fn a_subject_keeps_its_scope_and_other_limits_of_it_do_not_touch_that() {
         let subjects = Subjects::default();
-        let scope = subjects.of(name("a"), &rates(1));
-        let other = subjects.of(name("a"), &rates(2));
-        assert!(Arc::ptr_eq(&scope, &subjects.of(name("a"), &rates(1))));
+        let scope = subjects.of(name("a"), &rates(1), None);
+        let other = subjects.of(name("a"), &rates(2), None);
+        assert!(Arc::ptr_eq(
+            &scope,
+            &subjects.of(name("a"), &rates(1), None)
+        ));
         assert!(!Arc::ptr_eq(&scope, &other));
         assert_eq!(scope.limits(), [("requests_per_minute", 1)]);
         assert_eq!(other.limits(), [("requests_per_minute", 2)]);
-        assert!(!Arc::ptr_eq(&scope, &subjects.of(name("b"), &rates(1))));
+        assert!(!Arc::ptr_eq(
+            &scope,
+            &subjects.of(name("b"), &rates(1), None)
+        ));
     }
 
     #[test]
     fn no_more_are_kept_than_there_is_room_for() {
         let subjects = Subjects::default();
         for number in 0..3 * REMEMBERED {
-            subjects.of(name(&number.to_string()), &rates(1));
+            subjects.of(name(&number.to_string()), &rates(1), None);
         }
         assert!(subjects.0.len() <= REMEMBERED);
     }

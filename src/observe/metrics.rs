@@ -28,6 +28,7 @@ use super::series_cache::SeriesCache;
 pub use super::shed::Shed;
 use super::states::StateGauges;
 use super::statistics::Totals;
+use super::store::Counts as StoreCounts;
 use super::tokens::Tokens;
 use super::webhooks::Webhooks;
 use crate::clock;
@@ -60,7 +61,10 @@ pub struct Metrics {
     tokens: Tokens,
     money: Money,
     recording: Recording,
-    webhooks: Webhooks,
+    /// The counters of webhooks.
+    pub webhooks: Webhooks,
+    /// The counters of the store that several nodes share.
+    pub store: StoreCounts,
     reloads: ReloadMetrics,
     states: StateGauges,
     handshakes: Handshakes,
@@ -165,6 +169,7 @@ impl Metrics {
             money: Money::new()?,
             recording: Recording::new()?,
             webhooks: Webhooks::new()?,
+            store: StoreCounts::new()?,
             reloads: ReloadMetrics::new()?,
             states: StateGauges::new()?,
             handshakes: Handshakes::new()?,
@@ -205,6 +210,7 @@ impl Metrics {
         let all = all.chain(self.money.collectors());
         let all = all.chain(self.recording.collectors());
         let all = all.chain(self.webhooks.collectors());
+        let all = all.chain(self.store.collectors());
         let all = all.chain(self.reloads.collectors());
         let all = all.chain(self.callers.collectors());
         let all = all.chain(self.cache.collectors());
@@ -305,11 +311,6 @@ impl Metrics {
     /// The counters and gauges of the ledger.
     pub fn recording(&self) -> &Recording {
         &self.recording
-    }
-
-    /// The counters of webhooks.
-    pub fn webhooks(&self) -> &Webhooks {
-        &self.webhooks
     }
 
     /// Metrics of the configuration that is in force.

@@ -2,7 +2,7 @@
 //!
 //! `metrics` counts requests, `shed` names what limits refuse, `attempts` counts attempts at upstreams, `tokens`
 //! usage, `money` what it costs, `recording` records of the ledger, `reloads` of the
-//! configuration, `webhooks` events for webhooks, `chats` lines of
+//! configuration, `webhooks` events for webhooks, `store` calls to the store of several nodes, `chats` lines of
 //! the chat log, `handshakes` TLS handshakes that fail, `callers` callers that are refused, `cache` answers
 //! that are used again, and `proxy_headers`
 //! connections that are refused for their PROXY header. `families` makes counters and histograms. `states` has
@@ -32,5 +32,6 @@ mod series_cache;
 mod shed;
 pub mod states;
 pub mod statistics;
+pub mod store;
 pub mod tokens;
 pub mod webhooks;

@@ -15,7 +15,7 @@ use super::{Metering, Runtime};
 use crate::clock;
 use crate::config::OnFailure;
 use crate::ledger::{Balance, Elsewhere, Health, Ledger, Record};
-use crate::limits::{Scope, ScopeName};
+use crate::limits::{Demand, NodeUsage, Scope, ScopeName};
 use crate::observe::recording::{Measured, Recording};
 
 /// The ledger, and what follows where it fails.
@@ -148,6 +148,35 @@ impl Accounts {
         is_more
     }
 
+    /// Learns what nodes have used of quotas that they share, as the ledger knows by now: a node that has ended may have
+    /// told nobody else. Nothing before balances are loaded. Blocks.
+    pub fn learn_used(&self, runtime: &Runtime) {
+        if !self.has_balances.load(Ordering::Acquire) {
+            return;
+        }
+        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let quotas = runtime.metering.quotas();
+        let periods = quotas.filter_map(|scope| Some((scope, scope.current_period()?)));
+        let periods: Vec<(&Arc<Scope>, i64)> = periods.collect();
+        let mut starts: Vec<i64> = periods.iter().map(|(_, start)| *start).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let Some(mut sums) = self.ledger.balances(&starts, now.as_second()) else {
+            return;
+        };
+        sums.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        for (scope, start) in periods {
+            let ScopeName::Tenant(tenant) = scope.name() else {
+                continue;
+            };
+            let from = sums.partition_point(|b| key(b) < (tenant.as_str(), start));
+            let behind = sums.iter().skip(from);
+            let of_period = behind.take_while(|b| key(b) == (tenant.as_str(), start));
+            let of_period: Vec<&Balance> = of_period.collect();
+            scope.learn(start, &nodes(&of_period));
+        }
+    }
+
     /// Whether processes with the same ledger have recorded beside this one when it was last looked.
     pub fn is_beside_others(&self) -> bool {
         self.health().others.in_use > 0
@@ -172,15 +201,41 @@ impl Balances {
                 .sums
                 .partition_point(|b| key(b) < (tenant.as_str(), start));
             let behind = self.sums.iter().skip(from);
-            let mut of_tenant = behind.take_while(|b| b.tenant == *tenant).peekable();
-            let current = of_tenant.next_if(|b| b.period_start == start);
-            let (tokens, nanos) = current.map_or((0, 0), |b| (b.tokens, b.charge_nanos));
-            scope.load(start, tokens, nanos);
-            for later in of_tenant.filter(|b| b.period_start > self.now.as_second()) {
-                scope.load_later(later.period_start, later.tokens, later.charge_nanos);
+            let of_tenant = behind.take_while(|b| b.tenant == *tenant);
+            let of_tenant: Vec<&Balance> = of_tenant.collect();
+            // Each node has its own.
+            for period in of_tenant.chunk_by(|one, next| one.period_start == next.period_start) {
+                let begun = period.first().map_or(0, |b| b.period_start);
+                let sum = |amount: fn(&Balance) -> u64| {
+                    let amounts = period.iter().map(|b| amount(b));
+                    amounts.fold(0, u64::saturating_add)
+                };
+                let (tokens, nanos) = (sum(|b| b.tokens), sum(|b| b.charge_nanos));
+                match begun == start {
+                    true if scope.is_shared() => scope.learn(start, &nodes(period)),
+                    true => drop(scope.load(start, tokens, nanos)),
+                    false if begun > self.now.as_second() => {
+                        scope.load_later(begun, tokens, nanos);
+                    }
+                    false => {}
+                }
             }
+            // What nothing is known of is not used.
+            scope.load(start, 0, 0);
         }
     }
+}
+
+/// What each node has used.
+fn nodes(balances: &[&Balance]) -> Vec<NodeUsage> {
+    let nodes = balances.iter().map(|balance| NodeUsage {
+        node: balance.node.as_str().into(),
+        used: Demand {
+            tokens: balance.tokens,
+            nanos: balance.charge_nanos,
+        },
+    });
+    nodes.collect()
 }
 
 /// The scopes whose balance is not known, each with the beginning of its period.

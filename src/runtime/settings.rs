@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::config::{self, Config, Cors, RedirectTo, VectorCache};
+use crate::config::{self, Config, Cors, OnDown, RedirectTo, VectorCache};
 use crate::networks::AddressRules;
 use crate::observe::masking;
 use crate::openai::endpoint::Exchange;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub drain: config::Drain,
     /// How often something is tried again.
     pub retries: config::Retries,
+    /// What happens while the store is away in which several nodes count limits.
+    pub on_store_down: OnDown,
     /// What holds for answers that are kept.
     pub cache: config::Cache,
     /// Where questions are kept that are compared by meaning; `None` where none are.
@@ -117,6 +119,10 @@ impl Settings {
             statistics: server.log.statistics,
             models_ttl: server.models_ttl,
             retries: server.retries,
+            on_store_down: config
+                .store
+                .as_ref()
+                .map_or_else(OnDown::default, |s| s.value.on_down),
             cache: config.cache.clone().unwrap_or_default().value,
             questions: VectorCache::enabled(config.vector_cache.as_ref()).cloned(),
             forms: server.forms.clone(),

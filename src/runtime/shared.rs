@@ -26,7 +26,7 @@ use crate::chatlog::ChatLog;
 use crate::clock;
 use crate::config;
 use crate::ledger::Ledger;
-use crate::limits::Limits;
+use crate::limits::{Limits, Sharing};
 use crate::observe::log_interval::LogInterval;
 use crate::observe::metrics::Metrics;
 use crate::openai::tokenizer::OnDemand;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub registry: Registry,
     /// What has been counted of limits and quotas.
     pub limits: Limits,
+    /// Admission by limits that several nodes share; `None` on one node.
+    pub sharing: Option<Sharing>,
     /// What has been learnt of callers.
     pub callers: CallerState,
     /// Connections to upstreams, pooled by address.
@@ -111,6 +113,10 @@ impl Shared {
             followers: MOST_FOLLOWERS,
             bytes: caching.max_answer_bytes,
         });
+        let on_down = runtime.settings.on_store_down;
+        let sharing = limits
+            .due()
+            .map(|due| Sharing::new(Arc::clone(due), on_down, metrics.store.clone()));
         let second_level = second_level(caching, &metrics);
         let questions = runtime.settings.questions.as_ref();
         let questions = questions
@@ -119,6 +125,7 @@ impl Shared {
             current: ArcSwap::from_pointee(runtime),
             registry,
             limits,
+            sharing,
             callers,
             connector: Arc::default(),
             connections: Arc::default(),

@@ -24,6 +24,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// none.
 const COUNT_OFTEN: Duration = Duration::from_millis(100);
 const COUNT_SELDOM: Duration = Duration::from_secs(1);
+/// How often the ledger is asked what nodes have used of quotas that they share.
+const LEARN: Duration = Duration::from_secs(10);
 
 /// Starts the ledger that a configuration asks for.
 ///
@@ -35,11 +37,14 @@ pub async fn start(config: &Config, shared: &Arc<Shared>, start: Start) -> Resul
     };
     let (path, on_failure) = (wanted.path.value.clone(), wanted.on_failure);
     let plan = WebhookPlan::of(config);
-    let counts = shared.metrics.webhooks().clone();
+    let counts = shared.metrics.webhooks.clone();
     let starting = move || Ledger::start(&wanted, &plan, counts, start);
     let started = tokio::task::spawn_blocking(starting).await;
     let started = started.map_err(|e| StartError::Internal(e.to_string()))?;
     let ledger = started.map_err(StartError::Ledger)?;
+    if let Some(due) = shared.limits.due() {
+        due.record_as(ledger.node());
+    }
     let metrics = shared.metrics.recording().clone();
     shared.record_in(Accounts::new(ledger, on_failure, metrics));
     let runtime = shared.pin();
@@ -152,6 +157,11 @@ async fn count_elsewhere(shared: Arc<Shared>) {
             let Some(accounts) = counting.accounts() else {
                 return COUNT_SELDOM;
             };
+            // Nodes that share quotas tell each other what they use.
+            if counting.sharing.is_some() {
+                accounts.learn_used(&counting.pin());
+                return LEARN;
+            }
             match accounts.count_elsewhere(&counting.pin()) {
                 true => Duration::ZERO,
                 false if accounts.is_beside_others() => COUNT_OFTEN,

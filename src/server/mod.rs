@@ -32,6 +32,7 @@ mod signals;
 mod start_error;
 mod statistics;
 mod stop;
+mod store;
 mod successor;
 mod unix_socket;
 
@@ -49,7 +50,6 @@ use crate::admin;
 use crate::auth::CallerState;
 use crate::chatlog::ChatLog;
 use crate::config::{self, Config, ListenAddress, Origin, Upstream};
-use crate::limits::Limits;
 use crate::runtime::{Order, Orders, Runtime, Shared};
 use crate::upstreams::{Registry, health};
 use accept::ConnectionLimiter;
@@ -124,6 +124,7 @@ async fn serve(
     let open = Open::all(&config, inherited, predecessor.is_there())?;
     let (shared, orders) = prepare(&config, open.built_in()).await?;
     start_chat_log(&config, &shared)?;
+    let store = store::start(&config, &shared).await;
     ledger::start(&config, &shared, start).await?;
     warn_of_not_in_force(&config);
     let listening = open.listening(&config);
@@ -164,6 +165,9 @@ async fn serve(
     // carried out any more.
     drop((sockets, orders));
     stop::end(end, stops, &listeners, &shared, reloader.server()).await;
+    if let Some(store) = store {
+        store.stop().await;
+    }
     Ok(shared.in_flight() > 0)
 }
 
@@ -232,7 +236,7 @@ pub async fn prepare(
     demo: Option<SocketAddr>,
 ) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
     let registry = Registry::default();
-    let limits = Limits::new();
+    let limits = store::limits(config);
     let callers = CallerState::default();
     let runtime = Runtime::new(config, demo, &registry, &limits, &callers);
     runtime.resolve_names().await;

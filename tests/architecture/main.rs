@@ -41,6 +41,8 @@ const LAYERS: &[&[&str]] = &[
         "prices",
         "ledger",
     ],
+    // Connections to databases.
+    &["store"],
     &["observe"],
     // The files of both logs.
     &["rotation"],

@@ -1,5 +1,6 @@
 //! The ledger in a real PostgreSQL: each record once, what nodes share, and months that go.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -67,10 +68,15 @@ fn record(id: u128, at_ms: i64) -> Record<'static> {
 /// What was used without an end of the period.
 fn used(store: &mut dyn Store) -> Vec<(String, u64, u64)> {
     let balances = store.balances(&[0, 77]).unwrap();
-    let used = balances
-        .into_iter()
-        .map(|b| (b.tenant, b.tokens, b.charge_nanos));
-    used.collect()
+    let mut used: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for balance in balances {
+        let sums = used.entry(balance.tenant).or_default();
+        sums.0 += balance.tokens;
+        sums.1 += balance.charge_nanos;
+    }
+    let used = used.into_iter();
+    used.map(|(tenant, (tokens, nanos))| (tenant, tokens, nanos))
+        .collect()
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod broken_responses;
 mod callers;
 mod chats;
 mod chats_recorded;
+mod cluster;
 mod command_line;
 mod configurations;
 mod converted;

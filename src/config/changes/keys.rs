@@ -6,8 +6,8 @@
 
 use crate::config::{
     Allowances, Auth, Balance, Cache, ChatLog, Concurrency, Ledger, Listener, Located, Log,
-    ModelRule, Price, RateLimits, Rates, Route, Server, Tenant, Upstream, Validity, VectorCache,
-    Webhook,
+    ModelRule, Price, RateLimits, Rates, Route, Server, Store, Tenant, Upstream, Validity,
+    VectorCache, Webhook,
 };
 
 /// Keys that differ.
@@ -37,6 +37,7 @@ pub(super) fn of_server(old: &Server, new: &Server) -> Differing {
         cors => "cors",
         trusted_proxies => "trusted_proxies",
         max_body_bytes => "max_body",
+        node => "node",
         threads => "threads",
         shutdown_grace => "shutdown_grace",
         shutdown_notice => "shutdown_notice",
@@ -223,11 +224,18 @@ pub(super) fn of_ledger(old: &Ledger, new: &Ledger) -> Differing {
     differing!(old, new, Ledger {
         path => "path",
         postgres => "postgres",
-        node => "node",
         on_failure => "on_failure",
         archive => "archive",
         retention => "retention",
-    } but { is_implied })
+    } but { node, is_implied })
+}
+
+pub(super) fn of_store(old: &Located<Store>, new: &Located<Store>) -> Differing {
+    differing!(&old.value, &new.value, Store {
+        redis => "redis",
+        topology => "cluster or sentinel",
+        on_down => "on_down",
+    } but {})
 }
 
 pub(super) fn of_webhook(old: &Webhook, new: &Webhook) -> Differing {

@@ -17,9 +17,11 @@ use super::Config;
 
 /// What cannot change while the process runs: sections and keys, each with all that is below it. The addresses
 /// of `server.listen` come with `sections`.
-const NEEDS_RESTART: [&str; 4] = [
+const NEEDS_RESTART: [&str; 6] = [
     "server.admin",
+    "server.node",
     "server.threads",
+    "store",
     "server.log.files",
     "ledger",
 ];
@@ -38,6 +40,8 @@ impl Config {
         }
         self.server.admin.clone_from(&before.server.admin);
         self.server.threads = before.server.threads;
+        self.server.node.clone_from(&before.server.node);
+        self.store.clone_from(&before.store);
         self.server.log.files.clone_from(&before.server.log.files);
         if before.ledger.is_some() {
             self.ledger.clone_from(&before.ledger);

@@ -24,6 +24,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         limits,
         prices,
         ledger,
+        store,
         webhook,
         cache,
         vector_cache,
@@ -66,6 +67,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         changes,
     );
     compare_section("ledger", (ledger, &new.ledger), keys::of_ledger, changes);
+    compare_section("store", (store, &new.store), keys::of_store, changes);
     compare_section(
         "webhook",
         (webhook, &new.webhook),

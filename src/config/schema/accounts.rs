@@ -1,14 +1,15 @@
-//! The schema of what is written down: `prices`, `ledger` and `chat_log`.
+//! The schema of what is written down: `prices`, `ledger`, `store` and `chat_log`.
 //!
-//! Owns their keys. Does not handle how they are read (see `config::prices`, `ledger` and `chat_log`). Cannot
+//! Owns their keys. Does not handle how they are read (see `config::prices`, `ledger`, `store` and `chat_log`). Cannot
 //! fail.
 
 use serde_json::{Value, json};
 
 use super::shapes::{
-    decimal, duration, integer, list, moment, or, or_off, reference, section, size, text, word,
+    boolean, decimal, duration, integer, list, list_or, moment, or, or_off, reference, section,
+    size, text, word,
 };
-use crate::config::{Every, OnFailure};
+use crate::config::{Every, OnDown, OnFailure};
 
 /// Prices with a file.
 pub(super) fn prices() -> Value {
@@ -127,11 +128,6 @@ pub(super) fn ledger() -> Value {
                 text(),
             ),
             (
-                "node",
-                "What this gateway is called in a shared database.",
-                or(text(), "main"),
-            ),
-            (
                 "on_failure",
                 "What is done with requests while nothing can be recorded.",
                 or(word(failure), OnFailure::default().name()),
@@ -141,6 +137,35 @@ pub(super) fn ledger() -> Value {
                 "retention",
                 "Older months are removed, at least 1d.",
                 or(or_off(duration()), "off"),
+            ),
+        ],
+    )
+}
+
+pub(super) fn store() -> Value {
+    let down = [OnDown::LocalShare, OnDown::Refuse].map(OnDown::name);
+    section(
+        &["redis"],
+        [
+            (
+                "redis",
+                "The URL of a Redis or Valkey, or a list of those of a Cluster or of its Sentinels.",
+                list_or(text(), text()),
+            ),
+            (
+                "cluster",
+                "Whether the servers are some of a Redis Cluster.",
+                or(boolean(), false),
+            ),
+            (
+                "sentinel",
+                "The name under which the Sentinels watch the master.",
+                text(),
+            ),
+            (
+                "on_down",
+                "What happens while it is away: each node goes on with an equal part, or refuses.",
+                or(word(down), OnDown::default().name()),
             ),
         ],
     )

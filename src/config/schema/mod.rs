@@ -78,6 +78,11 @@ fn keys() -> Vec<Key> {
         ),
         ("ledger", "Where usage is recorded.", accounts::ledger()),
         (
+            "store",
+            "The Redis in which several nodes count limits and quotas. Default: none, one node.",
+            accounts::store(),
+        ),
+        (
             "webhook",
             "Where events about all tenants are sent.",
             reference("webhook"),

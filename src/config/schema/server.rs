@@ -53,6 +53,11 @@ pub(super) fn section_of() -> Value {
             or(size(), "32MiB"),
         ),
         (
+            "node",
+            "What this gateway is called among others. Default: the name of the machine.",
+            text(),
+        ),
+        (
             "threads",
             "Worker threads; 0 for one per core.",
             or(integer(0, MAX_THREADS.into()), 0),

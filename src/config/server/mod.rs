@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod listen_address;
 mod log;
+mod node;
 mod passthrough;
 mod retries;
 mod tls;
@@ -70,6 +71,8 @@ pub struct Server {
     pub trusted_proxies: TrustedProxies,
     /// The largest request body that is read, in bytes.
     pub max_body_bytes: usize,
+    /// What this gateway is called among others.
+    pub node: String,
     /// Worker threads; 0 stands for one per core.
     pub threads: usize,
     /// How long requests in flight may go on after a signal to stop.
@@ -123,6 +126,7 @@ impl Default for Server {
             cors: None,
             trusted_proxies: TrustedProxies::default(),
             max_body_bytes: 32 << 20,
+            node: node::default_name(),
             threads: 0,
             shutdown_grace: Duration::from_secs(30),
             shutdown_notice: Duration::ZERO,
@@ -179,6 +183,9 @@ pub fn read(node: &Node<'_>) -> Server {
     }
     if let Some(bytes) = section.take("max_body").and_then(|n| n.bytes()) {
         server.max_body_bytes = bytes;
+    }
+    if let Some(name) = section.take("node").and_then(|n| node::read(&n)) {
+        server.node = name;
     }
     if let Some(threads) = section
         .take("threads")

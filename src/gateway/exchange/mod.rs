@@ -104,7 +104,7 @@ async fn ask<'r>(
         demand: body.demand,
         endpoint: Some(endpoint),
     };
-    reserve::reserve(context, &estimate)?;
+    reserve::reserve(context, &estimate).await?;
     context.asked.marks = Marks {
         streamed: body.streaming.is_requested,
         multimodal: body.is_form() || context.is_recorded && body.is_multimodal(),

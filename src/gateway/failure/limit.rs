@@ -105,6 +105,16 @@ pub fn unavailable() -> ApiError {
     )
 }
 
+/// What the client is told while limits that several nodes share cannot be counted.
+pub fn store_away() -> ApiError {
+    error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "server_error",
+        Some("limits_unavailable"),
+        "The gateway cannot count its limits at the moment. Please try again in 1s.".to_owned(),
+    )
+}
+
 /// Adds what the header of a refusal says.
 pub fn add_headers(refusal: &Refusal, headers: &mut HeaderMap) {
     if let Some(standing) = &refusal.standing {

@@ -81,6 +81,8 @@ pub enum Failure {
     Limited(Box<Refusal>),
     /// What the tenant uses cannot be recorded.
     QuotaUnavailable,
+    /// The store in which several nodes count limits is away.
+    LimitsUnavailable,
     /// The listener does not take requests from this address.
     Address,
     /// What the request shows is not accepted.
@@ -142,6 +144,7 @@ impl Failure {
             Self::Flood => overload::flood(),
             Self::Limited(refusal) => limit::api_error(refusal),
             Self::QuotaUnavailable => limit::unavailable(),
+            Self::LimitsUnavailable => limit::store_away(),
             Self::Address => caller::address_error(),
             Self::Caller(refused) => refused.api_error(),
             Self::NotSigned => caller::signature_error(&SignatureRefused::Body),
@@ -274,7 +277,9 @@ impl Failure {
             }
             Self::SocketNeeded { .. } => Some((UPGRADE, fixed("websocket"))),
             Self::SocketVersion => Some((SEC_WEBSOCKET_VERSION, fixed("13"))),
-            Self::Flood | Self::QuotaUnavailable => Some((RETRY_AFTER, fixed("1"))),
+            Self::Flood | Self::QuotaUnavailable | Self::LimitsUnavailable => {
+                Some((RETRY_AFTER, fixed("1")))
+            }
             // Another try would take the same circle, or find as little.
             Self::Loop | Self::NotCached => Some((SHOULD_RETRY, fixed("false"))),
             Self::Upstream(failure) => {

@@ -58,7 +58,7 @@ pub async fn serve(
         false => Inspected::unread(context, framing),
     };
     signed::hold(client, context, &mut body).await?;
-    reserve::reserve(context, &Estimate::default())?;
+    reserve::reserve(context, &Estimate::default()).await?;
     let permit = permit(client, context, &upstream).await?;
     let request = client.request();
     let method = request.method.clone();

@@ -72,7 +72,7 @@ pub async fn serve(
     admit::hops(&request.headers, context)?;
     admit::unread(path, context)?;
     let upstream = choose(request, context, socket)?;
-    reserve::reserve(context, &Estimate::default())?;
+    reserve::reserve(context, &Estimate::default()).await?;
     let opening = Opening {
         upstream,
         socket,

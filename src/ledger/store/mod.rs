@@ -30,11 +30,13 @@ use super::record::Record;
 use crate::config;
 use crate::secret::Secret;
 
-/// What a tenant has used in a period.
+/// What a tenant has used in a period, as one node has recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balance {
     /// The tenant's id.
     pub tenant: String,
+    /// The node that has recorded it, with the number of its journal.
+    pub node: String,
     /// When the period began, in seconds since the Unix epoch.
     pub period_start: i64,
     /// Tokens of input and output.

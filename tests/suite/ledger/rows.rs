@@ -143,7 +143,8 @@ pub fn assert_sound(folder: &Folder) {
                 "SELECT count(*), sum(input), sum(output), sum(charge_nanos) FROM requests",
             ),
             (
-                "SELECT count(*), sum(tokens), sum(charge_nanos), 0 FROM periods",
+                "SELECT count(DISTINCT tenant || '/' || period_start), sum(tokens), sum(charge_nanos), 0 \
+                 FROM periods",
                 "SELECT count(DISTINCT tenant || '/' || period), \
                  sum(input + cache_read + cache_write + output), sum(charge_nanos), 0 \
                  FROM requests WHERE period IS NOT NULL",

@@ -52,7 +52,7 @@ pub async fn load(
         }
     }
     add_daily(&transaction, &additions).await?;
-    add_periods(&transaction, &additions).await?;
+    add_periods(&transaction, &additions, node).await?;
     set_position(&transaction, node, next).await?;
     transaction.commit().await?;
     Ok(added.len())
@@ -163,6 +163,7 @@ fn saturating(table: &str, column: &str) -> String {
 async fn add_periods(
     transaction: &Transaction<'_>,
     additions: &Additions,
+    node: &str,
 ) -> Result<(), StoreError> {
     let periods = additions.sorted_periods();
     let column = |number: fn(&((i64, i64), row::Used)) -> i64| -> Vec<i64> {
@@ -173,14 +174,15 @@ async fn add_periods(
     let tokens = column(|(_, used)| used.tokens);
     let charges = column(|(_, used)| used.charge_nanos);
     let sql = format!(
-        "INSERT INTO periods (period_start, tenant, tokens, charge_nanos) \
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) \
-         ON CONFLICT (period_start, tenant) DO UPDATE SET {}, {}",
+        "INSERT INTO periods (period_start, tenant, node, tokens, charge_nanos) \
+         SELECT start, tenant, $5, tokens, charge \
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS p (start, tenant, tokens, charge) \
+         ON CONFLICT (period_start, tenant, node) DO UPDATE SET {}, {}",
         saturating("periods", "tokens"),
         saturating("periods", "charge_nanos")
     );
     transaction
-        .execute(&sql, &[&starts, &tenants, &tokens, &charges])
+        .execute(&sql, &[&starts, &tenants, &tokens, &charges, &node])
         .await?;
     Ok(())
 }

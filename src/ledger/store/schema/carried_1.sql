@@ -7,9 +7,10 @@ CREATE TABLE periods (
     file BLOB NOT NULL,
     period_start INTEGER NOT NULL,
     tenant TEXT NOT NULL,
+    node TEXT NOT NULL,
     tokens INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
-    PRIMARY KEY (file, period_start, tenant)
+    PRIMARY KEY (file, period_start, tenant, node)
 ) WITHOUT ROWID;
 
 CREATE TABLE positions (

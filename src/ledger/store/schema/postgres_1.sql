@@ -74,9 +74,11 @@ CREATE TABLE daily (
 CREATE TABLE periods (
     period_start BIGINT NOT NULL,
     tenant INTEGER NOT NULL,
+    -- By node, so that what each has used is a number that only grows.
+    node TEXT NOT NULL,
     tokens BIGINT NOT NULL,
     charge_nanos BIGINT NOT NULL,
-    PRIMARY KEY (period_start, tenant)
+    PRIMARY KEY (period_start, tenant, node)
 );
 
 CREATE TABLE positions (

@@ -77,9 +77,11 @@ CREATE TABLE daily (
 CREATE TABLE periods (
     period_start INTEGER NOT NULL,
     tenant INTEGER NOT NULL,
+    -- By node, so that what each has used is a number that only grows.
+    node TEXT NOT NULL,
     tokens INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
-    PRIMARY KEY (period_start, tenant)
+    PRIMARY KEY (period_start, tenant, node)
 ) WITHOUT ROWID;
 
 CREATE TABLE positions (

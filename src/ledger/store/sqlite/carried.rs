@@ -69,10 +69,17 @@ impl Carried {
         let mut carry = || {
             let behavior = TransactionBehavior::Immediate;
             let transaction = self.connection.transaction_with_behavior(behavior)?;
-            for ((period_start, tenant), used) in used {
+            for ((period_start, tenant, node), used) in used {
                 transaction.execute(
-                    "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![file, period_start, tenant, used.tokens, used.charge_nanos],
+                    "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![
+                        file,
+                        period_start,
+                        tenant,
+                        node,
+                        used.tokens,
+                        used.charge_nanos
+                    ],
                 )?;
             }
             for (node, to) in positions {
@@ -99,7 +106,7 @@ impl Carried {
         let there = there.iter().map(|id| format!("x'{}'", hex::encode(id)));
         let there: Vec<String> = there.collect();
         let sql = format!(
-            "SELECT period_start, tenant, tokens, charge_nanos FROM periods \
+            "SELECT period_start, tenant, node, tokens, charge_nanos FROM periods \
              WHERE {periods} AND file NOT IN ({})",
             there.join(", ")
         );

@@ -58,17 +58,23 @@ impl MonthFile {
         self.id.is_some() && self.id == id(&self.path)
     }
 
-    /// Loads records of this month in one transaction, and moves a node's position if there is one. Returns
-    /// how many were new.
+    /// Loads records of this month, which a node has recorded, in one transaction, and moves the node's position if
+    /// there is one. Returns how many were new.
     ///
     /// # Errors
     /// SQLite fails. Nothing has been loaded.
     pub fn load(
         &mut self,
         records: &[&Record<'_>],
-        moved: Option<(&str, Position)>,
+        node: &str,
+        moved: Option<Position>,
     ) -> Result<usize, StoreError> {
-        let loaded = load(&mut self.connection, &mut self.names, records, moved);
+        let loaded = load(
+            &mut self.connection,
+            &mut self.names,
+            records,
+            (node, moved),
+        );
         if loaded.is_err() {
             self.names.clear();
         }
@@ -85,7 +91,7 @@ fn load(
     connection: &mut Connection,
     names: &mut Names,
     records: &[&Record<'_>],
-    moved: Option<(&str, Position)>,
+    (node, moved): (&str, Option<Position>),
 ) -> rusqlite::Result<usize> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut additions = Additions::default();
@@ -101,8 +107,8 @@ fn load(
             loaded += 1;
         }
     }
-    add(&transaction, &additions)?;
-    if let Some((node, position)) = moved {
+    add(&transaction, &additions, node)?;
+    if let Some(position) = moved {
         set_position(&transaction, node, position)?;
     }
     transaction.commit()?;
@@ -157,7 +163,7 @@ fn insert_sql() -> &'static str {
     &SQL
 }
 
-fn add(transaction: &Transaction<'_>, additions: &Additions) -> rusqlite::Result<()> {
+fn add(transaction: &Transaction<'_>, additions: &Additions, node: &str) -> rusqlite::Result<()> {
     static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
         // A sum beyond an integer would become a fraction.
         let sums = SUMS.map(|sum| format!("{sum} = min({}, {sum} + excluded.{sum})", i64::MAX));
@@ -178,13 +184,19 @@ fn add(transaction: &Transaction<'_>, additions: &Additions) -> rusqlite::Result
         daily.raw_execute()?;
     }
     let mut periods = transaction.prepare_cached(
-        "INSERT INTO periods (period_start, tenant, tokens, charge_nanos) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (period_start, tenant) DO UPDATE SET \
+        "INSERT INTO periods (period_start, tenant, node, tokens, charge_nanos) \
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (period_start, tenant, node) DO UPDATE SET \
          tokens = min(9223372036854775807, tokens + excluded.tokens), \
          charge_nanos = min(9223372036854775807, charge_nanos + excluded.charge_nanos)",
     )?;
     for ((period, tenant), used) in additions.sorted_periods() {
-        periods.execute(params![period, tenant, used.tokens, used.charge_nanos])?;
+        periods.execute(params![
+            period,
+            tenant,
+            node,
+            used.tokens,
+            used.charge_nanos
+        ])?;
     }
     Ok(())
 }

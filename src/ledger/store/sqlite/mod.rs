@@ -101,8 +101,9 @@ impl Sqlite {
         self.carried.balances(periods, &files, &mut used)?;
         let balances = used
             .into_iter()
-            .map(|((period_start, tenant), used)| Balance {
+            .map(|((period_start, tenant, node), used)| Balance {
                 tenant,
+                node,
                 period_start,
                 tokens: u64::try_from(used.tokens).unwrap_or(0),
                 charge_nanos: u64::try_from(used.charge_nanos).unwrap_or(0),
@@ -138,12 +139,11 @@ impl Store for Sqlite {
             return self.carried.set_position(&self.node, next).map(|()| 0);
         };
         let mut loaded = 0;
-        for (month, records) in months {
-            loaded += self.file(month)?.load(&records, None)?;
-        }
         let node = self.node.clone();
-        let moved = Some((node.as_str(), next));
-        Ok(loaded + self.file(last)?.load(&of_last, moved)?)
+        for (month, records) in months {
+            loaded += self.file(month)?.load(&records, &node, None)?;
+        }
+        Ok(loaded + self.file(last)?.load(&of_last, &node, Some(next))?)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

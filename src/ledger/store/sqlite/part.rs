@@ -58,7 +58,7 @@ impl FilePart {
     /// SQLite fails.
     pub fn balances(&self, periods: &str, used: &mut UsedByTenant) -> Result<(), StoreError> {
         let sql = format!(
-            "SELECT period_start, name, tokens, charge_nanos \
+            "SELECT period_start, name, node, tokens, charge_nanos \
              FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
         );
         add_used(&self.connection, &sql, used).map_err(StoreError::sqlite(&self.path))

@@ -1,5 +1,6 @@
 //! Loading into files, what they say, and months that go.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -121,7 +122,10 @@ fn a_batch_over_the_end_of_a_month_is_whole_after_a_crash_between_its_files() {
     let mut store = open(folder.path());
     // The first of the two commits, and then no more.
     let november = Month::of(records[0].at_ms);
-    let first = store.file(november).unwrap().load(&[&records[0]], None);
+    let first = store
+        .file(november)
+        .unwrap()
+        .load(&[&records[0]], "one", None);
     assert_eq!(first.unwrap(), 1);
     drop(store);
     let mut store = open(folder.path());
@@ -344,10 +348,15 @@ fn three_months(folder: &Path) -> Vec<Record<'static>> {
 
 fn used_in_all(store: &mut Sqlite) -> Vec<(String, u64, u64)> {
     let balances = store.balances(&[0]).unwrap();
-    let used = balances
-        .into_iter()
-        .map(|b| (b.tenant, b.tokens, b.charge_nanos));
-    used.collect()
+    let mut used: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for balance in balances {
+        let sums = used.entry(balance.tenant).or_default();
+        sums.0 += balance.tokens;
+        sums.1 += balance.charge_nanos;
+    }
+    let used = used.into_iter();
+    used.map(|(tenant, (tokens, nanos))| (tenant, tokens, nanos))
+        .collect()
 }
 
 fn time(text: &str) -> SystemTime {

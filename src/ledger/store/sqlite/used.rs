@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::super::row::Used;
 
-/// What was used, by the start of the period and the tenant.
-pub type UsedByTenant = FxHashMap<(i64, String), Used>;
+/// What was used, by the start of the period, the tenant and the node.
+pub type UsedByTenant = FxHashMap<(i64, String, String), Used>;
 
 /// Numbers as they stand in a list of SQL.
 pub fn list(numbers: &[i64]) -> String {
@@ -16,7 +16,7 @@ pub fn list(numbers: &[i64]) -> String {
     numbers.join(", ")
 }
 
-/// Adds what a query of period, tenant, tokens and nano-dollars gives.
+/// Adds what a query of period, tenant, node, tokens and nano-dollars gives.
 ///
 /// # Errors
 /// SQLite fails.
@@ -28,8 +28,10 @@ pub fn add_used(
     let mut select = connection.prepare(sql)?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let (tokens, charge_nanos): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let sum = used.entry((row.get(0)?, row.get(1)?)).or_default();
+        let (tokens, charge_nanos): (i64, i64) = (row.get(3)?, row.get(4)?);
+        let sum = used
+            .entry((row.get(0)?, row.get(1)?, row.get(2)?))
+            .or_default();
         sum.tokens = sum.tokens.saturating_add(tokens);
         sum.charge_nanos = sum.charge_nanos.saturating_add(charge_nanos);
     }

@@ -39,7 +39,11 @@ fn two_that_load_the_same_months_at_a_time_count_each_record_once() {
     let usage = store.usage(&[1_793_491_200], i64::MAX, &nodes).unwrap();
     let loaded = Some(at(1, BATCHES));
     assert_eq!(usage.positions, [loaded, loaded, None]);
-    assert_eq!(usage.balances[0].tokens, 161 * 120);
+    let mut used: Vec<_> = usage.balances.iter().map(|b| &b.node).collect();
+    used.sort();
+    assert_eq!(used, ["one", "one#2"]);
+    let sum: u64 = usage.balances.iter().map(|b| b.tokens).sum();
+    assert_eq!(sum, 161 * 120);
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! What is to be told the store that several nodes share, and when.
+//!
+//! Owns the queue between requests and the task that speaks with the store: scopes that are in use, those whose slices
+//! come to their end, and requests that wait for a grant. Owns what is known of the store, too: whether it answers, and
+//! how many nodes share it. Does not handle what is told (see `shares`) or how (see `store`). A scope stands in it once,
+//! and a request waits for a bounded time, so that it is bounded by the scopes and the requests in flight.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+/// A request waits no longer for the store.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// The queue, and what is known of the store.
+#[derive(Debug)]
+pub struct Due<S> {
+    name: Arc<str>,
+    /// As the ledger knows it.
+    node: OnceLock<Arc<str>>,
+    queued: Mutex<Queued<S>>,
+    wake: Notify,
+    answered: Notify,
+    is_away: AtomicBool,
+    nodes: AtomicU64,
+}
+
+/// What has been queued since it was taken last.
+#[derive(Debug)]
+pub(super) struct Queued<S> {
+    /// Scopes that have come into use.
+    pub(super) listed: Vec<Arc<S>>,
+    /// Scopes that are to be reported at once. One may stand in it several times.
+    pub(super) urgent: Vec<Arc<S>>,
+    /// Requests that wait until their scopes are reported.
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// The store gives no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away;
+
+impl<S> Default for Queued<S> {
+    fn default() -> Self {
+        Self {
+            listed: Vec::new(),
+            urgent: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl<S> Due<S> {
+    /// Nothing yet, for the node with this name. The store counts as away until it has answered.
+    pub fn new(node: &str) -> Self {
+        Self {
+            name: node.into(),
+            node: OnceLock::new(),
+            queued: Mutex::default(),
+            wake: Notify::new(),
+            answered: Notify::new(),
+            is_away: AtomicBool::new(true),
+            nodes: AtomicU64::new(1),
+        }
+    }
+
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name under which the ledger knows what this process uses. Only the first call counts.
+    pub fn record_as(&self, node: &str) {
+        let _ = self.node.set(node.into());
+    }
+
+    /// The name under which what this process uses of quotas is known.
+    pub fn node(&self) -> &Arc<str> {
+        self.node.get().unwrap_or(&self.name)
+    }
+
+    /// Whether the store gives no answers.
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Acquire)
+    }
+
+    /// How many nodes share the store, as far as is known.
+    pub fn nodes(&self) -> u64 {
+        self.nodes.load(Ordering::Acquire)
+    }
+
+    /// Notes whether the store answers. Tells whether that has changed.
+    pub(super) fn set_away(&self, is_away: bool) -> bool {
+        let has_changed = self.is_away.swap(is_away, Ordering::AcqRel) != is_away;
+        if !is_away {
+            self.answered.notify_waiters();
+        }
+        has_changed
+    }
+
+    /// Waits until the store has answered.
+    pub async fn answered(&self) {
+        loop {
+            let answered = self.answered.notified();
+            if !self.is_away() {
+                return;
+            }
+            answered.await;
+        }
+    }
+
+    /// Notes how many nodes share the store.
+    pub(super) fn set_nodes(&self, nodes: u64) {
+        self.nodes.store(nodes.max(1), Ordering::Release);
+    }
+
+    /// Has a scope reported from now on, until it is not in use any more.
+    pub(super) fn list(&self, scope: Arc<S>) {
+        self.queued.lock().listed.push(scope);
+    }
+
+    /// Has a scope reported at once.
+    pub(super) fn hurry(&self, scope: Arc<S>) {
+        self.queued.lock().urgent.push(scope);
+        self.wake.notify_one();
+    }
+
+    /// Has scopes reported at once, and waits for the answer.
+    pub(super) async fn draw(&self, scopes: &[Arc<S>]) -> Result<(), Away> {
+        let (done, answered) = oneshot::channel();
+        {
+            let mut queued = self.queued.lock();
+            queued.urgent.extend(scopes.iter().cloned());
+            queued.waiting.push(done);
+        }
+        self.wake.notify_one();
+        match timeout(LONGEST_WAIT, answered).await {
+            Ok(Ok(())) if !self.is_away() => Ok(()),
+            _ => Err(Away),
+        }
+    }
+
+    /// Takes what is queued.
+    pub(super) fn take(&self) -> Queued<S> {
+        std::mem::take(&mut *self.queued.lock())
+    }
+
+    /// Waits until something is to be reported at once.
+    pub(super) async fn hurried(&self) {
+        self.wake.notified().await;
+    }
+}

@@ -1,0 +1,232 @@
+-- Divides the limits of scopes among nodes. A scope is a hash:
+--   E             which memory this is: it changes when the store has lost what it knew
+--   P             when the period of the quota began
+--   n:PROCESS     what a process holds: "expiry period kind=held,used;..."
+--   l:KIND        what time has not paid for of a rate: "units time"
+--   w:KIND        the same of a window that slides: "slot count count ..."
+--   s:NODE        what a node has used of the quota in the period: "tokens nanos"
+--   t:KIND        the threshold that was told last, of which limit, and by which process: "percent limit process"
+-- Times are microseconds of this server. Amounts of quotas are compared as text: they may be larger than a double holds.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+local at = 0
+local function text() at = at + 1; return ARGV[at] end
+local function number() return tonumber(text()) end
+local function whole(n) return string.format('%.0f', n) end
+local function exact(n) return string.format('%.17g', n) end
+local function larger(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+
+local SLOTS = 60
+local QUOTA = { qt = true, qm = true }
+local process, node, lease, nodes = text(), text(), number(), number()
+local out = { whole(now) }
+local function tell(v) out[#out + 1] = v end
+
+-- A rate that time pays for steadily. Returns what it has not paid for.
+local function leaked(stored, limit, window)
+  if not stored then return 0 end
+  local units, since = string.match(stored, '^(%S+) (%S+)$')
+  return math.max(0, tonumber(units) - (now - tonumber(since)) * limit / window)
+end
+
+-- A window that slides. Returns its slots and their sum.
+local function slid(stored, width)
+  local ring = { newest = math.floor(now / width), total = 0 }
+  for i = 1, SLOTS do ring[i] = 0 end
+  if not stored then return ring end
+  local counts = {}
+  for count in string.gmatch(stored, '%S+') do counts[#counts + 1] = tonumber(count) end
+  for i = 0, SLOTS - 1 do
+    local slot = counts[1] - i
+    if slot > ring.newest - SLOTS and slot >= 0 then
+      local count = counts[2 + slot % SLOTS] or 0
+      ring[1 + slot % SLOTS] = count
+      ring.total = ring.total + count
+    end
+  end
+  if counts[1] > ring.newest then ring.newest = counts[1] end
+  return ring
+end
+
+-- Until so many units have left a window.
+local function leaves(ring, width, units)
+  local left = 0
+  for slot = ring.newest - SLOTS + 1, ring.newest do
+    left = left + ring[1 + slot % SLOTS]
+    if left >= units then return (slot + SLOTS) * width - now end
+  end
+  return (ring.newest + SLOTS) * width - now
+end
+
+for k = 1, #KEYS do
+  local key = KEYS[k]
+  local keep, epoch, slides, has_quota = number(), text(), text() == '1', text() == '1'
+  local flat = redis.call('HGETALL', key)
+  local h = {}
+  for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
+  local changes, gone = {}, {}
+  local function set(field, value)
+    h[field] = value
+    changes[#changes + 1] = field
+    changes[#changes + 1] = value
+  end
+  local function remove(field)
+    h[field] = nil
+    gone[#gone + 1] = field
+  end
+
+  local is_known = h.E ~= nil and h.E == epoch
+  if not h.E then set('E', process .. ':' .. whole(now)) end
+
+  local is_current, used_of, warns, refused = false, { qt = 0, qm = 0 }, {}, {}
+  if has_quota then
+    local start = text()
+    if not h.P or tonumber(start) > tonumber(h.P) then
+      for field in pairs(h) do
+        local kind = string.sub(field, 1, 2)
+        if kind == 's:' or kind == 't:' then gone[#gone + 1] = field end
+      end
+      for _, field in ipairs(gone) do h[field] = nil end
+      set('P', start)
+    end
+    is_current = start == h.P
+    for _ = 1, number() do
+      local name, tokens, nanos = text(), text(), text()
+      if is_current then
+        local known = h['s:' .. name] or '0 0'
+        local t, n = string.match(known, '^(%d+) (%d+)$')
+        if larger(tokens, t) then t = tokens end
+        if larger(nanos, n) then n = nanos end
+        local merged = t .. ' ' .. n
+        if merged ~= known then set('s:' .. name, merged) end
+      end
+    end
+    for _ = 1, number() do warns[#warns + 1] = number() end
+    refused.qt, refused.qm = text() == '1', text() == '1'
+  end
+  tell(h.E)
+  tell(h.P or '0')
+  local told = {}
+  for field, value in pairs(h) do
+    if string.sub(field, 1, 2) == 's:' then
+      local t, n = string.match(value, '^(%d+) (%d+)$')
+      told[#told + 1] = { string.sub(field, 3), t, n }
+      used_of.qt = used_of.qt + tonumber(t)
+      used_of.qm = used_of.qm + tonumber(n)
+    end
+  end
+  tell(whole(#told))
+  for _, one in ipairs(told) do tell(one[1]); tell(one[2]); tell(one[3]) end
+
+  local held, mine = {}, {}
+  for field, value in pairs(h) do
+    if string.sub(field, 1, 2) == 'n:' then
+      local expiry, period, rest = string.match(value, '^(%S+) (%S+) (.*)$')
+      if tonumber(expiry) < now then
+        remove(field)
+      else
+        local is_mine = string.sub(field, 3) == process
+        for kind, units, used in string.gmatch(rest, '(%w+)=(%S+),(%S+);') do
+          if not QUOTA[kind] or period == h.P then
+            if is_mine then
+              mine[kind] = { held = tonumber(units), used = tonumber(used) }
+            else
+              held[kind] = (held[kind] or 0) + tonumber(units)
+            end
+          end
+        end
+      end
+    end
+  end
+
+  local holds = {}
+  for _ = 1, number() do
+    local kind, limit, window = text(), number(), number()
+    local used, reported, backlog = number(), number(), number()
+    local reserved, needed, ahead, largest = number(), number(), number(), number()
+    local before = mine[kind]
+    local level, wait, reset = 0, 0, 0
+    if QUOTA[kind] then
+      level = used_of[kind]
+    elseif window > 0 then
+      local more = backlog
+      if before then more = used - before.used elseif is_known then more = used - reported end
+      more = math.max(0, more)
+      if slides then
+        local width = math.ceil(window / (SLOTS - 1))
+        local ring = slid(h['w:' .. kind], width)
+        local place = 1 + ring.newest % SLOTS
+        ring[place] = ring[place] + more
+        ring.total = ring.total + more
+        level = ring.total
+        local over = level + largest - limit
+        if over > 0 then wait = leaves(ring, width, over) end
+        if level > 0 then reset = leaves(ring, width, level) end
+        local counts = { whole(ring.newest) }
+        for i = 1, SLOTS do counts[i + 1] = whole(ring[i]) end
+        set('w:' .. kind, table.concat(counts, ' '))
+      else
+        level = leaked(h['l:' .. kind], limit, window) + more
+        if limit > 0 then
+          wait = math.max(0, level + largest - limit) * window / limit
+          reset = level * window / limit
+        end
+        set('l:' .. kind, exact(level) .. ' ' .. whole(now))
+      end
+    end
+
+    local room = limit - level - (held[kind] or 0)
+    local base = reserved + needed
+    local hold
+    if base <= room then
+      local more = math.min(ahead, math.floor((room - base) / (2 * nodes)))
+      if more < largest then more = 0 end
+      hold = base + more
+    else
+      hold = math.max(reserved, math.min(base, math.floor(math.max(room, 0))))
+    end
+    -- What was promised before, and may be in use by now.
+    if before then
+      local kept = math.max(0, before.held - math.max(0, used - before.used))
+      hold = math.max(hold, math.min(base + ahead, kept))
+    end
+    if QUOTA[kind] and not is_current then hold = 0 end
+    holds[#holds + 1] = kind .. '=' .. whole(hold) .. ',' .. whole(used) .. ';'
+
+    local percent, by = 0, ''
+    if QUOTA[kind] and is_current then
+      local reached = 0
+      for _, warn in ipairs(warns) do
+        if level * 100 >= limit * warn and warn > reached then reached = warn end
+      end
+      if refused[kind] then reached = 100 end
+      local stored = h['t:' .. kind] or ''
+      local p, l, process_of = string.match(stored, '^(%d+) (%S+) (.*)$')
+      if p and l == whole(limit) then percent, by = tonumber(p), process_of end
+      if reached > percent then
+        percent, by = reached, process
+        set('t:' .. kind, whole(percent) .. ' ' .. whole(limit) .. ' ' .. process)
+      end
+    end
+
+    local is_spent = window > 0 and level > limit or QUOTA[kind] and level >= limit
+    tell(whole(hold))
+    tell(exact(level))
+    tell(whole(math.max(0, math.floor(room - hold))))
+    tell(is_spent and '1' or '0')
+    tell(whole(math.ceil(wait)))
+    tell(whole(math.ceil(reset)))
+    tell(whole(percent))
+    tell(by == process and '1' or '0')
+  end
+  set('n:' .. process, whole(now + lease) .. ' ' .. (h.P or '0') .. ' ' .. table.concat(holds))
+
+  if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
+  redis.call('HSET', key, unpack(changes))
+  if keep > 0 then redis.call('PEXPIRE', key, keep) else redis.call('PERSIST', key) end
+end
+return out

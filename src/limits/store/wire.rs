@@ -1,0 +1,320 @@
+//! What is written to the store and read from it.
+//!
+//! Owns the arguments of the scripts and the form of their answers, the names of keys, and which keys stand in one slot
+//! of a Cluster: those of one tenant. Does not handle when they are run (see the parent). An answer in another form is
+//! a [`Malformed`] one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Script};
+use sha2::{Digest, Sha256};
+
+use crate::limits::demand::Demand;
+use crate::limits::kind::LimitKind;
+use crate::limits::report::{Grant, GrantedLimit, NodeUsage, Report};
+use crate::limits::scope::ScopeName;
+
+/// Before each key.
+const PREFIX: &str = "tollgate:1:";
+/// The key under which all processes note that they are there.
+const NODES: &str = "tollgate:1:{nodes}";
+/// For so long the store keeps what a process holds that says nothing more.
+const LEASE: Duration = Duration::from_secs(8);
+/// What a quota has used is kept for so long after its period.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// The scripts.
+pub struct Scripts {
+    share: Script,
+    nodes: Script,
+}
+
+/// What the store has answered cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// The time of the store, since the Unix epoch.
+pub type StoreTime = Duration;
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            share: Script::new(include_str!("share.lua")),
+            nodes: Script::new(include_str!("nodes.lua")),
+        }
+    }
+}
+
+/// A script with its arguments: asked for by its hash, and with its text where the store does not know it yet.
+pub struct Call {
+    pub by_hash: Cmd,
+    pub whole: Cmd,
+}
+
+impl Call {
+    fn new(script: &Script, text: &'static str, keys: &[String], arguments: &[String]) -> Self {
+        let call = |command: &str, script: &str| {
+            let mut call = redis::cmd(command);
+            call.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+            call
+        };
+        Self {
+            by_hash: call("EVALSHA", script.get_hash()),
+            whole: call("EVAL", text),
+        }
+    }
+}
+
+impl Scripts {
+    /// Notes that a process is there, or that it ends.
+    pub fn nodes(&self, process: &str, ends: bool) -> Call {
+        let arguments = [
+            process.to_owned(),
+            LEASE.as_micros().to_string(),
+            flag(ends),
+        ];
+        let text = include_str!("nodes.lua");
+        Call::new(&self.nodes, text, &[NODES.to_owned()], &arguments)
+    }
+
+    /// Reports scopes, for a process of a node. Several nodes share the store.
+    pub fn share(
+        &self,
+        (process, node): (&str, &str),
+        nodes: u64,
+        reports: &[(&ScopeName, &Report)],
+        now: StoreTime,
+    ) -> Call {
+        let keys: Vec<String> = reports.iter().map(|(name, _)| key(name)).collect();
+        let mut arguments = vec![
+            process.to_owned(),
+            node.to_owned(),
+            LEASE.as_micros().to_string(),
+            nodes.to_string(),
+        ];
+        for (_, report) in reports {
+            add(report, node, now, &mut arguments);
+        }
+        Call::new(&self.share, include_str!("share.lua"), &keys, &arguments)
+    }
+}
+
+/// Reads what the store has answered to a process that says it is there: its time, and how many there are.
+pub fn read_nodes(answer: &[String]) -> Result<(StoreTime, u64), Malformed> {
+    let (time, nodes) = answer.split_first().ok_or(Malformed)?;
+    Ok((micros(time)?, nodes.len() as u64))
+}
+
+/// Reads what the store has answered to reports.
+pub fn read_grants(answer: &[String], reports: &[&Report]) -> Result<Vec<Grant>, Malformed> {
+    let mut words = answer.iter().skip(1);
+    reports
+        .iter()
+        .map(|report| grant(&mut words, report))
+        .collect()
+}
+
+/// What keys have in common that stand in one slot.
+pub fn slot(name: &ScopeName) -> String {
+    match name {
+        ScopeName::Gateway => "gateway".to_owned(),
+        ScopeName::Rule(rule) => format!("rule.{}", hashed(&[rule])),
+        ScopeName::Tenant(tenant)
+        | ScopeName::Key { tenant, .. }
+        | ScopeName::Subject { tenant, .. } => format!("tenant.{}", hashed(&[tenant])),
+    }
+}
+
+/// The key of a scope. Names of keys and of subjects are not in it.
+fn key(name: &ScopeName) -> String {
+    let rest = match name {
+        ScopeName::Gateway | ScopeName::Rule(_) | ScopeName::Tenant(_) => String::new(),
+        ScopeName::Key { key, .. } => format!(":key.{}", hashed(&[key])),
+        ScopeName::Subject {
+            issuer, subject, ..
+        } => format!(":subject.{}", hashed(&[issuer, subject])),
+    };
+    format!("{PREFIX}{{{}}}{rest}", slot(name))
+}
+
+/// 128 bits are enough for what no attacker chooses both of.
+fn hashed(parts: &[&String]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let hash = hash.finalize();
+    hex::encode(hash.get(..16).unwrap_or_default())
+}
+
+fn add(report: &Report, node: &str, now: StoreTime, to: &mut Vec<String>) {
+    to.push(keep(report, now).to_string());
+    to.push(match &*report.epoch {
+        "" => "-".to_owned(),
+        epoch => epoch.to_owned(),
+    });
+    to.push(flag(report.slides));
+    to.push(flag(report.quota.is_some()));
+    if let Some(quota) = &report.quota {
+        to.push(quota.start.to_string());
+        to.push((quota.others.len() + 1).to_string());
+        let mut used = |node: &str, used: Demand| {
+            to.extend([
+                node.to_owned(),
+                used.tokens.to_string(),
+                used.nanos.to_string(),
+            ]);
+        };
+        used(node, quota.own);
+        for other in &quota.others {
+            used(&other.node, other.used);
+        }
+        let below = quota.warn_at.iter().filter(|percent| **percent < 100);
+        let warns: Vec<String> = below.chain([&100]).map(u8::to_string).collect();
+        to.push(warns.len().to_string());
+        to.extend(warns);
+        to.extend(quota.has_refused.map(flag));
+    }
+    to.push(report.limits.len().to_string());
+    for limit in &report.limits {
+        to.push(word(limit.kind).to_owned());
+        let window_us = limit.kind.window_nanos() / 1_000;
+        let numbers = [limit.limit, window_us, limit.used, limit.reported];
+        to.extend(numbers.map(|number| number.to_string()));
+        to.push(format!("{:e}", limit.backlog));
+        let numbers = [limit.reserved, limit.needed, limit.ahead, limit.largest];
+        to.extend(numbers.map(|number| number.to_string()));
+    }
+}
+
+/// For how many milliseconds a scope is kept of which nothing more is said; 0 for ever.
+fn keep(report: &Report, now: StoreTime) -> u128 {
+    let windows = report.limits.iter().map(|limit| limit.kind.window_nanos());
+    let longest = Duration::from_nanos(windows.max().unwrap_or(0)) * 2 + LEASE;
+    let Some(quota) = &report.quota else {
+        return longest.as_millis();
+    };
+    let Some(end) = quota.end else {
+        return 0;
+    };
+    let end = Duration::from_secs(u64::try_from(end).unwrap_or(0)) + KEPT;
+    end.saturating_sub(now).max(longest).as_millis()
+}
+
+fn grant<'w>(
+    words: &mut impl Iterator<Item = &'w String>,
+    report: &Report,
+) -> Result<Grant, Malformed> {
+    let mut next = || words.next().ok_or(Malformed);
+    let epoch: Arc<str> = next()?.as_str().into();
+    let start = parsed(next()?)?;
+    let mut nodes = Vec::new();
+    for _ in 0..parsed::<u32>(next()?)? {
+        nodes.push(NodeUsage {
+            node: next()?.as_str().into(),
+            used: Demand {
+                tokens: parsed(next()?)?,
+                nanos: parsed(next()?)?,
+            },
+        });
+    }
+    let mut limits = smallvec::SmallVec::new();
+    for _ in &report.limits {
+        limits.push(GrantedLimit {
+            held: parsed(next()?)?,
+            level: parsed(next()?)?,
+            left: parsed(next()?)?,
+            is_spent: next()? == "1",
+            wait: micros(next()?)?,
+            reset: micros(next()?)?,
+            reached: (parsed(next()?)?, next()? == "1"),
+        });
+    }
+    Ok(Grant {
+        limits,
+        epoch,
+        start,
+        nodes,
+    })
+}
+
+fn word(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::RequestsPerSecond => "rps",
+        LimitKind::RequestsPerMinute => "rpm",
+        LimitKind::RequestsPerHour => "rph",
+        LimitKind::RequestsPerDay => "rpd",
+        LimitKind::TokensPerMinute => "tpm",
+        LimitKind::TokensPerDay => "tpd",
+        LimitKind::Concurrent => "c",
+        LimitKind::QuotaTokens => "qt",
+        LimitKind::QuotaMoney => "qm",
+    }
+}
+
+fn flag(is_set: bool) -> String {
+    u8::from(is_set).to_string()
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, Malformed> {
+    text.parse().map_err(|_| Malformed)
+}
+
+fn micros(text: &str) -> Result<Duration, Malformed> {
+    Ok(Duration::from_micros(parsed(text)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_scopes_of_a_tenant_stand_in_one_slot_and_no_name_of_a_key_is_in_a_key() {
+        let tenant = "acme".to_owned();
+        let names = [
+            ScopeName::Tenant(tenant.clone()),
+            ScopeName::Key {
+                tenant: tenant.clone(),
+                key: "s3cret}".to_owned(),
+            },
+            ScopeName::Subject {
+                tenant,
+                issuer: "i".to_owned(),
+                subject: "s3cret".to_owned(),
+            },
+        ];
+        let keys = names.each_ref().map(key);
+        assert!(keys.iter().all(|key| !key.contains("s3cret")), "{keys:?}");
+        let tag = |key: &String| key.split_once('}').unwrap().0.to_owned();
+        assert!(keys.iter().all(|key| tag(key) == tag(&keys[0])), "{keys:?}");
+        assert_ne!(keys[0], keys[1]);
+        assert_ne!(
+            slot(&names[0]),
+            slot(&ScopeName::Tenant("other".to_owned()))
+        );
+        assert_ne!(
+            slot(&ScopeName::Gateway),
+            slot(&ScopeName::Rule("gateway".to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_or_no_number_is_malformed() {
+        assert_eq!(read_nodes(&[]), Err(Malformed));
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(read_nodes(&words("x a")), Err(Malformed));
+        let two = (Duration::from_micros(5), 2);
+        assert_eq!(read_nodes(&words("5 a b")), Ok(two));
+        let report = Report {
+            limits: smallvec::SmallVec::new(),
+            epoch: "".into(),
+            quota: None,
+            slides: false,
+        };
+        assert!(read_grants(&words("5 e 0 1 n 3 4"), &[&report]).is_ok());
+        assert!(read_grants(&words("5 e 0 1 n 3"), &[&report]).is_err());
+        assert!(read_grants(&words("5 e 0 1 n -3 4"), &[&report]).is_err());
+    }
+}
