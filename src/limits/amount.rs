@@ -1,7 +1,7 @@
 //! One amount of a quota: tokens or money.
 //!
-//! Owns what is spent and reserved of it, and the thresholds that were told. Does not handle its period (see `balance`).
-//! Cannot fail: what would overflow saturates, and that admits less.
+//! Owns what is spent and reserved of it, and the thresholds that were told. Does not handle its period (see
+//! `balance`). Cannot fail: what would overflow saturates, and that admits less.
 
 #[derive(Debug)]
 pub(super) struct Amount {

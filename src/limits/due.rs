@@ -2,8 +2,8 @@
 //!
 //! Owns the queue between requests and the task that speaks with the store: scopes that are in use, those whose slices
 //! come to their end, and requests that wait for a grant. Owns what is known of the store, too: whether it answers, and
-//! how many nodes share it. Does not handle what is told (see `shares`) or how (see `store`). A scope stands in it once,
-//! and a request waits for a bounded time, so that it is bounded by the scopes and the requests in flight.
+//! how many nodes share it. Does not handle what is told (see `shares`) or how (see `store`). A scope stands in it
+//! once, and a request waits for a bounded time, so that it is bounded by the scopes and the requests in flight.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -76,6 +76,11 @@ impl<S> Due<S> {
     /// The name under which the ledger knows what this process uses. Only the first call counts.
     pub fn record_as(&self, node: &str) {
         let _ = self.node.set(node.into());
+    }
+
+    /// Whether the ledger records what this process uses, under a name that no other process has meanwhile.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.node.get().is_some()
     }
 
     /// The name under which what this process uses of quotas is known.

@@ -92,6 +92,8 @@ pub(super) struct GrantedLimit {
     pub(super) level: f64,
     /// What is neither used nor held by a node.
     pub(super) left: u64,
+    /// What other nodes hold for requests to come, and give back when little is left.
+    pub(super) idle: u64,
     /// Whether nothing is left, whatever a request asks for.
     pub(super) is_spent: bool,
     /// Until the largest request fits beside what is used.

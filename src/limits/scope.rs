@@ -21,6 +21,7 @@ use super::due::Due;
 use super::kind::LimitKind;
 use super::pace::Pace;
 use super::report::{Grant, NodeUsage, Report};
+use super::shares::Urgency;
 use crate::config::{Quota, RateLimits};
 
 /// What limits are counted for. Locks are taken in this order.
@@ -269,34 +270,35 @@ impl Scope {
         self.is_hurried.swap(true, Ordering::AcqRel)
     }
 
-    /// What the store is told; `nodes` share the limits. Nothing is asked for ahead where the process `ends`. `None`
-    /// where nothing is shared.
-    pub(super) fn report(&self, nodes: u64, now: Now, ends: bool) -> Option<Report> {
+    /// What the store is told; `nodes` share the limits. Where it `holds_back`, nothing is asked for
+    /// ahead. `None` where nothing is shared.
+    pub(super) fn report(&self, nodes: u64, now: Now, holds_back: bool) -> Option<Report> {
         self.is_hurried.store(false, Ordering::Release);
         let mut report = self.lock().report(self.in_flight(), nodes, now)?;
-        for limit in report.limits.iter_mut().filter(|_| ends) {
+        for limit in report.limits.iter_mut().filter(|_| holds_back) {
             limit.ahead = 0;
         }
         Some(report)
     }
 
-    /// Whether the store does not know all that was used, whether this node holds something, and when it was reported
-    /// last.
-    pub(super) fn sharing(&self) -> (bool, bool, u64) {
+    /// How soon the store is to be told of it, and when it was told last.
+    pub(super) fn urgency(&self) -> (Urgency, u64) {
         let counts = self.lock();
         let shares = counts.shares.as_ref();
-        let state = shares.map(|shares| (shares.state(), shares.reported_nanos()));
-        state.map_or((false, false, 0), |((news, holds), at)| {
-            (news, holds || self.in_flight() > 0, at)
-        })
+        let state = shares.map(|shares| (shares.urgency(), shares.reported_nanos()));
+        let (urgency, reported_nanos) = state.unwrap_or((Urgency::Never, 0));
+        match self.in_flight() {
+            0 => (urgency, reported_nanos),
+            _ => (urgency.max(Urgency::Later), reported_nanos),
+        }
     }
 
     /// Whether it is to be reported further on.
     pub(super) fn is_in_use(&self, now: Now) -> bool {
-        let (has_news, holds, reported_nanos) = self.sharing();
+        let (urgency, reported_nanos) = self.urgency();
         // One that was used a moment ago is asked for again soon.
         let is_fresh = now.nanos().saturating_sub(reported_nanos) < IN_USE_NANOS;
-        has_news || holds || is_fresh
+        urgency > Urgency::Never || is_fresh
     }
 
     /// Takes the answer to a report. Returns the thresholds that this process tells of.

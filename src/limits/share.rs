@@ -47,6 +47,8 @@ struct Told {
     level: f64,
     /// What is neither used nor held by a node.
     left: u64,
+    /// What other nodes hold and do not use.
+    idle: u64,
     /// Whether nothing is left, whatever a request asks for.
     is_spent: bool,
     /// Until the largest request that was told of would fit beside what was used.
@@ -125,7 +127,10 @@ impl Share {
     /// Whether the store has said that so much is not to be had.
     pub(super) fn was_refused(&self, units: u64) -> bool {
         let (told, free) = (self.told, self.free());
-        told.is_some_and(|told| told.is_spent || told.left.saturating_add(free) < units)
+        told.is_some_and(|told| {
+            let left = told.left.saturating_add(told.idle);
+            told.is_spent || left.saturating_add(free) < units
+        })
     }
 
     /// Notes that a request waits for units. To be taken back with [`forget_need`](Self::forget_need).
@@ -170,6 +175,12 @@ impl Share {
     /// Whether the store does not know all that was used, or a request waits.
     pub(super) fn has_news(&self) -> bool {
         self.used != self.reported || self.needed > 0
+    }
+
+    /// Whether it holds what it does not use, and little is left for others.
+    pub(super) fn hoards(&self) -> bool {
+        let is_scarce = self.told.is_some_and(|told| told.left < self.largest());
+        is_scarce && self.free() > 0
     }
 
     /// Whether this node holds anything.
@@ -244,6 +255,7 @@ impl Share {
         self.told = Some(Told {
             level: granted.level,
             left: granted.left,
+            idle: granted.idle,
             is_spent: granted.is_spent,
             wait: granted.wait,
             reset: granted.reset,

@@ -40,6 +40,19 @@ pub(super) struct Shares {
 /// With which rules a limit began.
 type Revision = u32;
 
+/// How soon the store is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// It knows all, and this node holds nothing.
+    Never,
+    /// Before what this node holds lapses.
+    Later,
+    /// There is something that it does not know.
+    Soon,
+    /// Other nodes may need what this one holds and does not use.
+    Now,
+}
+
 /// Why a request does not fit into what was granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing {
@@ -255,11 +268,18 @@ impl Shares {
         !self.is_alone && self.limits.iter().any(|(share, _)| share.is_low())
     }
 
-    /// Whether the store does not know all, or holds something for this node.
-    pub(super) fn state(&self) -> (bool, bool) {
-        let mut shares = self.limits.iter().map(|(share, _)| share);
-        let holds = shares.clone().any(Share::holds);
-        (shares.any(Share::has_news), holds)
+    /// Whether it is to be told to the store, and how soon.
+    pub(super) fn urgency(&self) -> Urgency {
+        let shares = || self.limits.iter().map(|(share, _)| share);
+        if shares().any(Share::hoards) {
+            Urgency::Now
+        } else if shares().any(Share::has_news) {
+            Urgency::Soon
+        } else if shares().any(Share::holds) {
+            Urgency::Later
+        } else {
+            Urgency::Never
+        }
     }
 
     /// When it was reported last.

@@ -5,6 +5,9 @@
 //! refuses. Does not handle what the store divides (see `store`). Fails with [`NotReserved`]; nothing was counted then.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::admission::{NotAdmitted, admit};
 use super::counts::Mode;
@@ -16,8 +19,11 @@ use super::scope::{DueScopes, Scope};
 use crate::config::OnDown;
 use crate::observe::store::Counts;
 
-/// How often the store is asked for one request: another request may have taken what it was granted.
-const TRIES: usize = 3;
+/// How often the store is asked for one request: another request may have taken what it was granted, and other nodes
+/// may hold what they do not use, and give it back.
+const TRIES: usize = 8;
+/// Between two of them, but for the first two.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Admission by limits that several nodes share.
 pub struct Sharing {
@@ -75,9 +81,12 @@ impl Sharing {
         demand: Demand,
         mut not: NotAdmitted,
     ) -> Result<Reservation, NotReserved> {
-        for _ in 0..TRIES {
+        for turn in 0..TRIES {
             if not.short.is_empty() {
                 break;
+            }
+            if turn > 1 {
+                sleep(PAUSE).await;
             }
             if self.due.is_away() || self.ask(&not.short, demand).await.is_err() {
                 return self.go_alone(scopes, demand);
@@ -90,9 +99,10 @@ impl Sharing {
         Err(NotReserved::Refused(not.refusal))
     }
 
-    /// What between the nodes and the store is known.
-    pub fn due(&self) -> &Arc<DueScopes> {
-        &self.due
+    /// What is wrong with the store, for `/health`.
+    pub fn trouble(&self) -> Option<&'static str> {
+        let is_away = self.due.is_away();
+        is_away.then_some("the store in which several gateways count limits does not answer")
     }
 
     /// Asks the store for what a request is short of, and waits for its answer, which may be a refusal.

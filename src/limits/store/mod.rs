@@ -1,10 +1,10 @@
 //! The store in which several nodes count what they share: one task that speaks with it.
 //!
-//! Owns when a scope is reported: at once where a request waits or a slice comes to its end, soon after it was used, and
-//! so often that what this node holds does not lapse. What is reported together is one call. A call that is not answered
-//! in time may have been carried out: all that is told is the sum of what was used, so it counts once, however often it
-//! is told. `wire` has what is written, `share.lua` how a limit is divided. Does not handle what a node does without the
-//! store (see `sharing`). It never fails: it tries again.
+//! Owns when a scope is reported: at once where a request waits or a slice comes to its end, soon after it was used,
+//! and so often that what this node holds does not lapse. What is reported together is one call. A call that is not
+//! answered in time may have been carried out: all that is told is the sum of what was used, so it counts once, however
+//! often it is told. `wire` has what is written, `share.lua` how a limit is divided. Does not handle what a node does
+//! without the store (see `sharing`). It never fails: it tries again.
 
 mod wire;
 
@@ -22,6 +22,7 @@ use super::due::Queued;
 use super::report::{Grant, Report};
 use super::reservation::Settled;
 use super::scope::{DueScopes, Scope};
+use super::shares::Urgency;
 use crate::observe::log_interval::LogInterval;
 use crate::observe::store::Counts;
 use crate::store::redis::{Connected, Servers};
@@ -40,6 +41,8 @@ const ANSWER: Duration = Duration::from_millis(450);
 const RETRY: Duration = Duration::from_millis(250);
 /// As many scopes are reported in one call: the store does nothing else meanwhile.
 const BATCH: usize = 64;
+/// After the store was away, each node goes on alone for so long: until all of them have told what they have used.
+const SETTLE: Duration = Duration::from_millis(1_500);
 /// How often the calls go out until all that is waited for is reported, when the process ends.
 const LAST_TRIES: usize = 3;
 
@@ -50,8 +53,8 @@ pub type Tell = Box<dyn Fn(&Settled) + Send + Sync>;
 pub struct Store {
     due: Arc<DueScopes>,
     servers: Servers,
-    /// This process among all that share the store.
-    process: String,
+    /// Tells this process from others of the same name.
+    nonce: String,
     scripts: Scripts,
     counts: Counts,
     tell: Tell,
@@ -59,6 +62,9 @@ pub struct Store {
     /// Scopes that are in use.
     active: Vec<Arc<Scope>>,
     present_at: Option<Instant>,
+    /// Since when the store answers again.
+    back_since: Option<Instant>,
+    was_up: bool,
     logged: LogInterval,
 }
 
@@ -71,17 +77,18 @@ enum Failure {
 impl Store {
     /// Not connected yet. `tell` is told of the thresholds of quotas that this process is to tell of.
     pub fn new(due: &Arc<DueScopes>, servers: Servers, counts: Counts, tell: Tell) -> Self {
-        let process = format!("{}/{:08x}", due.name(), fastrand::u32(..));
         Self {
             due: Arc::clone(due),
             servers,
-            process,
+            nonce: format!("{:08x}", fastrand::u32(..)),
             scripts: Scripts::default(),
             counts,
             tell,
             connected: None,
             active: Vec::new(),
             present_at: None,
+            back_since: None,
+            was_up: false,
             logged: LogInterval::default(),
         }
     }
@@ -127,7 +134,9 @@ impl Store {
         self.connect().await?;
         self.be_present(ends).await?;
         let now = Now::read();
-        let due = self.reports(&urgent, now, ends);
+        // What others have used meanwhile is not known yet.
+        let holds_back = ends || self.due.is_away();
+        let due = self.reports(&urgent, now, holds_back);
         let has_slots = self.servers.has_slots();
         let is_together = |one: &(Arc<Scope>, Report), next: &(Arc<Scope>, Report)| {
             !has_slots || wire::slot(one.0.name()) == wire::slot(next.0.name())
@@ -138,19 +147,39 @@ impl Store {
             }
         }
         self.forget_unused(now);
+        self.settle();
         Ok(())
     }
 
+    /// Goes on with the store, once all nodes have had the time to tell it what they have used without it.
+    fn settle(&mut self) {
+        let back_since = *self.back_since.get_or_insert_with(Instant::now);
+        if self.was_up && back_since.elapsed() < SETTLE {
+            return;
+        }
+        self.was_up = true;
+        if self.due.set_away(false) {
+            let (nodes, places) = (self.due.nodes(), self.servers.places());
+            log::info!("store: limits are shared by {nodes} nodes at {places}");
+        }
+        self.counts.is_up(true);
+    }
+
     /// What is to be told now, each scope once, in the order of slots where there are some.
-    fn reports(&self, urgent: &[Arc<Scope>], now: Now, ends: bool) -> Vec<(Arc<Scope>, Report)> {
+    fn reports(
+        &self,
+        urgent: &[Arc<Scope>],
+        now: Now,
+        holds_back: bool,
+    ) -> Vec<(Arc<Scope>, Report)> {
         let active = self.active.iter();
-        let active = active.filter(|scope| ends || is_due(scope, now));
+        let active = active.filter(|scope| holds_back || is_due(scope, now));
         let mut noted = FxHashSet::default();
         let scopes = urgent.iter().chain(active);
         let scopes = scopes.filter(|scope| noted.insert(Arc::as_ptr(scope)));
         let nodes = self.due.nodes();
         let reports = scopes.filter_map(|scope| {
-            let report = scope.report(nodes, now, ends)?;
+            let report = scope.report(nodes, now, holds_back)?;
             Some((Arc::clone(scope), report))
         });
         let mut reports: Vec<_> = reports.collect();
@@ -166,8 +195,13 @@ impl Store {
         let named: Vec<_> = named.collect();
         let node = Arc::clone(self.due.node());
         let now = Now::store_time();
-        let names = (self.process.as_str(), &*node);
-        let call = self.scripts.share(names, self.due.nodes(), &named, now);
+        let process = format!("{node}/{}", self.nonce);
+        let call = self.scripts.share(
+            (&process, &node, self.due.is_recorded()),
+            self.due.nodes(),
+            &named,
+            now,
+        );
         let answer = self.call(&call).await?;
         let reports: Vec<&Report> = batch.iter().map(|(_, report)| report).collect();
         let Ok(grants) = wire::read_grants(&answer, &reports) else {
@@ -194,7 +228,8 @@ impl Store {
             return Ok(());
         }
         let begun = Instant::now();
-        let answer = self.call(&self.scripts.nodes(&self.process, ends)).await?;
+        let process = format!("{}/{}", self.due.name(), self.nonce);
+        let answer = self.call(&self.scripts.nodes(&process, ends)).await?;
         let Ok((time, nodes)) = wire::read_nodes(&answer) else {
             self.fail(Failure::Refused("an answer that cannot be read".to_owned()));
             return Err(());
@@ -204,13 +239,6 @@ impl Store {
         self.due.set_nodes(nodes);
         self.counts.nodes(nodes);
         self.present_at = Some(begun);
-        if self.due.set_away(false) {
-            log::info!(
-                "store: limits are shared by {nodes} nodes at {}",
-                self.servers.places()
-            );
-        }
-        self.counts.is_up(true);
         Ok(())
     }
 
@@ -260,6 +288,7 @@ impl Store {
     /// The connection may be the reason, so that another one is made.
     fn fail(&mut self, failure: Failure) {
         self.connected = None;
+        self.back_since = None;
         self.counts.failed(matches!(failure, Failure::Silent));
         self.counts.is_up(false);
         let has_changed = self.due.set_away(true);
@@ -293,7 +322,12 @@ impl Store {
 
 /// Whether a scope is to be reported now.
 fn is_due(scope: &Scope, now: Now) -> bool {
-    let (has_news, holds, reported_nanos) = scope.sharing();
+    let (urgency, reported_nanos) = scope.urgency();
     let since = now.nanos().saturating_sub(reported_nanos);
-    has_news && since >= REPORT_NANOS || holds && since >= RENEW_NANOS
+    match urgency {
+        Urgency::Never => false,
+        Urgency::Later => since >= RENEW_NANOS,
+        Urgency::Soon => since >= REPORT_NANOS,
+        Urgency::Now => true,
+    }
 }

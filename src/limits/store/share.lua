@@ -1,7 +1,7 @@
 -- Divides the limits of scopes among nodes. A scope is a hash:
 --   E             which memory this is: it changes when the store has lost what it knew
 --   P             when the period of the quota began
---   n:PROCESS     what a process holds: "expiry period kind=held,used;..."
+--   n:PROCESS     what a process holds: "expiry period kind=held,used,reserved;..."
 --   l:KIND        what time has not paid for of a rate: "units time"
 --   w:KIND        the same of a window that slides: "slot count count ..."
 --   s:NODE        what a node has used of the quota in the period: "tokens nanos"
@@ -22,7 +22,8 @@ end
 
 local SLOTS = 60
 local QUOTA = { qt = true, qm = true }
-local process, node, lease, nodes = text(), text(), number(), number()
+local process, node, is_only, lease, nodes = text(), text(), text() == '1', number(), number()
+local mates = 'n:' .. node .. '/'
 local out = { whole(now) }
 local function tell(v) out[#out + 1] = v end
 
@@ -122,20 +123,23 @@ for k = 1, #KEYS do
   tell(whole(#told))
   for _, one in ipairs(told) do tell(one[1]); tell(one[2]); tell(one[3]) end
 
-  local held, mine = {}, {}
+  local held, idle, mine = {}, {}, {}
   for field, value in pairs(h) do
     if string.sub(field, 1, 2) == 'n:' then
       local expiry, period, rest = string.match(value, '^(%S+) (%S+) (.*)$')
-      if tonumber(expiry) < now then
+      local is_mine = string.sub(field, 3) == process
+      -- An earlier process of this node has ended, whatever it held.
+      local is_over = is_only and not is_mine and string.sub(field, 1, #mates) == mates
+      if is_over or tonumber(expiry) < now then
         remove(field)
       else
-        local is_mine = string.sub(field, 3) == process
-        for kind, units, used in string.gmatch(rest, '(%w+)=(%S+),(%S+);') do
+        for kind, units, used, reserved in string.gmatch(rest, '(%w+)=(%d+),(%d+),(%d+);') do
           if not QUOTA[kind] or period == h.P then
             if is_mine then
               mine[kind] = { held = tonumber(units), used = tonumber(used) }
             else
               held[kind] = (held[kind] or 0) + tonumber(units)
+              idle[kind] = (idle[kind] or 0) + math.max(0, tonumber(units) - tonumber(reserved))
             end
           end
         end
@@ -195,7 +199,7 @@ for k = 1, #KEYS do
       hold = math.max(hold, math.min(base + ahead, kept))
     end
     if QUOTA[kind] and not is_current then hold = 0 end
-    holds[#holds + 1] = kind .. '=' .. whole(hold) .. ',' .. whole(used) .. ';'
+    holds[#holds + 1] = kind .. '=' .. whole(hold) .. ',' .. whole(used) .. ',' .. whole(reserved) .. ';'
 
     local percent, by = 0, ''
     if QUOTA[kind] and is_current then
@@ -217,6 +221,7 @@ for k = 1, #KEYS do
     tell(whole(hold))
     tell(exact(level))
     tell(whole(math.max(0, math.floor(room - hold))))
+    tell(whole(idle[kind] or 0))
     tell(is_spent and '1' or '0')
     tell(whole(math.ceil(wait)))
     tell(whole(math.ceil(reset)))

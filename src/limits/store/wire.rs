@@ -78,10 +78,10 @@ impl Scripts {
         Call::new(&self.nodes, text, &[NODES.to_owned()], &arguments)
     }
 
-    /// Reports scopes, for a process of a node. Several nodes share the store.
+    /// Reports scopes, for a process of a node, which may be the only one of it. So many nodes share the store.
     pub fn share(
         &self,
-        (process, node): (&str, &str),
+        (process, node, is_only): (&str, &str, bool),
         nodes: u64,
         reports: &[(&ScopeName, &Report)],
         now: StoreTime,
@@ -90,6 +90,7 @@ impl Scripts {
         let mut arguments = vec![
             process.to_owned(),
             node.to_owned(),
+            flag(is_only),
             LEASE.as_micros().to_string(),
             nodes.to_string(),
         ];
@@ -226,6 +227,7 @@ fn grant<'w>(
             held: parsed(next()?)?,
             level: parsed(next()?)?,
             left: parsed(next()?)?,
+            idle: parsed(next()?)?,
             is_spent: next()? == "1",
             wait: micros(next()?)?,
             reset: micros(next()?)?,
