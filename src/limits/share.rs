@@ -228,10 +228,9 @@ impl Share {
         let left = self.told.map_or(self.limit, |told| told.left);
         // The nearer the end, the smaller the slices.
         let fair = left.saturating_add(free) / (2 * nodes.max(1));
-        let ahead = match self.ahead().min(fair) {
-            ahead if ahead < self.largest() => 0,
-            ahead => ahead,
-        };
+        let ahead = self.ahead().min(fair);
+        // For whole requests: a part of one is of no use to this node, and missing to others.
+        let ahead = ahead - ahead % self.largest();
         let wanted = self.reserved.saturating_add(self.needed);
         let most = self.used.saturating_add(wanted).saturating_add(ahead);
         self.ceiling = self.ceiling.min(most);

@@ -188,7 +188,8 @@ for k = 1, #KEYS do
     local hold
     if base <= room then
       local more = math.min(ahead, math.floor((room - base) / (2 * nodes)))
-      if more < largest then more = 0 end
+      -- For whole requests.
+      more = more - more % largest
       hold = base + more
     else
       hold = math.max(reserved, math.min(base, math.floor(math.max(room, 0))))
