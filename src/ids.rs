@@ -2,17 +2,46 @@
 //!
 //! Owns their form. Does not handle what they name. Cannot fail.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// A request id: `req_` and 32 hexadecimal digits that sort by time.
+/// What request ids of this node end with, once it is known, above [`MARK_BITS`]; 0 before.
+static MARK: AtomicU32 = AtomicU32::new(0);
+const MARK_BITS: u32 = 16;
+const IS_KNOWN: u32 = 1 << MARK_BITS;
+
+/// Marks the request ids of this process with its node: they end with [`mark_of`] its name.
+pub fn mark(node: &str) {
+    MARK.store(number_of(node) | IS_KNOWN, Ordering::Relaxed);
+}
+
+/// What the request ids of a node end with: four hexadecimal digits.
+pub fn mark_of(node: &str) -> String {
+    format!("{:04x}", number_of(node))
+}
+
+fn number_of(node: &str) -> u32 {
+    let hash = Sha256::digest(node.as_bytes());
+    let bytes = hash.iter().take(2);
+    bytes.fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+/// A request id: `req_` and 32 hexadecimal digits that sort by time, and end with the mark of the node.
 pub fn request_id() -> String {
     let mut id = String::with_capacity(36);
     id.push_str("req_");
-    id.push_str(
-        Uuid::now_v7()
-            .simple()
-            .encode_lower(&mut Uuid::encode_buffer()),
-    );
+    let mark = MARK.load(Ordering::Relaxed);
+    let unique = Uuid::now_v7();
+    let marked = match mark & IS_KNOWN {
+        0 => unique,
+        _ => {
+            let above = unique.as_u128() >> MARK_BITS << MARK_BITS;
+            Uuid::from_u128(above | u128::from(mark & (IS_KNOWN - 1)))
+        }
+    };
+    id.push_str(marked.simple().encode_lower(&mut Uuid::encode_buffer()));
     id
 }
 
@@ -29,6 +58,8 @@ pub fn random_below(bound: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -39,5 +70,15 @@ mod tests {
         assert!(one.starts_with("req_"));
         assert_eq!(format!("req_{:032x}", number(&one)), one);
         assert_eq!(number("x"), 0);
+        mark("gateway-1");
+        let marked: HashSet<String> = (0..1_000).map(|_| request_id()).collect();
+        assert_eq!(marked.len(), 1_000);
+        let mark = mark_of("gateway-1");
+        assert!(
+            marked
+                .iter()
+                .all(|id| id.len() == 36 && id.ends_with(&mark))
+        );
+        assert_ne!(mark, mark_of("gateway-2"));
     }
 }

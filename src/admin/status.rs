@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::tenants::tenants;
 use crate::auth::Remotes;
 use crate::clock;
+use crate::ids;
 use crate::observe::states::StateGauges;
 use crate::runtime::{Rule, Runtime, Shared};
 use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
@@ -25,6 +26,7 @@ pub fn status(shared: &Shared) -> Value {
     let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     let (tenants, tenants_left_out) = tenants(runtime.metering.tenants(), wall);
     json!({
+        "node": node(shared, &runtime),
         "requests_in_flight": shared.in_flight(),
         "retries_refused": runtime.upstreams().iter().map(|u| u.budget.refused()).sum::<u64>(),
         "upstreams": upstreams.map(|u| upstream(u, now)).collect::<Vec<_>>(),
@@ -32,6 +34,16 @@ pub fn status(shared: &Shared) -> Value {
         "tenants": tenants,
         "tenants_left_out": tenants_left_out,
     })
+}
+
+/// What this gateway is called, what its request ids end with, and how it stands with others.
+fn node(shared: &Shared, runtime: &Runtime) -> Value {
+    let name = &runtime.settings.node;
+    let store = shared.limits.due().map(|due| {
+        let (is_up, nodes) = (!due.is_away(), due.nodes());
+        json!({ "up": is_up, "nodes": nodes })
+    });
+    json!({ "name": name, "request_ids_end_with": ids::mark_of(name), "store": store })
 }
 
 fn upstream(upstream: &Upstream, now: Instant) -> Value {

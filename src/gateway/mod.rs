@@ -38,6 +38,7 @@ mod failure;
 mod finish;
 mod framing;
 mod headers;
+pub mod key_news;
 mod lease;
 mod meter;
 mod models;

@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+/// As many messages for other nodes wait at a time, and one is no longer.
+const MOST_MESSAGES: usize = 256;
+const MAX_MESSAGE_BYTES: usize = 2_048;
 /// A request waits no longer for the store.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -23,6 +26,7 @@ pub struct Due<S> {
     /// As the ledger knows it.
     node: OnceLock<Arc<str>>,
     queued: Mutex<Queued<S>>,
+    messages: Mutex<Vec<String>>,
     wake: Notify,
     answered: Notify,
     is_away: AtomicBool,
@@ -61,6 +65,7 @@ impl<S> Due<S> {
             name: node.into(),
             node: OnceLock::new(),
             queued: Mutex::default(),
+            messages: Mutex::default(),
             wake: Notify::new(),
             answered: Notify::new(),
             is_away: AtomicBool::new(true),
@@ -121,6 +126,20 @@ impl<S> Due<S> {
     /// Notes how many nodes share the store.
     pub(super) fn set_nodes(&self, nodes: u64) {
         self.nodes.store(nodes.max(1), Ordering::Release);
+    }
+
+    /// Tells the other nodes something. Lost where too much waits, or while the store is away.
+    pub fn tell(&self, message: String) {
+        let mut messages = self.messages.lock();
+        if messages.len() < MOST_MESSAGES && message.len() <= MAX_MESSAGE_BYTES && !self.is_away() {
+            messages.push(message);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes what the other nodes are to be told.
+    pub(super) fn messages(&self) -> Vec<String> {
+        std::mem::take(&mut *self.messages.lock())
     }
 
     /// Has a scope reported from now on, until it is not in use any more.

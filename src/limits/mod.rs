@@ -60,4 +60,4 @@ pub use reservation::{Crossed, Reservation, Settled};
 pub use scope::{DueScopes, Scope, ScopeName};
 pub use sharing::{NotReserved, Sharing};
 pub use standing::{RateStanding, Standing};
-pub use store::{Store, Tell};
+pub use store::{Heard, Store};

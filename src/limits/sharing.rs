@@ -99,6 +99,11 @@ impl Sharing {
         Err(NotReserved::Refused(not.refusal))
     }
 
+    /// Tells the other nodes something, which each of them is told within a second. May be lost.
+    pub fn tell(&self, message: String) {
+        self.due.tell(message);
+    }
+
     /// What is wrong with the store, for `/health`.
     pub fn trouble(&self) -> Option<&'static str> {
         let is_away = self.due.is_away();

@@ -4,7 +4,7 @@
 //! `limits`). Fails at the start or not at all.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::families::counters;
 
@@ -19,6 +19,7 @@ pub struct Counts {
     alone: IntCounter,
     up: IntGauge,
     nodes: IntGauge,
+    node: IntGaugeVec,
 }
 
 impl Counts {
@@ -53,18 +54,32 @@ impl Counts {
                 "tollgate_store_nodes",
                 "Processes that share the store, as was last known.",
             )?,
+            node: IntGaugeVec::new(
+                Opts::new(
+                    "tollgate_node_info",
+                    "What this gateway is called among others.",
+                ),
+                &["node"],
+            )?,
         })
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 5] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 6] {
         [
             Box::new(self.calls.clone()),
             Box::new(self.waited.clone()),
             Box::new(self.alone.clone()),
             Box::new(self.up.clone()),
             Box::new(self.nodes.clone()),
+            Box::new(self.node.clone()),
         ]
+    }
+
+    /// This gateway is called so.
+    pub fn is_called(&self, node: &str) {
+        self.node.reset();
+        self.node.with_label_values(&[node]).set(1);
     }
 
     /// A call was answered.

@@ -49,6 +49,8 @@ impl Listener {
 /// What the gateway needs of these sections.
 #[derive(Debug)]
 pub struct Settings {
+    /// What this gateway is called among others.
+    pub node: String,
     /// The largest request body that is read, in bytes.
     pub max_body_bytes: usize,
     /// Whose word on a client's address is believed.
@@ -103,6 +105,7 @@ impl Settings {
         let server = &config.server;
         let defaults = server.default_models.iter();
         Self {
+            node: server.node.clone(),
             max_body_bytes: server.max_body_bytes,
             trusted_proxies: server.trusted_proxies.clone(),
             listeners: server.listen.iter().map(Listener::new).collect(),

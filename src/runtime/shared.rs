@@ -113,6 +113,7 @@ impl Shared {
             followers: MOST_FOLLOWERS,
             bytes: caching.max_answer_bytes,
         });
+        metrics.store.is_called(&runtime.settings.node);
         let on_down = runtime.settings.on_store_down;
         let sharing = limits
             .due()

@@ -50,6 +50,7 @@ use crate::admin;
 use crate::auth::CallerState;
 use crate::chatlog::ChatLog;
 use crate::config::{self, Config, ListenAddress, Origin, Upstream};
+use crate::ids;
 use crate::runtime::{Order, Orders, Runtime, Shared};
 use crate::upstreams::{Registry, health};
 use accept::ConnectionLimiter;
@@ -235,6 +236,7 @@ pub async fn prepare(
     config: &Config,
     demo: Option<SocketAddr>,
 ) -> Result<(Arc<Shared>, mpsc::Receiver<Order>), StartError> {
+    ids::mark(&config.server.node);
     let registry = Registry::default();
     let limits = store::limits(config);
     let callers = CallerState::default();

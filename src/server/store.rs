@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::gateway::quota_events;
-use crate::limits::{DueScopes, Limits, Store};
+use crate::gateway::{key_news, quota_events};
+use crate::limits::{DueScopes, Heard, Limits, Settled, Store};
 use crate::runtime::Shared;
 use crate::store::redis::Servers;
 
@@ -30,6 +30,19 @@ pub fn limits(config: &Config) -> Limits {
     }
 }
 
+/// What the store says, for the gateway.
+struct Told(Arc<Shared>);
+
+impl Heard for Told {
+    fn reached(&self, settled: &Settled) {
+        quota_events::tell_reached(&self.0, settled);
+    }
+
+    fn told(&self, message: &str, age: Duration) {
+        key_news::take(&self.0, message, age);
+    }
+}
+
 /// The task that speaks with the store.
 pub struct Running {
     ends: watch::Sender<bool>,
@@ -40,10 +53,8 @@ pub struct Running {
 pub async fn start(config: &Config, shared: &Arc<Shared>) -> Option<Running> {
     let (store, due) = (config.store.as_ref()?, shared.limits.due()?);
     let servers = Servers::of(&store.value);
-    let telling = Arc::clone(shared);
-    let tell = Box::new(move |settled: &_| quota_events::tell_reached(&telling, settled));
     let counts = shared.metrics.store.clone();
-    let store = Store::new(due, servers, counts, tell);
+    let store = Store::new(due, servers, counts, Box::new(Told(Arc::clone(shared))));
     let (ends, ending) = watch::channel(false);
     let task = tokio::spawn(store.run(ending));
     let _ = timeout(ANSWERED_WITHIN, due.answered()).await;

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use super::{Lease, key_use};
 use crate::gateway::context::Context;
 use crate::gateway::failed::is_the_clients;
+use crate::gateway::key_news::{self, log_cooldown};
 use crate::openai::ratelimit::Headroom;
 use crate::openai::verdict::{Blame, Reason, Scope, Verdict};
 use crate::runtime::Shared;
-use crate::upstreams::{Cooled, Fault, Finding, Key, KeyUse};
+use crate::upstreams::{Fault, Finding};
 
 impl Lease {
     /// The upstream has served: counts for the server and the key, and so does what the answer says of the
@@ -33,7 +34,7 @@ impl Lease {
         wait: Option<Duration>,
     ) {
         match verdict.reason.blames() {
-            Blame::Key => self.key_failed(context, verdict, wait),
+            Blame::Key => self.key_failed(shared, context, verdict, wait),
             Blame::Server => {
                 self.count_failure(context);
                 self.server_failed(shared, verdict.reason);
@@ -74,7 +75,13 @@ impl Lease {
         }
     }
 
-    fn key_failed(&self, context: &Context, verdict: Verdict, wait: Option<Duration>) {
+    fn key_failed(
+        &self,
+        shared: &Shared,
+        context: &Context,
+        verdict: Verdict,
+        wait: Option<Duration>,
+    ) {
         let Some(key) = self.our_key() else {
             return;
         };
@@ -94,6 +101,7 @@ impl Lease {
         };
         let longest = context.runtime.settings.retries.longest_cooldown;
         let wanted = key_use(context, self.account.as_deref());
+        key_news::tell(shared, &self.upstream.name, key, wanted, &finding);
         if let Some(cooled) = self.upstream.keys.note(key, wanted, &finding, longest) {
             log_cooldown(&self.upstream.name, key, wanted, finding.fault, cooled);
         }
@@ -107,28 +115,6 @@ impl Lease {
             ejected(shared, &self.upstream.name, "server", &url, reason, time);
         }
     }
-}
-
-/// Tells the operator of a key that is cooling down.
-fn log_cooldown(upstream: &str, key: &Key, wanted: KeyUse<'_>, fault: Fault, cooled: Cooled) {
-    let KeyUse { model, tenant } = wanted;
-    let scope = match cooled.is_whole {
-        true => "with every model".to_owned(),
-        // A client may have named it.
-        false => format!("with {model:.200}"),
-    };
-    let (level, what) = match fault {
-        Fault::RateLimited => (log::Level::Info, "is rate-limited"),
-        Fault::Refused => (log::Level::Warn, "is refused"),
-        Fault::OutOfCredit => (log::Level::Warn, "has no money left"),
-    };
-    log::log!(
-        level,
-        "upstream {upstream}: key {} {what} and is cooling down {scope} for {:?}, after a request \
-         of tenant {tenant}",
-        key.fingerprint,
-        cooled.time
-    );
 }
 
 /// Tells the operator of a server or a target that is ejected, and counts it.

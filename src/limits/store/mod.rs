@@ -33,8 +33,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// A scope that was used is reported after so long, one that only holds something less often.
 const REPORT_NANOS: u64 = 1_000_000_000;
 const RENEW_NANOS: u64 = 2_000_000_000;
-/// How often this process says that it is there.
-const PRESENCE: Duration = Duration::from_secs(2);
+/// How often this process says that it is there, and learns what others have found.
+const PRESENCE: Duration = Duration::from_millis(500);
 /// An answer of the store takes no longer.
 const ANSWER: Duration = Duration::from_millis(450);
 /// Between two tries to connect.
@@ -46,8 +46,14 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 /// How often the calls go out until all that is waited for is reported, when the process ends.
 const LAST_TRIES: usize = 3;
 
-/// What a threshold is told to.
-pub type Tell = Box<dyn Fn(&Settled) + Send + Sync>;
+/// Where goes what the store says.
+pub trait Heard: Send + Sync {
+    /// Thresholds were reached, and this process is to tell of them.
+    fn reached(&self, settled: &Settled);
+
+    /// Another process has told this, so long ago.
+    fn told(&self, message: &str, age: Duration);
+}
 
 /// The task that speaks with the store.
 pub struct Store {
@@ -57,7 +63,9 @@ pub struct Store {
     nonce: String,
     scripts: Scripts,
     counts: Counts,
-    tell: Tell,
+    heard: Box<dyn Heard>,
+    /// The last message of others that is known.
+    last: String,
     connected: Option<Connected>,
     /// Scopes that are in use.
     active: Vec<Arc<Scope>>,
@@ -75,15 +83,21 @@ enum Failure {
 }
 
 impl Store {
-    /// Not connected yet. `tell` is told of the thresholds of quotas that this process is to tell of.
-    pub fn new(due: &Arc<DueScopes>, servers: Servers, counts: Counts, tell: Tell) -> Self {
+    /// Not connected yet. `heard` is told what the store says.
+    pub fn new(
+        due: &Arc<DueScopes>,
+        servers: Servers,
+        counts: Counts,
+        heard: Box<dyn Heard>,
+    ) -> Self {
         Self {
             due: Arc::clone(due),
             servers,
             nonce: format!("{:08x}", fastrand::u32(..)),
             scripts: Scripts::default(),
             counts,
-            tell,
+            heard,
+            last: String::new(),
             connected: None,
             active: Vec::new(),
             present_at: None,
@@ -217,27 +231,33 @@ impl Store {
     fn take(&self, scope: &Arc<Scope>, report: &Report, grant: &Grant) {
         let reached: SmallVec<[Reached; 2]> = scope.grant(report, grant);
         if !reached.is_empty() {
-            (self.tell)(&Settled::reached(scope, reached));
+            self.heard.reached(&Settled::reached(scope, reached));
         }
     }
 
     /// Says that this process is there, and learns how many are and what time it is.
     async fn be_present(&mut self, ends: bool) -> Result<(), ()> {
         let is_fresh = self.present_at.is_some_and(|at| at.elapsed() < PRESENCE);
-        if is_fresh && !ends {
+        let messages = self.due.messages();
+        if is_fresh && !ends && messages.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
         let process = format!("{}/{}", self.due.name(), self.nonce);
-        let answer = self.call(&self.scripts.nodes(&process, ends)).await?;
-        let Ok((time, nodes)) = wire::read_nodes(&answer) else {
+        let call = self.scripts.nodes(&process, ends, &self.last, &messages);
+        let answer = self.call(&call).await?;
+        let Ok(present) = wire::read_nodes(&answer) else {
             self.fail(Failure::Refused("an answer that cannot be read".to_owned()));
             return Err(());
         };
         // It was that late about in the middle between question and answer.
-        Now::follow(time + begun.elapsed() / 2);
-        self.due.set_nodes(nodes);
-        self.counts.nodes(nodes);
+        Now::follow(present.time + begun.elapsed() / 2);
+        self.due.set_nodes(present.nodes);
+        self.counts.nodes(present.nodes);
+        self.last = present.last;
+        for (age, message) in &present.messages {
+            self.heard.told(message, *age);
+        }
         self.present_at = Some(begun);
         Ok(())
     }

@@ -17,8 +17,9 @@ use crate::limits::scope::ScopeName;
 
 /// Before each key.
 const PREFIX: &str = "tollgate:1:";
-/// The key under which all processes note that they are there.
+/// The keys under which all processes note that they are there, and tell each other what they have found.
 const NODES: &str = "tollgate:1:{nodes}";
+const MESSAGES: &str = "tollgate:1:{nodes}:messages";
 /// For so long the store keeps what a process holds that says nothing more.
 const LEASE: Duration = Duration::from_secs(8);
 /// What a quota has used is kept for so long after its period.
@@ -67,15 +68,18 @@ impl Call {
 }
 
 impl Scripts {
-    /// Notes that a process is there, or that it ends.
-    pub fn nodes(&self, process: &str, ends: bool) -> Call {
-        let arguments = [
+    /// Notes that a process is there, or that it ends, and what it tells the others. `last` is the last message that it
+    /// knows.
+    pub fn nodes(&self, process: &str, ends: bool, last: &str, messages: &[String]) -> Call {
+        let mut arguments = vec![
             process.to_owned(),
             LEASE.as_micros().to_string(),
             flag(ends),
+            last.to_owned(),
         ];
-        let text = include_str!("nodes.lua");
-        Call::new(&self.nodes, text, &[NODES.to_owned()], &arguments)
+        arguments.extend_from_slice(messages);
+        let keys = [NODES, MESSAGES].map(str::to_owned);
+        Call::new(&self.nodes, include_str!("nodes.lua"), &keys, &arguments)
     }
 
     /// Reports scopes, for a process of a node, which may be the only one of it. So many nodes share the store.
@@ -101,10 +105,33 @@ impl Scripts {
     }
 }
 
-/// Reads what the store has answered to a process that says it is there: its time, and how many there are.
-pub fn read_nodes(answer: &[String]) -> Result<(StoreTime, u64), Malformed> {
-    let (time, nodes) = answer.split_first().ok_or(Malformed)?;
-    Ok((micros(time)?, nodes.len() as u64))
+/// What the store has answered to a process that says it is there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Present {
+    pub time: StoreTime,
+    /// The last message that it has told.
+    pub last: String,
+    /// How many processes there are.
+    pub nodes: u64,
+    /// What others have told, with its age.
+    pub messages: Vec<(Duration, String)>,
+}
+
+/// Reads it.
+pub fn read_nodes(answer: &[String]) -> Result<Present, Malformed> {
+    let [time, last, nodes, messages @ ..] = answer else {
+        return Err(Malformed);
+    };
+    let messages = messages.chunks(2).map(|message| match message {
+        [age_ms, text] => Ok((Duration::from_millis(parsed(age_ms)?), text.clone())),
+        _ => Err(Malformed),
+    });
+    Ok(Present {
+        time: micros(time)?,
+        last: last.clone(),
+        nodes: parsed(nodes)?,
+        messages: messages.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Reads what the store has answered to reports.
@@ -306,9 +333,12 @@ mod tests {
     fn an_answer_that_is_cut_off_or_no_number_is_malformed() {
         assert_eq!(read_nodes(&[]), Err(Malformed));
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(read_nodes(&words("x a")), Err(Malformed));
-        let two = (Duration::from_micros(5), 2);
-        assert_eq!(read_nodes(&words("5 a b")), Ok(two));
+        for text in ["5 1-0", "x 1-0 2", "5 1-0 x", "5 1-0 2 7", "5 1-0 2 -7 m"] {
+            assert_eq!(read_nodes(&words(text)), Err(Malformed), "{text}");
+        }
+        let read = read_nodes(&words("5 1-0 2 7 m")).unwrap();
+        assert_eq!((read.nodes, read.last.as_str()), (2, "1-0"));
+        assert_eq!(read.messages, [(Duration::from_millis(7), "m".to_owned())]);
         let report = Report {
             limits: smallvec::SmallVec::new(),
             epoch: "".into(),

