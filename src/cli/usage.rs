@@ -1,20 +1,21 @@
-//! `tollgate usage`, `tollgate ledger check` and `tollgate ledger export`: what the database of the ledger has.
+//! `tollgate usage` and `tollgate ledger`: what the database of the ledger has, and what it is given of a lost gateway.
 //!
-//! Owns their flags and the table. They read the database alone, so they work while a gateway runs and while none
-//! does; what is still in the journal is not in their answers. Does not handle reports (see `ledger::report`) or the
-//! form of rows (see `ledger::store::export`). Fails with an exit code and a message.
+//! Owns their flags and the table. They use the database alone, so they work while a gateway runs and while none does;
+//! what is still in the journal of a gateway is not in their answers. Does not handle reports (see `ledger::report`) or
+//! the form of rows (see `ledger::store::export`). Fails with an exit code and a message.
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::{Configured, EXIT_CONFIG, print_error, refuse, table};
+use super::{Configured, EXIT_CONFIG, print, print_error, refuse, table};
 use crate::clock;
 use crate::config::{Config, Source, Variables};
+use crate::ledger::lost_node::{self, Loaded};
 use crate::ledger::report::{self, MAX_ROWS, Query, Report};
 use crate::ledger::store::export::{self, Lines};
 use crate::ledger::store::{Cell, Database, StoreError};
@@ -65,6 +66,19 @@ enum Format {
 pub enum Ledger {
     /// Check the database: the files themselves, and whether sums and rows agree
     Check(Configured),
+    /// Load what a gateway has left that is lost, from its folder, into the database that it has shared
+    ///
+    /// The gateway must not run. What is loaded already changes nothing.
+    Load {
+        /// The folder that was its `ledger.path`, or a copy of it
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// What the gateway was called, where the folder does not say it
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        #[command(flatten)]
+        configured: Configured,
+    },
     /// Print every row, the oldest first
     Export {
         #[command(flatten)]
@@ -137,7 +151,9 @@ impl Usage {
 impl Ledger {
     /// The file of variables, if one is named.
     pub fn env_file(&self) -> Option<&Path> {
-        let (Self::Check(configured) | Self::Export { configured, .. }) = self;
+        let (Self::Check(configured)
+        | Self::Load { configured, .. }
+        | Self::Export { configured, .. }) = self;
         configured.env_file.as_deref()
     }
 
@@ -148,6 +164,11 @@ impl Ledger {
                 Ok(database) => check(&database),
                 Err(code) => code,
             },
+            Self::Load {
+                folder,
+                node,
+                configured,
+            } => load(&folder, node.as_deref(), configured, variables),
             Self::Export {
                 time,
                 format,
@@ -167,6 +188,34 @@ impl Ledger {
                     Err(code) => code,
                 }
             }
+        }
+    }
+}
+
+fn load(
+    folder: &Path,
+    node: Option<&str>,
+    configured: Configured,
+    variables: &Variables,
+) -> ExitCode {
+    let source = Source::find(configured.config, variables);
+    let config = match Config::load(&source, variables) {
+        Ok(config) => config,
+        Err(problems) => return refuse(&problems),
+    };
+    let Some(ledger) = &config.ledger else {
+        return wrong(&format!(
+            "{source} has no ledger: there is nothing to load into"
+        ));
+    };
+    match lost_node::load(folder, node, ledger) {
+        Ok(Loaded { node, journals }) => {
+            print(&format!("loaded {journals} journals of {node}"));
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            print_error(&format!("tollgate: {e}"));
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }

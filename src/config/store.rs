@@ -132,7 +132,7 @@ mod tests {
     fn parse(store: &str) -> Result<Store, String> {
         let text = format!(
             "upstreams: {{ u: {{ base_url: http://127.0.0.1:9 }} }}\n\
-             models: [{{ match: '*', targets: u }}]\nstore: {store}"
+             models: [{{ match: '*', targets: [{{ upstream: u }}] }}]\nstore: {store}"
         );
         let parsed = Config::parse("f", &text, &Variables::from_iter([("A", "b")]));
         let store = parsed.map(|config| config.store.unwrap().value);

@@ -24,6 +24,12 @@ pub enum LedgerError {
     },
     /// Its database cannot be opened.
     Store(StoreError),
+    /// There is no journal in a folder.
+    NoJournal(String),
+    /// A folder does not say which node has recorded in it.
+    Nameless(String),
+    /// Not all of a journal could be loaded.
+    NotLoaded(String),
     /// Its thread cannot be started.
     Thread(io::Error),
 }
@@ -37,7 +43,7 @@ impl From<JournalError> for LedgerError {
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(path, error) => write!(f, "ledger: {path} cannot be made: {error}"),
+            Self::Folder(path, error) => write!(f, "ledger: {path} cannot be used: {error}"),
             Self::Journal(error) => write!(f, "ledger: {error}"),
             Self::AllInUse { path, processes } => write!(
                 f,
@@ -45,6 +51,18 @@ impl fmt::Display for LedgerError {
                  replaced have ended, or end them"
             ),
             Self::Store(error) => write!(f, "ledger: {error}"),
+            Self::NoJournal(path) => write!(
+                f,
+                "ledger: there is no journal in {path}: name the folder that was `ledger.path` of the gateway"
+            ),
+            Self::Nameless(path) => write!(
+                f,
+                "ledger: {path} does not say which gateway has recorded in it: add --node with its `server.node`"
+            ),
+            Self::NotLoaded(why) => write!(
+                f,
+                "ledger: not all is loaded, and nothing is lost; try again: {why}"
+            ),
             Self::Thread(error) => write!(f, "ledger: its thread cannot be started: {error}"),
         }
     }

@@ -7,13 +7,14 @@
 //!
 //! Several processes record in one folder while one of them takes over from the others: each has a journal of its own
 //! (`journals`), the journals of those that have ended are loaded by the one that goes on (`others`), and what they
-//! record meanwhile is told to it (`following`).
+//! record meanwhile is told to it (`following`). What a lost node has left is loaded from elsewhere (`lost_node`).
 
 mod error;
 mod following;
 pub mod journal;
 mod journals;
 pub mod load;
+pub mod lost_node;
 mod others;
 mod record;
 pub mod report;
@@ -84,6 +85,8 @@ impl Ledger {
     ) -> Result<Arc<Self>, LedgerError> {
         let folder = &config.path.value;
         make_folder(folder)?;
+        let named = lost_node::note_name(folder, &config.node);
+        named.map_err(|e| LedgerError::Folder(folder.display().to_string(), e))?;
         let database = Database::of(config);
         let mut store = open(&database, config)?;
         let loaded = positions(store.as_deref_mut(), &config.node)?;

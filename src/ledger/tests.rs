@@ -93,7 +93,7 @@ fn a_folder_that_cannot_be_made_and_one_in_use_are_told() {
     let config = config(folder.path(), None);
     std::fs::write(&config.path.value, "a file").unwrap();
     let error = start(&config).err().unwrap().to_string();
-    assert!(error.contains("cannot be made"), "{error}");
+    assert!(error.contains("cannot be used"), "{error}");
     std::fs::remove_file(&config.path.value).unwrap();
     let ledger = start(&config).unwrap();
     let error = start(&config).err().unwrap();

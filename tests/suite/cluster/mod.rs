@@ -2,6 +2,7 @@
 
 mod admission;
 mod keys;
+mod ledger;
 mod lines;
 mod servers;
 mod store_away;

@@ -1,0 +1,109 @@
+//! The journals that a lost node has left, and its name.
+//!
+//! Owns loading them into the database that the node has shared, from another machine: once, under the name of the
+//! node, as its restart would have done. A ledger's folder has the name in a file. Does not handle what a running
+//! process finds in its own folder (see `others`). Fails where the folder has no journal, where a process still records
+//! in it, or where the database is away; what is loaded stays, and can be loaded again.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal;
+use super::journals::{self, NUMBERS};
+use super::load::Loader;
+use super::store::Database;
+use super::{LedgerError, positions};
+use crate::config;
+
+/// The file with the name of the node that records in a folder.
+const NAME: &str = "node";
+/// How long the loading of one journal may take.
+const WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// A longer name is none.
+const MAX_NAME_BYTES: u64 = 64;
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The node that has recorded it.
+    pub node: String,
+    /// How many journals it has left.
+    pub journals: usize,
+}
+
+/// Writes the name of the node that records in a folder.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn note_name(folder: &Path, node: &str) -> io::Result<()> {
+    let path = folder.join(NAME);
+    match name(folder) {
+        Ok(Some(known)) if known == node => Ok(()),
+        _ => fs::write(path, node),
+    }
+}
+
+/// The name of the node that records in a folder, if one has.
+fn name(folder: &Path) -> io::Result<Option<String>> {
+    let path = folder.join(NAME);
+    match path.metadata() {
+        Ok(file) if file.len() > MAX_NAME_BYTES => Ok(None),
+        Ok(_) => Ok(Some(fs::read_to_string(path)?.trim().to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Loads what a node has left in a folder into the database of `config`. `node` is its name, if the folder does not
+/// have it. Blocks.
+///
+/// # Errors
+/// There is nothing to load, it is in use, or the database cannot be written.
+pub fn load(
+    folder: &Path,
+    node: Option<&str>,
+    config: &config::Ledger,
+) -> Result<Loaded, LedgerError> {
+    let of_folder = |e| LedgerError::Folder(folder.display().to_string(), e);
+    let known = match node {
+        Some(node) => Some(node.to_owned()),
+        None => name(folder).map_err(of_folder)?,
+    };
+    let mut found = Vec::new();
+    for number in NUMBERS {
+        let path = journals::folder(folder, number);
+        let failed = |e| LedgerError::Folder(path.display().to_string(), e);
+        if path.is_dir() && journal::end_in(&path).map_err(failed)?.is_some() {
+            found.push(number);
+        }
+    }
+    if found.is_empty() {
+        return Err(LedgerError::NoJournal(folder.display().to_string()));
+    }
+    let node = known.ok_or_else(|| LedgerError::Nameless(folder.display().to_string()))?;
+    let database = Database::of(config);
+    let mut store = database.open(config).map_err(LedgerError::Store)?;
+    let loaded = positions(Some(&mut *store), &node)?;
+    drop(store);
+    for number in &found {
+        let position = loaded.get(number - 1).copied().unwrap_or_default();
+        let opened = journals::open(folder, *number, position)?;
+        let own = config::Ledger {
+            node: journals::node(&node, *number),
+            ..config.clone()
+        };
+        let loader = Loader::start(Arc::clone(&opened.journal), &own, None, None);
+        let loader = loader.map_err(LedgerError::Thread)?;
+        if !loader.stop(WITHIN) {
+            let why = loader.failure().unwrap_or_default();
+            return Err(LedgerError::NotLoaded(why));
+        }
+    }
+    Ok(Loaded {
+        node,
+        journals: found.len(),
+    })
+}
