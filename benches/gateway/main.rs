@@ -10,10 +10,10 @@
 //! cpu        what processes cost                         socket    WebSockets
 //! report     the tables and `docs/benchmarks.md`         machine   what it was measured on
 //! table      and names: keys and models                  tls        the certificate
-//! faults     providers that fail
+//! faults     providers that fail                     store      the Redis of limits that several gateways share
 //! ```
 //!
-//! `cargo bench --bench gateway -- [--quick] [--only NAMES] [--baseline PROGRAM]`, where the names are json, tls,
+//! `cargo bench --bench gateway -- [--quick] [--only NAMES] [--baseline PROGRAM]`, where the names are json, tls, store,
 //! cache, cache_one, big, stream, upload, download, websocket, rss and faults. The baseline is another build of
 //! tollgate, which takes its turns beside this one: figures of two runs cannot be compared. Everything happens on
 //! 127.0.0.1 and is bounded in count and time. A wrong answer, or a server that does not start, ends the run with an
@@ -46,6 +46,7 @@ mod rss;
 mod scenario;
 mod servers;
 mod socket;
+mod store;
 mod table;
 mod tls;
 mod turns;

@@ -119,6 +119,8 @@ impl Report {
             self.cpu("json", Kind::Baseline, 1.02),
             self.cpu_of(Kind::TollgateMetered, "json", Kind::Tollgate, 1.08),
             self.over_tls(0.1),
+            self.cpu_of(Kind::TollgateStore, "store", Kind::TollgateMetered, 1.05),
+            self.p99(Kind::TollgateStore, "store", Kind::TollgateMetered, 1.1),
             self.cpu_of(Kind::TollgateHit, "cache", Kind::Tollgate, 0.55),
             self.cpu_of(Kind::TollgateMiss, "cache", Kind::Tollgate, 1.03),
             self.hit_latency(0.1),
@@ -188,6 +190,16 @@ impl Report {
             measured: tls
                 .zip(cleartext)
                 .map(|(tls, cleartext)| ratio(tls) - ratio(cleartext)),
+        }
+    }
+
+    fn p99(&self, kind: Kind, name: &str, against: Kind, limit: f64) -> Target {
+        let (title, rows) = self.rows(name, kind, against);
+        Target {
+            what: format!("{title}: p99 against {}", against.title()),
+            bound: Bound::AtMost(limit),
+            unit: "×",
+            measured: rows.map(|(row, other)| times(row, other, |turn| turn.p99_ms)),
         }
     }
 

@@ -86,9 +86,10 @@ pub enum Unit {
 }
 
 /// The names of all scenarios, the memory of streams and failing providers among them.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "json",
     "tls",
+    "store",
     "cache",
     "cache_one",
     "big",
@@ -101,12 +102,13 @@ pub const NAMES: [&str; 11] = [
 ];
 
 /// The scenarios that measure CPU.
-pub fn all(size: Size) -> [Scenario; 9] {
-    let [json, tls, cache, cache_one, big] = whole_answers(size);
+pub fn all(size: Size) -> [Scenario; 10] {
+    let [json, tls, store, cache, cache_one, big] = whole_answers(size);
     let [upload, download] = files();
     [
         json,
         tls,
+        store,
         cache,
         cache_one,
         big,
@@ -117,7 +119,7 @@ pub fn all(size: Size) -> [Scenario; 9] {
     ]
 }
 
-fn whole_answers(size: Size) -> [Scenario; 5] {
+fn whole_answers(size: Size) -> [Scenario; 6] {
     let json = |name, title, kinds, connections, messages: String| Scenario {
         name,
         title,
@@ -142,6 +144,13 @@ fn whole_answers(size: Size) -> [Scenario; 5] {
             "tls",
             "1 KB request, JSON answer, over TLS",
             &Kind::TLS,
+            32,
+            messages(6, 128),
+        ),
+        json(
+            "store",
+            "1 KB request, JSON answer, limits of several gateways",
+            &Kind::STORE,
             32,
             messages(6, 128),
         ),

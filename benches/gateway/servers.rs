@@ -15,6 +15,7 @@ use crate::cpu::{Processes, children};
 use tokio_rustls::TlsConnector;
 
 use crate::names::{MODEL, PROVIDER_KEY, SENT_MODEL, TENANT_KEY};
+use crate::store::{SOCKET, Store};
 use crate::tls;
 use crate::upstream::Upstream;
 use crate::wire::Door;
@@ -62,6 +63,8 @@ pub enum Kind {
     TollgateSilent,
     /// Tollgate with limits, a quota, prices and the ledger.
     TollgateMetered,
+    /// The same, with limits that several gateways count in a Redis.
+    TollgateStore,
     /// nginx that has the answer in a file.
     NginxFile,
     /// Tollgate that gives an answer again.
@@ -111,6 +114,9 @@ impl Kind {
         Self::TollgateHit,
     ];
 
+    /// What it costs to count limits together with other gateways.
+    pub const STORE: [Self; 2] = [Self::TollgateMetered, Self::TollgateStore];
+
     /// What is compared over TLS, with both in cleartext beside it.
     pub const TLS: [Self; 4] = [
         Self::Nginx,
@@ -130,6 +136,7 @@ impl Kind {
             Self::Baseline => "tollgate, the build before",
             Self::TollgateTls => "tollgate, TLS",
             Self::TollgateMetered => "tollgate, metered",
+            Self::TollgateStore => "tollgate, with a store",
             Self::TollgateSilent => "tollgate, access log off",
             Self::NginxFile => "nginx, a file",
             Self::TollgateHit => "tollgate, hit",
@@ -171,6 +178,7 @@ impl Kind {
             Self::Baseline => "tollgate-before",
             Self::TollgateTls => "tollgate-tls",
             Self::TollgateMetered => "tollgate-metered",
+            Self::TollgateStore => "tollgate-store",
             Self::TollgateSilent => "tollgate-silent",
             Self::NginxFile => "nginx-file",
             Self::TollgateHit => "tollgate-hit",
@@ -235,6 +243,7 @@ pub struct Server {
     pub door: Door,
     log: PathBuf,
     running: Running,
+    _store: Option<Store>,
 }
 
 /// A process that is ended when dropped.
@@ -263,6 +272,8 @@ impl Server {
         let _ = fs::remove_file(&log);
         let stderr = File::options().create(true).append(true).open(&log);
         let stderr = stderr.map_err(|e| format!("{}: {e}", log.display()))?;
+        let has_store = kind == Kind::TollgateStore;
+        let store = has_store.then(|| Store::start(directory)).transpose()?;
         let port = free_port()?;
         let mut command = command(kind, bench, port, upstream)?;
         let child = command
@@ -281,6 +292,7 @@ impl Server {
             },
             log,
             running: Running { kind, child },
+            _store: store,
         };
         server.wait_until_ready()?;
         Ok(server)
@@ -421,7 +433,10 @@ fn command(kind: Kind, bench: &Workbench, port: u16, upstream: u16) -> Result<Co
         }
         _ => {
             let path = file("yaml");
-            write(&path, tollgate_configuration(upstream, kind))?;
+            write(
+                &path,
+                tollgate_configuration(upstream, kind, &bench.directory),
+            )?;
             let program = match &bench.baseline {
                 Some(before) if kind == Kind::Baseline => before,
                 _ => Path::new(env!("CARGO_BIN_EXE_tollgate")),
@@ -532,14 +547,21 @@ http {{
     )
 }
 
-fn tollgate_configuration(upstream: u16, kind: Kind) -> String {
+fn tollgate_configuration(upstream: u16, kind: Kind, directory: &Path) -> String {
     let log = match kind {
         Kind::TollgateSilent => "\n  log: { access: false }",
         _ => "",
     };
     let metered = match kind {
-        Kind::TollgateMetered => METERED,
-        _ => "",
+        Kind::TollgateMetered => METERED.to_owned(),
+        Kind::TollgateStore => {
+            let metered = METERED.replace("path: ledger", "path: ledger-store");
+            format!(
+                "{metered}\nstore: {{ redis: 'unix://{}' }}",
+                directory.join(SOCKET).display()
+            )
+        }
+        _ => String::new(),
     };
     let cache = match kind {
         // One that is asked for while another is on its way is asked for as well.

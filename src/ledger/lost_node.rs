@@ -38,6 +38,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// It cannot be written.
+#[expect(clippy::disallowed_methods, reason = "at the start")]
 pub(super) fn note_name(folder: &Path, node: &str) -> io::Result<()> {
     let path = folder.join(NAME);
     match name(folder) {
@@ -47,6 +48,7 @@ pub(super) fn note_name(folder: &Path, node: &str) -> io::Result<()> {
 }
 
 /// The name of the node that records in a folder, if one has.
+#[expect(clippy::disallowed_methods, reason = "at the start, and in a command")]
 fn name(folder: &Path) -> io::Result<Option<String>> {
     let path = folder.join(NAME);
     match path.metadata() {

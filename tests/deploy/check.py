@@ -219,11 +219,19 @@ def compose(binary):
             wrong(f"{path}: {name}", "it may gain privileges")
         if any(not port.startswith("127.0.0.1:") for port in service.get("ports", [])):
             wrong(f"{path}: {name}", "a port is open to other machines")
-    for name, profiles in {"postgres": ["postgres"], "redis": ["redis"], "gateway": None}.items():
+    profiles_of = {
+        "postgres": ["postgres", "cluster"],
+        "redis": ["redis", "cluster"],
+        "gateway-2": ["cluster"],
+        "balancer": ["cluster"],
+        "gateway": None,
+    }
+    for name, profiles in profiles_of.items():
         if services[name].get("profiles") != profiles:
             wrong(f"{path}: {name}", "profiles")
     variables = {name: "a-value-of-the-test" for name in ("OPENAI_API_KEY", "CLIENT_KEY")}
     variables["LEDGER_URL"] = services["gateway"]["environment"]["LEDGER_URL"]
+    variables["STORE_URL"] = services["gateway"]["environment"]["STORE_URL"]
     variables["LEDGER_URL"] = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", variables["LEDGER_URL"])
     for file in sorted((folder / "compose").glob("*.yaml")):
         accepted_by(binary, file.relative_to(ROOT), file.read_text(), variables)
