@@ -5,12 +5,14 @@ mod bounds;
 mod quotas;
 mod random;
 mod rules;
+mod sharing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::counts::Mode;
 use super::*;
 use crate::config::{Period, Quota, RateLimits};
 

@@ -7,13 +7,15 @@
 --   s:NODE        what a node has used of the quota in the period: "tokens nanos"
 --   t:KIND        the threshold that was told last, of which limit, and by which process: "percent limit process"
 -- Times are microseconds of this server. Amounts of quotas are compared as text: they may be larger than a double holds.
+-- What cannot be read is as if it were not there: a call that failed for one scope would fail for all.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
 local function number() return tonumber(text()) end
-local function whole(n) return string.format('%.0f', n) end
+-- Numbers fit into 63 bits, and are never written as -0.
+local function whole(n) return string.format('%.0f', math.max(0, math.min(n, 9e18))) end
 local function exact(n) return string.format('%.17g', n) end
 local function larger(a, b)
   if #a ~= #b then return #a > #b end
@@ -29,9 +31,10 @@ local function tell(v) out[#out + 1] = v end
 
 -- A rate that time pays for steadily. Returns what it has not paid for.
 local function leaked(stored, limit, window)
-  if not stored then return 0 end
-  local units, since = string.match(stored, '^(%S+) (%S+)$')
-  return math.max(0, tonumber(units) - (now - tonumber(since)) * limit / window)
+  local units, since = string.match(stored or '', '^(%S+) (%S+)$')
+  units, since = tonumber(units), tonumber(since)
+  if not units or not since then return 0 end
+  return math.max(0, units - (now - since) * limit / window)
 end
 
 -- A window that slides. Returns its slots and their sum.
@@ -40,7 +43,8 @@ local function slid(stored, width)
   for i = 1, SLOTS do ring[i] = 0 end
   if not stored then return ring end
   local counts = {}
-  for count in string.gmatch(stored, '%S+') do counts[#counts + 1] = tonumber(count) end
+  for count in string.gmatch(stored, '%d+') do counts[#counts + 1] = tonumber(count) end
+  if #counts ~= 1 + SLOTS then return ring end
   for i = 0, SLOTS - 1 do
     local slot = counts[1] - i
     if slot > ring.newest - SLOTS and slot >= 0 then
@@ -66,7 +70,11 @@ end
 for k = 1, #KEYS do
   local key = KEYS[k]
   local keep, epoch, slides, has_quota = number(), text(), text() == '1', text() == '1'
-  local flat = redis.call('HGETALL', key)
+  local flat = redis.pcall('HGETALL', key)
+  if flat.err then
+    redis.call('DEL', key)
+    flat = {}
+  end
   local h = {}
   for i = 1, #flat, 2 do h[flat[i]] = flat[i + 1] end
   local changes, gone = {}, {}
@@ -86,7 +94,7 @@ for k = 1, #KEYS do
   local is_current, used_of, warns, refused = false, { qt = 0, qm = 0 }, {}, {}
   if has_quota then
     local start = text()
-    if not h.P or tonumber(start) > tonumber(h.P) then
+    if not tonumber(h.P) or tonumber(start) > tonumber(h.P) then
       for field in pairs(h) do
         local kind = string.sub(field, 1, 2)
         if kind == 's:' or kind == 't:' then gone[#gone + 1] = field end
@@ -98,8 +106,9 @@ for k = 1, #KEYS do
     for _ = 1, number() do
       local name, tokens, nanos = text(), text(), text()
       if is_current then
-        local known = h['s:' .. name] or '0 0'
+        local known = h['s:' .. name] or ''
         local t, n = string.match(known, '^(%d+) (%d+)$')
+        t, n = t or '0', n or '0'
         if larger(tokens, t) then t = tokens end
         if larger(nanos, n) then n = nanos end
         local merged = t .. ' ' .. n
@@ -110,14 +119,16 @@ for k = 1, #KEYS do
     refused.qt, refused.qm = text() == '1', text() == '1'
   end
   tell(h.E)
-  tell(h.P or '0')
+  tell(tonumber(h.P) and h.P or '0')
   local told = {}
   for field, value in pairs(h) do
     if string.sub(field, 1, 2) == 's:' then
       local t, n = string.match(value, '^(%d+) (%d+)$')
-      told[#told + 1] = { string.sub(field, 3), t, n }
-      used_of.qt = used_of.qt + tonumber(t)
-      used_of.qm = used_of.qm + tonumber(n)
+      if t and #t < 20 and #n < 20 then
+        told[#told + 1] = { string.sub(field, 3), t, n }
+        used_of.qt = used_of.qt + tonumber(t)
+        used_of.qm = used_of.qm + tonumber(n)
+      end
     end
   end
   tell(whole(#told))
@@ -127,10 +138,11 @@ for k = 1, #KEYS do
   for field, value in pairs(h) do
     if string.sub(field, 1, 2) == 'n:' then
       local expiry, period, rest = string.match(value, '^(%S+) (%S+) (.*)$')
+      expiry = tonumber(expiry)
       local is_mine = string.sub(field, 3) == process
       -- An earlier process of this node has ended, whatever it held.
       local is_over = is_only and not is_mine and string.sub(field, 1, #mates) == mates
-      if is_over or tonumber(expiry) < now then
+      if is_over or not expiry or expiry < now then
         remove(field)
       else
         for kind, units, used, reserved in string.gmatch(rest, '(%w+)=(%d+),(%d+),(%d+);') do
@@ -221,7 +233,7 @@ for k = 1, #KEYS do
     local is_spent = window > 0 and level > limit or QUOTA[kind] and level >= limit
     tell(whole(hold))
     tell(exact(level))
-    tell(whole(math.max(0, math.floor(room - hold))))
+    tell(whole(math.floor(room - hold)))
     tell(whole(idle[kind] or 0))
     tell(is_spent and '1' or '0')
     tell(whole(math.ceil(wait)))
