@@ -31,6 +31,7 @@ if [ "${1:-build}" = test ]; then
   # Debian keeps the server's programs out of the path.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql
   need redis-server redis-server
+  need ip iproute2
   need node nodejs
   need npm npm
   need faketime faketime

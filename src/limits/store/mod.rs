@@ -6,6 +6,7 @@
 //! often it is told. `wire` has what is written, `share.lua` how a limit is divided. Does not handle what a node does
 //! without the store (see `sharing`). It never fails: it tries again.
 
+mod mates;
 mod wire;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::shares::Urgency;
 use crate::observe::log_interval::LogInterval;
 use crate::observe::store::Counts;
 use crate::store::redis::{Connected, Servers};
+use mates::Mates;
 use wire::{Call, Scripts};
 
 /// How often it is looked whether something is to be reported.
@@ -73,6 +75,7 @@ pub struct Store {
     /// Since when the store answers again.
     back_since: Option<Instant>,
     was_up: bool,
+    mates: Mates,
     logged: LogInterval,
 }
 
@@ -103,6 +106,7 @@ impl Store {
             present_at: None,
             back_since: None,
             was_up: false,
+            mates: Mates::default(),
             logged: LogInterval::default(),
         }
     }
@@ -255,6 +259,13 @@ impl Store {
         self.due.set_nodes(present.nodes);
         self.counts.nodes(present.nodes);
         self.last = present.last;
+        if self.mates.are_told(present.mates, begun) {
+            log::error!(
+                "store: another gateway is called {}, too, and what both use of quotas counts as that of one: give \
+                 each its own server.node",
+                self.due.name()
+            );
+        }
         for (age, message) in &present.messages {
             self.heard.told(message, *age);
         }

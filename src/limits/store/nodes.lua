@@ -1,8 +1,8 @@
 -- Notes that a process is there, takes what it tells the others, and tells it what they have told.
 -- KEYS: the processes by the time at which they were there last, and the stream of messages.
 -- ARGV: process, lease in microseconds, whether it ends, the last message that it knows, and its messages.
--- Returns the time in microseconds, the last message, how many processes there are, and the age in milliseconds and the
--- text of each new message.
+-- Returns the time in microseconds, the last message, how many processes there are, how many others of them have the same
+-- name, and the age in milliseconds and the text of each new message.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local process, lease, ends, last = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4]
@@ -24,7 +24,13 @@ end
 if #ARGV > 4 then redis.call('PEXPIRE', KEYS[2], RECENT_MS) end
 
 if last == '' then last = string.format('%.0f-0', now / 1000 - RECENT_MS) end
-local out = { string.format('%.0f', now), last, tostring(redis.call('ZCARD', KEYS[1])) }
+local processes = redis.call('ZRANGE', KEYS[1], 0, -1)
+local name = string.match(process, '^[^/]*/')
+local mates = 0
+for _, other in ipairs(processes) do
+  if other ~= process and string.sub(other, 1, #name) == name then mates = mates + 1 end
+end
+local out = { string.format('%.0f', now), last, tostring(#processes), tostring(mates) }
 for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. last, '+', 'COUNT', MOST)) do
   out[2] = entry[1]
   if entry[2][2] ~= process then

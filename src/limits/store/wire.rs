@@ -113,13 +113,15 @@ pub struct Present {
     pub last: String,
     /// How many processes there are.
     pub nodes: u64,
+    /// How many others have the same name.
+    pub mates: u64,
     /// What others have told, with its age.
     pub messages: Vec<(Duration, String)>,
 }
 
 /// Reads it.
 pub fn read_nodes(answer: &[String]) -> Result<Present, Malformed> {
-    let [time, last, nodes, messages @ ..] = answer else {
+    let [time, last, nodes, mates, messages @ ..] = answer else {
         return Err(Malformed);
     };
     let messages = messages.chunks(2).map(|message| match message {
@@ -130,6 +132,7 @@ pub fn read_nodes(answer: &[String]) -> Result<Present, Malformed> {
         time: micros(time)?,
         last: last.clone(),
         nodes: parsed(nodes)?,
+        mates: parsed(mates)?,
         messages: messages.collect::<Result<_, _>>()?,
     })
 }
@@ -333,11 +336,17 @@ mod tests {
     fn an_answer_that_is_cut_off_or_no_number_is_malformed() {
         assert_eq!(read_nodes(&[]), Err(Malformed));
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        for text in ["5 1-0", "x 1-0 2", "5 1-0 x", "5 1-0 2 7", "5 1-0 2 -7 m"] {
+        for text in [
+            "5 1-0 2",
+            "x 1-0 2 0",
+            "5 1-0 x 0",
+            "5 1-0 2 0 7",
+            "5 1-0 2 0 -7 m",
+        ] {
             assert_eq!(read_nodes(&words(text)), Err(Malformed), "{text}");
         }
-        let read = read_nodes(&words("5 1-0 2 7 m")).unwrap();
-        assert_eq!((read.nodes, read.last.as_str()), (2, "1-0"));
+        let read = read_nodes(&words("5 1-0 2 1 7 m")).unwrap();
+        assert_eq!((read.nodes, read.mates, read.last.as_str()), (2, 1, "1-0"));
         assert_eq!(read.messages, [(Duration::from_millis(7), "m".to_owned())]);
         let report = Report {
             limits: smallvec::SmallVec::new(),

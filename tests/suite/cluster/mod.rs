@@ -4,6 +4,7 @@ mod admission;
 mod keys;
 mod ledger;
 mod lines;
+mod namespaces;
 mod servers;
 mod store_away;
 

@@ -14,7 +14,7 @@ use crate::support::gateway::{BINARY, Folder};
 use crate::support::tools::require;
 
 /// The keys at the top of a configuration.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "server",
     "upstreams",
     "models",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 11] = [
     "limits",
     "prices",
     "ledger",
+    "store",
     "webhook",
     "cache",
     "chat_log",
