@@ -34,6 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "auth",
         "tenants",
+        "managed",
         "upstreams",
         "cache",
         "chatlog",
@@ -50,6 +51,8 @@ const LAYERS: &[&[&str]] = &[
     &["openai", "jwt", "signature", "tls"],
     // Which target and which server are chosen by it.
     &["weighted"],
+    // Connections to databases.
+    &["store"],
     &["ids", "secret", "clock", "https", "networks", "workers"],
 ];
 
@@ -57,6 +60,7 @@ const LAYERS: &[&[&str]] = &[
 const ENGINES: &[&str] = &[
     "auth",
     "tenants",
+    "managed",
     "routing",
     "upstreams",
     "cache",
