@@ -27,7 +27,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Where the server listens unless the URL says otherwise.
 const DEFAULT_PORT: u16 = 5432;
-/// Who upgrades or moves months has this lock: "tollgate", as a number.
+/// What upgrades tables or moves months takes this lock: "tollgate", as a number.
 pub const LOCK: i64 = 0x746f_6c6c_6761_7465;
 
 /// The tables of one engine, and how they came to be.

@@ -63,7 +63,7 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
         }
         #[allow(
             clippy::disallowed_methods,
-            reason = "whoever uses a database has a thread that may block"
+            reason = "a thread that uses a database may block"
         )]
         std::thread::sleep(LOOK_EVERY);
     }

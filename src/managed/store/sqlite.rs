@@ -307,7 +307,7 @@ fn prune(transaction: &Transaction<'_>, retention: Retention) -> rusqlite::Resul
         pruned += transaction.execute(&sql, [before_ms, gone])?;
     }
     if pruned > 0 {
-        // Who knows less reads everything again.
+        // A process that knows less reads everything again.
         transaction.execute("UPDATE state SET pruned = version", [])?;
     }
     Ok(())
