@@ -3,9 +3,9 @@
 //! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status`
 //! describes upstreams and models, `orders` has the configuration read again and the binary replaced, `tenants` what
 //! tenants may use, `usage` reports from the ledger, `cache` shows and removes answers that are kept, `log_level` shows
-//! and sets the log's level, `managed` has tenants and keys that are made at run time. `parameters` reads query strings. It is for loopback or a private network: only what is
-//! below `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
-//! `server/operator.rs`). Fails with an error object as the API has.
+//! and sets the log's level, `managed` has tenants and keys that are made at run time. `parameters` reads query
+//! strings. It is for loopback or a private network: only what is below `/admin/` asks for a token (`authorization`).
+//! Does not handle the limit on its connections (see `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
 mod cache;

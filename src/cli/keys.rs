@@ -1,7 +1,7 @@
 //! `tollgate keys`: keys that are made while the gateway runs.
 //!
-//! Owns its flags and the text of the answers. A key that was made stands alone on stdout, so that a script can take it,
-//! and everything else on stderr. Does not handle how the gateway is found and asked (see `running`), nor what it
+//! Owns its flags and the text of the answers. A key that was made stands alone on stdout, so that a script can take
+//! it, and everything else on stderr. Does not handle how the gateway is found and asked (see `running`), nor what it
 //! refuses (see `admin`). Fails with an exit code and a message.
 
 use std::io::Read;

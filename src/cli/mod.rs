@@ -1,10 +1,10 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags and exit codes. `run` serves, `check` prints the tables, `route` the targets of one request, `diff` what
-//! a reload would change, `health`, `operator`, `cache`, `keys` and `tenants` ask a gateway that runs, `chats` converts the chat log, and
-//! `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not handle the
-//! configuration's mistakes (see `config`) or the process (see
-//! `server`). Fails with an exit code and a message on stderr.
+//! a reload would change, `health`, `operator`, `cache`, `keys` and `tenants` ask a gateway that runs, `chats` converts
+//! the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
+//! handle the configuration's mistakes (see `config`) or the process (see `server`). Fails with an exit code and a
+//! message on stderr.
 
 mod cache;
 mod calibrate;

@@ -1,6 +1,6 @@
 //! What can be asked for, what comes of it, and why it is refused.
 //!
-//! Owns their form. Does not handle what is allowed (see `rules`), nor how it is written in HTTP (see `admin::keys`).
+//! Owns their form. Does not handle what is allowed (see `rules`), nor how it is written in HTTP (see `admin::managed`).
 //! Cannot fail.
 
 use std::fmt;

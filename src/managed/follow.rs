@@ -49,9 +49,6 @@ fn follow(followed: &Weak<Managed>, mut store: Option<Box<dyn Store>>) {
             seen = open.prune(retention());
             pruned = Some(Instant::now());
         }
-        if let Err(error) = &seen {
-            managed.set_trouble(error);
-        }
         let known = managed.set().version();
         // It may end while nothing happens.
         drop(managed);
@@ -65,6 +62,9 @@ fn follow(followed: &Weak<Managed>, mut store: Option<Box<dyn Store>>) {
             (seen, _) => seen,
         };
         if let Err(error) = waited {
+            if let Some(managed) = followed.upgrade() {
+                managed.set_trouble(&error);
+            }
             if !std::mem::replace(&mut was_away, true) {
                 log::warn!("changes of keys by other processes are not seen: {error}");
             }

@@ -1,7 +1,7 @@
 //! Keys that clients have already.
 //!
 //! Owns what a line may have, and that all lines are taken or none. Does not handle the form of the body (see
-//! `admin::keys`). Every line that is wrong is told, up to a bound; nothing of a key is part of a message.
+//! `admin::managed`). Every line that is wrong is told, up to a bound; nothing of a key is part of a message.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::change::{Imported, ImportedKey, Outcome, Refused};
 use super::generate;
+use super::known::{Known, Pending, Plan, Planned};
 use super::row::{Definition, KeyRow};
-use super::rules::{Known, Pending, Plan, Planned};
 use crate::config::MAX_PREFIX_BYTES;
 use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 

@@ -1,19 +1,23 @@
 //! Tenants and keys that are made while the gateway runs.
 //!
-//! [`Managed`] keeps them in the ledger's database (`store`), knows all of them (`set`), and makes changes: `rules` says
-//! which ones there may be, `import` takes keys from elsewhere, `generate` makes the text of a key. `follow` sees what
-//! other processes change. Owns what is known and whether it is known. Does not handle what of it is in force beside a
-//! configuration file (see `runtime::managed`), nor HTTP (see `admin::keys`). Everything that changes blocks. Where the
-//! database is away, what is known stays, and a change fails with [`Refused`].
+//! [`Managed`] keeps them in the ledger's database (`store`), knows all of them (`set`), and makes changes: `rules`
+//! says which ones there are, `known` what they are checked against, `tenant_changes`, `key_changes` and `import` what
+//! each writes, and `generate` makes the text of a key. `follow` sees what other processes change. Owns what is known
+//! and whether it is known. Does not handle what of it is in force beside a configuration file (see
+//! `runtime::managed`), nor HTTP (see `admin::managed`). Everything that changes blocks. Where the database is away,
+//! what is known stays, and a change fails with [`Refused`].
 
 mod change;
 mod follow;
 mod generate;
 mod import;
+mod key_changes;
+mod known;
 mod row;
 mod rules;
 mod set;
 mod store;
+mod tenant_changes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,10 +27,10 @@ use tokio::sync::watch;
 
 pub use change::{Change, Outcome, Refused};
 pub use import::read as read_import;
+pub use known::Bounds;
+use known::{Known, Pending};
 pub use row::{Actor, AuditRow, Definition, KeyRow, TenantRow, moment};
 use row::{Batch, Delta};
-pub use rules::Bounds;
-use rules::{Known, Pending};
 pub use set::{KeyEntry, Set, TenantEntry};
 pub use store::Place;
 use store::Store;

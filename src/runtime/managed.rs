@@ -3,117 +3,59 @@
 //! Owns the order: a reload of the file and a change of keys each take their turn, so that neither puts an earlier
 //! state of the other in force. That turn is short, and no part of it waits for an upstream's name or another process:
 //! a key that is revoked is refused at once, whatever else the process does. Changes that come together are put in
-//! force together. Does not handle what is known (see `managed`). What cannot be known of a quota is tried again (see
-//! `server::managed`).
+//! force together. Does not handle what is known (see the engine `managed`). What cannot be known of a quota is tried
+//! again (see `server::managed`).
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::{Joined, Runtime, Shared};
+use super::keys::{InForce, Keys, NoKeys};
+use super::{Accounts, Joined, Runtime, Shared};
 use crate::clock;
 use crate::config::Config;
-use crate::managed::{Actor, AuditRow, Change, Managed, Outcome, Refused};
-use crate::store::StoreError;
+use crate::managed::{Actor, Change, Outcome, Refused};
 
-/// Tenants and keys that are made at run time, and the file that they join.
-pub struct Keys {
-    /// What is known of them.
-    managed: Arc<Managed>,
-    in_force: Mutex<InForce>,
+/// Puts a snapshot in force that was built from a file alone.
+fn replace(keys: &Keys, shared: &Shared, runtime: &Runtime, config: Config) {
+    let mut in_force = keys.in_force.lock();
+    in_force.config = Arc::new(config);
+    let next = join(keys, shared, runtime, &mut in_force);
+    shared.swap(next);
 }
 
-struct InForce {
-    config: Arc<Config>,
-    /// The version of the keys; `None` where it has to be put in force anew.
-    version: Option<i64>,
-    /// What of them is not in force, as it was told.
-    left_out: Vec<String>,
+/// Puts in force what has changed of tenants and keys. Whether what quotas have been used of is known.
+fn follow(keys: &Keys, shared: &Shared) -> bool {
+    let mut in_force = keys.in_force.lock();
+    let known = (keys.managed().is_loaded()).then(|| keys.managed().set().version());
+    let is_same = known.is_some() && in_force.version == known;
+    if !is_same {
+        let current = shared.pin();
+        let next = join(keys, shared, &current, &mut in_force);
+        shared.swap_callers(next);
+    }
+    drop(in_force);
+    // Not before: a key that is revoked does not wait for the ledger.
+    load_balances(shared);
+    has_balances(shared)
 }
 
-/// Why no key can be made at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoKeys;
-
-impl Keys {
-    /// Takes what is known, and the file that is in force.
-    pub fn new(managed: Arc<Managed>, config: &Config) -> Self {
-        Self {
-            managed,
-            in_force: Mutex::new(InForce {
-                config: Arc::new(config.clone()),
-                version: None,
-                left_out: Vec::new(),
-            }),
+fn join(keys: &Keys, shared: &Shared, runtime: &Runtime, in_force: &mut InForce) -> Runtime {
+    let set = keys.managed().set();
+    let is_loaded = keys.managed().is_loaded();
+    let joined = Joined::with(&in_force.config, &set);
+    for line in &joined.left_out {
+        if !in_force.left_out.contains(line) {
+            log::warn!("{line}");
         }
     }
-
-    /// What is known.
-    pub fn managed(&self) -> &Arc<Managed> {
-        &self.managed
-    }
-
-    /// The file that is in force.
-    pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.in_force.lock().config)
-    }
-
-    /// Lines of the audit before one, or the newest, of a tenant or of all. Blocks.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn audit(
-        &self,
-        before: Option<i64>,
-        tenant: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<AuditRow>, StoreError> {
-        self.managed.audit(before, tenant, limit)
-    }
-
-    /// Puts a snapshot in force that was built from a file alone.
-    fn replace(&self, shared: &Shared, runtime: &Runtime, config: Config) {
-        let mut in_force = self.in_force.lock();
-        in_force.config = Arc::new(config);
-        let next = self.join(shared, runtime, &mut in_force);
-        shared.swap(next);
-    }
-
-    /// Puts in force what has changed of tenants and keys. Whether what quotas have been used of is known.
-    fn follow(&self, shared: &Shared) -> bool {
-        let mut in_force = self.in_force.lock();
-        let known = (self.managed.is_loaded()).then(|| self.managed.set().version());
-        let is_same = known.is_some() && in_force.version == known;
-        if !is_same {
-            let current = shared.pin();
-            let next = self.join(shared, &current, &mut in_force);
-            shared.swap_callers(next);
-        }
-        drop(in_force);
-        // Not before: a key that is revoked does not wait for the ledger.
-        load_balances(shared);
-        has_balances(shared)
-    }
-
-    fn join(&self, shared: &Shared, runtime: &Runtime, in_force: &mut InForce) -> Runtime {
-        let set = self.managed.set();
-        let is_loaded = self.managed.is_loaded();
-        let joined = Joined::with(&in_force.config, &set);
-        for line in &joined.left_out {
-            if !in_force.left_out.contains(line) {
-                log::warn!("{line}");
-            }
-        }
-        let next = runtime.for_callers(
-            (&in_force.config, &joined),
-            !is_loaded,
-            &shared.limits,
-            &shared.callers,
-        );
-        in_force.left_out = joined.left_out;
-        in_force.version = is_loaded.then(|| set.version());
-        next
-    }
+    let next = runtime.for_callers(
+        (&in_force.config, &joined),
+        !is_loaded,
+        &shared.limits,
+        &shared.callers,
+    );
+    in_force.left_out = joined.left_out;
+    in_force.version = is_loaded.then(|| set.version());
+    next
 }
 
 /// Whether each quota knows what it has been used of.
@@ -156,7 +98,7 @@ impl Shared {
     /// and what was made at run time. Blocks.
     pub fn put_in_force(&self, runtime: Runtime, config: Config) {
         match self.keys() {
-            Some(keys) => keys.replace(self, &runtime, config),
+            Some(keys) => replace(keys, self, &runtime, config),
             None => self.swap(runtime),
         }
     }
@@ -164,7 +106,7 @@ impl Shared {
     /// Puts in force what has changed of tenants and keys. Blocks. Whether what their quotas have been used of is
     /// known.
     pub fn follow_keys(&self) -> bool {
-        self.keys().is_none_or(|keys| keys.follow(self))
+        self.keys().is_none_or(|keys| follow(keys, self))
     }
 
     /// Tries again to learn what quotas have been used of. Blocks. Whether it is known.
@@ -184,16 +126,16 @@ impl Shared {
     ) -> Result<Result<Outcome, Refused>, NoKeys> {
         let keys = self.keys().ok_or(NoKeys)?;
         let config = keys.config();
-        let outcome = keys.managed.change(change, actor, &config);
-        keys.follow(self);
+        let outcome = keys.managed().change(change, actor, &config);
+        follow(keys, self);
         Ok(outcome)
     }
 
     /// What is wrong with the ledger or with keys, for `/health`.
     pub fn trouble(&self) -> Option<&'static str> {
-        let of_keys = || self.keys().and_then(|keys| keys.managed.trouble());
+        let of_keys = || self.keys().and_then(|keys| keys.managed().trouble());
         let accounts = self.accounts();
-        accounts.and_then(super::Accounts::trouble).or_else(of_keys)
+        accounts.and_then(Accounts::trouble).or_else(of_keys)
     }
 
     /// Puts the snapshot of another configuration in force.

@@ -95,8 +95,9 @@ fn read_actor(headers: &HeaderMap) -> Result<String, Failure> {
     let Some(value) = headers.get(ACTOR) else {
         return Ok(String::new());
     };
-    let text = value.to_str().unwrap_or_default().trim();
-    match !text.is_empty() && text.len() <= MAX_ACTOR_BYTES {
+    let text = value.to_str().unwrap_or_default().trim_matches(' ');
+    let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    match !text.is_empty() && is_plain && text.len() <= MAX_ACTOR_BYTES {
         true => Ok(text.to_owned()),
         false => Err(Failure::invalid(
             "X-Tollgate-Actor",

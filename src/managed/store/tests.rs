@@ -204,7 +204,8 @@ fn the_audit_comes_in_pages_newest_first_and_of_one_tenant() {
 }
 
 #[test]
-fn the_past_is_kept_for_a_time_and_up_to_a_number_and_a_reader_that_has_missed_it_reads_all_again() {
+fn the_past_is_kept_for_a_time_and_up_to_a_number_and_a_reader_that_has_missed_it_reads_all_again()
+{
     let (_folder, mut store) = store();
     let gone = |id: &str, text: &str, at| KeyRow {
         revoked_ms: Some(at),

@@ -30,7 +30,8 @@ async fn what_the_description_says_is_what_is_answered() {
         "1",
         "--no-color",
     ]);
-    command.args(["--exclude-checks", "missing_required_header,ignored_auth"]);
+    // What is right by itself may be wrong beside what there is: it may name a tenant that does not exist.
+    command.args(["--exclude-checks", "positive_data_acceptance"]);
     command.current_dir(&gateway.folder().0);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
         .await

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, status_with, taken, upstream, with_ledger};
+use super::{ask, assert_refused, status_with, taken, upstream, with_ledger};
 use crate::support::gateway::{Folder, Gateway};
 
 #[tokio::test]
@@ -19,17 +19,8 @@ async fn keys_that_clients_have_are_taken_all_or_none() {
         json!(format!("{good}\n{wrong}\n")),
     )
     .await;
-    refused.assert_error(
-        400,
-        "invalid_request_error",
-        Some("invalid_definition"),
-        None,
-    );
-    assert!(
-        refused.text().contains("line 2: name: line 1 has it, too"),
-        "{}",
-        refused.text()
-    );
+    let first = "line 2: name: line 1 has it, too";
+    assert_refused(&refused, 400, "invalid_definition", None, first);
     assert_eq!(
         status_with(&gateway, "sk-brought-along-0123456789").await,
         401

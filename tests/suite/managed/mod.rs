@@ -57,6 +57,31 @@ fn taken(response: &Response, status: u16) -> Value {
     response.json()
 }
 
+/// Asserts on an error of the operator's listener.
+#[track_caller]
+fn assert_refused(
+    response: &Response,
+    status: u16,
+    code: &str,
+    param: Option<&str>,
+    message: &str,
+) {
+    assert_eq!(response.status, status, "{}", response.text());
+    let error = &response.json()["error"];
+    let kind = match status {
+        503 => "server_error",
+        _ => "invalid_request_error",
+    };
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&json!(kind), &json!(code)),
+        "{error}"
+    );
+    assert_eq!(error["param"], json!(param), "{error}");
+    let told = error["message"].as_str().unwrap();
+    assert!(told.contains(message), "{told}");
+}
+
 /// Makes a key: its id and its text.
 async fn make_key(gateway: &Gateway, tenant: &str, name: &str) -> (String, String) {
     let body = json!({ "tenant": tenant, "name": name });

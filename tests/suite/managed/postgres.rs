@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{ask, make_key, status_with, taken, upstream, with_ledger};
+use super::{ask, assert_refused, make_key, status_with, taken, upstream, with_ledger};
 use crate::support::gateway::{Folder, Gateway};
 use crate::support::postgres::Postgres;
 use crate::support::soon;
@@ -117,7 +117,8 @@ async fn while_the_database_is_away_what_is_known_holds_and_then_changes_are_see
         .wait_for("changes of keys by other processes are not seen");
     assert_eq!(status_with(&other, &key).await, 200);
     let refused = ask(&one, "DELETE", &format!("/admin/keys/{id}"), Value::Null).await;
-    refused.assert_error(503, "server_error", Some("database_unavailable"), None);
+    let away = "cannot be used at the moment";
+    assert_refused(&refused, 503, "database_unavailable", None, away);
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(
         other.get_admin("/health").await.json()["status"],

@@ -2,20 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, make_key, status_with, taken, upstream, with_ledger};
+use super::{ask, assert_refused, make_key, status_with, taken, upstream, with_ledger};
 use crate::support::CLIENT_KEY;
-use crate::support::client::Response;
 use crate::support::gateway::{Folder, Gateway, config};
-
-#[track_caller]
-fn assert_told(response: &Response, status: u16, code: &str, param: Option<&str>, message: &str) {
-    let kind = match status {
-        503 => "server_error",
-        _ => "invalid_request_error",
-    };
-    response.assert_error(status, kind, Some(code), param);
-    assert!(response.text().contains(message), "{}", response.text());
-}
 
 #[tokio::test]
 async fn what_the_file_defines_is_shown_and_changed_there() {
@@ -55,7 +44,7 @@ async fn what_the_file_defines_is_shown_and_changed_there() {
         ("POST", format!("/admin/keys/{id}/rotate"), Value::Null),
     ] {
         let refused = ask(&gateway, method, &path, body).await;
-        assert_told(&refused, 409, "defined_in_file", None, there);
+        assert_refused(&refused, 409, "defined_in_file", None, there);
     }
     assert_eq!(status_with(&gateway, CLIENT_KEY).await, 200);
 }
@@ -169,7 +158,7 @@ async fn a_mistake_is_told_with_its_field_and_what_to_write() {
         ),
     ] {
         let refused = ask(&gateway, method, path, body).await;
-        assert_told(&refused, 400, invalid, param, message);
+        assert_refused(&refused, 400, invalid, param, message);
         assert!(!refused.text().contains("secret-in-a-body"));
     }
     let taken_name = ask(
@@ -179,7 +168,7 @@ async fn a_mistake_is_told_with_its_field_and_what_to_write() {
         json!({ "tenant": "tester", "name": "ci" }),
     )
     .await;
-    assert_told(
+    assert_refused(
         &taken_name,
         409,
         "already_exists",
@@ -187,9 +176,9 @@ async fn a_mistake_is_told_with_its_field_and_what_to_write() {
         "has the name `ci` already",
     );
     let none = ask(&gateway, "GET", "/admin/keys/key_none", Value::Null).await;
-    assert_told(&none, 404, "not_found", None, "there is no key `key_none`");
+    assert_refused(&none, 404, "not_found", None, "there is no key `key_none`");
     let long = ask(&gateway, "POST", "/admin/keys", json!("x".repeat(70_000))).await;
-    assert_told(&long, 413, "body_too_large", None, "65536 bytes");
+    assert_refused(&long, 413, "body_too_large", None, "65536 bytes");
     let wrong = ask(&gateway, "PUT", "/admin/keys", Value::Null).await;
     assert_eq!(
         (wrong.status, wrong.header("allow")),
@@ -221,7 +210,7 @@ async fn without_tenants_or_a_ledger_nothing_is_made() {
     let to = yaml.find("ledger:").unwrap();
     let open = Gateway::start(&format!("{}{}", &yaml[..from], &yaml[to..]));
     let refused = ask(&open, "POST", "/admin/tenants", json!({ "id": "a" })).await;
-    assert_told(
+    assert_refused(
         &refused,
         409,
         "tenants_not_configured",
@@ -239,7 +228,7 @@ async fn without_tenants_or_a_ledger_nothing_is_made() {
         ("POST", json!({ "tenant": "tester", "name": "x" })),
     ] {
         let refused = ask(&without, method, "/admin/keys", body).await;
-        assert_told(
+        assert_refused(
             &refused,
             409,
             "no_ledger",
