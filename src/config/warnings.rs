@@ -278,7 +278,8 @@ fn entry_of(tenant: &Tenant) -> Place {
 }
 
 fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
-    for name in tenant.models.iter().flatten() {
+    let of_keys = tenant.keys.iter().filter_map(|key| key.models.as_ref());
+    for name in tenant.models.iter().chain(of_keys).flatten() {
         let mut rules = config.models.iter();
         if !rules.any(|rule| rule.matcher.value.meets(&name.value)) {
             let message = format!("no rule under `models` serves `{}`", name.value);

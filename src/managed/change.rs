@@ -1,7 +1,7 @@
 //! What can be asked for, what comes of it, and why it is refused.
 //!
-//! Owns their form. Does not handle what is allowed (see `rules`), nor how it is written in HTTP (see `admin::managed`).
-//! Cannot fail.
+//! Owns their form. Does not handle what is allowed (see `rules`), nor how it is written in HTTP (see
+//! `admin::managed`). Cannot fail.
 
 use std::fmt;
 use std::sync::Arc;

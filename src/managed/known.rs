@@ -1,7 +1,7 @@
 //! What a change is checked against, and what it writes.
 //!
-//! Owns looking for tenants and keys, those of the file among them, and what every change has: a batch, its lines of the
-//! audit, and what comes of it. Does not handle which changes there are (see `tenant_changes`, `key_changes` and
+//! Owns looking for tenants and keys, those of the file among them, and what every change has: a batch, its lines of
+//! the audit, and what comes of it. Does not handle which changes there are (see `tenant_changes`, `key_changes` and
 //! `import`). Fails with [`Refused`].
 
 use std::sync::Arc;

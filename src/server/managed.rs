@@ -42,8 +42,11 @@ async fn follow(shared: Arc<Shared>) {
     let Some(mut versions) = shared.keys().map(|keys| keys.managed().versions()) else {
         return;
     };
-    let mut has_balances = true;
     loop {
+        // First of all: something may have changed before it was looked for.
+        let following = Arc::clone(&shared);
+        let followed = tokio::task::spawn_blocking(move || following.follow_keys()).await;
+        let has_balances = followed.unwrap_or(false);
         let seen = match has_balances {
             true => Ok(versions.changed().await),
             false => tokio::time::timeout(ASK_AGAIN, versions.changed()).await,
@@ -52,8 +55,5 @@ async fn follow(shared: Arc<Shared>) {
         if matches!(seen, Ok(Err(_))) {
             return;
         }
-        let following = Arc::clone(&shared);
-        let followed = tokio::task::spawn_blocking(move || following.follow_keys()).await;
-        has_balances = followed.unwrap_or(false);
     }
 }

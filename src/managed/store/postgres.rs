@@ -20,8 +20,8 @@ const TABLES: Tables = Tables {
 };
 /// How long an answer may take on the way to a change that is in force everywhere within a second.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How often it is asked for the version while notices come: one that was lost would be noticed so.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is asked for the version while notices come: a pool of connections before the server may keep them.
+const ASK_EVERY: Duration = Duration::from_millis(900);
 
 const TENANT: &str = "id, definition, created_ms, updated_ms, deleted_ms";
 const KEY: &str = "id, tenant, hash, hint, previous_hash, previous_hint, previous_until_ms, definition, created_ms, \

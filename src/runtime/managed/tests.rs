@@ -7,7 +7,7 @@ use super::*;
 use crate::auth::{CallerState, Refused as NotFound, Shown};
 use crate::config::Variables;
 use crate::limits::Limits;
-use crate::managed::{Bounds, Definition, Place};
+use crate::managed::{Bounds, Definition, Managed, Place};
 use crate::runtime::{Orders, Principal};
 use crate::upstreams::Registry;
 
