@@ -38,10 +38,10 @@ pub fn key(prefix: &str) -> Option<Secret> {
 
 /// What is shown of a key: how it begins, if that is its tenant's, and its end.
 pub fn hint(key: &str, prefix: &str) -> String {
-    let shown = key
-        .starts_with(prefix)
-        .then_some(prefix)
-        .unwrap_or_default();
+    let shown = match key.starts_with(prefix) {
+        true => prefix,
+        false => "",
+    };
     let end = key.char_indices().rev().nth(SHOWN - 1);
     match end {
         Some((at, _)) if key.len() >= LEAST_SHOWN + prefix.len() => {

@@ -161,10 +161,6 @@ impl Managed {
         self.outcome(pending)
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "it is what the closure leaves behind"
-    )]
     fn try_change(
         &self,
         writer: &mut Option<Box<dyn Store>>,

@@ -8,7 +8,7 @@ use crate::config::Config;
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
-        other => panic!("{other} is no object"),
+        other => unreachable!("{other} is no object"),
     }
 }
 

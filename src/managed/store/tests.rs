@@ -204,6 +204,7 @@ fn the_audit_comes_in_pages_newest_first_and_of_one_tenant() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "its batches")]
 fn the_past_is_kept_for_a_time_and_up_to_a_number_and_a_reader_that_has_missed_it_reads_all_again()
 {
     let (_folder, mut store) = store();

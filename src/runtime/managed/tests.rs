@@ -66,7 +66,7 @@ impl Case {
     fn key(&self, tenant: &str, definition: serde_json::Value) -> (String, String) {
         match self.make(&Change::CreateKey(tenant.to_owned(), object(definition))) {
             Outcome::Shown(entry, secret) => (entry.row.id.clone(), secret.expose().to_owned()),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -119,7 +119,7 @@ fn both_texts_of_a_rotated_key_count_in_the_same_limits() {
     let (id, first) = case.key("filed", json!({ "name": "ci", "limits": { "rpm": 1 } }));
     let rotated = case.make(&Change::RotateKey(id, std::time::Duration::from_secs(60)));
     let Outcome::Shown(_, second) = rotated else {
-        panic!()
+        unreachable!("it gives another outcome")
     };
     let scope = |key: &str| {
         let caller = case.caller(key).unwrap();

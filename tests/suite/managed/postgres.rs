@@ -77,7 +77,6 @@ async fn what_one_node_changes_holds_at_the_other_within_a_second() {
         becomes(&one, &key, 401).await;
         slowest = slowest.max(begun.elapsed());
     }
-    eprintln!("the slowest change was in force everywhere after {slowest:?}");
     assert!(slowest < EVERYWHERE, "{slowest:?}");
     let rows = postgres.query("SELECT count(*), count(DISTINCT key) FROM tollgate.managed_audit WHERE action LIKE 'key.%'");
     assert_eq!(rows, "20|10");
