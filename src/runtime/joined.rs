@@ -58,8 +58,12 @@ impl<'a> Joined<'a> {
             }
             return joined;
         }
+        let ids = config.tenants.iter().map(|tenant| tenant.id.value.as_str());
+        let ids: HashSet<&str> = ids.collect();
+        let prefixed = |tenant: &&Tenant| tenant.key_prefix.is_some();
+        let prefixed: Vec<&Tenant> = config.tenants.iter().filter(prefixed).collect();
         for entry in set.tenants() {
-            joined.add_tenant(entry, config);
+            joined.add_tenant(entry, config, &ids, &prefixed);
         }
         joined.add_keys(set);
         if joined.more_left_out > 0 {
@@ -76,11 +80,17 @@ impl<'a> Joined<'a> {
         }
     }
 
-    fn add_tenant(&mut self, entry: &'a TenantEntry, config: &Config) {
+    /// Adds a tenant, unless the file has its id (`ids`) or a prefix that clashes with its own (`prefixed`).
+    fn add_tenant(
+        &mut self,
+        entry: &'a TenantEntry,
+        config: &Config,
+        ids: &HashSet<&str>,
+        prefixed: &[&Tenant],
+    ) {
         let Some(tenant) = &entry.tenant else { return };
         let id = &tenant.id.value;
-        let mut of_file = config.tenants.iter();
-        if of_file.clone().any(|other| other.id.value == *id) {
+        if ids.contains(id.as_str()) {
             self.leave_out(format!(
                 "the tenant `{id}` was made at run time, and the configuration file defines it, too: the file's \
                  definition holds"
@@ -88,7 +98,7 @@ impl<'a> Joined<'a> {
             return;
         }
         let clashing = tenant.key_prefix.as_ref().and_then(|prefix| {
-            of_file.find(|other| {
+            prefixed.iter().find(|other| {
                 other.key_prefix.as_ref().is_some_and(|of_file| {
                     of_file.value.starts_with(&prefix.value)
                         || prefix.value.starts_with(&of_file.value)

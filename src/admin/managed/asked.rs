@@ -29,8 +29,7 @@ const MAX_ACTOR_BYTES: usize = 128;
 const OVERLAP: Duration = Duration::from_secs(24 * 3_600);
 const MOST_OVERLAP: Duration = Duration::from_secs(366 * 24 * 3_600);
 
-/// What was asked.
-#[derive(Debug)]
+/// What was asked. It is never printed: a key may be in its body.
 pub struct Asked {
     /// By which method.
     pub method: Method,

@@ -4,6 +4,8 @@
 //! text of a key are never told. Does not handle the text of a key that was just made (see the head of this folder).
 //! Cannot fail.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::asked::Page;
@@ -66,8 +68,10 @@ pub fn tenants(config: &Config, set: &Set, asked: &Page) -> Value {
         let shown: Box<dyn FnOnce() -> Value> = Box::new(move || file_tenant(written));
         (written.id.value.clone(), shown)
     });
-    let is_free = |id: &str| config.tenants.iter().all(|tenant| tenant.id.value != id);
-    let made = set.tenants().filter(|entry| is_free(&entry.row.id));
+    let ids = config.tenants.iter().map(|tenant| tenant.id.value.as_str());
+    let ids: HashSet<&str> = ids.collect();
+    let made = set.tenants();
+    let made = made.filter(|entry| !ids.contains(entry.row.id.as_str()));
     let made = made.map(|entry| {
         let shown: Box<dyn FnOnce() -> Value> = Box::new(move || tenant(entry));
         (entry.row.id.clone(), shown)
