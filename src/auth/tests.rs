@@ -30,6 +30,7 @@ fn callers(owners: Vec<Owner>, listeners: Vec<Option<Methods>>) -> Callers {
         name: Arc::clone(&owner.id),
         logged_name: Arc::clone(&owner.id),
         validity: Validity::default(),
+        models: None,
     });
     let keys = keys.collect();
     let configured = Configured {

@@ -1,22 +1,25 @@
 //! The command line: what each command reads, prints and exits with.
 //!
 //! Owns flags and exit codes. `run` serves, `check` prints the tables, `route` the targets of one request, `diff` what
-//! a reload would change, `health`, `operator` and `cache` ask a gateway that runs, `chats` converts the chat log, and
-//! `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not handle the
-//! configuration's mistakes (see `config`) or the process (see
-//! `server`). Fails with an exit code and a message on stderr.
+//! a reload would change, `health`, `operator`, `cache`, `keys` and `tenants` ask a gateway that runs, `chats` converts
+//! the chat log, and `usage` reads the ledger. Results go to stdout; problems, warnings and logs go to stderr. Does not
+//! handle the configuration's mistakes (see `config`) or the process (see `server`). Fails with an exit code and a
+//! message on stderr.
 
 mod cache;
 mod calibrate;
 mod chats;
 mod check;
+mod definition;
 mod diff;
 mod health;
+mod keys;
 mod operator;
 mod route;
 mod run;
 mod running;
 mod table;
+mod tenants;
 mod usage;
 
 use std::io::Write;
@@ -95,6 +98,16 @@ enum Command {
         #[command(subcommand)]
         command: cache::Cache,
     },
+    /// Make, list, rotate, revoke or import keys while the gateway runs
+    Keys {
+        #[command(subcommand)]
+        command: keys::Keys,
+    },
+    /// Make, list or delete tenants while the gateway runs
+    Tenants {
+        #[command(subcommand)]
+        command: tenants::Tenants,
+    },
     /// Work with the files of the chat log
     Chats {
         #[command(subcommand)]
@@ -166,6 +179,8 @@ pub fn main() -> ExitCode {
         Command::Reload(asked) => operator::ask(Wanted::Reload, asked, &variables),
         Command::Upgrade(asked) => operator::ask(Wanted::Upgrade, asked, &variables),
         Command::Cache { command } => command.run(&variables),
+        Command::Keys { command } => command.run(&variables),
+        Command::Tenants { command } => command.run(&variables),
         Command::Usage(usage) => usage.run(&variables),
         Command::Ledger { command } => command.run(&variables),
     }
@@ -185,6 +200,8 @@ impl Command {
             } => convert.env_file(),
             Self::Reload(asked) | Self::Upgrade(asked) => asked.env_file(),
             Self::Cache { command } => command.env_file(),
+            Self::Keys { command } => command.env_file(),
+            Self::Tenants { command } => command.env_file(),
             Self::Usage(usage) => usage.env_file(),
             Self::Ledger { command } => command.env_file(),
         }

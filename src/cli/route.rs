@@ -106,15 +106,19 @@ fn unknown_tenant(id: &str, config: &Config) -> String {
     let known = || config.tenants.iter().map(|t| t.id.value.as_str());
     let hint = match nearest(id, known()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if config.tenants.is_empty() => "there are no tenants: leave it out".to_owned(),
+        None if config.is_open() => "there are no tenants: leave it out".to_owned(),
+        None if config.tenants.is_empty() => "the configuration has none".to_owned(),
         None => format!("tenants are: {}", known().collect::<Vec<_>>().join(", ")),
     };
     format!("--tenant: no tenant has the id `{id}` ({hint})")
 }
 
 fn describe_tenant(config: &Config, model: &str, tenant: Option<&str>) -> String {
-    if config.tenants.is_empty() {
+    if config.is_open() {
         return "every client on this machine may ask for any model".to_owned();
+    }
+    if config.tenants.is_empty() {
+        return "none that the configuration has; those that are made at run time may".to_owned();
     }
     let listed = |t: &crate::config::Tenant| {
         let names = t.models.as_ref()?.iter();

@@ -109,7 +109,7 @@ fn serve(origin: Origin) -> ExitCode {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    if config.tenants.is_empty() {
+    if config.is_open() {
         log::warn!(
             "no client keys are configured: every client on this machine is served, and no other"
         );

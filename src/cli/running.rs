@@ -42,6 +42,8 @@ pub struct Running {
     source: Source,
     admin: SocketAddr,
     token: Option<Secret>,
+    /// The person or program that asks, for the audit.
+    actor: String,
 }
 
 impl Asked {
@@ -70,6 +72,7 @@ impl Asked {
             source,
             admin,
             token: server.admin_token,
+            actor: actor(variables),
         })
     }
 }
@@ -86,6 +89,34 @@ impl Running {
             Method::DELETE => self.authorized(agent.delete(url)).call(),
             _ => self.authorized(agent.get(url)).call(),
         };
+        self.take(answered, patience)
+    }
+
+    /// The same with a body.
+    ///
+    /// # Errors
+    /// It could not be asked, or has refused.
+    pub fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Value, ExitCode> {
+        let (agent, url) = (agent(patience), format!("http://{}{path}", self.admin));
+        let request = match *method {
+            Method::PATCH => self.authorized(agent.patch(url)),
+            _ => self.authorized(agent.post(url)),
+        };
+        let request = request.header("Content-Type", "application/json");
+        self.take(request.send(&body), patience)
+    }
+
+    fn take(
+        &self,
+        answered: Result<http::Response<ureq::Body>, Error>,
+        patience: Duration,
+    ) -> Result<Value, ExitCode> {
         let answered = answered.and_then(|mut answer| {
             let text = answer.body_mut().read_to_string()?;
             // What is no JSON is not from a gateway, and has no message.
@@ -106,6 +137,7 @@ impl Running {
     }
 
     fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let request = request.header("X-Tollgate-Actor", &self.actor);
         match &self.token {
             Some(token) => request.header("Authorization", format!("Bearer {}", token.expose())),
             None => request,
@@ -137,6 +169,21 @@ impl Running {
         ));
         ExitCode::from(EXIT_FAILED)
     }
+}
+
+/// The user and the machine, as far as they are known and of ASCII.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a command has a thread that may block"
+)]
+fn actor(variables: &Variables) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let user = variables.get("USER").or_else(|| variables.get("LOGNAME"));
+    let plain = |text: &str| -> String {
+        let plain = text.trim().chars().filter(char::is_ascii_graphic);
+        plain.take(60).collect()
+    };
+    format!("{}@{}", plain(user.unwrap_or("unknown")), plain(&host))
 }
 
 /// The address of this machine by which a listener is reached.

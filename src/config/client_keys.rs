@@ -7,9 +7,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::document::{Located, Node, is_plain_name};
+use super::document::{Located, Node, Place, Section, is_plain_name};
 use super::key_list;
+use super::labels;
 use super::limits::{self, RateLimits};
+use super::models;
 use super::validity::{self, Validity};
 use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 
@@ -23,6 +25,11 @@ pub struct ClientKey {
     pub hash: Located<KeyHash>,
     /// Its name in logs and reports; `None` where its fingerprint stands for it.
     pub name: Option<Located<String>>,
+    /// What the operator notes of it, in the order of the file.
+    pub labels: Vec<(String, String)>,
+    /// Names that may be asked for with it, among those of its tenant, `*` standing for any rest; `None` for all of
+    /// them.
+    pub models: Option<Vec<Located<String>>>,
     /// What may be asked with it, within what its tenant may ask.
     pub limits: Option<RateLimits>,
     /// Whether and until when it holds.
@@ -30,6 +37,18 @@ pub struct ClientKey {
 }
 
 impl ClientKey {
+    /// A key without settings.
+    fn plain(hash: Located<KeyHash>) -> Self {
+        Self {
+            hash,
+            name: None,
+            labels: Vec::new(),
+            models: None,
+            limits: None,
+            validity: Validity::default(),
+        }
+    }
+
     /// Its name in logs and reports: the one that was written, or its fingerprint.
     pub fn shown(&self) -> String {
         let name = self.name.as_ref().map(|name| name.value.clone());
@@ -119,21 +138,13 @@ fn read_entry<'a>(
 ) -> Vec<ClientKey> {
     if !entry.is_mapping() {
         let hashes = read_hashes(entry, position, prefix, written).into_iter();
-        let key = |hash| ClientKey {
-            hash,
-            name: None,
-            limits: None,
-            validity: Validity::default(),
-        };
-        return hashes.map(key).collect();
+        return hashes.map(ClientKey::plain).collect();
     }
     let Some(mut section) = entry.section() else {
         return Vec::new();
     };
     let node = section.require("key");
-    let name = section.take("name").and_then(|n| read_name(&n));
-    let limits = limits::take(&mut section);
-    let validity = validity::take(&mut section);
+    let settings = take_settings(&mut section);
     section.finish();
     let Some(node) = node else { return Vec::new() };
     let hashes = read_hashes(&node, position, prefix, written);
@@ -142,13 +153,29 @@ fn read_entry<'a>(
         let hint = "write an entry for each";
         node.report("an entry with settings has one key", Some(hint));
     }
-    let key = |hash| ClientKey {
-        hash,
-        name: name.clone(),
-        limits: limits.clone(),
-        validity,
-    };
+    let key = |hash| settings(hash);
     hashes.into_iter().take(1).map(key).collect()
+}
+
+/// Takes what an entry says of its key, and gives it to the key with a hash.
+pub fn take_settings(section: &mut Section<'_>) -> impl Fn(Located<KeyHash>) -> ClientKey + use<> {
+    let settings = ClientKey {
+        name: section.take("name").and_then(|n| read_name(&n)),
+        labels: labels::take(section),
+        models: section
+            .take("models")
+            .and_then(|n| models::read_all_allowed(&n)),
+        limits: limits::take(section),
+        validity: validity::take(section),
+        ..ClientKey::plain(Located {
+            value: KeyHash::of(&[]),
+            place: Place::default(),
+        })
+    };
+    move |hash| ClientKey {
+        hash,
+        ..settings.clone()
+    }
 }
 
 fn read_name(node: &Node<'_>) -> Option<Located<String>> {

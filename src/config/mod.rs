@@ -1,15 +1,16 @@
 //! What the operator wrote.
 //!
 //! `server/`, `auth/`, `upstreams/`, `models/`, `tenants`, `routes`, `cache`, `vector_cache`, `chat_log`, `limits`,
-//! `prices`, `ledger`, `store` and `webhook` read a section of the file each, `quota`, `client_keys` and `validity`
-//! what stands within a tenant, `rotation` what both logs have, `redis_url` the URL of a Redis; within the folders a
-//! file reads a key or a section of its own. `document` reads YAML with its places, `expand` fills in variables and
-//! `credentials`, and `key_list` takes lists of keys apart. `validate` checks what several sections must agree on, and
-//! `warnings` notes what is allowed and probably not meant. `files` are those that a configuration was read from,
-//! `changes` tells two configurations apart, `schema` describes them for editors. `sources` finds the file;
-//! `environment` reads the variables that can stand in for one, and `quick_start` writes the document that they amount
-//! to. `origin` reads a configuration again, with the `overrides` of the command line. Does not handle what runs:
-//! `runtime` builds that from a [`Config`]. Fails with every mistake at once, see [`Problems`].
+//! `prices`, `ledger`, `store` and `webhook` read a section of the file each, `quota`, `client_keys`, `labels` and
+//! `validity` what stands within a tenant, `managed` reads what is made at run time, `rotation` what both logs have,
+//! `redis_url` the URL of a Redis; within the folders a file reads a key or a section of its own. `document` reads YAML
+//! with its places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate`
+//! checks what several sections must agree on, and `warnings` notes what is allowed and probably not meant. `files` are
+//! those that a configuration was read from, `changes` tells two configurations apart, `schema` describes them for
+//! editors. `sources` finds the file; `environment` reads the variables that can stand in for one, and `quick_start`
+//! writes the document that they amount to. `origin` reads a configuration again, with the `overrides` of the command
+//! line. Does not handle what runs: `runtime` builds that from a [`Config`]. Fails with every mistake at once, see
+//! [`Problems`].
 
 mod address_rules;
 mod addresses;
@@ -25,8 +26,10 @@ mod environment_file;
 mod expand;
 mod files;
 mod key_list;
+mod labels;
 mod ledger;
 mod limits;
+pub mod managed;
 mod models;
 mod origin;
 mod overrides;
@@ -110,8 +113,11 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How callers are found besides their keys.
     pub auth: Auth,
-    /// Tenants; empty when every caller on this machine is served.
+    /// Tenants.
     pub tenants: Vec<Tenant>,
+    /// Whether `tenants` is written. Without it, every caller on this machine is served; an empty list serves none
+    /// until a tenant is made at run time.
+    pub has_tenants_section: bool,
     /// How much may be asked of the whole gateway in a time.
     pub limits: Option<RateLimits>,
     /// What models cost.
@@ -227,10 +233,18 @@ impl Config {
         &self.files
     }
 
-    /// Whether something needs a record of what is used.
+    /// Whether every caller on this machine is served, without a credential.
+    pub fn is_open(&self) -> bool {
+        !self.has_tenants_section
+    }
+
+    /// Whether something needs a record of what is used, or a place for tenants that are made at run time.
     fn needs_ledger(&self) -> bool {
         let mut tenants = self.tenants.iter();
-        self.webhook.is_some() || tenants.any(|t| t.quota.is_some() || t.webhook.is_some())
+        let makes_all = self.has_tenants_section && self.tenants.is_empty();
+        makes_all
+            || self.webhook.is_some()
+            || tenants.any(|t| t.quota.is_some() || t.webhook.is_some())
     }
 
     /// Variables that are set and have no effect in this release.
@@ -258,6 +272,7 @@ fn read_root(root: &Node<'_>) -> Option<(Config, Unread)> {
             .map_or_else(Vec::new, |n| routes::read(&n)),
         auth: auth.as_ref().map_or_else(Auth::default, auth::read),
         tenants: tenants.as_ref().map_or_else(Vec::new, tenants::read),
+        has_tenants_section: tenants.is_some(),
         limits: limits::take(&mut section),
         prices: prices.as_ref().map_or_else(Vec::new, prices::read),
         ledger: ledger.as_ref().and_then(ledger::read),

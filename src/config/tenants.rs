@@ -8,7 +8,8 @@ use super::Config;
 use super::address_rules;
 use super::auth::{self, Methods, SignatureKey};
 use super::client_keys::{self, ClientKey, Written};
-use super::document::{Located, Node, Section, is_plain_name};
+use super::document::{Located, Node, Place, Section, is_plain_name};
+use super::labels;
 use super::limits::{self, RateLimits};
 use super::models;
 use super::prices::{self, Markup, Price};
@@ -18,11 +19,6 @@ use super::validity::{self, Validity};
 use super::webhook::{self, Webhook};
 use crate::networks::AddressRules;
 use crate::tls::names::Name;
-
-/// A tenant has no more labels.
-const MOST_LABELS: usize = 16;
-/// The value of a label is no longer.
-const MAX_LABEL_BYTES: usize = 128;
 
 /// One tenant.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,20 +100,21 @@ fn read_members<'a>(
     let id = section.require("id").and_then(|n| read_id(&n));
     let (key_prefix, keys) = read_keys(section, position, id.as_ref(), written);
     let (hmac, mtls) = (section.take("hmac"), section.take("mtls"));
-    let labels = section.take("labels");
     let passthrough = section.take("passthrough");
     let quota = section.take("quota");
     let markup = section.take("markup").and_then(|n| n.markup());
     let prices = section.take("prices");
     Some(Tenant {
         name: section.take("name").and_then(|n| n.name()),
-        labels: labels.map_or_else(Vec::new, |n| read_labels(&n)),
+        labels: labels::take(section),
         validity: validity::take(section),
         addresses: section
             .take("addresses")
             .and_then(|n| address_rules::read(&n)),
         auth: section.take("auth").and_then(|n| auth::read_methods(&n)),
-        models: section.take("models").and_then(|n| read_models(&n)),
+        models: section
+            .take("models")
+            .and_then(|n| models::read_all_allowed(&n)),
         passthrough: passthrough.and_then(|n| read_passthrough(&n)),
         allowances: read_allowances(section),
         strict: section.take("strict").and_then(|n| n.boolean()),
@@ -173,6 +170,67 @@ fn read_keys<'a>(
     (prefix, keys)
 }
 
+/// What only the configuration file can say of a tenant.
+const OF_THE_FILE: [&str; 15] = [
+    "keys",
+    "auth",
+    "addresses",
+    "hmac",
+    "mtls",
+    "passthrough",
+    "allow_ephemeral_keys",
+    "allow_administration",
+    "allow_usage_reports",
+    "strict",
+    "cache",
+    "cache_control",
+    "webhook",
+    "markup",
+    "prices",
+];
+
+/// Takes what is said of a tenant that is made at run time.
+pub fn take_managed(section: &mut Section<'_>, id: &str) -> Tenant {
+    for name in OF_THE_FILE {
+        if let Some(node) = section.take_unlisted(name) {
+            node.report(
+                "this can be written in the configuration file alone",
+                Some("define the tenant there, or leave it out"),
+            );
+        }
+    }
+    let quota = section.take("quota");
+    let key_prefix = section.take("key_prefix");
+    Tenant {
+        id: Located {
+            value: id.to_owned(),
+            place: Place::default(),
+        },
+        name: section.take("name").and_then(|n| n.name()),
+        labels: labels::take(section),
+        validity: validity::take(section),
+        auth: None,
+        addresses: None,
+        key_prefix: key_prefix.and_then(|n| client_keys::read_prefix(&n)),
+        keys: Vec::new(),
+        hmac: Vec::new(),
+        mtls: Vec::new(),
+        models: section
+            .take("models")
+            .and_then(|n| models::read_all_allowed(&n)),
+        passthrough: None,
+        allowances: Allowances::default(),
+        strict: None,
+        caches: true,
+        obeys_cache_control: true,
+        limits: limits::take(section),
+        quota: quota.and_then(|n| Some(n.locate(quota::read(&n)?))),
+        webhook: None,
+        markup: Markup::default(),
+        prices: Vec::new(),
+    }
+}
+
 fn read_id(node: &Node<'_>) -> Option<Located<String>> {
     let id = node.name()?;
     if !is_plain_name(&id) {
@@ -183,42 +241,4 @@ fn read_id(node: &Node<'_>) -> Option<Located<String>> {
         return None;
     }
     Some(node.locate(id))
-}
-
-fn read_labels(node: &Node<'_>) -> Vec<(String, String)> {
-    let entries = node.entries().unwrap_or_default();
-    if entries.len() > MOST_LABELS {
-        let message = format!("more than {MOST_LABELS} labels");
-        node.report(message, Some("remove some"));
-    }
-    let labels = entries.into_iter().filter_map(|(name, node)| {
-        let value = node.text()?;
-        if !is_plain_name(&name) {
-            let hint = "as in team: search";
-            node.report(
-                "a label's name has up to 64 letters, digits, `-`, `_` and `.`",
-                Some(hint),
-            );
-        }
-        if value.len() > MAX_LABEL_BYTES || value.chars().any(char::is_control) {
-            let message =
-                format!("a label has up to {MAX_LABEL_BYTES} bytes, without control characters");
-            node.report(message, Some("shorten it"));
-        }
-        Some((name, value))
-    });
-    labels.collect()
-}
-
-fn read_models(node: &Node<'_>) -> Option<Vec<Located<String>>> {
-    let items = node.list()?;
-    if items.is_empty() {
-        node.report(
-            "an empty list would allow nothing",
-            Some("leave `models` out to allow all"),
-        );
-    }
-    let names = items.iter();
-    let names = names.filter_map(|n| Some(n.locate(models::read_allowed(n)?)));
-    Some(names.collect())
 }

@@ -57,7 +57,7 @@ fn check_cache(config: &Config, context: &Context<'_>) {
         .filter_map(|rule| rule.cache.as_ref())
         .collect();
     for cache in &caching {
-        if cache.value.scope == CacheScope::Global && !config.tenants.is_empty() {
+        if cache.value.scope == CacheScope::Global && !config.is_open() {
             let message = "`scope: global` gives the answers of one tenant to every tenant";
             let hint = "write scope: tenant, unless all of them may see each other's questions and answers";
             context.warn(&cache.place, message.to_owned(), hint);
@@ -221,8 +221,14 @@ fn check_client_keys(tenant: &Tenant, context: &Context<'_>) {
     };
     let place = entry_of(tenant);
     if tenant.keys.is_empty() && !context.has_mistake_in(&place.path) {
-        let message = format!("the tenant `{}` has no keys yet", tenant.id.value);
-        let hint = format!("add keys that begin with {}", prefix.value);
+        let message = format!(
+            "the tenant `{}` has no keys in the configuration",
+            tenant.id.value
+        );
+        let hint = format!(
+            "add keys that begin with {}, or make them at run time: tollgate keys create",
+            prefix.value
+        );
         context.warn(&place, message, &hint);
     }
 }
@@ -272,7 +278,8 @@ fn entry_of(tenant: &Tenant) -> Place {
 }
 
 fn check_models(tenant: &Tenant, config: &Config, context: &Context<'_>) {
-    for name in tenant.models.iter().flatten() {
+    let of_keys = tenant.keys.iter().filter_map(|key| key.models.as_ref());
+    for name in tenant.models.iter().chain(of_keys).flatten() {
         let mut rules = config.models.iter();
         if !rules.any(|rule| rule.matcher.value.meets(&name.value)) {
             let message = format!("no rule under `models` serves `{}`", name.value);

@@ -17,6 +17,7 @@ pub const REASONS: &[(&str, &[&str])] = &[
         &[
             "unknown",
             "wrong_prefix",
+            "not_loaded",
             "expired",
             "disabled",
             "method",

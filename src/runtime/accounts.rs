@@ -48,6 +48,11 @@ impl Accounts {
         !is_failing || !has_quota && self.on_failure == OnFailure::Serve
     }
 
+    /// Whether what quotas have been used of was known once; those that were new later may still need it.
+    pub fn has_balances(&self) -> bool {
+        self.has_balances.load(Ordering::Acquire)
+    }
+
     /// Records what a request was and used.
     pub fn record(&self, record: &Record<'_>) {
         match self.ledger.record(record) {

@@ -12,7 +12,7 @@ use crate::config::{Config, VectorCache};
 use crate::routing::Index;
 
 /// How questions are compared.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ByMeaning {
     /// The model that makes vectors.
     pub model: String,

@@ -4,21 +4,23 @@
 
 use std::sync::Arc;
 
+use super::joined::{Joined, Member};
 use crate::auth::{CallerState, Callers, CertificateName, Configured, Key, Owner, SignatureKey};
 use crate::config::{Config, Tenant};
 use crate::secret::KeyHash;
 use crate::signature::SigningKey;
 
-/// The callers, in the order of the file.
-pub fn callers(config: &Config, state: &CallerState) -> Callers {
-    let tenants = || config.tenants.iter().enumerate();
+/// The callers, in the order of the tenants.
+pub fn callers(config: &Config, joined: &Joined<'_>, state: &CallerState) -> Callers {
+    let members = || joined.members.iter().enumerate();
+    let tenants = || members().map(|(position, member)| (position, member.tenant));
     let masks = config.server.log.mask;
     let listeners = config.server.listen.iter().map(|listener| listener.auth);
     let configured = Configured {
-        owners: config.tenants.iter().map(owner).collect(),
+        owners: tenants().map(|(_, tenant)| owner(tenant)).collect(),
         listeners: listeners.collect(),
-        keys: tenants()
-            .flat_map(|(position, tenant)| keys(position, tenant, masks))
+        keys: members()
+            .flat_map(|(position, member)| keys(position, member, masks))
             .collect(),
         issuers: &config.auth.jwt,
         signature_keys: tenants()
@@ -43,8 +45,14 @@ fn owner(tenant: &Tenant) -> Owner {
     }
 }
 
-fn keys(tenant: usize, written: &Tenant, masks: bool) -> impl Iterator<Item = Key> + '_ {
-    written.keys.iter().map(move |key| {
+fn keys<'a>(
+    tenant: usize,
+    member: &'a Member<'_>,
+    masks: bool,
+) -> impl Iterator<Item = Key> + use<'a> {
+    member.keys.iter().map(move |key| {
+        let models = key.models.as_ref();
+        let names = models.map(|names| names.iter().map(|name| name.value.clone()).collect());
         let name: Arc<str> = key.shown().into();
         Key {
             hash: key.hash.value,
@@ -55,6 +63,7 @@ fn keys(tenant: usize, written: &Tenant, masks: bool) -> impl Iterator<Item = Ke
             },
             name,
             validity: key.validity,
+            models: names.map(Arc::new),
         }
     })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use super::joined::Joined;
 use super::metered::{Metered, metered};
 use super::{Principal, Rule};
 use crate::config::Config;
@@ -64,8 +65,15 @@ pub struct Metering {
 impl Metering {
     /// Takes what the operator wrote.
     pub fn new(config: &Config, limits: &Limits) -> Self {
+        Self::of(config, &Joined::of_file(config), limits)
+    }
+
+    /// Takes what the operator wrote, and tenants and keys that were made at run time.
+    pub fn of(config: &Config, joined: &Joined<'_>, limits: &Limits) -> Self {
+        let members = || joined.members.iter();
         let gateway = metered(limits, ScopeName::Gateway, config.limits.as_ref(), None);
-        let tenants = config.tenants.iter().map(|tenant| Terms {
+        let tenants = members().map(|member| member.tenant);
+        let tenants = tenants.map(|tenant| Terms {
             metered: metered(
                 limits,
                 ScopeName::Tenant(tenant.id.value.clone()),
@@ -75,10 +83,10 @@ impl Metering {
             tariff: Tariff::new(&tenant.prices, tenant.markup),
         });
         let own_prices = config.tenants.iter().any(|t| !t.prices.is_empty());
-        let keys = config.tenants.iter().flat_map(|tenant| {
-            tenant.keys.iter().map(|key| {
+        let keys = members().flat_map(|member| {
+            member.keys.iter().map(|key| {
                 let name = ScopeName::Key {
-                    tenant: tenant.id.value.clone(),
+                    tenant: member.tenant.id.value.clone(),
                     key: key.shown(),
                 };
                 metered(limits, name, key.limits.as_ref(), None)

@@ -11,7 +11,10 @@ mod by_meaning;
 mod callers;
 mod connections;
 mod gauge;
+mod joined;
+mod keys;
 mod known;
+mod managed;
 mod memory;
 mod metered;
 mod metering;
@@ -45,6 +48,8 @@ pub use accounts::{Accounts, Balances};
 pub use by_meaning::ByMeaning;
 pub use connections::{AtLimit, ConnectionPermit, Connections};
 pub use gauge::{Gauge, GaugePermit};
+pub use joined::Joined;
+pub use keys::{Keys, NoKeys};
 pub use known::{PASSTHROUGH, ROUTE};
 pub use memory::{Held, Memory};
 pub use metered::Metered;
@@ -63,12 +68,12 @@ pub use usual::UsualOutput;
 #[derive(Debug)]
 pub struct Runtime {
     /// Settings of the gateway.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// What its requests are limited by.
     pub metering: Metering,
-    index: Index,
+    index: Arc<Index>,
     rules: Vec<Arc<Rule>>,
-    prefixes: Prefixes,
+    prefixes: Arc<Prefixes>,
     routes: Vec<Arc<Route>>,
     upstreams: Vec<Arc<Upstream>>,
     /// What serves requests that name no model, by the position of the home that they go to.
@@ -79,8 +84,10 @@ pub struct Runtime {
     pub by_meaning: Option<ByMeaning>,
     callers: Callers,
     tenants: Vec<Arc<Tenant>>,
-    /// Set when there are no tenants.
+    /// Set when callers need not belong to tenants.
     anonymous: Option<Arc<Tenant>>,
+    /// Whether there may be keys that are not known yet.
+    awaits_keys: bool,
 }
 
 /// A forwarded prefix.
@@ -104,7 +111,7 @@ impl Runtime {
         caller_state: &CallerState,
     ) -> Self {
         let server = &config.server;
-        let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(|t| tenant(t, config)).collect();
+        let joined = Joined::of_file(config);
         let anonymous = || {
             let tenant = Tenant::anonymous().at_home(
                 home(&server.passthrough, config),
@@ -119,13 +126,15 @@ impl Runtime {
             .map(|written| rules::rule(written, config, &index, registry, limits))
             .collect();
         Self {
-            settings: Settings::new(config),
+            settings: Arc::new(Settings::new(config)),
             home_rules: rules::home_rules(config, &index, registry, limits),
             by_meaning: ByMeaning::new(config, &index, &rules),
-            index,
+            index: Arc::new(index),
             many: many(&rules, config),
             rules,
-            prefixes: Prefixes::new(config.routes.iter().map(|r| r.prefix.value.as_str())),
+            prefixes: Arc::new(Prefixes::new(
+                config.routes.iter().map(|r| r.prefix.value.as_str()),
+            )),
             routes: config
                 .routes
                 .iter()
@@ -136,10 +145,38 @@ impl Runtime {
                 .iter()
                 .map(|upstream| Arc::new(Upstream::new(upstream, demo, registry)))
                 .collect(),
-            metering: Metering::new(config, limits),
-            callers: callers::callers(config, caller_state),
-            anonymous: tenants.is_empty().then(|| Arc::new(anonymous())),
-            tenants,
+            metering: Metering::of(config, &joined, limits),
+            callers: callers::callers(config, &joined, caller_state),
+            anonymous: config.is_open().then(|| Arc::new(anonymous())),
+            tenants: tenants(config, &joined),
+            awaits_keys: false,
+        }
+    }
+
+    /// The same snapshot for other tenants and keys: what requests are served by is shared, and what is learnt stays.
+    /// `awaits_keys`: there may be others that are not known yet.
+    pub fn for_callers(
+        &self,
+        (config, joined): (&Config, &Joined<'_>),
+        awaits_keys: bool,
+        limits: &Limits,
+        caller_state: &CallerState,
+    ) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            index: Arc::clone(&self.index),
+            rules: self.rules.clone(),
+            prefixes: Arc::clone(&self.prefixes),
+            routes: self.routes.clone(),
+            upstreams: self.upstreams.clone(),
+            home_rules: self.home_rules.clone(),
+            many: self.many.clone(),
+            by_meaning: self.by_meaning.clone(),
+            metering: Metering::of(config, joined, limits),
+            callers: callers::callers(config, joined, caller_state),
+            anonymous: self.anonymous.clone(),
+            tenants: tenants(config, joined),
+            awaits_keys,
         }
     }
 
@@ -159,7 +196,12 @@ impl Runtime {
         }
         // A clock that cannot be told expires everything that expires.
         let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::MAX);
-        let found = self.callers.find(shown, now)?;
+        let found = self.callers.find(shown, now).map_err(|refused| {
+            match self.awaits_keys && refused.is_unknown_key() {
+                true => Refused::KeysNotLoaded,
+                false => refused,
+            }
+        })?;
         let tenant = self.tenants.get(found.tenant).ok_or(Refused::Missing)?;
         Ok(Principal {
             tenant: match &found.models {
@@ -276,6 +318,13 @@ impl Runtime {
         }
         lookups.join_all().await;
     }
+}
+
+fn tenants(config: &Config, joined: &Joined<'_>) -> Vec<Arc<Tenant>> {
+    let members = joined.members.iter();
+    members
+        .map(|member| tenant(member.tenant, config))
+        .collect()
 }
 
 fn tenant(written: &config::Tenant, config: &Config) -> Arc<Tenant> {

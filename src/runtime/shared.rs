@@ -16,8 +16,8 @@ use pingora_limits::rate::Rate;
 use tokio::sync::Notify;
 
 use super::{
-    Accounts, Connections, Gauge, Memory, Orders, Reloads, Runtime, Settings, SharedHead, known,
-    questions,
+    Accounts, Connections, Gauge, Keys, Memory, Orders, Reloads, Runtime, Settings, SharedHead,
+    known, questions,
 };
 use crate::auth::CallerState;
 use crate::cache::meaning::Questions;
@@ -81,6 +81,7 @@ pub struct Shared {
     questions: ArcSwapOption<Questions>,
     chat_log: ArcSwapOption<ChatLog>,
     accounts: OnceLock<Accounts>,
+    pub(super) keys: OnceLock<Keys>,
     arrivals: Rate,
     in_flight: AtomicUsize,
     /// Requests in flight whose caller is known.
@@ -147,6 +148,7 @@ impl Shared {
             questions: ArcSwapOption::new(questions),
             chat_log: ArcSwapOption::empty(),
             accounts: OnceLock::new(),
+            keys: OnceLock::new(),
             arrivals: Rate::new(Duration::from_secs(1)),
             in_flight: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -161,8 +163,13 @@ impl Shared {
         self.current.load_full()
     }
 
-    /// Puts another snapshot in force, for requests that come from now on.
-    pub fn replace(&self, runtime: Runtime) {
+    /// Puts another snapshot in force, which differs in its callers alone.
+    pub(super) fn replace_callers(&self, runtime: Runtime) {
+        self.current.store(Arc::new(runtime));
+    }
+
+    /// Puts another snapshot in force, for requests that come from now on (see `managed`).
+    pub(super) fn replace(&self, runtime: Runtime) {
         self.metrics.start_series(&known::known(&runtime));
         self.cache
             .set_most_bytes(runtime.settings.cache.memory_bytes as u64);

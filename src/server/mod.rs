@@ -6,7 +6,8 @@
 //! finds how many connections the system allows, and
 //! `operator` limits the connections of the operator's listener. While the process serves, `operate` does what
 //! `signals`, orders and `file_watch` ask for: `reload` puts another configuration in force, and `successor` starts the
-//! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, `statistics`
+//! process that takes over. `stop` ends it, `ledger` starts and ends the ledger, `managed` has
+//! keys that are made at run time, `statistics`
 //! writes a line of what happens, and `notify` tells systemd. Pingora's services run on one runtime of our
 //! own and not in its `Server`, which sleeps through the whole grace period at the end, panics on an
 //! address in use, and does not show the port that it got. Does not handle requests (see `gateway`,
@@ -21,6 +22,7 @@ mod handshake;
 mod inherited;
 mod ledger;
 mod listeners;
+mod managed;
 mod memory;
 mod notify;
 mod operate;
@@ -127,6 +129,7 @@ async fn serve(
     start_chat_log(&config, &shared)?;
     let store = store::start(&config, &shared).await;
     ledger::start(&config, &shared, start).await?;
+    managed::start(&config, &shared).await?;
     warn_of_not_in_force(&config);
     let listening = open.listening(&config);
     let mut certificates = Certificates::default();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificates::Certificates;
-use super::{file_watch, ledger, notify, open_chat_log};
+use super::{file_watch, ledger, managed, notify, open_chat_log};
 use crate::chatlog::ChatLog;
 use crate::config::{Changes, Config, FileKind, Origin, Server, Source};
 use crate::observe::logging;
@@ -163,6 +163,8 @@ impl Reloader {
         if shared.accounts().is_none() {
             let started = ledger::start(config, &shared, ledger::Start::Alone).await;
             started.map_err(|e| NotReloaded::Failed(e.to_string()))?;
+            let started = managed::start(&self.in_force_with(config), &shared).await;
+            started.map_err(|e| NotReloaded::Failed(e.to_string()))?;
             // It goes on, whatever comes of the rest.
             self.in_force.ledger.clone_from(&config.ledger);
         }
@@ -172,8 +174,15 @@ impl Reloader {
             shared.log_chats(chat_log);
         }
         logging::apply(&config.server.log);
-        shared.replace(runtime);
-        Ok(())
+        let (shared, settled) = (Arc::clone(&self.shared), settled.clone());
+        blocking(move || shared.put_in_force(runtime, settled)).await
+    }
+
+    /// What is in force, with the ledger of another configuration.
+    fn in_force_with(&self, config: &Config) -> Config {
+        let mut next = self.in_force.clone();
+        next.ledger.clone_from(&config.ledger);
+        next
     }
 
     async fn prepare_ledger(&self, config: &Config) -> Result<ledger::Prepared, NotReloaded> {
@@ -223,7 +232,7 @@ impl Reloader {
 /// Refuses what no running process may become.
 fn check(config: &Config, before: &Config, built_in: Option<SocketAddr>) -> Result<(), String> {
     // A file that is cut off while it is written may have lost its end.
-    if config.tenants.is_empty() && !before.tenants.is_empty() {
+    if config.is_open() && !before.is_open() {
         return Err(
             "`tenants` is gone, and without it everybody on this machine would be served without a key; if that \
              is meant, restart"

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::ListenAddress;
 use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// Why the process could not start.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub enum StartError {
     ChatLog(PathBuf, std::io::Error),
     /// The ledger cannot be opened.
     Ledger(LedgerError),
+    /// Keys that are made at run time cannot be kept.
+    Keys(StoreError),
     /// Sockets were handed over that the configuration does not name.
     Unclaimed(Vec<ListenAddress>),
     /// A certificate or its key cannot be used.
@@ -48,6 +51,7 @@ impl fmt::Display for StartError {
                 write!(f, "chat_log.path: {} cannot be opened: {e}", path.display())
             }
             Self::Ledger(e) => e.fmt(f),
+            Self::Keys(e) => write!(f, "keys that are made at run time: {e}"),
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Internal(what) => write!(f, "internal: {what}"),
         }

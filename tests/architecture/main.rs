@@ -34,6 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "auth",
         "tenants",
+        "managed",
         "upstreams",
         "cache",
         "chatlog",
@@ -59,6 +60,7 @@ const LAYERS: &[&[&str]] = &[
 const ENGINES: &[&str] = &[
     "auth",
     "tenants",
+    "managed",
     "routing",
     "upstreams",
     "cache",

@@ -56,6 +56,7 @@ mod ledger_reports;
 mod limits;
 mod log_files;
 mod logs;
+mod managed;
 mod manners;
 mod manners_streamed;
 mod memory_returned;

@@ -82,6 +82,7 @@ fn key(text: &str, tenant: usize) -> Key {
         name: text.into(),
         logged_name: text.into(),
         validity: Validity::default(),
+        models: None,
     }
 }
 

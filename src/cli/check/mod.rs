@@ -287,13 +287,15 @@ fn routes(config: &Config) -> Vec<Vec<String>> {
 fn tenants(config: &Config) -> Vec<Vec<String>> {
     let of_server = &config.server.passthrough;
     let mut table = vec![row(&["TENANT", "KEYS (SHA-256)", "MODELS", "PASSTHROUGH"])];
-    if config.tenants.is_empty() {
+    if config.is_open() {
         table.push(row(&[
             "every client on this machine",
             "none",
             "all",
             home(of_server, config.server.strict),
         ]));
+    } else if config.tenants.is_empty() {
+        table.push(row(&["none yet: they are made at run time", "-", "-", "-"]));
     }
     for tenant in &config.tenants {
         let models = tenant.models.as_ref().map(|names| {

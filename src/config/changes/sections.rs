@@ -21,6 +21,7 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         routes,
         auth,
         tenants,
+        has_tenants_section,
         limits,
         prices,
         ledger,
@@ -58,6 +59,14 @@ pub(super) fn compare(old: &Config, new: &Config, changes: &mut Changes) {
         keys::of_tenant,
         changes,
     );
+    // An empty list has no entry that says so.
+    if *has_tenants_section != new.has_tenants_section && tenants == &new.tenants {
+        let kind = match has_tenants_section {
+            true => Kind::Removed,
+            false => Kind::Added,
+        };
+        changes.note("tenants", kind, Vec::new());
+    }
     compare_section("limits", (limits, &new.limits), keys::of_limits, changes);
     compare_entries(
         "prices",

@@ -4,7 +4,7 @@
 //! refused with the form that was probably meant. Does not handle which rule serves a name (see
 //! `routing`). A value that is none of these is reported with its place and gives `None`.
 
-use crate::config::document::Node;
+use crate::config::document::{Located, Node};
 use crate::routing::Matcher;
 
 /// Reads `match`: a name, a name with a `*` at its end, or a mapping of `prefix` or `keyword`.
@@ -36,7 +36,7 @@ pub fn read(node: &Node<'_>) -> Option<Matcher> {
 }
 
 /// Reads a name that a tenant may ask for, or the beginning of such names and a `*`.
-pub fn read_allowed(node: &Node<'_>) -> Option<String> {
+fn read_allowed(node: &Node<'_>) -> Option<String> {
     let matcher = read_pattern(node, |shape| match shape {
         Shape::Begins(head) => {
             format!("\"{head}*\" for the names that begin with it, or each name")
@@ -45,6 +45,20 @@ pub fn read_allowed(node: &Node<'_>) -> Option<String> {
         Shape::Any => "leave `models` out to allow all".to_owned(),
     })?;
     Some(matcher.label())
+}
+
+/// Reads the names that a tenant or a key may ask for.
+pub fn read_all_allowed(node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let items = node.list()?;
+    if items.is_empty() {
+        node.report(
+            "an empty list would allow nothing",
+            Some("leave `models` out to allow all"),
+        );
+    }
+    let names = items.iter();
+    let names = names.filter_map(|n| Some(n.locate(read_allowed(n)?)));
+    Some(names.collect())
 }
 
 /// Reads the name of one model; `hint` says what to write in place of several.

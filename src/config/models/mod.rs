@@ -17,7 +17,7 @@ use super::problem::nearest;
 use crate::openai::verdict::{Reason, Reasons};
 use crate::routing::Matcher;
 
-pub use matcher::read_allowed;
+pub use matcher::read_all_allowed;
 pub use on_client_gone::OnClientGone;
 pub use reuse::{CacheScope, CacheWhen, Caching};
 pub use transforms::{Streams, Transforms, check_field};

@@ -105,6 +105,12 @@ fn key() -> Value {
         [
             ("key", "The key, or sha256: and its hash.", text()),
             ("name", "Its name in reports and events.", text()),
+            ("labels", "Notes of the operator's.", map(text())),
+            (
+                "models",
+                "The names that may be asked for with it, among its tenant's. Default: all of them.",
+                list(text()),
+            ),
             ("enabled", "Whether it holds.", or(boolean(), true)),
             ("expires", "From when on it does not.", moment()),
             ("limits", "Within those of the tenant.", reference("limits")),

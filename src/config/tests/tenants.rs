@@ -234,7 +234,7 @@ fn a_tenant_with_a_prefix_may_have_no_keys_yet() {
         assert_eq!(
             said(&format!("  - {{ id: t, {tenant} }}")),
             [
-                "t.yaml:4: warning: tenants[0]: the tenant `t` has no keys yet (add keys that begin with a_)"
+                "t.yaml:4: warning: tenants[0]: the tenant `t` has no keys in the configuration (add keys that begin with a_, or make them at run time: tollgate keys create)"
             ]
         );
     }

@@ -72,7 +72,7 @@ fn check_listeners(config: &Config, unread: &Unread, context: &Context<'_>) {
             context.report(place, message, Some(hint.to_owned()));
         }
     }
-    let has_tenants = unread.tenants || !config.tenants.is_empty();
+    let has_tenants = unread.tenants || !config.is_open();
     let has_proxies = !config.server.trusted_proxies.is_empty()
         || context.has_mistake_in("server.trusted_proxies");
     for listener in &config.server.listen {

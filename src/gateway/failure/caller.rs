@@ -63,13 +63,26 @@ impl NoCaller {
 
     /// Whether it may be accepted in a moment.
     pub(super) fn passes_soon(&self) -> bool {
-        matches!(self.token(), Some(TokenRefused::NoKeys(_)))
+        matches!(self.token(), Some(TokenRefused::NoKeys(_))) || self.waits_for_keys()
+    }
+
+    /// Whether its key may be one that was made at run time, and those are not known yet.
+    fn waits_for_keys(&self) -> bool {
+        matches!(self.refused, Refused::KeysNotLoaded)
     }
 
     /// What the client is told.
     pub(super) fn api_error(&self) -> ApiError {
         if let Refused::Address(..) = &self.refused {
             return address_error();
+        }
+        if self.waits_for_keys() {
+            return error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                Some("keys_unavailable"),
+                "Your API key cannot be checked at the moment. Please try again later.".to_owned(),
+            );
         }
         if let Some(taken) = self.taken {
             let taken = taken.named();
@@ -132,6 +145,9 @@ impl NoCaller {
                 ));
             }
             _ => {}
+        }
+        if self.waits_for_keys() {
+            return Some((RETRY_AFTER, HeaderValue::from_static("1")));
         }
         let token = self.token()?;
         if self.passes_soon() {

@@ -7,7 +7,6 @@
 
 mod cell;
 mod compressed;
-mod error;
 pub mod export;
 mod month;
 mod names;
@@ -20,15 +19,14 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use cell::{Cell, usd, write_object};
-pub use error::StoreError;
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, Used, add};
-pub(super) use sqlite::open_file;
 
 use super::journal::Position;
 use super::record::Record;
 use crate::config;
 use crate::secret::Secret;
+pub use crate::store::StoreError;
 
 /// What a tenant has used in a period, as one node has recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]

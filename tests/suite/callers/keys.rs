@@ -94,7 +94,7 @@ async fn a_prefix_tells_the_operator_whose_a_wrong_key_would_be_and_grants_nothi
     assert_eq!(upstream.requests(), 1);
     gateway
         .output()
-        .wait_for("the tenant `later` has no keys yet");
+        .wait_for("the tenant `later` has no keys in the configuration");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! PostgreSQL: the same tables for all nodes, with a partition for each month.
 //!
-//! Owns the store, and the partitions that its rows need. Does not handle the connection (see `session`), the
+//! Owns the store, and the partitions that its rows need. Does not handle the connection (see `store::postgres`), the
 //! statements (see `loading`), queries (see `reader`) or months that go (see `old_months`). A store that has
 //! failed is dropped and another one opened: the connection may be broken.
 
@@ -8,7 +8,6 @@ mod id;
 mod loading;
 mod old_months;
 mod reader;
-mod session;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -23,9 +22,14 @@ use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 use crate::secret::Secret;
-use session::Session;
-pub use session::place_of;
+pub use crate::store::postgres::place_of;
+use crate::store::postgres::{LOCK, Session, Tables};
 
+/// The tables of the ledger.
+const TABLES: Tables = Tables {
+    version: "schema_version",
+    migrations: &[include_str!("../schema/postgres_1.sql")],
+};
 /// As many partitions are known to exist. One more, and it is looked again.
 const MAX_KNOWN: usize = 120;
 
@@ -47,7 +51,7 @@ impl Postgres {
     /// The server is away, the tables cannot be made, or a newer release wrote them.
     pub fn open(url: &Secret, config: &config::Ledger) -> Result<Self, StoreError> {
         let mut session = Session::open(url)?;
-        session.upgrade()?;
+        session.upgrade(&TABLES)?;
         Ok(Self {
             session,
             url: url.clone(),
@@ -69,7 +73,7 @@ impl Postgres {
         self.session.run(async |client| {
             let transaction = client.transaction().await?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
-            transaction.execute(lock, &[&session::LOCK]).await?;
+            transaction.execute(lock, &[&LOCK]).await?;
             let make = format!(
                 "CREATE TABLE IF NOT EXISTS {name} PARTITION OF requests FOR VALUES FROM ({}) TO ({})",
                 month.start_ms(),

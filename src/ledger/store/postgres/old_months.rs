@@ -12,8 +12,8 @@ use super::super::compressed::{self, keep};
 use super::super::export::{self, Lines};
 use super::super::month::ended_before;
 use super::super::{Month, StoreError};
-use super::session::LOCK;
 use super::{Postgres, Reader};
+use crate::store::postgres::LOCK;
 
 /// The partition of a month.
 pub fn partition(month: Month) -> String {

@@ -7,10 +7,10 @@ use std::io::Write;
 
 use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
 use super::id::Id;
-use super::loading;
-use super::session::Session;
+use super::{TABLES, loading};
 use crate::ledger::journal::Position;
 use crate::secret::Secret;
+use crate::store::postgres::Session;
 
 /// As many rows of an answer are held at a time.
 const FETCHED: usize = 10_000;
@@ -28,7 +28,7 @@ impl Reader {
     /// The server is away, or a newer release wrote the tables.
     pub fn open(url: &Secret) -> Result<Self, StoreError> {
         let mut session = Session::open(url)?;
-        let has_tables = session.version()? > 0;
+        let has_tables = session.version(&TABLES)? > 0;
         let mut reader = Self {
             session,
             has_tables,

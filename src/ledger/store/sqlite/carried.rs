@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::StoreError;
-use super::file::{self, position, set_position};
+use super::file::{position, set_position};
 use super::used::{UsedByTenant, add_used};
 use crate::ledger::journal::Position;
+use crate::store::sqlite;
 
 /// The changes that lead from each version of the tables to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema/carried_1.sql")];
@@ -36,7 +37,7 @@ impl Carried {
     /// It cannot be written, or a newer release wrote it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = path(folder);
-        let connection = file::open(&path, &MIGRATIONS)?;
+        let connection = sqlite::open(&path, &MIGRATIONS)?;
         Ok(Self { path, connection })
     }
 

@@ -28,7 +28,6 @@ use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 use carried::Carried;
 use file::MonthFile;
-pub use file::open as open_file;
 use turns::Turns;
 use used::UsedByTenant;
 

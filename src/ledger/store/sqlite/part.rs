@@ -10,9 +10,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
-use super::file::{known_version, newer, position, version};
+use super::file::{known_version, position};
 use super::used::{UsedByTenant, add_used};
 use crate::ledger::journal::Position;
+use crate::store::sqlite::{newer, version};
 
 /// How long a statement waits for a connection that writes.
 const BUSY: Duration = Duration::from_secs(5);

@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
 use super::event::{self, Kind};
-use crate::ledger::store::{StoreError, open_file};
+use crate::store::{StoreError, sqlite};
 use damage::{is_damage, move_aside};
 
 /// The changes that lead from each version of the tables to the next.
@@ -134,10 +134,10 @@ impl Outbox {
     /// # Errors
     /// It cannot be written, or a newer release wrote it.
     pub fn open(path: &Path, bounds: Bounds, now_ms: i64) -> Result<Self, StoreError> {
-        let connection = match open_file(path, &MIGRATIONS) {
+        let connection = match sqlite::open(path, &MIGRATIONS) {
             Err(StoreError::Sqlite { error, .. }) if is_damage(&error) => {
                 move_aside(path, &error)?;
-                open_file(path, &MIGRATIONS)?
+                sqlite::open(path, &MIGRATIONS)?
             }
             opened => opened?,
         };
@@ -355,7 +355,7 @@ impl Outbox {
         move_aside(&self.path, damage)?;
         self.waiting.clear();
         (self.events, self.bytes) = (0, 0);
-        self.connection = open_file(&self.path, &MIGRATIONS)?;
+        self.connection = sqlite::open(&self.path, &MIGRATIONS)?;
         self.version = None;
         let filled = tables::put_receivers(&mut self.connection, &self.names);
         filled.map_err(StoreError::sqlite(&self.path))

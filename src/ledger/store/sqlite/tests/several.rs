@@ -98,7 +98,7 @@ fn two_that_make_the_same_file_at_a_time_make_one() {
             "CREATE TABLE schema_version (version INTEGER); CREATE TABLE other (a INTEGER);";
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| file::open(&path, &[schema]).unwrap());
+                scope.spawn(|| crate::store::sqlite::open(&path, &[schema]).unwrap());
             }
         });
     }

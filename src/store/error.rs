@@ -1,7 +1,7 @@
 //! What can go wrong with a database.
 //!
-//! Owns the error and its text for the operator. Does not handle what is done about it (see `load` and
-//! `cli`). Cannot fail.
+//! Owns the error and its text for the operator. Does not handle what is done about it (see
+//! `ledger::load`, `managed` and `cli`). Cannot fail.
 
 use std::error::Error;
 use std::fmt;
@@ -38,6 +38,8 @@ pub enum StoreError {
     Postgres(tokio_postgres::Error),
     /// PostgreSQL did not answer in time.
     Silent,
+    /// The connection to PostgreSQL has ended.
+    Ended,
     /// Another process uses the files of the folder for too long; this is the lock.
     Busy(String),
     /// The journal could not be read, or not to its end.
@@ -73,7 +75,10 @@ impl StoreError {
 
     /// Whether it is PostgreSQL's, and may end by itself.
     pub fn is_of_postgres(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Postgres(_) | Self::Silent)
+        matches!(
+            self,
+            Self::Away { .. } | Self::Postgres(_) | Self::Silent | Self::Ended
+        )
     }
 
     /// Whether the data is damaged: trying again, or giving a permission, does not help.
@@ -143,6 +148,7 @@ impl fmt::Display for StoreError {
                 Ok(())
             }
             Self::Silent => f.write_str("PostgreSQL: no answer in time"),
+            Self::Ended => f.write_str("PostgreSQL: the connection has ended"),
             Self::Busy(lock) => write!(
                 f,
                 "another process has had {lock} for a while: it moves a month, for instance"

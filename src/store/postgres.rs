@@ -1,21 +1,24 @@
 //! A connection to PostgreSQL, for a thread that may block.
 //!
-//! Owns the connection, its runtime, its schema, and how long an answer may take. All tables are in a schema
-//! `tollgate` of their own. TLS is used as `sslmode` in the URL says, and the server's certificate must then be
-//! one that the system trusts. Does not handle what is asked (see `reader`, `loading`). A session that has failed
-//! is dropped, and another one opened.
+//! Owns the connection, its runtime, its schema, how long an answer may take, and notices that the server sends. All
+//! tables are in a schema `tollgate` of their own. TLS is used as `sslmode` in the URL says, and the server's
+//! certificate must then be one that the system trusts. Does not handle what is asked (see `ledger::store` and
+//! `managed::store`), nor which tables there are: their migrations come from there. A session that has failed is
+//! dropped, and another one opened.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use pingora::tls::{ClientConfig, RootCertStore, load_native_certs};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::super::StoreError;
+use super::StoreError;
 use crate::secret::Secret;
 
 /// Until the server has accepted a connection.
@@ -24,15 +27,24 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Where the server listens unless the URL says otherwise.
 const DEFAULT_PORT: u16 = 5432;
-/// The changes that lead from each version of the tables to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/postgres_1.sql")];
-/// Who upgrades or moves months has this lock: "tollgate", as a number.
+/// What upgrades tables or moves months takes this lock: "tollgate", as a number.
 pub const LOCK: i64 = 0x746f_6c6c_6761_7465;
+
+/// The tables of one engine, and how they came to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// The table that has their version.
+    pub version: &'static str,
+    /// The changes that lead from each version to the next.
+    pub migrations: &'static [&'static str],
+}
 
 /// A connection.
 pub struct Session {
     // Before the runtime, so that it is dropped first.
     client: Client,
+    /// How many notices have come; closed when the connection has ended.
+    notices: watch::Receiver<u64>,
     runtime: Runtime,
 }
 
@@ -49,8 +61,9 @@ impl Session {
         }
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StoreError::Runtime)?;
+        let (noticed, notices) = watch::channel(0);
         let client = runtime.block_on(async {
-            let connected = timeout(2 * CONNECT, connect(&config));
+            let connected = timeout(2 * CONNECT, connect(&config, noticed));
             connected.await.map_err(|_| StoreError::Silent)?
         });
         let client = client.map_err(|error| match error.is_of_postgres() {
@@ -60,7 +73,11 @@ impl Session {
             },
             false => error,
         })?;
-        let mut session = Self { client, runtime };
+        let mut session = Self {
+            client,
+            notices,
+            runtime,
+        };
         session.run(async |client| {
             client.batch_execute("SET search_path = tollgate").await?;
             Ok(())
@@ -76,20 +93,48 @@ impl Session {
         &mut self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.run_within(ANSWER, work)
+    }
+
+    /// The same, within a time of the caller's.
+    ///
+    /// # Errors
+    /// What it does fails, or the server does not answer.
+    pub fn run_within<T>(
+        &mut self,
+        time: Duration,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let client = &mut self.client;
         self.runtime.block_on(async {
-            let done = timeout(ANSWER, work(client));
+            let done = timeout(time, work(client));
             done.await.map_err(|_| StoreError::Silent)?
         })
+    }
+
+    /// Waits for a notice of a channel that is listened to, for this time at most. Whether one has come.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn wait_for_notice(&mut self, patience: Duration) -> Result<bool, StoreError> {
+        let notices = &mut self.notices;
+        let waited = self
+            .runtime
+            .block_on(async { timeout(patience, notices.changed()).await });
+        match waited {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(_)) => Err(StoreError::Ended),
+            Err(_) => Ok(false),
+        }
     }
 
     /// The version of the tables; 0 where there are none.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn version(&mut self) -> Result<i64, StoreError> {
-        let found = self.run(async |client| version(client).await)?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    pub fn version(&mut self, tables: &Tables) -> Result<i64, StoreError> {
+        let found = self.run(async |client| version(client, tables).await)?;
+        let known = i64::try_from(tables.migrations.len()).unwrap_or(i64::MAX);
         match found > known {
             true => Err(StoreError::Newer {
                 place: "the PostgreSQL database".to_owned(),
@@ -104,9 +149,9 @@ impl Session {
     ///
     /// # Errors
     /// They cannot be changed, or a newer release wrote them.
-    pub fn upgrade(&mut self) -> Result<(), StoreError> {
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        if self.version()? == known {
+    pub fn upgrade(&mut self, tables: &Tables) -> Result<(), StoreError> {
+        let known = i64::try_from(tables.migrations.len()).unwrap_or(i64::MAX);
+        if self.version(tables)? == known {
             return Ok(());
         }
         self.run(async |client| {
@@ -115,7 +160,7 @@ impl Session {
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
                 .await?;
             // Another node may have done it while this one waited.
-            let found = version(&transaction).await?;
+            let found = version(&transaction, tables).await?;
             if found == 0 {
                 let exists = "SELECT to_regnamespace('tollgate') IS NOT NULL";
                 let row = transaction.query_one(exists, &[]).await?;
@@ -125,13 +170,11 @@ impl Session {
                 }
             }
             let done = usize::try_from(found).unwrap_or(0);
-            for migration in MIGRATIONS.iter().skip(done) {
+            for migration in tables.migrations.iter().skip(done) {
                 transaction.batch_execute(migration).await?;
             }
-            let set = format!(
-                "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({})",
-                known.max(found)
-            );
+            let (table, version) = (tables.version, known.max(found));
+            let set = format!("DELETE FROM {table}; INSERT INTO {table} VALUES ({version})");
             transaction.batch_execute(&set).await?;
             transaction.commit().await?;
             Ok(())
@@ -162,20 +205,24 @@ fn place(config: &Config) -> String {
     format!("{}/{}", hosts.join(","), database.unwrap_or_default())
 }
 
-async fn version(client: &impl tokio_postgres::GenericClient) -> Result<i64, StoreError> {
-    let exists = "SELECT to_regclass('tollgate.schema_version') IS NOT NULL";
-    let row = client.query_one(exists, &[]).await?;
+async fn version(
+    client: &impl tokio_postgres::GenericClient,
+    tables: &Tables,
+) -> Result<i64, StoreError> {
+    let table = format!("tollgate.{}", tables.version);
+    let exists = "SELECT to_regclass($1) IS NOT NULL";
+    let row = client.query_one(exists, &[&table]).await?;
     if !row.get::<_, bool>(0) {
         return Ok(0);
     }
-    let sql = "SELECT version::bigint FROM tollgate.schema_version";
-    Ok(client.query_one(sql, &[]).await?.get(0))
+    let sql = format!("SELECT version::bigint FROM {table}");
+    Ok(client.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn connect(config: &Config) -> Result<Client, StoreError> {
+async fn connect(config: &Config, noticed: watch::Sender<u64>) -> Result<Client, StoreError> {
     if config.get_ssl_mode() == SslMode::Disable {
         let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(drive(connection));
+        tokio::spawn(drive(connection, noticed));
         return Ok(client);
     }
     let mut roots = RootCertStore::empty();
@@ -184,15 +231,27 @@ async fn connect(config: &Config) -> Result<Client, StoreError> {
     let tls = ClientConfig::builder().with_root_certificates(roots);
     let tls = MakeRustlsConnect::new(tls.with_no_client_auth());
     let (client, connection) = config.connect(tls).await?;
-    tokio::spawn(drive(connection));
+    tokio::spawn(drive(connection, noticed));
     Ok(client)
 }
 
-/// Moves the bytes of a connection until it ends.
-async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
-    if let Err(error) = connection.await {
-        // A caller that waits for an answer is told more.
-        log::debug!("ledger: the connection to PostgreSQL has ended: {error}");
+/// Moves the bytes of a connection until it ends, and counts its notices.
+async fn drive<S, T>(mut connection: Connection<S, T>, noticed: watch::Sender<u64>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => noticed.send_modify(|count| *count += 1),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                // A caller that waits for an answer is told more.
+                log::debug!("the connection to PostgreSQL has ended: {error}");
+                return;
+            }
+            None => return,
+        }
     }
 }
 
