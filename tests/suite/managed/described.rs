@@ -23,7 +23,7 @@ async fn what_the_description_says_is_what_is_answered() {
     command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
     command.args([
         "--max-time",
-        "45",
+        "30",
         "--max-examples",
         "40",
         "--seed",
