@@ -61,7 +61,7 @@ pub use cache::Cache;
 pub use changes::{Change, Changes, Kind};
 pub use chat_log::{ChatLog, LINE_BYTES, Mask};
 pub use client_keys::{ClientKey, MAX_PREFIX_BYTES};
-pub use document::{Located, Place, write_nanos, write_size};
+pub use document::{Located, Place, is_plain_name, write_nanos, write_size};
 pub use expand::Variables;
 pub use files::{FileKind, ReadFile};
 pub use ledger::{Archive, Ledger, OnFailure};

@@ -9,6 +9,8 @@ use crate::secret::Secret;
 
 /// As many servers are named at most.
 const MOST_SERVERS: usize = 64;
+/// As many gateways can be expected.
+const MOST_NODES: u64 = 1_000;
 /// A name of a Sentinel's master is no longer.
 const MAX_MASTER_BYTES: usize = 128;
 
@@ -21,6 +23,8 @@ pub struct Store {
     pub topology: Topology,
     /// What happens while it is away.
     pub on_down: OnDown,
+    /// So many gateways share it at least, whatever is known of them.
+    pub nodes: u64,
 }
 
 /// How servers belong together.
@@ -61,6 +65,9 @@ pub fn read(node: &Node<'_>) -> Option<Located<Store>> {
     let cluster = section.take("cluster").and_then(|n| n.boolean());
     let master = section.take("sentinel").map(|n| read_master(&n));
     let on_down = section.take("on_down").and_then(|n| read_on_down(&n));
+    let nodes = section
+        .take("nodes")
+        .and_then(|n| n.limit_up_to(MOST_NODES));
     section.finish();
     let redis = redis?;
     let topology = match (cluster.unwrap_or(false), master) {
@@ -84,6 +91,7 @@ pub fn read(node: &Node<'_>) -> Option<Located<Store>> {
         redis,
         topology,
         on_down: on_down.unwrap_or_default(),
+        nodes: nodes.unwrap_or(1),
     }))
 }
 
@@ -170,7 +178,8 @@ mod tests {
                 "{ redis: redis://a, on_down: wait }",
                 "local_share or refuse",
             ),
-            ("{ redis: redis://a, nodes: 3 }", "nodes"),
+            ("{ redis: redis://a, nodes: 0 }", "must be above 0"),
+            ("{ redis: redis://a, node: 3 }", "unknown key"),
         ] {
             let refused = parse(store).unwrap_err();
             assert!(refused.contains(message), "{refused}");

@@ -57,7 +57,7 @@ impl fmt::Display for LedgerError {
             ),
             Self::Nameless(path) => write!(
                 f,
-                "ledger: {path} does not say which gateway has recorded in it: add --node with its `server.node`"
+                "ledger: it is not known which gateway has recorded in {path}: add --node with its `server.node`"
             ),
             Self::NotLoaded(why) => write!(
                 f,

@@ -15,7 +15,7 @@ use super::journal;
 use super::journals::{self, NUMBERS};
 use super::load::Loader;
 use super::store::Database;
-use super::{LedgerError, positions};
+use super::{LedgerError, make_folder, positions};
 use crate::config;
 
 /// The file with the name of the node that records in a folder.
@@ -85,7 +85,9 @@ pub fn load(
     if found.is_empty() {
         return Err(LedgerError::NoJournal(folder.display().to_string()));
     }
-    let node = known.ok_or_else(|| LedgerError::Nameless(folder.display().to_string()))?;
+    let node = known.filter(|node| config::is_plain_name(node));
+    let node = node.ok_or_else(|| LedgerError::Nameless(folder.display().to_string()))?;
+    make_folder(&config.path.value)?;
     let database = Database::of(config);
     let mut store = database.open(config).map_err(LedgerError::Store)?;
     let loaded = positions(Some(&mut *store), &node)?;

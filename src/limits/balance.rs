@@ -8,6 +8,8 @@
 //! nothing. Where the process starts while the clock is behind, what was spent in later periods waits for them to
 //! begin. What was reserved in a period that has ended is neither spent nor given back in the next one.
 
+mod shared;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -135,56 +137,6 @@ impl Balance {
             self.recall();
         }
         before.is_some()
-    }
-
-    /// Begins the period that begins at a time, as [`begin`](Self::begin) does.
-    pub(super) fn begin_at(&mut self, start: i64) -> bool {
-        Timestamp::from_second(start).is_ok_and(|wall| self.begin(wall))
-    }
-
-    /// The current period: when it began and ends, if it does, and the thresholds that are told in it.
-    pub(super) fn period(&self) -> (i64, Option<i64>, &[u8]) {
-        let end = self.span.map(|span| span.end);
-        let end = end.filter(|end| *end != i64::MAX);
-        (self.term().start, end, &self.warn_at)
-    }
-
-    /// What is limited, and how far.
-    pub(super) fn limits(&self) -> SmallVec<[(LimitKind, u64); 2]> {
-        let tokens = self
-            .tokens
-            .limit
-            .map(|limit| (LimitKind::QuotaTokens, limit));
-        let nanos = self.nanos.limit.map(|limit| (LimitKind::QuotaMoney, limit));
-        tokens.into_iter().chain(nanos).collect()
-    }
-
-    /// So much is spent in the current period, by this node and others.
-    pub(super) fn set_spent(&mut self, spent: Demand) {
-        self.tokens.spent = spent.tokens;
-        self.nanos.spent = spent.nanos;
-    }
-
-    /// A threshold was reached, as several nodes know. Returns those that this process tells of, where it is the one.
-    pub(super) fn reach(&mut self, kind: LimitKind, percent: u8, is_own: bool) -> Vec<Reached> {
-        let amount = match kind {
-            LimitKind::QuotaTokens => &mut self.tokens,
-            LimitKind::QuotaMoney => &mut self.nanos,
-            _ => return Vec::new(),
-        };
-        self.refused |= percent >= 100;
-        let mut reached = Vec::new();
-        amount.reach(&self.warn_at, percent, |percent, spent, limit| {
-            if is_own {
-                reached.push(Reached {
-                    kind,
-                    percent,
-                    spent,
-                    limit,
-                });
-            }
-        });
-        reached
     }
 
     /// Spends what was spent in this period before this process began to count.

@@ -120,10 +120,11 @@ impl Counts {
 
     /// Begins the period of the quota that `wall` is in, if it has not begun.
     pub(super) fn begin_period(&mut self, wall: Timestamp) {
-        if let Some(balance) = &mut self.balance
-            && balance.begin(wall)
-            && let Some(shares) = &mut self.shares
-        {
+        let (Some(balance), Some(shares)) = (&mut self.balance, &mut self.shares) else {
+            self.balance.as_mut().map(|balance| balance.begin(wall));
+            return;
+        };
+        if balance.begin(wall) || balance.go_back(wall) {
             shares.begin_period();
         }
     }

@@ -16,13 +16,15 @@ use tokio::time::timeout;
 /// As many messages for other nodes wait at a time, and one is no longer.
 const MOST_MESSAGES: usize = 256;
 const MAX_MESSAGE_BYTES: usize = 2_048;
-/// A request waits no longer for the store.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// A request waits no longer for the store, which is away by then if it answers nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The queue, and what is known of the store.
 #[derive(Debug)]
 pub struct Due<S> {
     name: Arc<str>,
+    /// Tells this process from others of the same name.
+    nonce: String,
     /// As the ledger knows it.
     node: OnceLock<Arc<str>>,
     queued: Mutex<Queued<S>>,
@@ -31,6 +33,7 @@ pub struct Due<S> {
     answered: Notify,
     is_away: AtomicBool,
     nodes: AtomicU64,
+    least_nodes: u64,
 }
 
 /// What has been queued since it was taken last.
@@ -44,9 +47,16 @@ pub(super) struct Queued<S> {
     pub(super) waiting: Vec<oneshot::Sender<()>>,
 }
 
-/// The store gives no answer.
+/// What came of asking the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Away;
+pub(super) enum Drawn {
+    /// It has answered: with a grant or without.
+    Answered,
+    /// It answers, and too late for this request.
+    Late,
+    /// It does not answer.
+    Away,
+}
 
 impl<S> Default for Queued<S> {
     fn default() -> Self {
@@ -59,23 +69,31 @@ impl<S> Default for Queued<S> {
 }
 
 impl<S> Due<S> {
-    /// Nothing yet, for the node with this name. The store counts as away until it has answered.
-    pub fn new(node: &str) -> Self {
+    /// Nothing yet, for the node with this name, one of so many at least. The store counts as away until it has
+    /// answered.
+    pub fn new(node: &str, least_nodes: u64) -> Self {
         Self {
             name: node.into(),
+            nonce: format!("{:08x}", fastrand::u32(..)),
             node: OnceLock::new(),
             queued: Mutex::default(),
             messages: Mutex::default(),
             wake: Notify::new(),
             answered: Notify::new(),
             is_away: AtomicBool::new(true),
-            nodes: AtomicU64::new(1),
+            nodes: AtomicU64::new(least_nodes.max(1)),
+            least_nodes: least_nodes.max(1),
         }
     }
 
     /// The name of this node.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What tells this process from others of the same name.
+    pub(super) fn nonce(&self) -> &str {
+        &self.nonce
     }
 
     /// The name under which the ledger knows what this process uses. Only the first call counts.
@@ -125,7 +143,8 @@ impl<S> Due<S> {
 
     /// Notes how many nodes share the store.
     pub(super) fn set_nodes(&self, nodes: u64) {
-        self.nodes.store(nodes.max(1), Ordering::Release);
+        let nodes = nodes.max(self.least_nodes);
+        self.nodes.store(nodes, Ordering::Release);
     }
 
     /// Tells the other nodes something. Lost where too much waits, or while the store is away.
@@ -154,7 +173,7 @@ impl<S> Due<S> {
     }
 
     /// Has scopes reported at once, and waits for the answer.
-    pub(super) async fn draw(&self, scopes: &[Arc<S>]) -> Result<(), Away> {
+    pub(super) async fn draw(&self, scopes: &[Arc<S>]) -> Drawn {
         let (done, answered) = oneshot::channel();
         {
             let mut queued = self.queued.lock();
@@ -162,9 +181,11 @@ impl<S> Due<S> {
             queued.waiting.push(done);
         }
         self.wake.notify_one();
-        match timeout(LONGEST_WAIT, answered).await {
-            Ok(Ok(())) if !self.is_away() => Ok(()),
-            _ => Err(Away),
+        let has_answered = timeout(LONGEST_WAIT, answered).await;
+        match (self.is_away(), has_answered) {
+            (true, _) => Drawn::Away,
+            (false, Ok(Ok(()))) => Drawn::Answered,
+            (false, _) => Drawn::Late,
         }
     }
 

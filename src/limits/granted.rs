@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::balance::{Balance, Reached};
+use super::balance::Reached;
 use super::counts::{Counts, Obstacle};
 use super::demand::{Demand, Now};
 use super::kind::{IN_FLIGHT_RETRY, LimitKind};
@@ -105,8 +105,9 @@ impl Counts {
         let rates = self.rates.iter_mut();
         let backlogs: SmallVec<[(LimitKind, f64); 4]> =
             rates.map(|rate| (rate.kind, rate.backlog(nanos))).collect();
-        let period = self.balance.as_ref().map(Balance::period);
-        let report = shares.report((in_flight, nodes), nanos, &backlogs, period);
+        let balance = self.balance.as_ref();
+        let quota = balance.map(|balance| (balance.calendar(), balance.period()));
+        let report = shares.report((in_flight, nodes), nanos, &backlogs, quota);
         Some(Report { slides, ..report })
     }
 

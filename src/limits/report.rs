@@ -39,6 +39,8 @@ pub(super) struct ReportedLimit {
     pub(super) reserved: u64,
     /// For requests that wait for the answer.
     pub(super) needed: u64,
+    /// The least that one of them asks for; 0 for none.
+    pub(super) smallest: u64,
     /// For requests to come.
     pub(super) ahead: u64,
     /// The largest that a request has asked for lately.
@@ -48,6 +50,8 @@ pub(super) struct ReportedLimit {
 /// What is told of a quota.
 #[derive(Clone, Debug)]
 pub(super) struct ReportedQuota {
+    /// Which calendar its periods follow.
+    pub(super) calendar: String,
     /// When its period began, in seconds since the Unix epoch; 0 for one that does not end.
     pub(super) start: i64,
     /// When it ends; `None` if it does not.

@@ -163,6 +163,7 @@ impl Reservation {
         if std::mem::replace(&mut self.has_permits, false) {
             for held in &self.held {
                 held.scope.give_back_permit();
+                held.scope.list();
             }
         }
     }

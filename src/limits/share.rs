@@ -29,8 +29,9 @@ pub(super) struct Share {
     reserved: u64,
     /// As far as used and reserved may go together.
     ceiling: u64,
-    /// What waiting requests ask for.
+    /// What waiting requests ask for, and the least of it.
     needed: u64,
+    smallest: u64,
     /// Asked for since the last report.
     asked: u64,
     /// The largest that was asked for at once: since the last report, and before.
@@ -67,6 +68,7 @@ impl Share {
             reserved: 0,
             ceiling: 0,
             needed: 0,
+            smallest: 0,
             asked: 0,
             largest: [0; 2],
             speed: 0.0,
@@ -79,6 +81,7 @@ impl Share {
         let speed = self.speed;
         *self = Self {
             needed: self.needed,
+            smallest: self.smallest,
             ..Self::new(self.kind, self.limit)
         };
         self.speed = speed;
@@ -135,6 +138,10 @@ impl Share {
 
     /// Notes that a request waits for units. To be taken back with [`forget_need`](Self::forget_need).
     pub(super) fn need(&mut self, units: u64) {
+        self.smallest = match self.needed {
+            0 => units,
+            _ => self.smallest.min(units),
+        };
         self.needed = self.needed.saturating_add(units);
         self.note_asked(units);
     }
@@ -242,6 +249,7 @@ impl Share {
             backlog,
             reserved: self.reserved,
             needed: self.needed,
+            smallest: self.smallest.min(self.needed),
             ahead,
             largest: self.largest(),
         }
@@ -266,10 +274,16 @@ impl Share {
         self.ceiling = 0;
     }
 
-    /// Serves on without the store, with an equal part of what was left.
+    /// Serves on without the store: with what it holds, and an equal part of what no node holds. `left` is what is left
+    /// by what this node knows, where the store has said nothing yet.
     pub(super) fn go_alone(&mut self, left: u64, nodes: u64) {
-        let part = left / nodes.max(1);
-        self.ceiling = self.used.saturating_add(part.max(self.reserved));
+        let (left, holds) = match self.told {
+            Some(told) => (told.left, self.free()),
+            None => (left, 0),
+        };
+        let part = (left / nodes.max(1)).saturating_add(holds);
+        let taken = self.used.saturating_add(self.reserved);
+        self.ceiling = taken.saturating_add(part);
         if let Some(told) = &mut self.told {
             told.is_spent = part == 0;
         }

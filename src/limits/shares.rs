@@ -86,7 +86,11 @@ impl Shares {
             if place.is_none() {
                 share.load(of(kind, self.own));
             }
-            share.limit = limit;
+            if share.limit != limit {
+                share.limit = limit;
+                // What was too much for another limit says nothing of this one.
+                self.forget_refusal(kind);
+            }
             self.limits.push((share, since));
         }
     }
@@ -263,6 +267,13 @@ impl Shares {
         }
     }
 
+    fn forget_refusal(&mut self, kind: LimitKind) {
+        let place = usize::from(kind == LimitKind::QuotaMoney);
+        if let Some(refused) = self.has_refused.get_mut(place).filter(|_| kind.is_quota()) {
+            *refused = false;
+        }
+    }
+
     /// Whether more of a limit is to be asked for before it is needed.
     pub(super) fn is_low(&self) -> bool {
         !self.is_alone && self.limits.iter().any(|(share, _)| share.is_low())
@@ -293,7 +304,7 @@ impl Shares {
         (in_flight, nodes): (u32, u64),
         now_nanos: u64,
         backlogs: &[(LimitKind, f64)],
-        period: Option<(i64, Option<i64>, &[u8])>,
+        quota: Option<(String, (i64, Option<i64>, &[u8]))>,
     ) -> Report {
         self.lapse(now_nanos);
         let elapsed = Duration::from_nanos(now_nanos.saturating_sub(self.reported_nanos));
@@ -308,7 +319,8 @@ impl Shares {
         Report {
             limits: limits.collect(),
             epoch: Arc::clone(&self.epoch),
-            quota: period.map(|(start, end, warn_at)| ReportedQuota {
+            quota: quota.map(|(calendar, (start, end, warn_at))| ReportedQuota {
+                calendar,
                 start,
                 end,
                 own: self.own,

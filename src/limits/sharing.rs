@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::admission::{NotAdmitted, admit};
 use super::counts::Mode;
 use super::demand::{Demand, Now};
-use super::due::Away;
+use super::due::Drawn;
 use super::refusal::Refusal;
 use super::reservation::Reservation;
 use super::scope::{DueScopes, Scope};
@@ -88,8 +88,14 @@ impl Sharing {
             if turn > 1 {
                 sleep(PAUSE).await;
             }
-            if self.due.is_away() || self.ask(&not.short, demand).await.is_err() {
-                return self.go_alone(scopes, demand);
+            let drawn = match self.due.is_away() {
+                true => Drawn::Away,
+                false => self.ask(&not.short, demand).await,
+            };
+            match drawn {
+                Drawn::Answered => {}
+                Drawn::Late => break,
+                Drawn::Away => return self.go_alone(scopes, demand),
             }
             match admit(scopes, demand, Now::read(), Mode::Granted) {
                 Ok(reservation) => return Ok(reservation),
@@ -111,7 +117,7 @@ impl Sharing {
     }
 
     /// Asks the store for what a request is short of, and waits for its answer, which may be a refusal.
-    async fn ask(&self, short: &[Arc<Scope>], demand: Demand) -> Result<(), Away> {
+    async fn ask(&self, short: &[Arc<Scope>], demand: Demand) -> Drawn {
         let _waiting = Waiting::new(short, demand);
         self.due.draw(short).await
     }

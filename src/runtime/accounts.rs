@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
 use super::{Metering, Runtime};
-use crate::clock;
 use crate::config::OnFailure;
 use crate::ledger::{Balance, Elsewhere, Health, Ledger, Record};
-use crate::limits::{Demand, NodeUsage, Scope, ScopeName};
+use crate::limits::{Demand, NodeUsage, Now, Scope, ScopeName};
 use crate::observe::recording::{Measured, Recording};
 
 /// The ledger, and what follows where it fails.
@@ -122,7 +121,7 @@ impl Accounts {
 
     /// Reads what quotas have been used of whose balance is not known. Blocks. `None` while it cannot be known.
     pub fn read_balances(&self, metering: &Metering) -> Option<Balances> {
-        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = Now::read().wall;
         let mut starts: Vec<i64> = waiting(metering, now).map(|(_, start)| start).collect();
         starts.sort_unstable();
         starts.dedup();
@@ -138,7 +137,7 @@ impl Accounts {
         if used.is_empty() {
             return is_more;
         }
-        let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let wall = Now::read().wall;
         let mut scopes: FxHashMap<&str, &Arc<Scope>> = FxHashMap::default();
         for scope in runtime.metering.quotas() {
             if let ScopeName::Tenant(tenant) = scope.name() {
@@ -159,7 +158,7 @@ impl Accounts {
         if !self.has_balances.load(Ordering::Acquire) {
             return;
         }
-        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = Now::read().wall;
         let quotas = runtime.metering.quotas();
         let periods = quotas.filter_map(|scope| Some((scope, scope.current_period()?)));
         let periods: Vec<(&Arc<Scope>, i64)> = periods.collect();

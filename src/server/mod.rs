@@ -102,22 +102,38 @@ pub fn run(
         .map_err(|e| StartError::Internal(e.to_string()))?;
     let inherited = (inherited, predecessor);
     let outcome = tokio.block_on(serve(config, origin, inherited, announce));
-    match outcome {
+    match &outcome {
         // Their tasks end here, and each is recorded as it ends.
-        Ok(true) => tokio.shutdown_timeout(CUT),
+        Ok(Left {
+            are_cut: true,
+            store,
+        }) => {
+            tokio.shutdown_timeout(CUT);
+            if let Some(store) = store {
+                store.tell();
+            }
+        }
         // Only idle connections and look-ups of names are left.
         _ => tokio.shutdown_background(),
     }
     outcome.map(drop)
 }
 
-/// Returns whether requests are left that are to be cut off.
+/// What is left when serving has ended.
+struct Left {
+    /// Whether requests are left that are to be cut off.
+    are_cut: bool,
+    /// What the store is told then.
+    store: Option<store::Rest>,
+}
+
+/// Returns what is left to be done.
 async fn serve(
     config: Config,
     origin: Origin,
     (inherited, predecessor): (Inherited, &mut Predecessor),
     announce: impl FnOnce(&Listening),
-) -> Result<bool, StartError> {
+) -> Result<Left, StartError> {
     let signals = signals::listen().map_err(|e| StartError::Internal(e.to_string()))?;
     let (signals, mut stops) = signals;
     let start = match predecessor.is_there() {
@@ -169,10 +185,14 @@ async fn serve(
     // carried out any more.
     drop((sockets, orders));
     stop::end(end, stops, &listeners, &shared, reloader.server()).await;
-    if let Some(store) = store {
-        store.stop().await;
-    }
-    Ok(shared.in_flight() > 0)
+    let store = match store {
+        Some(store) => Some(store.stop().await),
+        None => None,
+    };
+    Ok(Left {
+        are_cut: shared.in_flight() > 0,
+        store,
+    })
 }
 
 /// The sockets of the process, open and not yet served.

@@ -235,6 +235,7 @@ pub(super) fn of_store(old: &Located<Store>, new: &Located<Store>) -> Differing 
         redis => "redis",
         topology => "cluster or sentinel",
         on_down => "on_down",
+        nodes => "nodes",
     } but {})
 }
 

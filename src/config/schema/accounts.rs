@@ -167,6 +167,11 @@ pub(super) fn store() -> Value {
                 "What happens while it is away: each node goes on with an equal part, or refuses.",
                 or(word(down), OnDown::default().name()),
             ),
+            (
+                "nodes",
+                "So many gateways share it at least: each goes on with such a part while it is away.",
+                or(integer(1, 1_000), 1),
+            ),
         ],
     )
 }

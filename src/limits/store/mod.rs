@@ -75,6 +75,8 @@ pub struct Store {
     /// Since when the store answers again.
     back_since: Option<Instant>,
     was_up: bool,
+    /// When this process first spoke with the store, by its clock.
+    begun: Option<Duration>,
     mates: Mates,
     logged: LogInterval,
 }
@@ -96,7 +98,7 @@ impl Store {
         Self {
             due: Arc::clone(due),
             servers,
-            nonce: format!("{:08x}", fastrand::u32(..)),
+            nonce: due.nonce().to_owned(),
             scripts: Scripts::default(),
             counts,
             heard,
@@ -106,6 +108,7 @@ impl Store {
             present_at: None,
             back_since: None,
             was_up: false,
+            begun: None,
             mates: Mates::default(),
             logged: LogInterval::default(),
         }
@@ -125,11 +128,17 @@ impl Store {
                 sleep(RETRY).await;
             }
         }
+        self.end().await;
+    }
+
+    /// Gives back what this process holds, and tells what it has used. What is used after that is to be told again.
+    pub async fn end(&mut self) {
         for _ in 0..LAST_TRIES {
             if self.turn(true).await {
                 break;
             }
         }
+        self.active.drain(..).for_each(|scope| scope.unlist());
     }
 
     /// Reports what is due. Tells whether all of it was.
@@ -215,7 +224,11 @@ impl Store {
         let now = Now::store_time();
         let process = format!("{node}/{}", self.nonce);
         let call = self.scripts.share(
-            (&process, &node, self.due.is_recorded()),
+            (
+                &process,
+                &node,
+                self.begun.filter(|_| self.due.is_recorded()),
+            ),
             self.due.nodes(),
             &named,
             now,
@@ -259,6 +272,7 @@ impl Store {
         self.due.set_nodes(present.nodes);
         self.counts.nodes(present.nodes);
         self.last = present.last;
+        self.begun.get_or_insert(present.time);
         if self.mates.are_told(present.mates, begun) {
             log::error!(
                 "store: another gateway is called {}, too, and what both use of quotas counts as that of one: give \
@@ -307,7 +321,12 @@ impl Store {
         let failure = match asked.await {
             Ok(Ok(answer)) => {
                 self.counts.answered();
-                return Ok(answer);
+                let words: Vec<Vec<u8>> = answer;
+                // What others have written there may be no text.
+                let words = words
+                    .iter()
+                    .map(|word| String::from_utf8_lossy(word).into_owned());
+                return Ok(words.collect());
             }
             Ok(Err(e)) => Failure::Refused(e.to_string()),
             Err(_) => Failure::Silent,
@@ -324,12 +343,15 @@ impl Store {
         self.counts.is_up(false);
         let has_changed = self.due.set_away(true);
         if has_changed || self.logged.has_passed() {
-            let why = match failure {
-                Failure::Silent => format!("no answer within {} ms", ANSWER.as_millis()),
-                Failure::Refused(why) => why,
+            let (what, why) = match failure {
+                Failure::Silent => {
+                    let why = format!("no answer within {} ms", ANSWER.as_millis());
+                    ("does not answer", why)
+                }
+                Failure::Refused(why) => ("cannot be used", why),
             };
             log::error!(
-                "store: {} does not answer, and limits are not shared until it does: {why}",
+                "store: {} {what}, and limits are not shared until that is over: {why}",
                 self.servers.places()
             );
         }

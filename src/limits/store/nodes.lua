@@ -31,9 +31,14 @@ for _, other in ipairs(processes) do
   if other ~= process and string.sub(other, 1, #name) == name then mates = mates + 1 end
 end
 local out = { string.format('%.0f', now), last, tostring(#processes), tostring(mates) }
-for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. last, '+', 'COUNT', MOST)) do
+local entries = redis.pcall('XRANGE', KEYS[2], '(' .. last, '+', 'COUNT', MOST)
+if entries.err then
+  redis.call('DEL', KEYS[2])
+  entries = {}
+end
+for _, entry in ipairs(entries) do
   out[2] = entry[1]
-  if entry[2][2] ~= process then
+  if entry[2][2] ~= process and entry[2][4] then
     local sent = tonumber(string.match(entry[1], '^%d+'))
     out[#out + 1] = string.format('%.0f', math.max(0, now / 1000 - sent))
     out[#out + 1] = entry[2][4]

@@ -24,7 +24,8 @@ end
 
 local SLOTS = 60
 local QUOTA = { qt = true, qm = true }
-local process, node, is_only, lease, nodes = text(), text(), text() == '1', number(), number()
+-- Earlier processes of this node have ended before `begun`; 0 where that is not known.
+local process, node, begun, lease, nodes = text(), text(), number(), number(), number()
 local mates = 'n:' .. node .. '/'
 local out = { whole(now) }
 local function tell(v) out[#out + 1] = v end
@@ -34,7 +35,8 @@ local function leaked(stored, limit, window)
   local units, since = string.match(stored or '', '^(%S+) (%S+)$')
   units, since = tonumber(units), tonumber(since)
   if not units or not since then return 0 end
-  return math.max(0, units - (now - since) * limit / window)
+  -- The clock may be another one's, after a failover: then time begins to pay now.
+  return math.max(0, units - math.max(0, now - since) * limit / window)
 end
 
 -- A window that slides. Returns its slots and their sum.
@@ -45,15 +47,19 @@ local function slid(stored, width)
   local counts = {}
   for count in string.gmatch(stored, '%d+') do counts[#counts + 1] = tonumber(count) end
   if #counts ~= 1 + SLOTS then return ring end
+  -- A clock that goes back a little changes nothing. After a failover it may be another one: then all is as new.
+  local newest = counts[1]
+  local back = newest - ring.newest
+  if back > 0 and back < SLOTS then ring.newest = newest end
   for i = 0, SLOTS - 1 do
-    local slot = counts[1] - i
-    if slot > ring.newest - SLOTS and slot >= 0 then
+    local slot = newest - i
+    local here = back >= SLOTS and slot - back or slot
+    if here > ring.newest - SLOTS and slot >= 0 then
       local count = counts[2 + slot % SLOTS] or 0
-      ring[1 + slot % SLOTS] = count
+      ring[1 + here % SLOTS] = count
       ring.total = ring.total + count
     end
   end
-  if counts[1] > ring.newest then ring.newest = counts[1] end
   return ring
 end
 
@@ -141,8 +147,9 @@ for k = 1, #KEYS do
       expiry = tonumber(expiry)
       local is_mine = string.sub(field, 3) == process
       -- An earlier process of this node has ended, whatever it held.
-      local is_over = is_only and not is_mine and string.sub(field, 1, #mates) == mates
-      if is_over or not expiry or expiry < now then
+      local is_mate = not is_mine and string.sub(field, 1, #mates) == mates
+      local is_over = is_mate and expiry and expiry - lease <= begun
+      if is_over or not expiry or expiry < now or expiry > now + 2 * lease then
         remove(field)
       else
         for kind, units, used, reserved in string.gmatch(rest, '(%w+)=(%d+),(%d+),(%d+);') do
@@ -163,7 +170,7 @@ for k = 1, #KEYS do
   for _ = 1, number() do
     local kind, limit, window = text(), number(), number()
     local used, reported, backlog = number(), number(), number()
-    local reserved, needed, ahead, largest = number(), number(), number(), number()
+    local reserved, needed, smallest, ahead, largest = number(), number(), number(), number(), number()
     local before = mine[kind]
     local level, wait, reset = 0, 0, 0
     if QUOTA[kind] then
@@ -204,7 +211,15 @@ for k = 1, #KEYS do
       more = more - more % largest
       hold = base + more
     else
-      hold = math.max(reserved, math.min(base, math.floor(math.max(room, 0))))
+      -- Not for a request that is too large: others may fit.
+      local free = math.floor(math.max(room - reserved, 0))
+      if free >= largest then
+        hold = reserved + math.min(needed, free)
+      elseif needed > 0 and free >= smallest then
+        hold = reserved + smallest
+      else
+        hold = reserved
+      end
     end
     -- What was promised before, and may be in use by now.
     if before then
@@ -243,8 +258,13 @@ for k = 1, #KEYS do
   end
   set('n:' .. process, whole(now + lease) .. ' ' .. (h.P or '0') .. ' ' .. table.concat(holds))
 
-  if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
-  redis.call('HSET', key, unpack(changes))
+  -- Lua passes some thousand values at once.
+  for i = 1, #gone, 1000 do
+    redis.call('HDEL', key, unpack(gone, i, math.min(i + 999, #gone)))
+  end
+  for i = 1, #changes, 1000 do
+    redis.call('HSET', key, unpack(changes, i, math.min(i + 999, #changes)))
+  end
   if keep > 0 then redis.call('PEXPIRE', key, keep) else redis.call('PERSIST', key) end
 end
 return out

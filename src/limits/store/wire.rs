@@ -82,19 +82,21 @@ impl Scripts {
         Call::new(&self.nodes, include_str!("nodes.lua"), &keys, &arguments)
     }
 
-    /// Reports scopes, for a process of a node, which may be the only one of it. So many nodes share the store.
+    /// Reports scopes, for a process of a node. Where it has `begun` by then, earlier ones of the node have ended. So
+    /// many nodes share the store.
     pub fn share(
         &self,
-        (process, node, is_only): (&str, &str, bool),
+        (process, node, begun): (&str, &str, Option<StoreTime>),
         nodes: u64,
         reports: &[(&ScopeName, &Report)],
         now: StoreTime,
     ) -> Call {
-        let keys: Vec<String> = reports.iter().map(|(name, _)| key(name)).collect();
+        let keys = reports.iter().map(|(name, report)| key(name, report));
+        let keys: Vec<String> = keys.collect();
         let mut arguments = vec![
             process.to_owned(),
             node.to_owned(),
-            flag(is_only),
+            begun.map_or(0, |begun| begun.as_micros()).to_string(),
             LEASE.as_micros().to_string(),
             nodes.to_string(),
         ];
@@ -157,15 +159,25 @@ pub fn slot(name: &ScopeName) -> String {
     }
 }
 
-/// The key of a scope. Names of keys and of subjects are not in it.
-fn key(name: &ScopeName) -> String {
-    let rest = match name {
+/// The key of a scope. Names of keys and of subjects are not in it. A subject with other limits is another one, and so
+/// is a quota whose periods follow another calendar.
+fn key(name: &ScopeName, report: &Report) -> String {
+    let mut rest = match name {
         ScopeName::Gateway | ScopeName::Rule(_) | ScopeName::Tenant(_) => String::new(),
         ScopeName::Key { key, .. } => format!(":key.{}", hashed(&[key])),
         ScopeName::Subject {
             issuer, subject, ..
-        } => format!(":subject.{}", hashed(&[issuer, subject])),
+        } => {
+            let limits = report.limits.iter();
+            let limits = limits.map(|limit| format!("{}={},", word(limit.kind), limit.limit));
+            let limits: String = limits.chain([flag(report.slides)]).collect();
+            format!(":subject.{}", hashed(&[issuer, subject, &limits]))
+        }
     };
+    if let Some(quota) = &report.quota {
+        rest.push_str(":quota.");
+        rest.push_str(&hashed(&[&quota.calendar]));
+    }
     format!("{PREFIX}{{{}}}{rest}", slot(name))
 }
 
@@ -215,7 +227,13 @@ fn add(report: &Report, node: &str, now: StoreTime, to: &mut Vec<String>) {
         let numbers = [limit.limit, window_us, limit.used, limit.reported];
         to.extend(numbers.map(|number| number.to_string()));
         to.push(format!("{:e}", limit.backlog));
-        let numbers = [limit.reserved, limit.needed, limit.ahead, limit.largest];
+        let numbers = [
+            limit.reserved,
+            limit.needed,
+            limit.smallest,
+            limit.ahead,
+            limit.largest,
+        ];
         to.extend(numbers.map(|number| number.to_string()));
     }
 }
@@ -301,6 +319,7 @@ fn micros(text: &str) -> Result<Duration, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::report::ReportedLimit;
 
     #[test]
     fn all_scopes_of_a_tenant_stand_in_one_slot_and_no_name_of_a_key_is_in_a_key() {
@@ -317,11 +336,36 @@ mod tests {
                 subject: "s3cret".to_owned(),
             },
         ];
-        let keys = names.each_ref().map(key);
+        let report = Report {
+            limits: smallvec::SmallVec::new(),
+            epoch: "".into(),
+            quota: None,
+            slides: false,
+        };
+        let keys = names.each_ref().map(|name| key(name, &report));
         assert!(keys.iter().all(|key| !key.contains("s3cret")), "{keys:?}");
         let tag = |key: &String| key.split_once('}').unwrap().0.to_owned();
         assert!(keys.iter().all(|key| tag(key) == tag(&keys[0])), "{keys:?}");
         assert_ne!(keys[0], keys[1]);
+        let limit = ReportedLimit {
+            kind: LimitKind::RequestsPerDay,
+            limit: 7,
+            used: 0,
+            reported: 0,
+            backlog: 0.0,
+            reserved: 0,
+            needed: 0,
+            smallest: 0,
+            ahead: 0,
+            largest: 1,
+        };
+        let limited = Report {
+            limits: [limit].into_iter().collect(),
+            ..report.clone()
+        };
+        // The same subject with other limits is counted by itself; a tenant goes on under others.
+        assert_ne!(keys[2], key(&names[2], &limited));
+        assert_eq!(keys[0], key(&names[0], &limited));
         assert_ne!(
             slot(&names[0]),
             slot(&ScopeName::Tenant("other".to_owned()))

@@ -6,7 +6,7 @@ use crate::limits::report::{Grant, GrantedLimit, NodeUsage, Report};
 
 /// A scope of a node that is called `a`, which shares it with others.
 fn shared(rates: Option<&RateLimits>, quota: Option<&Quota>) -> [Arc<Scope>; 1] {
-    let due = Arc::new(DueScopes::new("a"));
+    let due = Arc::new(DueScopes::new("a", 1));
     [Limits::shared(due).scope(tenant("t"), rates, quota)]
 }
 
@@ -155,4 +155,49 @@ fn a_threshold_is_told_by_the_process_that_the_store_names() {
     assert_eq!(reached(80, true), [0_u8; 0], "another one has told");
     assert_eq!(reached(100, true), [100]);
     assert_eq!(reached(100, true), [0_u8; 0]);
+}
+
+#[test]
+fn a_refusal_by_a_limit_that_was_raised_is_no_news_of_the_new_one() {
+    let due = Arc::new(DueScopes::new("a", 1));
+    let limits = Limits::shared(due);
+    let of = |tokens| Some(quota(Some(tokens), None, Period::Total));
+    let scope = limits.scope(tenant("t"), None, of(100).as_ref());
+    let mut clock = Clock::new();
+    scope.period(clock.0.wall);
+    let mut spent = granted(0, 0);
+    spent.limits[0].is_spent = true;
+    spent.nodes = vec![NodeUsage {
+        node: "b".into(),
+        used: demand(100, 0),
+    }];
+    told(&scope, clock, &spent);
+    assert!(reserve(&[Arc::clone(&scope)], 10, 0, clock).is_err());
+    let refused = |clock: Clock| {
+        let report = scope.report(2, clock.0, false).unwrap();
+        report.quota.unwrap().has_refused
+    };
+    assert_eq!(refused(clock), [true, false]);
+    limits.scope(tenant("t"), None, of(1_000).as_ref());
+    clock.pass(Duration::from_secs(1));
+    assert_eq!(refused(clock), [false, false]);
+}
+
+#[test]
+fn a_period_that_has_not_begun_by_the_clock_of_the_store_is_left() {
+    let scopes = shared(None, Some(&quota(Some(900), None, Period::Day)));
+    let mut clock = Clock::new();
+    clock.set_wall("2026-12-05T12:00:00Z");
+    let ahead = scopes[0].period(clock.0.wall).unwrap();
+    scopes[0].learn(
+        ahead,
+        &[NodeUsage {
+            node: "a".into(),
+            used: demand(5, 0),
+        }],
+    );
+    clock.set_wall(START);
+    let today = scopes[0].report(2, clock.0, false).unwrap().quota.unwrap();
+    assert!(today.start < ahead, "{today:?}");
+    assert_eq!((today.own, today.start % 86_400), (demand(0, 0), 0));
 }

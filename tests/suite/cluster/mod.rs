@@ -1,6 +1,7 @@
 //! Several gateways that count their limits together, in a real Redis.
 
 mod admission;
+mod attacked;
 mod keys;
 mod ledger;
 mod lines;

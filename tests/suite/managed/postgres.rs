@@ -30,8 +30,9 @@ struct Node {
 
 fn node(upstream: std::net::SocketAddr, postgres: &Postgres, name: &str) -> Node {
     let folder = Folder::new();
-    let with_database = format!("ledger: {{ node: {name}, postgres: '{}',", postgres.url());
+    let with_database = format!("ledger: {{ postgres: '{}',", postgres.url());
     let yaml = with_ledger(upstream, &folder).replace("ledger: {", &with_database);
+    let yaml = yaml.replacen("server:\n", &format!("server:\n  node: {name}\n"), 1);
     Node {
         _folder: folder,
         yaml,

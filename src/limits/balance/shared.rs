@@ -1,0 +1,90 @@
+//! A balance of a quota that several nodes share.
+//!
+//! Owns what the store may change of it: the period, what is spent, and which thresholds are told. Does not handle what
+//! a node holds of it (see `shares`). Cannot fail.
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use super::{Balance, LimitKind, Reached, period_of};
+use crate::limits::demand::Demand;
+
+/// Clocks that follow that of the store differ by less, in seconds.
+const SLACK_SECONDS: i64 = 60;
+
+impl Balance {
+    /// Begins the period that begins at a time, as [`begin`](Self::begin) does.
+    pub(in crate::limits) fn begin_at(&mut self, start: i64) -> bool {
+        Timestamp::from_second(start).is_ok_and(|wall| self.begin(wall))
+    }
+
+    /// The current period: when it began and ends, if it does, and the thresholds that are told in it.
+    pub(in crate::limits) fn period(&self) -> (i64, Option<i64>, &[u8]) {
+        let end = self.span.map(|span| span.end);
+        let end = end.filter(|end| *end != i64::MAX);
+        (self.term().start, end, &self.warn_at)
+    }
+
+    /// What is limited, and how far.
+    pub(in crate::limits) fn limits(&self) -> SmallVec<[(LimitKind, u64); 2]> {
+        let tokens = self
+            .tokens
+            .limit
+            .map(|limit| (LimitKind::QuotaTokens, limit));
+        let nanos = self.nanos.limit.map(|limit| (LimitKind::QuotaMoney, limit));
+        tokens.into_iter().chain(nanos).collect()
+    }
+
+    /// So much is spent in the current period, by this node and others.
+    pub(in crate::limits) fn set_spent(&mut self, spent: Demand) {
+        self.tokens.spent = spent.tokens;
+        self.nanos.spent = spent.nanos;
+    }
+
+    /// A threshold was reached, as several nodes know. Returns those that this process tells of, where it is the one.
+    pub(in crate::limits) fn reach(
+        &mut self,
+        kind: LimitKind,
+        percent: u8,
+        is_own: bool,
+    ) -> Vec<Reached> {
+        let amount = match kind {
+            LimitKind::QuotaTokens => &mut self.tokens,
+            LimitKind::QuotaMoney => &mut self.nanos,
+            _ => return Vec::new(),
+        };
+        self.refused |= percent >= 100;
+        let mut reached = Vec::new();
+        amount.reach(&self.warn_at, percent, |percent, spent, limit| {
+            if is_own {
+                reached.push(Reached {
+                    kind,
+                    percent,
+                    spent,
+                    limit,
+                });
+            }
+        });
+        reached
+    }
+
+    /// Which calendar its periods follow: a quota with another one counts for itself.
+    pub(in crate::limits) fn calendar(&self) -> String {
+        format!("{} {:?}", self.per.name(), self.zone)
+    }
+
+    /// Leaves a period that has not begun by the clock of the store, which was not known when it was begun. Tells
+    /// whether it was one.
+    pub(in crate::limits) fn go_back(&mut self, wall: Timestamp) -> bool {
+        let begun = self.span.map_or(i64::MIN, |span| span.start);
+        if begun <= wall.as_second().saturating_add(SLACK_SECONDS) {
+            return false;
+        }
+        self.span = Some(period_of(wall, self.per, &self.zone));
+        self.epoch = self.epoch.wrapping_add(1);
+        self.refused = false;
+        self.tokens.begin();
+        self.nanos.begin();
+        true
+    }
+}
