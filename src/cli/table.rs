@@ -20,7 +20,8 @@ pub fn align(table: &[Vec<String>]) -> String {
     for row in table {
         let cells = row.iter().zip(&widths);
         let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
+            // A terminal would obey what a name may have in it.
+            .map(|(cell, width)| format!("{:width$}  ", cell.replace(char::is_control, "\u{fffd}")))
             .collect();
         text.push_str(line.trim_end());
         text.push('\n');

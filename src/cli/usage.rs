@@ -210,7 +210,10 @@ fn load(
     };
     match lost_node::load(folder, node, ledger) {
         Ok(Loaded { node, journals }) => {
-            print(&format!("loaded {journals} journals of {node}"));
+            let s = if journals == 1 { "" } else { "s" };
+            print(&format!(
+                "loaded what {node} has left: {journals} journal{s}"
+            ));
             ExitCode::SUCCESS
         }
         Err(e) => {

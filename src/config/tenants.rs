@@ -20,6 +20,9 @@ use super::webhook::{self, Webhook};
 use crate::networks::AddressRules;
 use crate::tls::names::Name;
 
+/// What people call a tenant is no longer.
+const MAX_NAME_BYTES: usize = 256;
+
 /// One tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tenant {
@@ -105,7 +108,7 @@ fn read_members<'a>(
     let markup = section.take("markup").and_then(|n| n.markup());
     let prices = section.take("prices");
     Some(Tenant {
-        name: section.take("name").and_then(|n| n.name()),
+        name: section.take("name").and_then(|n| read_name(&n)),
         labels: labels::take(section),
         validity: validity::take(section),
         addresses: section
@@ -229,6 +232,18 @@ pub fn take_managed(section: &mut Section<'_>, id: &str) -> Tenant {
         markup: Markup::default(),
         prices: Vec::new(),
     }
+}
+
+/// What people call it.
+fn read_name(node: &Node<'_>) -> Option<String> {
+    let name = node.name()?;
+    if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        let message =
+            format!("a name has up to {MAX_NAME_BYTES} bytes, without control characters");
+        node.report(message, Some("shorten it"));
+        return None;
+    }
+    Some(name)
 }
 
 fn read_id(node: &Node<'_>) -> Option<Located<String>> {

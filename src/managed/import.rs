@@ -72,6 +72,12 @@ fn read_line(line: usize, text: &str) -> Result<Imported, String> {
                 "key: it is longer than {MAX_CLIENT_KEY_BYTES} bytes"
             ));
         }
+        (Some(key), None) if key.starts_with(HASH) => {
+            return Err("key: this is a hash: write it as `hash`".to_owned());
+        }
+        (Some(key), None) if key.chars().any(char::is_control) => {
+            return Err("key: it has control characters, which no header can carry".to_owned());
+        }
         (Some(key), None) if key.trim() != key => {
             return Err("key: it begins or ends with white space".to_owned());
         }

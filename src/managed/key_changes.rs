@@ -111,6 +111,12 @@ impl Known<'_> {
             Some(&old),
             Some(&new),
         );
+        if row.previous.is_none() {
+            plan.retire(before, before.hash, &before.hint);
+        }
+        if let Some(ended) = &before.previous {
+            plan.retire(before, ended.hash, &ended.hint);
+        }
         plan.batch.keys.push(row);
         Ok(plan.gives(Pending::Key(id.to_owned(), Some(secret))))
     }

@@ -217,6 +217,22 @@ impl Plan<'_> {
             revoked_ms: Some(self.now_ms),
             ..row.clone()
         });
+        if let Some(previous) = &row.previous {
+            self.retire(row, previous.hash, &previous.hint);
+        }
+    }
+
+    /// Keeps the hash of a text that a key no longer has, so that it is never taken again.
+    pub fn retire(&mut self, row: &KeyRow, hash: KeyHash, hint: &str) {
+        self.batch.keys.push(KeyRow {
+            id: ids::key_id(),
+            hash,
+            hint: hint.to_owned(),
+            previous: None,
+            updated_ms: self.now_ms,
+            revoked_ms: Some(self.now_ms),
+            ..row.clone()
+        });
     }
 
     /// Ends the planning.

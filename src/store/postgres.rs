@@ -25,6 +25,9 @@ use crate::secret::Secret;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until the server has answered.
 const ANSWER: Duration = Duration::from_secs(60);
+/// A transaction that a gateway leaves open, as where it hangs, keeps no lock for longer.
+const SETTINGS: &str =
+    "SET search_path = tollgate; SET idle_in_transaction_session_timeout = '60s'";
 /// Where the server listens unless the URL says otherwise.
 const DEFAULT_PORT: u16 = 5432;
 /// What upgrades tables or moves months takes this lock: "tollgate", as a number.
@@ -79,7 +82,7 @@ impl Session {
             runtime,
         };
         session.run(async |client| {
-            client.batch_execute("SET search_path = tollgate").await?;
+            client.batch_execute(SETTINGS).await?;
             Ok(())
         })?;
         Ok(session)
@@ -162,7 +165,7 @@ impl Session {
             // Another node may have done it while this one waited.
             let found = version(&transaction, tables).await?;
             if found == 0 {
-                let exists = "SELECT to_regnamespace('tollgate') IS NOT NULL";
+                let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tollgate')";
                 let row = transaction.query_one(exists, &[]).await?;
                 // A user that may not create schemas may use one that the operator has made.
                 if !row.get::<_, bool>(0) {
@@ -209,13 +212,14 @@ async fn version(
     client: &impl tokio_postgres::GenericClient,
     tables: &Tables,
 ) -> Result<i64, StoreError> {
-    let table = format!("tollgate.{}", tables.version);
-    let exists = "SELECT to_regclass($1) IS NOT NULL";
-    let row = client.query_one(exists, &[&table]).await?;
+    // `to_regclass` may remember in a transaction that there was none before it waited for the lock.
+    let exists =
+        "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'tollgate' AND tablename = $1)";
+    let row = client.query_one(exists, &[&tables.version]).await?;
     if !row.get::<_, bool>(0) {
         return Ok(0);
     }
-    let sql = format!("SELECT version::bigint FROM {table}");
+    let sql = format!("SELECT version::bigint FROM tollgate.{}", tables.version);
     Ok(client.query_one(&sql, &[]).await?.get(0))
 }
 

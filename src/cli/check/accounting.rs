@@ -1,4 +1,4 @@
-//! What `tollgate check` prints of limits, quotas, prices, the ledger and webhooks.
+//! What `tollgate check` prints of limits, quotas, prices, the ledger, the store and webhooks.
 //!
 //! Owns these tables. Secrets, and the URLs that may have one in them, are not shown. Does not handle the other
 //! tables (see `check`). Cannot fail.
@@ -7,7 +7,10 @@ use jiff::Timestamp;
 
 use super::super::table::row;
 use super::{time, validity};
-use crate::config::{Config, Price, Quota, RateLimits, Tenant, Webhook, Window, write_nanos};
+use crate::config::{
+    Config, Price, Quota, RateLimits, Tenant, Topology, Webhook, Window, write_nanos,
+};
+use crate::store::redis::Servers;
 
 /// Who may ask for how much in a time.
 pub fn limits(config: &Config) -> Vec<Vec<String>> {
@@ -178,6 +181,30 @@ pub fn ledger(config: &Config) -> Vec<Vec<String>> {
                 format!("{}, to {}", time(archive.after), archive.path.display())
             }),
             ledger.retention.map_or_else(never, time),
+        ]);
+    }
+    table
+}
+
+/// Where several gateways count what they share.
+pub fn store(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&[
+        "STORE",
+        "IT IS",
+        "WHILE IT IS AWAY",
+        "GATEWAYS AT LEAST",
+    ])];
+    if let Some(store) = &config.store {
+        let store = &store.value;
+        table.push(vec![
+            Servers::of(store).places(),
+            match &store.topology {
+                Topology::Single => "one server".to_owned(),
+                Topology::Cluster => "a Redis Cluster".to_owned(),
+                Topology::Sentinel(name) => format!("the master {name} of Sentinels"),
+            },
+            store.on_down.name().to_owned(),
+            store.nodes.to_string(),
         ]);
     }
     table

@@ -46,6 +46,7 @@ pub fn describe(source: &Source, config: &Config) -> String {
         accounting::terms(config),
         accounting::prices(config),
         accounting::ledger(config),
+        accounting::store(config),
         accounting::webhooks(config),
         chat_log(config),
     ] {

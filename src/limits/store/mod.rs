@@ -187,7 +187,7 @@ impl Store {
         self.was_up = true;
         if self.due.set_away(false) {
             let (nodes, places) = (self.due.nodes(), self.servers.places());
-            log::info!("store: limits are shared by {nodes} nodes at {places}");
+            log::info!("store: limits are shared at {places}; gateways: {nodes}");
         }
         self.counts.is_up(true);
     }

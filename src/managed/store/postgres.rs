@@ -132,6 +132,8 @@ async fn change(client: &mut Client, since: i64, plan: &mut Plan<'_>) -> Result<
     let delta = read(&transaction, state, since).await?;
     let version = delta.version + 1;
     let Some(batch) = plan(delta) else {
+        // Dropped, it would keep its lock until the connection is used again.
+        transaction.rollback().await?;
         return Ok(());
     };
     write_tenants(&transaction, &batch, version).await?;

@@ -103,7 +103,9 @@ fn check_shows_who_may_use_how_much() {
     let more: String = (4..20).map(|n| format!(", o_{n}")).collect();
     let file = folder.write(
         "tollgate.yaml",
-        "upstreams: { a: { base_url: http://a.example } }
+        "server: { node: gateway-1 }
+store: { redis: ['redis://u:s3cret@h:26379'], sentinel: mymaster, nodes: 3 }
+upstreams: { a: { base_url: http://a.example } }
 models: [{ match: m, targets: [{ upstream: a }], limits: { concurrent: 3 } }]
 limits: { rpm: 6000 }
 prices: [{ model: m, input: 2.50, cached: 1.25, output: 10 }]
@@ -139,7 +141,8 @@ tenants:
         "key ci of one tokens_per_minute 5, window sliding",
         "one 500000 tokens and 0.5 USD per month, Europe/Berlin 9000-01-01T00:00:00Z o_ markup 12.5% https://one.example",
         "m any - - input 2.5, cached 1.25, output 10",
-        "ledger (the default, as there is no `ledger`) SQLite in the folder main serve never never",
+        "ledger (the default, as there is no `ledger`) SQLite in the folder gateway-1 serve never never",
+        "h:26379/0 the master mymaster of Sentinels local_share 3",
         "https://billing.example usage, threshold, exhausted yes",
     ] {
         assert!(

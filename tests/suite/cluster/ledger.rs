@@ -114,7 +114,7 @@ async fn what_a_lost_gateway_has_left_is_loaded_from_its_folder_once() {
         load.arg("-c").arg(&config);
         load
     };
-    assert_eq!(run(&mut load()).trim(), "loaded 1 journals of a");
+    assert_eq!(run(&mut load()).trim(), "loaded what a has left: 1 journal");
     assert_eq!(loaded(&postgres), "4");
     run(&mut load());
     assert_eq!(loaded(&postgres), "4");

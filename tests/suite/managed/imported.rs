@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, assert_refused, status_with, taken, upstream, with_ledger};
+use super::{ask, assert_refused, make_key, status_with, taken, upstream, with_ledger};
 use crate::support::gateway::{Folder, Gateway};
 
 #[tokio::test]
@@ -42,6 +42,51 @@ async fn keys_that_clients_have_are_taken_all_or_none() {
     );
     let log = gateway.output().text();
     assert!(!log.contains("sk-brought-along-0123456789") && !refused.text().contains("sk-another"));
+}
+
+#[tokio::test]
+async fn a_text_that_was_rotated_away_is_never_taken_again() {
+    let upstream = upstream().await;
+    let ledger = Folder::new();
+    let gateway = Gateway::start(&with_ledger(upstream.address, &ledger));
+    let (first, replaced) = make_key(&gateway, "tester", "first").await;
+    let (second, overlapped) = make_key(&gateway, "tester", "second").await;
+    for (id, overlap) in [(&first, "0"), (&second, "1h")] {
+        let rotate = format!("/admin/keys/{id}/rotate");
+        let rotated = ask(&gateway, "POST", &rotate, json!({ "overlap": overlap })).await;
+        taken(&rotated, 200);
+    }
+    let path = format!("/admin/keys/{second}");
+    taken(&ask(&gateway, "DELETE", &path, Value::Null).await, 200);
+    for text in [replaced, overlapped] {
+        let line = json!({ "tenant": "tester", "name": "again", "key": text });
+        let again = ask(
+            &gateway,
+            "POST",
+            "/admin/keys/import",
+            json!(line.to_string()),
+        )
+        .await;
+        let message = "line 1: key: it was revoked, and holds no more";
+        assert_refused(&again, 400, "invalid_definition", None, message);
+        assert_eq!(status_with(&gateway, &text).await, 401);
+    }
+    // What would be no key of a client, or the hash of one.
+    let hash = format!("sha256:{}", "0".repeat(64));
+    for (key, message) in [
+        (hash.as_str(), "this is a hash: write it as `hash`"),
+        ("a\u{0}b", "it has control characters"),
+    ] {
+        let line = json!({ "tenant": "tester", "name": "odd", "key": key });
+        let odd = ask(
+            &gateway,
+            "POST",
+            "/admin/keys/import",
+            json!(line.to_string()),
+        )
+        .await;
+        assert_refused(&odd, 400, "invalid_definition", None, message);
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,13 @@ async fn what_one_node_changes_holds_at_the_other_within_a_second() {
     )
     .await;
     assert_eq!(again.status, 409, "{}", again.text());
+    // What one has refused keeps nothing from the other.
+    let (id, key) = make_key(&one, "shared", "last").await;
+    becomes(&other, &key, 200).await;
+    let path = format!("/admin/keys/{id}");
+    let revoked = ask(&one, "DELETE", &path, Value::Null);
+    taken(&soon("a change at the first", revoked).await, 200);
+    becomes(&other, &key, 401).await;
 }
 
 #[tokio::test]
