@@ -105,8 +105,7 @@ impl Counts {
         let rates = self.rates.iter_mut();
         let backlogs: SmallVec<[(LimitKind, f64); 4]> =
             rates.map(|rate| (rate.kind, rate.backlog(nanos))).collect();
-        let balance = self.balance.as_ref();
-        let quota = balance.map(|balance| (balance.calendar(), balance.period()));
+        let quota = self.balance.as_ref().map(|balance| balance.report());
         let report = shares.report((in_flight, nodes), nanos, &backlogs, quota);
         Some(Report { slides, ..report })
     }

@@ -304,7 +304,7 @@ impl Shares {
         (in_flight, nodes): (u32, u64),
         now_nanos: u64,
         backlogs: &[(LimitKind, f64)],
-        quota: Option<(String, (i64, Option<i64>, &[u8]))>,
+        quota: Option<ReportedQuota>,
     ) -> Report {
         self.lapse(now_nanos);
         let elapsed = Duration::from_nanos(now_nanos.saturating_sub(self.reported_nanos));
@@ -319,14 +319,11 @@ impl Shares {
         Report {
             limits: limits.collect(),
             epoch: Arc::clone(&self.epoch),
-            quota: quota.map(|(calendar, (start, end, warn_at))| ReportedQuota {
-                calendar,
-                start,
-                end,
+            quota: quota.map(|quota| ReportedQuota {
                 own: self.own,
                 others: self.others.clone(),
-                warn_at: warn_at.iter().copied().collect(),
                 has_refused: self.has_refused,
+                ..quota
             }),
             slides: false,
         }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::{Balance, LimitKind, Reached, period_of};
 use crate::limits::demand::Demand;
+use crate::limits::report::ReportedQuota;
 
 /// Clocks that follow that of the store differ by less, in seconds.
 const SLACK_SECONDS: i64 = 60;
@@ -16,13 +17,6 @@ impl Balance {
     /// Begins the period that begins at a time, as [`begin`](Self::begin) does.
     pub(in crate::limits) fn begin_at(&mut self, start: i64) -> bool {
         Timestamp::from_second(start).is_ok_and(|wall| self.begin(wall))
-    }
-
-    /// The current period: when it began and ends, if it does, and the thresholds that are told in it.
-    pub(in crate::limits) fn period(&self) -> (i64, Option<i64>, &[u8]) {
-        let end = self.span.map(|span| span.end);
-        let end = end.filter(|end| *end != i64::MAX);
-        (self.term().start, end, &self.warn_at)
     }
 
     /// What is limited, and how far.
@@ -68,9 +62,19 @@ impl Balance {
         reached
     }
 
-    /// Which calendar its periods follow: a quota with another one counts for itself.
-    pub(in crate::limits) fn calendar(&self) -> String {
-        format!("{} {:?}", self.per.name(), self.zone)
+    /// What the store is told of it, but for what is used: its calendar, its period and its thresholds.
+    pub(in crate::limits) fn report(&self) -> ReportedQuota {
+        let end = self.span.map(|span| span.end);
+        ReportedQuota {
+            // A quota with another calendar counts for itself.
+            calendar: format!("{} {:?}", self.per.name(), self.zone),
+            start: self.term().start,
+            end: end.filter(|end| *end != i64::MAX),
+            own: Demand::default(),
+            others: Vec::new(),
+            warn_at: self.warn_at.iter().copied().collect(),
+            has_refused: [false; 2],
+        }
     }
 
     /// Leaves a period that has not begun by the clock of the store, which was not known when it was begun. Tells
