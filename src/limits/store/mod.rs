@@ -95,6 +95,7 @@ impl Store {
         counts: Counts,
         heard: Box<dyn Heard>,
     ) -> Self {
+        counts.nodes(due.nodes());
         Self {
             due: Arc::clone(due),
             servers,
