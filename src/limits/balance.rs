@@ -128,15 +128,21 @@ impl Balance {
         if self.span.is_some_and(|span| wall.as_second() < span.end) {
             return false;
         }
-        let before = self.span.replace(period_of(wall, self.per, &self.zone));
-        if before.is_some() {
-            self.epoch = self.epoch.wrapping_add(1);
-            self.refused = false;
-            self.tokens.begin();
-            self.nanos.begin();
+        let is_another = self.span.is_some();
+        self.span = Some(period_of(wall, self.per, &self.zone));
+        if is_another {
+            self.begin_anew();
             self.recall();
         }
-        before.is_some()
+        is_another
+    }
+
+    /// Nothing is used of the period, and what was set aside before belongs to another one.
+    fn begin_anew(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.refused = false;
+        self.tokens.begin();
+        self.nanos.begin();
     }
 
     /// Spends what was spent in this period before this process began to count.

@@ -11,6 +11,7 @@ use super::demand::{Demand, Now};
 use super::kind::{IN_FLIGHT_RETRY, LimitKind};
 use super::rate::Rate;
 use super::report::{Grant, NodeUsage, Report};
+use super::share::Asking;
 use super::shares::Missing;
 
 impl Counts {
@@ -92,12 +93,12 @@ impl Counts {
         if short.is_some_and(|short| short.first)
             && let Some(shares) = &mut self.shares
         {
-            shares.note_refusal(kind);
+            shares.set_refused(kind, true);
         }
     }
 
-    /// What the store is told; `nodes` share the limits. `None` where nothing is shared.
-    pub(super) fn report(&mut self, in_flight: u32, nodes: u64, now: Now) -> Option<Report> {
+    /// What the store is told. `None` where nothing is shared.
+    pub(super) fn report(&mut self, in_flight: u32, asking: Asking, now: Now) -> Option<Report> {
         self.begin(now);
         let shares = self.shares.as_mut()?;
         let nanos = self.latest_nanos;
@@ -106,7 +107,7 @@ impl Counts {
         let backlogs: SmallVec<[(LimitKind, f64); 4]> =
             rates.map(|rate| (rate.kind, rate.backlog(nanos))).collect();
         let quota = self.balance.as_ref().map(|balance| balance.report());
-        let report = shares.report((in_flight, nodes), nanos, &backlogs, quota);
+        let report = shares.report((in_flight, asking), nanos, &backlogs, quota);
         Some(Report { slides, ..report })
     }
 

@@ -21,6 +21,7 @@ use super::due::Due;
 use super::kind::LimitKind;
 use super::pace::Pace;
 use super::report::{Grant, NodeUsage, Report};
+use super::share::Asking;
 use super::shares::Urgency;
 use crate::config::{Quota, RateLimits};
 
@@ -270,15 +271,10 @@ impl Scope {
         self.is_hurried.swap(true, Ordering::AcqRel)
     }
 
-    /// What the store is told; `nodes` share the limits. Where it `holds_back`, nothing is asked for
-    /// ahead. `None` where nothing is shared.
-    pub(super) fn report(&self, nodes: u64, now: Now, holds_back: bool) -> Option<Report> {
+    /// What the store is told. `None` where nothing is shared.
+    pub(super) fn report(&self, asking: Asking, now: Now) -> Option<Report> {
         self.is_hurried.store(false, Ordering::Release);
-        let mut report = self.lock().report(self.in_flight(), nodes, now)?;
-        for limit in report.limits.iter_mut().filter(|_| holds_back) {
-            limit.ahead = 0;
-        }
-        Some(report)
+        self.lock().report(self.in_flight(), asking, now)
     }
 
     /// How soon the store is to be told of it, and when it was told last.

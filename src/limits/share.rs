@@ -16,6 +16,15 @@ const FORGETTING: f64 = 0.5;
 /// A slower node asks for nothing ahead: units in a second.
 const SLOWEST: f64 = 0.05;
 
+/// How much a node asks for ahead of need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// A fair part: so many nodes share the limit.
+    Among(u64),
+    /// Nothing: the process ends, or does not know yet what others have used.
+    Nothing,
+}
+
 /// A node's part of one limit.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -218,9 +227,14 @@ impl Share {
         ahead
     }
 
-    /// What the store is told, `elapsed` after the last report; `nodes` share the limit. From now on no more is used
-    /// than that asks for: what is not asked for again may be given to another node.
-    pub(super) fn report(&mut self, elapsed: Duration, nodes: u64, backlog: f64) -> ReportedLimit {
+    /// What the store is told, `elapsed` after the last report. From now on no more is used than that asks for: what is
+    /// not asked for again may be given to another node.
+    pub(super) fn report(
+        &mut self,
+        elapsed: Duration,
+        asking: Asking,
+        backlog: f64,
+    ) -> ReportedLimit {
         let seconds = elapsed.as_secs_f64().max(0.05);
         #[expect(clippy::cast_precision_loss, reason = "an average")]
         let speed = self.asked as f64 / seconds;
@@ -234,7 +248,10 @@ impl Share {
         let free = self.ceiling.saturating_sub(self.used);
         let left = self.told.map_or(self.limit, |told| told.left);
         // The nearer the end, the smaller the slices.
-        let fair = left.saturating_add(free) / (2 * nodes.max(1));
+        let fair = match asking {
+            Asking::Among(nodes) => left.saturating_add(free) / (2 * nodes.max(1)),
+            Asking::Nothing => 0,
+        };
         let ahead = self.ahead().min(fair);
         // For whole requests: a part of one is of no use to this node, and missing to others.
         let ahead = ahead - ahead % self.largest();

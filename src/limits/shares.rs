@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::demand::Demand;
 use super::kind::LimitKind;
 use super::report::{Grant, NodeUsage, Report, ReportedQuota};
-use super::share::Share;
+use super::share::{Asking, Share};
 
 /// For so long after it was asked for, a grant holds. The store keeps it for longer, see `store`.
 pub(super) const GRANT_NANOS: u64 = 6_000_000_000;
@@ -89,7 +89,7 @@ impl Shares {
             if share.limit != limit {
                 share.limit = limit;
                 // What was too much for another limit says nothing of this one.
-                self.forget_refusal(kind);
+                self.set_refused(kind, false);
             }
             self.limits.push((share, since));
         }
@@ -259,18 +259,11 @@ impl Shares {
         }
     }
 
-    /// Notes that a request was refused for want of a quota.
-    pub(super) fn note_refusal(&mut self, kind: LimitKind) {
-        let place = usize::from(kind == LimitKind::QuotaMoney);
-        if let Some(refused) = self.has_refused.get_mut(place) {
-            *refused = true;
-        }
-    }
-
-    fn forget_refusal(&mut self, kind: LimitKind) {
+    /// Notes whether a request was refused for want of a quota.
+    pub(super) fn set_refused(&mut self, kind: LimitKind, is_refused: bool) {
         let place = usize::from(kind == LimitKind::QuotaMoney);
         if let Some(refused) = self.has_refused.get_mut(place).filter(|_| kind.is_quota()) {
-            *refused = false;
+            *refused = is_refused;
         }
     }
 
@@ -298,10 +291,10 @@ impl Shares {
         self.reported_nanos
     }
 
-    /// What the store is told. `nodes` share the limits, `backlogs` says of rates how much time has not paid for.
+    /// What the store is told. `backlogs` says of rates how much time has not paid for.
     pub(super) fn report(
         &mut self,
-        (in_flight, nodes): (u32, u64),
+        (in_flight, asking): (u32, Asking),
         now_nanos: u64,
         backlogs: &[(LimitKind, f64)],
         quota: Option<ReportedQuota>,
@@ -314,7 +307,7 @@ impl Shares {
                 share.set_reserved(u64::from(in_flight));
             }
             let backlog = backlogs.iter().find(|(kind, _)| *kind == share.kind);
-            share.report(elapsed, nodes, backlog.map_or(0.0, |(_, units)| *units))
+            share.report(elapsed, asking, backlog.map_or(0.0, |(_, units)| *units))
         });
         Report {
             limits: limits.collect(),

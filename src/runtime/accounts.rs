@@ -153,7 +153,7 @@ impl Accounts {
     }
 
     /// Learns what nodes have used of quotas that they share, as the ledger knows by now: a node that has ended may
-    /// have told nobody else. Nothing before balances are loaded. Blocks.
+    /// not have told the store. Nothing before balances are loaded. Blocks.
     pub fn learn_used(&self, runtime: &Runtime) {
         if !self.has_balances.load(Ordering::Acquire) {
             return;

@@ -85,10 +85,7 @@ impl Balance {
             return false;
         }
         self.span = Some(period_of(wall, self.per, &self.zone));
-        self.epoch = self.epoch.wrapping_add(1);
-        self.refused = false;
-        self.tokens.begin();
-        self.nanos.begin();
+        self.begin_anew();
         true
     }
 }

@@ -23,6 +23,7 @@ use super::due::Queued;
 use super::report::{Grant, Report};
 use super::reservation::Settled;
 use super::scope::{DueScopes, Scope};
+use super::share::Asking;
 use super::shares::Urgency;
 use crate::observe::log_interval::LogInterval;
 use crate::observe::store::Counts;
@@ -205,9 +206,12 @@ impl Store {
         let mut noted = FxHashSet::default();
         let scopes = urgent.iter().chain(active);
         let scopes = scopes.filter(|scope| noted.insert(Arc::as_ptr(scope)));
-        let nodes = self.due.nodes();
+        let asking = match holds_back {
+            true => Asking::Nothing,
+            false => Asking::Among(self.due.nodes()),
+        };
         let reports = scopes.filter_map(|scope| {
-            let report = scope.report(nodes, now, holds_back)?;
+            let report = scope.report(asking, now)?;
             Some((Arc::clone(scope), report))
         });
         let mut reports: Vec<_> = reports.collect();
@@ -310,11 +314,11 @@ impl Store {
             return Err(());
         };
         let asked = timeout(ANSWER, async {
-            match connected.ask(&call.by_hash).await {
+            match connected.ask(&call.by_hash()).await {
                 Err(e)
                     if e.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) =>
                 {
-                    connected.ask(&call.whole).await
+                    connected.ask(&call.whole()).await
                 }
                 answered => answered,
             }

@@ -27,8 +27,8 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The scripts.
 pub struct Scripts {
-    share: Script,
-    nodes: Script,
+    share: Arc<Code>,
+    nodes: Arc<Code>,
 }
 
 /// What the store has answered cannot be read.
@@ -38,32 +38,51 @@ pub struct Malformed;
 /// The time of the store, since the Unix epoch.
 pub type StoreTime = Duration;
 
+/// A script: its text and what the store knows it by.
+struct Code {
+    text: &'static str,
+    hash: String,
+}
+
+impl Code {
+    fn new(text: &'static str) -> Arc<Self> {
+        let hash = Script::new(text).get_hash().to_owned();
+        Arc::new(Self { text, hash })
+    }
+}
+
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            share: Script::new(include_str!("share.lua")),
-            nodes: Script::new(include_str!("nodes.lua")),
+            share: Code::new(include_str!("share.lua")),
+            nodes: Code::new(include_str!("nodes.lua")),
         }
     }
 }
 
-/// A script with its arguments: asked for by its hash, and with its text where the store does not know it yet.
+/// A script with its arguments.
 pub struct Call {
-    pub by_hash: Cmd,
-    pub whole: Cmd,
+    code: Arc<Code>,
+    keys: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Call {
-    fn new(script: &Script, text: &'static str, keys: &[String], arguments: &[String]) -> Self {
-        let call = |command: &str, script: &str| {
-            let mut call = redis::cmd(command);
-            call.arg(script).arg(keys.len()).arg(keys).arg(arguments);
-            call
-        };
-        Self {
-            by_hash: call("EVALSHA", script.get_hash()),
-            whole: call("EVAL", text),
-        }
+    /// Asks for it by its hash.
+    pub fn by_hash(&self) -> Cmd {
+        self.command("EVALSHA", &self.code.hash)
+    }
+
+    /// Asks for it with its text, where the store does not know it yet.
+    pub fn whole(&self) -> Cmd {
+        self.command("EVAL", self.code.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len());
+        command.arg(&self.keys).arg(&self.arguments);
+        command
     }
 }
 
@@ -78,8 +97,11 @@ impl Scripts {
             last.to_owned(),
         ];
         arguments.extend_from_slice(messages);
-        let keys = [NODES, MESSAGES].map(str::to_owned);
-        Call::new(&self.nodes, include_str!("nodes.lua"), &keys, &arguments)
+        Call {
+            code: Arc::clone(&self.nodes),
+            keys: [NODES, MESSAGES].map(str::to_owned).to_vec(),
+            arguments,
+        }
     }
 
     /// Reports scopes, for a process of a node. Where it has `begun` by then, earlier ones of the node have ended. So
@@ -92,7 +114,6 @@ impl Scripts {
         now: StoreTime,
     ) -> Call {
         let keys = reports.iter().map(|(name, report)| key(name, report));
-        let keys: Vec<String> = keys.collect();
         let mut arguments = vec![
             process.to_owned(),
             node.to_owned(),
@@ -103,7 +124,11 @@ impl Scripts {
         for (_, report) in reports {
             add(report, node, now, &mut arguments);
         }
-        Call::new(&self.share, include_str!("share.lua"), &keys, &arguments)
+        Call {
+            code: Arc::clone(&self.share),
+            keys: keys.collect(),
+            arguments,
+        }
     }
 }
 

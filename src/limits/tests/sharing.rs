@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits::kind::LimitKind;
 use crate::limits::report::{Grant, GrantedLimit, NodeUsage, Report};
+use crate::limits::share::Asking;
 
 /// A scope of a node that is called `a`, which shares it with others.
 fn shared(rates: Option<&RateLimits>, quota: Option<&Quota>) -> [Arc<Scope>; 1] {
@@ -38,7 +39,7 @@ fn granted(held: u64, left: u64) -> Grant {
 }
 
 fn told(scope: &Arc<Scope>, clock: Clock, grant: &Grant) -> Report {
-    let report = scope.report(2, clock.0, false).unwrap();
+    let report = scope.report(Asking::Among(2), clock.0).unwrap();
     scope.grant(&report, grant);
     report
 }
@@ -81,8 +82,8 @@ fn what_is_not_asked_for_again_is_not_used_meanwhile() {
     let mut clock = Clock::new();
     told(&scopes[0], clock, &granted(50, 50));
     clock.pass(Duration::from_secs(5));
-    // Nobody has asked: all of it is given back, whenever the answer comes.
-    let report = scopes[0].report(2, clock.0, false).unwrap();
+    // No request came: all of it is given back, whenever the answer comes.
+    let report = scopes[0].report(Asking::Among(2), clock.0).unwrap();
     assert_eq!((report.limits[0].ahead, report.limits[0].needed), (0, 0));
     assert!(reserve(&scopes, 0, 0, clock).is_err());
 }
@@ -135,7 +136,7 @@ fn what_is_told_twice_or_late_of_a_quota_counts_once() {
     let mut held = reserve(&scopes, 100, 0, clock).unwrap();
     held.settle(70, 0, clock.0);
     assert_eq!(scopes[0].quota_usage().unwrap().tokens, 110);
-    let report = scopes[0].report(2, clock.0, false).unwrap();
+    let report = scopes[0].report(Asking::Among(2), clock.0).unwrap();
     assert_eq!(report.quota.unwrap().own, demand(70, 0));
 }
 
@@ -147,7 +148,7 @@ fn a_threshold_is_told_by_the_process_that_the_store_names() {
     let reached = |percent, is_own| {
         let mut grant = granted(0, 0);
         grant.limits[0].reached = (percent, is_own);
-        let report = scopes[0].report(2, clock.0, false).unwrap();
+        let report = scopes[0].report(Asking::Among(2), clock.0).unwrap();
         let reached = scopes[0].grant(&report, &grant);
         reached.iter().map(|r| r.percent).collect::<Vec<_>>()
     };
@@ -174,7 +175,7 @@ fn a_refusal_by_a_limit_that_was_raised_is_no_news_of_the_new_one() {
     told(&scope, clock, &spent);
     assert!(reserve(&[Arc::clone(&scope)], 10, 0, clock).is_err());
     let refused = |clock: Clock| {
-        let report = scope.report(2, clock.0, false).unwrap();
+        let report = scope.report(Asking::Among(2), clock.0).unwrap();
         report.quota.unwrap().has_refused
     };
     assert_eq!(refused(clock), [true, false]);
@@ -197,7 +198,11 @@ fn a_period_that_has_not_begun_by_the_clock_of_the_store_is_left() {
         }],
     );
     clock.set_wall(START);
-    let today = scopes[0].report(2, clock.0, false).unwrap().quota.unwrap();
+    let today = scopes[0]
+        .report(Asking::Among(2), clock.0)
+        .unwrap()
+        .quota
+        .unwrap();
     assert!(today.start < ahead, "{today:?}");
     assert_eq!((today.own, today.start % 86_400), (demand(0, 0), 0));
 }

@@ -1,6 +1,5 @@
 //! The line to the store is slow or cut, and clocks differ.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use super::{ask_at_once, know_each_other, node, node_yaml, with_status};
@@ -9,7 +8,7 @@ use crate::support::chat;
 use crate::support::gateway::Gateway;
 use crate::support::line::Line;
 use crate::support::redis::Redis;
-use crate::support::tools::{require, skip};
+use crate::support::tools::faketime_library;
 use crate::support::upstream::Upstream;
 
 const RATE: &str = ", limits: { requests_per_minute: 30, window: sliding }";
@@ -69,22 +68,12 @@ async fn a_gateway_that_is_cut_off_serves_its_part_and_the_others_get_back_what_
     assert_eq!(with_status(&answers, 200), 15);
 }
 
-fn library() -> Option<PathBuf> {
-    require(&["faketime"], "faketime")?;
-    let folders = std::fs::read_dir("/usr/lib").unwrap();
-    let mut libraries =
-        folders.map(|folder| folder.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    let library = libraries.find(|library| library.is_file());
-    if library.is_none() {
-        skip("libfaketimeMT.so.1 is missing (apt install faketime)");
-    }
-    library
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_are_thirty_seconds_apart_change_nothing() {
     let Some(redis) = Redis::start() else { return };
-    let Some(library) = library() else { return };
+    let Some(library) = faketime_library() else {
+        return;
+    };
     let upstream = Upstream::answering(ANSWER).await;
     let quota = ", limits: { requests_per_minute: 12 }, quota: { usd: 1, per: day }";
     let start = |name: &str, ahead: &str| {

@@ -1,10 +1,10 @@
 //! Periods begin and end by the calendar, whatever the clock does. libfaketime moves it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{ask_as, assert_exhausted, capped, kill, used, with_ledger};
 use crate::support::gateway::{Folder, Gateway};
-use crate::support::tools::{require, skip};
+use crate::support::tools::faketime_library;
 use crate::support::upstream::Upstream;
 
 /// A wall clock that stands still until it is set.
@@ -16,13 +16,8 @@ struct Clock {
 impl Clock {
     /// `None` where the test is to be skipped.
     fn new() -> Option<Self> {
-        require(&["faketime"], "faketime")?;
-        let library = library();
-        if library.is_none() {
-            skip("libfaketimeMT.so.1 is missing (apt install faketime)");
-        }
         Some(Self {
-            library: library?,
+            library: faketime_library()?,
             folder: Folder::new(),
         })
     }
@@ -47,15 +42,6 @@ impl Clock {
                 .env("TZ", "UTC");
         })
     }
-}
-
-fn library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").unwrap();
-    let mut libraries = folders.map(|entry| {
-        let folder = entry.unwrap().path();
-        folder.join(Path::new("faketime/libfaketimeMT.so.1"))
-    });
-    libraries.find(|library| library.is_file())
 }
 
 /// An upstream whose answers use all of a quota of 400 tokens.

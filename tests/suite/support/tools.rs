@@ -44,6 +44,19 @@ pub fn require(names: &[&str], package: &str) -> Option<PathBuf> {
     found
 }
 
+/// The library that moves a program's clock, or `None` when the test is to be skipped.
+pub fn faketime_library() -> Option<PathBuf> {
+    require(&["faketime"], "faketime")?;
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let mut libraries =
+        folders.map(|folder| folder.unwrap().path().join("faketime/libfaketimeMT.so.1"));
+    let library = libraries.find(|library| library.is_file());
+    if library.is_none() {
+        skip("libfaketimeMT.so.1 is missing (apt install faketime)");
+    }
+    library
+}
+
 /// Where `make test` installs what tests need.
 pub fn test_environment() -> PathBuf {
     let named = std::env::var_os("TOLLGATE_TEST_ENV").map(PathBuf::from);
