@@ -257,10 +257,11 @@ impl Metrics {
                 .with_label_values(&[endpoint, rule, upstream, cause])
                 .inc();
         }
-        self.total_requests.inc();
         if seen.status >= 400 || seen.broken.is_some() {
             self.errors.inc();
         }
+        // Last, so that a reader of the total finds its parts counted.
+        self.total_requests.inc();
     }
 
     /// Creates the series of one endpoint, rule and upstream at zero: requests with these statuses, and
