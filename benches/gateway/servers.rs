@@ -73,6 +73,8 @@ pub enum Kind {
     TollgateMiss,
     /// Tollgate before an upstream that does not say that its streams are of events: they pass unread.
     TollgateUnread,
+    /// Tollgate that gives a stream once it is whole.
+    TollgateWhole,
 }
 
 impl Kind {
@@ -86,13 +88,14 @@ impl Kind {
     ];
 
     /// For streams.
-    pub const STREAMS: [Self; 6] = [
+    pub const STREAMS: [Self; 7] = [
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
         Self::TollgateMetered,
         Self::TollgateSilent,
         Self::TollgateUnread,
+        Self::TollgateWhole,
     ];
 
     /// Where one request is long, and so a line in the log makes no difference.
@@ -142,6 +145,7 @@ impl Kind {
             Self::TollgateHit => "tollgate, hit",
             Self::TollgateMiss => "tollgate, miss",
             Self::TollgateUnread => "tollgate, events not read",
+            Self::TollgateWhole => "tollgate, whole answers",
         }
     }
 
@@ -184,6 +188,7 @@ impl Kind {
             Self::TollgateHit => "tollgate-hit",
             Self::TollgateMiss => "tollgate-miss",
             Self::TollgateUnread => "tollgate-unread",
+            Self::TollgateWhole => "tollgate-whole",
         }
     }
 }
@@ -563,10 +568,11 @@ fn tollgate_configuration(upstream: u16, kind: Kind, directory: &Path) -> String
         }
         _ => String::new(),
     };
-    let cache = match kind {
+    let of_rule = match kind {
         // One that is asked for while another is on its way is asked for as well.
         Kind::TollgateMiss => "\n    cache: { when: always, ttl: 1us }\n    coalesce: false",
         Kind::TollgateHit => "\n    cache: { when: always }",
+        Kind::TollgateWhole => "\n    commit: whole",
         _ => "",
     };
     let prefix = match kind {
@@ -589,7 +595,7 @@ upstreams:
     base_url: http://127.0.0.1:{upstream}{prefix}/v1
     keys: [{PROVIDER_KEY}]
 models:
-  - match: {MODEL}{cache}
+  - match: {MODEL}{of_rule}
     targets: [{{ upstream: provider, model: {SENT_MODEL} }}]
 tenants:
   - id: bench

@@ -4,7 +4,7 @@
 //! by their fingerprints alone. Does not handle what tenants may use (see `tenants`) or the names of the gauges
 //! (see `observe::states`). Cannot fail.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use super::tenants::tenants;
 use crate::auth::Remotes;
 use crate::clock;
+use crate::config::Choose;
 use crate::ids;
 use crate::observe::states::StateGauges;
+use crate::routing::Target;
 use crate::runtime::{Rule, Runtime, Shared};
-use crate::upstreams::{Breaker, Key, Server, Shown, State, Upstream};
+use crate::upstreams::{Breaker, Key, Server, Shown, Speed, State, Upstream};
 
 /// The answer of `GET /status`.
 pub fn status(shared: &Shared) -> Value {
@@ -113,15 +115,53 @@ fn rule(rule: &Rule, runtime: &Runtime, now: Instant) -> Value {
             "model": target.model,
             "priority": target.priority,
             "weight": target.weight,
+            "choice": ground(rule, position, target, runtime),
             "breaker": rule.breaker(position).map(|b| breaker(b, now)),
         })
     });
     let fallbacks = rule.fallbacks.iter().map(|fallback| &fallback.model);
     json!({
         "match": rule.label,
+        "choose": rule.choose.name(),
         "targets": targets.collect::<Vec<_>>(),
         "fallback": fallbacks.collect::<Vec<_>>(),
     })
+}
+
+/// What the choice of a target goes by; nothing where targets take turns.
+fn ground(rule: &Rule, position: usize, target: &Target, runtime: &Runtime) -> Value {
+    let upstream = runtime.upstream(target);
+    match rule.choose {
+        Choose::Weighted => Value::Null,
+        Choose::Fastest => {
+            let Some(shown) = rule.speed(position).map(Speed::shown) else {
+                return Value::Null;
+            };
+            let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1000.0);
+            json!({
+                "is_known": shown.is_known,
+                "first_output_ms": ms(shown.first_output),
+                "answer_ms": ms(shown.answer),
+                "failing": shown.failing,
+            })
+        }
+        Choose::Cheapest => {
+            let model = target.model.as_deref().or(rule.exact.as_deref());
+            let price = |input, output| {
+                let nanos = runtime.metering.expected_cost(
+                    (&upstream?.name, model?),
+                    (input, output),
+                    Timestamp::now(),
+                )?;
+                Some(nanos as f64 / 1e9)
+            };
+            json!({
+                "usd_per_million_input": price(1_000_000, 0),
+                "usd_per_million_output": price(0, 1_000_000),
+            })
+        }
+        Choose::LeastBusy => json!({ "in_flight": upstream.map(|u| u.pool.in_flight()) }),
+    }
 }
 
 fn breaker(breaker: &Breaker, now: Instant) -> Value {

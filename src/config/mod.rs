@@ -4,13 +4,13 @@
 //! `prices`, `ledger`, `store` and `webhook` read a section of the file each, `quota`, `client_keys`, `labels` and
 //! `validity` what stands within a tenant, `managed` reads what is made at run time, `rotation` what both logs have,
 //! `redis_url` the URL of a Redis; within the folders a file reads a key or a section of its own. `document` reads YAML
-//! with its places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart. `validate`
-//! checks what several sections must agree on, and `warnings` notes what is allowed and probably not meant. `files` are
-//! those that a configuration was read from, `changes` tells two configurations apart, `schema` describes them for
-//! editors. `sources` finds the file; `environment` reads the variables that can stand in for one, and `quick_start`
-//! writes the document that they amount to. `origin` reads a configuration again, with the `overrides` of the command
-//! line. Does not handle what runs: `runtime` builds that from a [`Config`]. Fails with every mistake at once, see
-//! [`Problems`].
+//! with its places, `expand` fills in variables and `credentials`, and `key_list` takes lists of keys apart.
+//! `validate` checks what several sections must agree on, and `warnings` notes what is allowed and probably not
+//! meant. `files` are those that a configuration was read from, `changes` tells two configurations apart, `schema`
+//! describes them for editors. `sources` finds the file; `environment` reads the variables that can stand in for one,
+//! and `quick_start` writes the document that they amount to. `origin` reads a configuration again, with the
+//! `overrides` of the command line. Does not handle what runs: `runtime` builds that from a [`Config`]. Fails with
+//! every mistake at once, see [`Problems`].
 
 mod address_rules;
 mod addresses;
@@ -67,7 +67,8 @@ pub use files::{FileKind, ReadFile};
 pub use ledger::{Archive, Ledger, OnFailure};
 pub use limits::{RateLimits, Window};
 pub use models::{
-    CacheScope, CacheWhen, Caching, Fallback, ModelRule, OnClientGone, Streams, Target, Transforms,
+    CacheScope, CacheWhen, Caching, Choose, Fallback, ModelRule, OnClientGone, Streams, Target,
+    Transforms,
 };
 pub use origin::Origin;
 pub use overrides::Overrides;

@@ -154,6 +154,8 @@ pub struct Tried {
     pub key: Option<usize>,
     /// What came of it: `ok`, or the name of a reason.
     pub outcome: &'static str,
+    /// Why its target was chosen, where its rule says how.
+    pub ground: Option<&'static str>,
     /// When it began.
     pub started: Instant,
     /// How long it took.

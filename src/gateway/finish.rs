@@ -4,7 +4,6 @@
 //! request. Does not handle usage (see `settle`). Cannot fail.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
@@ -18,9 +17,9 @@ use crate::runtime::Shared;
 const TRAIL_BYTES: usize = 64;
 
 /// Counts and logs a request that is over.
-pub fn finish(session: &ClientSession, context: &Context, shared: &Arc<Shared>) {
+pub fn finish(session: &ClientSession, context: &Context) {
     let total = context.request.started.elapsed();
-    count(context, shared, total);
+    count(context, context.in_flight.shared(), total);
     let upstream = context.outcome.upstream_name();
     let status = context.told_status();
     let settings = &context.runtime.settings;
@@ -86,8 +85,9 @@ fn count(context: &Context, shared: &Shared, total: Duration) {
     }
 }
 
-/// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`; then what was
-/// not asked, as in `openai/-:cooling_down:0.0`.
+/// What was tried, as in `openai/1a2b3c4d:rate_limited:12.3,azure/5e6f7a8b:ok:140.0`, and why its target was chosen,
+/// where the rule says how, as in `openai/1a2b3c4d:ok:140.0:fastest`; then what was not asked, as in
+/// `openai/-:cooling_down:0.0`.
 fn trail(context: &Context) -> String {
     let mut trail = String::with_capacity(TRAIL_BYTES);
     for tried in &context.outcome.trail {
@@ -104,7 +104,11 @@ fn trail(context: &Context) -> String {
         let (ms, tenths) = (micros / 1000, micros % 1000 / 100);
         let (name, outcome) = (&upstream.name, tried.outcome);
         // Writing to a string cannot fail.
-        let _ = write!(trail, "{name}/{key}:{outcome}:{ms}.{tenths},");
+        let _ = write!(trail, "{name}/{key}:{outcome}:{ms}.{tenths}");
+        if let Some(ground) = tried.ground {
+            let _ = write!(trail, ":{ground}");
+        }
+        trail.push(',');
     }
     for skipped in &context.outcome.skipped {
         if let Some(upstream) = context.runtime.upstreams().get(skipped.upstream) {

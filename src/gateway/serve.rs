@@ -63,25 +63,56 @@ impl Way {
 /// Serves one request, and gives its connection back, if it may have another. On the heap, for a
 /// connection that waits for a request has no room for its state.
 pub fn serve(
-    mut session: ClientSession,
+    session: ClientSession,
     shared: &Arc<Shared>,
     listener: usize,
 ) -> Pin<Box<impl Future<Output = Option<ReusedHttpStream>>>> {
+    let mut underway = Underway {
+        session: Some(session),
+        settled: Settled(Context::new(shared, listener)),
+    };
     Box::pin(async move {
-        let mut settled = Settled(Context::new(shared, listener));
-        let context = &mut settled.0;
-        open::open(&mut session, context, shared);
-        let served = match go(&mut session, context, shared).await {
+        let (session, context) = underway.parts()?;
+        open::open(session, context, shared);
+        let served = match go(session, context, shared).await {
             Ok(()) => Ok(()),
-            Err(failure) => reply::refuse(&mut session, context, failure).await,
+            Err(failure) => reply::refuse(session, context, failure).await,
         };
         settle::settle(context).await;
-        finish::finish(&session, context, shared);
+        let session = underway.finish()?;
         // An answer that could not be ended must not look as though it had: the connection breaks.
         served.ok()?;
         // This takes no time, and much room, which every open stream would have kept.
         Box::pin(session.finish()).await
     })
+}
+
+/// A request on its way. It is finished once, also where its task ends in the middle.
+struct Underway {
+    /// Nothing once it is finished.
+    session: Option<ClientSession>,
+    settled: Settled,
+}
+
+impl Underway {
+    fn parts(&mut self) -> Option<(&mut ClientSession, &mut Context)> {
+        Some((self.session.as_mut()?, &mut self.settled.0))
+    }
+
+    fn finish(&mut self) -> Option<ClientSession> {
+        let session = self.session.take()?;
+        finish::finish(&session, &self.settled.0);
+        Some(session)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if self.session.is_some() {
+            self.settled.settle_now();
+            self.finish();
+        }
+    }
 }
 
 async fn go(

@@ -59,9 +59,16 @@ pub async fn settle(context: &mut Context) {
 /// A request that is settled when its task ends, also in the middle.
 pub struct Settled(pub Context);
 
+impl Settled {
+    /// Settles it now, as its task ends in the middle.
+    pub fn settle_now(&mut self) {
+        settle_now(&mut self.0);
+    }
+}
+
 impl Drop for Settled {
     fn drop(&mut self) {
-        settle_now(&mut self.0);
+        self.settle_now();
     }
 }
 
@@ -324,7 +331,7 @@ fn may_have_used(context: &Context, meter: &Meter) -> bool {
 }
 
 /// An estimate, made outside the threads that serve.
-async fn estimate(shared: &Shared, prompt: Prompt, sample: Sample) -> Usage {
+pub async fn estimate(shared: &Shared, prompt: Prompt, sample: Sample) -> Usage {
     let rough = roughly(&prompt, &sample);
     let Some(room) = shared.estimates.enter(MAX_ESTIMATES) else {
         return rough;

@@ -51,6 +51,7 @@ pub struct Attempts {
     retries_refused: IntCounterVec,
     held: IntCounterVec,
     wasted: IntCounterVec,
+    hedged: IntCounterVec,
     /// The counters of `held`, by position of the reason.
     held_until: [IntCounter; Until::ALL.len()],
     cache: SeriesCache<IntCounter>,
@@ -98,6 +99,13 @@ impl Attempts {
                 ),
                 &["upstream"],
             )?,
+            hedged: IntCounterVec::new(
+                Opts::new(
+                    "tollgate_hedged_tokens_total",
+                    "Input of requests that were left because another upstream was faster, estimated from its length.",
+                ),
+                &["upstream"],
+            )?,
             held_until: Until::ALL.map(|until| held.with_label_values(&[until.name()])),
             held,
             cache: SeriesCache::default(),
@@ -105,13 +113,14 @@ impl Attempts {
     }
 
     /// All of them, to be registered.
-    pub fn collectors(&self) -> [Box<dyn Collector>; 5] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 6] {
         [
             Box::new(self.attempts.clone()),
             Box::new(self.ejections.clone()),
             Box::new(self.retries_refused.clone()),
             Box::new(self.held.clone()),
             Box::new(self.wasted.clone()),
+            Box::new(self.hedged.clone()),
         ]
     }
 
@@ -131,11 +140,17 @@ impl Attempts {
         }
         self.retries_refused.with_label_values(&[upstream]);
         self.wasted.with_label_values(&[upstream]);
+        self.hedged.with_label_values(&[upstream]);
     }
 
     /// Counts the output of an answer that no client gets.
     pub fn wasted(&self, upstream: &str, tokens: u64) {
         self.wasted.with_label_values(&[upstream]).inc_by(tokens);
+    }
+
+    /// Counts the input of a request that was left because another upstream was faster.
+    pub fn hedged(&self, upstream: &str, tokens: u64) {
+        self.hedged.with_label_values(&[upstream]).inc_by(tokens);
     }
 
     /// Counts an attempt, by its verdict.

@@ -26,7 +26,7 @@ const CAUSES: [&str; 4] = [
     "client_gone",
 ];
 /// The verdicts of attempts beside the reasons of failures.
-const OUTCOMES: [&str; 3] = ["ok", "broken", "busy"];
+const OUTCOMES: [&str; 4] = ["ok", "broken", "busy", "hedged"];
 /// The kinds of ejections.
 const EJECTED: [&str; 2] = ["server", "target"];
 

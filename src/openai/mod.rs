@@ -26,6 +26,7 @@
 pub mod aggregate;
 pub mod canonical;
 pub mod changes;
+pub mod continuation;
 pub mod demand;
 pub mod dialect;
 pub mod echo;

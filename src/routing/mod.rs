@@ -75,6 +75,29 @@ pub struct Targets {
     tiers: Vec<Wheel>,
 }
 
+/// What the choice of the target that costs least depends on.
+pub struct Offer<'a> {
+    /// Whether the target at a position can be asked.
+    pub can: &'a dyn Fn(usize) -> bool,
+    /// Whether its cost says what it will be.
+    pub is_known: &'a dyn Fn(usize) -> bool,
+    /// What it costs; the least is best.
+    pub cost: &'a dyn Fn(usize) -> f64,
+    /// Whether the better of two is taken, drawn by weight, so that not all requests go to the best at once.
+    pub of_two: bool,
+    /// Whether this request goes to whichever is drawn, to learn what it costs now.
+    pub looks_again: bool,
+}
+
+/// Why a target was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lot {
+    /// It costs least.
+    Least,
+    /// It has got its share by weight.
+    Share,
+}
+
 /// Where a request may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -110,6 +133,45 @@ impl Targets {
     /// The position of the next target for which `can` holds.
     pub fn choose(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
         self.tiers.iter().find_map(|tier| tier.in_turn(&can))
+    }
+
+    /// The position of the target that costs least, in the first tier that has one that can be asked. Gives with it
+    /// whether it was chosen for that, or has got its share by weight.
+    ///
+    /// What is not known yet gets its share of the requests by weight, and no more: a target that seems best because
+    /// little is known of it, or because it was left out until now, is not asked for everything at once.
+    pub fn choose_least(&self, offer: &Offer<'_>) -> Option<(usize, Lot)> {
+        let mut drawn = self
+            .tiers
+            .iter()
+            .filter_map(|tier| Some((tier, tier.at_random(offer.can)?)));
+        let (tier, drawn) = drawn.next()?;
+        if offer.looks_again || !(offer.is_known)(drawn) {
+            return Some((drawn, Lot::Share));
+        }
+        let is_rival = |position: usize| (offer.can)(position) && (offer.is_known)(position);
+        let cost = (offer.cost)(drawn);
+        let best = match offer.of_two {
+            true => {
+                let other = tier.at_random(|position| position != drawn && is_rival(position));
+                other.filter(|other| (offer.cost)(*other) < cost)
+            }
+            false => {
+                let priority = self.targets.get(drawn)?.priority;
+                let costs = self.targets.iter().enumerate().map(|(position, target)| {
+                    let is_there = target.weight > 0 && target.priority == priority;
+                    (is_there && is_rival(position)).then(|| (offer.cost)(position))
+                });
+                let costs: Vec<Option<f64>> = costs.collect();
+                let least = costs.iter().flatten().copied().fold(cost, f64::min);
+                let is_least = |position: usize| {
+                    let cost = costs.get(position).copied().flatten();
+                    cost.is_some_and(|cost| cost <= least)
+                };
+                (least < cost).then(|| tier.at_random(is_least)).flatten()
+            }
+        };
+        Some((best.unwrap_or(drawn), Lot::Least))
     }
 
     /// The position of the target that this number has, among those for which `can` holds: always the same, and over
@@ -208,6 +270,78 @@ mod tests {
             None,
             "a weight of 0 gets nothing"
         );
+    }
+
+    fn least<const N: usize>(targets: &Targets, offer: &Offer<'_>) -> [u32; N] {
+        let mut counts = [0; N];
+        for _ in 0..4000 {
+            counts[targets.choose_least(offer).unwrap().0] += 1;
+        }
+        counts
+    }
+
+    fn offer<'a>(
+        costs: &'a dyn Fn(usize) -> f64,
+        is_known: &'a dyn Fn(usize) -> bool,
+    ) -> Offer<'a> {
+        Offer {
+            can: &|_| true,
+            is_known,
+            cost: costs,
+            of_two: false,
+            looks_again: false,
+        }
+    }
+
+    #[test]
+    fn the_target_that_costs_least_gets_all_and_equal_ones_share_by_weight() {
+        let targets = targets(&[(1, 0), (3, 0), (1, 0), (0, 0), (1, 1)]);
+        let costs = [5.0, 2.0, 2.0, 0.0, 0.0];
+        let cost = |position: usize| costs[position];
+        let [first, second, third, none, lower] = least(&targets, &offer(&cost, &|_| true));
+        assert_eq!([first, none, lower], [0, 0, 0]);
+        assert!((2700..3300).contains(&second), "{second}");
+        assert_eq!(second + third, 4000);
+        let lower = Offer {
+            can: &|position| position == 4,
+            ..offer(&cost, &|_| true)
+        };
+        assert_eq!(targets.choose_least(&lower), Some((4, Lot::Least)));
+        let none = Offer {
+            can: &|_| false,
+            ..offer(&cost, &|_| true)
+        };
+        assert_eq!(targets.choose_least(&none), None);
+    }
+
+    #[test]
+    fn one_that_is_not_known_gets_no_more_than_its_share() {
+        let targets = targets(&[(1, 0), (1, 0), (2, 0)]);
+        let cost = |position: usize| [3.0, 0.0, 4.0][position];
+        let [best, unknown, worst] = least(&targets, &offer(&cost, &|position| position != 1));
+        assert!((850..1150).contains(&unknown), "{unknown}");
+        assert_eq!((best + unknown, worst), (4000, 0));
+    }
+
+    #[test]
+    fn the_better_of_two_leaves_some_to_all_but_the_worst() {
+        let targets = targets(&[(1, 0), (1, 0), (1, 0)]);
+        let cost = |position: usize| [3.0, 1.0, 2.0][position];
+        let of_two = Offer {
+            of_two: true,
+            ..offer(&cost, &|_| true)
+        };
+        let [worst, best, middle] = least(&targets, &of_two);
+        assert_eq!(worst, 0);
+        // Of three pairs the best is in two.
+        assert!((2400..2930).contains(&best), "{best}");
+        assert_eq!(best + middle, 4000);
+        let looks_again = Offer {
+            looks_again: true,
+            ..offer(&cost, &|_| true)
+        };
+        let [worst, ..] = least::<3>(&targets, &looks_again);
+        assert!(worst > 1000, "{worst}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::metered::{Metered, metered};
 use super::{Principal, Rule};
 use crate::config::Config;
 use crate::limits::{Limits, Scope, ScopeName};
+use crate::openai::usage::Usage;
 use crate::prices::{Bill, Prices, Tariff};
 
 /// The scope of what a caller's credential limits.
@@ -143,6 +144,22 @@ impl Metering {
         let tariff = &self.terms(caller).tariff;
         self.has_prices
             .then(|| tariff.bill(&self.prices, upstream, model, at))
+    }
+
+    /// What so many tokens of input and output cost the operator at a model of an upstream at a time, in nano-dollars;
+    /// nothing where it has no price.
+    pub fn expected_cost(
+        &self,
+        (upstream, model): (&str, &str),
+        (input_tokens, output_tokens): (u64, u64),
+        at: Timestamp,
+    ) -> Option<u64> {
+        let rates = self.prices.find(upstream, model, at)?;
+        Some(rates.cost(&Usage {
+            input: input_tokens,
+            output: output_tokens,
+            ..Usage::default()
+        }))
     }
 
     /// The scope of each tenant that has limits or a quota, in the order of the configuration.

@@ -11,13 +11,13 @@ use std::time::Duration;
 use super::metered::{self, Metered};
 use super::usual::UsualOutput;
 use super::{Reuse, Transforms, home, position};
-use crate::config::{self, Config, Ejection, ModelRule, Passthrough};
+use crate::config::{self, Choose, Config, Ejection, ModelRule, Passthrough};
 use crate::limits::{Limits, ScopeName};
 use crate::openai::demand::Demand;
 use crate::openai::endpoint::Exchange;
 use crate::openai::verdict::Reasons;
 use crate::routing::{Index, Matcher, Target, Targets};
-use crate::upstreams::{Breaker, Registry, Upstream};
+use crate::upstreams::{Breaker, Registry, Speed, TargetState, Upstream};
 
 /// As many fallbacks of a rule are known, those of its fallbacks included.
 const MAX_FALLBACKS: usize = 16;
@@ -31,12 +31,18 @@ pub struct Rule {
     pub exact: Option<String>,
     /// What serves it.
     pub targets: Targets,
+    /// Which of its targets with the same priority is asked first.
+    pub choose: Choose,
+    /// After what time without output a second candidate is asked beside the first; `None` for never.
+    pub hedge_after: Option<Duration>,
     /// The failures on which another target is asked.
     pub on: Reasons,
     /// Whether a fallback is asked before the same target is asked once more.
     pub changes_model_at_once: bool,
     /// Whether a client gets an answer once it is whole, and nothing of it before.
     pub commits_whole: bool,
+    /// Whether another upstream goes on with a chat whose stream broke after output.
+    pub continues: bool,
     /// What is asked for when the targets fail, in this order; the fallbacks of fallbacks follow.
     pub fallbacks: Vec<Fallback>,
     /// How long a client that waits for a stream hears nothing.
@@ -55,8 +61,8 @@ pub struct Rule {
     pub output: UsualOutput,
     /// What each target wants changed, by its position.
     transforms: Vec<Transforms>,
-    /// The breaker of each target, by its position.
-    breakers: Vec<Arc<Breaker>>,
+    /// What has been learnt of each target, by its position.
+    states: Vec<Arc<TargetState>>,
     /// The upstreams that are asked for whatever name the client gives.
     pub(super) passes_to: Vec<usize>,
     passes_all: bool,
@@ -83,8 +89,13 @@ impl Rule {
     }
 
     /// The breaker of the target at a position.
-    pub fn breaker(&self, position: usize) -> Option<&Arc<Breaker>> {
-        self.breakers.get(position)
+    pub fn breaker(&self, position: usize) -> Option<&Breaker> {
+        self.states.get(position).map(|state| &state.breaker)
+    }
+
+    /// How fast the target at a position answers.
+    pub fn speed(&self, position: usize) -> Option<&Speed> {
+        self.states.get(position).map(|state| &state.speed)
     }
 
     /// When the target at a position, of this upstream, is ejected; `None` where nothing else can be
@@ -94,7 +105,7 @@ impl Rule {
         position: usize,
         upstream: &'r Upstream,
     ) -> Option<(&'r Breaker, &'r Ejection)> {
-        let has_several = self.breakers.len() + self.fallbacks.len() > 1;
+        let has_several = self.states.len() + self.fallbacks.len() > 1;
         let breaker = self.breaker(position).filter(|_| has_several)?;
         Some((breaker, upstream.pool.ejection()?))
     }
@@ -102,7 +113,10 @@ impl Rule {
     /// Whether one more target may be ejected: at most half of those that the rule can ask.
     pub fn may_eject(&self) -> bool {
         let weighted = self.targets.all().iter().filter(|target| target.weight > 0);
-        let out = self.breakers.iter().filter(|breaker| breaker.is_ejected());
+        let out = self
+            .states
+            .iter()
+            .filter(|state| state.breaker.is_ejected());
         (out.count() + 1) * 2 <= weighted.count() + self.fallbacks.len()
     }
 }
@@ -154,7 +168,7 @@ pub(super) fn rule(
 ) -> Arc<Rule> {
     let matcher = &written.matcher.value;
     let label = matcher.label();
-    let (mut targets, mut transforms, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut targets, mut transforms, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for target in &written.targets {
         let name = &target.upstream.value;
         let Some(upstream) = position(name, config) else {
@@ -162,7 +176,7 @@ pub(super) fn rule(
         };
         if let Some(asked) = config.upstreams.get(upstream) {
             transforms.push(Transforms::new(&target.transforms, &asked.dialect));
-            breakers.push(registry.target(&label, name, target.model.as_deref()));
+            states.push(registry.target(&label, name, target.model.as_deref()));
             targets.push(Target {
                 upstream,
                 model: target.model.clone(),
@@ -184,9 +198,12 @@ pub(super) fn rule(
             Matcher::Prefix(_) | Matcher::Keyword(_) => None,
         },
         targets: Targets::new(targets),
+        choose: written.choose,
+        hedge_after: written.hedge_after,
         on: written.on,
         changes_model_at_once: written.changes_model_at_once,
         commits_whole: written.commits_whole,
+        continues: written.continues,
         fallbacks: fallbacks(written, config, index),
         keepalive_after: written
             .keepalive_after
@@ -195,7 +212,7 @@ pub(super) fn rule(
         follows_conversations: written.follows_conversations,
         on_client_gone: written.on_client_gone,
         transforms,
-        breakers,
+        states,
         passes_all: passes_to.len() == written.targets.len(),
         passes_to,
     })

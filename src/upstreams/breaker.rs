@@ -191,6 +191,17 @@ impl Breaker {
         is_out(self.epoch())
     }
 
+    /// Whether it is ejected, or trials have closed it within this time. One atomic load for one that never was
+    /// ejected.
+    pub fn is_just_back(&self, within: Duration, now: Instant) -> bool {
+        let epoch = self.epoch();
+        if epoch == 0 || is_out(epoch) {
+            return epoch != 0;
+        }
+        let closed_at = self.record.lock().closed_at;
+        closed_at.is_some_and(|at| now.saturating_duration_since(at) < within)
+    }
+
     /// How many ejections there were, failed trials included.
     pub fn ejections(&self) -> u64 {
         // Each ejection moved the epoch on to the next odd number.

@@ -2,6 +2,7 @@
 //!
 //! - `pool` has the servers and their addresses, `balancer` chooses one, `health` makes the health checks
 //!   (`health_state` has what they found), and `breaker` ejects what fails.
+//! - `speed` has how fast a target answers.
 //! - `keys` takes turns among the keys, `cooldown` has the state of each, and `standing` how long a fault
 //!   lasts.
 //! - `concurrency` bounds the requests at a time, and `budget` the retries.
@@ -33,6 +34,7 @@ mod payload;
 mod pool;
 mod registry;
 mod session;
+mod speed;
 mod standing;
 mod told;
 mod window;
@@ -41,6 +43,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::{self, ConsistentBy, HealthCheck, Timeouts};
+use crate::openai::continuation::Prefill;
 use crate::openai::dialect::Dialect;
 use crate::openai::forwarding::Forwarded;
 use catalogue::Catalogue;
@@ -54,8 +57,9 @@ pub use cooldown::{Cooled, KeyUse, Readiness};
 pub use keys::{Key, KeyRing, Turn};
 pub use payload::Payload;
 pub use pool::{Peer, Pool, Server, ServerLease};
-pub use registry::Registry;
+pub use registry::{Registry, TargetState};
 pub use session::Session;
+pub use speed::{Speed, SpeedShown};
 pub use standing::{Fault, Finding, Shown};
 pub use told::told;
 
@@ -82,6 +86,8 @@ pub struct Upstream {
     pub budget: Arc<Budget>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
+    /// How it continues a message that the assistant has begun.
+    pub prefill: Prefill,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
     /// Headers of clients that it sees besides those that every upstream does.
@@ -123,6 +129,7 @@ impl Upstream {
                 .map(|bounds| registry.concurrency(name, bounds)),
             budget: registry.budget(name),
             resend_lost: written.resend_lost,
+            prefill: written.prefill,
             include_usage: written.include_usage,
             forward_headers: written.forward_headers.clone(),
             hops: written.hops,

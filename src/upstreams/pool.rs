@@ -210,6 +210,17 @@ impl Pool {
         (0..self.servers.len()).any(|n| self.is_open(n, now) && !tried.contains(&n))
     }
 
+    /// Whether a server that can be asked was out a moment ago.
+    pub fn is_just_back(&self, within: Duration, now: Instant) -> bool {
+        let mut open = self.servers.iter().filter(|s| s.is_healthy());
+        open.any(|s| s.condition.breaker.is_just_back(within, now))
+    }
+
+    /// How many requests its servers serve now.
+    pub fn in_flight(&self) -> usize {
+        self.servers.iter().map(|s| s.condition.in_flight()).sum()
+    }
+
     /// Why none of its servers can be asked: the reason of the first with a weight. `None` where one
     /// can.
     pub fn obstacle(&self) -> Option<&'static str> {

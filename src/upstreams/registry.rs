@@ -11,14 +11,24 @@ use super::budget::Budget;
 use super::concurrency::Concurrency;
 use super::cooldown::KeyState;
 use super::pool::ServerState;
+use super::speed::Speed;
 use crate::config;
+
+/// What has been learnt of a target.
+#[derive(Debug, Default)]
+pub struct TargetState {
+    /// Whether it is asked.
+    pub breaker: Breaker,
+    /// How fast it answers.
+    pub speed: Speed,
+}
 
 /// The states of everything that is named.
 #[derive(Debug, Default)]
 pub struct Registry {
     pub(super) servers: Book<ServerState>,
     pub(super) keys: Book<KeyState>,
-    targets: Book<Breaker>,
+    targets: Book<TargetState>,
     concurrency: Book<Concurrency>,
     budgets: Book<Budget>,
 }
@@ -41,10 +51,10 @@ impl Registry {
     }
 
     /// The state of a target: an upstream asked for a model on behalf of a rule.
-    pub fn target(&self, rule: &str, upstream: &str, model: Option<&str>) -> Arc<Breaker> {
+    pub fn target(&self, rule: &str, upstream: &str, model: Option<&str>) -> Arc<TargetState> {
         let model = model.unwrap_or_default();
         self.targets
-            .of(format!("{rule}\n{upstream}\n{model}"), Breaker::default)
+            .of(format!("{rule}\n{upstream}\n{model}"), TargetState::default)
     }
 
     /// Forgets what no snapshot names.

@@ -95,6 +95,9 @@ async fn a_stream_that_does_not_end_is_cut_after_the_grace() {
     gateway
         .output()
         .wait_for("1 requests were cut off after 300ms");
+    // It has its line, as any other.
+    let line = gateway.access_line("error=restart ");
+    assert!(line.contains("path=/v1/chat/completions ") && line.contains("status=200 "));
 }
 
 #[tokio::test]
@@ -111,4 +114,5 @@ async fn a_second_signal_does_not_wait() {
     gateway.signal("INT");
     assert!(gateway.wait().success());
     gateway.output().wait_for("SIGINT again");
+    gateway.access_line("error=restart ");
 }

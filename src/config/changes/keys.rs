@@ -105,6 +105,7 @@ pub(super) fn of_upstream(old: &Upstream, new: &Upstream) -> Differing {
         health_check => "health_check",
         ejection => "ejection",
         resend_lost => "resend_lost",
+        prefill => "prefill",
         include_usage => "include_usage",
         forward_headers => "forward_headers",
         hops => "hops",
@@ -140,6 +141,8 @@ pub(super) fn of_upstream(old: &Upstream, new: &Upstream) -> Differing {
 pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
     differing!(old, new, ModelRule {
         targets => "targets",
+        choose => "choose",
+        hedge_after => "hedge_after",
         fallback => "fallback",
         on => "on",
         keepalive_after => "keepalive_after",
@@ -151,6 +154,7 @@ pub(super) fn of_rule(old: &ModelRule, new: &ModelRule) -> Differing {
         follows_conversations => "affinity",
         changes_model_at_once => "fallback_at",
         commits_whole => "commit",
+        continues => "on_cut",
     } but { matcher })
 }
 

@@ -4,6 +4,7 @@
 //! whether the upstreams that it names exist (see `validate`). What cannot be read is reported with its
 //! place.
 
+mod choose;
 mod matcher;
 mod on_client_gone;
 mod reuse;
@@ -17,6 +18,7 @@ use super::problem::nearest;
 use crate::openai::verdict::{Reason, Reasons};
 use crate::routing::Matcher;
 
+pub use choose::Choose;
 pub use matcher::read_all_allowed;
 pub use on_client_gone::OnClientGone;
 pub use reuse::{CacheScope, CacheWhen, Caching};
@@ -32,6 +34,10 @@ pub struct ModelRule {
     pub matcher: Located<Matcher>,
     /// What serves them; never empty.
     pub targets: Vec<Target>,
+    /// Which of its targets with the same priority is asked first.
+    pub choose: Choose,
+    /// After what time without output a second candidate is asked beside the first; `None` for never.
+    pub hedge_after: Option<Duration>,
     /// What is asked for when the targets fail, in this order.
     pub fallback: Vec<Fallback>,
     /// The failures on which another target or a fallback is asked.
@@ -40,6 +46,8 @@ pub struct ModelRule {
     pub changes_model_at_once: bool,
     /// Whether a client gets an answer once it is whole, and nothing of it before.
     pub commits_whole: bool,
+    /// Whether another upstream goes on with a chat whose stream broke after output.
+    pub continues: bool,
     /// How long a client that waits for a stream gets nothing; `None` for no bound.
     pub keepalive_after: Option<Duration>,
     /// Whether events of a stream that cannot be read are kept from the client.
@@ -72,10 +80,13 @@ impl ModelRule {
                 priority: 0,
                 transforms: Transforms::default(),
             }],
+            choose: Choose::default(),
+            hedge_after: None,
             fallback: Vec::new(),
             on: Reasons::moving_on(),
             changes_model_at_once: false,
             commits_whole: false,
+            continues: false,
             keepalive_after: None,
             drops_malformed: false,
             on_client_gone: OnClientGone::default(),
@@ -129,6 +140,8 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
         .require("match")
         .and_then(|n| Some(n.locate(matcher::read(&n)?)));
     let targets = section.require("targets").map(|n| read_targets(&n));
+    let choose = section.take("choose").and_then(|n| choose::read(&n));
+    let hedge_after = section.take("hedge_after").and_then(|n| n.duration());
     let fallback = section.take("fallback");
     let on = section.take("on").map(|n| read_reasons(&n));
     let usual = on.unwrap_or_else(Reasons::to_another_model);
@@ -137,6 +150,8 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     let fallback_at = fallback_at.and_then(|n| is_second(&n, "retried", "once"));
     let commits_whole = section.take("commit");
     let commits_whole = commits_whole.and_then(|n| is_second(&n, "output", "whole"));
+    let continues = section.take("on_cut");
+    let continues = continues.and_then(|n| is_second(&n, "error", "continue"));
     let keepalive_after = section.take("keepalive_after").and_then(|n| n.duration());
     let malformed = section.take("malformed_events");
     let drops_malformed = malformed.is_some_and(|n| match n.text().as_deref() {
@@ -156,10 +171,13 @@ fn read_rule(node: &Node<'_>) -> Option<ModelRule> {
     Some(ModelRule {
         matcher: matcher?,
         targets: targets?,
+        choose: choose.unwrap_or_default(),
+        hedge_after,
         fallback: fallback.unwrap_or_default(),
         on: on.unwrap_or_else(Reasons::moving_on),
         changes_model_at_once: fallback_at.unwrap_or(false),
         commits_whole: commits_whole.unwrap_or(false),
+        continues: continues.unwrap_or(false),
         keepalive_after,
         drops_malformed,
         on_client_gone: on_client_gone.unwrap_or_default(),

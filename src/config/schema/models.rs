@@ -9,7 +9,7 @@ use super::shapes::{
     anything, boolean, duration, integer, list, map, one_of, or, reference, section, size, text,
     word,
 };
-use crate::config::{CacheScope, CacheWhen, Streams, VectorProvider};
+use crate::config::{CacheScope, CacheWhen, Choose, Streams, VectorProvider};
 use crate::openai::verdict::Reason;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -81,6 +81,21 @@ pub(super) fn rule() -> Value {
                 "fallback_at",
                 "When a fallback is asked: once the target has been asked once more, or at once.",
                 or(word(["retried", "once"]), "retried"),
+            ),
+            (
+                "choose",
+                "Which target of the same priority is asked first.",
+                or(word(Choose::ALL.map(Choose::name)), "weighted"),
+            ),
+            (
+                "on_cut",
+                "What follows when the stream of a chat breaks after output: an error, or its rest from another upstream.",
+                or(word(["error", "continue"]), "error"),
+            ),
+            (
+                "hedge_after",
+                "A second candidate is asked when a stream has said nothing for this long. Default: never.",
+                duration(),
             ),
             (
                 "commit",

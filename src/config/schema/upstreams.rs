@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::shapes::{
     boolean, duration, integer, list, list_or, map, one_of, or, or_off, section, text, word,
 };
+use crate::openai::continuation::Prefill;
 use crate::openai::dialect::Dialect;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -59,6 +60,11 @@ pub(super) fn section_of() -> Value {
             "ejection",
             "When what fails is left out for a while.",
             or_off(ejection()),
+        ),
+        (
+            "prefill",
+            "How it continues a message that the assistant has begun.",
+            or(word(Prefill::names()), "none"),
         ),
         (
             "resend_lost",

@@ -17,6 +17,7 @@ mod timeouts;
 mod tls;
 
 use super::document::{Located, Node, is_plain_name, plain_name};
+use crate::openai::continuation::Prefill;
 use crate::openai::dialect::Dialect;
 use crate::openai::forwarding::Forwarded;
 use crate::openai::providers;
@@ -61,6 +62,8 @@ pub struct Upstream {
     pub max_concurrent: Option<Concurrency>,
     /// Whether a request is sent again whose connection broke after it had been sent whole.
     pub resend_lost: bool,
+    /// How it continues a message that the assistant has begun.
+    pub prefill: Prefill,
     /// Whether it is asked for the usage of streams.
     pub include_usage: bool,
     /// Headers of clients that it gets beside those that every upstream gets.
@@ -94,6 +97,17 @@ pub fn read(node: &Node<'_>) -> Vec<Upstream> {
         .into_iter()
         .filter_map(|(name, node)| read_upstream(name, &node))
         .collect()
+}
+
+/// How the upstream continues a message.
+fn read_prefill(node: &Node<'_>) -> Option<Prefill> {
+    let name = node.text()?;
+    let prefill = Prefill::parse(&name);
+    if prefill.is_none() {
+        let names: Vec<_> = Prefill::names().collect();
+        node.report(format!("expected one of {}", names.join(", ")), None);
+    }
+    prefill
 }
 
 fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
@@ -136,6 +150,10 @@ fn read_upstream(name: String, node: &Node<'_>) -> Option<Upstream> {
             .take("ejection")
             .map_or_else(|| Some(Ejection::default()), |n| ejection::read(&n)),
         max_concurrent: concurrency::read(&mut section),
+        prefill: section
+            .take("prefill")
+            .and_then(|n| read_prefill(&n))
+            .unwrap_or_default(),
         resend_lost: section.take("resend_lost").and_then(|n| n.boolean()) == Some(true),
         include_usage: section.take("include_usage").and_then(|n| n.boolean()) != Some(false),
     };

@@ -161,12 +161,12 @@ async fn begin(
     limit: Limit,
 ) -> Result<Until, Failed> {
     let upstream = lease.upstream();
+    let idle = upstream.timeouts.idle;
     let waited = match sniff::recognise(answer, terms, limit).await {
-        Ok(()) => first_output::wait(answer, terms, limit).await,
+        Ok(()) => first_output::wait(answer, terms, limit, idle).await,
         Err(none) => Err(none),
     };
     let outcome = waited.map_err(|none| unfinished(none, upstream, answer, terms))?;
-    let idle = upstream.timeouts.idle;
     if terms.form != Form::AsItComes {
         let converting = convert::convert(answer, idle, terms);
         let session = Box::pin(converting).await;
@@ -240,9 +240,10 @@ fn broke(broken: &Broken, has_header: bool, terms: &Terms) -> Failed {
     let is_untouched = matches!(broken.error.retry, RetryType::Decided(true));
     let (evidence, failure) = match failure.cause {
         _ if is_untouched => (Evidence::NotSent, failure),
-        Cause::Timeout(Phase::FirstToken | Phase::Idle) => (Evidence::Silent, failure),
+        Cause::Timeout(Phase::FirstToken) => (Evidence::Silent, failure),
+        Cause::Timeout(Phase::Idle) if terms.asked.stream => (Evidence::Silent, failure),
         // It may be made, and charged for.
-        Cause::Timeout(Phase::Answer) => (Evidence::Lost, failure),
+        Cause::Timeout(Phase::Answer | Phase::Idle) => (Evidence::Lost, failure),
         Cause::Timeout(_) => (Evidence::Late, failure),
         Cause::InvalidResponse => (Evidence::InvalidResponse, failure),
         // By TLS 1.3 a server refuses our certificate after we have begun to speak.

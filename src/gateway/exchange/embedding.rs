@@ -121,12 +121,14 @@ async fn ask(
         body,
         plan: Plan::along(&runtime, rule, model, context.tenant().cloned()),
         steering: Steering::default(),
+        has_hedged: false,
     };
     let begun = course.run(&mut requester, context).await?;
     let Begun {
         mut answer,
         terms,
         giver,
+        ..
     } = *begun;
     let read = convert::read(&mut answer, &terms).await;
     if let Some(meter) = &mut context.meter {

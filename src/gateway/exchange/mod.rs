@@ -8,6 +8,7 @@ pub mod answer;
 mod attempt;
 pub mod body;
 mod cache;
+mod continuing;
 pub mod embedding;
 mod failover;
 mod keepalive;
@@ -27,7 +28,7 @@ use super::context::Context;
 use super::failure::{Failure, UpstreamRefusal};
 use super::lease::Lease;
 use super::meter::{Chat, Meter, Reading};
-use super::plan::Plan;
+use super::plan::{Expected, Plan};
 use super::reserve::{self, Estimate};
 use super::session::ClientSession;
 use super::settle::Account;
@@ -39,6 +40,7 @@ use crate::runtime::{Runtime, Shared};
 use after_client::AfterClient;
 use answer::Answer;
 use cache::{Each, Found, Looked, Looking};
+use continuing::Broken;
 use failover::{Begun, Failover, Giver};
 use keepalive::Keepalive;
 use relay::Ended;
@@ -58,7 +60,7 @@ pub async fn serve(
         note_error(context, refusal);
     }
     let served = match begun {
-        Ok(begun) => pass(session, context, shared, begun).await,
+        Ok(begun) => pass(session, context, shared, (&runtime, endpoint), begun).await,
         Err(failure)
             if context.outcome.is_committed() && !matches!(failure, Failure::ClientGone) =>
         {
@@ -124,18 +126,28 @@ async fn ask<'r>(
     let headers = &session.request().headers;
     let follows = plan.rule().follows_conversations;
     let steering = Steering::of(context, headers, endpoint, &body, follows);
+    let expected = Expected {
+        bytes: context.outcome.bytes_in,
+        max_output: body.demand.max_output,
+        is_stream: body.streaming.is_requested,
+    };
     let course = Failover {
         shared,
         endpoint,
         body: &body,
-        plan: plan.steered_to(steering.target()),
+        plan: plan.steered_to(steering.target()).expecting(expected),
         steering,
+        has_hedged: false,
     };
     let mut requester = Requester::Client {
         session,
         keepalive: &mut keepalive,
     };
-    find_or_ask(&mut requester, context, course).await
+    let mut begun = find_or_ask(&mut requester, context, course).await?;
+    if begun.terms.wants.may_go_on {
+        begun.body = Some(Box::new(body));
+    }
+    Ok(begun)
 }
 
 /// An answer that is there already, or that of an upstream.
@@ -191,6 +203,7 @@ impl From<Found> for Begun<'_> {
             answer: found.answer,
             terms: found.terms,
             giver: Giver::Found(found.upstream),
+            body: None,
         }
     }
 }
@@ -221,20 +234,32 @@ fn note_no_answer(context: &mut Context) {
     }
 }
 
-/// Passes the answer on. If it breaks, that counts against its server and target.
+/// Passes the answer on. If it breaks, that counts against its server and target, and another upstream may go on.
 async fn pass(
     session: &mut ClientSession,
     context: &mut Context,
     shared: &Arc<Shared>,
-    mut begun: Box<Begun<'_>>,
+    (runtime, endpoint): (&Runtime, &'static Exchange),
+    begun: Box<Begun<'_>>,
 ) -> Result<(), Failure> {
-    let upstream = begun.giver.upstream().cloned();
-    let upstream = upstream.as_deref();
-    let ended = relay::relay(session, context, upstream, &begun.terms, begun.answer).await;
-    let Giver::Asked { candidate, lease } = &mut begun.giver else {
+    let Begun {
+        answer,
+        terms,
+        mut giver,
+        body,
+    } = *begun;
+    let upstream = giver.upstream().cloned();
+    let name = upstream.as_deref();
+    let continues = body.is_some() && matches!(giver, Giver::Asked { .. });
+    let ended = relay::relay(session, context, name, &terms, answer, continues).await;
+    let Giver::Asked { candidate, lease } = &mut giver else {
         return end_found(context, ended?);
     };
-    if matches!(&ended, Ok(Ended::Broken) | Err(Failure::Upstream(_))) {
+    let is_broken = matches!(
+        &ended,
+        Ok(Ended::Broken | Ended::Cut(_)) | Err(Failure::Upstream(_))
+    );
+    if is_broken {
         let name = &candidate.upstream.name;
         shared.metrics.attempts().attempted(name, "broken");
         lease.report_broken(shared, context);
@@ -248,9 +273,34 @@ async fn pass(
             Ok(())
         }
         Ended::Broken => Ok(()),
+        Ended::Cut(cut) => {
+            let asked = (candidate.upstream, candidate.model);
+            // What it holds is free for others while another upstream goes on.
+            drop(giver);
+            let broken = body.as_deref().map(|body| Broken {
+                body,
+                endpoint,
+                asked,
+                terms: &terms,
+                cut: &cut,
+            });
+            let next = match broken {
+                Some(broken) => Box::pin(broken.go_on(session, context, shared, runtime)).await?,
+                None => None,
+            };
+            match next {
+                // It has no request to be continued with: once is enough.
+                Some(next) => {
+                    Box::pin(pass(session, context, shared, (runtime, endpoint), next)).await
+                }
+                None => Box::pin(relay::give_up(session, context, name, &terms, *cut))
+                    .await
+                    .map(drop),
+            }
+        }
         Ended::Left(answer) => {
-            let times = (candidate.upstream.timeouts.idle, begun.terms.deadline);
-            if let Giver::Asked { lease, .. } = begun.giver {
+            let times = (candidate.upstream.timeouts.idle, terms.deadline);
+            if let Giver::Asked { lease, .. } = giver {
                 leave(context, shared, answer, lease, times).await;
             }
             Err(Failure::ClientGone)

@@ -17,12 +17,14 @@ use crate::gateway::failure::Failure;
 use crate::gateway::headers;
 use crate::gateway::lease::Lease;
 use crate::gateway::plan::Candidate;
+use crate::openai::continuation;
 use crate::openai::edit::Edits;
 use crate::openai::endpoint::Exchange;
 use crate::openai::ratelimit::Headroom;
 use crate::openai::stream_state::Stream;
 use crate::openai::streaming::StreamMode;
 use crate::upstreams::Payload;
+use crate::workers::walk;
 
 static NO_EDITS: Edits = Edits {
     drop: Vec::new(),
@@ -130,6 +132,9 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
     let rule = context.asked.rule.as_ref();
     let is_held_whole = rule.is_some_and(|rule| rule.commits_whole);
     let (asked, form) = asked(endpoint, body, candidate, is_held_whole);
+    let may_go_on = form == Form::AsItComes
+        && rule.is_some_and(|rule| rule.continues)
+        && can_be_continued(endpoint, body);
     Terms {
         deadline: context.request.started + candidate.upstream.timeouts.total,
         asked,
@@ -140,6 +145,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
             drops_malformed: rule.is_some_and(|rule| rule.drops_malformed),
             hides_usage: asked.usage && !body.streaming.includes_usage,
             aggregates: form == Form::Aggregated || context.is_logged(),
+            may_go_on,
         },
         is_held_whole,
         keeps: context.is_logged(),
@@ -149,7 +155,15 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, candidate: &Ca
         rewrites: transforms
             .map(|m| m.rewrites(context.asked.model.as_deref()))
             .unwrap_or_default(),
+        rest: None,
     }
+}
+
+/// Whether another upstream may go on with the answer: that of a chat in plain text.
+fn can_be_continued(endpoint: &Exchange, body: &Body) -> bool {
+    let json = body.json().filter(|_| endpoint.stream == Stream::Chat);
+    json.is_some_and(|json| walk(json.len(), || continuation::can_be_continued(json)))
+        && body.streaming.is_requested
 }
 
 /// What an answer says of what is left of its key's allowance.

@@ -4,7 +4,9 @@
 //! leaves in one write, and nothing waits for more but what the answer's reader has to see whole.
 //! A stream that breaks ends with an error event where it stands between two events; otherwise the
 //! connection breaks as the upstream's did, so that a broken answer never looks complete. Does not handle
-//! how an answer is read (see `answer`).
+//! how an answer is read (see `answer`), nor how one ends that breaks (see `broken`).
+
+mod broken;
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +14,17 @@ use bytes::Bytes;
 use http::response::Parts;
 
 use super::answer::{Answer, Broken, End, EventReader};
+use super::last_event;
 use super::pacing::{self, Pacing};
 use super::terms::Terms;
-use super::{last_event, upstream_error};
 use crate::gateway::context::Context;
 use crate::gateway::failure::{Cause, Failure, UpstreamFailure};
 use crate::gateway::headers;
 use crate::gateway::session::{ClientSession, Part};
 use crate::gateway::settle;
 use crate::upstreams::Upstream;
+
+pub use broken::{Cut, give_up};
 
 /// What is gathered into one write, at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
@@ -34,6 +38,8 @@ pub enum Ended {
     Complete(Box<Answer>),
     /// Broken, and the client has been told in the stream.
     Broken,
+    /// Broken between two events, and nothing has been told of it: another upstream may go on.
+    Cut(Box<Cut>),
     /// With the client gone, and a rest of the stream that could be read.
     Left(Box<Answer>),
 }
@@ -45,6 +51,7 @@ pub async fn relay(
     upstream: Option<&Upstream>,
     terms: &Terms,
     mut answer: Box<Answer>,
+    may_continue: bool,
 ) -> Result<Ended, Failure> {
     answer.prepare_header();
     let has_begun = context.outcome.is_committed();
@@ -64,8 +71,9 @@ pub async fn relay(
         pacing,
         delayed: Duration::ZERO,
         has_written_end: false,
+        may_continue,
     };
-    match Cut::unless_over(&mut relaying).await {
+    match Guard::unless_over(&mut relaying).await {
         Ok(()) => Ok(Ended::Complete(relaying.answer)),
         Err(failure) => Box::pin(relaying.fail(failure)).await,
     }
@@ -125,27 +133,29 @@ struct Relaying<'a> {
     delayed: Duration,
     /// Whether the end that the stream has told has been written.
     has_written_end: bool,
+    /// Whether another upstream may go on where this one breaks.
+    may_continue: bool,
 }
 
 /// Notes what is known of an answer whose task ends in the middle, so that it is settled.
-struct Cut<'r, 'a> {
+struct Guard<'r, 'a> {
     relaying: &'r mut Relaying<'a>,
     is_over: bool,
 }
 
-impl<'r, 'a> Cut<'r, 'a> {
+impl<'r, 'a> Guard<'r, 'a> {
     async fn unless_over(relaying: &'r mut Relaying<'a>) -> Result<(), Failure> {
-        let mut cut = Self {
+        let mut guard = Self {
             relaying,
             is_over: false,
         };
-        let ran = cut.relaying.run().await;
-        cut.is_over = true;
+        let ran = guard.relaying.run().await;
+        guard.is_over = true;
         ran
     }
 }
 
-impl Drop for Cut<'_, '_> {
+impl Drop for Guard<'_, '_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.relaying.note(false);
@@ -298,77 +308,8 @@ impl Relaying<'_> {
         }
     }
 
-    /// Ends an answer that has broken, or whose client has gone.
-    async fn fail(mut self, failure: Failure) -> Result<Ended, Failure> {
-        let has_left = matches!(failure, Failure::ClientGone);
-        if has_left && self.has_written_end {
-            // Clients close as soon as they have read the end: this one has had all of its answer.
-            self.answer.shutdown().await;
-            self.client.close_after_answer();
-            return Ok(Ended::Complete(self.answer));
-        }
-        if has_left && self.answer.events().is_some() && !self.answer.is_done() {
-            if let Some(meter) = &mut self.context.meter {
-                meter.last_event = self.answer.last_event();
-            }
-            return Ok(Ended::Left(self.answer));
-        }
-        self.answer.shutdown().await;
-        let failure = self.translated(failure);
-        let event = self.last_event(&failure);
-        self.note(false);
-        let has_told = self
-            .answer
-            .events()
-            .is_some_and(EventReader::has_told_client);
-        match (failure, event) {
-            // It has told the client itself, and nothing follows.
-            (Failure::Upstream(failure), _) if has_told => {
-                failure.log(&self.context.request.id, self.name());
-                self.context.outcome.error = Failure::Upstream(failure).api_error().code;
-                settle::settle(self.context).await;
-                // Clients close as soon as they have read it.
-                let _ = last_event::end(self.client, Vec::new()).await;
-                Ok(Ended::Broken)
-            }
-            (failure, Some(event)) => {
-                last_event::tell(self.client, self.context, &failure, event).await?;
-                Ok(Ended::Broken)
-            }
-            (failure, None) => Err(failure),
-        }
-    }
-
-    /// What the client is told of a failure: of an error that a stream told, what the error says.
-    fn translated(&self, failure: Failure) -> Failure {
-        let events = self.answer.events();
-        let untold = events.filter(|events| !events.has_told_client());
-        match (failure, untold.and_then(EventReader::error), self.upstream) {
-            (Failure::Upstream(failure), Some(error), Some(upstream)) => {
-                failure.log(&self.context.request.id, self.name());
-                upstream_error::told_in_stream(upstream, error)
-            }
-            (failure, ..) => failure,
-        }
-    }
-
     /// What gives the answer, for the log.
     fn name(&self) -> &str {
         self.upstream.map_or("cache", |upstream| &upstream.name)
-    }
-
-    /// The event that tells of a failure, where one can follow what has passed.
-    fn last_event(&mut self, failure: &Failure) -> Option<Bytes> {
-        let events = self.answer.events()?;
-        let is_told = matches!(failure, Failure::Upstream(_) | Failure::Refusal(_));
-        if !is_told || events.has_told_client() || !events.is_between_events() {
-            return None;
-        }
-        let form = self.terms.stream_error;
-        let event = last_event::last_event(failure, form, Some(events), self.context);
-        // Changed as the upstream's own are.
-        self.answer
-            .events_mut()
-            .map(|events| events.rewritten(event))
     }
 }

@@ -64,6 +64,11 @@ impl Steering {
         }
     }
 
+    /// Whether an account keeps what the request creates.
+    pub fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
     /// The id of its tenant; empty where there is none.
     fn tenant(&self) -> &[u8] {
         self.tenant

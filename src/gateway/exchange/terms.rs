@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use crate::gateway::failure::Phase;
+use crate::openai::continuation::Rest;
 use crate::openai::endpoint::StreamError;
 use crate::openai::rewrite::Rewrites;
 use crate::openai::stream_state::Stream;
@@ -31,6 +32,8 @@ pub struct Wants {
     pub hides_usage: bool,
     /// Whether the whole answer is put together.
     pub aggregates: bool,
+    /// Whether another upstream may go on where it breaks. Then an event that tells an error is kept from the client.
+    pub may_go_on: bool,
 }
 
 /// What is expected of the answer to one attempt.
@@ -57,9 +60,16 @@ pub struct Terms {
     pub answers_json: bool,
     /// What is changed in it.
     pub rewrites: Rewrites,
+    /// What it is the rest of, where it goes on with an answer that broke.
+    pub rest: Option<Box<Rest>>,
 }
 
 impl Terms {
+    /// Whether an answer begins with the first output of a stream.
+    pub fn passes_stream(&self) -> bool {
+        self.asked.stream && self.form == Form::AsItComes && !self.is_held_whole
+    }
+
     /// The limit for all of an answer.
     pub fn limit(&self) -> Limit {
         Limit {

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::Ejection;
+use super::Ground;
+use crate::config::{Choose, Ejection};
 use crate::openai::verdict::Reason;
 use crate::routing::Target;
 use crate::runtime::{Rule, Transforms};
-use crate::upstreams::{Admission, Breaker, Upstream};
+use crate::upstreams::{Admission, Breaker, Speed, Upstream};
 
 /// A target that can be asked, and how.
 pub struct Candidate<'r> {
@@ -23,6 +24,8 @@ pub struct Candidate<'r> {
     pub model: Option<&'r str>,
     /// The fallback that it is a target of; `None` for what the client asked for.
     pub fallback: Option<&'r str>,
+    /// Why it was chosen, where its rule says how.
+    pub ground: Option<Ground>,
     pub(super) rule: &'r Rule,
     pub(super) target: usize,
     /// What leaves the target out, where something else can be asked in its place.
@@ -53,8 +56,19 @@ impl<'r> Candidate<'r> {
         !self.rule.changes_model_at_once
     }
 
-    /// The target has served.
-    pub fn succeeded(&mut self) {
+    /// The record of how fast it answers, where it is chosen by that.
+    fn speed(&self) -> Option<&'r Speed> {
+        let is_chosen_by_it = self.rule.choose == Choose::Fastest;
+        is_chosen_by_it
+            .then(|| self.rule.speed(self.target))
+            .flatten()
+    }
+
+    /// The target has served: it has begun an answer after this time, a stream's with its first output.
+    pub fn succeeded(&mut self, is_stream: bool, time: Duration) {
+        if let Some(speed) = self.speed() {
+            speed.answered(is_stream, time, Instant::now());
+        }
         if let (Some(admission), Some((breaker, ejection))) = (self.admission.take(), self.guard) {
             breaker.succeeded(admission, ejection, Instant::now());
         }
@@ -62,8 +76,11 @@ impl<'r> Candidate<'r> {
 
     /// The target has failed. Tells for how long that leaves it out.
     pub fn failed(&mut self) -> Option<Duration> {
-        let (breaker, ejection) = self.guard?;
         let now = Instant::now();
+        if let Some(speed) = self.speed() {
+            speed.failed(now);
+        }
+        let (breaker, ejection) = self.guard?;
         // One that broke after it had begun to answer, or is asked once more, fails anew.
         let admission = self.admission.take();
         let admission = admission.or_else(|| breaker.admit(ejection, now))?;

@@ -1,13 +1,14 @@
 //! The fourth step: from the model that is asked for to the candidates, in order. A request without a
 //! model is served as the endpoint's default model, else by the tenant's home upstream.
 //!
-//! Owns the order: the rule's targets by priority and weight, then its fallbacks, each only for the
-//! failures that it is meant for. Candidates that are ejected, whose keys are cooling down, or that this
-//! request has tried are skipped. A model without a rule and a model that the tenant may not use fail
-//! alike, so that no client learns what exists. Does not handle how a candidate is asked (see
+//! Owns the order: the rule's targets by priority and weight, then its fallbacks, each only for the failures that it
+//! is meant for. Candidates that are ejected, whose keys are cooling down, or that this request has tried are
+//! skipped. Which target of a priority is first is for `choice`. A model without a rule and a model that the tenant
+//! may not use fail alike, so that no client learns what exists. Does not handle how a candidate is asked (see
 //! `exchange`). Fails where no candidate is left.
 
 mod candidate;
+mod choice;
 mod no_candidate;
 mod skipped;
 
@@ -25,6 +26,7 @@ use crate::tenants::Tenant;
 use crate::upstreams::{KeyUse, Readiness};
 
 pub use candidate::Candidate;
+pub use choice::{Expected, Ground};
 pub use no_candidate::{NoCandidate, cooling, unavailable};
 
 /// The candidates of one request, in order.
@@ -36,6 +38,8 @@ pub struct Plan<'r, 'm> {
     tenant: Option<Arc<Tenant>>,
     /// What the choice of a target depends on, where it does not go by turns.
     steered_to: Option<u64>,
+    /// How much will be asked and answered, by what is known of it.
+    expected: Expected,
     /// How many fallbacks have been come to.
     fallbacks: usize,
     /// The rule in whose targets we are.
@@ -43,6 +47,14 @@ pub struct Plan<'r, 'm> {
     /// Its target that was chosen last.
     last: Option<usize>,
     /// Those that were chosen before; nearly always none.
+    tried: Vec<usize>,
+}
+
+/// Where a plan stood.
+pub struct Mark<'r> {
+    fallbacks: usize,
+    current: Step<'r>,
+    last: Option<usize>,
     tried: Vec<usize>,
 }
 
@@ -128,6 +140,7 @@ impl<'r, 'm> Plan<'r, 'm> {
             tenant,
             runtime,
             steered_to: None,
+            expected: Expected::default(),
             fallbacks: 0,
             last: None,
             tried: Vec::new(),
@@ -140,6 +153,11 @@ impl<'r, 'm> Plan<'r, 'm> {
             steered_to: number,
             ..self
         }
+    }
+
+    /// With what is known of how much will be asked and answered.
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
     }
 
     /// The rule that serves the model.
@@ -170,28 +188,14 @@ impl<'r, 'm> Plan<'r, 'm> {
     fn sibling(&mut self) -> Option<Candidate<'r>> {
         for strictness in [Strictness::HasRoom, Strictness::NotRefused] {
             // A place in a trial may be taken between the look and the choice.
-            while let Some(position) = self.choose(strictness) {
+            while let Some((position, ground)) = self.choose(strictness) {
                 self.tried.extend(self.last.replace(position));
-                if let Some(candidate) = self.take(position) {
+                if let Some(candidate) = self.take(position, ground) {
                     return Some(candidate);
                 }
             }
         }
         None
-    }
-
-    fn choose(&self, strictness: Strictness) -> Option<usize> {
-        let now = Instant::now();
-        let targets = &self.current.rule.targets;
-        let can = |position| {
-            self.last != Some(position)
-                && !self.tried.contains(&position)
-                && self.is_open(position, strictness, now)
-        };
-        match self.steered_to {
-            Some(number) => targets.choose_for(number, can),
-            None => targets.choose(can),
-        }
     }
 
     fn is_open(&self, position: usize, strictness: Strictness, now: Instant) -> bool {
@@ -232,7 +236,7 @@ impl<'r, 'm> Plan<'r, 'm> {
         }
     }
 
-    fn take(&self, position: usize) -> Option<Candidate<'r>> {
+    fn take(&self, position: usize, ground: Option<Ground>) -> Option<Candidate<'r>> {
         let Step { rule, model } = self.current;
         let target = rule.targets.get(position)?;
         let upstream = self.runtime.upstream(target)?;
@@ -248,6 +252,7 @@ impl<'r, 'm> Plan<'r, 'm> {
             fallback: model,
             rule,
             target: position,
+            ground,
             guard,
             admission,
         })
@@ -272,6 +277,24 @@ impl<'r, 'm> Plan<'r, 'm> {
             }
         }
         None
+    }
+
+    /// Where the plan stands.
+    pub fn mark(&self) -> Mark<'r> {
+        Mark {
+            fallbacks: self.fallbacks,
+            current: self.current,
+            last: self.last,
+            tried: self.tried.clone(),
+        }
+    }
+
+    /// Goes back: what has been chosen since can be chosen again.
+    pub fn go_back(&mut self, mark: Mark<'r>) {
+        self.fallbacks = mark.fallbacks;
+        self.current = mark.current;
+        self.last = mark.last;
+        self.tried = mark.tried;
     }
 
     /// What was not asked of the rule, and of the fallbacks that this reason leads to.

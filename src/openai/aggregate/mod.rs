@@ -27,7 +27,7 @@ use value::Budget;
 /// The most bytes of an answer that are aggregated, counted over everything that is kept.
 pub const MAX_AGGREGATED_BYTES: usize = 32 << 20;
 
-/// The most bytes that are kept of a response for the case that it breaks. The rest is dropped.
+/// The most bytes that are kept of an answer for the case that it breaks. The rest is dropped.
 pub const MAX_PARTIAL_BYTES: usize = 256 << 10;
 
 /// Objects of unknown meaning are merged down to this many levels.
@@ -94,6 +94,20 @@ impl Aggregator {
             is_malformed: false,
             is_too_large: false,
         }
+    }
+
+    /// For the stream of a chat, of which as much is kept as another upstream may go on with.
+    pub fn for_continuation() -> Self {
+        Self {
+            answer: Answer::Chunks(Chunks::of_chat()),
+            ..Self::for_failure()
+        }
+    }
+
+    /// What has come so far, as [`Aggregator::partial`]; `None` where something is missing in it.
+    pub fn so_far(&self) -> Option<Vec<u8>> {
+        let is_all = !self.is_too_large && !self.is_malformed;
+        is_all.then(|| self.partial()).flatten()
     }
 
     /// How many bytes it keeps.

@@ -1,18 +1,23 @@
 //! What happens when providers fail: who is asked next, what the client sees of it, and what it is
 //! told when nobody is left. Here: the parts that these tests share.
 
+mod addresses;
+mod best;
 mod bounds;
 mod choosing;
 mod connections;
+mod continued;
 mod crash;
 mod faults;
 mod faults_told;
 mod health;
+mod hedging;
 mod holding;
 mod key_evidence;
 mod keys;
 mod resent;
 mod same_model;
+mod sixteen;
 mod status;
 mod streams;
 mod under_success;
@@ -60,7 +65,12 @@ pub fn rule(name: &str, targets: &str, more: &str) -> String {
 
 /// A gateway with these retries, upstreams and rules.
 pub fn gateway(retries: &str, upstreams: &[String], rules: &[String]) -> Gateway {
-    Gateway::start(&format!(
+    Gateway::start(&gateway_yaml(retries, upstreams, rules))
+}
+
+/// Its configuration.
+pub fn gateway_yaml(retries: &str, upstreams: &[String], rules: &[String]) -> String {
+    format!(
         "server:
   listen: ['127.0.0.1:0']
   admin: '127.0.0.1:0'
@@ -73,7 +83,7 @@ upstreams:
 ",
         upstreams.concat(),
         rules.concat()
-    ))
+    )
 }
 
 /// A gateway that asks `first`, and then `second`.
@@ -311,7 +321,8 @@ pub fn trail(gateway: &Gateway, response: &Response) -> Vec<Tried> {
     let one = |attempt: &str| {
         let (upstream, rest) = attempt.split_once('/').unwrap();
         let parts: Vec<&str> = rest.split(':').collect();
-        let [key, outcome, time_ms] = parts[..] else {
+        // Behind them why its target was chosen, where the rule says how.
+        let [key, outcome, time_ms, ..] = parts[..] else {
             panic!("`{attempt}` is no attempt");
         };
         assert!(time_ms.parse::<f64>().is_ok_and(|ms| ms >= 0.0));

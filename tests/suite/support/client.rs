@@ -1,18 +1,21 @@
 //! A client that sees bytes: HTTP/1.1 by hand, so that a test knows what was written when.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::websocket::Side;
-use super::{CLIENT_KEY, soon};
+use super::{CLIENT_KEY, PATIENCE, soon, within};
 
 /// One connection.
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// How long it waits for an answer, and for each part of it.
+    pub patience: Duration,
 }
 
 /// A whole answer.
@@ -92,6 +95,7 @@ impl Client {
         Self {
             stream,
             buffer: Vec::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -127,7 +131,7 @@ impl Client {
 
     /// Reads a whole answer.
     pub async fn response(&mut self) -> Response {
-        soon("an answer", self.read_response()).await
+        within(self.patience, "an answer", self.read_response()).await
     }
 
     async fn read_response(&mut self) -> Response {
@@ -175,7 +179,7 @@ impl Client {
                 self.buffer.drain(..length);
                 return head;
             }
-            let more = soon("the header of an answer", self.read()).await;
+            let more = within(self.patience, "the header of an answer", self.read()).await;
             assert!(more, "the connection was closed before an answer");
         }
     }

@@ -14,6 +14,7 @@ use crate::gateway::exchange::terms::Wants;
 use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Aggregator;
 use crate::openai::changes::Changes;
+use crate::openai::continuation::Rest;
 use crate::openai::echo::{Echo, Masking};
 use crate::openai::rewrite::Rewrites;
 use crate::openai::sse::{Event, MAX_EVENT_BYTES, Parser};
@@ -47,6 +48,11 @@ impl EventReader {
             echo,
             masking: None,
         }
+    }
+
+    /// Makes the stream the rest of another one. To be called before its first byte.
+    pub fn go_on(&mut self, rest: Rest) {
+        self.observers.go_on(rest);
     }
 
     /// Takes the next bytes, and puts into `out` what can pass: whole events, up to the first that
@@ -169,6 +175,12 @@ impl EventReader {
         self.observers.has_told_client()
     }
 
+    /// The event with an error that was kept from the client, where clients know its form. The key in it is masked.
+    pub fn withheld(&self) -> Option<Bytes> {
+        let withheld = self.observers.withheld()?.clone();
+        Some(walk(withheld.len(), || self.echo.mask(withheld)))
+    }
+
     /// Whether all that has passed are whole events, so that one of ours can follow.
     pub fn is_between_events(&self) -> bool {
         self.has_ended_event || self.held.start() <= self.parser.boundary()
@@ -197,6 +209,11 @@ impl EventReader {
             partial.map(|partial| self.without_key(Bytes::from(partial))),
             number,
         )
+    }
+
+    /// All that has come of an answer that another upstream may go on with; `None` where something of it is not known.
+    pub fn so_far(&self) -> Option<Vec<u8>> {
+        self.observers.so_far()
     }
 
     /// The whole answer as far as it has come, where that was wanted and it is not too large.

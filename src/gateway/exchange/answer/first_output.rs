@@ -6,6 +6,8 @@
 //! its first byte. Fails with what came instead of an answer, and until then the client has seen
 //! nothing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -48,13 +50,19 @@ impl From<Broken> for NoAnswer {
     }
 }
 
-/// Reads on until the answer has begun.
-pub async fn wait(answer: &mut Answer, terms: &Terms, limit: Limit) -> Result<Until, NoAnswer> {
+/// Reads on until the answer has begun. A stream must have said something by `limit`; the source of a whole answer may be
+/// silent for `idle`.
+pub async fn wait(
+    answer: &mut Answer,
+    terms: &Terms,
+    limit: Limit,
+    idle: Duration,
+) -> Result<Until, NoAnswer> {
     if answer.events().is_some() {
         return wait_for_output(answer, terms, limit).await;
     }
     if answer.is_json() && may_be_short(&answer.header) {
-        return wait_for_end(answer, terms, limit).await;
+        return wait_for_end(answer, terms, limit, idle).await;
     }
     if !answer.next(limit).await? && terms.answers_json {
         return Err(NO_BODY);
@@ -127,8 +135,13 @@ pub(super) fn ends_with_connection(header: &Parts) -> bool {
     header.version <= Version::HTTP_11 && !is_framed
 }
 
-async fn wait_for_end(answer: &mut Answer, terms: &Terms, limit: Limit) -> Result<Until, NoAnswer> {
-    while answer.next(limit).await? {
+async fn wait_for_end(
+    answer: &mut Answer,
+    terms: &Terms,
+    limit: Limit,
+    idle: Duration,
+) -> Result<Until, NoAnswer> {
+    while answer.next(answer.limit(idle, limit.until)).await? {
         if answer.read_bytes > MAX_JSON_BYTES {
             mask_long(answer);
             return Ok(Until::Bytes);

@@ -14,6 +14,7 @@ use crate::gateway::exchange::terms::Wants;
 use crate::gateway::meter::Reading;
 use crate::openai::aggregate::Aggregator;
 use crate::openai::changes::Changes;
+use crate::openai::continuation::{Rest, Splicer};
 use crate::openai::failed_response;
 use crate::openai::hidden_usage::{self, HiddenUsage};
 use crate::openai::rewrite::{Rewriter, Rewrites};
@@ -46,6 +47,8 @@ pub struct Observers {
     /// What there is of the answer, where it is wanted, and of a response in case that it breaks.
     aggregator: Option<Aggregator>,
     rewriter: Option<Box<Rewriter>>,
+    /// What makes it the rest of another stream.
+    splicer: Option<Box<Splicer>>,
     /// The number of the next event, where they are numbered.
     next_number: u64,
     events: usize,
@@ -55,6 +58,8 @@ pub struct Observers {
     error: Option<UpstreamError>,
     /// How that was told.
     error_form: Option<ErrorForm>,
+    /// The event that told it, where clients know its form and it was kept from them.
+    withheld: Option<Bytes>,
 }
 
 impl Observers {
@@ -68,16 +73,28 @@ impl Observers {
             aggregator: match (wants.aggregates, wants.stream) {
                 (true, stream) => Aggregator::for_stream(stream),
                 (false, Stream::Responses) => Some(Aggregator::for_failure()),
-                (false, _) => None,
+                (false, _) => wants.may_go_on.then(Aggregator::for_continuation),
             },
             rewriter: (!rewrites.is_empty()).then(|| Box::new(Rewriter::new(rewrites))),
+            splicer: None,
             next_number: 0,
             events: 0,
             has_output: false,
             has_too_long: false,
             error: None,
             error_form: None,
+            withheld: None,
         }
+    }
+
+    /// Makes the stream the rest of another one.
+    pub fn go_on(&mut self, rest: Rest) {
+        let splicer = Splicer::new(rest);
+        if let Some(aggregator) = &mut self.aggregator {
+            // One that is too large says so at its end.
+            let _ = aggregator.see(&splicer.beginning());
+        }
+        self.splicer = Some(Box::new(splicer));
     }
 
     /// Takes the next event, and notes what of it is changed. Tells whether it could be read.
@@ -110,11 +127,15 @@ impl Observers {
                 let typed = self.wants.stream == Stream::Responses;
                 let error_form = ErrorForm::of(event.name, data, typed);
                 // Clients would take it for a part of the answer, and find nothing in it.
-                if error_form == ErrorForm::Unknown {
+                let is_unknown = error_form == ErrorForm::Unknown;
+                if is_unknown || self.wants.may_go_on {
                     changes.replace(event, Bytes::new());
                 }
+                if self.wants.may_go_on && !is_unknown {
+                    self.withheld = Some([b"data: ", data, b"\n\n"].concat().into());
+                }
                 self.error = Some(error);
-                self.error_form = Some(error_form);
+                self.error_form = Some(error_form).filter(|_| !self.wants.may_go_on);
             }
         }
         true
@@ -131,9 +152,11 @@ impl Observers {
             let number = failed_response::sequence_number(data).unwrap_or(self.next_number);
             self.next_number = number.saturating_add(1);
         }
+        let splicer = self.splicer.as_mut();
+        let spliced = splicer.and_then(|splicer| splicer.see(event, changes));
         if let Some(aggregator) = &mut self.aggregator {
             // One that is too large says so at its end.
-            let _ = aggregator.see(data);
+            let _ = aggregator.see(spliced.as_deref().unwrap_or(data));
         }
         if let Some(rewriter) = &mut self.rewriter {
             rewriter.see(event, changes);
@@ -149,6 +172,7 @@ impl Observers {
 
     /// No event follows. `is_cut` says that one had begun.
     pub fn end(&mut self, is_cut: bool, out: &mut Vec<Bytes>) -> End {
+        out.extend(self.splicer.as_mut().and_then(|splicer| splicer.finish()));
         match self.state.ending() {
             _ if self.error.is_some() => End::Truncated,
             _ if !self.has_output => End::Empty,
@@ -184,7 +208,7 @@ impl Observers {
 
     /// Whether events are changed as a whole, so that they are held until they are whole.
     pub fn rewrites(&self) -> bool {
-        self.rewriter.is_some()
+        self.rewriter.is_some() || self.splicer.is_some()
     }
 
     /// The error that an event told.
@@ -200,6 +224,11 @@ impl Observers {
     /// Whether that error was told in a form by which clients know it.
     pub fn has_told_client(&self) -> bool {
         self.error_form == Some(ErrorForm::Api)
+    }
+
+    /// The event with an error that was kept from the client, where clients know its form.
+    pub fn withheld(&self) -> Option<&Bytes> {
+        self.withheld.as_ref()
     }
 
     /// Whether the stream has told its end, so that nothing more is waited for.
@@ -227,6 +256,12 @@ impl Observers {
         let partial = aggregator
             .and_then(|aggregator| walk(aggregator.held_bytes(), || aggregator.partial()));
         (partial, self.next_number)
+    }
+
+    /// All that has come of an answer that another upstream may go on with; `None` where something of it is not known.
+    pub fn so_far(&self) -> Option<Vec<u8>> {
+        let aggregator = self.aggregator.as_ref().filter(|_| self.wants.may_go_on)?;
+        walk(aggregator.held_bytes(), || aggregator.so_far())
     }
 
     /// The whole answer as far as it has come, where that was wanted and it is not too large.

@@ -73,7 +73,10 @@ fn form(answer: &Answer, media: Media, terms: &Terms) -> Form {
 fn reader(answer: &Answer, media: Media, is_plain: bool, terms: &Terms) -> Reader {
     match media {
         Media::Events if is_plain => {
-            let reader = EventReader::new(terms.wants, &terms.rewrites, answer.echo.clone());
+            let mut reader = EventReader::new(terms.wants, &terms.rewrites, answer.echo.clone());
+            if let Some(rest) = &terms.rest {
+                reader.go_on((**rest).clone());
+            }
             Reader::Events(Box::new(reader))
         }
         Media::Json => {

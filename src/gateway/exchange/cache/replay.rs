@@ -1,8 +1,8 @@
 //! Giving an answer again, in the form that the client asks for.
 //!
-//! Owns its header, and what is expected of it. It is read as an upstream's is: its first output is waited for, and its
-//! form converted. One that was read before it was kept, and is given as it is, is not read again. Does not handle
-//! which answer that is. Fails where it cannot be given in this form.
+//! Owns its header, and what is expected of it. It is read as an upstream's is: its first output is waited for, and
+//! its form converted. One that was read before it was kept, and is given as it is, is not read again. Does not
+//! handle which answer that is. Fails where it cannot be given in this form.
 
 use std::time::Duration;
 
@@ -95,6 +95,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, head: &Head) -
             drops_malformed: rule.is_some_and(|rule| rule.drops_malformed),
             hides_usage: can_tell && !wanted.includes_usage,
             aggregates: form == Form::Aggregated || context.is_logged(),
+            may_go_on: false,
         },
         is_held_whole: false,
         keeps: context.is_logged(),
@@ -102,6 +103,7 @@ pub fn terms(context: &Context, endpoint: &Exchange, body: &Body, head: &Head) -
         stream_error: endpoint.stream_error,
         answers_json: endpoint.answers_json,
         rewrites: head.rewrites.clone(),
+        rest: None,
     }
 }
 
@@ -110,7 +112,7 @@ async fn begin(answer: Answer, terms: &Terms) -> Result<Box<Answer>, NoAnswer> {
     let mut answer = Box::new(answer);
     let limit = terms.limit();
     sniff::recognise(&mut answer, terms, limit).await?;
-    first_output::wait(&mut answer, terms, limit).await?;
+    first_output::wait(&mut answer, terms, limit, LONGEST).await?;
     // It comes over no connection of ours.
     let _ = convert::convert(&mut answer, LONGEST, terms).await?;
     Ok(answer)

@@ -51,7 +51,7 @@ impl SoFar {
         self.servers.clear();
         self.keys.clear();
         self.has_waited = true;
-        Next::Retry(wait)
+        Next::Retry(wait + Duration::from_millis(1))
     }
 }
 
@@ -132,7 +132,7 @@ impl<'r> Failover<'r, '_> {
     }
 
     /// Whether the budget of the candidate's upstream allows one more attempt; counts it.
-    fn may_ask(&self, context: &Context, candidate: &Candidate<'_>) -> bool {
+    pub fn may_ask(&self, context: &Context, candidate: &Candidate<'_>) -> bool {
         let settings = &context.runtime.settings.retries.budget;
         let upstream = candidate.upstream;
         let mut trail = context.outcome.trail.iter();
@@ -274,7 +274,7 @@ fn once_more(
         _ => return None,
     };
     let may = !so_far.has_waited && !failed.is_final && candidate.upstream.pool.has_open(&[]);
-    may.then(|| wait + Duration::from_millis(1))
+    may.then_some(wait)
 }
 
 /// Whether the provider may have recovered from this in a moment: then it is asked once more before another model is.

@@ -23,6 +23,7 @@ fn rewriting() -> EventReader {
         drops_malformed: false,
         hides_usage: true,
         aggregates: false,
+        may_go_on: false,
     };
     EventReader::new(wants, &rewrites, echo())
 }
@@ -90,6 +91,7 @@ fn events(drops_malformed: bool, hides_usage: bool) -> EventReader {
         drops_malformed,
         hides_usage,
         aggregates: false,
+        may_go_on: false,
     };
     EventReader::new(wants, &Rewrites::default(), echo())
 }

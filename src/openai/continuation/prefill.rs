@@ -1,0 +1,114 @@
+//! How an upstream is asked to continue a message that an assistant has begun.
+//!
+//! Owns the forms, as data: what the last message and the request get besides the text. `docs/reference/failover.md`
+//! has the sources. Does not handle where the message stands (see `request`). Fails for a name that has no row.
+
+/// How an upstream continues a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefill {
+    /// It does not, or it is not known to.
+    #[default]
+    None,
+    /// It continues a message of the assistant's that comes last.
+    Assistant,
+    /// As vLLM and SGLang do.
+    Vllm,
+    /// As Mistral does.
+    Mistral,
+    /// As DeepSeek does, below `/beta`.
+    Deepseek,
+}
+
+/// A row of the table.
+struct Form {
+    prefill: Prefill,
+    name: &'static str,
+    /// Members of the message, as JSON.
+    message: &'static [(&'static str, &'static str)],
+    /// Members of the request, as JSON.
+    request: &'static [(&'static str, &'static str)],
+}
+
+static FORMS: [Form; 5] = [
+    Form {
+        prefill: Prefill::None,
+        name: "none",
+        message: &[],
+        request: &[],
+    },
+    Form {
+        prefill: Prefill::Assistant,
+        name: "assistant",
+        message: &[],
+        request: &[],
+    },
+    Form {
+        prefill: Prefill::Vllm,
+        name: "vllm",
+        message: &[],
+        request: &[
+            ("continue_final_message", "true"),
+            ("add_generation_prompt", "false"),
+        ],
+    },
+    Form {
+        prefill: Prefill::Mistral,
+        name: "mistral",
+        message: &[("prefix", "true")],
+        request: &[],
+    },
+    Form {
+        prefill: Prefill::Deepseek,
+        name: "deepseek",
+        message: &[("prefix", "true")],
+        request: &[],
+    },
+];
+
+impl Prefill {
+    /// Every name, in the order in which they are documented.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        FORMS.iter().map(|form| form.name)
+    }
+
+    /// The form with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let form = FORMS.iter().find(|form| form.name == name)?;
+        Some(form.prefill)
+    }
+
+    /// Whether the upstream can continue a message.
+    pub fn is_possible(self) -> bool {
+        self != Self::None
+    }
+
+    /// What the message gets besides its text: members and their JSON.
+    pub(super) fn message(self) -> &'static [(&'static str, &'static str)] {
+        self.form().map_or(&[], |form| form.message)
+    }
+
+    /// What the request gets.
+    pub(super) fn request(self) -> &'static [(&'static str, &'static str)] {
+        self.form().map_or(&[], |form| form.request)
+    }
+
+    fn form(self) -> Option<&'static Form> {
+        FORMS.iter().find(|form| form.prefill == self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_has_one_name_and_none_continues_nothing() {
+        for name in Prefill::names() {
+            let prefill = Prefill::parse(name).unwrap();
+            assert_eq!(prefill.form().map(|form| form.name), Some(name));
+            assert_eq!(prefill.is_possible(), name != "none");
+        }
+        assert_eq!(Prefill::names().count(), FORMS.len());
+        assert_eq!(Prefill::parse("openai"), None);
+    }
+}
