@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::tenants::tenants;
+use super::tenants;
 use crate::auth::Remotes;
 use crate::clock;
 use crate::config::Choose;
@@ -26,7 +26,8 @@ pub fn status(shared: &Shared) -> Value {
     let upstreams = runtime.upstreams().iter();
     let rules = runtime.rules().iter();
     let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let (tenants, tenants_left_out) = tenants(runtime.metering.tenants(), wall);
+    let (tenants, tenants_left_out) = tenants::shown(runtime.metering.tenants(), wall);
+    let (keys, keys_left_out) = tenants::shown(runtime.metering.keys(), wall);
     json!({
         "node": node(shared, &runtime),
         "requests_in_flight": shared.in_flight(),
@@ -35,6 +36,8 @@ pub fn status(shared: &Shared) -> Value {
         "models": rules.map(|r| rule(r, &runtime, now)).collect::<Vec<_>>(),
         "tenants": tenants,
         "tenants_left_out": tenants_left_out,
+        "keys": keys,
+        "keys_left_out": keys_left_out,
     })
 }
 

@@ -1,7 +1,7 @@
-//! What tenants may use, and what of it is used: a part of `GET /status`.
+//! What tenants and their keys may use, and what of it is used: a part of `GET /status`.
 //!
-//! Owns the form of `tenants`. It has the limits in force and the quota of each tenant that has some, of at most
-//! [`MOST_TENANTS`]. Does not handle what was used before the current period (see `usage`), or who may ask (see the
+//! Owns the form of `tenants` and of `keys`. They have the limits in force and the quota of each tenant and key that has
+//! some, of at most [`MOST`] of each. Does not handle what was used before the current period (see `usage`), or who may ask (see the
 //! head of this folder). Cannot fail.
 
 use std::sync::Arc;
@@ -12,36 +12,38 @@ use serde_json::{Map, Value, json};
 use crate::config::write_nanos;
 use crate::limits::{Scope, ScopeName};
 
-/// As many tenants are shown. More are counted.
-const MOST_TENANTS: usize = 1_000;
+/// As many tenants and as many keys are shown. More are counted.
+const MOST: usize = 1_000;
 
-/// The tenants, and how many more there are.
-pub fn tenants<'s>(
+/// Tenants or keys, and how many more there are.
+pub fn shown<'s>(
     mut scopes: impl Iterator<Item = &'s Arc<Scope>>,
     now: Timestamp,
 ) -> (Vec<Value>, usize) {
-    let shown = scopes.by_ref().take(MOST_TENANTS);
-    let shown = shown.map(|scope| tenant(scope, now)).collect();
+    let shown = scopes.by_ref().take(MOST);
+    let shown = shown.map(|scope| one(scope, now)).collect();
     (shown, scopes.count())
 }
 
-fn tenant(scope: &Scope, now: Timestamp) -> Value {
-    let id = match scope.name() {
-        ScopeName::Tenant(id) => id.clone(),
-        other => other.to_string(),
+fn one(scope: &Scope, now: Timestamp) -> Value {
+    let mut shown = match scope.name() {
+        ScopeName::Key { tenant, key } => Map::from_iter([
+            ("tenant".to_owned(), tenant.as_str().into()),
+            ("name".to_owned(), key.as_str().into()),
+        ]),
+        ScopeName::Tenant(id) => Map::from_iter([("id".to_owned(), id.as_str().into())]),
+        other => Map::from_iter([("id".to_owned(), other.to_string().into())]),
     };
     let limits = scope.limits().into_iter();
     let limits = limits.map(|(name, limit)| (name.to_owned(), limit.into()));
-    json!({
-        "id": id,
-        "limits": limits.collect::<Map<_, _>>(),
-        "in_flight": scope.in_flight(),
-        "quota": quota(scope, now),
-    })
+    shown.insert("limits".to_owned(), Value::Object(limits.collect()));
+    shown.insert("in_flight".to_owned(), scope.in_flight().into());
+    shown.insert("quota".to_owned(), quota(scope, now).into());
+    Value::Object(shown)
 }
 
 /// The quota in the period that it is now. What is used is null until it is known.
-fn quota(scope: &Scope, now: Timestamp) -> Option<Value> {
+pub fn quota(scope: &Scope, now: Timestamp) -> Option<Value> {
     let is_known = !scope.needs_balance();
     if is_known {
         // Without a request since then, the last period would be shown.
@@ -118,21 +120,21 @@ mod tests {
         );
         let quotas: Vec<_> = metering.quotas().collect();
         let start = quotas[0].period(now()).unwrap();
-        let (shown, more) = tenants(metering.tenants(), now());
-        assert_eq!((shown.len(), more), (3, 0));
+        let (listed, more) = shown(metering.tenants(), now());
+        assert_eq!((listed.len(), more), (3, 0));
         // Not known until the ledger has loaded it.
-        assert_eq!(shown[1]["quota"]["tokens"]["used"], Value::Null);
+        assert_eq!(listed[1]["quota"]["tokens"]["used"], Value::Null);
         assert!(quotas[0].load(start, 400, 1_000_000_001));
         assert!(quotas[1].load(quotas[1].period(now()).unwrap(), 3, 0));
-        let (shown, _) = tenants(metering.tenants(), now());
+        let (listed, _) = shown(metering.tenants(), now());
         let limits =
             json!({"requests_per_minute": 60, "concurrent": 4, "stream_tokens_per_minute": 9});
         assert_eq!(
-            shown[0],
+            listed[0],
             json!({"id": "a", "limits": limits, "in_flight": 0, "quota": null})
         );
         assert_eq!(
-            shown[1]["quota"],
+            listed[1]["quota"],
             json!({
                 "tokens": { "limit": 1000, "used": 400, "reserved": 0 },
                 "usd": { "limit": 2.5, "used": 1.000000001, "reserved": 0.0 },
@@ -141,7 +143,7 @@ mod tests {
             })
         );
         assert_eq!(
-            shown[2]["quota"],
+            listed[2]["quota"],
             json!({
                 "tokens": { "limit": 10, "used": 3, "reserved": 0 },
                 "usd": null,
@@ -152,11 +154,34 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_shown_with_its_tenant_and_what_is_left_of_its_own_quota() {
+        let metering = metering(
+            "  - id: a\n    keys:\n      - { key: k1, name: ci, quota: { tokens: 10, per: day } }\n      \
+             - { key: k2, name: web, limits: { rpm: 5 } }\n      - k3\n",
+        );
+        let scope = metering.quotas().next().unwrap();
+        assert!(scope.load(scope.period(now()).unwrap(), 3, 0));
+        assert_eq!(shown(metering.tenants(), now()), (Vec::new(), 0));
+        let (listed, more) = shown(metering.keys(), now());
+        assert_eq!((listed.len(), more), (2, 0));
+        assert_eq!(
+            (&listed[0]["tenant"], &listed[0]["name"]),
+            (&"a".into(), &"ci".into())
+        );
+        let tokens = json!({ "limit": 10, "used": 3, "reserved": 0 });
+        assert_eq!(listed[0]["quota"]["tokens"], tokens);
+        let web = json!({
+            "tenant": "a", "name": "web", "limits": { "requests_per_minute": 5 }, "in_flight": 0, "quota": null
+        });
+        assert_eq!(listed[1], web);
+    }
+
+    #[test]
     fn a_period_that_is_over_is_not_shown_any_more() {
         let metering = metering("  - { id: a, keys: [k], quota: { tokens: 9, per: day } }\n");
         let scope = metering.quotas().next().unwrap();
         assert!(scope.load(scope.period(now()).unwrap(), 9, 0));
-        let used = |now| tenants(metering.tenants(), now).0[0]["quota"]["tokens"]["used"].clone();
+        let used = |now| shown(metering.tenants(), now).0[0]["quota"]["tokens"]["used"].clone();
         assert_eq!(used(now()), 9);
         let tomorrow = Timestamp::from_second(NOW + 24 * 3_600).unwrap();
         assert_eq!(used(tomorrow), 0);
@@ -173,11 +198,11 @@ mod tests {
             let name = ScopeName::Tenant(format!("t{number}"));
             limits.scope(name, Some(&rates), None)
         };
-        for (count, more) in [(MOST_TENANTS, 0), (MOST_TENANTS + 1, 1)] {
+        for (count, more) in [(MOST, 0), (MOST + 1, 1)] {
             let scopes: Vec<_> = (0..count).map(scope).collect();
-            let (shown, left) = tenants(scopes.iter(), now());
-            assert_eq!((shown.len(), left), (MOST_TENANTS, more));
-            assert_eq!(shown[0]["id"], "t0");
+            let (listed, left) = shown(scopes.iter(), now());
+            assert_eq!((listed.len(), left), (MOST, more));
+            assert_eq!(listed[0]["id"], "t0");
         }
     }
 }

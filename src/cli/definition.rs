@@ -21,6 +21,9 @@ pub struct Definition {
     /// A limit, as in requests_per_minute=60 or concurrent=4; several times for several
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = pair)]
     limits: Vec<Pair>,
+    /// Its quota: tokens a month, or as in tokens=500000,usd=20,per=week
+    #[arg(long, value_name = "QUOTA", value_parser = quota)]
+    quota: Option<Value>,
     /// From when on it does not hold, as in 2027-01-01 or 2027-01-01T12:00:00+01:00
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
@@ -57,6 +60,9 @@ impl Definition {
         if !self.limits.is_empty() {
             body.insert("limits".to_owned(), mapping(self.limits));
         }
+        if let Some(quota) = self.quota {
+            body.insert("quota".to_owned(), quota);
+        }
         if let Some(expires) = self.expires {
             body.insert("expires".to_owned(), expires.into());
         }
@@ -67,10 +73,7 @@ impl Definition {
 }
 
 /// A quota: a number of tokens a month, or settings as in tokens=500000,usd=20,per=month.
-///
-/// # Errors
-/// It is neither.
-pub fn quota(text: &str) -> Result<Value, String> {
+fn quota(text: &str) -> Result<Value, String> {
     if let Ok(tokens) = text.trim().parse::<u64>() {
         return Ok(tokens.into());
     }
@@ -102,6 +105,7 @@ mod tests {
             labels: vec![pair("year=2027").unwrap()],
             models: vec!["gpt-*".to_owned()],
             limits: vec![pair("rpm=60").unwrap(), pair("window=sliding").unwrap()],
+            quota: Some(quota("5000").unwrap()),
             expires: Some("2027-01-01".to_owned()),
             disabled: true,
         };
@@ -109,7 +113,7 @@ mod tests {
         definition.put_into(&mut body);
         let expected = json!({
             "labels": { "year": "2027" }, "models": ["gpt-*"], "limits": { "rpm": 60, "window": "sliding" },
-            "expires": "2027-01-01", "enabled": false,
+            "quota": 5_000, "expires": "2027-01-01", "enabled": false,
         });
         assert_eq!(Value::Object(body), expected);
         assert!(pair("nothing").is_err());

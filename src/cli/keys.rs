@@ -253,16 +253,34 @@ fn list(running: &Running, tenant: Option<&str>, is_json: bool) -> Result<String
         return Ok(format!("{:#}", Value::Array(keys)));
     }
     let titles = [
-        "ID", "TENANT", "NAME", "KEY", "ENABLED", "EXPIRES", "SOURCE",
+        "ID", "TENANT", "NAME", "KEY", "QUOTA", "ENABLED", "EXPIRES", "SOURCE",
     ];
     let mut rows = vec![table::row(&titles)];
     rows.extend(keys.iter().map(|key| {
         let names = [
-            "id", "tenant", "name", "hint", "enabled", "expires", "source",
+            "id", "tenant", "name", "hint", "quota", "enabled", "expires", "source",
         ];
-        names.map(|name| text(key, name)).to_vec()
+        let cells = names.map(|name| match name {
+            "quota" => shown_quota(key.get(name).unwrap_or(&Value::Null)),
+            _ => text(key, name),
+        });
+        cells.to_vec()
     }));
     Ok(table::align(&rows))
+}
+
+/// A quota as `tollgate check` shows one, without its time zone.
+fn shown_quota(quota: &Value) -> String {
+    let amount = |name: &str, unit: &str| {
+        let amount = quota.get(name).filter(|amount| !amount.is_null());
+        amount.map(|_| format!("{} {unit}", text(quota, name)))
+    };
+    let amounts = [amount("tokens", "tokens"), amount("usd", "USD")];
+    let amounts: Vec<String> = amounts.into_iter().flatten().collect();
+    match amounts.is_empty() {
+        true => "-".to_owned(),
+        false => format!("{} per {}", amounts.join(" and "), text(quota, "per")),
+    }
 }
 
 #[allow(

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::definition::{Definition, quota};
+use super::definition::Definition;
 use super::keys::{INSTEAD, PATIENCE, all, finish, path_of, text};
 use super::running::{Asked, Running};
 use super::table;
@@ -57,9 +57,6 @@ pub struct Create {
     /// What each of its keys begins with
     #[arg(long, value_name = "PREFIX")]
     key_prefix: Option<String>,
-    /// Its quota: tokens a month, or as in tokens=500000,usd=20,per=week
-    #[arg(long, value_name = "QUOTA", value_parser = quota)]
-    quota: Option<Value>,
     #[command(flatten)]
     definition: Definition,
     #[command(flatten)]
@@ -116,7 +113,6 @@ impl Create {
         put("id", Some(self.id.into()));
         put("name", self.name.map(Value::from));
         put("key_prefix", self.key_prefix.map(Value::from));
-        put("quota", self.quota);
         self.definition.put_into(&mut body);
         (Value::Object(body).to_string().into_bytes(), self.asked)
     }

@@ -12,6 +12,7 @@ use super::key_list;
 use super::labels;
 use super::limits::{self, RateLimits};
 use super::models;
+use super::quota::{self, Quota};
 use super::validity::{self, Validity};
 use crate::secret::{KeyHash, MAX_CLIENT_KEY_BYTES, Secret};
 
@@ -32,6 +33,9 @@ pub struct ClientKey {
     pub models: Option<Vec<Located<String>>>,
     /// What may be asked with it, within what its tenant may ask.
     pub limits: Option<RateLimits>,
+    /// How much may be used with it in a period, within the quota of its tenant. What has been used is kept under its
+    /// name, which it has then.
+    pub quota: Option<Located<Quota>>,
     /// Whether and until when it holds.
     pub validity: Validity,
 }
@@ -45,6 +49,7 @@ impl ClientKey {
             labels: Vec::new(),
             models: None,
             limits: None,
+            quota: None,
             validity: Validity::default(),
         }
     }
@@ -159,13 +164,21 @@ fn read_entry<'a>(
 
 /// Takes what an entry says of its key, and gives it to the key with a hash.
 pub fn take_settings(section: &mut Section<'_>) -> impl Fn(Located<KeyHash>) -> ClientKey + use<> {
+    let (name, quota) = (section.take("name"), section.take("quota"));
+    if let (None, Some(quota)) = (&name, &quota) {
+        quota.report(
+            "a key with a quota needs a `name`: what has been used is kept under it",
+            Some("as in name: ci"),
+        );
+    }
     let settings = ClientKey {
-        name: section.take("name").and_then(|n| read_name(&n)),
+        name: name.and_then(|n| read_name(&n)),
         labels: labels::take(section),
         models: section
             .take("models")
             .and_then(|n| models::read_all_allowed(&n)),
         limits: limits::take(section),
+        quota: quota.and_then(|n| Some(n.locate(quota::read(&n)?))),
         validity: validity::take(section),
         ..ClientKey::plain(Located {
             value: KeyHash::of(&[]),

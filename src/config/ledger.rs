@@ -230,6 +230,7 @@ mod tests {
         for sections in [
             "webhook: https://a",
             "tenants: [{ id: t, keys: [k], quota: 5 }]",
+            "tenants: [{ id: t, keys: [{ key: k, name: ci, quota: 5 }] }]",
             "tenants: [{ id: t, keys: [k], webhook: https://a }]",
         ] {
             let ledger = parse_with(sections, &none).unwrap().unwrap();

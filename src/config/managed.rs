@@ -60,12 +60,6 @@ pub fn read_tenant(id: &str, definition: &Map<String, Value>) -> Result<Tenant, 
 /// Every mistake in it.
 pub fn read_key(hash: KeyHash, definition: &Map<String, Value>) -> Result<ClientKey, Vec<Problem>> {
     read(definition, |section| {
-        if let Some(node) = section.take_unlisted("quota") {
-            node.report(
-                "a key has no quota of its own",
-                Some("give its tenant a quota, or the key `limits`"),
-            );
-        }
         let settings = client_keys::take_settings(section);
         settings(Located {
             value: hash,
@@ -140,6 +134,8 @@ pub fn key_definition(key: &ClientKey) -> Map<String, Value> {
     put("labels", labels(&key.labels));
     put("models", key.models.as_deref().map(models));
     put("limits", key.limits.as_ref().map(limits));
+    let quota = key.quota.as_ref();
+    put("quota", quota.map(|quota| shown_quota(&quota.value)));
     put_validity(key.validity, &mut put);
     definition
 }

@@ -243,9 +243,7 @@ impl Config {
     fn needs_ledger(&self) -> bool {
         let mut tenants = self.tenants.iter();
         let makes_all = self.has_tenants_section && self.tenants.is_empty();
-        makes_all
-            || self.webhook.is_some()
-            || tenants.any(|t| t.quota.is_some() || t.webhook.is_some())
+        makes_all || self.webhook.is_some() || tenants.any(|t| t.has_quota() || t.webhook.is_some())
     }
 
     /// Variables that are set and have no effect in this release.

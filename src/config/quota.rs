@@ -1,4 +1,4 @@
-//! Quotas: how much a tenant may use in a period.
+//! Quotas: how much a tenant may use in a period, or may be used with a key.
 //!
 //! Owns the keys of a `quota`. Does not handle whether what it names in dollars has a price (see
 //! `validate`), nor how it is kept (see `limits`). What cannot be read is reported with its place.

@@ -75,6 +75,11 @@ impl Tenant {
     pub fn is_strict(&self, config: &Config) -> bool {
         self.strict.unwrap_or(config.server.strict)
     }
+
+    /// Whether it or one of its keys has a quota.
+    pub fn has_quota(&self) -> bool {
+        self.quota.is_some() || self.keys.iter().any(|key| key.quota.is_some())
+    }
 }
 
 /// Reads the section.

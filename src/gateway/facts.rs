@@ -12,6 +12,7 @@ use super::context::Context;
 use crate::clock;
 use crate::ids;
 use crate::ledger::{Marks, Record, Source, Tokens};
+use crate::limits::Periods;
 use crate::openai::usage::Usage;
 use crate::prices::Bill;
 use crate::runtime::{Principal, Route, Rule, Runtime};
@@ -198,8 +199,8 @@ impl Facts {
         metering.bill(self.caller.as_ref(), (upstream, model), self.at)
     }
 
-    /// The record that it makes with what it has used. `period`: of the tenant's quota.
-    pub fn record(&self, amounts: &Amounts, client_gone: bool, period: Option<i64>) -> Record<'_> {
+    /// The record that it makes with what it has used. `periods`: in which quotas count it.
+    pub fn record(&self, amounts: &Amounts, client_gone: bool, periods: Periods) -> Record<'_> {
         let key = self.caller.as_ref().map(Principal::credential_name);
         Record {
             id: self.id,
@@ -225,7 +226,8 @@ impl Facts {
             charge_nanos: amounts.charge_nanos,
             first_byte_ms: ms(self.first_byte.unwrap_or_default()),
             total_ms: ms(self.started.elapsed()),
-            period,
+            period: periods.tenant,
+            key_period: periods.key,
         }
     }
 }

@@ -185,9 +185,10 @@ impl Account {
             count_in_metrics(&self.shared, facts, usage, &amounts, self.pace);
         }
         if self.is_recorded {
-            let period = self.reservation.as_ref().and_then(|held| held.period());
+            let held = self.reservation.as_ref();
+            let periods = held.map(|held| held.periods()).unwrap_or_default();
             let client_gone = self.meter.client_left;
-            record(&self.shared, &facts.record(&amounts, client_gone, period));
+            record(&self.shared, &facts.record(&amounts, client_gone, periods));
         }
         if let Some(reservation) = &mut self.reservation {
             let tokens = amounts.tokens.total();
@@ -232,8 +233,13 @@ impl Charged<'_> {
             .reservation
             .map(|held| held.charge(tokens, amounts.charge_nanos, Now::read()));
         if self.is_recorded {
-            let period = settled.as_ref().and_then(|settled| settled.period);
-            record(self.shared, &self.facts.record(&amounts, false, period));
+            let periods = settled.as_ref().map(|settled| settled.periods);
+            record(
+                self.shared,
+                &self
+                    .facts
+                    .record(&amounts, false, periods.unwrap_or_default()),
+            );
         }
         settled.is_some_and(|settled| {
             quota_events::tell_reached(self.shared, &settled);

@@ -15,6 +15,9 @@ use super::record::Record;
 use super::store::{Balance, Used};
 use crate::observe::log_interval::LogInterval;
 
+/// What was used, by the tenant, its key, which is empty for the tenant's own quota, and the start of the period.
+type UsedInPeriods = FxHashMap<(String, String, i64), Used>;
+
 /// About as much is read of each journal at once.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -27,7 +30,7 @@ pub struct Following {
 /// What was used elsewhere since the last call.
 #[derive(Debug, Default)]
 pub struct Elsewhere {
-    /// By tenants and periods, in any order.
+    /// By tenants, keys and periods, in any order.
     pub used: Vec<Balance>,
     /// Whether there is more to be read at once.
     pub is_more: bool,
@@ -56,7 +59,7 @@ impl Following {
 
     /// Reads what has been recorded since the last call, up to a bound of one megabyte of each journal.
     pub fn read(&mut self) -> Elsewhere {
-        let mut used: FxHashMap<(String, i64), Used> = FxHashMap::default();
+        let mut used = UsedInPeriods::default();
         let mut elsewhere = Elsewhere::default();
         let mut failure = None;
         for tail in &mut self.tails {
@@ -76,8 +79,9 @@ impl Following {
         }
         elsewhere.used = used
             .into_iter()
-            .map(|((tenant, period_start), used)| Balance {
+            .map(|((tenant, key, period_start), used)| Balance {
                 tenant,
+                key,
                 node: String::new(),
                 period_start,
                 tokens: u64::try_from(used.tokens).unwrap_or(0),
@@ -96,10 +100,12 @@ impl Following {
     }
 }
 
-fn add(used: &mut FxHashMap<(String, i64), Used>, record: &Record<'_>) {
-    let Some(period) = record.period else {
-        return;
-    };
-    let sum = used.entry((record.tenant.to_owned(), period)).or_default();
-    sum.add(record);
+/// Adds what a record counts in the quota of its tenant, and in that of its key.
+fn add(used: &mut UsedInPeriods, record: &Record<'_>) {
+    for (period, key) in [(record.period, ""), (record.key_period, record.key)] {
+        if let Some(period) = period {
+            let of = (record.tenant.to_owned(), key.to_owned(), period);
+            used.entry(of).or_default().add(record);
+        }
+    }
 }

@@ -50,6 +50,8 @@ pub struct Record<'a> {
     /// When the period of the tenant's quota began, in seconds since the Unix epoch; `None` where the
     /// tenant has no quota.
     pub period: Option<i64>,
+    /// The same of the quota of the tenant's key; `None` where the key has none.
+    pub key_period: Option<i64>,
 }
 
 /// What is known of a request and its answer.

@@ -51,6 +51,7 @@ fn what_is_recorded_is_in_reports_and_in_the_balances_of_the_next_start() {
     let ledger = start(&config).unwrap();
     let balance = Balance {
         tenant: "acme".to_owned(),
+        key: String::new(),
         node: config.node.clone(),
         period_start: 5,
         tokens: 0,

@@ -56,7 +56,7 @@ pub use pacer::Pacer;
 pub use refusal::Refusal;
 pub use registry::Limits;
 pub use report::NodeUsage;
-pub use reservation::{Crossed, Reservation, Settled};
+pub use reservation::{Crossed, Periods, Reservation, Settled};
 pub use scope::{DueScopes, Scope, ScopeName};
 pub use sharing::{NotReserved, Sharing};
 pub use standing::{RateStanding, Standing};

@@ -71,6 +71,12 @@ impl Limits {
         scope
     }
 
+    /// The scope with this name, if there is one.
+    pub fn find(&self, name: &ScopeName) -> Option<Arc<Scope>> {
+        let scopes = self.scopes.lock();
+        scopes.get(name).map(|known| Arc::clone(&known.0))
+    }
+
     /// The scope of a caller whose credential brings these rates.
     pub fn subject(&self, name: ScopeName, rates: &RateLimits) -> Arc<Scope> {
         self.subjects.of(name, rates, self.due.as_ref())

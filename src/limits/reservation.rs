@@ -33,6 +33,16 @@ struct Held {
     counts_usage: bool,
 }
 
+/// When the periods of quotas began that something is counted in, in seconds since the Unix epoch; 0 for a quota whose
+/// period does not end. `None` for no quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Periods {
+    /// Of the tenant's quota.
+    pub tenant: Option<i64>,
+    /// Of the quota of the tenant's key.
+    pub key: Option<i64>,
+}
+
 /// What a settlement has changed.
 #[derive(Clone, Debug, Default)]
 pub struct Settled {
@@ -40,9 +50,8 @@ pub struct Settled {
     pub crossed: SmallVec<[Crossed; 2]>,
     /// Whether a quota has nothing left.
     pub exhausted: bool,
-    /// The start of the tenant's period that it was counted in, or would have been if that had not ended: seconds since
-    /// the Unix epoch. `None` if the tenant has no quota.
-    pub period: Option<i64>,
+    /// The periods that it was counted in, or would have been if they had not ended.
+    pub periods: Periods,
 }
 
 /// A threshold of a quota that was reached.
@@ -85,7 +94,7 @@ impl Reservation {
     /// nothing. The permits stay.
     pub fn settle(&mut self, tokens: u64, nanos: u64, now: Now) -> Settled {
         let mut settled = Settled {
-            period: self.period(),
+            periods: self.periods(),
             ..Settled::default()
         };
         if std::mem::replace(&mut self.is_settled, true) {
@@ -113,9 +122,7 @@ impl Reservation {
             counts.begin(now);
             let reached = counts.charge(used);
             settled.exhausted |= counts.is_exhausted();
-            if matches!(held.scope.name(), ScopeName::Tenant(_)) {
-                settled.period = counts.period();
-            }
+            settled.periods.note(held.scope.name(), counts.period());
             held.scope.list();
             settled.add(&held.scope, reached);
         }
@@ -146,11 +153,13 @@ impl Reservation {
         standing.told()
     }
 
-    /// The start of the period of the tenant's quota in which it was reserved, in seconds since the Unix epoch; 0 for a
-    /// quota whose period does not end. `None` if the tenant has no quota.
-    pub fn period(&self) -> Option<i64> {
-        let is_tenants = |held: &&Held| matches!(held.scope.name(), ScopeName::Tenant(_));
-        self.held.iter().find(is_tenants)?.taken.period()
+    /// The periods in which it was reserved.
+    pub fn periods(&self) -> Periods {
+        let mut periods = Periods::default();
+        for held in &self.held {
+            periods.note(held.scope.name(), held.taken.period());
+        }
+        periods
     }
 
     /// What slows its stream down. `None` if nothing does.
@@ -177,6 +186,17 @@ impl Drop for Reservation {
             }
         }
         self.release();
+    }
+}
+
+impl Periods {
+    /// Notes the period of a scope.
+    fn note(&mut self, of: &ScopeName, period: Option<i64>) {
+        match of {
+            ScopeName::Tenant(_) => self.tenant = period,
+            ScopeName::Key { .. } => self.key = period,
+            _ => {}
+        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Known<'_> {
             return Err(Refused::invalid("name", "a key has a name"));
         };
         self.check_name(&before.tenant, &name.value, Some(id))?;
+        self.check_quota(&before.tenant, key.quota.as_ref())?;
         let row = KeyRow {
             definition: managed::key_definition(&key),
             updated_ms: plan.now_ms,

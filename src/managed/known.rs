@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::change::{Outcome, Refused};
 use super::row::{Actor, AuditRow, Batch, Definition, KeyRow};
 use super::set::{KeyEntry, Set, TenantEntry};
-use crate::config::{Config, Problem, Tenant, managed};
+use crate::config::{Config, Located, Problem, Quota, Tenant, managed};
 use crate::ids;
 use crate::secret::{KeyHash, Secret};
 
@@ -126,6 +126,19 @@ impl Known<'_> {
         }
     }
 
+    /// Checks that what a tenant or one of its keys has a quota of has a price.
+    pub fn check_quota(&self, tenant: &str, quota: Option<&Located<Quota>>) -> Result<(), Refused> {
+        let is_of_money = quota.is_some_and(|quota| quota.value.nanos.is_some());
+        let of_file = self.file_tenant(tenant);
+        let has_own = of_file.is_some_and(|tenant| !tenant.prices.is_empty());
+        if is_of_money && self.config.prices.is_empty() && !has_own {
+            let message = "a quota in dollars needs prices, and there are none (add prices: { file: prices.yaml } to \
+                           the configuration file, or limit `tokens`)";
+            return Err(Refused::invalid("quota", message));
+        }
+        Ok(())
+    }
+
     /// Checks that there may be so many more keys.
     pub fn check_room(&self, more: usize) -> Result<(), Refused> {
         let most = self.bounds.keys;
@@ -152,6 +165,7 @@ impl Known<'_> {
             return Err(Refused::invalid("name", "it is missing (as in ci)"));
         };
         self.check_name(tenant, &name.value, None)?;
+        self.check_quota(tenant, key.quota.as_ref())?;
         Ok(KeyRow {
             id: ids::key_id(),
             tenant: tenant.to_owned(),

@@ -96,12 +96,7 @@ impl Known<'_> {
 
     /// What must hold between a tenant and all others; `before` is what it was.
     fn check_tenant(&self, tenant: &Tenant, before: Option<&TenantEntry>) -> Result<(), Refused> {
-        let quota = tenant.quota.as_ref();
-        if quota.is_some_and(|quota| quota.value.nanos.is_some()) && self.config.prices.is_empty() {
-            let message = "a quota in dollars needs prices, and there are none (add prices: { file: prices.yaml } to \
-                           the configuration file, or limit `tokens`)";
-            return Err(Refused::invalid("quota", message));
-        }
+        self.check_quota(&tenant.id.value, tenant.quota.as_ref())?;
         let prefix = tenant
             .key_prefix
             .as_ref()

@@ -367,8 +367,13 @@ fn what_cannot_be_is_refused_with_what_to_write() {
         ),
         (
             "a",
-            json!({ "name": "x", "quota": 5 }),
-            "quota: a key has no quota of its own",
+            json!({ "name": "x", "quota": { "usd": 5 } }),
+            "quota: a quota in dollars needs prices",
+        ),
+        (
+            "a",
+            json!({ "name": "x", "quota": 0 }),
+            "quota: must be above 0",
         ),
     ] {
         let refused = told(case.key(tenant, definition));

@@ -138,14 +138,11 @@ impl Accounts {
             return is_more;
         }
         let wall = Now::read().wall;
-        let mut scopes: FxHashMap<&str, &Arc<Scope>> = FxHashMap::default();
-        for scope in runtime.metering.quotas() {
-            if let ScopeName::Tenant(tenant) = scope.name() {
-                scopes.insert(tenant, scope);
-            }
-        }
+        let quotas = runtime.metering.quotas();
+        let scopes = quotas.filter_map(|scope| Some((owner(scope)?, scope)));
+        let scopes: FxHashMap<(&str, &str), &Arc<Scope>> = scopes.collect();
         for used in used {
-            if let Some(scope) = scopes.get(used.tenant.as_str()) {
+            if let Some(scope) = scopes.get(&(used.tenant.as_str(), used.key.as_str())) {
                 scope.spend_elsewhere(used.period_start, used.tokens, used.charge_nanos, wall);
             }
         }
@@ -170,12 +167,13 @@ impl Accounts {
         };
         sums.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
         for (scope, start) in periods {
-            let ScopeName::Tenant(tenant) = scope.name() else {
+            let Some((tenant, of_key)) = owner(scope) else {
                 continue;
             };
-            let from = sums.partition_point(|b| key(b) < (tenant.as_str(), start));
+            let of = (tenant, of_key, start);
+            let from = sums.partition_point(|b| key(b) < of);
             let behind = sums.iter().skip(from);
-            let of_period = behind.take_while(|b| key(b) == (tenant.as_str(), start));
+            let of_period = behind.take_while(|b| key(b) == of);
             let of_period: Vec<&Balance> = of_period.collect();
             scope.learn(start, &nodes(&of_period));
         }
@@ -190,7 +188,7 @@ impl Accounts {
 /// What quotas have been used of, as it was read.
 pub struct Balances {
     now: Timestamp,
-    /// By tenant and period.
+    /// By tenant, key and period.
     sums: Vec<Balance>,
 }
 
@@ -198,17 +196,16 @@ impl Balances {
     /// Gives each quota whose balance is not known what it has been used of.
     pub fn load(&self, runtime: &Runtime) {
         for (scope, start) in waiting(&runtime.metering, self.now) {
-            let ScopeName::Tenant(tenant) = scope.name() else {
+            let Some((tenant, of_key)) = owner(scope) else {
                 continue;
             };
-            let from = self
-                .sums
-                .partition_point(|b| key(b) < (tenant.as_str(), start));
+            let of = (tenant, of_key, start);
+            let from = self.sums.partition_point(|b| key(b) < of);
             let behind = self.sums.iter().skip(from);
-            let of_tenant = behind.take_while(|b| b.tenant == *tenant);
-            let of_tenant: Vec<&Balance> = of_tenant.collect();
+            let of_owner = behind.take_while(|b| b.tenant == tenant && b.key == of_key);
+            let of_owner: Vec<&Balance> = of_owner.collect();
             // Each node has its own.
-            for period in of_tenant.chunk_by(|one, next| one.period_start == next.period_start) {
+            for period in of_owner.chunk_by(|one, next| one.period_start == next.period_start) {
                 let begun = period.first().map_or(0, |b| b.period_start);
                 let sum = |amount: fn(&Balance) -> u64| {
                     let amounts = period.iter().map(|b| amount(b));
@@ -248,6 +245,15 @@ fn waiting(metering: &Metering, now: Timestamp) -> impl Iterator<Item = (&Arc<Sc
     waiting.filter_map(move |scope| Some((scope, scope.period(now)?)))
 }
 
-fn key(balance: &Balance) -> (&str, i64) {
-    (&balance.tenant, balance.period_start)
+/// The tenant and the key whose quota a scope has, as a balance names them; `None` where it can have none.
+fn owner(scope: &Scope) -> Option<(&str, &str)> {
+    match scope.name() {
+        ScopeName::Tenant(tenant) => Some((tenant, "")),
+        ScopeName::Key { tenant, key } => Some((tenant, key)),
+        ScopeName::Gateway | ScopeName::Rule(_) | ScopeName::Subject { .. } => None,
+    }
+}
+
+fn key(balance: &Balance) -> (&str, &str, i64) {
+    (&balance.tenant, &balance.key, balance.period_start)
 }

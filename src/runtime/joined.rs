@@ -65,7 +65,7 @@ impl<'a> Joined<'a> {
         for entry in set.tenants() {
             joined.add_tenant(entry, config, &ids, &prefixed);
         }
-        joined.add_keys(set);
+        joined.add_keys(set, !config.prices.is_empty());
         if joined.more_left_out > 0 {
             let more = joined.more_left_out;
             joined.left_out.push(format!("and {more} more"));
@@ -130,7 +130,8 @@ impl<'a> Joined<'a> {
         });
     }
 
-    fn add_keys(&mut self, set: &'a Set) {
+    /// Adds keys to their tenants. `has_prices`: whether there are general prices.
+    fn add_keys(&mut self, set: &'a Set, has_prices: bool) {
         let of_file = self.members.iter().flat_map(|member| &member.keys);
         let hashes: HashSet<KeyHash> = of_file.map(|key| key.hash.value).collect();
         let names = self.members.iter().flat_map(|member| {
@@ -160,8 +161,24 @@ impl<'a> Joined<'a> {
                     "the configuration file has the same key".to_owned()
                 }
                 Some(position) => {
-                    if let Some(member) = self.members.get_mut(*position) {
-                        member.keys.extend(&entry.keys);
+                    let Some(member) = self.members.get_mut(*position) else {
+                        continue;
+                    };
+                    member.keys.extend(&entry.keys);
+                    let is_of_money = |key: &ClientKey| {
+                        let quota = key.quota.as_ref();
+                        quota.is_some_and(|quota| quota.value.nanos.is_some())
+                    };
+                    if !has_prices
+                        && member.tenant.prices.is_empty()
+                        && entry.keys.iter().any(is_of_money)
+                    {
+                        self.leave_out(format!(
+                            "the quota in dollars of the key `{}` of the tenant `{}`, which was made at run time, is \
+                             never reached: the configuration has no prices",
+                            row.name(),
+                            row.tenant
+                        ));
                     }
                     continue;
                 }

@@ -90,7 +90,8 @@ impl Metering {
                     tenant: member.tenant.id.value.clone(),
                     key: key.shown(),
                 };
-                metered(limits, name, key.limits.as_ref(), None)
+                let quota = key.quota.as_ref().map(|quota| &quota.value);
+                metered(limits, name, key.limits.as_ref(), quota)
             })
         });
         Self {
@@ -168,9 +169,18 @@ impl Metering {
         metered.map(|m| &m.scope)
     }
 
+    /// The scope of each key that has limits or a quota, in the order of the configuration.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        let scopes = self.keys.iter().flatten().map(|m| &m.scope);
+        let mut last: Option<&Arc<Scope>> = None;
+        // Both texts of a key that was rotated have one.
+        scopes.filter(move |scope| !last.replace(scope).is_some_and(|l| Arc::ptr_eq(l, scope)))
+    }
+
     /// Every scope with a quota, whose balance has to be known before it admits anything.
     pub fn quotas(&self) -> impl Iterator<Item = &Arc<Scope>> {
-        let metered = self.tenants.iter().filter_map(|t| t.metered.as_ref());
+        let of_tenants = self.tenants.iter().filter_map(|t| t.metered.as_ref());
+        let metered = of_tenants.chain(self.keys.iter().flatten());
         metered.filter(|m| m.has_quota).map(|m| &m.scope)
     }
 }

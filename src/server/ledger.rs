@@ -99,19 +99,28 @@ impl Prepared {
     }
 }
 
-/// Whether a tenant has a quota whose periods it did not have before.
+/// Whether a tenant or a key has a quota whose periods it did not have before.
 fn has_new_quotas(config: &Config, before: &Config) -> bool {
-    let quotas = before.tenants.iter().filter_map(|tenant| {
-        let quota = tenant.quota.as_ref()?;
-        Some((tenant.id.value.as_str(), &quota.value))
-    });
-    let before: HashMap<&str, &Quota> = quotas.collect();
-    config.tenants.iter().any(|tenant| {
-        let Some(quota) = tenant.quota.as_ref().map(|quota| &quota.value) else {
-            return false;
-        };
-        let known = before.get(tenant.id.value.as_str());
+    let before: HashMap<(&str, Option<String>), &Quota> = quotas(before).collect();
+    quotas(config).any(|(of, quota)| {
+        let known = before.get(&of);
         known.is_none_or(|known| known.per != quota.per || known.timezone != quota.timezone)
+    })
+}
+
+/// Each quota, by the id of its tenant, and the name of its key where it is the quota of one.
+fn quotas(config: &Config) -> impl Iterator<Item = ((&str, Option<String>), &Quota)> {
+    config.tenants.iter().flat_map(|tenant| {
+        let id = tenant.id.value.as_str();
+        let own = tenant
+            .quota
+            .iter()
+            .map(move |quota| ((id, None), &quota.value));
+        let of_keys = tenant.keys.iter().filter_map(move |key| {
+            let quota = &key.quota.as_ref()?.value;
+            Some(((id, Some(key.shown())), quota))
+        });
+        own.chain(of_keys)
     })
 }
 

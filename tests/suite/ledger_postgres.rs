@@ -65,11 +65,11 @@ fn record(id: u128, at_ms: i64) -> Record<'static> {
     }
 }
 
-/// What was used without an end of the period.
+/// What tenants have used without an end of the period.
 fn used(store: &mut dyn Store) -> Vec<(String, u64, u64)> {
     let balances = store.balances(&[0, 77]).unwrap();
     let mut used: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for balance in balances {
+    for balance in balances.into_iter().filter(|b| b.key.is_empty()) {
         let sums = used.entry(balance.tenant).or_default();
         sums.0 += balance.tokens;
         sums.1 += balance.charge_nanos;
@@ -107,10 +107,27 @@ fn records_that_are_loaded_again_count_once_and_nodes_share_the_sums() {
     assert_eq!(first.load(&[], at(2, 0)).unwrap(), 0);
     assert_eq!(open(&one).unwrap().position().unwrap(), Some(at(2, 0)));
     assert_eq!(used(&mut *first), [("acme".to_owned(), 360, 4_500)]);
+    // What a key's quota counts stands beside it, in the calendar of the key.
+    let with_key = Record {
+        key_period: Some(77),
+        ..record(5, NOVEMBER)
+    };
+    let load = |store: &mut dyn Store| store.load(std::slice::from_ref(&with_key), at(2, 1));
+    assert_eq!(load(&mut *first).unwrap(), 1);
+    assert_eq!(load(&mut *first).unwrap(), 0);
+    let of_key = first.balances(&[77]).unwrap();
+    let of_key: Vec<_> = of_key
+        .iter()
+        .map(|b| (b.tenant.as_str(), b.key.as_str(), b.tokens))
+        .collect();
+    assert_eq!(of_key, [("acme", "ci", 120)]);
+    let of_tenant = first.balances(&[0]).unwrap();
+    assert!(of_tenant.iter().all(|b| b.key.is_empty()), "{of_tenant:?}");
+    assert_eq!(of_tenant.iter().map(|b| b.tokens).sum::<u64>(), 480);
     let sums = "SELECT day, name, requests, errors, input, cost_nanos FROM tollgate.daily \
                 JOIN tollgate.names ON names.id = model ORDER BY day, name";
     let sums = server.query(sums);
-    let wanted = "20261105|a?b|1|1|100|1000000000000000\n20261105|gpt-4o|2|0|200|2000\n\
+    let wanted = "20261105|a?b|1|1|100|1000000000000000\n20261105|gpt-4o|3|0|300|3000\n\
                   20261205|gpt-4o|1|0|100|1000";
     assert_eq!(sums, wanted);
     let partitions =
@@ -328,7 +345,12 @@ fn an_old_month_becomes_a_file_its_sums_stay_and_retention_removes_them() {
         ..config(&server.url(), "one")
     };
     let mut store = open(&config).unwrap();
-    let records = [record(1, NOVEMBER), record(2, NOVEMBER + 30 * DAY_MS)];
+    // One has the quota of a key, too, in a period of its own: long before, and without an end.
+    let of_key = |id, key_period| Record {
+        key_period: Some(key_period),
+        ..record(id, NOVEMBER)
+    };
+    let records = [of_key(1, 77), record(2, NOVEMBER + 30 * DAY_MS)];
     store.load(&records, at(1, 400)).unwrap();
     // Thirty-one days after the end of November.
     let now =
@@ -346,7 +368,8 @@ fn an_old_month_becomes_a_file_its_sums_stay_and_retention_removes_them() {
     );
     assert_eq!(used(&mut *store), [("acme".to_owned(), 240, 3_000)]);
     // A record that comes late has a partition again.
-    assert_eq!(store.load(&[record(3, NOVEMBER)], at(1, 500)).unwrap(), 1);
+    assert_eq!(store.load(&[of_key(3, 0)], at(1, 500)).unwrap(), 1);
+    assert_eq!(store.balances(&[77]).unwrap().len(), 1);
     drop(store);
     let config = Ledger {
         retention: Some(Duration::from_secs(90 * 86_400)),
@@ -367,7 +390,12 @@ fn an_old_month_becomes_a_file_its_sums_stay_and_retention_removes_them() {
             .count(),
         0
     );
-    assert_eq!(used(&mut *store), [("acme".to_owned(), 360, 4_500)]);
+    // What was used with a key in a period that is over goes; what still counts stays.
+    assert_eq!(store.balances(&[77]).unwrap(), []);
+    let mut left = store.balances(&[0]).unwrap();
+    left.sort_by(|one, other| one.key.cmp(&other.key));
+    let left: Vec<_> = left.iter().map(|b| (b.key.as_str(), b.tokens)).collect();
+    assert_eq!(left, [("", 360), ("ci", 120)]);
 }
 
 fn lines(path: &Path) -> Vec<serde_json::Value> {

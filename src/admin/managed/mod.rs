@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{JSON, READING, respond, wrong_method};
 use crate::managed::{Change, Outcome, Refused, read_import};
-use crate::runtime::{Keys, NoKeys, Shared};
+use crate::runtime::{NoKeys, Shared};
 use asked::{Asked, Page};
 
 /// The description of these paths.
@@ -213,7 +213,7 @@ async fn carry_out(shared: &Arc<Shared>, route: Route, asked: Asked) -> Answer {
     let shared = Arc::clone(shared);
     // It waits for a database, or looks at very many keys.
     let done = tokio::task::spawn_blocking(move || match asked.is_reading {
-        true => read(shared.keys().ok_or(NoKeys)?, &route, &asked.page),
+        true => read(&shared, &route, &asked.page),
         false => change(&shared, route, &asked),
     });
     match done.await {
@@ -222,7 +222,8 @@ async fn carry_out(shared: &Arc<Shared>, route: Route, asked: Asked) -> Answer {
     }
 }
 
-fn read(keys: &Keys, route: &Route, page: &Page) -> Answer {
+fn read(shared: &Shared, route: &Route, page: &Page) -> Answer {
+    let keys = shared.keys().ok_or(NoKeys)?;
     let managed = keys.managed();
     if !managed.is_loaded() {
         return Err(Failure {
@@ -237,6 +238,7 @@ fn read(keys: &Keys, route: &Route, page: &Page) -> Answer {
         Route::Keys | Route::Import => shown::keys(&config, &managed.set(), page),
         Route::Tenants => shown::tenants(&config, &managed.set(), page),
         Route::Key(id) | Route::Rotate(id) => shown::one_key(&config, &managed.set(), id)
+            .map(|key| shown::with_usage(key, &shared.limits))
             .ok_or_else(|| Failure::not_found(&format!("key `{id}`")))?,
         Route::Tenant(id) => shown::one_tenant(&config, &managed.set(), id)
             .ok_or_else(|| Failure::not_found(&format!("tenant `{id}`")))?,

@@ -6,11 +6,15 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::asked::Page;
+use crate::admin::tenants::quota;
+use crate::clock;
 use crate::config::{ClientKey, Config, Tenant, managed};
 use crate::ids;
+use crate::limits::{Limits, ScopeName};
 use crate::managed::{AuditRow, Definition, KeyEntry, Set, TenantEntry, moment};
 
 /// A list, and the rest of it.
@@ -91,6 +95,19 @@ pub fn one_key(config: &Config, set: &Set, id: &str) -> Option<Value> {
         let found = keys.find(|key| file_id(key) == id)?;
         Some(file_key(tenant, found))
     })
+}
+
+/// A key with what is used of its quota; null without one.
+pub fn with_usage(mut key: Value, limits: &Limits) -> Value {
+    let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+    let name = ScopeName::Key {
+        tenant: text("tenant").to_owned(),
+        key: text("name").to_owned(),
+    };
+    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let usage = limits.find(&name).and_then(|scope| quota(&scope, now));
+    put(&mut key, "usage", usage.into());
+    key
 }
 
 /// One tenant, of the file or not.
@@ -179,8 +196,8 @@ fn object(
     );
     put("models", of("models"));
     put("limits", of("limits"));
+    put("quota", of("quota"));
     if kind == "tenant" {
-        put("quota", of("quota"));
         put("key_prefix", of("key_prefix"));
     }
     put("expires", of("expires"));

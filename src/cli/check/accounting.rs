@@ -70,6 +70,19 @@ pub fn terms(config: &Config) -> Vec<Vec<String>> {
     table
 }
 
+/// How much may be used with single keys; those without a quota are left out.
+pub fn key_quotas(config: &Config) -> Vec<Vec<String>> {
+    let mut table = vec![row(&["QUOTA OF", "QUOTA"])];
+    for tenant in &config.tenants {
+        let id = &tenant.id.value;
+        table.extend(tenant.keys.iter().filter_map(|key| {
+            let quota = shown_quota(&key.quota.as_ref()?.value);
+            Some(vec![format!("key {} of {id}", key.shown()), quota])
+        }));
+    }
+    table
+}
+
 fn shown_quota(quota: &Quota) -> String {
     let tokens = quota.tokens.map(|tokens| format!("{tokens} tokens"));
     let usd = quota

@@ -44,6 +44,7 @@ pub fn describe(source: &Source, config: &Config) -> String {
         tenants(config),
         accounting::limits(config),
         accounting::terms(config),
+        accounting::key_quotas(config),
         accounting::prices(config),
         accounting::ledger(config),
         accounting::store(config),

@@ -53,6 +53,7 @@ fn the_same_settings_mean_the_same_as_in_the_file() {
 fn a_key_has_what_a_key_of_the_file_has() {
     let definition = json!({
         "name": "ci", "labels": { "team": "x" }, "models": ["gpt-*"], "limits": { "rpm": 5 },
+        "quota": { "tokens": 5_000, "per": "day", "timezone": "Asia/Tokyo", "warn_at": [50] },
         "expires": "2030-01-01T00:00:00Z", "enabled": true,
     });
     let hash = KeyHash::of(b"k");
@@ -112,13 +113,17 @@ fn every_mistake_is_told_with_its_field() {
     let found = told(
         read_key(
             KeyHash::of(b"k"),
-            &object(json!({ "quota": 5, "limits": {} })),
+            &object(json!({ "quota": { "per": "day" }, "limits": {} })),
         )
         .unwrap_err(),
     );
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert!(
-        found[0].contains("a key has no quota of its own"),
-        "{found:?}"
-    );
+    let expected = [
+        "quota: a key with a quota needs a `name`: what has been used is kept under it",
+        "quota: neither `tokens` nor `usd` is written",
+        "limits: no limit is written",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for expected in expected {
+        assert!(found.iter().any(|told| told == expected), "{found:?}");
+    }
 }

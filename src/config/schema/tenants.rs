@@ -114,6 +114,11 @@ fn key() -> Value {
             ("enabled", "Whether it holds.", or(boolean(), true)),
             ("expires", "From when on it does not.", moment()),
             ("limits", "Within those of the tenant.", reference("limits")),
+            (
+                "quota",
+                "How much may be used with it in a period, within its tenant's quota. Needs `name`.",
+                one_of([count(), quota()]),
+            ),
         ],
     )
 }

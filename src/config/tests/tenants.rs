@@ -26,7 +26,7 @@ fn said(tenants: &str) -> Vec<String> {
 fn everything_can_be_said() {
     let tenant = parse(
         "name: Reseller 1, labels: { team: x, tier: 2 }, enabled: false, expires: 2027-01-01,
-         key_prefix: rs1_, keys: [rs1_a, { key: 'rs1_b', name: ci, limits: { rpm: 5 }, enabled: false },
+         key_prefix: rs1_, keys: [rs1_a, { key: 'rs1_b', name: ci, limits: { rpm: 5 }, quota: 5000, enabled: false },
          { key: rs1_c, expires: '2026-06-01T12:00:00+02:00' }], limits: { concurrent: 8 },
          quota: 120000, webhook: https://billing.example/hook, markup: 12.5%,
          prices: [{ model: m, input: 3 }]",
@@ -47,6 +47,7 @@ fn everything_can_be_said() {
     assert_eq!(plain.shown(), KeyHash::of(b"rs1_a").fingerprint());
     assert_eq!(ci.shown(), "ci");
     assert_eq!(ci.limits.as_ref().unwrap().requests_per_minute, Some(5));
+    assert_eq!(ci.quota.as_ref().unwrap().value.tokens, Some(5_000));
     assert!(!ci.validity.is_enabled && dated.validity.is_enabled);
     assert_eq!(expires(&dated.validity), "2026-06-01T10:00:00Z");
     assert_eq!(tenant.limits.unwrap().concurrent, Some(8));

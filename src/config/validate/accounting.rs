@@ -20,12 +20,16 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     check_dates(&config.prices, context);
     for tenant in &config.tenants {
         check_dates(&tenant.prices, context);
-        let Some(quota) = &tenant.quota else { continue };
-        let has_prices = unread.prices || !config.prices.is_empty() || !tenant.prices.is_empty();
-        if quota.value.nanos.is_some() && !has_prices {
-            let message = "a quota in dollars needs prices, and there are none";
-            let hint = "add prices: { file: prices.yaml }, or limit `tokens`";
-            context.report(&quota.place, message, Some(hint.to_owned()));
+        if unread.prices || !config.prices.is_empty() || !tenant.prices.is_empty() {
+            continue;
+        }
+        let of_keys = tenant.keys.iter().filter_map(|key| key.quota.as_ref());
+        for quota in tenant.quota.iter().chain(of_keys) {
+            if quota.value.nanos.is_some() {
+                let message = "a quota in dollars needs prices, and there are none";
+                let hint = "add prices: { file: prices.yaml }, or limit `tokens`";
+                context.report(&quota.place, message, Some(hint.to_owned()));
+            }
         }
     }
     if let Some(ledger) = &config.ledger {

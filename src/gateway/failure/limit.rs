@@ -85,8 +85,13 @@ fn quota(refusal: &Refusal) -> ApiError {
     let until = refusal
         .retry_after
         .map(|wait| format!(" It begins anew in {}.", written(wait)));
+    // That of the tenant is the client's own, in OpenAI's words.
+    let whose = match refusal.scope.name() {
+        ScopeName::Key { key, .. } => format!(" for key `{key}`"),
+        _ => String::new(),
+    };
     let message = format!(
-        "You exceeded your current quota of {}, please check your plan and billing details.{}{}",
+        "You exceeded your current quota of {}{whose}, please check your plan and billing details.{}{}",
         written_amount(refusal.limit),
         size.unwrap_or_default(),
         until.unwrap_or_default(),

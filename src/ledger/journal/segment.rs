@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 /// The version of the header, of frames and of the records in them.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Both copies of the header: a damaged byte leaves one of them.
 pub const HEADER_BYTES: u64 = 2 * COPY_BYTES as u64;
 

@@ -99,7 +99,7 @@ fn columns() -> impl Iterator<Item = &'static str> {
         "charge_nanos" => "charge_usd",
         name => name,
     });
-    let ends = ["total_ms", "period"];
+    let ends = ["total_ms", "period", "key_period"];
     ["at", "id"]
         .into_iter()
         .chain(NAMES)
@@ -138,8 +138,10 @@ fn cells(row: &Row, name: impl Fn(i64) -> String) -> Vec<Cell> {
         _ => Cell::Number(number),
     }));
     cells.push(Cell::Number(row.total_ms));
-    let period = row.period.map(|start| time(start.saturating_mul(1_000)));
-    cells.push(period.unwrap_or(Cell::Nothing));
+    for period in [row.period, row.key_period] {
+        let period = period.map(|start| time(start.saturating_mul(1_000)));
+        cells.push(period.unwrap_or(Cell::Nothing));
+    }
     cells
 }
 

@@ -28,11 +28,13 @@ use crate::config;
 use crate::secret::Secret;
 pub use crate::store::StoreError;
 
-/// What a tenant has used in a period, as one node has recorded it.
+/// What a tenant has used in a period, or what was used with one of its keys, as one node has recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balance {
     /// The tenant's id.
     pub tenant: String,
+    /// The key's name; empty for what the tenant's own quota counts.
+    pub key: String,
     /// The node that has recorded it, with the number of its journal.
     pub node: String,
     /// When the period began, in seconds since the Unix epoch.
@@ -46,7 +48,7 @@ pub struct Balance {
 /// What has been used, as of one moment.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// What all tenants have used.
+    /// What all tenants have used, and what was used with keys that have a quota.
     pub balances: Vec<Balance>,
     /// Up to where journals were loaded at that moment, in the order in which their nodes were asked for.
     pub positions: Vec<Option<Position>>,
@@ -79,13 +81,13 @@ pub trait Store: Send {
     /// The disk fails.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// What all tenants have used in the periods that began at these times.
+    /// What all tenants and keys have used in the periods that began at these times.
     ///
     /// # Errors
     /// The database cannot be read.
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError>;
 
-    /// What all tenants have used in the periods that began at these times, and in those that begin after another one:
+    /// What all tenants and keys have used in the periods that began at these times, and in those that begin after another one:
     /// there are some where the clock was ahead of what it is now. Times are in seconds since the Unix epoch. With it,
     /// up to where the journals of some nodes were loaded at that very moment.
     ///
@@ -258,7 +260,7 @@ impl Database {
 /// What `SELECT` gives of a request: its time, then its numbers in the order of [`Row`].
 fn row_columns() -> String {
     format!(
-        "at_ms, {}, {}, total_ms, period",
+        "at_ms, {}, {}, total_ms, period, key_period",
         NAMES.join(", "),
         NUMBERS.join(", ")
     )

@@ -13,6 +13,9 @@ use jiff::tz::TimeZone;
 /// The milliseconds of a day in UTC.
 pub const DAY_MS: i64 = 86_400_000;
 
+/// No period of a quota takes longer, but the one without an end.
+pub const LONGEST_PERIOD_SECONDS: i64 = 32 * 86_400;
+
 /// A month in UTC: what one file or partition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month(Date);

@@ -21,7 +21,7 @@ pub const NAMES: [&str; 8] = [
     "outcome",
 ];
 
-/// The other columns of a request, beside its time, its id and its period.
+/// The other columns of a request, beside its time, its id and its periods.
 pub const NUMBERS: [&str; 21] = [
     "status",
     "attempts",
@@ -105,8 +105,10 @@ pub struct Row {
     pub numbers: [i64; 21],
     /// How long it took, in milliseconds.
     pub total_ms: i64,
-    /// When the period of its quota began.
+    /// When the period of its tenant's quota began.
     pub period: Option<i64>,
+    /// When the period of its key's quota began.
+    pub key_period: Option<i64>,
 }
 
 impl Row {
@@ -148,6 +150,7 @@ impl Row {
             ],
             total_ms: i64::from(record.total_ms),
             period: record.period,
+            key_period: record.key_period,
         }
     }
 
@@ -194,13 +197,19 @@ impl Used {
     }
 }
 
-/// What the rows of one transaction add up to. It has an entry for each row at most.
+/// Stands for no key where a tenant's own quota counts: no name has this number.
+pub const NO_KEY: i64 = 0;
+
+/// The start of a period, the number of the tenant's name, and that of its key's, or [`NO_KEY`].
+pub type OfPeriod = (i64, i64, i64);
+
+/// What the rows of one transaction add up to. It has two entries for each row at most.
 #[derive(Debug, Default)]
 pub struct Additions {
     /// The sums by day and group.
     pub daily: FxHashMap<Group, [i64; 14]>,
-    /// What was used, by the start of the period and the number of the tenant's name.
-    pub periods: FxHashMap<(i64, i64), Used>,
+    /// What was used, of the quotas of tenants and of keys.
+    pub periods: FxHashMap<OfPeriod, Used>,
 }
 
 impl Additions {
@@ -208,12 +217,13 @@ impl Additions {
     pub fn add(&mut self, row: &Row, record: &Record<'_>) {
         let sums = self.daily.entry(row.group()).or_default();
         add(sums, &row.sums(record.outcome != OK));
-        let Some(period) = row.period else { return };
-        let [tenant, ..] = row.names;
-        self.periods
-            .entry((period, tenant))
-            .or_default()
-            .add(record);
+        let [tenant, key, ..] = row.names;
+        for (period, key) in [(row.period, NO_KEY), (row.key_period, key)] {
+            if let Some(period) = period {
+                let used = self.periods.entry((period, tenant, key)).or_default();
+                used.add(record);
+            }
+        }
     }
 
     /// The sums in a fixed order. Two nodes that write the same ones then never wait for each other.
@@ -224,7 +234,7 @@ impl Additions {
     }
 
     /// What was used, in a fixed order.
-    pub fn sorted_periods(&self) -> Vec<((i64, i64), Used)> {
+    pub fn sorted_periods(&self) -> Vec<(OfPeriod, Used)> {
         let mut sorted: Vec<_> = self.periods.iter().map(|(p, u)| (*p, *u)).collect();
         sorted.sort_unstable_by_key(|(period, _)| *period);
         sorted
@@ -281,7 +291,31 @@ mod tests {
             tokens: 36,
             charge_nanos: 18,
         };
-        assert_eq!(additions.sorted_periods(), [((100, 1), used)]);
+        assert_eq!(additions.sorted_periods(), [((100, 1, NO_KEY), used)]);
+    }
+
+    #[test]
+    fn a_request_counts_in_the_period_of_its_tenant_and_in_that_of_its_key() {
+        let mut additions = Additions::default();
+        let with_both = Record {
+            key_period: Some(90),
+            ..record(1)
+        };
+        let of_its_key_alone = Record {
+            period: None,
+            key_period: Some(90),
+            ..record(2)
+        };
+        for record in [with_both, of_its_key_alone] {
+            let row = Row::of(&record, [1, 2, 3, 4, 5, 6, 7, 8]);
+            additions.add(&row, &record);
+        }
+        let used = |times: i64| Used {
+            tokens: 18 * times,
+            charge_nanos: 9 * times,
+        };
+        let expected = [((90, 1, 2), used(2)), ((100, 1, NO_KEY), used(1))];
+        assert_eq!(additions.sorted_periods(), expected);
     }
 
     #[test]

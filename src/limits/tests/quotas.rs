@@ -27,6 +27,37 @@ fn what_is_spent_and_reserved_stays_within_the_quota_and_the_refusal_says_which(
 }
 
 #[test]
+fn a_request_counts_in_the_quota_of_its_tenant_and_in_that_of_its_key() {
+    let limits = Limits::new();
+    let key = ScopeName::Key {
+        tenant: "a".to_owned(),
+        key: "ci".to_owned(),
+    };
+    let of_tenant = quota(Some(100), None, Period::Day);
+    let of_key = quota(Some(50), None, Period::Total);
+    let scopes = [
+        limits.scope(tenant("a"), None, Some(&of_tenant)),
+        limits.scope(key.clone(), None, Some(&of_key)),
+    ];
+    let clock = Clock::at("2026-11-28T12:00:00Z");
+    let midnight: jiff::Timestamp = "2026-11-28T00:00:00Z".parse().unwrap();
+    let mut held = reserve(&scopes, 40, 0, clock).unwrap();
+    let periods = Periods {
+        tenant: Some(midnight.as_second()),
+        key: Some(0),
+    };
+    assert_eq!(held.periods(), periods);
+    let refusal = reserve(&scopes, 20, 0, clock).unwrap_err();
+    assert_eq!((refusal.scope.name(), refusal.limit), (&key, 50));
+    assert_eq!(held.settle(30, 0, clock.0).periods, periods);
+    assert_eq!(held.charge(5, 0, clock.0).periods, periods);
+    let spent = |scope: &Scope| scope.quota_usage().unwrap().tokens;
+    assert_eq!(scopes.each_ref().map(|scope| spent(scope)), [35, 35]);
+    assert!(Arc::ptr_eq(&limits.find(&key).unwrap(), &scopes[1]));
+    assert!(limits.find(&tenant("b")).is_none());
+}
+
+#[test]
 fn what_another_process_has_spent_counts_in_the_period_in_which_it_was_spent() {
     let scopes = with_quota(&quota(Some(100), Some(1_000), Period::Day));
     let second = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
@@ -125,7 +156,7 @@ fn the_next_period_begins_with_all_of_it() {
     clock.pass(Duration::from_secs(1));
     let held = reserve(&scopes, 100, 0, clock).unwrap();
     let december = "2026-12-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
-    assert_eq!(held.period(), Some(december.as_second()));
+    assert_eq!(held.periods().tenant, Some(december.as_second()));
 }
 
 #[test]
@@ -148,12 +179,12 @@ fn a_request_settles_into_the_period_in_which_it_was_reserved() {
     let mut clock = Clock::new();
     let mut old = reserve(&scopes, 90, 0, clock).unwrap();
     let dropped = reserve(&scopes, 10, 0, clock).unwrap();
-    let began = old.period();
+    let began = old.periods();
     clock.pass(Duration::from_hours(24));
     let new = reserve(&scopes, 100, 0, clock).unwrap();
-    assert_ne!(new.period(), began);
+    assert_ne!(new.periods(), began);
     let settled = old.settle(90, 0, clock.0);
-    assert_eq!(settled.period, began);
+    assert_eq!(settled.periods, began);
     assert!(settled.crossed.is_empty(), "its period is over");
     drop(dropped);
     let usage = scopes[0].quota_usage().unwrap();
@@ -185,7 +216,7 @@ fn a_clock_that_goes_backwards_opens_no_period_again() {
         assert!(refusal.retry_after.unwrap() >= Duration::from_hours(24));
         let mut held = reserve(&scopes, 10, 0, clock).unwrap();
         let twenty_ninth = "2026-11-29T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
-        assert_eq!(held.period(), Some(twenty_ninth.as_second()));
+        assert_eq!(held.periods().tenant, Some(twenty_ninth.as_second()));
         held.settle(0, 0, clock.0);
     }
     assert_eq!(scopes[0].quota_usage().unwrap().tokens, 70);
@@ -325,7 +356,7 @@ fn what_a_message_has_used_is_charged_in_the_current_period() {
     clock.pass(Duration::from_hours(24));
     let charged = socket.charge(120, 0, clock.0);
     assert!(charged.exhausted);
-    assert_ne!(charged.period, socket.period());
+    assert_ne!(charged.periods, socket.periods());
     assert_eq!(charged.crossed.len(), 1);
     assert_eq!(scopes[0].quota_usage().unwrap().tokens, 120);
     let told = socket.standing(clock.0).unwrap().tokens.unwrap();

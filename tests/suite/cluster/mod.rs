@@ -2,6 +2,7 @@
 
 mod admission;
 mod attacked;
+mod key_quotas;
 mod keys;
 mod ledger;
 mod lines;

@@ -7,6 +7,7 @@ mod answered;
 mod clocks;
 mod damage;
 mod full_disk;
+mod key_quotas;
 mod killed;
 mod large;
 mod postgres;

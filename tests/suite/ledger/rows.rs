@@ -144,10 +144,17 @@ pub fn assert_sound(folder: &Folder) {
             ),
             (
                 "SELECT count(DISTINCT tenant || '/' || period_start), sum(tokens), sum(charge_nanos), 0 \
-                 FROM periods",
+                 FROM periods WHERE key = 0",
                 "SELECT count(DISTINCT tenant || '/' || period), \
                  sum(input + cache_read + cache_write + output), sum(charge_nanos), 0 \
                  FROM requests WHERE period IS NOT NULL",
+            ),
+            (
+                "SELECT count(DISTINCT tenant || '/' || key || '/' || period_start), sum(tokens), \
+                 sum(charge_nanos), 0 FROM periods WHERE key <> 0",
+                "SELECT count(DISTINCT tenant || '/' || key || '/' || key_period), \
+                 sum(input + cache_read + cache_write + output), sum(charge_nanos), 0 \
+                 FROM requests WHERE key_period IS NOT NULL",
             ),
         ] {
             let read = |sql| {

@@ -13,11 +13,11 @@ use crate::support::upstream::Upstream;
 use crate::support::{DONE, FINISHED, delta, soon, streamed_chat, until};
 
 /// A process that a test has not started itself, and that ends with it.
-struct Successor(String);
+pub struct Successor(String);
 
 impl Successor {
     /// Has the gateway start one, and waits until it serves.
-    fn of(gateway: &Gateway) -> Self {
+    pub fn of(gateway: &Gateway) -> Self {
         gateway.signal("USR2");
         let line = gateway.output().wait_for("serves new connections");
         let pid = line.split("process ").nth(1).unwrap();
@@ -38,7 +38,7 @@ impl Drop for Successor {
 }
 
 /// An upstream whose answers use 400 tokens each. Streams wait for a permit before they tell of it.
-async fn using_400(step: &Arc<Semaphore>) -> Upstream {
+pub async fn using_400(step: &Arc<Semaphore>) -> Upstream {
     let step = Arc::clone(step);
     Upstream::start(move |request, mut reply| {
         let step = Arc::clone(&step);
@@ -60,7 +60,8 @@ async fn using_400(step: &Arc<Semaphore>) -> Upstream {
     .await
 }
 
-async fn open_stream(gateway: &Gateway) -> Client {
+/// Begins a stream as the tenant or the key `one`, which waits behind its first piece.
+pub async fn open_stream(gateway: &Gateway) -> Client {
     let body = streamed_chat("gpt-4o").replace(r#"{"model""#, r#"{"max_tokens":1,"model""#);
     let mut client = gateway.connect().await;
     send_as("one", &mut client, &body).await;

@@ -5,6 +5,7 @@
 
 mod gone;
 mod headers;
+mod key_quotas;
 mod pacing;
 mod permits;
 mod prices;

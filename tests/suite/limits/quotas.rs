@@ -15,7 +15,7 @@ use crate::support::{chat, soon};
 const DIME: &str = "prices: [{ model: '*', request: 0.10 }]\n";
 
 /// Asks so many times at once.
-fn ask_at_once(gateway: &Gateway, times: usize, body: &str) -> JoinSet<Response> {
+pub fn ask_at_once(gateway: &Gateway, times: usize, body: &str) -> JoinSet<Response> {
     let mut asking = JoinSet::new();
     for _ in 0..times {
         let (address, body) = (gateway.address, body.to_owned());
@@ -27,7 +27,8 @@ fn ask_at_once(gateway: &Gateway, times: usize, body: &str) -> JoinSet<Response>
     asking
 }
 
-async fn next(asking: &mut JoinSet<Response>) -> Response {
+/// The next answer that comes.
+pub async fn next(asking: &mut JoinSet<Response>) -> Response {
     let next = soon("an answer of many", asking.join_next()).await;
     next.unwrap().unwrap()
 }

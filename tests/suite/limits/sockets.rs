@@ -103,6 +103,28 @@ async fn a_quota_of_money_ends_a_socket_too() {
 }
 
 #[tokio::test]
+async fn the_quota_of_its_key_ends_a_socket_and_keeps_that_key_from_another() {
+    let upstream = Listener::bind().await;
+    let setup = Setup {
+        server: ", passthrough: far",
+        key: ", quota: { tokens: 250, per: total }",
+        ..Setup::default()
+    };
+    let gateway = setup.start(upstream.address);
+    let (mut client, mut far) = open(&gateway, &upstream).await;
+    let bytes = frame(TEXT, DONE.as_bytes());
+    for _ in 0..3 {
+        pass(&mut far, &mut client, &bytes).await;
+    }
+    assert_eq!(client.frame().await.unwrap().close_code(), 1008);
+    let told = "key `ci` of tenant `tester`: its quota of 250 tokens is used up";
+    gateway.output().wait_for(told);
+    let mut client = gateway.connect().await;
+    client.send(keyed(REALTIME, "")).await;
+    assert_exhausted(&client.response().await);
+}
+
+#[tokio::test]
 async fn the_end_of_a_quota_ends_the_other_sockets_of_its_tenant_with_their_next_response() {
     let (upstream, gateway) = start(", quota: { tokens: 250, per: total }", "").await;
     let (mut one, mut one_far) = open(&gateway, &upstream).await;

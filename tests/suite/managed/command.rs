@@ -71,6 +71,8 @@ async fn a_key_that_is_made_stands_alone_on_stdout() {
             "team=search",
             "--limit",
             "concurrent=2",
+            "--quota",
+            "tokens=40000,per=day",
         ],
     );
     assert_eq!(code, 0, "{said}");
@@ -89,6 +91,10 @@ async fn a_key_that_is_made_stands_alone_on_stdout() {
         listed.starts_with("ID") && listed.contains("team-a") && listed.contains("file"),
         "{listed}"
     );
+    assert!(
+        listed.contains("QUOTA") && listed.contains("40000 tokens per day"),
+        "{listed}"
+    );
     let (_, json, _) = run(&gateway, &["keys", "list", "--tenant", "team-a", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     let id = json[0]["id"].as_str().unwrap();
@@ -97,9 +103,13 @@ async fn a_key_that_is_made_stands_alone_on_stdout() {
         (1, &Value::from("search"))
     );
     let (_, shown, _) = run(&gateway, &["keys", "show", id]);
+    let shown = serde_json::from_str::<Value>(&shown).unwrap();
     assert_eq!(
-        serde_json::from_str::<Value>(&shown).unwrap()["limits"]["concurrent"],
-        2
+        (
+            &shown["limits"]["concurrent"],
+            &shown["usage"]["tokens"]["limit"]
+        ),
+        (&2.into(), &40_000.into())
     );
 
     let (code, second, said) = run(&gateway, &["keys", "rotate", id, "--overlap", "0"]);

@@ -4,6 +4,7 @@ mod command;
 mod described;
 mod imported;
 mod postgres;
+mod quotas;
 mod refused;
 mod used;
 

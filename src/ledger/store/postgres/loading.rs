@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::super::names::{Names, storable};
-use super::super::row::{self, Additions, Row};
+use super::super::row::{self, Additions, OfPeriod, Row};
 use super::super::{GROUPS, NAMES, NUMBERS, SUMS, StoreError};
 use super::id::Id;
 use crate::ledger::journal::Position;
@@ -107,11 +107,13 @@ async fn insert(
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![&at, &ids];
     values.extend(columns.iter().map(|column| column as &(dyn ToSql + Sync)));
     values.push(&periods);
+    let key_periods: Vec<Option<i64>> = rows.iter().map(|row| row.key_period).collect();
+    values.push(&key_periods);
     let arrays: Vec<String> = (3..=values.len())
         .map(|n| format!("${n}::bigint[]"))
         .collect();
     let sql = format!(
-        "INSERT INTO requests (at_ms, id, {}, {}, total_ms, period) \
+        "INSERT INTO requests (at_ms, id, {}, {}, total_ms, period, key_period) \
          SELECT * FROM unnest($1::bigint[], $2::uuid[], {}) \
          ON CONFLICT (at_ms, id) DO NOTHING RETURNING at_ms, id",
         NAMES.join(", "),
@@ -166,23 +168,25 @@ async fn add_periods(
     node: &str,
 ) -> Result<(), StoreError> {
     let periods = additions.sorted_periods();
-    let column = |number: fn(&((i64, i64), row::Used)) -> i64| -> Vec<i64> {
+    let column = |number: fn(&(OfPeriod, row::Used)) -> i64| -> Vec<i64> {
         periods.iter().map(number).collect()
     };
-    let starts = column(|((start, _), _)| *start);
-    let tenants = column(|((_, tenant), _)| *tenant);
+    let starts = column(|((start, ..), _)| *start);
+    let tenants = column(|((_, tenant, _), _)| *tenant);
+    let keys = column(|((.., key), _)| *key);
     let tokens = column(|(_, used)| used.tokens);
     let charges = column(|(_, used)| used.charge_nanos);
     let sql = format!(
-        "INSERT INTO periods (period_start, tenant, node, tokens, charge_nanos) \
-         SELECT start, tenant, $5, tokens, charge \
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS p (start, tenant, tokens, charge) \
-         ON CONFLICT (period_start, tenant, node) DO UPDATE SET {}, {}",
+        "INSERT INTO periods (period_start, tenant, key, node, tokens, charge_nanos) \
+         SELECT start, tenant, key, $6, tokens, charge \
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+         AS p (start, tenant, key, tokens, charge) \
+         ON CONFLICT (period_start, tenant, key, node) DO UPDATE SET {}, {}",
         saturating("periods", "tokens"),
         saturating("periods", "charge_nanos")
     );
     transaction
-        .execute(&sql, &[&starts, &tenants, &tokens, &charges, &node])
+        .execute(&sql, &[&starts, &tenants, &keys, &tokens, &charges, &node])
         .await?;
     Ok(())
 }

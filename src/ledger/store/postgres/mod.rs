@@ -94,17 +94,19 @@ impl Postgres {
 /// What was used in the periods for which a condition of SQL is true.
 fn balances_sql(periods: &str) -> String {
     format!(
-        "SELECT name, node, period_start, tokens, charge_nanos \
-         FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
+        "SELECT tenants.name, coalesce(keys.name, ''), node, period_start, tokens, charge_nanos \
+         FROM periods JOIN names AS tenants ON tenants.id = periods.tenant \
+         LEFT JOIN names AS keys ON keys.id = periods.key WHERE {periods}"
     )
 }
 
 fn balance(row: &tokio_postgres::Row) -> Result<Balance, StoreError> {
-    let (tokens, charge_nanos): (i64, i64) = (row.try_get(3)?, row.try_get(4)?);
+    let (tokens, charge_nanos): (i64, i64) = (row.try_get(4)?, row.try_get(5)?);
     Ok(Balance {
         tenant: row.try_get(0)?,
-        node: row.try_get(1)?,
-        period_start: row.try_get(2)?,
+        key: row.try_get(1)?,
+        node: row.try_get(2)?,
+        period_start: row.try_get(3)?,
         tokens: u64::try_from(tokens).unwrap_or(0),
         charge_nanos: u64::try_from(charge_nanos).unwrap_or(0),
     })

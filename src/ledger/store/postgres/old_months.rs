@@ -1,7 +1,8 @@
 //! Months of PostgreSQL that are moved or removed.
 //!
 //! Owns which partitions go. One that is moved becomes a file of JSON lines, its sums stay for reports; of one
-//! that is removed the sums go too. What was used in periods, and positions, stay always. One node does this at a
+//! that is removed the sums go too. What tenants have used in periods, and positions, stay always; what was used with
+//! keys, of which there are many more, goes with the sums once its period is over. One node does this at a
 //! time; another one that finds it busy leaves it alone. Does not handle the file (see `compressed`). What fails
 //! leaves the month where it was.
 
@@ -10,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use super::super::compressed::{self, keep};
 use super::super::export::{self, Lines};
-use super::super::month::ended_before;
+use super::super::month::{LONGEST_PERIOD_SECONDS, ended_before};
+use super::super::row::NO_KEY;
 use super::super::{Month, StoreError};
 use super::{Postgres, Reader};
 use crate::store::postgres::LOCK;
@@ -122,6 +124,12 @@ fn remove(store: &mut Postgres, month: Month, with_sums: bool) -> Result<(), Sto
         if with_sums {
             let (first, last) = month.days();
             let sql = format!("DELETE FROM daily WHERE day BETWEEN {first} AND {last}");
+            transaction.batch_execute(&sql).await?;
+            // One that begins at 0 does not end.
+            let before = month.start_ms() / 1_000 - LONGEST_PERIOD_SECONDS;
+            let sql = format!(
+                "DELETE FROM periods WHERE period_start > 0 AND period_start < {before} AND key <> {NO_KEY}"
+            );
             transaction.batch_execute(&sql).await?;
         }
         transaction.commit().await?;

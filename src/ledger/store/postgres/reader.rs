@@ -168,5 +168,6 @@ fn row_of(columns: &tokio_postgres::Row) -> Result<Row, StoreError> {
     let total = 2 + NAMES.len() + NUMBERS.len();
     row.total_ms = columns.try_get(total)?;
     row.period = columns.try_get(total + 1)?;
+    row.key_period = columns.try_get(total + 2)?;
     Ok(row)
 }

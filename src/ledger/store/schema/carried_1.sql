@@ -7,10 +7,12 @@ CREATE TABLE periods (
     file BLOB NOT NULL,
     period_start INTEGER NOT NULL,
     tenant TEXT NOT NULL,
+    -- Empty for what the quota of the tenant itself counts.
+    key TEXT NOT NULL,
     node TEXT NOT NULL,
     tokens INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
-    PRIMARY KEY (file, period_start, tenant, node)
+    PRIMARY KEY (file, period_start, tenant, key, node)
 ) WITHOUT ROWID;
 
 CREATE TABLE positions (

@@ -45,6 +45,7 @@ CREATE TABLE requests (
     first_byte_ms BIGINT NOT NULL,
     total_ms BIGINT NOT NULL,
     period BIGINT,
+    key_period BIGINT,
     PRIMARY KEY (at_ms, id)
 ) PARTITION BY RANGE (at_ms);
 
@@ -74,11 +75,13 @@ CREATE TABLE daily (
 CREATE TABLE periods (
     period_start BIGINT NOT NULL,
     tenant INTEGER NOT NULL,
+    -- 0 for what the quota of the tenant itself counts.
+    key INTEGER NOT NULL,
     -- By node, so that what each has used is a number that only grows.
     node TEXT NOT NULL,
     tokens BIGINT NOT NULL,
     charge_nanos BIGINT NOT NULL,
-    PRIMARY KEY (period_start, tenant, node)
+    PRIMARY KEY (period_start, tenant, key, node)
 );
 
 CREATE TABLE positions (

@@ -48,6 +48,7 @@ CREATE TABLE requests (
     first_byte_ms INTEGER NOT NULL,
     total_ms INTEGER NOT NULL,
     period INTEGER,
+    key_period INTEGER,
     PRIMARY KEY (at_ms, id)
 ) WITHOUT ROWID;
 
@@ -77,11 +78,13 @@ CREATE TABLE daily (
 CREATE TABLE periods (
     period_start INTEGER NOT NULL,
     tenant INTEGER NOT NULL,
+    -- 0 for what the quota of the tenant itself counts.
+    key INTEGER NOT NULL,
     -- By node, so that what each has used is a number that only grows.
     node TEXT NOT NULL,
     tokens INTEGER NOT NULL,
     charge_nanos INTEGER NOT NULL,
-    PRIMARY KEY (period_start, tenant, node)
+    PRIMARY KEY (period_start, tenant, key, node)
 ) WITHOUT ROWID;
 
 CREATE TABLE positions (

@@ -3,7 +3,7 @@
 //! Owns what was used in their periods, and the positions that they had. What a file has used is carried under
 //! the file's id before the file goes. While the file is there its own tables count, so a crash between the
 //! two counts nothing twice, and neither does a file that is put back. Only periods that may still go on are
-//! carried: that bounds the rows to the tenants that have such a quota, times the months. Does not handle which
+//! carried: that bounds the rows to the tenants and keys that have such a quota, times the months. Does not handle which
 //! months go (see `old_months`). Fails with the file's name.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::StoreError;
 use super::file::{position, set_position};
-use super::used::{UsedByTenant, add_used};
+use super::used::{UsedInPeriods, add_used};
 use crate::ledger::journal::Position;
 use crate::store::sqlite;
 
@@ -64,19 +64,20 @@ impl Carried {
     pub fn carry(
         &mut self,
         file: &[u8],
-        used: &UsedByTenant,
+        used: &UsedInPeriods,
         positions: &[(String, Position)],
     ) -> Result<(), StoreError> {
         let mut carry = || {
             let behavior = TransactionBehavior::Immediate;
             let transaction = self.connection.transaction_with_behavior(behavior)?;
-            for ((period_start, tenant, node), used) in used {
+            for ((period_start, tenant, key, node), used) in used {
                 transaction.execute(
-                    "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT OR REPLACE INTO periods VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     params![
                         file,
                         period_start,
                         tenant,
+                        key,
                         node,
                         used.tokens,
                         used.charge_nanos
@@ -102,12 +103,12 @@ impl Carried {
         &self,
         periods: &str,
         there: &[Vec<u8>],
-        used: &mut UsedByTenant,
+        used: &mut UsedInPeriods,
     ) -> Result<(), StoreError> {
         let there = there.iter().map(|id| format!("x'{}'", hex::encode(id)));
         let there: Vec<String> = there.collect();
         let sql = format!(
-            "SELECT period_start, tenant, node, tokens, charge_nanos FROM periods \
+            "SELECT period_start, tenant, key, node, tokens, charge_nanos FROM periods \
              WHERE {periods} AND file NOT IN ({})",
             there.join(", ")
         );

@@ -135,14 +135,15 @@ fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
         insert.raw_bind_parameter(place, number)?;
     }
     insert.raw_bind_parameter(place + 1, row.period)?;
+    insert.raw_bind_parameter(place + 2, row.key_period)?;
     Ok(insert.raw_execute()? > 0)
 }
 
 fn insert_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let columns = NAMES.len() + NUMBERS.len() + 4;
+        let columns = NAMES.len() + NUMBERS.len() + 5;
         format!(
-            "INSERT INTO requests (at_ms, id, {}, {}, total_ms, period) VALUES ({}) \
+            "INSERT INTO requests (at_ms, id, {}, {}, total_ms, period, key_period) VALUES ({}) \
              ON CONFLICT (at_ms, id) DO NOTHING",
             NAMES.join(", "),
             NUMBERS.join(", "),
@@ -173,15 +174,16 @@ fn add(transaction: &Transaction<'_>, additions: &Additions, node: &str) -> rusq
         daily.raw_execute()?;
     }
     let mut periods = transaction.prepare_cached(
-        "INSERT INTO periods (period_start, tenant, node, tokens, charge_nanos) \
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (period_start, tenant, node) DO UPDATE SET \
+        "INSERT INTO periods (period_start, tenant, key, node, tokens, charge_nanos) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (period_start, tenant, key, node) DO UPDATE SET \
          tokens = min(9223372036854775807, tokens + excluded.tokens), \
          charge_nanos = min(9223372036854775807, charge_nanos + excluded.charge_nanos)",
     )?;
-    for ((period, tenant), used) in additions.sorted_periods() {
+    for ((period, tenant, key), used) in additions.sorted_periods() {
         periods.execute(params![
             period,
             tenant,
+            key,
             node,
             used.tokens,
             used.charge_nanos

@@ -29,7 +29,7 @@ use crate::ledger::record::Record;
 use carried::Carried;
 use file::MonthFile;
 use turns::Turns;
-use used::UsedByTenant;
+use used::UsedInPeriods;
 
 /// As many months are kept open: this one and the one before, at the border.
 const MAX_OPEN: usize = 2;
@@ -88,7 +88,7 @@ impl Sqlite {
 
     /// What was used in the periods for which a condition of SQL is true.
     fn balances_where(&self, periods: &str) -> Result<Vec<Balance>, StoreError> {
-        let mut used = UsedByTenant::default();
+        let mut used = UsedInPeriods::default();
         let mut files = Vec::new();
         for month in months(&self.folder)? {
             let Some(part) = part::open(&path(&self.folder, month))? else {
@@ -100,8 +100,9 @@ impl Sqlite {
         self.carried.balances(periods, &files, &mut used)?;
         let balances = used
             .into_iter()
-            .map(|((period_start, tenant, node), used)| Balance {
+            .map(|((period_start, tenant, key, node), used)| Balance {
                 tenant,
+                key,
                 node,
                 period_start,
                 tokens: u64::try_from(used.tokens).unwrap_or(0),

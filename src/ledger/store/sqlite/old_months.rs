@@ -12,12 +12,9 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 use super::super::compressed::{self, keep, sync_folder};
-use super::super::month::ended_before;
+use super::super::month::{LONGEST_PERIOD_SECONDS, ended_before};
 use super::super::{Month, StoreError};
 use super::{Sqlite, months, part, path, with_ending};
-
-/// No period of a quota takes longer, but the one without an end.
-const LONGEST_PERIOD_SECONDS: i64 = 32 * 86_400;
 
 /// Moves and removes old months, as the configuration says. Returns what was done, a line each.
 ///

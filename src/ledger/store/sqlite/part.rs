@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::super::{EachRow, NAMES, NUMBERS, Part, Row, StoreError, row_columns};
 use super::file::{known_version, position};
-use super::used::{UsedByTenant, add_used};
+use super::used::{UsedInPeriods, add_used};
 use crate::ledger::journal::Position;
 use crate::store::sqlite::{newer, version};
 
@@ -57,10 +57,11 @@ impl FilePart {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn balances(&self, periods: &str, used: &mut UsedByTenant) -> Result<(), StoreError> {
+    pub fn balances(&self, periods: &str, used: &mut UsedInPeriods) -> Result<(), StoreError> {
         let sql = format!(
-            "SELECT period_start, name, node, tokens, charge_nanos \
-             FROM periods JOIN names ON names.id = periods.tenant WHERE {periods}"
+            "SELECT period_start, tenants.name, coalesce(keys.name, ''), node, tokens, charge_nanos \
+             FROM periods JOIN names AS tenants ON tenants.id = periods.tenant \
+             LEFT JOIN names AS keys ON keys.id = periods.key WHERE {periods}"
         );
         add_used(&self.connection, &sql, used).map_err(StoreError::sqlite(&self.path))
     }
@@ -69,8 +70,8 @@ impl FilePart {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn balances_before(&self, before: i64) -> Result<UsedByTenant, StoreError> {
-        let mut used = UsedByTenant::default();
+    pub fn balances_before(&self, before: i64) -> Result<UsedInPeriods, StoreError> {
+        let mut used = UsedInPeriods::default();
         self.balances(&format!("period_start < {before}"), &mut used)?;
         Ok(used)
     }
@@ -221,5 +222,6 @@ fn row_of(columns: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let total = 2 + NAMES.len() + NUMBERS.len();
     row.total_ms = columns.get(total)?;
     row.period = columns.get(total + 1)?;
+    row.key_period = columns.get(total + 2)?;
     Ok(row)
 }

@@ -359,6 +359,51 @@ fn used_in_all(store: &mut Sqlite) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
+/// What was used: of tenants with an empty key, and with keys.
+fn used_by_key(store: &mut Sqlite, start: i64) -> Vec<(String, u64)> {
+    let balances = store.balances(&[start]).unwrap();
+    let mut used: BTreeMap<String, u64> = BTreeMap::new();
+    for balance in balances {
+        *used.entry(balance.key).or_default() += balance.tokens;
+    }
+    used.into_iter().collect()
+}
+
+#[test]
+fn what_a_key_s_quota_counts_stands_beside_its_tenant_s_and_outlives_the_months() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_key = |id, at, key, key_period| Record {
+        key,
+        key_period,
+        period: Some(0),
+        ..record(id, at)
+    };
+    let records = [
+        of_key(1, "2026-08-05T10:00:00Z", "ci", Some(0)),
+        of_key(2, "2026-09-05T10:00:00Z", "ci", Some(0)),
+        of_key(3, "2026-09-05T10:00:00Z", "web", None),
+        of_key(4, "2026-09-05T10:00:00Z", "web", Some(77)),
+    ];
+    let mut store = open(folder.path());
+    assert_eq!(store.load(&records, at(1, 1)).unwrap(), 4);
+    assert_eq!(store.load(&records, at(1, 1)).unwrap(), 0);
+    let owned = |key: &str, tokens| (key.to_owned(), tokens);
+    let in_all = [owned("", 480), owned("ci", 240)];
+    assert_eq!(used_by_key(&mut store, 0), in_all);
+    assert_eq!(used_by_key(&mut store, 77), [owned("web", 120)]);
+    let read: Vec<_> = rows(folder.path()).iter().map(|row| row.key_period).collect();
+    assert_eq!(read, [Some(0), Some(0), None, Some(77)]);
+    drop(store);
+    let config = config::Ledger {
+        retention: Some(60 * DAY),
+        ..config(folder.path())
+    };
+    let mut store = Sqlite::open(folder.path(), &config).unwrap();
+    let done = store.maintain(time("2036-01-01T00:00:00Z")).unwrap();
+    assert_eq!(done.len(), 2, "{done:?}");
+    assert_eq!(used_by_key(&mut store, 0), in_all);
+}
+
 fn time(text: &str) -> SystemTime {
     text.parse::<Timestamp>().unwrap().into()
 }
