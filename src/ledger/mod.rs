@@ -149,10 +149,10 @@ impl Ledger {
     }
 
     /// What tenants and keys have used in the periods that began at these times, and in those that begin after `now`,
-    /// where the clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because the
-    /// database is away or a journal is still being loaded. Blocks. To be asked once before anything counts in memory:
-    /// what this process records is in later answers. What other processes record after the first answer is told by
-    /// [`used_elsewhere`](Self::used_elsewhere).
+    /// where the clock was ahead; times are in seconds since the Unix epoch. `None` while that is not known, because
+    /// the database is away or a journal is still being loaded. Blocks. To be asked once before anything counts in
+    /// memory: what this process records is in later answers. What other processes record after the first answer is
+    /// told by [`used_elsewhere`](Self::used_elsewhere).
     pub fn balances(&self, starts: &[i64], now: i64) -> Option<Vec<Balance>> {
         if !self.loader.has_caught_up() || !self.others.has_caught_up() {
             return None;

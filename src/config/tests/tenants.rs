@@ -115,6 +115,18 @@ fn what_cannot_be_meant_is_refused() {
             "keys[0].limits.rpm: must be above 0",
         ),
         (
+            "keys: [{ key: a, quota: 5 }]",
+            "keys[0].quota: a key with a quota needs a `name`: what has been used is kept under it (as in name: ci)",
+        ),
+        (
+            "keys: [{ key: a, name: ci, quota: 0 }]",
+            "keys[0].quota: must be above 0",
+        ),
+        (
+            "keys: [{ key: a, name: ci, quota: { tokens: 5, webhook: 'https://a' } }]",
+            "keys[0].quota.webhook: unknown key",
+        ),
+        (
             "keys: [{ key: a, nmae: ci }]",
             "keys[0].nmae: unknown key (did you mean `name`?)",
         ),
@@ -150,6 +162,10 @@ fn what_cannot_be_meant_is_refused() {
         (
             "keys: [k], quota: { usd: 5 }",
             "quota: a quota in dollars needs prices, and there are none (add prices: { file:",
+        ),
+        (
+            "keys: [{ key: a, name: ci, quota: { usd: 5 } }]",
+            "keys[0].quota: a quota in dollars needs prices, and there are none (add prices: { file:",
         ),
     ] {
         let found = said(&format!("  - {{ id: t, {tenant} }}"));

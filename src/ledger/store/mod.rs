@@ -87,9 +87,9 @@ pub trait Store: Send {
     /// The database cannot be read.
     fn balances(&mut self, starts: &[i64]) -> Result<Vec<Balance>, StoreError>;
 
-    /// What all tenants and keys have used in the periods that began at these times, and in those that begin after another one:
-    /// there are some where the clock was ahead of what it is now. Times are in seconds since the Unix epoch. With it,
-    /// up to where the journals of some nodes were loaded at that very moment.
+    /// What all tenants and keys have used in the periods that began at these times, and in those that begin after
+    /// another one: there are some where the clock was ahead of what it is now. Times are in seconds since the Unix
+    /// epoch. With it, up to where the journals of some nodes were loaded at that very moment.
     ///
     /// # Errors
     /// The database cannot be read.

@@ -89,9 +89,9 @@ async fn a_mistake_is_told_with_its_field_and_what_to_write() {
         (
             "POST",
             "/admin/keys",
-            json!({ "tenant": "tester", "name": "x", "quota": 1 }),
+            json!({ "tenant": "tester", "name": "x", "quota": 0 }),
             Some("quota"),
-            "a key has no quota of its own",
+            "must be above 0",
         ),
         (
             "POST",

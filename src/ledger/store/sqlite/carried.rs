@@ -3,8 +3,8 @@
 //! Owns what was used in their periods, and the positions that they had. What a file has used is carried under
 //! the file's id before the file goes. While the file is there its own tables count, so a crash between the
 //! two counts nothing twice, and neither does a file that is put back. Only periods that may still go on are
-//! carried: that bounds the rows to the tenants and keys that have such a quota, times the months. Does not handle which
-//! months go (see `old_months`). Fails with the file's name.
+//! carried: that bounds the rows to the tenants and keys that have such a quota, times the months. Does not handle
+//! which months go (see `old_months`). Fails with the file's name.
 
 use std::path::{Path, PathBuf};
 

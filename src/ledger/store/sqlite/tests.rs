@@ -391,7 +391,10 @@ fn what_a_key_s_quota_counts_stands_beside_its_tenant_s_and_outlives_the_months(
     let in_all = [owned("", 480), owned("ci", 240)];
     assert_eq!(used_by_key(&mut store, 0), in_all);
     assert_eq!(used_by_key(&mut store, 77), [owned("web", 120)]);
-    let read: Vec<_> = rows(folder.path()).iter().map(|row| row.key_period).collect();
+    let read: Vec<_> = rows(folder.path())
+        .iter()
+        .map(|row| row.key_period)
+        .collect();
     assert_eq!(read, [Some(0), Some(0), None, Some(77)]);
     drop(store);
     let config = config::Ledger {
