@@ -5,7 +5,7 @@
 //! been read, and is wiped then. Does not handle clashes of hashes and of prefixes (see `validate`). What
 //! cannot be read is reported with its place; a key is never part of a message.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::document::{Located, Node, Place, Section, is_plain_name};
 use super::key_list;
@@ -112,22 +112,22 @@ pub fn read<'a>(
     prefix: Option<&str>,
     written: &mut Written<'a>,
 ) -> Vec<ClientKey> {
-    let mut names = HashSet::new();
+    // Whether each was written, or is a fingerprint that stands for one: limits and quotas are kept under it.
+    let mut names: HashMap<String, bool> = HashMap::new();
     let mut keys = Vec::new();
     for entry in node.list().unwrap_or_default() {
         let read = read_entry(&entry, position, prefix, written);
         for key in &read {
-            if let Some(name) = &key.name
-                && !names.insert(name.value.clone())
-            {
+            let (shown, is_named) = (key.shown(), key.name.is_some());
+            let other = names.get(&shown).copied();
+            // Two fingerprints are the same where a key stands there twice, which is told elsewhere.
+            if other.is_some_and(|other| other || is_named) {
                 entry.report(
-                    format!(
-                        "another key of the tenant has the name `{}` already",
-                        name.value
-                    ),
+                    format!("another key of the tenant has the name `{shown}` already"),
                     Some("give each its own"),
                 );
             }
+            names.insert(shown, is_named || other.unwrap_or(false));
         }
         keys.extend(read);
     }

@@ -116,7 +116,7 @@ impl Known<'_> {
         let message = || format!("another key of the tenant has the name `{name}` already");
         let of_file = self.file_tenant(tenant);
         let mut names = of_file.iter().flat_map(|tenant| &tenant.keys);
-        if names.any(|key| key.name.as_ref().is_some_and(|known| known.value == name)) {
+        if names.any(|key| key.shown() == name) {
             let message = format!("{}, in the configuration file", message());
             return Err(taken("name", message));
         }

@@ -366,6 +366,12 @@ fn what_cannot_be_is_refused_with_what_to_write() {
             "name: another key of the tenant has the name `ci` already",
         ),
         (
+            // What a key of the file without a name is called.
+            "plain",
+            json!({ "name": Secret::new("plain-key".into()).hash().fingerprint() }),
+            "name: another key of the tenant has the name",
+        ),
+        (
             "a",
             json!({ "name": "x", "quota": { "usd": 5 } }),
             "quota: a quota in dollars needs prices",

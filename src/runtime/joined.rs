@@ -65,7 +65,10 @@ impl<'a> Joined<'a> {
         for entry in set.tenants() {
             joined.add_tenant(entry, config, &ids, &prefixed);
         }
-        joined.add_keys(set, !config.prices.is_empty());
+        joined.add_keys(set);
+        if config.prices.is_empty() {
+            joined.tell_unpriced_keys();
+        }
         if joined.more_left_out > 0 {
             let more = joined.more_left_out;
             joined.left_out.push(format!("and {more} more"));
@@ -130,16 +133,15 @@ impl<'a> Joined<'a> {
         });
     }
 
-    /// Adds keys to their tenants. `has_prices`: whether there are general prices.
-    fn add_keys(&mut self, set: &'a Set, has_prices: bool) {
+    fn add_keys(&mut self, set: &'a Set) {
         let of_file = self.members.iter().flat_map(|member| &member.keys);
         let hashes: HashSet<KeyHash> = of_file.map(|key| key.hash.value).collect();
         let names = self.members.iter().flat_map(|member| {
             let id = member.tenant.id.value.as_str();
-            let names = member.keys.iter().filter_map(|key| key.name.as_ref());
-            names.map(move |name| (id, name.value.as_str()))
+            // Limits and quotas are kept under it.
+            member.keys.iter().map(move |key| (id, key.shown()))
         });
-        let names: HashSet<(&str, &str)> = names.collect();
+        let names: HashSet<(&str, String)> = names.collect();
         let positions = self.members.iter().enumerate();
         let positions: HashMap<&str, usize> = positions
             .map(|(position, member)| (member.tenant.id.value.as_str(), position))
@@ -149,7 +151,7 @@ impl<'a> Joined<'a> {
             let place = positions.get(row.tenant.as_str());
             let why = match place {
                 None => format!("there is no tenant `{}` any more", row.tenant),
-                Some(_) if names.contains(&(row.tenant.as_str(), row.name())) => {
+                Some(_) if names.contains(&(row.tenant.as_str(), row.name().to_owned())) => {
                     "the configuration file has a key of that name".to_owned()
                 }
                 Some(_)
@@ -161,24 +163,8 @@ impl<'a> Joined<'a> {
                     "the configuration file has the same key".to_owned()
                 }
                 Some(position) => {
-                    let Some(member) = self.members.get_mut(*position) else {
-                        continue;
-                    };
-                    member.keys.extend(&entry.keys);
-                    let is_of_money = |key: &ClientKey| {
-                        let quota = key.quota.as_ref();
-                        quota.is_some_and(|quota| quota.value.nanos.is_some())
-                    };
-                    if !has_prices
-                        && member.tenant.prices.is_empty()
-                        && entry.keys.iter().any(is_of_money)
-                    {
-                        self.leave_out(format!(
-                            "the quota in dollars of the key `{}` of the tenant `{}`, which was made at run time, is \
-                             never reached: the configuration has no prices",
-                            row.name(),
-                            row.tenant
-                        ));
+                    if let Some(member) = self.members.get_mut(*position) {
+                        member.keys.extend(&entry.keys);
                     }
                     continue;
                 }
@@ -188,6 +174,32 @@ impl<'a> Joined<'a> {
                 row.name(),
                 row.tenant
             ));
+        }
+    }
+
+    /// Tells of keys with a quota in dollars where nothing has a price. Those of the file are refused as it is read.
+    fn tell_unpriced_keys(&mut self) {
+        let is_of_money = |key: &&&ClientKey| {
+            let quota = key.quota.as_ref();
+            quota.is_some_and(|quota| quota.value.nanos.is_some())
+        };
+        let unpriced = self.members.iter().filter(|m| m.tenant.prices.is_empty());
+        let told = unpriced.flat_map(|member| {
+            let id = member.tenant.id.value.as_str();
+            let keys = member.keys.iter().filter(is_of_money);
+            keys.map(move |key| {
+                format!(
+                    "the quota in dollars of the key `{}` of the tenant `{id}`, which was made at run time, is never \
+                     reached: the configuration has no prices",
+                    key.shown()
+                )
+            })
+        });
+        let mut told: Vec<String> = told.collect();
+        // Both texts of a key that was rotated have its name.
+        told.dedup();
+        for line in told {
+            self.leave_out(line);
         }
     }
 }

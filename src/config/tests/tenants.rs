@@ -102,6 +102,15 @@ fn what_cannot_be_meant_is_refused() {
             "keys[1]: another key of the tenant has the name `ci` already",
         ),
         (
+            // A key without a name is called by its hash.
+            "keys: [a, { key: b, name: ca978112 }]",
+            "keys[1]: another key of the tenant has the name `ca978112` already (give each its own)",
+        ),
+        (
+            "keys: [{ key: b, name: ca978112 }, a]",
+            "keys[1]: another key of the tenant has the name `ca978112` already (give each its own)",
+        ),
+        (
             "keys: [{ key: a, name: 'c i' }]",
             "keys[0].name: a name has up to 64 letters",
         ),

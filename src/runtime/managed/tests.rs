@@ -186,6 +186,31 @@ tenants:
 }
 
 #[test]
+fn the_quota_in_dollars_of_a_key_is_told_once_where_a_later_file_has_no_prices() {
+    let case = case();
+    let priced = config(&format!("{FILE}prices: [{{ model: m, input: 1 }}]\n"));
+    let put = |config: Config| {
+        case.shared
+            .put_in_force(runtime(&config, &case.shared), config)
+    };
+    let left_out = || case.shared.keys().unwrap().in_force.lock().left_out.clone();
+    put(priced);
+    let quota = json!({ "name": "ci", "quota": { "usd": 5 } });
+    let (id, _) = case.key("filed", quota);
+    case.make(&Change::RotateKey(
+        id,
+        std::time::Duration::from_secs(3_600),
+    ));
+    assert_eq!(left_out(), [""; 0]);
+    put(config(FILE));
+    let told = left_out();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let expected = "the quota in dollars of the key `ci` of the tenant `filed`, which was made at run time, is never \
+                    reached";
+    assert!(told[0].starts_with(expected), "{told:?}");
+}
+
+#[test]
 fn keys_that_are_not_known_yet_are_told_from_those_that_are_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let case = case();

@@ -18,7 +18,7 @@ fn yaml(name: &str, far: SocketAddr, redis: &Redis, ledger: &str) -> String {
     let setup = Setup {
         server: &format!(", node: {name}"),
         tenant: ", quota: { usd: 3, per: month }",
-        key: ", quota: { usd: 1, per: total, warn_at: [50] }",
+        key: ", quota: { usd: 1, per: total }",
         more: &format!("{DIME}store: {{ redis: '{}' }}\n{ledger}", redis.url()),
         ..Setup::default()
     };
@@ -48,6 +48,11 @@ async fn of_a_hundred_requests_with_a_key_at_three_gateways_as_many_pass_as_its_
     for gateway in &gateways {
         assert_eq!(ask(gateway, &chat("gpt-4o")).await.status, 429);
     }
+    // One of them tells of the end.
+    let told = "key `ci` of tenant `tester`: its quota of $1 is used up";
+    let times = |gateway: &Gateway| gateway.output().text().matches(told).count();
+    let all = || gateways.iter().map(times).sum::<usize>();
+    until(told, || all() > 0).await;
     // The tenant has two dollars left for its other key.
     let mut passed = 0;
     let others = async {
@@ -63,6 +68,7 @@ async fn of_a_hundred_requests_with_a_key_at_three_gateways_as_many_pass_as_its_
         assert_eq!(ask_as(gateway, SECOND, &chat("gpt-4o")).await.status, 429);
     }
     assert_eq!(upstream.requests(), 30);
+    assert_eq!(all(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Quotas of single keys: exact beside those of their tenants, told apart from them, and changed while the gateway runs.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use super::quotas::{ask_at_once, next};
 use super::{ANSWER, Setup, ask, ask_as, assert_exhausted, chat_up_to, gated, number};
 use crate::support::chat;
 use crate::support::client::Response;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{BINARY, Folder, Gateway};
+use crate::support::tools::run;
 use crate::support::upstream::Upstream;
 
 /// A dime for each request.
@@ -212,4 +214,31 @@ async fn a_key_s_quota_is_added_raised_lowered_and_removed_while_the_gateway_run
     let renamed = quota("0.10").replace("name: ci", "name: renamed");
     reload(&gateway, &renamed).await;
     assert_eq!(statuses(&gateway, 2).await, [200, 429]);
+}
+
+#[test]
+fn the_tables_of_check_have_the_quotas_of_keys() {
+    let setup = Setup {
+        key: ", quota: { tokens: 5000, usd: 1.5, per: week, timezone: Asia/Tokyo }",
+        more: DIME,
+        ..Setup::default()
+    };
+    let folder = Folder::new();
+    let file = folder.write("tollgate.yaml", setup.yaml(([127, 0, 0, 1], 9).into()));
+    let printed = run(Command::new(BINARY)
+        .args(["check", "-c"])
+        .arg(file)
+        .current_dir(&folder.0));
+    let mut lines = printed
+        .lines()
+        .skip_while(|line| !line.starts_with("QUOTA OF"));
+    let words = |line: Option<&str>| {
+        line.unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(words(lines.next()), "QUOTA OF QUOTA");
+    let expected = "key ci of tester 5000 tokens and 1.5 USD per week, Asia/Tokyo";
+    assert_eq!(words(lines.next()), expected);
 }
