@@ -1,8 +1,8 @@
 //! What tenants and their keys may use, and what of it is used: a part of `GET /status`.
 //!
 //! Owns the form of `tenants` and of `keys`. They have the limits in force and the quota of each tenant and key that
-//! has some, of at most [`MOST`] of each. Does not handle what was used before the current period (see `usage`), or who
-//! may ask (see the head of this folder). Cannot fail.
+//! has some, of at most [`MOST`] of each. Does not handle what was used before the current period (see `usage`), or
+//! which callers may ask (see the head of this folder). Cannot fail.
 
 use std::sync::Arc;
 
