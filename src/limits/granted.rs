@@ -138,8 +138,8 @@ impl Counts {
         if is_same {
             balance.set_spent(shares.learn(&grant.nodes, node));
             for (limit, granted) in report.limits.iter().zip(&grant.limits) {
-                let (percent, is_own) = granted.reached;
-                reached.extend(balance.reach(limit.kind, percent, is_own));
+                let (percent, others) = granted.reached;
+                reached.extend(balance.reach(limit.kind, percent, others));
             }
         }
         reached

@@ -104,6 +104,6 @@ pub(super) struct GrantedLimit {
     pub(super) wait: Duration,
     /// Until all that is used is paid for.
     pub(super) reset: Duration,
-    /// Of a quota: the highest threshold that was reached, in percent, and whether this process tells of it.
-    pub(super) reached: (u8, bool),
+    /// Of a quota: the highest threshold that was reached, in percent, and up to which one others tell.
+    pub(super) reached: (u8, u8),
 }

@@ -35,12 +35,13 @@ impl Balance {
         self.nanos.spent = spent.nanos;
     }
 
-    /// A threshold was reached, as several nodes know. Returns those that this process tells of, where it is the one.
+    /// A threshold was reached, as several nodes know; others tell of those up to another one. Returns those that this
+    /// process tells of.
     pub(in crate::limits) fn reach(
         &mut self,
         kind: LimitKind,
         percent: u8,
-        is_own: bool,
+        others: u8,
     ) -> Vec<Reached> {
         let amount = match kind {
             LimitKind::QuotaTokens => &mut self.tokens,
@@ -50,7 +51,7 @@ impl Balance {
         self.refused |= percent >= 100;
         let mut reached = Vec::new();
         amount.reach(&self.warn_at, percent, |percent, spent, limit| {
-            if is_own {
+            if percent > others {
                 reached.push(Reached {
                     kind,
                     percent,

@@ -5,7 +5,8 @@
 --   l:KIND        what time has not paid for of a rate: "units time"
 --   w:KIND        the same of a window that slides: "slot count count ..."
 --   s:NODE        what a node has used of the quota in the period: "tokens nanos"
---   t:KIND        the threshold that was told last, of which limit, and by which process: "percent limit process"
+--   t:KIND        the threshold that was told last, of which limit, up to which others have told, and by which process:
+--                 "percent limit others process"
 -- Times are microseconds of this server. Amounts of quotas are compared as text: they may be larger than a double holds.
 -- What cannot be read is as if it were not there: a call that failed for one scope would fail for all.
 local time = redis.call('TIME')
@@ -229,7 +230,7 @@ for k = 1, #KEYS do
     if QUOTA[kind] and not is_current then hold = 0 end
     holds[#holds + 1] = kind .. '=' .. whole(hold) .. ',' .. whole(used) .. ',' .. whole(reserved) .. ';'
 
-    local percent, by = 0, ''
+    local percent, others, by = 0, 0, ''
     if QUOTA[kind] and is_current then
       local reached = 0
       for _, warn in ipairs(warns) do
@@ -237,11 +238,12 @@ for k = 1, #KEYS do
       end
       if refused[kind] then reached = 100 end
       local stored = h['t:' .. kind] or ''
-      local p, l, process_of = string.match(stored, '^(%d+) (%S+) (.*)$')
-      if p and l == whole(limit) then percent, by = tonumber(p), process_of end
+      local p, l, o, process_of = string.match(stored, '^(%d+) (%S+) (%d+) (.*)$')
+      if p and l == whole(limit) then percent, others, by = tonumber(p), tonumber(o), process_of end
       if reached > percent then
+        if by ~= process then others = percent end
         percent, by = reached, process
-        set('t:' .. kind, whole(percent) .. ' ' .. whole(limit) .. ' ' .. process)
+        set('t:' .. kind, whole(percent) .. ' ' .. whole(limit) .. ' ' .. whole(others) .. ' ' .. process)
       end
     end
 
@@ -254,7 +256,7 @@ for k = 1, #KEYS do
     tell(whole(math.ceil(wait)))
     tell(whole(math.ceil(reset)))
     tell(whole(percent))
-    tell(by == process and '1' or '0')
+    tell(whole(by == process and others or percent))
   end
   set('n:' .. process, whole(now + lease) .. ' ' .. (h.P or '0') .. ' ' .. table.concat(holds))
 

@@ -304,7 +304,7 @@ fn grant<'w>(
             is_spent: next()? == "1",
             wait: micros(next()?)?,
             reset: micros(next()?)?,
-            reached: (parsed(next()?)?, next()? == "1"),
+            reached: (parsed(next()?)?, parsed(next()?)?),
         });
     }
     Ok(Grant {

@@ -28,7 +28,7 @@ fn granted(held: u64, left: u64) -> Grant {
         is_spent: false,
         wait: Duration::from_secs(7),
         reset: Duration::from_secs(9),
-        reached: (0, false),
+        reached: (0, 0),
     };
     Grant {
         limits: [limit].into_iter().collect(),
@@ -145,17 +145,34 @@ fn a_threshold_is_told_by_the_process_that_the_store_names() {
     let scopes = shared(None, Some(&quota(Some(100), None, Period::Total)));
     let clock = Clock::new();
     scopes[0].period(clock.0.wall);
-    let reached = |percent, is_own| {
+    let reached = |percent, others| {
         let mut grant = granted(0, 0);
-        grant.limits[0].reached = (percent, is_own);
+        grant.limits[0].reached = (percent, others);
         let report = scopes[0].report(Asking::Among(2), clock.0).unwrap();
         let reached = scopes[0].grant(&report, &grant);
         reached.iter().map(|r| r.percent).collect::<Vec<_>>()
     };
-    assert_eq!(reached(80, false), [0_u8; 0]);
-    assert_eq!(reached(80, true), [0_u8; 0], "another one has told");
-    assert_eq!(reached(100, true), [100]);
-    assert_eq!(reached(100, true), [0_u8; 0]);
+    assert_eq!(reached(80, 80), [0_u8; 0]);
+    assert_eq!(reached(80, 0), [0_u8; 0], "another one has told");
+    assert_eq!(reached(100, 80), [100]);
+    assert_eq!(reached(100, 80), [0_u8; 0]);
+}
+
+#[test]
+fn a_threshold_that_another_node_has_told_is_not_told_with_the_next_one() {
+    let quota = Quota {
+        warn_at: vec![50, 80],
+        ..quota(Some(100), None, Period::Total)
+    };
+    let scopes = shared(None, Some(&quota));
+    let clock = Clock::new();
+    scopes[0].period(clock.0.wall);
+    let mut grant = granted(0, 0);
+    grant.limits[0].reached = (100, 50);
+    let report = scopes[0].report(Asking::Among(2), clock.0).unwrap();
+    let reached = scopes[0].grant(&report, &grant);
+    let percents: Vec<u8> = reached.iter().map(|r| r.percent).collect();
+    assert_eq!(percents, [80, 100]);
 }
 
 #[test]
