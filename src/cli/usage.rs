@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::{Configured, EXIT_CONFIG, print, print_error, refuse, table};
 use crate::clock;
 use crate::config::{Config, Source, Variables};
+use crate::ledger::WebhookPlan;
 use crate::ledger::lost_node::{self, Loaded};
 use crate::ledger::report::{self, MAX_ROWS, Query, Report};
 use crate::ledger::store::export::{self, Lines};
@@ -208,11 +209,20 @@ fn load(
             "{source} has no ledger: there is nothing to load into"
         ));
     };
-    match lost_node::load(folder, node, ledger) {
-        Ok(Loaded { node, journals }) => {
+    match lost_node::load(folder, node, ledger, &WebhookPlan::of(&config)) {
+        Ok(Loaded {
+            node,
+            journals,
+            events,
+        }) => {
             let s = if journals == 1 { "" } else { "s" };
+            let waiting = match events {
+                0 => String::new(),
+                1 => ", 1 event for webhooks".to_owned(),
+                _ => format!(", {events} events for webhooks"),
+            };
             print(&format!(
-                "loaded what {node} has left: {journals} journal{s}"
+                "loaded what {node} has left: {journals} journal{s}{waiting}"
             ));
             ExitCode::SUCCESS
         }

@@ -1,8 +1,9 @@
 //! The journals that a lost node has left, and its name.
 //!
 //! Owns loading them into the database that the node has shared, from another machine: once, under the name of the
-//! node, as its restart would have done. A ledger's folder has the name in a file. Does not handle what a running
-//! process finds in its own folder (see `others`). Fails where the folder has no journal, where a process still records
+//! node, as its restart would have done. With PostgreSQL, webhooks are told of what is loaded, and what waits in the
+//! outbox of the folder is moved into the one that gateways share. A ledger's folder has the name in a file. Does not
+//! handle what a running process finds in its own folder (see `others`). Fails where the folder has no journal, where a process still records
 //! in it, or where the database is away; what is loaded stays, and can be loaded again.
 
 use std::fs;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use super::journal;
 use super::journals::{self, NUMBERS};
 use super::load::Loader;
-use super::store::Database;
+use super::store::{Database, Teller};
+use super::webhooks::{self, OfPlan, WebhookPlan};
 use super::{LedgerError, make_folder, positions};
 use crate::config;
 
@@ -32,6 +34,8 @@ pub struct Loaded {
     pub node: String,
     /// How many journals it has left.
     pub journals: usize,
+    /// How many events for webhooks were moved from its outbox.
+    pub events: u64,
 }
 
 /// Writes the name of the node that records in a folder.
@@ -59,8 +63,8 @@ fn name(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Loads what a node has left in a folder into the database of `config`. `node` is its name, if the folder does not
-/// have it. Blocks.
+/// Loads what a node has left in a folder into the database of `config`, and has the webhooks of `plan` told of it where
+/// the database has an outbox. `node` is its name, if the folder does not have it. Blocks.
 ///
 /// # Errors
 /// There is nothing to load, it is in use, or the database cannot be written.
@@ -68,6 +72,7 @@ pub fn load(
     folder: &Path,
     node: Option<&str>,
     config: &config::Ledger,
+    plan: &WebhookPlan,
 ) -> Result<Loaded, LedgerError> {
     let of_folder = |e| LedgerError::Folder(folder.display().to_string(), e);
     let known = match node {
@@ -92,6 +97,10 @@ pub fn load(
     let mut store = database.open(config).map_err(LedgerError::Store)?;
     let loaded = positions(Some(&mut *store), &node)?;
     drop(store);
+    let teller = config.postgres.as_ref().map(|_| -> Arc<dyn Teller> {
+        // Sent by a gateway that runs.
+        Arc::new(OfPlan::new(plan))
+    });
     for number in &found {
         let position = loaded.get(number - 1).copied().unwrap_or_default();
         let opened = journals::open(folder, *number, position)?;
@@ -99,15 +108,20 @@ pub fn load(
             node: journals::node(&node, *number),
             ..config.clone()
         };
-        let loader = Loader::start(Arc::clone(&opened.journal), &own, None, None);
+        let loader = Loader::start(Arc::clone(&opened.journal), &own, None, teller.clone());
         let loader = loader.map_err(LedgerError::Thread)?;
         if !loader.stop(WITHIN) {
             let why = loader.failure().unwrap_or_default();
             return Err(LedgerError::NotLoaded(why));
         }
     }
+    let events = match &config.postgres {
+        Some(url) => webhooks::move_left(folder, url).map_err(LedgerError::Store)?,
+        None => 0,
+    };
     Ok(Loaded {
         node,
         journals: found.len(),
+        events,
     })
 }

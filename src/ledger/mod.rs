@@ -43,7 +43,7 @@ use load::{Lag, Loader};
 use others::Others;
 use parking_lot::Mutex;
 use report::{Query, Report};
-use store::{Database, Store, StoreError, Usage};
+use store::{Database, Store, StoreError, Teller, Usage};
 use webhooks::Webhooks;
 
 /// For the owner alone.
@@ -101,11 +101,12 @@ impl Ledger {
         let is_there = store.is_some();
         // It was opened for the node itself, whose journal is the first.
         let store = store.filter(|_| number == 1);
-        let webhooks = Webhooks::start(plan, folder, counts).map_err(LedgerError::Store)?;
-        let told = Some(Arc::clone(&webhooks));
-        let loader = Loader::start(Arc::clone(&journal), &own, store, told);
+        let webhooks = Webhooks::start(plan, folder, config.postgres.as_ref(), counts);
+        let webhooks = webhooks.map_err(LedgerError::Store)?;
+        let teller: Arc<dyn Teller> = Arc::<Webhooks>::clone(&webhooks);
+        let loader = Loader::start(Arc::clone(&journal), &own, store, Some(Arc::clone(&teller)));
         let loader = loader.map_err(LedgerError::Thread)?;
-        let others = Others::start(config, number, taken.abandoned, Arc::clone(&webhooks));
+        let others = Others::start(config, number, taken.abandoned, teller);
         let others = others.map_err(LedgerError::Thread)?;
         let by = Instant::now() + LOADED_WITHIN;
         if is_there && !(loader.wait(LOADED_WITHIN) && others.wait(by)) {

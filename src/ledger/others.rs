@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::journal::{self, JournalError, Position};
 use super::journals::{self, NUMBERS, Numbered};
 use super::load::Loader;
-use super::webhooks::Webhooks;
+use super::store::Teller;
 use crate::config;
 use crate::observe::log_interval::LogInterval;
 
@@ -67,14 +67,14 @@ impl Others {
         config: &config::Ledger,
         own: usize,
         abandoned: Vec<Numbered>,
-        webhooks: Arc<Webhooks>,
+        teller: Arc<dyn Teller>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.state.lock().found.waiting = abandoned.len();
         let thread = Thread {
             config: config.clone(),
             own,
-            webhooks,
+            teller,
             shared: Arc::clone(&shared),
             waiting: abandoned,
             loaded: Vec::new(),
@@ -155,7 +155,7 @@ const NUMBER_COUNT: usize = *NUMBERS.end() + 1;
 struct Thread {
     config: config::Ledger,
     own: usize,
-    webhooks: Arc<Webhooks>,
+    teller: Arc<dyn Teller>,
     shared: Arc<Shared>,
     /// Held, and to be loaded.
     waiting: Vec<Numbered>,
@@ -221,8 +221,8 @@ impl Thread {
             node: journals::node(&self.config.node, numbered.number),
             ..self.config.clone()
         };
-        let (journal, webhooks) = (Arc::clone(&numbered.journal), Arc::clone(&self.webhooks));
-        match Loader::start(journal, &config, None, Some(webhooks)) {
+        let (journal, teller) = (Arc::clone(&numbered.journal), Arc::clone(&self.teller));
+        match Loader::start(journal, &config, None, Some(teller)) {
             Ok(loader) => {
                 let loader = Arc::new(loader);
                 self.shared.load(&loader);

@@ -23,14 +23,14 @@ use crate::secret::Secret;
 
 /// Until the server has accepted a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Until the server has answered.
+/// Until the server has answered, unless the caller has less time.
 const ANSWER: Duration = Duration::from_secs(60);
 /// A transaction that a gateway leaves open, as where it hangs, keeps no lock for longer.
 const SETTINGS: &str =
     "SET search_path = tollgate; SET idle_in_transaction_session_timeout = '60s'";
 /// Where the server listens unless the URL says otherwise.
 const DEFAULT_PORT: u16 = 5432;
-/// What upgrades tables or moves months takes this lock: "tollgate", as a number.
+/// What upgrades tables takes this lock: "tollgate", as a number. Those of other tasks have the numbers behind it.
 pub const LOCK: i64 = 0x746f_6c6c_6761_7465;
 
 /// The tables of one engine, and how they came to be.
@@ -49,6 +49,8 @@ pub struct Session {
     /// How many notices have come; closed when the connection has ended.
     notices: watch::Receiver<u64>,
     runtime: Runtime,
+    /// Until the server has answered.
+    answer: Duration,
 }
 
 impl Session {
@@ -57,8 +59,16 @@ impl Session {
     /// # Errors
     /// The server is away, or refuses.
     pub fn open(url: &Secret) -> Result<Self, StoreError> {
+        Self::open_within(url, ANSWER)
+    }
+
+    /// Connects. Each answer may take this time, and so may the connection.
+    ///
+    /// # Errors
+    /// The server is away, or refuses.
+    pub fn open_within(url: &Secret, answer: Duration) -> Result<Self, StoreError> {
         let mut config: Config = url.expose().parse()?;
-        config.connect_timeout(CONNECT);
+        config.connect_timeout(CONNECT.min(answer));
         if config.get_application_name().is_none() {
             config.application_name("tollgate");
         }
@@ -66,7 +76,7 @@ impl Session {
         let runtime = runtime.map_err(StoreError::Runtime)?;
         let (noticed, notices) = watch::channel(0);
         let client = runtime.block_on(async {
-            let connected = timeout(2 * CONNECT, connect(&config, noticed));
+            let connected = timeout(answer.min(2 * CONNECT), connect(&config, noticed));
             connected.await.map_err(|_| StoreError::Silent)?
         });
         let client = client.map_err(|error| match error.is_of_postgres() {
@@ -80,6 +90,7 @@ impl Session {
             client,
             notices,
             runtime,
+            answer,
         };
         session.run(async |client| {
             client.batch_execute(SETTINGS).await?;
@@ -88,7 +99,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Does something with the connection, within a time.
+    /// Does something with the connection, within the time that an answer may take.
     ///
     /// # Errors
     /// What it does fails, or the server does not answer.
@@ -96,7 +107,7 @@ impl Session {
         &mut self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.run_within(ANSWER, work)
+        self.run_within(self.answer, work)
     }
 
     /// The same, within a time of the caller's.

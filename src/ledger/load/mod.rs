@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::{Journal, Position};
 use super::record::Record;
-use super::store::{Database, Month, Store, StoreError};
-use super::webhooks::Webhooks;
+use super::store::{Database, Month, Store, StoreError, Teller};
 use crate::observe::log_interval::LogInterval;
 use crate::{clock, config};
 use state::State;
@@ -39,7 +38,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts loading, with a store that is open already if there is one, and the webhooks that are told of records.
+    /// Starts loading, with a store that is open already if there is one, and what tells of records.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -47,12 +46,12 @@ impl Loader {
         journal: Arc<Journal>,
         config: &config::Ledger,
         store: Option<Box<dyn Store>>,
-        webhooks: Option<Arc<Webhooks>>,
+        teller: Option<Arc<dyn Teller>>,
     ) -> std::io::Result<Self> {
         let state = Arc::new(State::default());
         let thread = Thread {
             journal,
-            webhooks,
+            teller,
             database: Database::of(config),
             config: config.clone(),
             state: Arc::clone(&state),
@@ -110,8 +109,8 @@ impl Drop for Loader {
 
 struct Thread {
     journal: Arc<Journal>,
-    /// Told of records before they are loaded.
-    webhooks: Option<Arc<Webhooks>>,
+    /// Tells of records that are loaded.
+    teller: Option<Arc<dyn Teller>>,
     database: Database,
     config: config::Ledger,
     state: Arc<State>,
@@ -214,10 +213,11 @@ impl Thread {
             let oldest = chunk.first().map(|(_, record)| record.at_ms);
             self.state.load(oldest, self.unloaded_bytes_from(done));
             let chunk: Vec<Record<'_>> = chunk.iter().map(|(_, record)| record.clone()).collect();
-            if let Some(webhooks) = &self.webhooks {
-                webhooks.add_records(&chunk)?;
+            let telling = self.teller.as_ref().and_then(|teller| teller.telling());
+            store.load_and_tell(&chunk, next, telling.as_deref())?;
+            if let Some(telling) = telling {
+                telling.told();
             }
-            store.load(&chunk, next)?;
             (done, rest) = (next, others);
             if self.state.must_end() && !rest.is_empty() {
                 // The rest is loaded after the next start.

@@ -13,6 +13,7 @@ mod names;
 mod postgres;
 mod row;
 mod sqlite;
+mod telling;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use std::time::SystemTime;
 pub use cell::{Cell, usd, write_object};
 pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, Used, add};
+pub use telling::{Teller, Telling, Written};
 
 use super::journal::Position;
 use super::record::Record;
@@ -73,7 +75,20 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// The database cannot be written. The position has not moved; the records may be loaded again.
-    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError>;
+    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError> {
+        self.load_and_tell(records, next, None)
+    }
+
+    /// The same, with what is told of the records.
+    ///
+    /// # Errors
+    /// As with [`load`](Self::load), or they cannot be told of.
+    fn load_and_tell(
+        &mut self,
+        records: &[Record<'_>],
+        next: Position,
+        telling: Option<&dyn Telling>,
+    ) -> Result<usize, StoreError>;
 
     /// Makes sure that a power cut loses nothing of what has been loaded.
     ///

@@ -5,11 +5,11 @@
 //! do not hold up the others. A receiver that fails is left alone for a while as a whole, and so is the message that it
 //! did not accept: a single message that it never accepts does not keep the others from it.
 //!
-//! Of several processes with one outbox, one sends: the one that has the lock (see `duty`). A process that hands over
+//! Of several processes with one outbox, one sends: the one that has the duty (see `outbox`). A process that hands over
 //! gives it up when its last request has ended, and puts events into the outbox from then on, and nothing else.
 //!
-//! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again after ten
-//! seconds, and the log says so.
+//! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again, a receiver
+//! whose messages cannot be read after ten seconds, and the log says so.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError};
@@ -18,10 +18,9 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::duty::Duty;
 use super::event::QuotaEvent;
 use super::jobs::{Done, Job, Jobs};
-use super::outbox::{Added, Message, Outbox};
+use super::outbox::{Added, Message};
 use super::receivers::{Receiver, Receivers};
 use super::schedule::{Lane, Timing};
 use super::sender::{Outcome, Sender};
@@ -56,7 +55,6 @@ pub struct Dispatcher {
     running: usize,
     running_failing: usize,
     logged: LogInterval,
-    duty: Duty,
 }
 
 impl Dispatcher {
@@ -69,7 +67,6 @@ impl Dispatcher {
         queue: Queue<Job>,
         jobs: Jobs,
         timing: Timing,
-        duty: Duty,
     ) -> std::io::Result<()> {
         let receivers = shared.receivers.load_full();
         let thread = thread::Builder::new().name("webhooks".to_owned());
@@ -85,7 +82,6 @@ impl Dispatcher {
                 running: 0,
                 running_failing: 0,
                 logged: LogInterval::default(),
-                duty,
             };
             dispatcher.run();
         };
@@ -99,6 +95,7 @@ impl Dispatcher {
             let pause = match may_send {
                 true => {
                     self.expire();
+                    self.trim();
                     self.send_due()
                 }
                 false => ASK_EVERY,
@@ -118,36 +115,27 @@ impl Dispatcher {
         }
         self.finish();
         // Whoever waits for the end may start another one.
-        self.duty.give_up();
+        self.give_up_duty();
         self.shared.ended();
     }
 
     /// Whether this process sends. It begins to, or ceases, where it is time.
     fn may_send(&mut self) -> bool {
         if self.shared.is_handed_over() {
-            if self.running == 0 && self.duty.is_held() {
-                self.set_sending(false);
-                self.duty.give_up();
+            if self.running == 0 && self.shared.with_outbox(|outbox| outbox.has_duty()) {
+                self.give_up_duty();
             }
             return false;
         }
-        if self.duty.is_held() {
-            let looked = self.shared.with_outbox(Outbox::look);
-            if let Err(error) = looked {
-                self.log(&error);
-            }
-            return true;
+        let (may_send, done) = self.shared.take_duty();
+        if let Err(error) = done {
+            self.log(&error);
         }
-        match self.duty.take() {
-            Ok(true) => self.set_sending(true),
-            Ok(false) => {}
-            Err(error) => self.log(&StoreError::Runtime(error)),
-        }
-        self.duty.is_held()
+        may_send
     }
 
-    fn set_sending(&mut self, is_sending: bool) {
-        if let Err(error) = self.shared.set_sending(is_sending) {
+    fn give_up_duty(&mut self) {
+        if let Err(error) = self.shared.with_outbox(|outbox| outbox.give_up_duty()) {
             self.log(&error);
         }
     }
@@ -225,12 +213,20 @@ impl Dispatcher {
         }
     }
 
+    /// Drops what is beyond the bounds.
+    fn trim(&mut self) {
+        match self.shared.with_outbox(|outbox| outbox.trim()) {
+            Ok(dropped) => self.shared.count_all_dropped(&dropped),
+            Err(error) => self.log(&error),
+        }
+    }
+
     /// Sends what is due. Returns when to look again.
     fn send_due(&mut self) -> Duration {
         let (now, now_ms) = (Instant::now(), now_ms());
         let mut pause = LOOK_EVERY;
         let mut ready = Vec::new();
-        let waiting: Vec<(i64, i64)> = self.shared.with_outbox(|outbox| outbox.waiting().collect());
+        let waiting = self.shared.with_outbox(|outbox| outbox.waiting());
         for (number, next_ms) in waiting {
             let lane = self.lanes.get(&number).copied().unwrap_or_default();
             if lane.is_busy {
@@ -297,11 +293,12 @@ impl Dispatcher {
     fn keep(&mut self, event: &QuotaEvent) {
         let kind = event.kind();
         let json: Arc<str> = event.json().into();
-        let receivers = self.shared.receivers.load_full().of(&event.tenant, kind);
+        let receivers = self.shared.receivers.load_full();
         let events: Vec<Added> = receivers
+            .of(&event.tenant, kind)
             .into_iter()
             .map(|receiver| Added {
-                receiver,
+                receiver: receiver.number,
                 record: None,
                 kind,
                 json: Arc::clone(&json),

@@ -23,6 +23,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Usage, Self::Threshold, Self::Exhausted];
+
     /// Its `type`.
     pub fn name(self) -> &'static str {
         match self {
@@ -34,8 +37,7 @@ impl Kind {
 
     /// The kind with this `type`.
     pub(super) fn named(name: &str) -> Option<Self> {
-        let mut kinds = [Self::Usage, Self::Threshold, Self::Exhausted].into_iter();
-        kinds.find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

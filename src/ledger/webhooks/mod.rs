@@ -4,15 +4,16 @@
 //! that has accepted it or three days have passed. A receiver may get an event twice, under the same id, and events in
 //! another order than they happened in. While no webhook is configured, there is neither a thread nor a file.
 //!
-//! While one process takes over from another, both put events into the outbox, and one of them delivers.
+//! While one process takes over from another, both put events into the outbox, and one of them delivers. With a ledger in
+//! PostgreSQL this is so for all gateways that share it, and events survive the machine that has made them.
 //!
 //! Does not handle where records come from (see `load`), when a quota reaches a threshold (see `limits`), or what may
-//! be configured (see `config::webhook`). `outbox` keeps what waits, `dispatcher` sends it, `sender` makes a request.
+//! be configured (see `config::webhook`). `telling` makes events of records, `outbox` keeps what waits, `dispatcher` sends
+//! it, `sender` makes a request.
 //! Fails where the outbox cannot be written; a receiver that fails affects no other.
 
 mod address;
 mod dispatcher;
-mod duty;
 mod event;
 mod jobs;
 mod outbox;
@@ -21,10 +22,11 @@ mod schedule;
 mod sender;
 mod shared;
 mod signature;
+mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -34,23 +36,21 @@ use parking_lot::Mutex;
 pub use event::{QuotaEvent, Spent};
 pub use receivers::WebhookPlan;
 
-use super::record::Record;
-use super::store::StoreError;
+use super::store::{StoreError, Teller, Telling};
 use crate::observe::webhooks::Webhooks as Counts;
+use crate::secret::Secret;
 use dispatcher::Dispatcher;
-use duty::Duty;
-use event::Kind;
 use jobs::Jobs;
-use outbox::{Added, Bounds, Outbox};
+pub use outbox::postgres::move_left;
+use outbox::{Bounds, Place};
 use schedule::Timing;
 use shared::{Shared, now_ms};
-
-/// The name of the outbox in the ledger's folder.
-const FILE: &str = "outbox.db";
+pub use telling::OfPlan;
+use telling::OfUsage;
 
 /// All webhooks of the process.
 pub struct Webhooks {
-    folder: PathBuf,
+    place: Place,
     counts: Counts,
     timing: Timing,
     bounds: Bounds,
@@ -65,28 +65,34 @@ struct Running {
 }
 
 impl Webhooks {
-    /// Starts with a plan and the ledger's folder, which exists. What waits since the last time is delivered; what
-    /// waits for webhooks that the plan does not have is dropped.
+    /// Starts with a plan, the ledger's folder, which exists, and its PostgreSQL, if it has one. What waits since the
+    /// last time is delivered. In the folder, what waits for webhooks that the plan does not have is dropped.
     ///
     /// # Errors
-    /// The outbox cannot be written, a newer release wrote it, or the system has no thread.
+    /// The outbox in the folder cannot be written, a newer release wrote it, or the system has no thread. That PostgreSQL
+    /// is away is no error.
     pub fn start(
         plan: &WebhookPlan,
         folder: &Path,
+        postgres: Option<&Secret>,
         counts: Counts,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::start_with(plan, folder, counts, Timing::default(), Bounds::default())
+        let place = Place {
+            folder: folder.to_owned(),
+            postgres: postgres.cloned(),
+        };
+        Self::start_with(plan, place, counts, Timing::default(), Bounds::default())
     }
 
     fn start_with(
         plan: &WebhookPlan,
-        folder: &Path,
+        place: Place,
         counts: Counts,
         timing: Timing,
         bounds: Bounds,
     ) -> Result<Arc<Self>, StoreError> {
         let webhooks = Self {
-            folder: folder.to_owned(),
+            place,
             counts,
             timing,
             bounds,
@@ -104,7 +110,7 @@ impl Webhooks {
     pub fn reload(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
         let _planning = self.planning.lock();
         let Some(running) = self.running.get() else {
-            if !plan.is_empty() || self.folder.join(FILE).exists() {
+            if !plan.is_empty() || self.place.has_file() {
                 let running = self.run(plan)?;
                 // It is set here alone, under the lock of `planning`.
                 let _ = self.running.set(running);
@@ -117,10 +123,7 @@ impl Webhooks {
     }
 
     fn run(&self, plan: &WebhookPlan) -> Result<Running, StoreError> {
-        let mut duty = Duty::new(&self.folder);
-        let is_sending = duty.take().map_err(StoreError::file(&self.folder))?;
-        let mut outbox = Outbox::open(&self.folder.join(FILE), self.bounds, now_ms())?;
-        outbox.set_sending(is_sending)?;
+        let outbox = self.place.open(self.bounds, now_ms())?;
         let shared = Arc::new(Shared::new(outbox, self.counts.clone()));
         shared.put_in_force(plan)?;
         let (jobs, queue) = channel();
@@ -130,46 +133,9 @@ impl Webhooks {
             queue,
             jobs.clone(),
             self.timing.clone(),
-            duty,
         );
         started.map_err(StoreError::Runtime)?;
         Ok(Running { shared, jobs })
-    }
-
-    /// Adds records, for those webhooks that are told of their tenants' usage. To be called before the transaction
-    /// that loads the records commits. A record that waits already is not added again, so the same records may be
-    /// added again after a failure. One that was delivered meanwhile is delivered again, under its id.
-    ///
-    /// # Errors
-    /// The outbox cannot be written. Nothing was added; the records should not count as loaded.
-    pub fn add_records(&self, records: &[Record<'_>]) -> Result<(), StoreError> {
-        let Some(running) = self.running.get() else {
-            return Ok(());
-        };
-        let receivers = running.shared.receivers.load();
-        let mut events = Vec::new();
-        for record in records {
-            let told = receivers.of(record.tenant, Kind::Usage);
-            if told.is_empty() {
-                continue;
-            }
-            let json: Arc<str> = event::usage_json(record).into();
-            events.extend(told.into_iter().map(|receiver| Added {
-                receiver,
-                record: Some(record.id),
-                kind: Kind::Usage,
-                json: Arc::clone(&json),
-            }));
-        }
-        if events.is_empty() {
-            return Ok(());
-        }
-        let dropped = running
-            .shared
-            .with_outbox(|outbox| outbox.add(&events, now_ms()))?;
-        running.shared.count_all_dropped(&dropped);
-        running.jobs.look();
-        Ok(())
     }
 
     /// Tells of a quota. Never blocks: if 1,024 events wait for the
@@ -207,6 +173,14 @@ impl Webhooks {
         running.shared.end_by(by);
         running.jobs.look();
         running.shared.wait_for_end(by)
+    }
+}
+
+impl Teller for Webhooks {
+    fn telling(&self) -> Option<Box<dyn Telling>> {
+        let Running { shared, jobs } = self.running.get()?;
+        let of_usage = OfUsage::new(shared.receivers.load_full())?;
+        Some(Box::new(of_usage.into(Arc::clone(shared), jobs.clone())))
     }
 }
 

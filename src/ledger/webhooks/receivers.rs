@@ -39,7 +39,7 @@ impl WebhookPlan {
         self.global.is_none() && self.tenants.is_empty()
     }
 
-    /// What the outbox calls them: a tenant's id, or nothing for the global one. No id is empty.
+    /// What the outbox calls them (see [`Receiver::name`]).
     pub(super) fn names(&self) -> Vec<&str> {
         let global = self.global.iter().map(|_| "");
         let tenants = self.tenants.iter().map(|(tenant, _)| tenant.as_str());
@@ -59,6 +59,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// What the outbox calls it: its tenant's id, or nothing for the global one. No id is empty.
+    pub fn name(&self) -> &str {
+        self.tenant.as_deref().unwrap_or_default()
+    }
+
     /// Whether messages are sent as before: to the same address, with the same key.
     pub fn is_same(&self, other: &Self) -> bool {
         let secret = |receiver: &Self| receiver.webhook.secret.as_ref().map(|s| s.hash());
@@ -121,12 +126,22 @@ impl Receivers {
         receivers
     }
 
-    /// The numbers of those that get an event of this kind about a tenant.
-    pub fn of(&self, tenant: &str, kind: Kind) -> SmallVec<[i64; 2]> {
+    /// The webhooks of a plan, without numbers that an outbox knows.
+    pub fn of_plan(plan: &WebhookPlan) -> Self {
+        let numbers: Vec<i64> = (0..).zip(plan.names()).map(|(number, _)| number).collect();
+        Self::new(plan, &numbers)
+    }
+
+    /// Those that get an event of this kind about a tenant.
+    pub fn of(&self, tenant: &str, kind: Kind) -> SmallVec<[&Receiver; 2]> {
         let own = self.tenants.get(tenant);
-        let all = self.global.iter().chain(own);
-        let wanting = all.filter(|receiver| receiver.wants(kind));
-        wanting.map(|receiver| receiver.number).collect()
+        let all = self.global.iter().chain(own).map(|receiver| &**receiver);
+        all.filter(|receiver| receiver.wants(kind)).collect()
+    }
+
+    /// Whether any gets events of this kind.
+    pub fn any_wants(&self, kind: Kind) -> bool {
+        self.by_number.values().any(|receiver| receiver.wants(kind))
     }
 
     /// The one with this number.

@@ -23,7 +23,7 @@ pub struct Shared {
     pub receivers: ArcSwap<Receivers>,
     /// The counters.
     pub counts: Counts,
-    outbox: Mutex<Outbox>,
+    outbox: Mutex<Box<dyn Outbox>>,
     /// What the receivers were made from. Its lock is taken behind that of the outbox.
     plan: Mutex<WebhookPlan>,
     is_handed_over: AtomicBool,
@@ -42,7 +42,7 @@ struct End {
 
 impl Shared {
     /// With what waits in an outbox, and no receivers yet.
-    pub fn new(outbox: Outbox, counts: Counts) -> Self {
+    pub fn new(outbox: Box<dyn Outbox>, counts: Counts) -> Self {
         counts.waiting.set(signed(outbox.events()));
         Self {
             receivers: ArcSwap::default(),
@@ -57,10 +57,11 @@ impl Shared {
         }
     }
 
-    /// Does something with the outbox. It blocks while another thread does, and while the disk takes its time.
-    pub fn with_outbox<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
+    /// Does something with the outbox. It blocks while another thread does, and while the disk or the database takes its
+    /// time.
+    pub fn with_outbox<T>(&self, act: impl FnOnce(&mut dyn Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock();
-        let done = act(&mut outbox);
+        let done = act(&mut **outbox);
         self.counts.waiting.set(signed(outbox.events()));
         done
     }
@@ -77,22 +78,21 @@ impl Shared {
         })
     }
 
-    /// Begins to send, or leaves it to another process. Whoever begins removes what waits for webhooks that it does not
-    /// have.
-    ///
-    /// # Errors
-    /// The outbox cannot be written.
-    pub fn set_sending(&self, is_sending: bool) -> Result<(), StoreError> {
+    /// Whether this process may send, which it begins to do here where no other process does, and what went wrong. To be
+    /// called often: it learns what others have put into the outbox.
+    pub fn take_duty(&self) -> (bool, Result<(), StoreError>) {
         self.with_outbox(|outbox| {
-            outbox.set_sending(is_sending)?;
-            match is_sending {
-                true => self.number(outbox, &self.plan.lock()),
-                false => Ok(()),
+            let had_duty = outbox.has_duty();
+            let mut done = outbox.take_duty(now_ms()).map(drop);
+            if !had_duty && outbox.has_duty() {
+                // What waits for webhooks that are gone may be removed from now on.
+                done = done.and(self.number(outbox, &self.plan.lock()));
             }
+            (outbox.has_duty(), done)
         })
     }
 
-    fn number(&self, outbox: &mut Outbox, plan: &WebhookPlan) -> Result<(), StoreError> {
+    fn number(&self, outbox: &mut dyn Outbox, plan: &WebhookPlan) -> Result<(), StoreError> {
         let (numbers, dropped) = outbox.set_receivers(&plan.names())?;
         if dropped > 0 {
             self.counts.dropped.inc_by(dropped);

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 
 use super::*;
 use crate::config::{Events, Located, Place, Webhook};
+use crate::ledger::Record;
 use crate::secret::Secret;
 use far_end::{FarEnd, answer};
 
@@ -90,7 +91,7 @@ impl Fixture {
             ..Record::default()
         };
         let records: Vec<Record<'_>> = ids.map(record).collect();
-        self.webhooks.add_records(&records).unwrap();
+        tell(&self.webhooks, &records);
     }
 
     /// Waits until the dispatcher has done what it was given.
@@ -100,7 +101,7 @@ impl Fixture {
 
     /// How long from now the messages are due, in milliseconds.
     fn due_in_ms(&self) -> Vec<i64> {
-        let outbox = rusqlite::Connection::open(self.folder.path().join(FILE)).unwrap();
+        let outbox = rusqlite::Connection::open(self.folder.path().join("outbox.db")).unwrap();
         let mut find = outbox.prepare("SELECT due_ms FROM messages").unwrap();
         let found = find.query_map([], |row| row.get::<_, i64>(0)).unwrap();
         found.map(|due_ms| due_ms.unwrap() - now_ms()).collect()
@@ -113,8 +114,19 @@ fn start(
     counts: &Counts,
     timing: Timing,
 ) -> Arc<Webhooks> {
-    let (folder, counts) = (folder.path(), counts.clone());
-    Webhooks::start_with(plan, folder, counts, timing, Bounds::default()).unwrap()
+    let place = Place {
+        folder: folder.path().to_owned(),
+        postgres: None,
+    };
+    Webhooks::start_with(plan, place, counts.clone(), timing, Bounds::default()).unwrap()
+}
+
+/// Tells of records, as what loads them does.
+fn tell(webhooks: &Webhooks, records: &[Record<'_>]) {
+    if let Some(telling) = webhooks.telling() {
+        telling.tell(records).unwrap();
+        telling.told();
+    }
 }
 
 fn id(id: u128) -> String {

@@ -1,7 +1,7 @@
 //! The transaction that loads records.
 //!
 //! Owns its statements. All rows go in one of them, an array for each column, which avoids the limit on
-//! parameters. Does not handle partitions (see `old_months`) or the connection (see `session`). A transaction that
+//! parameters. What is told of the records is a part of it. Does not handle partitions (see `old_months`) or the connection (see `session`). A transaction that
 //! fails is rolled back.
 
 use std::collections::BTreeSet;
@@ -12,19 +12,19 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::super::names::{Names, storable};
 use super::super::row::{self, Additions, OfPeriod, Row};
-use super::super::{GROUPS, NAMES, NUMBERS, SUMS, StoreError};
+use super::super::{GROUPS, NAMES, NUMBERS, SUMS, StoreError, Telling};
 use super::id::Id;
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
 
-/// Loads records, and moves the position. Returns how many were new.
+/// Loads records, and moves the position; tells of those that are new. Returns how many were new.
 ///
 /// # Errors
 /// PostgreSQL fails. Nothing has been loaded.
 pub async fn load(
     client: &mut Client,
     names: &mut Names,
-    records: &[Record<'_>],
+    (records, telling): (&[Record<'_>], Option<&dyn Telling>),
     node: &str,
     next: Position,
 ) -> Result<usize, StoreError> {
@@ -45,15 +45,21 @@ pub async fn load(
     let new = insert(&transaction, &rows).await?;
     let mut additions = Additions::default();
     let mut added = FxHashSet::default();
+    let mut told = Vec::new();
     for (row, record) in rows.iter().zip(records) {
         // Within one batch too, a record counts once.
         if new.contains(&(row.at_ms, Id(row.id))) && added.insert((row.at_ms, row.id)) {
             additions.add(row, record);
+            told.push(record);
         }
     }
     add_daily(&transaction, &additions).await?;
     add_periods(&transaction, &additions, node).await?;
     set_position(&transaction, node, next).await?;
+    if let Some(telling) = telling.filter(|_| !told.is_empty()) {
+        // Last, because the process that sends waits for the rows that it changes.
+        telling.tell_within(&transaction, &told).await?;
+    }
     transaction.commit().await?;
     Ok(added.len())
 }

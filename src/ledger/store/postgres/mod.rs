@@ -17,7 +17,7 @@ pub use reader::Reader;
 use tokio_postgres::IsolationLevel;
 
 use super::names::Names;
-use super::{Balance, Month, Store, StoreError, Usage};
+use super::{Balance, Month, Store, StoreError, Telling, Usage};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -42,6 +42,8 @@ pub struct Postgres {
     retention: Option<Duration>,
     names: Names,
     partitions: BTreeSet<Month>,
+    /// Whether the tables of what is told are there.
+    can_tell: bool,
 }
 
 impl Postgres {
@@ -60,6 +62,7 @@ impl Postgres {
             retention: config.retention,
             names: Names::default(),
             partitions: BTreeSet::new(),
+            can_tell: false,
         })
     }
 
@@ -123,7 +126,16 @@ impl Store for Postgres {
             .run(async |client| loading::position(client, node).await)
     }
 
-    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError> {
+    fn load_and_tell(
+        &mut self,
+        records: &[Record<'_>],
+        next: Position,
+        telling: Option<&dyn Telling>,
+    ) -> Result<usize, StoreError> {
+        if let Some(telling) = telling.filter(|_| !self.can_tell) {
+            telling.prepare(&mut self.session)?;
+            self.can_tell = true;
+        }
         let months: BTreeSet<Month> = records.iter().map(|r| Month::of(r.at_ms)).collect();
         for month in months {
             self.partition(month)?;
@@ -131,7 +143,7 @@ impl Store for Postgres {
         let (names, node) = (&mut self.names, self.node.as_str());
         let loaded = self
             .session
-            .run(async |client| loading::load(client, names, records, node, next).await);
+            .run(async |client| loading::load(client, names, (records, telling), node, next).await);
         if loaded.is_err() {
             // Names that the transaction has added are not there, and another node may have removed a month.
             self.names.clear();

@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Balance, Checked, Month, Part, Store, StoreError, Usage, compressed};
+use super::{Balance, Checked, Month, Part, Store, StoreError, Telling, Usage, compressed};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -128,7 +128,15 @@ impl Store for Sqlite {
         Ok(position)
     }
 
-    fn load(&mut self, records: &[Record<'_>], next: Position) -> Result<usize, StoreError> {
+    fn load_and_tell(
+        &mut self,
+        records: &[Record<'_>],
+        next: Position,
+        telling: Option<&dyn Telling>,
+    ) -> Result<usize, StoreError> {
+        if let Some(telling) = telling {
+            telling.tell(records)?;
+        }
         let _turn = self.turns.take()?;
         let mut months: BTreeMap<Month, Vec<&Record<'_>>> = BTreeMap::new();
         for record in records {

@@ -1,40 +1,69 @@
-//! The outbox: events that wait to be delivered, in a small SQLite file of their own.
+//! The outbox: events that wait to be delivered, and what becomes of them.
 //!
-//! Owns how events become messages, how much waits, and when each message is due. An open message takes usage
-//! events until it has 100 of them or is sent, which is after one second; from then on its body stays the same.
-//! A commit survives the end of the process. It does not wait for the disk, so a power cut can lose what was added
-//! last; the ledger has it.
+//! Owns what both kinds of it can do: take events, tell which message is due, and forget it once it is delivered. With a
+//! ledger in SQLite it is a small file beside it (`sqlite`). With one in PostgreSQL it is in the same database, and all
+//! gateways share it (`postgres`). Several processes put events in, and one of them sends: the one that has the duty.
 //!
 //! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped. Does
-//! not handle how events are added (see `adding`), who gets what (see `receivers`), when something is sent (see
-//! `dispatcher`), other processes that write to it (see `sharing`) or SQL (see `tables`). A file that SQLite calls
-//! damaged is moved aside (see `damage`), and an empty one takes its place.
+//! not handle who gets what (see `receivers`) or when something is sent (see `dispatcher`). Everything here blocks. Fails
+//! with a [`StoreError`].
 
-mod adding;
-mod damage;
-mod sharing;
-mod tables;
-#[cfg(test)]
-mod tests;
+pub mod postgres;
+mod sqlite;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
-use super::event::{self, Kind};
-use crate::store::{StoreError, sqlite};
-use damage::{is_damage, move_aside};
+use super::event::Kind;
+use crate::secret::Secret;
+use crate::store::StoreError;
 
-/// The changes that lead from each version of the tables to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
-/// How long a message is open, in milliseconds.
-const OPEN_MS: i64 = 1_000;
+/// The name of the file in the ledger's folder.
+const FILE: &str = "outbox.db";
+/// As many events are in one message at most.
+const MESSAGE_EVENTS: u64 = 100;
+/// A message with as many bytes takes no more events.
+const MESSAGE_BYTES: u64 = 256 * 1024;
+/// The room that an event takes beside its JSON.
+const EVENT_BYTES: u64 = 256;
 /// No message waits longer; one that seems to was written while the clock was wrong.
 const LONGEST_WAIT_MS: i64 = 4 * 86_400_000;
-/// As many messages are removed in one transaction.
+/// As many messages are given up at once.
 const STEP: usize = 100;
+
+/// Where an outbox is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The ledger's folder, which exists.
+    pub folder: PathBuf,
+    /// The ledger's database, if it is not in the folder.
+    pub postgres: Option<Secret>,
+}
+
+impl Place {
+    /// Whether the folder has events of an earlier time.
+    pub fn has_file(&self) -> bool {
+        self.folder.join(FILE).exists()
+    }
+
+    /// Opens the outbox. That PostgreSQL is away is no error.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or a newer release wrote the file.
+    pub fn open(&self, bounds: Bounds, now_ms: i64) -> Result<Box<dyn Outbox>, StoreError> {
+        let path = self.folder.join(FILE);
+        let mut file = sqlite::Sqlite::open(&path, bounds, now_ms)?;
+        Ok(match &self.postgres {
+            Some(url) => Box::new(postgres::Postgres::new(url.clone(), file, bounds)?),
+            None => {
+                file.take_duty(now_ms)?;
+                Box::new(file)
+            }
+        })
+    }
+}
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -87,279 +116,80 @@ pub struct Message {
 /// How many events were dropped, by the number of the receiver.
 pub type Dropped = FxHashMap<i64, u64>;
 
-/// What waits for one receiver.
-#[derive(Debug, Default)]
-struct Waiting {
-    events: u64,
-    bytes: u64,
-    /// The message that takes more usage events.
-    open: Option<Open>,
-    /// Nothing is due before; `None` for nothing at all.
-    next_ms: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    message: i64,
-    events: u64,
-    bytes: u64,
-}
-
-/// The outbox.
-pub struct Outbox {
-    path: PathBuf,
-    connection: Connection,
-    bounds: Bounds,
-    /// The receivers, by their numbers.
-    names: FxHashMap<i64, String>,
-    waiting: FxHashMap<i64, Waiting>,
-    /// All events that wait, and their bytes.
-    events: u64,
-    bytes: u64,
-    /// Whether this process sends.
-    is_sending: bool,
-    /// Changes when another process has written; `None` before that was asked.
-    version: Option<i64>,
-}
-
-impl Waiting {
-    fn open_of((receiver, waiting): (&i64, &Self)) -> Option<(i64, Open)> {
-        Some((*receiver, waiting.open?))
-    }
-}
-
-impl Outbox {
-    /// Opens or makes the file.
+/// An outbox. Numbers of receivers are those that [`set_receivers`](Self::set_receivers) gives in this process.
+pub trait Outbox: Send {
+    /// Takes the duty to send, if no other process has it, and learns what others have put in. To be called often, also
+    /// by the process that has the duty. Returns whether this process may send.
     ///
     /// # Errors
-    /// It cannot be written, or a newer release wrote it.
-    pub fn open(path: &Path, bounds: Bounds, now_ms: i64) -> Result<Self, StoreError> {
-        let connection = match sqlite::open(path, &MIGRATIONS) {
-            Err(StoreError::Sqlite { error, .. }) if is_damage(&error) => {
-                move_aside(path, &error)?;
-                sqlite::open(path, &MIGRATIONS)?
-            }
-            opened => opened?,
-        };
-        let mut outbox = Self {
-            path: path.to_owned(),
-            connection,
-            bounds,
-            names: FxHashMap::default(),
-            waiting: FxHashMap::default(),
-            events: 0,
-            bytes: 0,
-            is_sending: true,
-            version: None,
-        };
-        outbox.attempt(|outbox| {
-            tables::correct_due(&outbox.connection, now_ms, LONGEST_WAIT_MS)?;
-            outbox.count()
-        })?;
-        Ok(outbox)
-    }
+    /// The outbox cannot be reached. [`has_duty`](Self::has_duty) says whether this process may send all the same.
+    fn take_duty(&mut self, now_ms: i64) -> Result<bool, StoreError>;
 
-    /// Says which receivers there are. If this process sends, messages for others are removed; else they may be another
-    /// process's receivers. Returns the numbers in the same order, and how many events were removed.
+    /// Whether this process may send.
+    fn has_duty(&self) -> bool;
+
+    /// Leaves the duty to another process, if this one has it. To be called when no request runs. Events are taken as
+    /// before.
+    ///
+    /// # Errors
+    /// The outbox cannot be reached. The duty is given up all the same.
+    fn give_up_duty(&mut self) -> Result<(), StoreError>;
+
+    /// Says which receivers this process has. Returns their numbers in the same order, and how many events were dropped
+    /// because their receivers are gone.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn set_receivers(&mut self, names: &[&str]) -> Result<(Vec<i64>, u64), StoreError> {
-        self.attempt(|outbox| {
-            let keeps_others = !outbox.is_sending;
-            let (numbers, gone) =
-                tables::set_receivers(&mut outbox.connection, names, keeps_others)?;
-            let named = names.iter().map(|name| (*name).to_owned());
-            outbox.names = numbers.iter().copied().zip(named).collect();
-            let before = outbox.events;
-            if !gone.is_empty() {
-                outbox.count()?;
-            }
-            Ok((numbers, before.saturating_sub(outbox.events)))
-        })
-    }
+    fn set_receivers(&mut self, names: &[&str]) -> Result<(Vec<i64>, u64), StoreError>;
 
-    /// The earliest message of a receiver that is due. A message that was open is open no more.
+    /// Adds events, all or none. A record that waits already is not added again. Returns what was dropped for it.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn due(&mut self, receiver: i64, now_ms: i64) -> Result<Option<Message>, StoreError> {
-        self.attempt(|outbox| {
-            let Some(waiting) = outbox.waiting.get_mut(&receiver) else {
-                return Ok(None);
-            };
-            let first = tables::first_due(&outbox.connection, receiver)?;
-            waiting.next_ms = first.as_ref().map(|first| first.due_ms);
-            let Some(first) = first.filter(|first| first.due_ms <= now_ms) else {
-                return Ok(None);
-            };
-            waiting.open = waiting.open.filter(|open| open.message != first.id);
-            let events = tables::events(&outbox.connection, first.id)?;
-            let Some(kind) = Kind::named(&first.kind) else {
-                // No release has written such a kind.
-                outbox.transact(|outbox| outbox.remove(first.id))?;
-                return Ok(None);
-            };
-            Ok(Some(Message {
-                id: first.id,
-                name: first.name,
-                body: event::body(kind, first.made_ms, &events),
-                events: events.len() as u64,
-                attempts: first.attempts,
-            }))
-        })
-    }
+    /// The file cannot be written. Nothing was added.
+    fn add(&mut self, events: &[Added], now_ms: i64) -> Result<Dropped, StoreError>;
 
-    /// Removes a message that was delivered. Returns whether it still waited.
+    /// Drops what others have added beyond the bounds. Returns how much that was.
     ///
     /// # Errors
-    /// The file cannot be written. The message will be sent again.
-    pub fn delivered(&mut self, message: i64) -> Result<bool, StoreError> {
-        self.attempt(|outbox| {
-            let removed = outbox.transact(|outbox| outbox.remove(message))?;
-            Ok(removed.is_some())
-        })
-    }
-
-    /// Notes that a message was not delivered, and when it is due again.
-    ///
-    /// # Errors
-    /// The file cannot be written. The message stays as it was.
-    pub fn failed(&mut self, message: i64, due_ms: i64) -> Result<(), StoreError> {
-        self.attempt(|outbox| tables::set_failed(&outbox.connection, message, due_ms))
-    }
-
-    /// Makes all messages of a receiver due.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn hurry(&mut self, receiver: i64, now_ms: i64) -> Result<(), StoreError> {
-        self.attempt(|outbox| {
-            tables::hurry(&outbox.connection, receiver, now_ms)?;
-            if let Some(waiting) = outbox.waiting.get_mut(&receiver) {
-                (waiting.open, waiting.next_ms) = (None, Some(now_ms));
-            }
-            Ok(())
-        })
-    }
+    /// The outbox cannot be written.
+    fn trim(&mut self) -> Result<Dropped, StoreError>;
 
     /// Removes messages that were made before a time, a hundred at most. Returns how many events of which receiver
     /// there were; nothing if no such message is left.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn expire(&mut self, before_ms: i64) -> Result<Dropped, StoreError> {
-        self.attempt(|outbox| {
-            let old = tables::made_before(&outbox.connection, before_ms, STEP)?;
-            let mut expired = Dropped::default();
-            if old.is_empty() {
-                return Ok(expired);
-            }
-            outbox.transact(|outbox| {
-                for message in old {
-                    if let Some((receiver, events)) = outbox.remove(message)? {
-                        add(&mut expired, receiver, events);
-                    }
-                }
-                Ok(expired)
-            })
-        })
-    }
+    /// The outbox cannot be written.
+    fn expire(&mut self, before_ms: i64) -> Result<Dropped, StoreError>;
 
     /// The receivers that something waits for, and the time before which nothing of it is due.
-    pub fn waiting(&self) -> impl Iterator<Item = (i64, i64)> {
-        let all = self.waiting.iter();
-        all.filter_map(|(receiver, waiting)| Some((*receiver, waiting.next_ms?)))
-    }
+    fn waiting(&self) -> Vec<(i64, i64)>;
 
-    /// How many events wait.
-    pub fn events(&self) -> u64 {
-        self.events
-    }
+    /// The earliest message of a receiver that is due. It takes no more events.
+    ///
+    /// # Errors
+    /// The outbox cannot be read.
+    fn due(&mut self, receiver: i64, now_ms: i64) -> Result<Option<Message>, StoreError>;
 
-    /// Removes a message and its events. Returns its receiver, and how many events it had.
-    fn remove(&mut self, message: i64) -> rusqlite::Result<Option<(i64, u64)>> {
-        let Some(removed) = tables::remove_message(&self.connection, message)? else {
-            return Ok(None);
-        };
-        self.events = self.events.saturating_sub(removed.events);
-        self.bytes = self.bytes.saturating_sub(removed.bytes);
-        if let Some(waiting) = self.waiting.get_mut(&removed.receiver) {
-            waiting.events = waiting.events.saturating_sub(removed.events);
-            waiting.bytes = waiting.bytes.saturating_sub(removed.bytes);
-            waiting.open = waiting.open.filter(|open| open.message != message);
-            if waiting.events == 0 {
-                self.waiting.remove(&removed.receiver);
-            }
-        }
-        Ok(Some((removed.receiver, removed.events)))
-    }
+    /// Removes a message that was delivered. Returns whether it still waited, as far as is known.
+    ///
+    /// # Errors
+    /// The outbox cannot be written. The message will be sent again.
+    fn delivered(&mut self, message: i64) -> Result<bool, StoreError>;
 
-    /// Counts what waits. No message is open any more.
-    fn count(&mut self) -> rusqlite::Result<()> {
-        self.waiting.clear();
-        (self.events, self.bytes) = (0, 0);
-        for (receiver, events, bytes) in tables::count(&self.connection)? {
-            self.events = self.events.saturating_add(events);
-            self.bytes = self.bytes.saturating_add(bytes);
-            let waiting = Waiting {
-                events,
-                bytes,
-                open: None,
-                next_ms: Some(i64::MIN),
-            };
-            self.waiting.insert(receiver, waiting);
-        }
-        Ok(())
-    }
+    /// Notes that a message was not delivered, and when it is due again.
+    ///
+    /// # Errors
+    /// The outbox cannot be written. The message stays as it was.
+    fn failed(&mut self, message: i64, due_ms: i64) -> Result<(), StoreError>;
 
-    /// Does something. If that fails, what is known of the file is read again, or the file replaced.
-    fn attempt<T>(
-        &mut self,
-        act: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        let error = match act(self) {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        if !self.connection.is_autocommit() {
-            // What fails here fails again below.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-        let mut error = error;
-        if !is_damage(&error)
-            && let Err(counting) = self.count()
-        {
-            error = counting;
-        }
-        if is_damage(&error) {
-            self.replace(&error)?;
-        }
-        Err(StoreError::sqlite(&self.path)(error))
-    }
+    /// Makes all messages of a receiver due.
+    ///
+    /// # Errors
+    /// The outbox cannot be written.
+    fn hurry(&mut self, receiver: i64, now_ms: i64) -> Result<(), StoreError>;
 
-    /// Does something in one transaction. `attempt` rolls it back where this fails.
-    fn transact<T>(
-        &mut self,
-        act: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        self.learn()?;
-        let done = act(self)?;
-        self.connection.execute_batch("COMMIT")?;
-        Ok(done)
-    }
-
-    /// Replaces a damaged file by an empty one, which has the same receivers.
-    fn replace(&mut self, damage: &rusqlite::Error) -> Result<(), StoreError> {
-        move_aside(&self.path, damage)?;
-        self.waiting.clear();
-        (self.events, self.bytes) = (0, 0);
-        self.connection = sqlite::open(&self.path, &MIGRATIONS)?;
-        self.version = None;
-        let filled = tables::put_receivers(&mut self.connection, &self.names);
-        filled.map_err(StoreError::sqlite(&self.path))
-    }
+    /// How many events wait that this process knows of: those of all processes, if it sends.
+    fn events(&self) -> u64;
 }
 
 fn add(counts: &mut Dropped, receiver: i64, events: u64) {

@@ -25,7 +25,7 @@ impl Process {
                 outcome: "ok",
                 ..Record::default()
             };
-            self.webhooks.add_records(&[record]).unwrap();
+            tell(&self.webhooks, &[record]);
         }
     }
 

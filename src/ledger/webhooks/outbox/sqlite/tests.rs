@@ -9,7 +9,7 @@ mod sharing;
 const NOW_MS: i64 = 1_800_000_000_000;
 
 struct Fixture {
-    outbox: Outbox,
+    outbox: Sqlite,
     /// The numbers of `a` and `b`.
     a: i64,
     b: i64,
@@ -19,7 +19,7 @@ struct Fixture {
 impl Fixture {
     fn new(bounds: Bounds) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut outbox = Outbox::open(&folder.path().join("outbox.db"), bounds, NOW_MS).unwrap();
+        let mut outbox = Sqlite::open(&folder.path().join("outbox.db"), bounds, NOW_MS).unwrap();
         let (numbers, _) = outbox.set_receivers(&["a", "b"]).unwrap();
         Self {
             outbox,
@@ -32,7 +32,7 @@ impl Fixture {
     fn reopened(self) -> Self {
         drop(self.outbox);
         let path = self.folder.path().join("outbox.db");
-        let mut outbox = Outbox::open(&path, Bounds::default(), NOW_MS).unwrap();
+        let mut outbox = Sqlite::open(&path, Bounds::default(), NOW_MS).unwrap();
         let (numbers, dropped) = outbox.set_receivers(&["a", "b"]).unwrap();
         assert_eq!((numbers, dropped), (vec![self.a, self.b], 0));
         Self { outbox, ..self }
@@ -88,7 +88,7 @@ fn usage_is_one_message_a_second() {
     f.outbox.add(&usage(f.a, [1]), NOW_MS).unwrap();
     f.outbox.add(&usage(f.a, [2]), NOW_MS + 999).unwrap();
     assert!(f.outbox.due(f.a, NOW_MS + 999).unwrap().is_none());
-    let waiting: Vec<_> = f.outbox.waiting().collect();
+    let waiting = f.outbox.waiting();
     assert_eq!(waiting, [(f.a, NOW_MS + 1_000)]);
     let message = f.outbox.due(f.a, NOW_MS + 1_000).unwrap().unwrap();
     assert_eq!((message.events, message.attempts), (2, 0));
@@ -169,7 +169,7 @@ fn a_record_that_waits_is_not_added_again() {
     f.outbox.add(&usage(f.b, [1]), NOW_MS).unwrap();
     assert_eq!(f.outbox.events(), 3);
     assert_eq!(f.drain(f.a), BTreeSet::from([1, 2]));
-    assert_eq!(f.outbox.waiting().count(), 1);
+    assert_eq!(f.outbox.waiting().len(), 1);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_restart_keeps_what_waits() {
     f.outbox.failed(before.id, NOW_MS + 5_000).unwrap();
     let mut f = f.reopened();
     assert_eq!(f.outbox.events(), 151);
-    assert_eq!(f.outbox.waiting().count(), 2);
+    assert_eq!(f.outbox.waiting().len(), 2);
     // The open message is complete, and due as before.
     let rest = f.outbox.due(f.a, NOW_MS + 1_000).unwrap().unwrap();
     assert_eq!(rest.events, 50);
@@ -325,7 +325,7 @@ fn a_damaged_file_is_moved_aside_and_an_empty_one_takes_its_place() {
         "no database at all, but long enough to be looked at".repeat(100),
     )
     .unwrap();
-    let mut outbox = Outbox::open(&path, Bounds::default(), NOW_MS).unwrap();
+    let mut outbox = Sqlite::open(&path, Bounds::default(), NOW_MS).unwrap();
     assert_eq!(outbox.events(), 0);
     let (numbers, _) = outbox.set_receivers(&["a"]).unwrap();
     outbox.add(&usage(numbers[0], [2]), NOW_MS).unwrap();
@@ -355,7 +355,7 @@ fn a_file_of_a_newer_release_is_left_alone() {
     f.outbox.connection.execute_batch(newer).unwrap();
     let path = f.path();
     drop(f.outbox);
-    let error = Outbox::open(&path, Bounds::default(), NOW_MS)
+    let error = Sqlite::open(&path, Bounds::default(), NOW_MS)
         .err()
         .unwrap();
     assert!(

@@ -3,23 +3,17 @@
 //! Owns when a message is complete, and what is dropped at the bounds. Does not handle what happens to messages then
 //! (see the head of this folder). A failure adds nothing.
 
-use super::{Added, Dropped, OPEN_MS, Open, Outbox, add, tables};
-use crate::ledger::store::StoreError;
+use super::super::{EVENT_BYTES, MESSAGE_BYTES, MESSAGE_EVENTS};
+use super::{Added, Dropped, OPEN_MS, Open, Sqlite, add, tables};
 use crate::ledger::webhooks::event::Kind;
+use crate::store::StoreError;
 
-/// As many events are in one message at most.
-const MESSAGE_EVENTS: u64 = 100;
-/// A message with as many bytes takes no more events.
-const MESSAGE_BYTES: u64 = 256 * 1024;
-/// The room that an event takes beside its JSON.
-const EVENT_BYTES: u64 = 256;
-
-impl Outbox {
+impl Sqlite {
     /// Adds events, all or none. A record that waits already is not added again. Returns what was dropped for it.
     ///
     /// # Errors
     /// The file cannot be written. Nothing was added.
-    pub fn add(&mut self, events: &[Added], now_ms: i64) -> Result<Dropped, StoreError> {
+    pub fn add_all(&mut self, events: &[Added], now_ms: i64) -> Result<Dropped, StoreError> {
         self.attempt(|outbox| {
             outbox.transact(|outbox| {
                 let mut dropped = Dropped::default();

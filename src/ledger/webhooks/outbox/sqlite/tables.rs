@@ -258,7 +258,8 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &Row<'_>, place: usize) -> rusqlite::Result<u64> {
+/// A count of a row.
+pub fn unsigned(row: &Row<'_>, place: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(place)?;
     Ok(u64::try_from(number).unwrap_or(0))
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 /// A fixture, and the outbox of another process, which does not send.
-fn with_other(bounds: Bounds) -> (Fixture, Outbox) {
+fn with_other(bounds: Bounds) -> (Fixture, Sqlite) {
     let f = Fixture::new(bounds);
-    let mut other = Outbox::open(&f.path(), bounds, NOW_MS).unwrap();
+    let mut other = Sqlite::open(&f.path(), bounds, NOW_MS).unwrap();
     other.set_sending(false).unwrap();
     let (numbers, _) = other.set_receivers(&["a", "b"]).unwrap();
     assert_eq!(numbers, [f.a, f.b]);

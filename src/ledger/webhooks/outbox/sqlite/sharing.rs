@@ -4,10 +4,10 @@
 //! sends keeps a message open from one transaction to the next, because only that one knows that it has not been sent.
 //! Does not handle which process that is (see `duty`). Fails with SQLite's error.
 
-use super::{Outbox, Waiting, tables};
-use crate::ledger::store::StoreError;
+use super::{Sqlite, Waiting, tables};
+use crate::store::StoreError;
 
-impl Outbox {
+impl Sqlite {
     /// Says whether this process sends.
     ///
     /// # Errors
@@ -15,7 +15,7 @@ impl Outbox {
     pub fn set_sending(&mut self, is_sending: bool) -> Result<(), StoreError> {
         self.is_sending = is_sending;
         self.close_all();
-        self.attempt(Outbox::count)
+        self.attempt(Sqlite::count)
     }
 
     /// Learns what other processes have written.
@@ -23,7 +23,7 @@ impl Outbox {
     /// # Errors
     /// The file cannot be read.
     pub fn look(&mut self) -> Result<(), StoreError> {
-        self.attempt(Outbox::learn)
+        self.attempt(Sqlite::learn)
     }
 
     /// Learns what other processes have written, at the start of a transaction.

@@ -1,8 +1,8 @@
 //! Which process delivers what waits in an outbox.
 //!
-//! Owns the lock `outbox.lock`: the process that has it sends messages, and no other one does. Does not handle when a
-//! process takes it or gives it up (see `dispatcher`). The end of a process gives it up. Fails if the lock cannot be
-//! opened.
+//! Owns the lock `outbox.lock`: the process that has it sends messages or moves them, and no other one does. Does not
+//! handle when a process takes it or gives it up (see the head of this folder). The end of a process gives it up. Fails if
+//! the lock cannot be opened.
 
 use std::fs::File;
 use std::io;
@@ -25,10 +25,10 @@ pub struct Duty {
 }
 
 impl Duty {
-    /// In the ledger's folder; not taken yet.
-    pub fn new(folder: &Path) -> Self {
+    /// In the folder of an outbox; not taken yet.
+    pub fn beside(outbox: &Path) -> Self {
         Self {
-            path: folder.join(FILE),
+            path: outbox.with_file_name(FILE),
             held: None,
         }
     }

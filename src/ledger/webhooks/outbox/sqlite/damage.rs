@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use crate::ledger::store::StoreError;
+use crate::store::StoreError;
 
 /// What stands behind the name of a damaged file.
 const DAMAGED: &str = "damaged";
