@@ -3,8 +3,8 @@
 //! Owns loading them into the database that the node has shared, from another machine: once, under the name of the
 //! node, as its restart would have done. With PostgreSQL, webhooks are told of what is loaded, and what waits in the
 //! outbox of the folder is moved into the one that gateways share. A ledger's folder has the name in a file. Does not
-//! handle what a running process finds in its own folder (see `others`). Fails where the folder has no journal, where a process still records
-//! in it, or where the database is away; what is loaded stays, and can be loaded again.
+//! handle what a running process finds in its own folder (see `others`). Fails where the folder has no journal, where a
+//! process still records in it, or where the database is away; what is loaded stays, and can be loaded again.
 
 use std::fs;
 use std::io;
@@ -63,8 +63,8 @@ fn name(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Loads what a node has left in a folder into the database of `config`, and has the webhooks of `plan` told of it where
-/// the database has an outbox. `node` is its name, if the folder does not have it. Blocks.
+/// Loads what a node has left in a folder into the database of `config`, and has the webhooks of `plan` told of it
+/// where the database has an outbox. `node` is its name, if the folder does not have it. Blocks.
 ///
 /// # Errors
 /// There is nothing to load, it is in use, or the database cannot be written.

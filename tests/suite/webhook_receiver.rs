@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::config::{Events, Located, Place, Webhook};
+use tollgate::ledger::store::Teller;
 use tollgate::ledger::webhooks::{QuotaEvent, Spent, WebhookPlan, Webhooks};
 use tollgate::ledger::{Record, Tokens};
 use tollgate::observe::webhooks::Webhooks as Counts;
@@ -71,8 +72,15 @@ fn webhooks(url: &str, secret: &str, folder: &Folder) -> (Arc<Webhooks>, Counts)
         tenants: Vec::new(),
     };
     let counts = Counts::new().unwrap();
-    let webhooks = Webhooks::start(&plan, &folder.0, counts.clone()).unwrap();
+    let webhooks = Webhooks::start(&plan, &folder.0, None, counts.clone()).unwrap();
     (webhooks, counts)
+}
+
+/// Tells of records, as what loads them does.
+fn tell(webhooks: &Webhooks, records: &[Record<'_>]) {
+    let telling = webhooks.telling().unwrap();
+    telling.tell(records).unwrap();
+    telling.told();
 }
 
 fn record(id: u128) -> Record<'static> {
@@ -112,7 +120,7 @@ async fn the_example_receiver_bills_each_request_once() {
     let folder = Folder::new();
     let mut receiver = Receiver::start(&python, &folder, &billing);
     let (webhooks, counts) = webhooks(&receiver.url, SECRET, &folder);
-    webhooks.add_records(&[record(1), record(2)]).unwrap();
+    tell(&webhooks, &[record(1), record(2)]);
     for id in [1, 2] {
         let (key, usage) = billed(&billing.request().await);
         assert_eq!(key, format!("req_{id:032x}"));
@@ -134,7 +142,7 @@ async fn the_example_receiver_bills_each_request_once() {
     }
     until("the receiver's answer", || counts.delivered.get() == 2).await;
     // After a crash, the first comes again, with another one.
-    webhooks.add_records(&[record(1), record(3)]).unwrap();
+    tell(&webhooks, &[record(1), record(3)]);
     let (key, _) = billed(&billing.request().await);
     assert_eq!(key, format!("req_{:032x}", 3));
     webhooks.tell(QuotaEvent {
@@ -172,7 +180,7 @@ async fn the_example_receiver_bills_nothing_that_another_has_signed() {
     let receiver = Receiver::start(&python, &folder, &billing);
     let forged = "whsec_b3RoZXIgc2VjcmV0IG90aGVy";
     let (forger, refused) = webhooks(&receiver.url, forged, &folder);
-    forger.add_records(&[record(1)]).unwrap();
+    tell(&forger, &[record(1)]);
     until("a refusal", || refused.failed.get() > 0).await;
     assert_eq!((refused.failed.get(), refused.delivered.get()), (1, 0));
     assert_eq!(billing.requests(), 0);

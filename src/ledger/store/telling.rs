@@ -1,8 +1,8 @@
 //! What follows a record into the database: what is told of it.
 //!
-//! Owns what a store asks of it. A store in SQLite has it told before the records are loaded, so that none is left out. A
-//! store in PostgreSQL has it written by the transaction that loads them, for new records alone. Does not handle what is
-//! told, or whom (see `webhooks`). What cannot be told keeps its records from being loaded.
+//! Owns what a store asks of it. A store in SQLite has it told before the records are loaded, so that none is left out.
+//! A store in PostgreSQL has it written by the transaction that loads them, for new records alone. Does not handle what
+//! is told, and to which receivers (see `webhooks`). What cannot be told keeps its records from being loaded.
 
 use std::pin::Pin;
 
@@ -17,8 +17,8 @@ pub type Written<'t> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + 't>
 
 /// What is told of some records.
 pub trait Telling {
-    /// Tells of records that are loaded next. To be called again with the same records where these were not loaded: what
-    /// waits to be told already is not told again.
+    /// Tells of records that are loaded next. To be called again with the same records where these were not loaded:
+    /// what waits to be told already is not told again.
     ///
     /// # Errors
     /// They should not count as loaded.

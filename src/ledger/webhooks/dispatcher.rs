@@ -8,8 +8,8 @@
 //! Of several processes with one outbox, one sends: the one that has the duty (see `outbox`). A process that hands over
 //! gives it up when its last request has ended, and puts events into the outbox from then on, and nothing else.
 //!
-//! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again, a receiver
-//! whose messages cannot be read after ten seconds, and the log says so.
+//! Does not handle requests (see `sender`) or what waits (see `outbox`). An outbox that fails is tried again, a
+//! receiver whose messages cannot be read after ten seconds, and the log says so.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError};

@@ -4,13 +4,13 @@
 //! that has accepted it or three days have passed. A receiver may get an event twice, under the same id, and events in
 //! another order than they happened in. While no webhook is configured, there is neither a thread nor a file.
 //!
-//! While one process takes over from another, both put events into the outbox, and one of them delivers. With a ledger in
-//! PostgreSQL this is so for all gateways that share it, and events survive the machine that has made them.
+//! While one process takes over from another, both put events into the outbox, and one of them delivers. With a ledger
+//! in PostgreSQL this is so for all gateways that share it, and events survive the machine that has made them.
 //!
 //! Does not handle where records come from (see `load`), when a quota reaches a threshold (see `limits`), or what may
-//! be configured (see `config::webhook`). `telling` makes events of records, `outbox` keeps what waits, `dispatcher` sends
-//! it, `sender` makes a request.
-//! Fails where the outbox cannot be written; a receiver that fails affects no other.
+//! be configured (see `config::webhook`). `telling` makes events of records, `outbox` keeps what waits, `dispatcher`
+//! sends it, `sender` makes a request. Fails where the outbox cannot be written; a receiver that fails affects no
+//! other.
 
 mod address;
 mod dispatcher;
@@ -41,8 +41,7 @@ use crate::observe::webhooks::Webhooks as Counts;
 use crate::secret::Secret;
 use dispatcher::Dispatcher;
 use jobs::Jobs;
-pub use outbox::postgres::move_left;
-use outbox::{Bounds, Place};
+use outbox::{Bounds, Location};
 use schedule::Timing;
 use shared::{Shared, now_ms};
 pub use telling::OfPlan;
@@ -50,7 +49,7 @@ use telling::OfUsage;
 
 /// All webhooks of the process.
 pub struct Webhooks {
-    place: Place,
+    location: Location,
     counts: Counts,
     timing: Timing,
     bounds: Bounds,
@@ -69,30 +68,30 @@ impl Webhooks {
     /// last time is delivered. In the folder, what waits for webhooks that the plan does not have is dropped.
     ///
     /// # Errors
-    /// The outbox in the folder cannot be written, a newer release wrote it, or the system has no thread. That PostgreSQL
-    /// is away is no error.
+    /// The outbox in the folder cannot be written, a newer release wrote it, or the system has no thread. That
+    /// PostgreSQL is away is no error.
     pub fn start(
         plan: &WebhookPlan,
         folder: &Path,
         postgres: Option<&Secret>,
         counts: Counts,
     ) -> Result<Arc<Self>, StoreError> {
-        let place = Place {
+        let location = Location {
             folder: folder.to_owned(),
             postgres: postgres.cloned(),
         };
-        Self::start_with(plan, place, counts, Timing::default(), Bounds::default())
+        Self::start_with(plan, location, counts, Timing::default(), Bounds::default())
     }
 
     fn start_with(
         plan: &WebhookPlan,
-        place: Place,
+        location: Location,
         counts: Counts,
         timing: Timing,
         bounds: Bounds,
     ) -> Result<Arc<Self>, StoreError> {
         let webhooks = Self {
-            place,
+            location,
             counts,
             timing,
             bounds,
@@ -110,7 +109,7 @@ impl Webhooks {
     pub fn reload(&self, plan: &WebhookPlan) -> Result<(), StoreError> {
         let _planning = self.planning.lock();
         let Some(running) = self.running.get() else {
-            if !plan.is_empty() || self.place.has_file() {
+            if !plan.is_empty() || self.location.has_file() {
                 let running = self.run(plan)?;
                 // It is set here alone, under the lock of `planning`.
                 let _ = self.running.set(running);
@@ -123,7 +122,7 @@ impl Webhooks {
     }
 
     fn run(&self, plan: &WebhookPlan) -> Result<Running, StoreError> {
-        let outbox = self.place.open(self.bounds, now_ms())?;
+        let outbox = self.location.open(self.bounds, now_ms())?;
         let shared = Arc::new(Shared::new(outbox, self.counts.clone()));
         shared.put_in_force(plan)?;
         let (jobs, queue) = channel();
@@ -174,6 +173,15 @@ impl Webhooks {
         running.jobs.look();
         running.shared.wait_for_end(by)
     }
+}
+
+/// Moves events that a lost node has left in its folder to the outbox in PostgreSQL. Returns how many they were.
+/// Blocks.
+///
+/// # Errors
+/// The file or PostgreSQL fails. What was not moved is in the file.
+pub fn move_left(folder: &Path, url: &Secret) -> Result<u64, StoreError> {
+    outbox::postgres::move_left(folder, url, now_ms())
 }
 
 impl Teller for Webhooks {

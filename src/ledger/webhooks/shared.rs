@@ -57,8 +57,8 @@ impl Shared {
         }
     }
 
-    /// Does something with the outbox. It blocks while another thread does, and while the disk or the database takes its
-    /// time.
+    /// Does something with the outbox. It blocks while another thread does, and while the disk or the database takes
+    /// its time.
     pub fn with_outbox<T>(&self, act: impl FnOnce(&mut dyn Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock();
         let done = act(&mut **outbox);
@@ -78,8 +78,8 @@ impl Shared {
         })
     }
 
-    /// Whether this process may send, which it begins to do here where no other process does, and what went wrong. To be
-    /// called often: it learns what others have put into the outbox.
+    /// Whether this process may send, which it begins to do here where no other process does, and what went wrong. To
+    /// be called often: it learns what others have put into the outbox.
     pub fn take_duty(&self) -> (bool, Result<(), StoreError>) {
         self.with_outbox(|outbox| {
             let had_duty = outbox.has_duty();

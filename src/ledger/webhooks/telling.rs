@@ -1,8 +1,8 @@
 //! What webhooks are told of records.
 //!
 //! Owns which events a record makes, and for which receivers. Does not handle how they are kept (see `outbox`) or when
-//! records are loaded (see `load`). With a ledger in SQLite, events are in the outbox before their records are loaded; with
-//! one in PostgreSQL, in the same transaction. Fails where they cannot be kept: the records are not loaded then.
+//! records are loaded (see `load`). With a ledger in SQLite, events are in the outbox before their records are loaded;
+//! with one in PostgreSQL, in the same transaction. Fails where they cannot be kept: the records are not loaded then.
 
 use std::sync::Arc;
 

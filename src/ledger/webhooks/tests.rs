@@ -114,11 +114,11 @@ fn start(
     counts: &Counts,
     timing: Timing,
 ) -> Arc<Webhooks> {
-    let place = Place {
+    let location = Location {
         folder: folder.path().to_owned(),
         postgres: None,
     };
-    Webhooks::start_with(plan, place, counts.clone(), timing, Bounds::default()).unwrap()
+    Webhooks::start_with(plan, location, counts.clone(), timing, Bounds::default()).unwrap()
 }
 
 /// Tells of records, as what loads them does.

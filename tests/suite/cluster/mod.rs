@@ -7,6 +7,7 @@ mod keys;
 mod ledger;
 mod lines;
 mod namespaces;
+mod outbox;
 mod servers;
 mod store_away;
 

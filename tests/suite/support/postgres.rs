@@ -90,6 +90,11 @@ impl Postgres {
         format!("postgres://tollgate@{folder}/postgres?sslmode=disable")
     }
 
+    /// The socket that it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("data/.s.PGSQL.5432")
+    }
+
     /// What a query gives, in the form of `psql -At`.
     pub fn query(&self, sql: &str) -> String {
         let mut psql = Command::new("psql");

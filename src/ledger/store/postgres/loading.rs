@@ -1,8 +1,8 @@
 //! The transaction that loads records.
 //!
-//! Owns its statements. All rows go in one of them, an array for each column, which avoids the limit on
-//! parameters. What is told of the records is a part of it. Does not handle partitions (see `old_months`) or the connection (see `session`). A transaction that
-//! fails is rolled back.
+//! Owns its statements. All rows go in one of them, an array for each column, which avoids the limit on parameters.
+//! What is told of the records is a part of it. Does not handle partitions (see `old_months`) or the connection (see
+//! `session`). A transaction that fails is rolled back.
 
 use std::collections::BTreeSet;
 

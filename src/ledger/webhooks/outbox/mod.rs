@@ -1,12 +1,13 @@
 //! The outbox: events that wait to be delivered, and what becomes of them.
 //!
-//! Owns what both kinds of it can do: take events, tell which message is due, and forget it once it is delivered. With a
-//! ledger in SQLite it is a small file beside it (`sqlite`). With one in PostgreSQL it is in the same database, and all
-//! gateways share it (`postgres`). Several processes put events in, and one of them sends: the one that has the duty.
+//! Owns what both kinds of it can do: take events, tell which message is due, and forget it once it is delivered. With
+//! a ledger in SQLite it is a small file beside it (`sqlite`). With one in PostgreSQL it is in the same database, and
+//! all gateways share it (`postgres`). Several processes put events in, and one of them sends: the one that has the
+//! duty.
 //!
 //! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped. Does
-//! not handle who gets what (see `receivers`) or when something is sent (see `dispatcher`). Everything here blocks. Fails
-//! with a [`StoreError`].
+//! not handle who gets what (see `receivers`) or when something is sent (see `dispatcher`). Everything here blocks.
+//! Fails with a [`StoreError`].
 
 pub mod postgres;
 mod sqlite;
@@ -35,14 +36,14 @@ const STEP: usize = 100;
 
 /// Where an outbox is.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Location {
     /// The ledger's folder, which exists.
     pub folder: PathBuf,
     /// The ledger's database, if it is not in the folder.
     pub postgres: Option<Secret>,
 }
 
-impl Place {
+impl Location {
     /// Whether the folder has events of an earlier time.
     pub fn has_file(&self) -> bool {
         self.folder.join(FILE).exists()

@@ -1,8 +1,8 @@
 //! Messages that are added to PostgreSQL.
 //!
 //! Owns how usage events become messages, and the one statement that adds messages, however many there are. Does not
-//! handle what becomes of them (see `tables`). A message that is there already is not added again. Fails with PostgreSQL's
-//! error.
+//! handle what becomes of them (see `tables`). A message that is there already is not added again. Fails with
+//! PostgreSQL's error.
 
 use std::collections::BTreeMap;
 

@@ -5,10 +5,10 @@
 //! loads it. Other events are put into the file in the ledger's folder first (see `sqlite`), and moved from there
 //! (see `moving`): while PostgreSQL is away they wait in it, and a restart loses none.
 //!
-//! One gateway sends: the one whose session has a lock (see `link`). It knows receivers by their names. Messages for those
-//! that it does not have stay until they are too old: another gateway may have been given a new configuration already.
-//! Bounds are enforced by the gateway that sends, at each look. Does not handle SQL (see `tables`, `messages`). While
-//! PostgreSQL is away nothing is sent; what has become of messages is noted when it is back.
+//! One gateway sends: the one whose session has a lock (see `link`). It knows receivers by their names. Messages for
+//! those that it does not have stay until they are too old: another gateway may have been given a new configuration
+//! already. Bounds are enforced by the gateway that sends, at each look. Does not handle SQL (see `tables`,
+//! `messages`). While PostgreSQL is away nothing is sent; what has become of messages is noted when it is back.
 
 mod link;
 mod messages;

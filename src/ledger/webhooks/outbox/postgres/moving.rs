@@ -1,8 +1,8 @@
 //! From the file in the ledger's folder into PostgreSQL.
 //!
 //! Owns that nothing is lost or doubled on the way: a message is there before it is removed here, and its name is there
-//! once. The file has quotas' events that were told while PostgreSQL was away, and what an earlier release has left. Does
-//! not handle when this is done (see the head of this folder). A failure leaves messages where they are.
+//! once. The file has quotas' events that were told while PostgreSQL was away, and what an earlier release has left.
+//! Does not handle when this is done (see the head of this folder). A failure leaves messages where they are.
 
 use std::path::Path;
 
@@ -10,7 +10,6 @@ use super::super::sqlite::Sqlite;
 use super::super::{Bounds, FILE, Outbox, STEP};
 use super::link;
 use super::messages::Messages;
-use crate::ledger::webhooks::shared::now_ms;
 use crate::secret::Secret;
 use crate::store::StoreError;
 
@@ -42,12 +41,12 @@ pub fn move_all(
 ///
 /// # Errors
 /// The file or PostgreSQL fails. What was not moved is in the file.
-pub fn move_left(folder: &Path, url: &Secret) -> Result<u64, StoreError> {
+pub fn move_left(folder: &Path, url: &Secret, now_ms: i64) -> Result<u64, StoreError> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(0);
     }
-    let mut file = Sqlite::open(&path, Bounds::default(), now_ms())?;
+    let mut file = Sqlite::open(&path, Bounds::default(), now_ms)?;
     file.set_sending(false)?;
     if file.events() == 0 {
         return Ok(0);

@@ -21,8 +21,8 @@ pub const TABLES: Tables = Tables {
 const DUTY: i64 = LOCK + 2;
 /// As many messages are changed by one statement.
 const AT_ONCE: i64 = 1_000;
-/// A process that hangs, or whose machine is lost, has the lock no longer than some fifteen seconds. Not each version of
-/// PostgreSQL has all of these, and none has a meaning on a Unix socket but the last.
+/// A process that hangs, or whose machine is lost, has the lock no longer than some fifteen seconds. Not each version
+/// of PostgreSQL has all of these, and none has a meaning on a Unix socket but the last.
 const SETTINGS: &str = "SELECT set_config(name, value, false) FROM (VALUES ('tcp_keepalives_idle', '5'), \
                         ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '10s'), \
                         ('idle_session_timeout', '15s')) AS wanted (name, value) \
@@ -78,8 +78,8 @@ pub async fn take_duty(client: &Client) -> Result<bool, StoreError> {
     Ok(client.query_one(take, &[&DUTY]).await?.try_get(0)?)
 }
 
-/// Forgets receivers that nothing waits for, and makes messages due that would be due only after days. To be called by a
-/// process that begins to send.
+/// Forgets receivers that nothing waits for, and makes messages due that would be due only after days. To be called by
+/// a process that begins to send.
 pub async fn tidy(client: &Client, names: &[String], now_ms: i64) -> Result<(), StoreError> {
     let forget = "DELETE FROM outbox_receivers WHERE events = 0 AND bytes = 0";
     client.execute(forget, &[]).await?;

@@ -1,8 +1,8 @@
 //! Which process delivers what waits in an outbox.
 //!
 //! Owns the lock `outbox.lock`: the process that has it sends messages or moves them, and no other one does. Does not
-//! handle when a process takes it or gives it up (see the head of this folder). The end of a process gives it up. Fails if
-//! the lock cannot be opened.
+//! handle when a process takes it or gives it up (see the head of this folder). The end of a process gives it up. Fails
+//! if the lock cannot be opened.
 
 use std::fs::File;
 use std::io;

@@ -37,8 +37,8 @@ pub struct Left {
 }
 
 impl Sqlite {
-    /// Does something with the messages in the file while no other process sends or moves them. `None` where another one
-    /// does.
+    /// Does something with the messages in the file while no other process sends or moves them. `None` where another
+    /// one does.
     ///
     /// # Errors
     /// The lock cannot be taken.

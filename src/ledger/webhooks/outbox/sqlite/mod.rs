@@ -6,8 +6,8 @@
 //! last; the ledger has it.
 //!
 //! Does not handle how events are added (see `adding`), which process sends (see `duty`), other processes that write to
-//! it (see `sharing`), what is read to be moved (see `leaving`) or SQL (see `tables`). A file that SQLite calls damaged is
-//! moved aside (see `damage`), and an empty one takes its place.
+//! it (see `sharing`), what is read to be moved (see `leaving`) or SQL (see `tables`). A file that SQLite calls damaged
+//! is moved aside (see `damage`), and an empty one takes its place.
 
 mod adding;
 mod damage;
