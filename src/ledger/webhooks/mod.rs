@@ -188,7 +188,7 @@ impl Teller for Webhooks {
     fn telling(&self) -> Option<Box<dyn Telling>> {
         let Running { shared, jobs } = self.running.get()?;
         let of_usage = OfUsage::new(shared.receivers.load_full())?;
-        Some(Box::new(of_usage.into(Arc::clone(shared), jobs.clone())))
+        Some(Box::new(of_usage.through(Arc::clone(shared), jobs.clone())))
     }
 }
 

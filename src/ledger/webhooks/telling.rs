@@ -35,7 +35,7 @@ impl OfUsage {
     }
 
     /// With the outbox of this process.
-    pub fn into(self, shared: Arc<Shared>, jobs: Jobs) -> Self {
+    pub fn through(self, shared: Arc<Shared>, jobs: Jobs) -> Self {
         Self {
             running: Some((shared, jobs)),
             ..self

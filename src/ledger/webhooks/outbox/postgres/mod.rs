@@ -71,6 +71,7 @@ pub struct Postgres {
     bounds: Bounds,
     /// The receivers of this process, by their numbers, which are those of the file.
     names: FxHashMap<i64, String>,
+    numbers: FxHashMap<String, i64>,
     /// What waits for them, and when the first of it is due; as of the last look.
     waiting: FxHashMap<i64, Option<i64>>,
     /// Receivers that more waits for than may: how many events and bytes.
@@ -119,6 +120,7 @@ impl Postgres {
             file,
             bounds,
             names: FxHashMap::default(),
+            numbers: FxHashMap::default(),
             waiting: FxHashMap::default(),
             beyond: Vec::new(),
             events: 0,
@@ -188,15 +190,13 @@ impl Postgres {
         let found = self
             .link
             .run(async |client| tables::waiting(client).await)?;
-        let numbers = self.names.iter();
-        let numbers: FxHashMap<&str, i64> = numbers.map(|(n, name)| (name.as_str(), *n)).collect();
         self.waiting.clear();
         self.beyond.clear();
         (self.events, self.bytes) = (0, 0);
         for one in found {
             self.events = self.events.saturating_add(one.events);
             self.bytes = self.bytes.saturating_add(one.bytes);
-            if let Some(number) = numbers.get(one.name.as_str()) {
+            if let Some(number) = self.numbers.get(&one.name) {
                 self.waiting.insert(*number, one.next_ms);
             }
             if one.events > self.bounds.events || one.bytes > self.bounds.bytes {
@@ -223,8 +223,7 @@ impl Postgres {
         let mut dropped = Dropped::default();
         for (name, events) in removed {
             self.events = self.events.saturating_sub(*events);
-            let mut known = self.names.iter();
-            let number = known.find_map(|(number, known)| (known == name).then_some(*number));
+            let number = self.numbers.get(name).copied();
             add(&mut dropped, number.unwrap_or(UNKNOWN), *events);
         }
         dropped
@@ -271,6 +270,8 @@ impl Outbox for Postgres {
         let (numbers, dropped) = self.file.set_receivers(names)?;
         let named = names.iter().map(|name| (*name).to_owned());
         self.names = numbers.iter().copied().zip(named).collect();
+        let by_name = self.names.iter();
+        self.numbers = by_name.map(|(n, name)| (name.clone(), *n)).collect();
         self.hurried
             .retain(|number| self.names.contains_key(number));
         self.looked.hurry();

@@ -1,10 +1,18 @@
 //! The outbox in a real PostgreSQL: what is added, sent, dropped and moved, and which process sends.
 
 #[path = "../../../../../tests/suite/support/postgres.rs"]
-#[allow(dead_code, reason = "tests of the whole gateway use more of it")]
+#[allow(
+    dead_code,
+    clippy::panic,
+    reason = "tests of the whole gateway use more of it"
+)]
 mod server;
 #[path = "../../../../../tests/suite/support/tools.rs"]
-#[allow(dead_code, reason = "tests of the whole gateway use more of it")]
+#[allow(
+    dead_code,
+    clippy::panic,
+    reason = "tests of the whole gateway use more of it"
+)]
 mod tools;
 
 use std::collections::BTreeSet;
