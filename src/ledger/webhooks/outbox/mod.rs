@@ -6,8 +6,8 @@
 //! duty.
 //!
 //! Bounded for each receiver and as a whole (see [`Bounds`]): at the bound, the oldest usage messages are dropped. Does
-//! not handle who gets what (see `receivers`) or when something is sent (see `dispatcher`). Everything here blocks.
-//! Fails with a [`StoreError`].
+//! not handle which receiver gets what (see `receivers`) or when something is sent (see `dispatcher`). Everything here
+//! blocks. Fails with a [`StoreError`].
 
 pub mod postgres;
 mod sqlite;

@@ -16,8 +16,9 @@ mod moving;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod turn;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_postgres::Transaction;
@@ -32,6 +33,7 @@ use link::Link;
 use messages::Messages;
 pub use moving::move_left;
 use tables::{Excess, TABLES};
+use turn::Turn;
 
 /// How often a process that does not send asks whether it may.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -86,26 +88,6 @@ pub struct Postgres {
     asked: Turn,
     looked: Turn,
     expired: Turn,
-}
-
-/// When something was done last.
-#[derive(Default)]
-struct Turn(Option<Instant>);
-
-impl Turn {
-    /// Whether it is time again. It is done then.
-    fn takes(&mut self, every: Duration) -> bool {
-        let is_time = self.0.is_none_or(|at| at.elapsed() >= every);
-        if is_time {
-            self.0 = Some(Instant::now());
-        }
-        is_time
-    }
-
-    /// Has it be done at once.
-    fn hurry(&mut self) {
-        self.0 = None;
-    }
 }
 
 impl Postgres {

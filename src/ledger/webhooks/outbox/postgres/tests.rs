@@ -17,7 +17,7 @@ mod tools;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::*;
 use crate::ledger::webhooks::event::Kind;
