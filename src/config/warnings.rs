@@ -46,6 +46,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
             check_models(tenant, config, context);
         }
         check_passthrough(tenant, config, context);
+        check_unread(tenant, config, context);
     }
 }
 
@@ -307,6 +308,29 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
     let message = format!(
         "`models` does not bind what passes through to `{}` by server.passthrough: files, batches \
          and the like may name any model",
+        home.value
+    );
+    let hint = format!(
+        "write passthrough: off here, or passthrough: {} if that is meant",
+        home.value
+    );
+    context.warn(&place, message, &hint);
+}
+
+/// Warns where a tenant has a quota, and a home that it has not chosen itself: what passes through is not read.
+fn check_unread(tenant: &Tenant, config: &Config, context: &Context<'_>) {
+    let Passthrough::To(home) = &config.server.passthrough else {
+        return;
+    };
+    let place = entry_of(tenant);
+    let is_counted = tenant.quota.is_some();
+    let is_meant = tenant.passthrough.is_some() || tenant.is_strict(config);
+    if !is_counted || is_meant || context.has_mistake_in(&place.path) {
+        return;
+    }
+    let message = format!(
+        "`quota` does not count what passes through to `{}` by server.passthrough: batches and the like use tokens \
+         that are not read",
         home.value
     );
     let hint = format!(

@@ -234,12 +234,8 @@ impl Charged<'_> {
             .map(|held| held.charge(tokens, amounts.charge_nanos, Now::read()));
         if self.is_recorded {
             let periods = settled.as_ref().map(|settled| settled.periods);
-            record(
-                self.shared,
-                &self
-                    .facts
-                    .record(&amounts, false, periods.unwrap_or_default()),
-            );
+            let periods = periods.unwrap_or_default();
+            record(self.shared, &self.facts.record(&amounts, false, periods));
         }
         settled.is_some_and(|settled| {
             quota_events::tell_reached(self.shared, &settled);

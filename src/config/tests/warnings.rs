@@ -219,6 +219,26 @@ fn a_tenants_list_that_does_not_do_what_it_says_is_warned_of() {
 }
 
 #[test]
+fn a_quota_that_does_not_count_what_passes_through_is_warned_of_unless_that_is_meant() {
+    let of_tenant = |more: &str| {
+        let text = upstream(
+            "base_url: http://a",
+            &format!(
+                "server: {{ passthrough: a }}\ntenants:\n  - {{ id: t, keys: [k], quota: 5{more} }}\n"
+            ),
+        );
+        warnings(&text)
+    };
+    let told = "t.yaml:6: warning: tenants[0]: `quota` does not count what passes through to `a` by server.passthrough: \
+                batches and the like use tokens that are not read (write passthrough: off here, or passthrough: a if that \
+                is meant)";
+    assert_eq!(of_tenant(""), [told]);
+    for meant in [", passthrough: a", ", passthrough: off", ", strict: true"] {
+        assert_eq!(of_tenant(meant), [""; 0], "{meant}");
+    }
+}
+
+#[test]
 fn warnings_are_told_with_the_mistakes() {
     let text = upstream(
         "base_url: http://api.openai.com, keys: [k], http3: true",

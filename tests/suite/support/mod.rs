@@ -32,15 +32,23 @@ pub const PROVIDER_KEY: &str = "provider-key-canary-91bc";
 pub const PROMPT: &str = "canary-prompt-d41d";
 
 /// Waits for something that must happen.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    within(PATIENCE, what, future).await
+pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    within(PATIENCE, what, future)
 }
 
 /// The same, within a time of the caller's.
-pub async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(patience, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {patience:?}"),
+pub fn within<T>(
+    patience: Duration,
+    what: &str,
+    future: impl Future<Output = T>,
+) -> impl Future<Output = T> {
+    // On the heap: what waits in what waits would be as large as all of it together, on a test's small stack.
+    let future = Box::pin(future);
+    async move {
+        match tokio::time::timeout(patience, future).await {
+            Ok(value) => value,
+            Err(_) => panic!("{what} did not happen within {patience:?}"),
+        }
     }
 }
 

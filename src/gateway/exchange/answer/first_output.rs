@@ -50,8 +50,8 @@ impl From<Broken> for NoAnswer {
     }
 }
 
-/// Reads on until the answer has begun. A stream must have said something by `limit`; the source of a whole answer may be
-/// silent for `idle`.
+/// Reads on until the answer has begun. A stream must have said something by `limit`; the source of a whole answer may
+/// be silent for `idle`.
 pub async fn wait(
     answer: &mut Answer,
     terms: &Terms,
