@@ -79,6 +79,17 @@ fn quota(text: &str) -> Result<Value, String> {
     }
     let pairs: Result<Vec<Pair>, String> = text.split(',').map(pair).collect();
     let pairs = pairs.map_err(|_| "expected tokens a month, or tokens=500000,usd=20,per=month")?;
+    let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names
+        .windows(2)
+        .find_map(|two| (two.first() == two.last()).then(|| two.first()))
+    {
+        return Err(format!(
+            "`{}` stands twice",
+            twice.copied().unwrap_or_default()
+        ));
+    }
     Ok(mapping(pairs))
 }
 
@@ -97,6 +108,8 @@ mod tests {
             expected
         );
         assert!(quota("plenty").is_err());
+        let twice = quota("tokens=5,per=day,tokens=9").unwrap_err();
+        assert_eq!(twice, "`tokens` stands twice");
     }
 
     #[test]

@@ -269,7 +269,7 @@ fn list(running: &Running, tenant: Option<&str>, is_json: bool) -> Result<String
     Ok(table::align(&rows))
 }
 
-/// A quota as `tollgate check` shows one, without its time zone.
+/// A quota as `tollgate check` shows one.
 fn shown_quota(quota: &Value) -> String {
     let amount = |name: &str, unit: &str| {
         let amount = quota.get(name).filter(|amount| !amount.is_null());
@@ -279,7 +279,13 @@ fn shown_quota(quota: &Value) -> String {
     let amounts: Vec<String> = amounts.into_iter().flatten().collect();
     match amounts.is_empty() {
         true => "-".to_owned(),
-        false => format!("{} per {}", amounts.join(" and "), text(quota, "per")),
+        false => {
+            let zone = match text(quota, "timezone").as_str() {
+                "-" | "" | "UTC" => String::new(),
+                zone => format!(" in {zone}"),
+            };
+            format!("{} per {}{zone}", amounts.join(" and "), text(quota, "per"))
+        }
     }
 }
 

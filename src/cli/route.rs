@@ -7,7 +7,7 @@
 
 use super::table::{align, row};
 use crate::auth::CallerState;
-use crate::config::{Config, ModelRule, nearest};
+use crate::config::{Choose, Config, ModelRule, nearest};
 use crate::gateway::Plan;
 use crate::limits::Limits;
 use crate::openai::model_name;
@@ -208,7 +208,10 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
             step.name.unwrap_or("-").to_owned(),
             match (order, step.target.weight) {
                 (1, weight) if weight == total => "first".to_owned(),
-                (1, weight) => format!("first, {weight} of {total} requests"),
+                (1, weight) if rule.choose == Choose::Weighted => {
+                    format!("first, {weight} of {total} requests")
+                }
+                (1, _) => format!("first, if it is the best: choose: {}", rule.choose.name()),
                 _ => after(&step.on, &failures),
             },
         ]);
@@ -220,7 +223,40 @@ fn describe_steps(runtime: &Runtime, rule: &Rule) -> String {
             names(&failures)
         ),
     };
-    format!("{}\n{rest}", align(&table))
+    let more = breaks_and_waits(runtime, rule, &steps);
+    format!("{}\n{rest}{more}", align(&table))
+}
+
+/// What follows when a stream says nothing or breaks, where the rule says that.
+fn breaks_and_waits(runtime: &Runtime, rule: &Rule, steps: &[Step<'_>]) -> String {
+    let mut text = String::new();
+    if let Some(after) = rule.hedge_after.filter(|_| steps.len() > 1) {
+        let after = humantime::format_duration(after);
+        text += &format!(
+            "\nIf a stream has said nothing for {after}, the next target is asked as well."
+        );
+    }
+    if rule.commits_whole {
+        text += "\nA client gets an answer once it is whole.";
+    } else if rule.continues {
+        let upstreams = steps
+            .iter()
+            .filter_map(|step| runtime.upstream(step.target));
+        let mut can: Vec<&str> = upstreams
+            .filter(|upstream| upstream.prefill.is_possible())
+            .map(|upstream| upstream.name.as_str())
+            .collect();
+        can.sort_unstable();
+        can.dedup();
+        text += &match can.is_empty() {
+            true => {
+                "\nA chat that breaks off ends with an error: no upstream here has a `prefill`."
+                    .to_owned()
+            }
+            false => format!("\nA chat that breaks off goes on at: {}.", can.join(", ")),
+        };
+    }
+    text
 }
 
 /// After what a target is asked, where the rule moves on after `failures`.

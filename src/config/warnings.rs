@@ -2,7 +2,9 @@
 //!
 //! Owns the warnings that need the whole configuration or a whole upstream. Does not handle a key that
 //! looks like a variable or has odd characters (see `key_list`), or what is refused (see the section
-//! files and `validate`). Cannot fail. What probably only follows from a mistake is not warned of.
+//! files and `validate`); `rules` has what can have no effect in a rule. Cannot fail. What probably only follows from a mistake is not warned of.
+
+mod rules;
 
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -32,6 +34,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
     // A rule that could not be read may use it.
     if !unread.models {
         check_cache(config, context);
+        rules::check(config, context);
     }
     let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     check_certificates(config, now, context);

@@ -21,6 +21,8 @@ pub struct Meter {
     pub prompt: Option<Prompt>,
     /// The chat log that it is written to, if it is.
     pub chat: Option<Chat>,
+    /// What another upstream has used, with whose answer this one goes on.
+    pub before: Option<Box<Before>>,
     /// What its answer tells, once one has begun.
     pub reading: Option<Reading>,
     /// When the last event of a stream has come.
@@ -33,6 +35,14 @@ pub struct Meter {
     pub storing: Option<Box<Storing>>,
     /// The answer that it has got, where nothing was asked of an upstream for it.
     pub reused: Option<Box<Reused>>,
+}
+
+/// What an upstream has used with whose answer another one went on. It has been charged.
+pub struct Before {
+    /// What it has used.
+    pub usage: Usage,
+    /// What that costs, in nano-dollars, where that is known.
+    pub cost_nanos: Option<u64>,
 }
 
 /// A request for the chat log.
@@ -49,6 +59,7 @@ impl Meter {
         Self {
             prompt,
             chat,
+            before: None,
             reading: None,
             last_event: None,
             client_left: false,

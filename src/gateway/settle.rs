@@ -6,6 +6,8 @@
 //! a bounded number at a time; beyond it the length alone is used. Does not handle how usage is read (see
 //! `openai::usage`). Never fails.
 
+mod charged;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +27,8 @@ use crate::openai::estimate::{Prompt, Sample};
 use crate::openai::tokenizer::OnDemand;
 use crate::openai::usage::Usage;
 use crate::runtime::Shared;
+
+pub use charged::Charged;
 
 /// As many estimates are made at a time.
 const MAX_ESTIMATES: usize = 64;
@@ -197,6 +201,15 @@ impl Account {
         }
         let cost_nanos = amounts.is_priced.then_some(amounts.cost_nanos);
         let cost_nanos = cost_nanos.filter(|cost| usage.is_some() || *cost > 0);
+        let before = self.meter.before.take();
+        let cost_nanos = match &before {
+            Some(before) => sum(cost_nanos, before.cost_nanos),
+            None => cost_nanos,
+        };
+        let all = before
+            .zip(usage)
+            .map(|(before, usage)| usage.plus(&before.usage));
+        let usage = all.as_ref().or(usage);
         if let Some(chat) = self.chat {
             let (log, mut entry) = *chat;
             entry.usage = usage.and_then(|usage| serde_json::to_value(usage).ok());
@@ -211,36 +224,11 @@ impl Account {
     }
 }
 
-/// A part of what passes over a connection that is charged by itself, such as a message of a WebSocket.
-pub struct Charged<'a> {
-    /// What all requests share.
-    pub shared: &'a Shared,
-    /// What is known of it.
-    pub facts: &'a Facts,
-    /// What its request holds.
-    pub reservation: Option<&'a Reservation>,
-    /// Whether the ledger is told.
-    pub is_recorded: bool,
-}
-
-impl Charged<'_> {
-    /// Counts what it has used. Tells whether a quota has nothing left.
-    pub fn count(&self, usage: Option<&Usage>) -> bool {
-        let amounts = amounts(self.facts, usage, true);
-        count_in_metrics(self.shared, self.facts, usage, &amounts, None);
-        let tokens = amounts.tokens.total();
-        let settled = self
-            .reservation
-            .map(|held| held.charge(tokens, amounts.charge_nanos, Now::read()));
-        if self.is_recorded {
-            let periods = settled.as_ref().map(|settled| settled.periods);
-            let periods = periods.unwrap_or_default();
-            record(self.shared, &self.facts.record(&amounts, false, periods));
-        }
-        settled.is_some_and(|settled| {
-            quota_events::tell_reached(self.shared, &settled);
-            settled.exhausted
-        })
+/// The sum of costs, of which each may not be known.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
     }
 }
 

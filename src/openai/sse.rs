@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::iter;
 
+use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
 use super::json::range_in;
@@ -37,6 +38,19 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
+    /// An event with its name and this data, as it is written.
+    pub fn written(&self, data: &[u8]) -> Bytes {
+        let mut text = Vec::with_capacity(data.len() + 16);
+        if let Some(name) = self.name {
+            text.extend([b"event: ", name, b"\n"].concat());
+        }
+        for line in data.split(|byte| *byte == b'\n') {
+            text.extend([b"data: ", line, b"\n"].concat());
+        }
+        text.push(b'\n');
+        Bytes::from(text)
+    }
+
     /// How many bytes of the stream it takes.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.end.saturating_sub(self.start)).unwrap_or(usize::MAX)

@@ -27,7 +27,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
 /// A transaction that a gateway leaves open, as where it hangs, keeps no lock for longer.
 const SETTINGS: &str =
-    "SET search_path = tollgate; SET idle_in_transaction_session_timeout = '60s'";
+    "SET search_path = tollgate; SET idle_in_transaction_session_timeout = '15s'";
 /// Where the server listens unless the URL says otherwise.
 const DEFAULT_PORT: u16 = 5432;
 /// What upgrades tables takes this lock: "tollgate", as a number. Those of other tasks have the numbers behind it.

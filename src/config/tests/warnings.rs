@@ -239,6 +239,64 @@ fn a_quota_that_does_not_count_what_passes_through_is_warned_of_unless_that_is_m
 }
 
 #[test]
+fn what_can_have_no_effect_in_a_rule_is_warned_of() {
+    let of_rule = |more: &str, targets: &str| {
+        let text = format!(
+            "upstreams:\n  a: {{ base_url: http://a }}\n  b: {{ base_url: http://b, prefill: vllm }}\n\
+             models:\n  - {{ match: m, targets: [{targets}]{more} }}\n"
+        );
+        let told = warnings(&text);
+        told.iter()
+            .map(|line| {
+                line.split_once("match: ")
+                    .map_or(line.as_str(), |(_, told)| told)
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    let two = "{ upstream: a }, { upstream: a, model: x }";
+    for (more, targets, told) in [
+        (
+            ", hedge_after: 1s",
+            "{ upstream: a }",
+            "`hedge_after` has no effect",
+        ),
+        (
+            ", choose: fastest",
+            "{ upstream: a }",
+            "`choose` has no effect",
+        ),
+        (
+            ", choose: cheapest",
+            two,
+            "`choose: cheapest` has no effect",
+        ),
+        (
+            ", on_cut: continue",
+            two,
+            "`on_cut: continue` has no effect",
+        ),
+        (
+            ", on_cut: continue, commit: whole",
+            two,
+            "`on_cut: continue` has no effect with",
+        ),
+    ] {
+        let found = of_rule(more, targets);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(told), "{found:?}");
+    }
+    let other = "{ upstream: a }, { upstream: b }";
+    for more in [
+        ", hedge_after: 1s",
+        ", choose: fastest",
+        ", on_cut: continue",
+    ] {
+        assert_eq!(of_rule(more, other), [""; 0], "{more}");
+    }
+}
+
+#[test]
 fn warnings_are_told_with_the_mistakes() {
     let text = upstream(
         "base_url: http://api.openai.com, keys: [k], http3: true",

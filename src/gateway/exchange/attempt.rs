@@ -5,6 +5,7 @@
 //! [`Failed`]. Does not handle which connection it goes over (see `gateway/lease`), nor what is tried next
 //! (see `failover`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pingora::RetryType;
@@ -55,7 +56,8 @@ pub async fn run(
     let reaching = lease.reach(shared, &mut request, OtherServers::Left);
     let session = reaching.await?;
     let echo = Echo::sent(&outgoing.header.headers, &lease.upstream().dialect);
-    first_words(shared, lease, session, echo, terms, limit).await
+    let spoken = outgoing.has_spoken.as_deref();
+    first_words(shared, lease, (session, echo), terms, limit, spoken).await
 }
 
 /// A request that is sent whole.
@@ -116,10 +118,10 @@ async fn early_answer(not_sent: NotSent, limit: Limit) -> Result<Session, Failed
 async fn first_words(
     shared: &Shared,
     lease: &Lease,
-    mut session: Session,
-    echo: Echo,
+    (mut session, echo): (Session, Echo),
     terms: &Terms,
     limit: Limit,
+    spoken: Option<&AtomicBool>,
 ) -> Result<Box<Answer>, Failed> {
     let Limit { until, phase } = limit;
     let header = session.header(until).await;
@@ -140,7 +142,7 @@ async fn first_words(
         _ => limit,
     };
     let mut answer = Box::new(Answer::of_upstream(header, session, echo));
-    match begin(&mut answer, shared, lease, terms, limit).await {
+    match begin(&mut answer, shared, lease, terms, limit, spoken).await {
         Ok(outcome) => {
             shared.metrics.attempts().held(outcome);
             Ok(answer)
@@ -159,6 +161,7 @@ async fn begin(
     lease: &Lease,
     terms: &Terms,
     limit: Limit,
+    spoken: Option<&AtomicBool>,
 ) -> Result<Until, Failed> {
     let upstream = lease.upstream();
     let idle = upstream.timeouts.idle;
@@ -167,6 +170,9 @@ async fn begin(
         Err(none) => Err(none),
     };
     let outcome = waited.map_err(|none| unfinished(none, upstream, answer, terms))?;
+    if let Some(spoken) = spoken {
+        spoken.store(true, Ordering::Relaxed);
+    }
     if terms.form != Form::AsItComes {
         let converting = convert::convert(answer, idle, terms);
         let session = Box::pin(converting).await;

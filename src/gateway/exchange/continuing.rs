@@ -20,11 +20,13 @@ use super::steering::Steering;
 use super::terms::{Form, Terms};
 use crate::gateway::context::Context;
 use crate::gateway::facts::Facts;
-use crate::gateway::failure::{Cause, Failure, Phase};
+use crate::gateway::failed::Failed;
+use crate::gateway::failure::{Cause, Failure, Phase, UpstreamFailure};
+use crate::gateway::meter::Before;
 use crate::gateway::plan::{Candidate, Ground, Plan};
 use crate::gateway::session::ClientSession;
 use crate::gateway::settle::{self, Charged};
-use crate::openai::continuation::{Prefill, Rest, Said, continued};
+use crate::openai::continuation::{Prefill, Repeats, Rest, Said, continued};
 use crate::openai::endpoint::Exchange;
 use crate::openai::estimate::Prompt;
 use crate::openai::rewrite::Rewrites;
@@ -33,6 +35,9 @@ use crate::openai::verdict::{self, Evidence, NextStep, Reason};
 use crate::runtime::{Runtime, Shared};
 use crate::upstreams::{Upstream, deadline};
 use crate::workers::walk;
+
+/// What an upstream gives that is to go on with a stream, and answers in another form.
+const NO_STREAM: &str = "it gave no stream of events";
 
 /// A stream that broke, and what it was the answer to.
 pub struct Broken<'c> {
@@ -96,8 +101,10 @@ impl Broken<'_> {
             .ask_each(&mut course, &mut requester, context, &continued)
             .await;
         if let Ok(Some((begun, prompt))) = asked {
-            charge(shared, context, facts, &continued.used);
+            self.tell_operator(context, &begun);
+            let before = charge(shared, context, facts, continued.used);
             if let Some(meter) = &mut context.meter {
+                meter.before = Some(Box::new(before));
                 meter.reading = None;
                 meter.prompt = prompt;
             }
@@ -178,21 +185,25 @@ impl Broken<'_> {
         terms.rewrites = Rewrites::default();
         terms.wants.hides_usage = false;
         terms.wants.may_go_on = false;
-        terms.rest = Some(Box::new(rest.clone()));
+        terms.rest = Some(Box::new(Rest {
+            repeats: asking.candidate.upstream.prefill.repeats(),
+            ..rest.clone()
+        }));
         let started = asking.started;
         let outcome = requester
             .wait(context, Box::pin(asking.ask(course.shared)))
             .await?;
+        let outcome = match outcome {
+            Ok(mut answer) if answer.events().is_none() => {
+                answer.shutdown().await;
+                let failure = UpstreamFailure::of(Cause::InvalidResponse, NO_STREAM);
+                Err(Failed::new(&Evidence::InvalidResponse, failure))
+            }
+            outcome => outcome,
+        };
         let timed = (outcome, started.elapsed());
         let concluded = course.conclude(context, asking, timed, &mut so_far);
-        let Ok(mut begun) = concluded else {
-            return Ok(None);
-        };
-        if begun.answer.events().is_none() {
-            begun.answer.shutdown().await;
-            return Ok(None);
-        }
-        Ok(Some(begun))
+        Ok(concluded.ok())
     }
 
     /// What is sent; `None` where the answer cannot be continued.
@@ -232,6 +243,7 @@ impl Broken<'_> {
             bodies,
             rest: Rest {
                 said,
+                repeats: Repeats::Nothing,
                 used: (used.total_input(), used.output),
                 shows_usage: self.body.streaming.includes_usage,
             },
@@ -246,6 +258,16 @@ impl Broken<'_> {
             let verdict = verdict::judge(&Evidence::UnderSuccess(error));
             verdict.next_step != NextStep::Client
         })
+    }
+
+    /// Tells why the first upstream broke off, and which one goes on.
+    fn tell_operator(&self, context: &Context, begun: &Begun<'_>) {
+        let id = &context.request.id;
+        if let Failure::Upstream(failure) = &self.cut.failure {
+            failure.log(id, &self.asked.0.name);
+        }
+        let next = begun.giver.upstream().map_or("", |upstream| &upstream.name);
+        log::info!("{id} upstream {next}: goes on with this answer");
     }
 
     /// Whether it is the candidate that broke off.
@@ -281,7 +303,7 @@ impl Continued {
 }
 
 /// Counts what the first upstream has used, as a request of its own.
-fn charge(shared: &Shared, context: &Context, mut facts: Facts, used: &Usage) {
+fn charge(shared: &Shared, context: &Context, mut facts: Facts, used: Usage) -> Before {
     facts.renew();
     let charged = Charged {
         shared,
@@ -289,5 +311,9 @@ fn charge(shared: &Shared, context: &Context, mut facts: Facts, used: &Usage) {
         reservation: context.reservation.as_deref(),
         is_recorded: context.is_recorded,
     };
-    charged.count(Some(used));
+    let counted = charged.count(Some(&used));
+    Before {
+        usage: used,
+        cost_nanos: counted.cost_nanos,
+    }
 }

@@ -3,6 +3,9 @@
 //! Owns putting together the request for one attempt: header, path, body. Does not handle which key and server it had
 //! better go to (see `steering`). Fails for what cannot be written as HTTP.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
@@ -47,6 +50,8 @@ pub struct Outgoing {
     pub payload: Payload,
     /// Whether it may have been sent to a server.
     pub is_sent: bool,
+    /// Set once its answer has said something, where that is waited for.
+    pub has_spoken: Option<Arc<AtomicBool>>,
 }
 
 /// What is sent to a candidate, with the key of ours that is leased, or with the client's own where that is
@@ -78,6 +83,7 @@ pub fn outgoing(
         target: upstream.dialect.target(endpoint.path, &query, model),
         payload,
         is_sent: false,
+        has_spoken: None,
     })
 }
 

@@ -63,6 +63,9 @@ pub fn api_error(refusal: &Refusal) -> ApiError {
     error(StatusCode::TOO_MANY_REQUESTS, class, code, message)
 }
 
+/// Requests in flight are in the way, not the period.
+const IN_A_MOMENT: Duration = Duration::from_secs(1);
+
 fn quota(refusal: &Refusal) -> ApiError {
     let written_amount = |amount| match refusal.kind {
         LimitKind::QuotaMoney => format!("${}", write_nanos(amount)),
@@ -75,16 +78,17 @@ fn quota(refusal: &Refusal) -> ApiError {
     });
     let left = refusal.limit.saturating_sub(used);
     // What is left might do for a request that may use less.
-    let size = (left > 0).then(|| {
+    let size = (left > 0 && left < refusal.asked).then(|| {
         format!(
-            " {} is left, and this request may use {}: send less text, or ask for fewer tokens of output.",
+            " What is left is {}, and this request may use {}: send less text, or ask for fewer tokens of output.",
             written_amount(left),
             written_amount(refusal.asked),
         )
     });
-    let until = refusal
-        .retry_after
-        .map(|wait| format!(" It begins anew in {}.", written(wait)));
+    let until = refusal.retry_after.map(|wait| match wait <= IN_A_MOMENT {
+        true => " Requests in progress hold the rest: try again in a moment.".to_owned(),
+        false => format!(" The quota resets in {}.", written(wait)),
+    });
     // That of the tenant is the client's own, in OpenAI's words.
     let whose = match refusal.scope.name() {
         ScopeName::Key { key, .. } => format!(" for key `{key}`"),

@@ -63,7 +63,7 @@ impl SocketMeter {
             reservation: self.reservation.as_deref(),
             is_recorded: self.is_recorded,
         };
-        self.is_exhausted |= charged.count(usage);
+        self.is_exhausted |= charged.count(usage).is_exhausted;
         self.facts.restore(asked);
     }
 

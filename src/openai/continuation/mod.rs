@@ -10,7 +10,7 @@ mod request;
 mod said;
 mod splice;
 
-pub use prefill::Prefill;
+pub use prefill::{Prefill, Repeats};
 pub use request::{can_be_continued, continued};
 pub use said::Said;
 pub use splice::{Rest, Splicer};

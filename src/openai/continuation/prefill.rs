@@ -19,6 +19,17 @@ pub enum Prefill {
     Deepseek,
 }
 
+/// What an upstream may say again, before it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nothing: it goes on with the next token.
+    Nothing,
+    /// All that has been said, or nothing.
+    All,
+    /// All, the last words, or nothing: it is not known what it does.
+    Words,
+}
+
 /// A row of the table.
 struct Form {
     prefill: Prefill,
@@ -27,6 +38,7 @@ struct Form {
     message: &'static [(&'static str, &'static str)],
     /// Members of the request, as JSON.
     request: &'static [(&'static str, &'static str)],
+    repeats: Repeats,
 }
 
 static FORMS: [Form; 5] = [
@@ -35,12 +47,14 @@ static FORMS: [Form; 5] = [
         name: "none",
         message: &[],
         request: &[],
+        repeats: Repeats::Nothing,
     },
     Form {
         prefill: Prefill::Assistant,
         name: "assistant",
         message: &[],
         request: &[],
+        repeats: Repeats::Words,
     },
     Form {
         prefill: Prefill::Vllm,
@@ -50,18 +64,21 @@ static FORMS: [Form; 5] = [
             ("continue_final_message", "true"),
             ("add_generation_prompt", "false"),
         ],
+        repeats: Repeats::Nothing,
     },
     Form {
         prefill: Prefill::Mistral,
         name: "mistral",
         message: &[("prefix", "true")],
         request: &[],
+        repeats: Repeats::All,
     },
     Form {
         prefill: Prefill::Deepseek,
         name: "deepseek",
         message: &[("prefix", "true")],
         request: &[],
+        repeats: Repeats::Nothing,
     },
 ];
 
@@ -80,6 +97,11 @@ impl Prefill {
     /// Whether the upstream can continue a message.
     pub fn is_possible(self) -> bool {
         self != Self::None
+    }
+
+    /// What of the text the upstream may say again.
+    pub fn repeats(self) -> Repeats {
+        self.form().map_or(Repeats::Nothing, |form| form.repeats)
     }
 
     /// What the message gets besides its text: members and their JSON.

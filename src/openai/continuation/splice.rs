@@ -12,14 +12,17 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Said;
+use super::prefill::Repeats;
 use crate::openai::changes::Changes;
+use crate::openai::json::replace_members;
 use crate::openai::sse::Event;
 
-/// As many characters at the beginning may repeat what was said.
+/// As many characters at the beginning may repeat the last words.
 const MAX_REPEATED: usize = 200;
-/// So many characters that come twice are a repetition, wherever they begin.
+/// So many characters, and so many letters and digits among them, are no chance where a word begins with them.
 const CERTAIN: usize = 8;
-/// So few are one where a word begins with them.
+const CERTAIN_ALPHANUMERIC: usize = 5;
+/// So many letters are a word that was cut, or the whole of a short answer.
 const WORD: usize = 3;
 
 /// What another stream is to be the rest of.
@@ -27,6 +30,8 @@ const WORD: usize = 3;
 pub struct Rest {
     /// What has been said.
     pub said: Said,
+    /// What of it the upstream may say again.
+    pub repeats: Repeats,
     /// The tokens of input and output that the first stream has used.
     pub used: (u64, u64),
     /// Whether the client gets the usage.
@@ -96,7 +101,7 @@ impl Splicer {
     /// A chunk as the client gets it; empty for one of which nothing is left, `None` for what is no chunk.
     fn chunk(&mut self, data: &[u8]) -> Option<Vec<u8>> {
         let Ok(Value::Object(mut chunk)) = serde_json::from_slice(data) else {
-            return None;
+            return self.unread_chunk(data);
         };
         chunk.get("choices")?.as_array()?;
         self.identify(&mut chunk);
@@ -106,6 +111,29 @@ impl Splicer {
             true => Some(Value::Object(chunk).to_string().into_bytes()),
             false => Some(Vec::new()),
         }
+    }
+
+    /// A chunk that is JSON, and has a text that is none: half of a character, such as the first part of an emoji.
+    fn unread_chunk(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let said = &self.rest.said;
+        let members = [
+            ("id", &said.id),
+            ("created", &said.created),
+            ("model", &said.model),
+        ];
+        let known = members.map(|(name, value)| Some((name, value.as_ref()?.to_string())));
+        let known: Vec<(&str, String)> = known.into_iter().flatten().collect();
+        let mut replaced: Vec<(&str, &str)> = Vec::new();
+        replaced.extend(known.iter().map(|(name, json)| (*name, json.as_str())));
+        if !self.rest.shows_usage {
+            replaced.push(("usage", "null"));
+        }
+        let json = str::from_utf8(data)
+            .ok()
+            .filter(|json| json.contains("\"choices\""))?;
+        replace_members(json, &replaced)
+            .ok()
+            .map(String::into_bytes)
     }
 
     fn identify(&self, chunk: &mut Map<String, Value>) {
@@ -130,7 +158,7 @@ impl Splicer {
         };
         let is_last = choice
             .get("finish_reason")
-            .is_some_and(|reason| !reason.is_null());
+            .is_some_and(|reason| !is_empty(reason));
         let mut delta = match choice.remove("delta") {
             Some(Value::Object(delta)) => delta,
             _ => Map::new(),
@@ -145,8 +173,13 @@ impl Splicer {
                 String::new()
             }
         };
-        let says_more = delta.values().any(|value| !value.is_null());
-        let text = match is_last || says_more {
+        let says_more = delta.values().any(|value| !is_empty(value));
+        // Reasoning may come before the text. What is called comes behind it.
+        let calls = ["tool_calls", "function_call"].iter().any(|name| {
+            let call = delta.get(*name);
+            call.is_some_and(|call| !is_empty(call))
+        });
+        let text = match is_last || calls {
             true => text + &self.release(),
             false => text,
         };
@@ -190,17 +223,16 @@ impl Splicer {
             return piece.to_owned();
         };
         held.push_str(piece);
-        let is_long = held.chars().count() >= MAX_REPEATED;
-        match is_long || !may_repeat_more(&self.rest.said.text, held) {
-            true => self.release(),
-            false => String::new(),
+        match may_repeat_more(&self.rest.said.text, held, self.rest.repeats) {
+            true => String::new(),
+            false => self.release(),
         }
     }
 
     /// The text that is held, without what it repeats. From now on nothing is held.
     fn release(&mut self) -> String {
         let held = self.held.take().unwrap_or_default();
-        let repeated = repeated(&self.rest.said.text, &held);
+        let repeated = repeated(&self.rest.said.text, &held, self.rest.repeats);
         held.get(repeated..).unwrap_or_default().to_owned()
     }
 }
@@ -213,6 +245,17 @@ fn framed(data: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Whether a member says nothing.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// The ends of a text that a beginning may repeat, the longest first.
 fn ends(text: &str) -> impl Iterator<Item = &str> {
     let from = text.char_indices().rev().take(MAX_REPEATED).last();
@@ -222,26 +265,47 @@ fn ends(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether what follows a beginning may show that more of it is repeated.
-fn may_repeat_more(text: &str, beginning: &str) -> bool {
-    ends(text).any(|end| end.len() > beginning.len() && end.starts_with(beginning))
+fn may_repeat_more(text: &str, beginning: &str, repeats: Repeats) -> bool {
+    let is_longer = |end: &str| end.len() > beginning.len() && end.starts_with(beginning);
+    match repeats {
+        Repeats::Nothing => false,
+        Repeats::All => is_longer(text),
+        Repeats::Words => is_longer(text) || ends(text).any(is_longer),
+    }
 }
 
-/// How many bytes at the beginning repeat the end of a text.
-fn repeated(text: &str, beginning: &str) -> usize {
-    let found = ends(text).find(|end| beginning.starts_with(end) && is_repetition(text, end));
-    found.map_or(0, str::len)
+/// How many bytes at the beginning repeat what was said.
+fn repeated(text: &str, beginning: &str, repeats: Repeats) -> usize {
+    let all = beginning.starts_with(text) && alphanumeric(text) >= WORD;
+    match repeats {
+        Repeats::Nothing => 0,
+        Repeats::All => match beginning.starts_with(text) {
+            true => text.len(),
+            false => 0,
+        },
+        Repeats::Words if all => text.len(),
+        Repeats::Words => {
+            let mut ends = ends(text).filter(|end| beginning.starts_with(end));
+            ends.find(|end| is_repetition(text, end))
+                .map_or(0, str::len)
+        }
+    }
 }
 
-/// Whether an end of a text that comes again does so because it was said twice, and not by chance.
+/// Whether an end of a text that comes again was said twice, and does not come so by chance, as in code, tables and
+/// numbers.
 fn is_repetition(text: &str, end: &str) -> bool {
     let before = text.strip_suffix(end).unwrap_or_default();
     let begins_word =
-        !before.ends_with(char::is_alphanumeric) || !end.starts_with(char::is_alphanumeric);
-    match end.chars().count() {
-        CERTAIN.. => true,
-        WORD.. => begins_word,
-        _ => before.is_empty(),
-    }
+        end.starts_with(char::is_alphanumeric) && !before.ends_with(char::is_alphanumeric);
+    let characters = end.chars().count();
+    // A space would stand before another word: this is the same one.
+    let is_word = end.chars().all(char::is_alphabetic) && characters >= WORD;
+    begins_word && (is_word || characters >= CERTAIN && alphanumeric(end) >= CERTAIN_ALPHANUMERIC)
+}
+
+fn alphanumeric(text: &str) -> usize {
+    text.chars().filter(|c| c.is_alphanumeric()).count()
 }
 
 #[cfg(test)]

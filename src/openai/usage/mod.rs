@@ -83,6 +83,27 @@ impl Usage {
         self.input.saturating_add(cached)
     }
 
+    /// The sum of both: what one request has used of two providers. Its tier is that of this one. Saturates.
+    pub fn plus(&self, other: &Self) -> Self {
+        let sum = |of: fn(&Self) -> u64| of(self).saturating_add(of(other));
+        Self {
+            input: sum(|u| u.input),
+            cache_read: sum(|u| u.cache_read),
+            cache_write: sum(|u| u.cache_write),
+            cache_write_1h: sum(|u| u.cache_write_1h),
+            output: sum(|u| u.output),
+            reasoning: sum(|u| u.reasoning),
+            input_audio: sum(|u| u.input_audio),
+            input_image: sum(|u| u.input_image),
+            output_audio: sum(|u| u.output_audio),
+            output_image: sum(|u| u.output_image),
+            audio_ms: sum(|u| u.audio_ms),
+            searches: sum(|u| u.searches),
+            tier: self.tier.clone(),
+            is_estimated: self.is_estimated,
+        }
+    }
+
     /// All input and output. Saturates.
     pub fn total(&self) -> u64 {
         self.total_input().saturating_add(self.output)

@@ -214,6 +214,13 @@ async fn the_usage_is_that_of_both() {
     assert_eq!(tokens("second", "output").await, 20);
     assert_eq!(tokens("first", "output").await, output - 20);
     assert_eq!(tokens("first", "input").await, input - 200);
+    // The access line has the sum.
+    let id = response.header("x-request-id").unwrap();
+    let line = gateway.access_line(&format!("id={id} "));
+    assert!(
+        line.contains(&format!("tokens_in={input} tokens_out={output} ")),
+        "{line}"
+    );
     // Without that option no client sees it.
     let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
     assert!(!response.text().contains("prompt_tokens"));
@@ -417,4 +424,61 @@ async fn the_python_sdk_gets_one_answer() {
 async fn the_node_sdk_gets_one_answer() {
     let folder = crate::support::gateway::Folder::new();
     as_an_sdk_reads_it(crate::sdk::node("continued.mjs", &folder)).await;
+}
+
+#[tokio::test]
+async fn an_error_that_was_withheld_is_told_as_it_came_where_none_goes_on() {
+    let first = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.event(&token("say", 0)).await;
+        let error = "event: error\ndata: {\"error\":{\"message\":\"boom\",\ndata: \"type\":\"server_error\",\"code\":null}}\n\n";
+        reply.chunk(error).await;
+        reply.end_stream().await;
+        reply
+    })
+    .await;
+    let second = super::broken().await;
+    let gateway = before(&first, &second, "assistant", CONTINUE);
+    let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
+    let told = "event: error\ndata: {\"error\":{\"message\":\"boom\",\ndata: \"type\":\"server_error\",\"code\":null}}\n\n";
+    assert!(response.text().ends_with(told), "{}", response.text());
+}
+
+#[tokio::test]
+async fn an_upstream_that_goes_on_in_json_has_failed() {
+    let first = breaking(Break::Close).await;
+    let second = Upstream::start(|_, mut reply| async move {
+        reply.json("200 OK", &super::answer("second")).await;
+        reply
+    })
+    .await;
+    let gateway = before(&first, &second, "assistant", CONTINUE);
+    let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
+    assert_broken(&response, "upstream_cut");
+    assert_eq!(
+        outcomes(&gateway, &response),
+        "first:ok second:invalid_response"
+    );
+}
+
+#[tokio::test]
+async fn what_was_said_counts_although_a_usage_without_it_came_first() {
+    let first = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        let usage = r#","usage":{"prompt_tokens":100,"completion_tokens":0,"total_tokens":100}}"#;
+        let begin = role().strip_suffix('}').unwrap().to_owned() + usage;
+        reply.event(&begin).await;
+        for n in 0..40 {
+            reply.event(&token("say", n)).await;
+        }
+        reply.close();
+        reply
+    })
+    .await;
+    let second = going_on().await;
+    let gateway = before(&first, &second, "assistant", CONTINUE);
+    let body = streamed_chat("gpt-4o").replacen('{', r#"{"max_tokens":1000,"#, 1);
+    assert_whole(&gateway.post(CHAT, &body).await, "say");
+    let asked: Value = serde_json::from_slice(&second.request().await.body).unwrap();
+    assert!(asked["max_tokens"].as_u64().unwrap() < 970, "{asked}");
 }

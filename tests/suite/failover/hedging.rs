@@ -253,6 +253,9 @@ async fn a_client_that_leaves_leaves_both() {
     gateway
         .metric_becomes("tollgate_requests_in_flight", 0.0)
         .await;
+    // What both may have used counts once, as the first one's.
+    let line = gateway.access_line("status=499 ");
+    assert!(line.contains("upstream=first "), "{line}");
 }
 
 #[tokio::test]
@@ -291,4 +294,34 @@ async fn a_fallback_is_asked_beside_where_the_rule_has_no_other_target() {
             .text()
             .contains(&finish().replace("\"m\"", "\"spare\""))
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_held_until_it_is_whole_is_not_silent() {
+    let slow_to_end = Upstream::start(|_, mut reply| async move {
+        reply.begin_stream().await;
+        reply.event(&role()).await;
+        for n in 0..super::TOKENS {
+            reply.event(&token("first", n)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        reply.event(&finish()).await;
+        reply.event("[DONE]").await;
+        reply.end_stream().await;
+        reply
+    })
+    .await;
+    let second = healthy("second").await;
+    let gateway = before(
+        &slow_to_end,
+        &second,
+        "",
+        ", hedge_after: 150ms, commit: whole",
+    );
+    for _ in 0..6 {
+        let response = gateway.post(CHAT, &streamed_chat("gpt-4o")).await;
+        assert_whole(&response, "first");
+        assert_eq!(outcomes(&gateway, &response), "first:ok");
+    }
+    assert_eq!(second.requests(), 0);
 }

@@ -145,6 +145,11 @@ impl EventReader {
         self.observers.end(is_cut, out)
     }
 
+    /// The event with text of a stream that goes on with another one, which is held still.
+    pub fn held_text(&mut self) -> Option<Bytes> {
+        self.observers.held_text()
+    }
+
     /// How many events have come.
     pub fn events(&self) -> usize {
         self.observers.events()

@@ -22,7 +22,7 @@ use crate::openai::sse::Event;
 use crate::openai::stream_state::{Ending, Meaning, Stream, StreamState};
 use crate::openai::text_sample::TextSample;
 use crate::openai::upstream_error::{ErrorForm, UpstreamError};
-use crate::openai::usage::{self, StreamUsage};
+use crate::openai::usage::{self, StreamUsage, Usage};
 use crate::workers::walk;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -132,7 +132,7 @@ impl Observers {
                     changes.replace(event, Bytes::new());
                 }
                 if self.wants.may_go_on && !is_unknown {
-                    self.withheld = Some([b"data: ", data, b"\n\n"].concat().into());
+                    self.withheld = Some(event.written(data));
                 }
                 self.error = Some(error);
                 self.error_form = Some(error_form).filter(|_| !self.wants.may_go_on);
@@ -184,6 +184,11 @@ impl Observers {
             Ending::Unknown if !is_cut => End::Complete,
             Ending::Unknown | Ending::Truncated | Ending::Failed => End::Truncated,
         }
+    }
+
+    /// The event with text of a stream that goes on with another one, which is held still.
+    pub fn held_text(&mut self) -> Option<Bytes> {
+        self.splicer.as_mut()?.finish()
     }
 
     /// How many events have come.
@@ -279,14 +284,31 @@ impl Observers {
                 false => aggregator.partial(),
             })
         });
+        let said_tokens = self.said_tokens();
         let sample = mem::replace(&mut self.sample, TextSample::new(Stream::Other));
         Reading {
-            usage: self.usage.usage(),
+            usage: self.usage.usage().map(|usage| match is_whole {
+                true => usage,
+                false => at_least(usage, said_tokens),
+            }),
             sample: sample.into_sample(),
             answer: answer.map(Bytes::from),
             is_whole,
             is_error: false,
             recorded: None,
         }
+    }
+}
+
+/// A usage that was told before the end, of an answer that broke: some upstreams tell one at the beginning, without the
+/// output.
+fn at_least(usage: Usage, said_tokens: u64) -> Usage {
+    match usage.output < said_tokens / 4 {
+        true => Usage {
+            output: said_tokens,
+            is_estimated: true,
+            ..usage
+        },
+        false => usage,
     }
 }

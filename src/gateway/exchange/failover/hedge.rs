@@ -8,6 +8,8 @@
 //! `next_step`). Fails where the client leaves.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::asking::{Asking, Failures, Outcome};
@@ -59,17 +61,30 @@ impl<'r> Failover<'r, '_> {
     ) -> Result<Result<Box<Begun<'r>>, Failures<'r>>, Failure> {
         let shared = self.shared;
         let started = first.started;
+        let spoken = Arc::new(AtomicBool::new(false));
+        first.outgoing.has_spoken = Some(Arc::clone(&spoken));
+        let has_spoken = || spoken.load(Ordering::Relaxed);
+        // Another target of the same upstream must not get the server and the key that are late.
+        let tried = SoFar {
+            servers: vec![first.lease.server()],
+            keys: first.lease.key().into_iter().collect(),
+            ..SoFar::default()
+        };
+        let tried = (first.candidate.position, tried);
         let mut asking = Box::pin(first.ask(shared));
         // Waiting for a place of ours is not the candidate's silence.
         let early = requester.wait(context, tokio::time::timeout(after, &mut asking));
         let alone = match early.await {
             Ok(Ok(outcome)) => Ok(outcome),
             Err(gone) => Err(gone),
-            Ok(Err(_late)) => match self.second(requester, context)? {
+            // It has begun, and is held until it is whole.
+            Ok(Err(_late)) if has_spoken() => requester.wait(context, &mut asking).await,
+            Ok(Err(_late)) => match self.second(requester, context, &tried)? {
                 Some(mut second) => {
                     let racing = race(asking, started, &mut second, shared);
                     let raced = requester.wait(context, Box::pin(racing)).await;
-                    return self.end_race(context, (first, second), raced, so_far);
+                    let both = (first, second, has_spoken());
+                    return self.end_race(context, both, raced, so_far);
                 }
                 None => requester.wait(context, &mut asking).await,
             },
@@ -86,6 +101,7 @@ impl<'r> Failover<'r, '_> {
         &mut self,
         requester: &Requester<'_>,
         context: &mut Context,
+        tried: &(usize, SoFar),
     ) -> Result<Option<Asking<'r>>, Failure> {
         let mark = self.plan.mark();
         let next = self.plan.next_target(Reason::Silent);
@@ -97,8 +113,10 @@ impl<'r> Failover<'r, '_> {
         context.ask(upstream, candidate.model);
         let permit = lease::permit_now(upstream).ok();
         let lease = permit.and_then(|permit| {
-            self.lease(context, &candidate, &SoFar::default(), permit)
-                .ok()
+            let nothing = SoFar::default();
+            let of_first = (tried.0 == candidate.position).then_some(&tried.1);
+            let tried = of_first.unwrap_or(&nothing);
+            self.lease(context, &candidate, tried, permit).ok()
         });
         let lease = lease.filter(|_| {
             let budget = &context.runtime.settings.retries.budget;
@@ -122,7 +140,7 @@ impl<'r> Failover<'r, '_> {
     fn end_race(
         &self,
         context: &mut Context,
-        (first, second): (Asking<'r>, Asking<'r>),
+        (first, second, has_spoken): (Asking<'r>, Asking<'r>, bool),
         raced: Result<Raced, Failure>,
         so_far: &mut SoFar,
     ) -> Result<Result<Box<Begun<'r>>, Failures<'r>>, Failure> {
@@ -132,7 +150,17 @@ impl<'r> Failover<'r, '_> {
             Ok(Raced::First(..)) => Some((first.candidate.upstream, first.candidate.model)),
             _ => None,
         };
-        let ended = match raced? {
+        let raced = match raced {
+            Ok(raced) => raced,
+            Err(gone) => {
+                // What both may have used counts as the first one's.
+                ask_for(context, &second);
+                self.leave(context, second);
+                ask_for(context, &first);
+                return Err(gone);
+            }
+        };
+        let ended = match raced {
             Raced::First(answer, failed) => {
                 ask_for(context, &first);
                 let begun = self.answered(context, first, answer);
@@ -151,6 +179,7 @@ impl<'r> Failover<'r, '_> {
                     Some(failed) => {
                         self.failed(context, first, failed, so_far);
                     }
+                    None if has_spoken => drop(self.leave(context, first)),
                     None => self.left_behind(context, first, so_far),
                 }
                 ask_for(context, &second);

@@ -142,9 +142,12 @@ impl Relaying<'_> {
         }
         let form = self.terms.stream_error;
         let event = last_event::last_event(failure, form, Some(events), self.context);
+        let events = self.answer.events_mut()?;
         // Changed as the upstream's own are.
-        self.answer
-            .events_mut()
-            .map(|events| events.rewritten(event))
+        let event = events.rewritten(event);
+        Some(match events.held_text() {
+            Some(held) => Bytes::from([held, event].concat()),
+            None => event,
+        })
     }
 }

@@ -11,6 +11,7 @@ fn rest(text: &str, shows_usage: bool) -> Rest {
             model: Some("asked".into()),
             text: text.to_owned(),
         },
+        repeats: Repeats::Words,
         used: (100, 40),
         shows_usage,
     }
@@ -87,27 +88,79 @@ fn the_rest_has_the_identity_of_the_first_and_no_role_again() {
 fn what_repeats_the_end_is_left_out_and_nothing_else() {
     for (said, next, rest_of) in [
         ("The quick brown fox", "brown fox jumps", " jumps"),
+        ("The quick brown fox", "fox jumps", " jumps"),
         ("The quick brown fox", "The quick brown fox jumps", " jumps"),
         ("The quick brown fox", " jumps over", " jumps over"),
         ("The quick brown f", "ox jumps", "ox jumps"),
         // A word that was cut, and is said again.
         ("It is Hel", "Hello to you", "lo to you"),
-        // By chance: digits and letters that continue.
+        ("Grüße aus Köln am Rhein", "Köln am Rhein.", "."),
+        // By chance: numbers, letters, tables, code.
         ("It costs 11", "1 dollars", "1 dollars"),
         ("the", "ethereal", "ethereal"),
-        ("Grüße aus Köln am Rhein", "Köln am Rhein.", "."),
-        ("a", "apple", "pple"),
+        ("a", "apple", "apple"),
+        ("if x:\n    ", "    return 1", "    return 1"),
+        ("|a|b|\n|---", "|---|\n", "|---|\n"),
+        ("[0, 0, ", "0, 0, 7]", "0, 0, 7]"),
         ("x", "", ""),
     ] {
         let events = spliced(rest(said, false), &pieces(next));
         assert_eq!(text_of(&events), rest_of, "{said:?} {next:?}");
     }
     let long = "word ".repeat(100);
-    let events = spliced(
-        rest(&long, false),
-        &pieces(&format!("{}end", "word ".repeat(40))),
+    let again = format!("{}end", "word ".repeat(40));
+    assert_eq!(
+        text_of(&spliced(rest(&long, false), &pieces(&again))),
+        "end"
     );
-    assert_eq!(text_of(&events), "end");
+}
+
+#[test]
+fn it_depends_on_the_kind_of_upstream_what_may_be_said_again() {
+    let said = "word ".repeat(100);
+    for (repeats, next, rest_of) in [
+        (Repeats::Nothing, "word word word end", "word word word end"),
+        (Repeats::All, "word word word end", "word word word end"),
+        (Repeats::All, &format!("{said}end"), "end"),
+        (Repeats::Words, &format!("{said}end"), "end"),
+    ] {
+        let rest = Rest {
+            repeats,
+            ..rest(&said, false)
+        };
+        assert_eq!(
+            text_of(&spliced(rest, &pieces(next))),
+            rest_of,
+            "{repeats:?}"
+        );
+    }
+}
+
+#[test]
+fn members_that_say_nothing_end_no_search_for_a_repetition() {
+    for begin in [
+        r#"{"role":"assistant","content":"","tool_calls":[]}"#,
+        r#"{"role":"assistant","content":"","reasoning_content":""}"#,
+        r#"{"content":null,"reasoning_content":"Well."}"#,
+    ] {
+        let events = [
+            delta(begin, "null"),
+            delta(r#"{"content":"brown fox jumps"}"#, r#""""#),
+            delta("{}", r#""stop""#),
+        ];
+        let events = spliced(rest("The quick brown fox", false), &events);
+        assert_eq!(text_of(&events), " jumps", "{begin}");
+        let noted = events.iter().filter(|event| event.contains("x_tollgate"));
+        assert_eq!(noted.count(), 1, "{begin}");
+    }
+}
+
+#[test]
+fn a_chunk_with_half_a_character_gets_the_identity_of_the_first() {
+    let half = delta(r#"{"content":"\ud83d"}"#, "null");
+    let events = spliced(rest("So it is", false), &[half]);
+    assert!(events[0].contains(r#""id":"chatcmpl-first""#), "{events:?}");
+    assert!(events[0].contains(r#"\ud83d"#), "{events:?}");
 }
 
 #[test]

@@ -18,13 +18,14 @@ mod tables;
 mod tests;
 mod turn;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_postgres::Transaction;
 
 use super::sqlite::Sqlite;
 use super::{Added, Bounds, Dropped, Message, Outbox, STEP, add};
+use crate::clock;
 use crate::ledger::webhooks::event;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -302,9 +303,13 @@ impl Outbox for Postgres {
             return Ok(Dropped::default());
         }
         let limit = i64::try_from(STEP).unwrap_or(i64::MAX);
+        // The clock of this machine may be wrong, and would give up what others have just put in.
+        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_ms = i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
+        let age_ms = now_ms.saturating_sub(before_ms);
         let removed = self
             .link
-            .run(async |client| tables::remove_before(client, before_ms, limit).await)?;
+            .run(async |client| tables::remove_older(client, age_ms, limit).await)?;
         if !removed.is_empty() {
             self.expired.hurry();
             self.looked.hurry();

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::super::sqlite::Sqlite;
+use super::super::sqlite::{Sqlite, refuse_damaged};
 use super::super::{Bounds, FILE, Outbox, STEP};
 use super::link;
 use super::messages::Messages;
@@ -46,6 +46,7 @@ pub fn move_left(folder: &Path, url: &Secret, now_ms: i64) -> Result<u64, StoreE
     if !path.exists() {
         return Ok(0);
     }
+    refuse_damaged(&path)?;
     let mut file = Sqlite::open(&path, Bounds::default(), now_ms)?;
     file.set_sending(false)?;
     if file.events() == 0 {

@@ -148,14 +148,11 @@ pub async fn remove(client: &Client, message: i64) -> Result<Removed, StoreError
     delete(client, "SELECT $1::bigint", &[&message]).await
 }
 
-/// Removes messages that were made before a time, so many at most.
-pub async fn remove_before(
-    client: &Client,
-    before_ms: i64,
-    limit: i64,
-) -> Result<Removed, StoreError> {
-    let old = "SELECT id FROM outbox_messages WHERE made_ms < $1 ORDER BY made_ms LIMIT $2";
-    delete(client, old, &[&before_ms, &limit]).await
+/// Removes messages that are older than this by the clock of the server, so many at most.
+pub async fn remove_older(client: &Client, age_ms: i64, limit: i64) -> Result<Removed, StoreError> {
+    let old = "SELECT id FROM outbox_messages \
+               WHERE made_ms < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 ORDER BY made_ms LIMIT $2";
+    delete(client, old, &[&age_ms, &limit]).await
 }
 
 /// Removes the oldest usage messages, until there is no excess or a thousand are removed.

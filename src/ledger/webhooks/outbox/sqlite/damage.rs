@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::StoreError;
 
@@ -43,6 +43,19 @@ pub fn move_aside(path: &Path, damage: &rusqlite::Error) -> Result<(), StoreErro
         }
     }
     Ok(())
+}
+
+/// Refuses a damaged file, and leaves it as it is: it may be the only copy.
+///
+/// # Errors
+/// SQLite says that it is damaged, or it cannot be read.
+pub fn refuse_damaged(path: &Path) -> Result<(), StoreError> {
+    let opened = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let checked = opened.and_then(|file| {
+        let schema = "SELECT count(*) FROM sqlite_schema";
+        file.query_row(schema, [], |row| row.get::<_, i64>(0))
+    });
+    checked.map(drop).map_err(StoreError::sqlite(path))
 }
 
 /// The path with something behind its name.

@@ -26,6 +26,7 @@ use rustc_hash::FxHashMap;
 use super::{Added, Bounds, Dropped, LONGEST_WAIT_MS, Message, Outbox, STEP, add};
 use crate::ledger::webhooks::event::{self, Kind};
 use crate::store::{StoreError, sqlite};
+pub use damage::refuse_damaged;
 use damage::{is_damage, move_aside};
 use duty::Duty;
 pub use leaving::Left;
