@@ -75,6 +75,8 @@ pub enum Kind {
     TollgateUnread,
     /// Tollgate that gives a stream once it is whole.
     TollgateWhole,
+    /// Tollgate that would ask a second target for a stream that is late.
+    TollgateHedge,
 }
 
 impl Kind {
@@ -88,7 +90,7 @@ impl Kind {
     ];
 
     /// For streams.
-    pub const STREAMS: [Self; 7] = [
+    pub const STREAMS: [Self; 8] = [
         Self::Nginx,
         Self::Passthrough,
         Self::Tollgate,
@@ -96,6 +98,7 @@ impl Kind {
         Self::TollgateSilent,
         Self::TollgateUnread,
         Self::TollgateWhole,
+        Self::TollgateHedge,
     ];
 
     /// Where one request is long, and so a line in the log makes no difference.
@@ -146,6 +149,7 @@ impl Kind {
             Self::TollgateMiss => "tollgate, miss",
             Self::TollgateUnread => "tollgate, events not read",
             Self::TollgateWhole => "tollgate, whole answers",
+            Self::TollgateHedge => "tollgate, `hedge_after`",
         }
     }
 
@@ -189,6 +193,7 @@ impl Kind {
             Self::TollgateMiss => "tollgate-miss",
             Self::TollgateUnread => "tollgate-unread",
             Self::TollgateWhole => "tollgate-whole",
+            Self::TollgateHedge => "tollgate-hedge",
         }
     }
 }
@@ -573,6 +578,7 @@ fn tollgate_configuration(upstream: u16, kind: Kind, directory: &Path) -> String
         Kind::TollgateMiss => "\n    cache: { when: always, ttl: 1us }\n    coalesce: false",
         Kind::TollgateHit => "\n    cache: { when: always }",
         Kind::TollgateWhole => "\n    commit: whole",
+        Kind::TollgateHedge => "\n    hedge_after: 60s",
         _ => "",
     };
     let prefix = match kind {

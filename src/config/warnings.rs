@@ -2,7 +2,8 @@
 //!
 //! Owns the warnings that need the whole configuration or a whole upstream. Does not handle a key that
 //! looks like a variable or has odd characters (see `key_list`), or what is refused (see the section
-//! files and `validate`); `rules` has what can have no effect in a rule. Cannot fail. What probably only follows from a mistake is not warned of.
+//! files and `validate`); `rules` has what can have no effect in a rule. Cannot fail. What probably only follows from a
+//! mistake is not warned of.
 
 mod rules;
 

@@ -15,6 +15,7 @@ mod hedging;
 mod holding;
 mod key_evidence;
 mod keys;
+mod recovery;
 mod resent;
 mod same_model;
 mod sixteen;

@@ -5,9 +5,8 @@
 //! safe. What looks complete and is not, or does not end, is a failure.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -173,14 +172,19 @@ impl Fault {
     }
 }
 
-/// A provider that fails in this way.
-async fn failing(fault: Fault) -> Upstream {
-    let turns = Arc::new(AtomicUsize::new(0));
-    Upstream::start(move |request, reply| {
-        let turn = turns.fetch_add(1, Ordering::SeqCst);
-        fault.play(turn, request, reply)
-    })
-    .await
+/// When a provider was asked.
+type Asked = Arc<Mutex<Vec<Instant>>>;
+
+/// A provider that fails in this way, and when it was asked.
+async fn failing(fault: Fault) -> (Upstream, Asked) {
+    let asked = Asked::default();
+    let seen = Arc::clone(&asked);
+    let upstream = Upstream::start(move |request, reply| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(Instant::now());
+        fault.play(seen.len() - 1, request, reply)
+    });
+    (upstream.await, asked)
 }
 
 /// A provider that is well, but takes no message that an assistant has begun.
@@ -201,7 +205,7 @@ async fn spare() -> Upstream {
 /// All faults, each with an upstream and a rule of its own.
 struct House {
     gateway: Gateway,
-    upstreams: BTreeMap<&'static str, Upstream>,
+    upstreams: BTreeMap<&'static str, (Upstream, Asked)>,
     spare: Upstream,
 }
 
@@ -216,9 +220,9 @@ impl House {
             let address = match fault {
                 Fault::Refused => nobody(),
                 _ => {
-                    let upstream = failing(fault).await;
+                    let (upstream, asked) = failing(fault).await;
                     let address = upstream.address;
-                    upstreams.insert(name, upstream);
+                    upstreams.insert(name, (upstream, asked));
                     address
                 }
             };
@@ -311,8 +315,14 @@ async fn whole_answers_pass_all_sixteen_streamed_and_not() {
         ] {
             assert_eq!(all[name].1, tried, "{name}, streamed: {streamed}");
         }
-        for (name, most) in [("error", 2), ("limited", 1), ("silent", 1), ("cut", 2)] {
-            assert_eq!(house.upstreams[name].requests(), most, "{name}");
+        for (name, times) in [("error", 2), ("limited", 1), ("silent", 1), ("cut", 2)] {
+            assert_eq!(house.upstreams[name].0.requests(), times, "{name}");
+        }
+        // It was waited for as long as the provider has said, and otherwise for a moment.
+        for (name, least, most) in [("limited-once", 2000, 4000), ("error-once", 40, 2000)] {
+            let asked = house.upstreams[name].1.lock().unwrap();
+            let waited = asked[1].duration_since(asked[0]).as_millis();
+            assert!((least..most).contains(&waited), "{name}: {waited} ms");
         }
         assert!(house.spare.requests() <= 16);
     }
