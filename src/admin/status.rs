@@ -154,7 +154,7 @@ fn ground(rule: &Rule, position: usize, target: &Target, runtime: &Runtime) -> V
                 let nanos = runtime.metering.expected_cost(
                     (&upstream?.name, model?),
                     (input, output),
-                    Timestamp::now(),
+                    Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH),
                 )?;
                 Some(nanos as f64 / 1e9)
             };

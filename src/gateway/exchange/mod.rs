@@ -39,6 +39,7 @@ use crate::openai::endpoint::Exchange;
 use crate::runtime::{Runtime, Shared};
 use after_client::AfterClient;
 use answer::Answer;
+use body::Body;
 use cache::{Each, Found, Looked, Looking};
 use continuing::Broken;
 use failover::{Begun, Failover, Giver};
@@ -126,16 +127,13 @@ async fn ask<'r>(
     let headers = &session.request().headers;
     let follows = plan.rule().follows_conversations;
     let steering = Steering::of(context, headers, endpoint, &body, follows);
-    let expected = Expected {
-        bytes: context.outcome.bytes_in,
-        max_output: body.demand.max_output,
-        is_stream: body.streaming.is_requested,
-    };
     let course = Failover {
         shared,
         endpoint,
         body: &body,
-        plan: plan.steered_to(steering.target()).expecting(expected),
+        plan: plan
+            .steered_to(steering.target())
+            .expecting(expected(&body)),
         steering,
         has_hedged: false,
     };
@@ -148,6 +146,15 @@ async fn ask<'r>(
         begun.body = Some(Box::new(body));
     }
     Ok(begun)
+}
+
+/// How much is asked and answered, by what the request says.
+fn expected(body: &Body) -> Expected {
+    Expected {
+        bytes: body.len(),
+        max_output: body.demand.max_output,
+        is_stream: body.streaming.is_requested,
+    }
 }
 
 /// An answer that is there already, or that of an upstream.
@@ -255,11 +262,7 @@ async fn pass(
     let Giver::Asked { candidate, lease } = &mut giver else {
         return end_found(context, ended?);
     };
-    let is_broken = matches!(
-        &ended,
-        Ok(Ended::Broken | Ended::Cut(_)) | Err(Failure::Upstream(_))
-    );
-    if is_broken {
+    if has_broken(&ended) {
         let name = &candidate.upstream.name;
         shared.metrics.attempts().attempted(name, "broken");
         lease.report_broken(shared, context);
@@ -288,15 +291,12 @@ async fn pass(
                 Some(broken) => Box::pin(broken.go_on(session, context, shared, runtime)).await?,
                 None => None,
             };
-            match next {
-                // It has no request to be continued with: once is enough.
-                Some(next) => {
-                    Box::pin(pass(session, context, shared, (runtime, endpoint), next)).await
-                }
-                None => Box::pin(relay::give_up(session, context, name, &terms, *cut))
-                    .await
-                    .map(drop),
+            // One that goes on has no request to be continued with: once is enough.
+            if let Some(next) = next {
+                return Box::pin(pass(session, context, shared, (runtime, endpoint), next)).await;
             }
+            let ended = relay::give_up(session, context, name, &terms, *cut);
+            Box::pin(ended).await.map(drop)
         }
         Ended::Left(answer) => {
             let times = (candidate.upstream.timeouts.idle, terms.deadline);
@@ -306,6 +306,14 @@ async fn pass(
             Err(Failure::ClientGone)
         }
     }
+}
+
+/// Whether the upstream has broken off.
+fn has_broken(ended: &Result<Ended, Failure>) -> bool {
+    matches!(
+        ended,
+        Ok(Ended::Broken | Ended::Cut(_)) | Err(Failure::Upstream(_))
+    )
 }
 
 /// An answer has ended for which nothing was asked.

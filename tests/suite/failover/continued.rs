@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     CHAT, GENEROUS, Told, assert_broken, assert_whole, at, delta, error, finish, gateway, healthy,
-    outcomes, role, rule, token, tokens, whole,
+    metric, outcomes, role, rule, token, tokens, whole,
 };
 use crate::support::client::{Response, post};
 use crate::support::gateway::Gateway;
@@ -206,11 +206,10 @@ async fn the_usage_is_that_of_both() {
     assert!(output > 60, "{told}");
     assert_eq!(told["total_tokens"], input + output);
     // Each upstream is charged for what it has said.
-    let of = |upstream: &str, kind: &str| {
-        format!(r#"tollgate_tokens_total{{kind="{kind}",rule="gpt-4o",upstream="{upstream}"}}"#)
+    let tokens = async |upstream: &str, kind: &str| {
+        let labels = format!(r#"kind="{kind}",rule="gpt-4o",upstream="{upstream}""#);
+        metric(&gateway, &format!("tollgate_tokens_total{{{labels}}}")).await
     };
-    let tokens =
-        async |upstream: &str, kind: &str| gateway.metric(&of(upstream, kind)).await as u64;
     assert_eq!(tokens("second", "output").await, 20);
     assert_eq!(tokens("first", "output").await, output - 20);
     assert_eq!(tokens("first", "input").await, input - 200);

@@ -39,7 +39,7 @@ pub struct Asking<'r> {
 }
 
 /// A failed attempt, and the candidate that was asked.
-pub type FailedAttempt<'r> = (Failed, Candidate<'r>);
+pub type FailedAttempt<'r> = Box<(Failed, Candidate<'r>)>;
 
 /// What has failed, of one attempt or of two at once.
 pub struct Failures<'r> {
@@ -84,7 +84,7 @@ impl<'r> Failover<'r, '_> {
             }
             Err(not_taken) => {
                 let failed = self.not_taken(context, &mut candidate, so_far, not_taken, started);
-                Ok(Err((failed, candidate)))
+                Ok(Err(Box::new((failed, candidate))))
             }
         }
     }
@@ -165,7 +165,7 @@ impl<'r> Failover<'r, '_> {
         self.count(context, &asking, failed.name(), time);
         so_far.failed(&asking.lease, failed.verdict.reason);
         self.report(context, &failed, &mut asking, so_far);
-        (failed, asking.candidate)
+        Box::new((failed, asking.candidate))
     }
 
     /// Notes what came of an attempt.

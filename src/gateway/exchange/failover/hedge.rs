@@ -160,7 +160,7 @@ impl<'r> Failover<'r, '_> {
                 return Err(gone);
             }
         };
-        let ended = match raced {
+        let begun = match raced {
             Raced::First(answer, failed) => {
                 ask_for(context, &first);
                 let begun = self.answered(context, first, answer);
@@ -171,7 +171,7 @@ impl<'r> Failover<'r, '_> {
                     }
                     None => drop(self.leave(context, second)),
                 }
-                Ok(begun)
+                begun
             }
             Raced::Second(answer, failed) => {
                 ask_for(context, &first);
@@ -183,32 +183,49 @@ impl<'r> Failover<'r, '_> {
                     None => self.left_behind(context, first, so_far),
                 }
                 ask_for(context, &second);
-                Ok(self.answered(context, second, answer))
+                self.answered(context, second, answer)
             }
             Raced::Neither(one, two) => {
-                let is_second_last = first.started + one.1 <= second.started + two.1;
-                let mut of_second = SoFar::default();
-                ask_for(context, &first);
-                let one = self.failed(context, first, one, so_far);
-                ask_for(context, &second);
-                let two = self.failed(context, second, two, &mut of_second);
-                let (before, last) = match is_second_last {
-                    true => {
-                        *so_far = of_second;
-                        (one, two)
-                    }
-                    false => (two, one),
-                };
-                Err(Failures {
-                    before: Some(before.0),
-                    last,
-                })
+                return Ok(Err(self.have_failed(
+                    context,
+                    (first, one),
+                    (second, two),
+                    so_far,
+                )));
             }
         };
         if let Some((upstream, model)) = winner {
             context.ask(upstream, model);
         }
-        Ok(ended)
+        Ok(Ok(begun))
+    }
+
+    /// Counts that both have failed. What follows is about the one that failed last.
+    fn have_failed(
+        &self,
+        context: &mut Context,
+        (first, one): (Asking<'r>, (Failed, Duration)),
+        (second, two): (Asking<'r>, (Failed, Duration)),
+        so_far: &mut SoFar,
+    ) -> Failures<'r> {
+        let is_second_last = first.started + one.1 <= second.started + two.1;
+        let mut of_second = SoFar::default();
+        ask_for(context, &first);
+        let one = self.failed(context, first, one, so_far);
+        ask_for(context, &second);
+        let two = self.failed(context, second, two, &mut of_second);
+        let (before, last) = match is_second_last {
+            true => {
+                *so_far = of_second;
+                (one, two)
+            }
+            false => (two, one),
+        };
+        let (before, _) = *before;
+        Failures {
+            before: Some(before),
+            last,
+        }
     }
 
     /// Counts an attempt that is left because another one was faster.

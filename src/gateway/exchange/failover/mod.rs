@@ -61,6 +61,10 @@ pub struct Begun<'r> {
 }
 
 /// What gives an answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all answers are asked for, and each request has one"
+)]
 pub enum Giver<'r> {
     /// The candidate that was asked.
     Asked {
@@ -110,8 +114,9 @@ impl<'r> Failover<'r, '_> {
             let (before, failed) = match attempt {
                 Ok(begun) => return Ok(begun),
                 Err(failures) => {
-                    candidate = failures.last.1;
-                    (failures.before, failures.last.0)
+                    let (failed, tried) = *failures.last;
+                    candidate = tried;
+                    (failures.before, failed)
                 }
             };
             let next = self.next(context, &failed, &candidate, &mut so_far);
