@@ -128,7 +128,7 @@ impl Report {
             self.cpu("stream", Kind::Baseline, 1.02),
             self.cpu("stream", Kind::TollgateUnread, 1.15),
             self.cpu_of(Kind::TollgateWhole, "stream", Kind::Tollgate, 1.05),
-            self.cpu_of(Kind::TollgateHedge, "stream", Kind::Tollgate, 1.01),
+            self.cpu_of(Kind::TollgateHedge, "stream", Kind::Tollgate, 1.02),
             self.throughput("upload", 0.8),
             self.throughput("download", 0.8),
             self.cpu("websocket", Kind::Nginx, 2.0),
@@ -170,6 +170,8 @@ impl Report {
             Kind::TollgateMetered => "metered, ",
             Kind::TollgateHit => "hit, ",
             Kind::TollgateMiss => "miss, ",
+            Kind::TollgateWhole => "whole answers, ",
+            Kind::TollgateHedge => "`hedge_after`, ",
             _ => "",
         };
         Target {
