@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
+
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Marks the start of the process; later calls change nothing.
@@ -23,6 +25,11 @@ pub fn uptime() -> Duration {
 #[allow(clippy::disallowed_methods, reason = "this is the place")]
 pub fn now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The same as a timestamp. A time that none can say is the Unix epoch.
+pub fn timestamp() -> Timestamp {
+    Timestamp::try_from(now()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Now, as RFC 3339 in UTC with milliseconds: `2026-11-21T07:12:00.123Z`.

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::tenants;
@@ -25,7 +24,7 @@ pub fn status(shared: &Shared) -> Value {
     let now = Instant::now();
     let upstreams = runtime.upstreams().iter();
     let rules = runtime.rules().iter();
-    let wall = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let wall = clock::timestamp();
     let (tenants, tenants_left_out) = tenants::shown(runtime.metering.tenants(), wall);
     let (keys, keys_left_out) = tenants::shown(runtime.metering.keys(), wall);
     json!({
@@ -154,7 +153,7 @@ fn ground(rule: &Rule, position: usize, target: &Target, runtime: &Runtime) -> V
                 let nanos = runtime.metering.expected_cost(
                     (&upstream?.name, model?),
                     (input, output),
-                    Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH),
+                    clock::timestamp(),
                 )?;
                 Some(nanos as f64 / 1e9)
             };

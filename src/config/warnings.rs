@@ -37,7 +37,7 @@ pub fn check(config: &Config, unread: &Unread, context: &Context<'_>) {
         check_cache(config, context);
         rules::check(config, context);
     }
-    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp();
     check_certificates(config, now, context);
     for tenant in &config.tenants {
         check_client_keys(tenant, context);
@@ -314,11 +314,12 @@ fn check_passthrough(tenant: &Tenant, config: &Config, context: &Context<'_>) {
          and the like may name any model",
         home.value
     );
-    let hint = format!(
-        "write passthrough: off here, or passthrough: {} if that is meant",
-        home.value
-    );
-    context.warn(&place, message, &hint);
+    context.warn(&place, message, &home_is_meant(&home.value));
+}
+
+/// What is written where a home that a tenant has not chosen itself is meant.
+fn home_is_meant(home: &str) -> String {
+    format!("write passthrough: off here, or passthrough: {home} if that is meant")
 }
 
 /// Warns where a tenant has a quota, and a home that it has not chosen itself: what passes through is not read.
@@ -337,9 +338,5 @@ fn check_unread(tenant: &Tenant, config: &Config, context: &Context<'_>) {
          that are not read",
         home.value
     );
-    let hint = format!(
-        "write passthrough: off here, or passthrough: {} if that is meant",
-        home.value
-    );
-    context.warn(&place, message, &hint);
+    context.warn(&place, message, &home_is_meant(&home.value));
 }

@@ -105,7 +105,7 @@ impl Amounts {
 impl Facts {
     /// What is known of a request now.
     pub fn of(context: &Context) -> Self {
-        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = clock::timestamp();
         let age = jiff::SignedDuration::try_from(context.request.started.elapsed());
         let at = age.ok().and_then(|age| now.checked_sub(age).ok());
         let outcome = &context.outcome;

@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::asked::Page;
@@ -104,7 +103,7 @@ pub fn with_usage(mut key: Value, limits: &Limits) -> Value {
         tenant: text("tenant").to_owned(),
         key: text("name").to_owned(),
     };
-    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp();
     let usage = limits.find(&name).and_then(|scope| quota(&scope, now));
     put(&mut key, "usage", usage.into());
     key

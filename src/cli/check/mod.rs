@@ -9,8 +9,6 @@ mod caching;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::table::{align, row};
 use crate::clock;
 use crate::config::{
@@ -100,7 +98,7 @@ fn credentials(tenant: &Tenant, config: &Config) -> String {
 
 /// Whether and until when something holds; `None` where it always does. `before` stands before a date to come.
 fn validity(validity: Validity, before: &str) -> Option<String> {
-    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp();
     match (validity.lapse(now), validity.expires) {
         (Some(Lapse::Disabled), _) => Some("disabled".to_owned()),
         (Some(Lapse::Expired), Some(at)) => Some(format!("expired {at}")),

@@ -51,7 +51,7 @@ fn read_roots(file: &Located<PathBuf>) -> Result<RootCertStore, Fault<'_>> {
         hint,
     };
     let mut roots = RootCertStore::empty();
-    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp();
     for certificate in read.map_err(|fault| Fault::of_file(&file.place, fault))? {
         let path = file.value.display();
         // What is trusted here could otherwise make certificates for anybody: nothing else looks at these.

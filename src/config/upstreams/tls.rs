@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use rustls::Error;
 use rustls::pki_types::{CertificateDer, ServerName};
 
@@ -127,7 +126,7 @@ fn read_identity(
 
 /// Warns of a certificate that no server accepts.
 fn warn_of_end(node: &Node<'_>, certificate: &CertificateDer<'_>) {
-    let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp();
     if let Some(end) = pem::end(certificate).filter(|end| *end <= now) {
         let message = format!("the certificate has expired at {end}: servers refuse it");
         node.warn(

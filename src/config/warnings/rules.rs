@@ -3,8 +3,11 @@
 //! Owns these warnings: they need the rule's targets, its fallbacks and its upstreams. Does not handle what is refused
 //! (see `models` and `validate`). Cannot fail.
 
+use std::collections::BTreeSet;
+
 use crate::config::document::Context;
-use crate::config::{Choose, Config, ModelRule};
+use crate::config::{Choose, Config, ModelRule, Target};
+use crate::routing::Index;
 
 /// Notes the warnings.
 pub(super) fn check(config: &Config, context: &Context<'_>) {
@@ -50,30 +53,26 @@ pub(super) fn check(config: &Config, context: &Context<'_>) {
     }
 }
 
-/// Whether some upstream can go on with what another one has begun.
+/// Whether some upstream of the rule, or of its fallbacks and theirs, can go on with what another one has begun.
 fn goes_on(rule: &ModelRule, config: &Config) -> bool {
-    let fallbacks = rule.fallback.iter().filter_map(|fallback| {
-        let mut rules = config.models.iter();
-        rules.find(|rule| rule.matcher.value.meets(&fallback.model.value))
-    });
-    let targets = fallbacks.chain([rule]).flat_map(|rule| &rule.targets);
-    let can = |name: &str| {
+    let index = Index::new(config.models.iter().map(|rule| &rule.matcher.value));
+    let can = |target: &Target| {
         let mut upstreams = config.upstreams.iter();
-        upstreams.any(|u| u.name.value == name && u.prefill.is_possible())
+        upstreams.any(|u| u.name.value == target.upstream.value && u.prefill.is_possible())
     };
-    // Fallbacks of fallbacks are not looked at: one of them may do.
-    targets
-        .map(|target| target.upstream.value.as_str())
-        .any(can)
-        || !rule.fallback.is_empty() && has_chain(rule, config)
-}
-
-/// Whether a fallback of the rule has fallbacks itself.
-fn has_chain(rule: &ModelRule, config: &Config) -> bool {
-    let mut fallbacks = rule.fallback.iter();
-    fallbacks.any(|fallback| {
-        let mut rules = config.models.iter();
-        let served = rules.find(|rule| rule.matcher.value.meets(&fallback.model.value));
-        served.is_some_and(|rule| !rule.fallback.is_empty())
-    })
+    let mut rules = vec![rule];
+    // Fallbacks in a circle are a mistake, which is told elsewhere.
+    let mut seen = BTreeSet::new();
+    while let Some(rule) = rules.pop() {
+        if rule.targets.iter().any(can) {
+            return true;
+        }
+        let served = rule
+            .fallback
+            .iter()
+            .filter_map(|fallback| index.find(&fallback.model.value));
+        let new = served.filter(|position| seen.insert(*position));
+        rules.extend(new.filter_map(|position| config.models.get(position)));
+    }
+    false
 }

@@ -7,8 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::{Plan, Strictness};
 use crate::clock;
 use crate::config::Choose;
@@ -144,7 +142,7 @@ impl Plan<'_, '_> {
             .map_or(usual, |most| most.min(usual));
         let input = self.expected.bytes as u64 / BYTES_PER_TOKEN;
         let model = self.key_use(target).model;
-        let now = Timestamp::try_from(clock::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = clock::timestamp();
         let prices = &self.runtime.metering;
         let cost = prices.expected_cost((&upstream.name, model), (input, output), now)?;
         Some(cost as f64)
