@@ -258,10 +258,30 @@ impl Plan<'_> {
     }
 }
 
-/// A definition with a patch (RFC 7396): null removes a member, and objects are merged.
+/// The members that a tenant or a key may have.
+const MEMBERS: [&str; 10] = [
+    "id",
+    "tenant",
+    "name",
+    "labels",
+    "models",
+    "limits",
+    "quota",
+    "key_prefix",
+    "expires",
+    "enabled",
+];
+
+/// A definition with a patch (RFC 7396): null removes a member, and objects are merged. A null under a name that no
+/// member has stays, so that the name is refused as any other value's would be.
 pub fn merged(before: &Definition, patch: &Definition) -> Definition {
     let mut merged_value = Value::Object(before.clone());
     merge(&mut merged_value, &managed::with_long_names(patch.clone()));
+    if let Some(merged) = merged_value.as_object_mut() {
+        let nulls = patch.iter().filter(|(_, value)| value.is_null());
+        let unknown = nulls.filter(|(name, _)| !MEMBERS.contains(&name.as_str()));
+        merged.extend(unknown.map(|(name, _)| (name.clone(), Value::Null)));
+    }
     match merged_value {
         Value::Object(merged) => merged,
         _ => Definition::new(),

@@ -362,6 +362,11 @@ fn what_cannot_be_is_refused_with_what_to_write() {
         ("a", json!({}), "name: it is missing"),
         (
             "a",
+            json!({ "name": "x", "quot": null }),
+            "quot: unknown key",
+        ),
+        (
+            "a",
             json!({ "name": "ci" }),
             "name: another key of the tenant has the name `ci` already",
         ),
