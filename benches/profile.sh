@@ -37,9 +37,9 @@ RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$counted" \
 # What the build's own programs counted is not wanted.
 rm -f "$counted"/*
 
-read -r plain tls admin through < <(python3 - <<'PORTS'
+read -r plain tls admin metered metered_admin through < <(python3 - <<'PORTS'
 import socket
-free = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+free = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
 print(*(socket.getsockname()[1] for socket in free))
 PORTS
 )
@@ -66,14 +66,32 @@ models:
 tenants:
   - { id: t, keys: [client-key-0000000001] }
 YAML
+# A process of its own: with a ledger, each request is recorded.
+cat > "$counted/metered.yaml" <<YAML
+server: { listen: 127.0.0.1:$metered, admin: 127.0.0.1:$metered_admin, threads: 2 }
+upstreams: { demo: { dialect: demo } }
+models:
+  - { match: plain, targets: [{ upstream: demo, model: echo }] }
+tenants:
+  - id: t
+    keys: [client-key-0000000001]
+    limits: { requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrent: 100000 }
+    quota: { tokens: 1000000000000000, usd: 900000000, per: month }
+    markup: 20%
+limits: { requests_per_minute: 1000000000, concurrent: 100000 }
+prices: [{ model: '*', input: 2.50, cached: 1.25, output: 10 }]
+ledger: { path: $counted/ledger }
+YAML
+"$built/release/tollgate" run -c "$counted/metered.yaml" >/dev/null 2>"$counted/log-metered" &
+servers+=($!)
 SSL_CERT_FILE="$counted/cert.pem" "$built/release/tollgate" run -c "$counted/tollgate.yaml" \
   >/dev/null 2>"$counted/log" &
 servers+=($!)
 "$built/release/examples/passthrough" "$through" "$plain" 2 >/dev/null 2>&1 &
 servers+=($!)
-for port in "$plain" "$through"; do
+for port in "$plain" "$metered" "$through"; do
   curl -sS --retry 30 --retry-delay 1 --retry-connrefused --max-time 30 -o /dev/null \
-    "http://127.0.0.1:$port/health" 2>/dev/null || { cat "$counted/log" >&2; exit 1; }
+    "http://127.0.0.1:$port/health" 2>/dev/null || { cat "$counted"/log* >&2; exit 1; }
 done
 
 text() { head -c "$1" /dev/zero | tr '\0' 'x'; }
@@ -99,7 +117,7 @@ work() {
   body over-tls 300 ',"stream":true' > "$counted/tls-stream"
   body falls-over 900 > "$counted/falls"
   echo '{"model":"plain","input":"a few words"}' > "$counted/input"
-  for base in "http://127.0.0.1:$plain" "http://127.0.0.1:$through"; do
+  for base in "http://127.0.0.1:$plain" "http://127.0.0.1:$metered" "http://127.0.0.1:$through"; do
     ask 3000 "$base/$chat" --data-binary "@$counted/json"
     ask 300 "$base/$chat" --data-binary "@$counted/stream"
     ask 30 "$base/$chat" --data-binary "@$counted/big"
@@ -125,11 +143,13 @@ echo "at work"
 work
 end
 servers=()
-if ! grep -q "status=200" "$counted/log"; then
-  echo "nothing was served:" >&2
-  cat "$counted/log" >&2
-  exit 1
-fi
+for log in "$counted"/log*; do
+  if ! grep -q "status=200" "$log"; then
+    echo "nothing was served:" >&2
+    cat "$log" >&2
+    exit 1
+  fi
+done
 mkdir -p "$(dirname "$profile")"
 "$merge" merge -o "$profile" "$counted"/*.profraw
 echo "profile: $profile"

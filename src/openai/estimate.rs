@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memrchr2};
 
 use super::json::string_length;
 use super::tokenizer::Tokenizer;
@@ -218,9 +218,11 @@ impl Prompt {
         }
     }
 
-    /// A quick count, from the length of its texts, without images and the like.
+    /// A quick count, from its length without images and the like. The names and signs of JSON stand for the tokens
+    /// that a provider adds to each message and tool.
     pub fn quick_tokens(&self) -> u64 {
         match self {
+            Self::Body(body) if !has_long_word(body) => body.len() as u64 / BYTES_PER_TOKEN,
             Self::Body(body) => {
                 let (sample, messages) = read(body);
                 sample.rough_tokens() + messages * TOKENS_PER_MESSAGE
@@ -238,6 +240,19 @@ impl Prompt {
             Self::Texts { sample, .. } => sample.rough_tokens(),
         }
     }
+}
+
+/// Whether more than [`MAX_WORD_BYTES`] stand together without a space or a quote, as what is no text does. Looks at
+/// the last of them in so many bytes, and so at few bytes in all.
+fn has_long_word(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(window) = rest.get(..=MAX_WORD_BYTES) {
+        let Some(end) = memrchr2(b' ', b'"', window) else {
+            return true;
+        };
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    false
 }
 
 /// The texts of a request, and how many messages there are.
@@ -349,6 +364,33 @@ mod tests {
         }
         let list = r#"{"input":["hello world","hello world"]}"#;
         assert!(Prompt::new(&Bytes::from(list)).tokens(tokenizer()) >= 4);
+    }
+
+    #[test]
+    fn a_quick_count_is_near_to_the_exact_one_and_leaves_images_out() {
+        let text = "hello world, how are you today? ".repeat(20);
+        let message = format!(r#"{{"role":"user","content":"{text}"}}"#);
+        let body = format!(r#"{{"model":"m","messages":[{message},{message}]}}"#);
+        let prompt = Prompt::new(&Bytes::from(body));
+        let (quick, exact) = (prompt.quick_tokens(), prompt.tokens(tokenizer()));
+        assert!(quick.abs_diff(exact) * 3 < exact, "{quick} for {exact}");
+        for image in [MAX_WORD_BYTES + 1, 20_000] {
+            let image = "A".repeat(image);
+            let body = format!(r#"{{"messages":[{message}],"image_url":{{"url":"{image}"}}}}"#);
+            let quick = Prompt::new(&Bytes::from(body)).quick_tokens();
+            assert!(quick < exact, "{quick} for half of {exact}");
+        }
+    }
+
+    #[test]
+    fn a_long_word_is_found_wherever_it_stands() {
+        for before in 0..MAX_WORD_BYTES * 2 {
+            let text = |word: usize| ["a ".repeat(before), "b".repeat(word)].concat();
+            assert!(!has_long_word(text(MAX_WORD_BYTES).as_bytes()));
+            assert!(has_long_word(text(MAX_WORD_BYTES + 1).as_bytes()));
+            let closed = format!("{}\" c", text(MAX_WORD_BYTES));
+            assert!(!has_long_word(closed.as_bytes()));
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ const TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
+/// No time is longer that is written: `292277024626h59m59s`.
+const LONGEST_TIME_BYTES: usize = 20;
+
 /// What the client is told.
 pub fn api_error(refusal: &Refusal) -> ApiError {
     let Refusal { kind, limit, .. } = refusal;
@@ -139,6 +142,7 @@ pub fn add_headers(refusal: &Refusal, headers: &mut HeaderMap) {
 
 /// Adds how the caller's own rates stand.
 pub fn add_standing(standing: &Standing, headers: &mut HeaderMap) {
+    headers.reserve(REQUESTS.len() + TOKENS.len());
     for (rate, names) in [(standing.requests, &REQUESTS), (standing.tokens, &TOKENS)] {
         let Some(RateStanding {
             limit,
@@ -152,23 +156,45 @@ pub fn add_standing(standing: &Standing, headers: &mut HeaderMap) {
         let [limit_name, remaining_name, reset_name] = names;
         headers.insert(limit_name, HeaderValue::from(limit));
         headers.insert(remaining_name, HeaderValue::from(remaining));
-        if let Ok(reset) = HeaderValue::from_str(&written(reset)) {
+        if let Ok(reset) = HeaderValue::try_from(written(reset)) {
             headers.insert(reset_name, reset);
         }
     }
 }
 
-/// A time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h3m4s`.
+/// A time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h3m4s`. Each answer has two, so they are written without
+/// `format!`.
 fn written(time: Duration) -> String {
-    let ms = time.as_nanos().div_ceil(1_000_000);
-    let (seconds, rest) = (ms / 1000, ms % 1000);
+    let of_seconds = time.as_secs().saturating_mul(1000);
+    let ms = of_seconds.saturating_add(u64::from(time.subsec_nanos().div_ceil(1_000_000)));
+    let (seconds, mut rest) = (ms / 1000, ms % 1000);
+    let mut text = String::with_capacity(LONGEST_TIME_BYTES);
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0) => format!("{rest}ms"),
-        (0, 0, s) if rest == 0 => format!("{s}s"),
-        (0, 0, s) => format!("{s}.{}s", format!("{rest:03}").trim_end_matches('0')),
-        (0, m, s) => format!("{m}m{s}s"),
-        (h, m, s) => format!("{h}h{m}m{s}s"),
+        (0, 0, 0) => push(&mut text, rest, "ms"),
+        (0, 0, s) => {
+            push(&mut text, s, if rest > 0 { "." } else { "" });
+            // Three digits, without the zeros at the end.
+            let mut place = 100;
+            while rest > 0 {
+                push(&mut text, rest / place, "");
+                (rest, place) = (rest % place, place / 10);
+            }
+            text.push('s');
+        }
+        (h, m, s) => {
+            if h > 0 {
+                push(&mut text, h, "h");
+            }
+            push(&mut text, m, "m");
+            push(&mut text, s, "s");
+        }
     }
+    text
+}
+
+fn push(text: &mut String, number: u64, unit: &str) {
+    text.push_str(itoa::Buffer::new().format(number));
+    text.push_str(unit);
 }
 
 fn rounded_up(time: Duration) -> u64 {
@@ -187,12 +213,16 @@ mod tests {
             (120, "120ms"),
             (1000, "1s"),
             (1500, "1.5s"),
+            (1050, "1.05s"),
+            (1001, "1.001s"),
             (59_999, "59.999s"),
             (360_000, "6m0s"),
             (7_384_001, "2h3m4s"),
         ] {
             assert_eq!(written(Duration::from_millis(ms)), text);
         }
+        assert_eq!(written(Duration::from_nanos(1)), "1ms");
+        assert!(written(Duration::MAX).len() <= LONGEST_TIME_BYTES);
         assert_eq!(rounded_up(Duration::from_millis(1)), 1);
         assert_eq!(rounded_up(Duration::from_millis(1001)), 2);
         assert_eq!(rounded_up(Duration::ZERO), 1);

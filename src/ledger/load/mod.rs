@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::{Journal, Position};
 use super::record::Record;
-use super::store::{Database, Month, Store, StoreError, Teller};
+use super::store::{Database, Months, Store, StoreError, Teller};
 use crate::observe::log_interval::LogInterval;
 use crate::{clock, config};
 use state::State;
@@ -157,7 +157,7 @@ impl Thread {
             let is_stopping = self.state.is_stopping();
             let batch = self.journal.read(position, BATCH_BYTES);
             let batch = batch.map_err(|e| StoreError::Journal(e.to_string()))?;
-            let records: Vec<(Position, Record<'_>)> = batch.records().collect();
+            let (places, records): (Vec<Position>, Vec<Record<'_>>) = batch.records().unzip();
             if records.is_empty() && batch.next() == position {
                 // The database works: the next failure is a new one.
                 *pause = FIRST_PAUSE;
@@ -169,7 +169,7 @@ impl Thread {
                 self.state.pause(POLL);
                 continue;
             }
-            position = self.load(store, &records, position, batch.next())?;
+            position = self.load(store, &records, &places, batch.next())?;
             *pause = FIRST_PAUSE;
             if kept_from != Some(position.segment) {
                 // Only what the database cannot lose any more is removed.
@@ -193,33 +193,32 @@ impl Thread {
         Ok(Position::default())
     }
 
-    /// Loads records in transactions. Returns up to where all is loaded.
+    /// Loads records in transactions, each of which stands at its place. Returns up to where all is loaded.
     fn load(
         &self,
         store: &mut dyn Store,
-        records: &[(Position, Record<'_>)],
-        from: Position,
+        records: &[Record<'_>],
+        places: &[Position],
         end: Position,
     ) -> Result<Position, StoreError> {
         if records.is_empty() {
             store.load(&[], end)?;
             return Ok(end);
         }
-        let mut rest = records;
-        let mut done = from;
-        while !rest.is_empty() {
-            let (chunk, others) = rest.split_at(batch(rest));
-            let next = others.first().map_or(end, |(position, _)| *position);
-            let oldest = chunk.first().map(|(_, record)| record.at_ms);
-            self.state.load(oldest, self.unloaded_bytes_from(done));
-            let chunk: Vec<Record<'_>> = chunk.iter().map(|(_, record)| record.clone()).collect();
+        let mut done = 0;
+        while let Some(rest @ [oldest, ..]) = records.get(done..) {
+            let begin = places.get(done).copied().unwrap_or(end);
+            self.state
+                .load(Some(oldest.at_ms), self.unloaded_bytes_from(begin));
+            let chunk = rest.get(..batch(rest)).unwrap_or(rest);
+            done += chunk.len();
+            let next = places.get(done).copied().unwrap_or(end);
             let telling = self.teller.as_ref().and_then(|teller| teller.telling());
-            store.load_and_tell(&chunk, next, telling.as_deref())?;
+            store.load_and_tell(chunk, next, telling.as_deref())?;
             if let Some(telling) = telling {
                 telling.told();
             }
-            (done, rest) = (next, others);
-            if self.state.must_end() && !rest.is_empty() {
+            if self.state.must_end() && done < records.len() {
                 // The rest is loaded after the next start.
                 return Err(StoreError::Journal(
                     "there was no time to load the rest".to_owned(),
@@ -283,12 +282,12 @@ impl Thread {
 
 /// How many of these records are loaded in one transaction: those of one month, so that all of it is done or nothing.
 /// Another process that reads balances takes up the journal where it is done.
-fn batch(records: &[(Position, Record<'_>)]) -> usize {
-    let month = |(_, record): &(Position, Record<'_>)| Month::of(record.at_ms);
-    let first = records.first().map(month);
+fn batch(records: &[Record<'_>]) -> usize {
+    let mut months = Months::default();
+    let first = records.first().map(|record| months.of(record.at_ms));
     let of_first = records.iter().take(BATCH_RECORDS);
     of_first
-        .take_while(|record| Some(month(record)) == first)
+        .take_while(|record| Some(months.of(record.at_ms)) == first)
         .count()
 }
 

@@ -80,12 +80,9 @@ fn what_is_in_the_journal_is_loaded_once_and_its_segments_are_removed() {
 
 #[test]
 fn one_transaction_has_records_of_one_month() {
-    let record = |at_ms| {
-        let record = Record {
-            at_ms,
-            ..Record::default()
-        };
-        (Position::default(), record)
+    let record = |at_ms| Record {
+        at_ms,
+        ..Record::default()
     };
     let (november, december) = (1_793_872_800_000, 1_796_472_000_000);
     let records: Vec<_> = [november, november, december, november].map(record).into();

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use cell::{Cell, usd, write_object};
-pub use month::{DAY_MS, Month, day_of, day_start_ms, day_text, start_ms};
+pub use month::{DAY_MS, Month, Months, day_of, day_start_ms, day_text, start_ms};
 pub use row::{GROUPS, NAMES, NUMBERS, Row, SOURCES, SUMS, Used, add};
 pub use telling::{Teller, Telling, Written};
 

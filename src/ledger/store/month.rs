@@ -4,6 +4,7 @@
 //! `limits`). A time beyond the calendar counts as the nearest one within it; nothing fails.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -54,6 +55,49 @@ impl Month {
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}", self.0.year(), self.0.month())
+    }
+}
+
+/// Tells the months of times, most of which are in the month of the time before.
+#[derive(Debug, Default)]
+pub struct Months {
+    /// The month of the time before, and the times in it.
+    latest: Option<(Month, Range<i64>)>,
+}
+
+impl Months {
+    /// As [`Month::of`].
+    pub fn of(&mut self, at_ms: i64) -> Month {
+        match &self.latest {
+            Some((month, times)) if times.contains(&at_ms) => *month,
+            _ => {
+                let month = Month::of(at_ms);
+                self.latest = Some((month, month.start_ms()..month.end_ms()));
+                month
+            }
+        }
+    }
+}
+
+/// Tells the days of times, most of which are on the day of the time before.
+#[derive(Debug, Default)]
+pub struct Days {
+    /// The day of the time before, and when it began.
+    latest: Option<(i64, i64)>,
+}
+
+impl Days {
+    /// As [`day_of`].
+    pub fn of(&mut self, at_ms: i64) -> i64 {
+        let start = day_start_ms(at_ms);
+        match self.latest {
+            Some((day, begun)) if begun == start => day,
+            _ => {
+                let day = day_of(at_ms);
+                self.latest = Some((day, start));
+                day
+            }
+        }
     }
 }
 
@@ -113,6 +157,20 @@ mod tests {
 
     fn ms(text: &str) -> i64 {
         text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn a_time_has_the_same_month_and_day_whatever_was_asked_before() {
+        let (mut months, mut days) = (Months::default(), Days::default());
+        let new_year = Month::of(ms("2026-12-31T00:00:00Z")).end_ms();
+        let mut random = fastrand::Rng::with_seed(15);
+        let near = |at: i64| [at - 1, at, at + 1, at + random.i64(..3 * DAY_MS)];
+        let all = [i64::MIN, i64::MAX, -1, 0, 1].into_iter();
+        let all = all.chain([new_year, new_year, 0, new_year].into_iter().flat_map(near));
+        for at in all {
+            assert_eq!(months.of(at), Month::of(at), "{at}");
+            assert_eq!(days.of(at), day_of(at), "{at}");
+        }
     }
 
     #[test]

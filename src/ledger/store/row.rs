@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::month::day_of;
+use super::month::Days;
 use crate::ledger::record::{Record, Source};
 
 /// The columns of a request that have the number of a name.
@@ -154,9 +154,9 @@ impl Row {
         }
     }
 
-    fn group(&self) -> Group {
+    fn group(&self, days: &mut Days) -> Group {
         let [tenant, key, _, _, model, _, upstream, _] = self.names;
-        [day_of(self.at_ms), tenant, key, model, upstream]
+        [days.of(self.at_ms), tenant, key, model, upstream]
     }
 
     fn sums(&self, is_error: bool) -> [i64; 14] {
@@ -210,12 +210,13 @@ pub struct Additions {
     pub daily: FxHashMap<Group, [i64; 14]>,
     /// What was used, of the quotas of tenants and of keys.
     pub periods: FxHashMap<OfPeriod, Used>,
+    days: Days,
 }
 
 impl Additions {
     /// Adds a row that is new in the database.
     pub fn add(&mut self, row: &Row, record: &Record<'_>) {
-        let sums = self.daily.entry(row.group()).or_default();
+        let sums = self.daily.entry(row.group(&mut self.days)).or_default();
         add(sums, &row.sums(record.outcome != OK));
         let [tenant, key, ..] = row.names;
         for (period, key) in [(row.period, NO_KEY), (row.key_period, key)] {
@@ -252,6 +253,7 @@ pub fn add(sums: &mut [i64; 14], more: &[i64; 14]) {
 mod tests {
     use super::*;
     use crate::ledger::record::Tokens;
+    use crate::ledger::store::day_of;
 
     fn record(id: u128) -> Record<'static> {
         Record {

@@ -6,7 +6,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
+};
 
 use super::super::names::{Names, storable};
 use super::super::row::{self, Additions, Row};
@@ -84,6 +86,7 @@ fn load(
 ) -> rusqlite::Result<usize> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut additions = Additions::default();
+    let mut insertion = transaction.prepare_cached(insert_sql())?;
     let mut loaded = 0;
     for record in records {
         let mut numbers = [0; 8];
@@ -91,11 +94,12 @@ fn load(
             *number = number_of(&transaction, names, name)?;
         }
         let row = Row::of(record, numbers);
-        if insert(&transaction, &row)? {
+        if insert(&mut insertion, &row)? {
             additions.add(&row, record);
             loaded += 1;
         }
     }
+    drop(insertion);
     add(&transaction, &additions, node)?;
     if let Some(position) = moved {
         set_position(&transaction, node, position)?;
@@ -123,9 +127,7 @@ fn number_of(
 }
 
 /// Inserts a row. Returns whether it is new.
-fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
-    let sql = insert_sql();
-    let mut insert = transaction.prepare_cached(sql)?;
+fn insert(insert: &mut Statement<'_>, row: &Row) -> rusqlite::Result<bool> {
     insert.raw_bind_parameter(1, row.at_ms)?;
     insert.raw_bind_parameter(2, row.id.to_be_bytes())?;
     let numbers = row.names.iter().chain(&row.numbers).chain([&row.total_ms]);

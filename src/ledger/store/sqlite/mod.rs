@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Balance, Checked, Month, Part, Store, StoreError, Telling, Usage, compressed};
+use super::{Balance, Checked, Month, Months, Part, Store, StoreError, Telling, Usage, compressed};
 use crate::config::{self, Archive};
 use crate::ledger::journal::Position;
 use crate::ledger::record::Record;
@@ -139,8 +139,9 @@ impl Store for Sqlite {
         }
         let _turn = self.turns.take()?;
         let mut months: BTreeMap<Month, Vec<&Record<'_>>> = BTreeMap::new();
+        let mut month_of = Months::default();
         for record in records {
-            let month = months.entry(Month::of(record.at_ms)).or_default();
+            let month = months.entry(month_of.of(record.at_ms)).or_default();
             month.push(record);
         }
         let Some((last, of_last)) = months.pop_last() else {
