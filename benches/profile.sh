@@ -68,7 +68,7 @@ tenants:
 YAML
 # A process of its own: with a ledger, each request is recorded.
 cat > "$counted/metered.yaml" <<YAML
-server: { listen: 127.0.0.1:$metered, admin: 127.0.0.1:$metered_admin, threads: 2 }
+server: { listen: ["127.0.0.1:$metered"], admin: "127.0.0.1:$metered_admin", threads: 2 }
 upstreams: { demo: { dialect: demo } }
 models:
   - { match: plain, targets: [{ upstream: demo, model: echo }] }
