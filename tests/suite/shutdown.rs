@@ -72,7 +72,13 @@ async fn a_stream_in_flight_is_finished_first() {
         let _ = tokio::io::AsyncWriteExt::write_all(&mut late, request).await;
         let mut start = [0; 12];
         let read = tokio::io::AsyncReadExt::read(&mut late, &mut start).await;
-        assert!(matches!(read, Ok(0) | Err(_)) || start == *b"HTTP/1.1 503");
+        // A server of another test may have the port by now: what it answers is in no line of ours.
+        let is_ours = || gateway.output().text().contains("path=/health");
+        assert!(
+            matches!(read, Ok(0) | Err(_)) || start == *b"HTTP/1.1 503" || !is_ours(),
+            "{}",
+            start.escape_ascii()
+        );
     }
     step.add_permits(1);
     assert_eq!(client.chunk().await, Some([&delta("two"), DONE].concat()));

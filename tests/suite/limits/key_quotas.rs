@@ -118,7 +118,7 @@ async fn a_key_s_quota_has_a_calendar_and_forms_of_its_own() {
     let gateway = setup.start(upstream.address);
     let body = chat_up_to("gpt-4o", 100);
     assert_eq!(ask(&gateway, &body).await.status, 200);
-    let refused = ask(&gateway, &chat_up_to("gpt-4o", 185)).await;
+    let refused = ask(&gateway, &chat_up_to("gpt-4o", 172)).await;
     assert!(message(&refused).contains("quota of 200 tokens for key `ci`"));
     assert!(number(&refused, "retry-after") <= 86_400);
     let key = shown(&gateway).await;

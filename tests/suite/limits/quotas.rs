@@ -207,7 +207,7 @@ async fn a_number_alone_is_a_quota_of_tokens_a_month() {
     let gateway = setup.start(upstream.address);
     let body = chat_up_to("gpt-4o", 100);
     assert_eq!(ask(&gateway, &body).await.status, 200);
-    let refused = ask(&gateway, &chat_up_to("gpt-4o", 185)).await;
+    let refused = ask(&gateway, &chat_up_to("gpt-4o", 172)).await;
     assert_exhausted(&refused);
     assert!(refused.text().contains("quota of 200 tokens"));
     assert!(number(&refused, "retry-after") <= 31 * 86_400);

@@ -141,9 +141,9 @@ async fn each_way_to_bound_the_output_is_set_aside_for_every_choice() {
         let passed = ask(&gateway, &body).await;
         sums.push(left - number(&passed, "x-ratelimit-remaining-tokens"));
     }
-    // What is asked with is alike.
-    assert!((5_005..5_050).contains(&sums[0]), "{sums:?}");
-    assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+    // What is asked with is alike, but for the length of the members.
+    let expected = 5_020..5_030;
+    assert!(sums.iter().all(|sum| expected.contains(sum)), "{sums:?}");
 }
 
 #[tokio::test]
